@@ -1,0 +1,191 @@
+//! UIDs, and sets of them that know which life of the mailbox they belong to.
+
+use std::fmt::{self, Write as _};
+use std::num::NonZeroU32;
+
+/// The number that a mailbox gave a message for as long as its UIDVALIDITY stands (RFC 3501, section 2.3.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+pub struct Uid(NonZeroU32);
+
+impl Uid {
+    /// A UID from its number; `None` for 0.
+    #[must_use]
+    pub fn new(number: u32) -> Option<Self> {
+        NonZeroU32::new(number).map(Self)
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Uid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Which life of a mailbox its UIDs belong to; when it changes, every UID of before means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct UidValidity(pub(crate) u32);
+
+impl UidValidity {
+    /// The number.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// UIDs of one mailbox in one life of it, ascending and without doubles.
+///
+/// [`Imap::search`](crate::Imap::search) makes one; take from it with [`retain`](UidSet::retain). Verbs refuse a
+/// set whose UIDVALIDITY is not the mailbox's any more, so that no other mail is touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UidSet {
+    validity: UidValidity,
+    uids: Vec<Uid>,
+}
+
+/// Command lines stay well below the 8,000 octets that servers are told to take (RFC 7162, section 4).
+const MAX_SET_LEN: usize = 4_000;
+
+impl UidSet {
+    pub(crate) fn new(validity: UidValidity, uids: impl IntoIterator<Item = Uid>) -> Self {
+        let mut uids: Vec<Uid> = uids.into_iter().collect();
+        uids.sort_unstable();
+        uids.dedup();
+        Self { validity, uids }
+    }
+
+    /// Reads what a server writes in COPYUID: numbers and ranges, in any order (RFC 4315, section 3).
+    ///
+    /// `None` when it is no such set, or one of more than `limit` UIDs.
+    pub(crate) fn parse(validity: UidValidity, text: &str, limit: usize) -> Option<Self> {
+        let mut uids = Vec::new();
+        for range in text.split(',') {
+            let (first, last) = range.split_once(':').unwrap_or((range, range));
+            let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+            let (first, last) = (first.min(last), first.max(last));
+            if (last - first) as usize >= limit.saturating_sub(uids.len()) {
+                return None;
+            }
+            uids.extend((first..=last).filter_map(Uid::new));
+        }
+        Some(Self::new(validity, uids))
+    }
+
+    /// Which life of the mailbox these UIDs belong to.
+    #[must_use]
+    pub fn validity(&self) -> UidValidity {
+        self.validity
+    }
+
+    /// How many UIDs.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.uids.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.uids.is_empty()
+    }
+
+    /// Whether this UID is among them.
+    #[must_use]
+    pub fn contains(&self, uid: Uid) -> bool {
+        self.uids.binary_search(&uid).is_ok()
+    }
+
+    /// The UIDs, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Uid> + '_ {
+        self.uids.iter().copied()
+    }
+
+    /// Keeps the UIDs that `keep` says yes to.
+    pub fn retain(&mut self, mut keep: impl FnMut(Uid) -> bool) {
+        self.uids.retain(|&uid| keep(uid));
+    }
+
+    /// The lowest UIDs, at most `most`, and whether there are more.
+    pub(crate) fn first(mut self, most: usize) -> (Self, bool) {
+        let more = self.uids.len() > most;
+        self.uids.truncate(most);
+        (self, more)
+    }
+
+    /// The set in pieces that each fit on a command line.
+    pub(crate) fn chunks(&self) -> Vec<UidSet> {
+        // The longest text of one UID is 10 digits and a comma.
+        let chunk = |uids: &[Uid]| Self { validity: self.validity, uids: uids.to_vec() };
+        self.uids.chunks(MAX_SET_LEN / 11).map(chunk).collect()
+    }
+}
+
+/// As IMAP writes it: `1:3,7` (RFC 3501, `sequence-set`).
+impl fmt::Display for UidSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.uids.as_slice();
+        while let Some(first) = rest.first() {
+            let run =
+                (0u32..).zip(rest).take_while(|(i, uid)| first.get().checked_add(*i) == Some(uid.get()));
+            let run = run.count();
+            write!(f, "{first}")?;
+            if run > 1 {
+                write!(f, ":{}", rest[run - 1])?;
+            }
+            rest = &rest[run..];
+            if !rest.is_empty() {
+                f.write_char(',')?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALIDITY: UidValidity = UidValidity(7);
+
+    fn set(numbers: &[u32]) -> UidSet {
+        UidSet::new(VALIDITY, numbers.iter().filter_map(|&n| Uid::new(n)))
+    }
+
+    #[test]
+    fn runs_are_written_as_ranges() {
+        assert_eq!(
+            set(&[9, 1, 2, 3, 5, 5, u32::MAX, u32::MAX - 1]).to_string(),
+            "1:3,5,9,4294967294:4294967295"
+        );
+        assert_eq!(set(&[]).to_string(), "");
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let written = set(&[1, 2, 3, 5, 8, 9]);
+        assert_eq!(UidSet::parse(VALIDITY, &written.to_string(), 6), Some(written));
+        assert_eq!(UidSet::parse(VALIDITY, "3:1,2", 10), Some(set(&[1, 2, 3])));
+    }
+
+    #[test]
+    fn a_set_that_is_none_or_too_large_is_refused() {
+        for text in ["", "a", "1:", "-1", "1,,2", "1:*", "1 2"] {
+            assert_eq!(UidSet::parse(VALIDITY, text, 100), None, "{text}");
+        }
+        assert_eq!(UidSet::parse(VALIDITY, "1:4294967295", 500), None);
+    }
+
+    #[test]
+    fn chunks_fit_on_a_line_and_lose_nothing() {
+        let odd = set(&(1..5_000).map(|n| 4_000_000_000 + n * 2).collect::<Vec<_>>());
+        let chunks = odd.chunks();
+        assert!(chunks.iter().all(|chunk| chunk.to_string().len() <= MAX_SET_LEN));
+        assert!(chunks.iter().flat_map(UidSet::iter).eq(odd.iter()));
+    }
+}
