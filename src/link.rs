@@ -1,0 +1,417 @@
+//! One supervised connection: its lock, its one reconnect a verb, its heartbeat. Knows no protocol.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::heartbeat::{Heartbeat, Pulse};
+
+/// A logged-in dialogue with a server, one command at a time.
+pub(crate) trait Session: Send + Sized + 'static {
+    /// Asks for nothing, to hear that the server is there; takes in what it said unasked.
+    fn noop(&mut self) -> Result<()>;
+
+    /// Says goodbye and closes.
+    fn close(self) -> Result<()>;
+
+    /// Runs `wait`, which may block, without holding what a session needs in order to go on.
+    fn unattached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
+        wait()
+    }
+}
+
+/// What a handle's connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub enum State {
+    /// Logged in, as far as anybody has noticed.
+    Connected,
+    /// Lost; the next verb, or the heartbeat, makes a new connection.
+    Disconnected,
+    /// The server refused the credentials; this handle does not try them again.
+    Refused,
+    /// Stopped by `stop`.
+    Stopped,
+}
+
+/// How a handle is doing: see [`Imap::status`](crate::Imap::status) and [`Smtp::status`](crate::Smtp::status).
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// What the connection is doing.
+    pub state: State,
+    /// The last failure of the connection, since the handle was made.
+    pub last_error: Option<String>,
+    /// The kind of that failure.
+    pub last_error_kind: Option<ErrorKind>,
+}
+
+type Connect<S> = Box<dyn Fn() -> Result<S> + Send + Sync>;
+
+/// A connection that all clones of a handle share.
+pub(crate) struct Link<S: Session>(Arc<Owner<S>>);
+
+/// Owned by the handles alone, so that the heartbeat, which is not, ends with the last of them.
+struct Owner<S: Session> {
+    line: Arc<Line<S>>,
+    heartbeat: Mutex<Option<Heartbeat>>,
+}
+
+struct Line<S: Session> {
+    connect: Connect<S>,
+    every: Duration,
+    slot: Mutex<Slot<S>>,
+    status: Mutex<Status>,
+}
+
+struct Slot<S> {
+    session: Option<S>,
+    /// Set once for good: by `stop`, or by a refused password.
+    ended: Option<Error>,
+    last_used: Instant,
+    failures: u32,
+}
+
+impl<S: Session> Clone for Link<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Session> Link<S> {
+    /// Connects, and keeps the connection alive with a heartbeat in a thread of this name.
+    pub(crate) fn open(
+        name: &str,
+        every: Duration,
+        connect: impl Fn() -> Result<S> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let session = S::unattached(&connect)?;
+        let line = Arc::new(Line {
+            connect: Box::new(connect),
+            every,
+            slot: Mutex::new(Slot::new(session)),
+            status: Mutex::new(Status { state: State::Connected, last_error: None, last_error_kind: None }),
+        });
+        let heartbeat = Mutex::new(Some(Heartbeat::start(name, every, Arc::downgrade(&line))?));
+        Ok(Self(Arc::new(Owner { line, heartbeat })))
+    }
+
+    /// Asks; when the connection turns out lost, makes a new one and asks once more.
+    pub(crate) fn repeat<T: Send>(&self, mut ask: impl FnMut(&mut S) -> Result<T> + Send) -> Result<T> {
+        self.locked(|line, slot| {
+            let answer = line.ask(slot, &mut ask);
+            match answer {
+                Err(error) if error.kind() == ErrorKind::Disconnected => line.ask(slot, &mut ask),
+                answer => answer,
+            }
+        })
+    }
+
+    /// Asks once, on a new connection if the old one is known to be lost; a loss on the way is returned.
+    pub(crate) fn once<T: Send>(&self, ask: impl FnOnce(&mut S) -> Result<T> + Send) -> Result<T> {
+        self.locked(|line, slot| line.ask(slot, ask))
+    }
+
+    fn locked<T: Send>(&self, verb: impl FnOnce(&Line<S>, &mut Slot<S>) -> T + Send) -> T {
+        S::unattached(|| {
+            let mut slot = self.0.line.slot.lock();
+            let answer = verb(&self.0.line, &mut slot);
+            slot.last_used = Instant::now();
+            answer
+        })
+    }
+
+    /// Ends the connection and the heartbeat, for every clone of the handle.
+    pub(crate) fn stop(&self) -> Result<()> {
+        let session = self.locked(|line, slot| {
+            slot.ended = Some(Error::new(ErrorKind::Stopped, "the handle was stopped"));
+            line.status.lock().state = State::Stopped;
+            slot.session.take()
+        });
+        S::unattached(|| {
+            let heartbeat = self.0.heartbeat.lock().take();
+            heartbeat.into_iter().for_each(Heartbeat::stop);
+            session.map_or(Ok(()), S::close)
+        })
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.0.line.status.lock().clone()
+    }
+}
+
+/// Never waits for the lock: a verb may hold it.
+impl<S: Session> fmt::Debug for Link<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl<S: Session> Line<S> {
+    fn ask<T>(&self, slot: &mut Slot<S>, ask: impl FnOnce(&mut S) -> Result<T>) -> Result<T> {
+        let session = self.session(slot)?;
+        let answer = ask(session);
+        if let Err(error) = &answer
+            && error.ends_connection()
+        {
+            self.lose(slot, error);
+        }
+        answer
+    }
+
+    /// The session, made anew if it was lost.
+    fn session<'a>(&self, slot: &'a mut Slot<S>) -> Result<&'a mut S> {
+        if let Some(ended) = &slot.ended {
+            return Err(ended.clone());
+        }
+        if slot.session.is_none() {
+            let made = (self.connect)();
+            self.settle(slot, made)?;
+        }
+        slot.session.as_mut().ok_or_else(|| Error::new(ErrorKind::Disconnected, "not connected"))
+    }
+
+    /// Takes the outcome of an attempt to connect into the slot.
+    fn settle(&self, slot: &mut Slot<S>, made: Result<S>) -> Result<()> {
+        if slot.ended.is_some() || slot.session.is_some() {
+            return Ok(()); // Somebody was quicker; what was made is dropped, which closes it.
+        }
+        match made {
+            Ok(session) => {
+                slot.session = Some(session);
+                slot.failures = 0;
+                self.status.lock().state = State::Connected;
+                tracing::info!("connected again");
+                Ok(())
+            }
+            Err(error) => {
+                slot.failures = slot.failures.saturating_add(1);
+                self.lose(slot, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// After an error the state of a connection is unknown: it is never used again.
+    fn lose(&self, slot: &mut Slot<S>, error: &Error) {
+        tracing::warn!(%error, "connection lost");
+        slot.session = None;
+        let refused = error.kind() == ErrorKind::Auth && error.is_permanent();
+        if refused && slot.ended.is_none() {
+            slot.ended = Some(error.clone());
+        }
+        let state = if refused { State::Refused } else { State::Disconnected };
+        let last_error = Some(error.to_string());
+        *self.status.lock() = Status { state, last_error, last_error_kind: Some(error.kind()) };
+    }
+}
+
+impl<S: Session> Pulse for Line<S> {
+    fn pulse(&self) -> Duration {
+        // A verb that holds the lock is traffic enough.
+        let Some(mut slot) = self.slot.try_lock() else { return self.every };
+        let idle = slot.last_used.elapsed();
+        if slot.ended.is_some() || idle < self.every {
+            return self.every.saturating_sub(idle).max(Duration::from_millis(1));
+        }
+        if slot.session.is_some() {
+            // A failure shows in the status; the next verb is told by making its own connection.
+            let _ = self.ask(&mut slot, S::noop);
+            slot.last_used = Instant::now();
+            return if slot.session.is_some() { self.every } else { backoff(0) };
+        }
+        drop(slot);
+        // Without the lock: a verb that comes meanwhile makes its own connection and waits for nobody.
+        let made = (self.connect)();
+        let mut slot = self.slot.lock();
+        let _ = self.settle(&mut slot, made); // A failure shows in the status.
+        if slot.session.is_some() { self.every } else { backoff(slot.failures) }
+    }
+}
+
+impl<S> Slot<S> {
+    fn new(session: S) -> Self {
+        Self { session: Some(session), ended: None, last_used: Instant::now(), failures: 0 }
+    }
+}
+
+/// 1 s, 2 s, 4 s, ... 5 min, each up to a quarter shorter, so that many clients do not come back as one.
+fn backoff(failures: u32) -> Duration {
+    let whole = Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(300));
+    let random = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
+    whole.mul_f64(1.0 - random / 4.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::{self, Receiver, Sender};
+
+    use super::*;
+
+    /// What the fake sessions of one link have been through.
+    #[derive(Default)]
+    struct Log {
+        connects: AtomicUsize,
+        noops: AtomicUsize,
+        closes: AtomicUsize,
+    }
+
+    struct Fake {
+        log: Arc<Log>,
+        noop: Result<()>,
+        pulses: Option<Sender<()>>,
+    }
+
+    impl Session for Fake {
+        fn noop(&mut self) -> Result<()> {
+            self.log.noops.fetch_add(1, Ordering::SeqCst);
+            let _ = self.pulses.as_ref().map(|pulses| pulses.send(()));
+            self.noop.clone()
+        }
+
+        fn close(self) -> Result<()> {
+            self.log.closes.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    const NEVER: Duration = Duration::from_secs(3_600);
+
+    fn failure(kind: ErrorKind) -> Error {
+        Error::new(kind, "as told")
+    }
+
+    /// A link whose nth connection is made by `connect(n)`, n from 1.
+    fn link(connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> (Link<Fake>, Arc<Log>) {
+        let log = Arc::new(Log::default());
+        let ours = Arc::clone(&log);
+        let connect = move || {
+            connect(ours.connects.fetch_add(1, Ordering::SeqCst) + 1)?;
+            Ok(Fake { log: Arc::clone(&ours), noop: Ok(()), pulses: None })
+        };
+        (Link::open("test", NEVER, connect).unwrap(), log)
+    }
+
+    fn connects(log: &Log) -> usize {
+        log.connects.load(Ordering::SeqCst)
+    }
+
+    #[test]
+    fn a_verb_that_finds_the_connection_lost_asks_once_more_on_a_new_one() {
+        let (link, log) = link(|_| Ok(()));
+        let mut asked = 0;
+        let answer = link.repeat(|_| {
+            asked += 1;
+            if asked == 1 { Err(failure(ErrorKind::Disconnected)) } else { Ok(asked) }
+        });
+        assert_eq!((answer.unwrap(), connects(&log)), (2, 2));
+        assert_eq!(link.status().state, State::Connected);
+    }
+
+    #[test]
+    fn a_verb_asks_no_third_time() {
+        let (link, log) = link(|_| Ok(()));
+        let answer = link.repeat(|_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+        assert_eq!((answer.unwrap_err().kind(), connects(&log)), (ErrorKind::Disconnected, 2));
+        assert_eq!(link.status().state, State::Disconnected);
+    }
+
+    #[test]
+    fn what_is_not_safe_to_repeat_is_not_repeated() {
+        let (link, log) = link(|_| Ok(()));
+        for kind in [ErrorKind::OutcomeUnknown, ErrorKind::Timeout, ErrorKind::Refused] {
+            assert_eq!(link.repeat(|_| Err::<(), _>(failure(kind))).unwrap_err().kind(), kind);
+        }
+        assert_eq!(
+            link.once(|_| Err::<(), _>(failure(ErrorKind::Disconnected))).unwrap_err().kind(),
+            ErrorKind::Disconnected
+        );
+        assert_eq!(
+            connects(&log),
+            3,
+            "the first connection, and one after each of the two losses that were followed by a verb"
+        );
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_connection() {
+        let (link, log) = link(|_| Ok(()));
+        let _ = link.repeat(|_| Err::<(), _>(failure(ErrorKind::Refused)));
+        link.repeat(|_| Ok(())).unwrap();
+        assert_eq!(connects(&log), 1);
+    }
+
+    #[test]
+    fn a_refused_password_is_not_tried_again() {
+        let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth)) });
+        let _ = link.once(|_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+        for _ in 0..3 {
+            assert_eq!(link.repeat(|_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
+        }
+        assert_eq!((connects(&log), link.status().state), (2, State::Refused));
+    }
+
+    #[test]
+    fn stop_closes_once_and_for_every_clone() {
+        let (link, log) = link(|_| Ok(()));
+        let clone = link.clone();
+        link.stop().unwrap();
+        clone.stop().unwrap();
+        assert_eq!(clone.repeat(|_| Ok(())).unwrap_err().kind(), ErrorKind::Stopped);
+        assert_eq!((log.closes.load(Ordering::SeqCst), connects(&log)), (1, 1));
+        assert_eq!(link.status().state, State::Stopped);
+    }
+
+    fn beating(noop: Result<()>) -> (Link<Fake>, Arc<Log>, Receiver<()>) {
+        let log = Arc::new(Log::default());
+        let (ours, (sender, pulses)) = (Arc::clone(&log), mpsc::channel());
+        let connect = move || {
+            ours.connects.fetch_add(1, Ordering::SeqCst);
+            Ok(Fake { log: Arc::clone(&ours), noop: noop.clone(), pulses: Some(sender.clone()) })
+        };
+        (Link::open("test", Duration::from_millis(5), connect).unwrap(), log, pulses)
+    }
+
+    #[test]
+    fn an_idle_connection_is_kept_alive() {
+        let (link, log, pulses) = beating(Ok(()));
+        for _ in 0..3 {
+            pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+        }
+        link.stop().unwrap();
+        assert_eq!(connects(&log), 1);
+    }
+
+    #[test]
+    fn a_failed_heartbeat_shows_and_the_connection_is_replaced() {
+        let (link, log, pulses) = beating(Err(failure(ErrorKind::Timeout)));
+        pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+        // The second NOOP goes out on the connection that the heartbeat made by itself.
+        pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(connects(&log) >= 2);
+        assert_eq!(link.status().last_error_kind, Some(ErrorKind::Timeout));
+    }
+
+    #[test]
+    fn the_heartbeat_ends_with_the_last_handle() {
+        let (link, _, pulses) = beating(Ok(()));
+        drop(link);
+        // The channel closes when the thread has let go of the line, which holds the connect closure.
+        while let Ok(()) = pulses.recv_timeout(Duration::from_secs(10)) {}
+        assert_eq!(pulses.recv_timeout(Duration::ZERO), Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
+    fn backoff_grows_to_five_minutes_and_no_further() {
+        for failures in 0..40 {
+            let wait = backoff(failures).as_secs_f64();
+            let whole = f64::from(1_u32 << failures.min(9)).min(300.0);
+            assert!((whole * 0.75..=whole).contains(&wait), "{failures}: {wait}");
+        }
+    }
+}
