@@ -1,0 +1,94 @@
+//! The line protocol's JSON: `{"Id","SentBy","SentTo","Body"}`.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::Message;
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Wire {
+    id: String,
+    sent_by: String,
+    sent_to: SentTo,
+    #[serde(flatten)]
+    body: WireBody,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum SentTo {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// A body as JSON can carry it.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum WireBody {
+    Body(String),
+    BodyBase64(String),
+}
+
+impl From<Vec<u8>> for WireBody {
+    fn from(body: Vec<u8>) -> Self {
+        String::from_utf8(body)
+            .map_or_else(|not_text| Self::BodyBase64(BASE64_STANDARD.encode(not_text.as_bytes())), Self::Body)
+    }
+}
+
+impl From<Message> for Wire {
+    fn from(message: Message) -> Self {
+        let Message { id, sent_by, mut sent_to, body, .. } = message;
+        let sent_to = match sent_to.len() {
+            1 => SentTo::One(sent_to.remove(0)),
+            _ => SentTo::Many(sent_to),
+        };
+        Self { id, sent_by, sent_to, body: body.into() }
+    }
+}
+
+impl TryFrom<Wire> for Message {
+    type Error = base64::DecodeError;
+
+    fn try_from(wire: Wire) -> Result<Self, Self::Error> {
+        let sent_to = match wire.sent_to {
+            SentTo::One(address) => vec![address],
+            SentTo::Many(addresses) => addresses,
+        };
+        let body = match wire.body {
+            WireBody::Body(text) => text.into_bytes(),
+            WireBody::BodyBase64(code) => BASE64_STANDARD.decode(code)?,
+        };
+        Ok(Self::new(wire.id, wire.sent_by, sent_to, body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round(message: &Message) -> Message {
+        serde_json::from_str(&serde_json::to_string(message).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_survive_json() {
+        let message =
+            Message::new("1", "a@example.org", ["b@example.org", "c@example.org"], b"\xff\0\r".to_vec());
+        let again = round(&message);
+        assert_eq!((again.sent_to, again.body), (message.sent_to.clone(), message.body.clone()));
+        assert!(serde_json::to_string(&message).unwrap().contains(r#""BodyBase64":"/wAN""#));
+    }
+
+    #[test]
+    fn what_is_missing_or_no_base64_is_an_error() {
+        for bad in [
+            r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d"}"#,
+            r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d","BodyBase64":"?"}"#,
+            r#"{"Id":1,"SentBy":"a@b","SentTo":"c@d","Body":""}"#,
+        ] {
+            assert!(serde_json::from_str::<Message>(bad).is_err(), "{bad}");
+        }
+    }
+}
