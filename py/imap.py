@@ -1,0 +1,233 @@
+"""The IMAP dialogue on imaplib: plain values in, plain values out.
+
+Arguments come checked and quoted (no CR, LF or NUL); UID sets come as text. What the server refuses is
+raised as Refused; whatever else is raised ends the connection.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import re
+import ssl
+
+from _pymail_wire import Refused, tls_context, tune
+
+# Known to UID commands since RFC 6851; imaplib learnt the name in 2026.
+imaplib.Commands.setdefault("MOVE", ("SELECTED",))
+
+# imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
+SEARCH_WINDOW = 50_000
+GOODBYE_SECONDS = 5.0
+
+_CODE = re.compile(r"\[([A-Z][A-Z0-9-]*)[^\]]*\]")
+_TAGGED_BAD = re.compile(r"\S+ command error: BAD (.*)", re.DOTALL)
+_UID = re.compile(rb"\bUID (\d{1,10})\b")
+_SIZE = re.compile(rb"\bRFC822\.SIZE (\d{1,19})\b")
+_SHORT_BODY = re.compile(rb'BODY\[\](?:<0>)? (?:NIL|"((?:[^"\\]|\\.)*)")', re.DOTALL)
+_SHORT_LINE = re.compile(rb"\d+ \(.*BODY\[\].*\)", re.DOTALL)
+_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+
+
+def quoted(text: str) -> str:
+    """An IMAP quoted string (RFC 3501, section 4.3), which every version of imaplib passes on unchanged."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class Session:
+    """One connection."""
+
+    def __init__(self, host: str, port: int, security: str, roots: list[str], timeout: float) -> None:
+        self.exists = 0
+        self.timeout = timeout
+        if security == "tls":
+            context = tls_context(roots)
+            self.imap: imaplib.IMAP4 = imaplib.IMAP4_SSL(host, port, ssl_context=context, timeout=timeout)
+        else:
+            self.imap = imaplib.IMAP4(host, port, timeout=timeout)
+        tune(self.imap.sock)
+        if security == "starttls":
+            self._starttls(roots)
+        if self.imap.state != "NONAUTH":
+            self.abandon()
+            raise ssl.SSLError("the server greets as if logged in already")
+
+    def _starttls(self, roots: list[str]) -> None:
+        if self.imap.state != "NONAUTH" or "STARTTLS" not in self.imap.capabilities:
+            self.abandon()
+            raise ssl.SSLError("the server offers no STARTTLS")
+        self.imap.starttls(tls_context(roots))
+        # What came before the encryption may come from anybody.
+        self.imap.untagged_responses.clear()
+
+    def login(self, user: str, password: str) -> list[str]:
+        """Logs in and returns the capabilities of after it: servers show most of them only then."""
+        try:
+            if (user + password).isascii() and "LOGINDISABLED" not in self.imap.capabilities:
+                self.imap.login(quoted(user), password)
+            else:
+                secret = f"\0{user}\0{password}".encode()
+                self.imap.authenticate("PLAIN", lambda _: secret)
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error as error:
+            raise _refusal(_text(error.args[0] if error.args else "")) from None
+        finally:
+            # imaplib keeps the last ten commands, LOGIN included.
+            getattr(self.imap, "_cmd_log", {}).clear()
+        self._tagged(self.imap.capability)
+        line = self.imap.untagged_responses.get("CAPABILITY", [b""])[-1]
+        return _text(line).upper().split()
+
+    def prepare(self, inbox: str, archive: str) -> int:
+        """Makes the archive if it is missing, selects the inbox and returns its UIDVALIDITY."""
+        self.create(archive)
+        typ, data = self.imap.select(quoted(inbox))
+        if typ != "OK":
+            raise _refusal(_text(data[-1]))
+        validity = self.imap.untagged_responses.get("UIDVALIDITY", [b"0"])[-1]
+        self._absorb()
+        return int(validity)
+
+    def create(self, name: str) -> None:
+        """Makes a mailbox, unless it is there."""
+        mailbox = quoted(name)
+        try:
+            self._tagged(self.imap.create, mailbox)
+        except Refused as refusal:
+            if refusal.args[0] == "ALREADYEXISTS":
+                return
+            # Not every server says why. One that has the mailbox can tell about it.
+            try:
+                self._tagged(self.imap.status, mailbox, "(UIDVALIDITY)")
+            except Refused:
+                raise refusal from None
+
+    def search(self, criteria: str) -> list[int]:
+        """The UIDs that match. A large mailbox is asked in windows, so that no answer is too long."""
+        known = self.exists
+        found = self._search(criteria)
+        self._absorb()
+        # A server may search what it has announced, and announce what is new only after that.
+        return found if found or self.exists <= known else self._search(criteria)
+
+    def _search(self, criteria: str) -> list[int]:
+        found: list[int] = []
+        for window in self._windows():
+            for line in self._uid("SEARCH", window + criteria):
+                found.extend(map(int, (line or b"").split()))
+        return found
+
+    def _windows(self) -> list[str]:
+        if self.exists <= SEARCH_WINDOW:
+            return [""]
+        ends = range(SEARCH_WINDOW, self.exists, SEARCH_WINDOW)
+        return [f"{end - SEARCH_WINDOW + 1}:{end} " for end in ends] + [f"{ends[-1] + 1}:* "]
+
+    def fetch(self, uids: str, most: int) -> list[tuple[int, int, bytes]]:
+        """UID, size on the server and the first `most` octets of each mail, without marking it seen."""
+        data = self._uid("FETCH", uids, f"(UID RFC822.SIZE BODY.PEEK[]<0.{most}>)")
+        mails = []
+        for at, item in enumerate(data):
+            if isinstance(item, tuple):
+                tail = data[at + 1] if at + 1 < len(data) else b""
+                mails.append(_mail(item[0], item[1], tail))
+            elif item and _SHORT_LINE.fullmatch(item):
+                mails.append(_mail(item, _short_body(item), b")"))
+        return mails
+
+    def sizes(self, uids: str) -> list[tuple[int, int]]:
+        """UID and size on the server of each mail."""
+        data = self._uid("FETCH", uids, "(UID RFC822.SIZE)")
+        return [(_number(_UID, item), _number(_SIZE, item)) for item in data if item and _SIZE.search(item)]
+
+    def copy(self, uids: str, mailbox: str) -> str | None:
+        """Copies; returns COPYUID's three words (RFC 4315) where the server says them."""
+        return self._copying("COPY", uids, mailbox)
+
+    def move(self, uids: str, mailbox: str) -> str | None:
+        """Moves (RFC 6851); returns COPYUID's three words where the server says them."""
+        return self._copying("MOVE", uids, mailbox)
+
+    def _copying(self, command: str, uids: str, mailbox: str) -> str | None:
+        self._uid(command, uids, quoted(mailbox))
+        told = self.imap.untagged_responses.get("COPYUID")
+        return _text(told[-1]) if told else None
+
+    def flag_deleted(self, uids: str) -> None:
+        """Flags exactly these mails."""
+        self._uid("STORE", uids, "+FLAGS.SILENT", r"(\Deleted)")
+
+    def expunge(self, uids: str) -> None:
+        """Removes those of exactly these mails that are flagged (UIDPLUS, RFC 4315)."""
+        self._uid("EXPUNGE", uids)
+
+    def noop(self, seconds: float) -> None:
+        """A sign of life, waited for no longer than this; takes in what the server said unasked."""
+        self.imap.sock.settimeout(min(seconds, self.timeout))
+        self._tagged(self.imap.noop)
+        self.imap.sock.settimeout(self.timeout)
+        self._absorb()
+
+    def logout(self) -> None:
+        """A bare LOGOUT: CLOSE would expunge what other clients have flagged."""
+        self.imap.sock.settimeout(GOODBYE_SECONDS)
+        self.imap.logout()
+
+    def abandon(self) -> None:
+        """Closes the socket, says nothing."""
+        self.imap.shutdown()
+
+    def _uid(self, command: str, *args: str) -> list:
+        return self._tagged(self.imap.uid, command, *args)
+
+    def _tagged(self, command, *args: str) -> list:
+        # imaplib keeps untagged answers for ever, and would give old ones for new.
+        self._absorb()
+        try:
+            typ, data = command(*args)
+        except (imaplib.IMAP4.abort, imaplib.IMAP4.readonly):
+            raise
+        except imaplib.IMAP4.error as error:
+            bad = _TAGGED_BAD.match(str(error))
+            if bad is None:
+                raise
+            raise _refusal(bad.group(1)) from None
+        if typ != "OK":
+            raise _refusal(_text(data[-1]))
+        return [item for item in data if item is not None]
+
+    def _absorb(self) -> None:
+        untagged = self.imap.untagged_responses
+        if "EXISTS" in untagged:
+            self.exists = int(untagged["EXISTS"][-1])
+        untagged.clear()
+
+
+def _refusal(text: str) -> Refused:
+    code = _CODE.search(text)
+    return Refused(code.group(1) if code else None, text)
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _mail(head: bytes, octets: bytes, tail: object) -> tuple[int, int, bytes]:
+    if not isinstance(tail, bytes) or not tail.endswith(b")"):
+        raise imaplib.IMAP4.abort("a mail's data goes on where it should end")
+    attributes = head + b" " + tail
+    return _number(_UID, attributes), _number(_SIZE, attributes), octets
+
+
+def _number(pattern: re.Pattern[bytes], text: bytes) -> int:
+    found = pattern.search(text)
+    if found is None:
+        raise imaplib.IMAP4.abort("the server left out what was asked for")
+    return int(found.group(1))
+
+
+def _short_body(line: bytes) -> bytes:
+    body = _SHORT_BODY.search(line)
+    if body is None:
+        raise imaplib.IMAP4.abort("a mail's data has a shape that is unknown")
+    return _ESCAPED.sub(rb"\1", body.group(1) or b"")

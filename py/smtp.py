@@ -1,0 +1,194 @@
+"""The SMTP dialogue on smtplib: plain values in, plain values out.
+
+MAIL, RCPT and DATA go out and their replies come in one by one, so that it is always known how far a
+message has come. A message is (sender, recipients, data): data with CRLF line ends and stuffed dots,
+without the final dot.
+"""
+
+from __future__ import annotations
+
+import base64
+import smtplib
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+from _pymail_wire import Refused, tls_context, tune
+
+Reply = tuple[int, str]
+Message = tuple[str, list[str], bytes]
+Answers = list[Reply]
+Outcome = tuple[str, Any, Answers]
+
+CLOSING = 421
+GO_AHEAD = 354
+GOODBYE_SECONDS = 5.0
+# Up to this size a message's data goes out in one write with its final dot.
+ONE_WRITE = 64 * 1024
+
+
+class Session:
+    """One connection."""
+
+    def __init__(
+        self, host: str, port: int, security: str, roots: list[str], timeout: float, local_name: str
+    ) -> None:
+        self.timeout = timeout
+        if security == "tls":
+            context = tls_context(roots)
+            self.smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port, local_name, timeout=timeout, context=context)
+        else:
+            self.smtp = smtplib.SMTP(host, port, local_name, timeout=timeout)
+        assert self.smtp.sock is not None
+        tune(self.smtp.sock)
+        self.smtp.ehlo_or_helo_if_needed()
+        if security == "starttls":
+            self._starttls(roots)
+
+    def _starttls(self, roots: list[str]) -> None:
+        if not self.smtp.has_extn("starttls"):
+            self.abandon()
+            raise ssl.SSLError("the server offers no STARTTLS")
+        self.smtp.starttls(context=tls_context(roots))
+        self.smtp.ehlo_or_helo_if_needed()
+
+    def login(self, user: str, password: str) -> None:
+        """Logs in by AUTH PLAIN where it is offered, and by what smtplib knows where not."""
+        try:
+            if "PLAIN" in self.smtp.esmtp_features.get("auth", "").upper().split():
+                secret = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
+                code, text = self.smtp.docmd("AUTH", "PLAIN " + secret)
+            else:
+                code, text = self.smtp.login(user, password)
+        except smtplib.SMTPResponseException as error:
+            raise Refused(str(error.smtp_code), _text(error.smtp_error)) from None
+        except smtplib.SMTPServerDisconnected:
+            raise
+        except smtplib.SMTPException as error:
+            raise Refused(None, str(error)) from None
+        finally:
+            # smtplib keeps both for ever.
+            vars(self.smtp).update(user=None, password=None)
+        if code >= 300:
+            raise Refused(str(code), _text(text))
+
+    def size_limit(self) -> int:
+        """The largest message that the server says it takes (RFC 1870); 0 when it says nothing."""
+        limit = self.smtp.esmtp_features.get("size", "")
+        return int(limit) if limit.isascii() and limit.isdigit() else 0
+
+    def send(self, messages: list[Message]) -> list[Outcome]:
+        """Sends in order; an outcome a message: what became of it, what that rests on, the recipients' replies.
+
+        sent: the server took it (reply). refused: it did not (stage, code, text). unknown: the connection was
+        lost between the message's end and the answer to it (exception). unsent: lost before (exception).
+        """
+        outcomes: list[Outcome] = []
+        try:
+            outcomes.extend(self._dialogues(messages))
+        except Exception as error:  # whatever it is, the outcomes so far stand
+            outcomes.extend([("unsent", error, [])] * (len(messages) - len(outcomes)))
+        return outcomes
+
+    def _dialogues(self, messages: list[Message]) -> Iterator[Outcome]:
+        """With PIPELINING (RFC 2920), a message's last write carries the commands of the next one."""
+        pipelining = self.smtp.has_extn("pipelining")
+        under_way = False
+        for message, following in zip(messages, [*messages[1:], None]):
+            if pipelining and not under_way:
+                self.smtp.send(b"".join(self._commands(message)))
+            stage, reply, answers = self._offer(message, pipelining)
+            if stage:
+                yield "refused", (stage, *reply), answers
+                self._reply_to(b"RSET\r\n")
+                under_way = False
+                continue
+            ahead = b"".join(self._commands(following)) if pipelining and following else b""
+            under_way = bool(ahead)
+            what, basis = self._data(message[2], ahead)
+            yield what, basis, answers
+            if what == "unknown":
+                raise basis
+
+    def _commands(self, message: Message) -> list[bytes]:
+        sender, recipients, data = message
+        size = f" SIZE={len(data)}" if self.smtp.has_extn("size") else ""
+        rcpts = [f"RCPT TO:<{recipient}>\r\n" for recipient in recipients]
+        lines = [f"MAIL FROM:<{sender}>{size}\r\n", *rcpts, "DATA\r\n"]
+        return [line.encode("ascii") for line in lines]
+
+    def _offer(self, message: Message, under_way: bool) -> tuple[str, Reply, Answers]:
+        """MAIL, RCPT, DATA: the stage that was refused ("" for none), its reply, the recipients' replies."""
+        commands = self._commands(message)
+        replies: list[Reply] = []
+        for command in commands:
+            if not under_way and _hopeless(replies, len(commands)):
+                break
+            replies.append(self._reply_to(b"" if under_way else command))
+        mail, answers = replies[0], replies[1 : len(commands) - 1]
+        go_ahead = len(replies) == len(commands) and replies[-1][0] == GO_AHEAD
+        if go_ahead and not _hopeless(replies[:-1], len(commands)):
+            return "", replies[-1], answers
+        if go_ahead:
+            # Nobody is to have it, yet the server asks for the data: it gets none.
+            self._reply_to(b".\r\n")
+        if mail[0] >= 300:
+            return "MAIL", mail, []
+        if all(code >= 300 for code, _ in answers):
+            return "RCPT", answers[0], answers
+        return "DATA", replies[-1], answers
+
+    def _data(self, data: bytes, ahead: bytes) -> tuple[str, Any]:
+        if len(data) > ONE_WRITE:
+            # A loss in here comes before the message's end: it is unsent, for certain.
+            self.smtp.send(data)
+            data = b""
+        try:
+            self.smtp.send(data + b".\r\n" + ahead)
+            code, text = self._reply()
+        except Exception as error:  # from here on nobody can say
+            return "unknown", error
+        return ("sent", (code, text)) if code < 300 else ("refused", ("DATA", code, text))
+
+    def _reply_to(self, command: bytes) -> Reply:
+        """The next reply; a server that is closing (421) has not done what was asked."""
+        if command:
+            self.smtp.send(command)
+        code, text = self._reply()
+        if code == CLOSING:
+            raise smtplib.SMTPServerDisconnected(f"{code} {text}")
+        return code, text
+
+    def _reply(self) -> Reply:
+        code, text = self.smtp.getreply()
+        if not 200 <= code <= 599:
+            raise smtplib.SMTPServerDisconnected(f"no reply code: {code} {_text(text)}")
+        return code, _text(text)
+
+    def noop(self, seconds: float) -> None:
+        """A sign of life, waited for no longer than this."""
+        assert self.smtp.sock is not None
+        self.smtp.sock.settimeout(min(seconds, self.timeout))
+        self._reply_to(b"NOOP\r\n")
+        self.smtp.sock.settimeout(self.timeout)
+
+    def quit(self) -> None:
+        """Says goodbye; what the server makes of it changes nothing."""
+        if self.smtp.sock is not None:
+            self.smtp.sock.settimeout(GOODBYE_SECONDS)
+            self.smtp.quit()
+
+    def abandon(self) -> None:
+        """Closes the socket, says nothing."""
+        self.smtp.close()
+
+
+def _hopeless(replies: list[Reply], commands: int) -> bool:
+    """Whether MAIL was refused, or every RCPT: the data is for nobody then."""
+    answers = replies[1:]
+    asked_all = len(replies) >= commands - 1
+    return bool(replies) and (replies[0][0] >= 300 or (asked_all and all(code >= 300 for code, _ in answers)))
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,123 @@
+//! Exceptions become errors of ours here, and nothing of Python's leaves with them.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::error::{Error, ErrorKind};
+
+/// What was being done when an exception came: the same one means different things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Connect,
+    Login,
+    Dialogue,
+}
+
+/// What is asked of Python, and what must not be seen of it in an error.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    pub(super) phase: Phase,
+    pub(super) action: &'a str,
+    /// A server can send back what it was sent.
+    pub(super) secrets: &'a [String],
+}
+
+impl Asking<'_> {
+    fn text(&self, value: &Bound<'_, PyBaseException>) -> String {
+        self.hide(text(value))
+    }
+
+    fn hide(&self, text: String) -> String {
+        let hide = |text: String, secret: &String| text.replace(secret.as_str(), "(..)");
+        self.secrets.iter().filter(|secret| !secret.is_empty()).fold(text, hide)
+    }
+}
+
+/// An exception, as owned text: its class and its message.
+#[derive(Debug)]
+struct Cause {
+    class: String,
+    text: String,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.text)
+    }
+}
+
+impl StdError for Cause {}
+
+/// The error for an exception that came out of a dialogue.
+pub(super) fn error(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) -> Error {
+    let classes = class_names(exception);
+    if classes.iter().any(|class| class == "Refused") {
+        return refusal(exception, asking);
+    }
+    let kind = kind(exception, &classes, asking.phase);
+    let text = asking.text(exception);
+    let code = text.starts_with("421 ").then(|| "421".to_owned());
+    let class = classes.into_iter().next().unwrap_or_default();
+    Error::new(kind, format!("{}: {text}", asking.action)).with_code(code).with_source(Cause { class, text })
+}
+
+fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase) -> ErrorKind {
+    let is = |name: &str| classes.iter().any(|class| class == name);
+    if timed_out(exception) || context(exception).is_some_and(|context| timed_out(&context)) {
+        ErrorKind::Timeout
+    } else if is("SSLCertVerificationError") || (is("SSLError") && phase == Phase::Connect) {
+        ErrorKind::Tls
+    } else if is("ImportError") || is("MemoryError") || is("SystemError") {
+        ErrorKind::Runtime
+    } else if phase == Phase::Connect {
+        ErrorKind::Connect
+    } else {
+        ErrorKind::Disconnected
+    }
+}
+
+fn timed_out(exception: &Bound<'_, PyBaseException>) -> bool {
+    // Up to Python 3.9 a socket's timeout is a class of its own.
+    class_names(exception).iter().any(|class| class == "TimeoutError" || class == "timeout")
+}
+
+/// The server's "no", with its code.
+fn refusal(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) -> Error {
+    let args = exception.getattr("args").and_then(|args| args.extract());
+    let (code, text): (Option<String>, String) = args.unwrap_or_else(|_| (None, text(exception)));
+    let kind = if asking.phase == Phase::Login { ErrorKind::Auth } else { ErrorKind::Refused };
+    let text = format!("{}: the server refused: {}", asking.action, asking.hide(text));
+    Error::new(kind, text).with_code(code)
+}
+
+/// The error for what keeps a Python module from being imported, which no server has a part in.
+pub(super) fn import_error(py: Python<'_>, module: &str, exception: &PyErr) -> Error {
+    let value = exception.value(py);
+    let class = class_names(value).into_iter().next().unwrap_or_default();
+    let text = text(value);
+    let what = format!("can't import {module}: {text}");
+    Error::new(ErrorKind::Runtime, what).with_source(Cause { class, text })
+}
+
+/// smtplib makes "disconnected" of everything, a timeout too; what it was stays in the context.
+fn context<'py>(value: &Bound<'py, PyBaseException>) -> Option<Bound<'py, PyBaseException>> {
+    value.getattr("__context__").ok()?.cast_into().ok()
+}
+
+/// The exception's class and the classes that it inherits from, nearest first.
+fn class_names(value: &Bound<'_, PyBaseException>) -> Vec<String> {
+    let names = value.get_type().mro().iter().filter_map(|class| {
+        let class = class.cast_into::<PyType>().ok()?;
+        Some(class.name().ok()?.to_string())
+    });
+    names.collect()
+}
+
+fn text(value: &Bound<'_, PyBaseException>) -> String {
+    let text = value.str().map(|text| text.to_string()).unwrap_or_default();
+    if text.is_empty() { "no reason given".into() } else { text }
+}

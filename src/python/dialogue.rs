@@ -1,0 +1,119 @@
+//! One Python object that speaks with one server: opened, logged in, called, and never left open.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use pyo3::call::PyCallArgs;
+use pyo3::conversion::FromPyObjectOwned;
+use pyo3::prelude::*;
+
+use super::convert::{self, Asking, Phase};
+use super::modules::Module;
+use super::runtime::attached;
+use crate::config::{Common, Credentials, Security};
+use crate::error::Result;
+
+/// Which dialogue, and the ports that it is spoken on.
+pub(super) struct Service {
+    pub(super) module: &'static Module,
+    pub(super) name: &'static str,
+    pub(super) tls: u16,
+    pub(super) starttls: u16,
+    pub(super) plain: u16,
+}
+
+/// A `Session` of one of the files in `py/`.
+pub(super) struct Dialogue(Option<Py<PyAny>>);
+
+impl Dialogue {
+    /// Connects, encrypted as configured; `local_name` is SMTP's name for us.
+    pub(super) fn open(service: &Service, common: &Common, local_name: Option<&str>) -> Result<Self> {
+        let server = &common.server;
+        let (security, usual) = match server.security {
+            Security::Tls => ("tls", service.tls),
+            Security::StartTls => ("starttls", service.starttls),
+            Security::None => ("none", service.plain),
+        };
+        let port = server.port.unwrap_or(usual);
+        let action = format!("connecting to {} at {}:{port}", service.name, server.host);
+        let asking = Asking { phase: Phase::Connect, action: &action, secrets: &[] };
+        let args = (&*server.host, port, security, server.roots.clone(), common.timeout.as_secs_f64());
+        attached(|py| {
+            let class = service.module.session_class(py)?;
+            let object = match local_name {
+                Some(name) => class.call1((args.0, args.1, args.2, args.3, args.4, name)),
+                None => class.call1(args),
+            };
+            object.map(|object| Self(Some(object.unbind()))).map_err(|e| owned(py, &e, asking))
+        })
+    }
+
+    /// Logs in, if there is anybody to log in, and returns the capabilities that are told then.
+    pub(super) fn login(&self, common: &Common) -> Result<Vec<String>> {
+        let Some((user, password)) = &common.credentials.login else { return Ok(Vec::new()) };
+        let secrets = secrets(&common.credentials);
+        let action = format!("logging in at {}", common.server.host);
+        let asking = Asking { phase: Phase::Login, action: &action, secrets: &secrets };
+        let told: Option<Vec<String>> = self.ask("login", (user.as_str(), password.reveal()), asking)?;
+        Ok(told.unwrap_or_default())
+    }
+
+    /// Calls a method in the middle of the dialogue.
+    pub(super) fn call<T>(&self, method: &str, args: impl for<'py> PyCallArgs<'py>, action: &str) -> Result<T>
+    where
+        T: for<'py> FromPyObjectOwned<'py, Error: Into<PyErr>>,
+    {
+        self.ask(method, args, Asking { phase: Phase::Dialogue, action, secrets: &[] })
+    }
+
+    /// Calls a method that returns nothing.
+    pub(super) fn tell(&self, method: &str, args: impl for<'py> PyCallArgs<'py>, action: &str) -> Result<()> {
+        let asking = Asking { phase: Phase::Dialogue, action, secrets: &[] };
+        self.with(asking, |object| object.call_method1(method, args).map(drop))
+    }
+
+    fn ask<T>(&self, method: &str, args: impl for<'py> PyCallArgs<'py>, asking: Asking<'_>) -> Result<T>
+    where
+        T: for<'py> FromPyObjectOwned<'py, Error: Into<PyErr>>,
+    {
+        self.with(asking, |object| object.call_method1(method, args)?.extract::<T>().map_err(Into::into))
+    }
+
+    /// There is always one, until the drop.
+    fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.0.as_ref().map_or_else(|| py.None().into_bound(py), |object| object.bind(py).clone())
+    }
+
+    /// Does something with the object, attached.
+    pub(super) fn with<T>(
+        &self,
+        asking: Asking<'_>,
+        work: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>,
+    ) -> Result<T> {
+        attached(|py| work(&self.object(py)).map_err(|e| owned(py, &e, asking)))
+    }
+}
+
+fn owned(py: Python<'_>, exception: &PyErr, asking: Asking<'_>) -> crate::Error {
+    convert::error(exception.value(py), asking)
+}
+
+/// The password in every shape that goes over the wire.
+fn secrets(credentials: &Credentials) -> Vec<String> {
+    let Some((user, password)) = &credentials.login else { return Vec::new() };
+    let password = password.reveal();
+    let plain = BASE64_STANDARD.encode(format!("\0{user}\0{password}"));
+    let escaped = password.replace('\\', "\\\\").replace('"', "\\\"");
+    vec![plain, BASE64_STANDARD.encode(password), escaped, password.to_owned()]
+}
+
+/// Closes the socket now; a reference let go detached would keep it open until somebody attaches.
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        let _ = attached(|py| {
+            // It may be closed already; there is nobody to tell.
+            let _ = self.object(py).call_method0("abandon");
+            self.0 = None;
+            Ok(())
+        });
+    }
+}

@@ -1,0 +1,189 @@
+//! Typed calls into `py/imap.py`.
+
+use pyo3::call::PyCallArgs;
+use pyo3::conversion::FromPyObjectOwned;
+use pyo3::pybacked::PyBackedBytes;
+
+use super::dialogue::{Dialogue, Service};
+use super::modules;
+use super::runtime::{attached, detached};
+use crate::config::ImapConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::link::Session;
+use crate::uid::{Uid, UidSet, UidValidity};
+
+/// RFC 8314: 993 with implicit TLS, 143 otherwise.
+const SERVICE: Service =
+    Service { module: &modules::IMAP, name: "IMAP", tls: 993, starttls: 143, plain: 143 };
+
+/// A logged-in IMAP connection with its inbox selected.
+pub(crate) struct ImapSession {
+    dialogue: Dialogue,
+    validity: UidValidity,
+    has_move: bool,
+    has_uidplus: bool,
+    pulse: f64,
+}
+
+/// What a server tells of a COPY or MOVE by COPYUID (RFC 4315): the mails that it did copy.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Copied {
+    /// Exactly these.
+    These(UidSet),
+    /// It did not say.
+    Untold,
+}
+
+/// A mail, or its beginning, as the server sent it: borrowed from Python, not copied.
+pub(crate) struct Mail {
+    pub(crate) uid: Uid,
+    /// The size of the whole mail, by the server.
+    pub(crate) size: u64,
+    octets: Option<PyBackedBytes>,
+}
+
+impl Mail {
+    pub(crate) fn octets(&self) -> &[u8] {
+        self.octets.as_deref().unwrap_or_default()
+    }
+
+    /// Whether nothing is missing, when `asked` octets were asked for. Some servers' sizes are estimates.
+    pub(crate) fn is_whole(&self, asked: usize) -> bool {
+        self.octets().len() < asked || self.size == asked as u64
+    }
+}
+
+/// Bytes that are let go detached would stay until somebody attaches.
+impl Drop for Mail {
+    fn drop(&mut self) {
+        let _ = attached(|_| {
+            self.octets = None;
+            Ok(())
+        });
+    }
+}
+
+impl ImapSession {
+    /// Connects, logs in, makes the archive if it is missing and selects the inbox.
+    pub(crate) fn connect(config: &ImapConfig) -> Result<Self> {
+        let dialogue = Dialogue::open(&SERVICE, &config.common, None)?;
+        let capabilities = dialogue.login(&config.common)?;
+        let has = |name: &str| capabilities.iter().any(|capability| capability == name);
+        let names = (config.inbox.clone(), config.archive_name().to_owned());
+        Ok(Self {
+            validity: UidValidity(dialogue.call("prepare", names, "opening the mailboxes")?),
+            has_move: has("MOVE"),
+            has_uidplus: has("UIDPLUS"),
+            pulse: config.common.heartbeat.as_secs_f64(),
+            dialogue,
+        })
+    }
+
+    pub(crate) fn validity(&self) -> UidValidity {
+        self.validity
+    }
+
+    pub(crate) fn has_move(&self) -> bool {
+        self.has_move
+    }
+
+    pub(crate) fn has_uidplus(&self) -> bool {
+        self.has_uidplus
+    }
+
+    /// The mails that match, by an IMAP search program (RFC 3501, section 6.4.4).
+    pub(crate) fn search(&mut self, criteria: &str) -> Result<UidSet> {
+        let uids: Vec<u32> = self.call("search", (criteria.to_owned(),), "SEARCH")?;
+        Ok(UidSet::new(self.validity, uids.into_iter().filter_map(Uid::new)))
+    }
+
+    /// The first `most` octets of each of these mails, each once; what was not asked for is dropped.
+    pub(crate) fn fetch(&mut self, set: &UidSet, most: usize) -> Result<Vec<Mail>> {
+        self.check(set)?;
+        let mails: Vec<(u32, u64, PyBackedBytes)> = self.call("fetch", (set.to_string(), most), "FETCH")?;
+        let mails = mails
+            .into_iter()
+            .filter_map(|(uid, size, octets)| Some(Mail { uid: Uid::new(uid)?, size, octets: Some(octets) }));
+        let mut mails: Vec<Mail> = mails.filter(|mail| set.contains(mail.uid)).collect();
+        mails.sort_by_key(|mail| mail.uid);
+        mails.dedup_by_key(|mail| mail.uid);
+        Ok(mails)
+    }
+
+    /// The sizes of these mails, by the server.
+    pub(crate) fn sizes(&mut self, set: &UidSet) -> Result<Vec<(Uid, u64)>> {
+        self.check(set)?;
+        let sizes: Vec<(u32, u64)> = self.call("sizes", (set.to_string(),), "FETCH")?;
+        let sizes = sizes.into_iter().filter_map(|(uid, size)| Some((Uid::new(uid)?, size)));
+        Ok(sizes.filter(|(uid, _)| set.contains(*uid)).collect())
+    }
+
+    pub(crate) fn copy(&mut self, set: &UidSet, mailbox: &str) -> Result<Copied> {
+        self.copying("copy", "COPY", set, mailbox)
+    }
+
+    pub(crate) fn move_to(&mut self, set: &UidSet, mailbox: &str) -> Result<Copied> {
+        self.copying("move", "MOVE", set, mailbox)
+    }
+
+    fn copying(&mut self, verb: &str, action: &str, set: &UidSet, mailbox: &str) -> Result<Copied> {
+        self.check(set)?;
+        let told: Option<String> = self.call(verb, (set.to_string(), mailbox.to_owned()), action)?;
+        Ok(told.map_or(Copied::Untold, |told| copied(&told, set)))
+    }
+
+    /// Makes a mailbox, unless it is there.
+    pub(crate) fn create(&mut self, mailbox: &str) -> Result<()> {
+        self.dialogue.tell("create", (mailbox.to_owned(),), "CREATE")
+    }
+
+    pub(crate) fn flag_deleted(&mut self, set: &UidSet) -> Result<()> {
+        self.check(set)?;
+        self.dialogue.tell("flag_deleted", (set.to_string(),), "STORE")
+    }
+
+    pub(crate) fn expunge(&mut self, set: &UidSet) -> Result<()> {
+        self.check(set)?;
+        self.dialogue.tell("expunge", (set.to_string(),), "EXPUNGE")
+    }
+
+    /// UIDs of another life of the mailbox are other mails.
+    fn check(&self, set: &UidSet) -> Result<()> {
+        if set.validity() == self.validity {
+            return Ok(());
+        }
+        let text = "the mailbox was made anew (UIDVALIDITY changed): these UIDs mean nothing any more";
+        Err(Error::new(ErrorKind::Refused, text).with_code(Some("UIDVALIDITY".into())))
+    }
+
+    fn call<T>(&mut self, verb: &str, args: impl for<'py> PyCallArgs<'py>, action: &str) -> Result<T>
+    where
+        T: for<'py> FromPyObjectOwned<'py, Error: Into<pyo3::PyErr>>,
+    {
+        self.dialogue.call(verb, args, action)
+    }
+}
+
+/// COPYUID's three words: the target's UIDVALIDITY, the UIDs here, the UIDs there.
+fn copied(told: &str, asked: &UidSet) -> Copied {
+    let here = told.split(' ').nth(1);
+    let here = here.and_then(|set| UidSet::parse(asked.validity(), set, asked.len()));
+    here.map_or(Copied::Untold, |mut set| {
+        set.retain(|uid| asked.contains(uid));
+        Copied::These(set)
+    })
+}
+
+impl Session for ImapSession {
+    fn noop(&mut self) -> Result<()> {
+        self.dialogue.tell("noop", (self.pulse,), "NOOP")
+    }
+
+    fn close(self) -> Result<()> {
+        self.dialogue.tell("logout", (), "LOGOUT")
+    }
+
+    fn unattached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
+        detached(wait)
+    }
+}

@@ -1,0 +1,11 @@
+//! The only part of the crate that names pyo3: the interpreter, and typed calls into `py/`.
+
+mod convert;
+mod dialogue;
+mod imap;
+mod modules;
+mod runtime;
+mod smtp;
+
+pub(crate) use imap::{Copied, ImapSession, Mail};
+pub(crate) use smtp::{Outgoing, Sent, SmtpSession};

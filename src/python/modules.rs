@@ -1,0 +1,47 @@
+//! Our Python files, compiled into the crate and loaded on first use under names of their own.
+
+use std::ffi::CStr;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use super::convert::import_error;
+use crate::error::Result;
+
+/// One of the files in `py/`.
+pub(super) struct Module {
+    name: &'static CStr,
+    file: &'static CStr,
+    code: &'static CStr,
+    loaded: PyOnceLock<Py<PyModule>>,
+}
+
+macro_rules! module {
+    ($name:literal, $file:literal) => {
+        Module {
+            name: pyo3::ffi::c_str!($name),
+            file: pyo3::ffi::c_str!($file),
+            code: pyo3::ffi::c_str!(include_str!(concat!("../../", $file))),
+            loaded: PyOnceLock::new(),
+        }
+    };
+}
+
+static WIRE: Module = module!("_pymail_wire", "py/wire.py");
+pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py");
+pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py");
+
+impl Module {
+    /// The class that each dialogue file has: one connection.
+    pub(super) fn session_class<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
+        WIRE.load(py)?;
+        let class = self.load(py)?.getattr("Session");
+        class.map_err(|e| import_error(py, &self.name.to_string_lossy(), &e))
+    }
+
+    fn load<'py>(&self, py: Python<'py>) -> Result<&Bound<'py, PyModule>> {
+        let load = || PyModule::from_code(py, self.code, self.file, self.name).map(Bound::unbind);
+        let module = self.loaded.get_or_try_init(py, load);
+        module.map(|module| module.bind(py)).map_err(|e| import_error(py, &self.name.to_string_lossy(), &e))
+    }
+}

@@ -1,0 +1,271 @@
+//! The interpreter: found, started once, entered through one gate, left politely. All `unsafe` is here.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString, OsStr, c_int, c_void};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long a process that ends waits for calls that are under way.
+const EXIT_WAIT: Duration = Duration::from_secs(2);
+
+/// The outcome of the one start; it can't be tried again in the same process.
+static STARTED: OnceLock<Result<u32>> = OnceLock::new();
+
+static GATE: Gate = Gate { state: Mutex::new(Calls { running: 0, closed: false }), left: Condvar::new() };
+
+/// Lets calls into the interpreter until the process ends.
+struct Gate {
+    state: Mutex<Calls>,
+    left: Condvar,
+}
+
+struct Calls {
+    running: usize,
+    closed: bool,
+}
+
+/// A call inside the gate.
+struct Pass;
+
+impl Gate {
+    fn enter(&self) -> Result<Pass> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(Error::new(ErrorKind::Stopped, "the process is ending"));
+        }
+        state.running += 1;
+        Ok(Pass)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut state = GATE.state.lock();
+        state.running -= 1;
+        if state.closed && state.running == 0 {
+            GATE.left.notify_all();
+        }
+    }
+}
+
+/// Runs `work` attached to the interpreter, which is started on first use.
+///
+/// The caller must hold no lock that another thread takes while attached: lock first, then attach.
+pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> Result<T>) -> Result<T> {
+    // Whoever is attached while another thread starts would keep it from ever attaching.
+    let started = STARTED.get().unwrap_or_else(|| detached(|| STARTED.get_or_init(start)));
+    let started_by = started.clone()?;
+    if started_by != std::process::id() {
+        return Err(Error::new(
+            ErrorKind::Runtime,
+            "Python does not survive a fork: connect in the child anew",
+        ));
+    }
+    let _pass = GATE.enter()?;
+    Python::attach(work)
+}
+
+/// Runs `wait`, which may block, detached from the interpreter, even when the caller is attached to it.
+pub(crate) fn detached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
+    // Before our first use nobody who waits for us can be attached through us, but a host may be.
+    // SAFETY: this call only reads whether an interpreter runs; it needs no GIL.
+    if unsafe { ffi::Py_IsInitialized() } == 0 {
+        return wait();
+    }
+    Python::attach(|py| py.detach(wait))
+}
+
+/// Makes Python ready and returns the process that did; its forks can't use it.
+fn start() -> Result<u32> {
+    check_version()?;
+    // SAFETY: as above.
+    if unsafe { ffi::Py_IsInitialized() } == 0 {
+        initialize(&home()?)?;
+    }
+    Python::initialize();
+    keeping_interrupts(|| Python::attach(import_modules))?;
+    leave_politely();
+    Ok(std::process::id())
+}
+
+/// A program can load another libpython than it was built with, when it has no rpath.
+fn check_version() -> Result<()> {
+    // SAFETY: returns a static string; may be called before initialization.
+    let running = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) }.to_string_lossy();
+    let built = env!("PYMAIL_PYTHON_VERSION");
+    if running.strip_prefix(built).is_some_and(|rest| rest.starts_with(['.', ' ', '+'])) {
+        return Ok(());
+    }
+    Err(runtime_error(format!("built for Python {built}, but the libpython that was loaded is {running}")))
+}
+
+fn runtime_error(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Runtime, text)
+}
+
+/// The folder above the standard library that belongs to the libpython in this process.
+///
+/// Left to itself, CPython looks for the first `python3` on PATH, which may be another one.
+fn home() -> Result<PathBuf> {
+    let library = libpython().ok_or_else(|| runtime_error("can't tell where libpython was loaded from"))?;
+    let stdlib = format!("lib/python{}/encodings", env!("PYMAIL_PYTHON_VERSION"));
+    let built_with = option_env!("PYMAIL_PYTHON_LIB_DIR").map(Path::new);
+    let homes = library.ancestors().chain(built_with.into_iter().flat_map(Path::ancestors));
+    let found = homes.into_iter().find(|dir| dir.join(&stdlib).is_dir());
+    found.map(Path::to_owned).ok_or_else(|| {
+        runtime_error(format!(
+            "no {stdlib} in any folder above {}: ship the standard library",
+            library.display()
+        ))
+    })
+}
+
+/// The file that holds CPython's code: a shared libpython, or the program itself when it is static.
+fn libpython() -> Option<PathBuf> {
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    let symbol = ffi::Py_IsInitialized as *const c_void;
+    // SAFETY: `symbol` is the address of a function in this process and `info` has room for the answer,
+    // whose name, where there is one, lives as long as the library is loaded.
+    let name = unsafe {
+        if libc::dladdr(symbol, info.as_mut_ptr()) == 0 || info.assume_init_ref().dli_fname.is_null() {
+            return None;
+        }
+        CStr::from_ptr(info.assume_init_ref().dli_fname)
+    };
+    // Links are followed: in a virtual environment or a package they lead to the real installation.
+    std::fs::canonicalize(OsStr::from_bytes(name.to_bytes())).ok()
+}
+
+/// Starts an isolated interpreter: no environment, no user site, no signal handlers, no `site`.
+fn initialize(home: &Path) -> Result<()> {
+    let program = home.join(format!("bin/python{}", env!("PYMAIL_PYTHON_VERSION")));
+    let (home, program) = (c_path(home)?, c_path(&program)?);
+    // SAFETY: no interpreter exists, and `STARTED` lets one thread in here. Both configurations are
+    // initialised by CPython before they are read, and cleared after; the strings outlive the calls.
+    unsafe {
+        let mut pre = MaybeUninit::<ffi::PyPreConfig>::zeroed();
+        ffi::PyPreConfig_InitIsolatedConfig(pre.as_mut_ptr());
+        check(ffi::Py_PreInitialize(pre.as_ptr()))?;
+        let mut config = MaybeUninit::<ffi::PyConfig>::zeroed();
+        ffi::PyConfig_InitIsolatedConfig(config.as_mut_ptr());
+        let config = config.assume_init_mut();
+        config.site_import = 0;
+        config.install_signal_handlers = 0;
+        config.write_bytecode = 0;
+        let outcome = configure_and_run(config, &program, &home);
+        ffi::PyConfig_Clear(config);
+        outcome?;
+        // The interpreter starts with this thread attached; nobody must be, between calls.
+        ffi::PyEval_SaveThread();
+    }
+    Ok(())
+}
+
+/// # Safety
+/// `config` is initialised, and the interpreter is not.
+unsafe fn configure_and_run(config: &mut ffi::PyConfig, program: &CStr, home: &CStr) -> Result<()> {
+    let whole: *mut ffi::PyConfig = config;
+    // SAFETY: the fields belong to `config`, the strings are NUL-terminated.
+    unsafe {
+        check(ffi::PyConfig_SetBytesString(whole, &raw mut (*whole).program_name, program.as_ptr()))?;
+        check(ffi::PyConfig_SetBytesString(whole, &raw mut (*whole).home, home.as_ptr()))?;
+        check(ffi::Py_InitializeFromConfig(whole))
+    }
+}
+
+fn check(status: ffi::PyStatus) -> Result<()> {
+    // SAFETY: `status` was made by CPython; its message is static.
+    unsafe {
+        if ffi::PyStatus_Exception(status) == 0 {
+            return Ok(());
+        }
+        let text = if status.err_msg.is_null() { c"no reason given" } else { CStr::from_ptr(status.err_msg) };
+        Err(runtime_error(format!("Python does not start: {}", text.to_string_lossy())))
+    }
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| runtime_error("NUL in the path of libpython"))
+}
+
+/// Importing imaplib imports signal, which takes the host's Ctrl-C: SIGINT is put back as it was.
+fn keeping_interrupts<T>(import: impl FnOnce() -> T) -> T {
+    let mut before = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: asks for the disposition of SIGINT, changes nothing.
+    let known = unsafe { libc::sigaction(libc::SIGINT, std::ptr::null(), before.as_mut_ptr()) } == 0;
+    let imported = import();
+    if known {
+        // SAFETY: `before` was filled in above.
+        unsafe { libc::sigaction(libc::SIGINT, before.as_ptr(), std::ptr::null_mut()) };
+    }
+    imported
+}
+
+/// Imports what registers `atexit` hooks of its own, so that ours, registered later, runs first.
+fn import_modules(py: Python<'_>) -> Result<()> {
+    for module in ["signal", "ssl"] {
+        py.import(module).map_err(|e| super::convert::import_error(py, module, &e))?;
+    }
+    Ok(())
+}
+
+/// A process that exits while a thread is inside TLS crashes: calls end before OpenSSL does.
+fn leave_politely() {
+    extern "C" fn close() {
+        let mut state = GATE.state.lock();
+        state.closed = true;
+        if state.running > 0 {
+            GATE.left.wait_while_for(&mut state, |state| state.running > 0, EXIT_WAIT);
+        }
+    }
+    // SAFETY: `close` is a plain function that does not unwind: it locks, waits and returns.
+    let registered: c_int = unsafe { libc::atexit(close) };
+    if registered != 0 {
+        tracing::warn!("no exit hook: a process that exits during a call may crash");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_is_that_of_the_libpython_in_this_process() {
+        let home = home().unwrap();
+        assert!(libpython().unwrap().starts_with(&home));
+        let version = format!("lib/python{}/imaplib.py", env!("PYMAIL_PYTHON_VERSION"));
+        assert!(home.join(version).is_file());
+    }
+
+    #[test]
+    fn a_verb_called_while_attached_does_not_hold_the_gil() {
+        let lock = Mutex::new(());
+        attached(|py| {
+            std::thread::scope(|threads| {
+                let (ready, is_ready) = std::sync::mpsc::channel();
+                let lock = &lock;
+                threads.spawn(move || {
+                    let held = lock.lock();
+                    ready.send(()).unwrap();
+                    attached(|_| Ok(())).unwrap();
+                    drop(held);
+                });
+                is_ready.recv().unwrap();
+                // `py` is held here: waiting for the lock while attached would never end.
+                let _ = py;
+                detached(|| drop(lock.lock()));
+            });
+            Ok(())
+        })
+        .unwrap();
+    }
+}

@@ -1,0 +1,133 @@
+//! Typed calls into `py/smtp.py`.
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use super::convert::{self, Asking, Phase};
+use super::dialogue::{Dialogue, Service};
+use super::modules;
+use super::runtime::detached;
+use crate::config::SmtpConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::link::Session;
+
+/// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
+const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 465, starttls: 587, plain: 25 };
+
+/// A message ready for the wire: CRLF line ends, dots stuffed, without the final dot.
+pub(crate) struct Outgoing {
+    pub(crate) sender: String,
+    pub(crate) recipients: Vec<String>,
+    pub(crate) data: Vec<u8>,
+}
+
+/// An SMTP reply: its code and its text.
+pub(crate) type Reply = (u16, String);
+
+/// What became of a message that the server took: its reply, and one for each recipient.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) reply: Reply,
+    pub(crate) answers: Vec<Reply>,
+}
+
+/// An SMTP connection, logged in if there are credentials.
+pub(crate) struct SmtpSession {
+    dialogue: Dialogue,
+    size_limit: u64,
+    pulse: f64,
+}
+
+impl SmtpSession {
+    /// Connects and logs in.
+    pub(crate) fn connect(config: &SmtpConfig) -> Result<Self> {
+        let dialogue = Dialogue::open(&SERVICE, &config.common, Some(&config.local_name))?;
+        dialogue.login(&config.common)?;
+        let size_limit = dialogue.call("size_limit", (), "reading SIZE")?;
+        Ok(Self { dialogue, size_limit, pulse: config.common.heartbeat.as_secs_f64() })
+    }
+
+    /// Sends in order. A message after the one that lost the connection is `Disconnected`: it was not sent.
+    pub(crate) fn send(&mut self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
+        let fitting: Vec<&Outgoing> = messages.iter().copied().filter(|message| self.fits(message)).collect();
+        let mut outcomes = self.send_fitting(&fitting).into_iter();
+        let outcome = |message: &&Outgoing| {
+            if !self.fits(message) {
+                return Err(self.too_large(message));
+            }
+            outcomes.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Disconnected, "not sent")))
+        };
+        messages.iter().map(outcome).collect()
+    }
+
+    fn fits(&self, message: &Outgoing) -> bool {
+        self.size_limit == 0 || message.data.len() as u64 <= self.size_limit
+    }
+
+    fn too_large(&self, message: &Outgoing) -> Error {
+        let (size, limit) = (message.data.len(), self.size_limit);
+        let text = format!("the message has {size} bytes on the wire, the server takes {limit}");
+        Error::new(ErrorKind::TooLarge, text)
+    }
+
+    fn send_fitting(&mut self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
+        if messages.is_empty() {
+            return Vec::new();
+        }
+        let sent = self.dialogue.with(SENDING, |session| {
+            let list = PyList::empty(session.py());
+            for message in messages {
+                let data = PyBytes::new(session.py(), &message.data);
+                list.append((&message.sender, &message.recipients, data))?;
+            }
+            let outcomes: Vec<Outcome<'_>> = session.call_method1("send", (list,))?.extract()?;
+            outcomes.into_iter().map(become_of).collect::<PyResult<_>>()
+        });
+        sent.unwrap_or_else(|error| messages.iter().map(|_| Err(error.clone())).collect())
+    }
+}
+
+const SENDING: Asking<'_> = Asking { phase: Phase::Dialogue, action: "sending", secrets: &[] };
+
+/// What `Session.send` says of one message: a word, what it rests on, the recipients' replies.
+type Outcome<'py> = (String, Bound<'py, PyAny>, Vec<Reply>);
+
+fn become_of((word, basis, answers): Outcome<'_>) -> PyResult<Result<Sent>> {
+    match word.as_str() {
+        "sent" => Ok(Ok(Sent { reply: basis.extract()?, answers })),
+        "refused" => Ok(Err(refused(basis.extract()?, &answers))),
+        _ => {
+            let error = convert::error(&basis.cast_into::<PyBaseException>()?, SENDING);
+            Ok(Err(if word == "unknown" { unknown(error) } else { error }))
+        }
+    }
+}
+
+/// RFC 5321, section 4.2: 552 is the size; a server that knows RFC 3463 says 5.3.4 with it.
+fn refused((stage, code, text): (String, u16, String), answers: &[Reply]) -> Error {
+    let quota = text.starts_with("5.2."); // over quota is 552 as well
+    let kind = if code == 552 && !quota { ErrorKind::TooLarge } else { ErrorKind::Refused };
+    let all = if answers.len() > 1 { " (the first of all recipients' answers)" } else { "" };
+    let of = if stage == "RCPT" { all } else { "" };
+    Error::new(kind, format!("{stage} was refused: {code} {text}{of}")).with_code(Some(code.to_string()))
+}
+
+fn unknown(error: Error) -> Error {
+    let text = format!("the message was sent whole, the answer never came: {error}");
+    Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
+}
+
+impl Session for SmtpSession {
+    fn noop(&mut self) -> Result<()> {
+        self.dialogue.tell("noop", (self.pulse,), "NOOP")
+    }
+
+    fn close(self) -> Result<()> {
+        self.dialogue.tell("quit", (), "QUIT")
+    }
+
+    fn unattached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
+        detached(wait)
+    }
+}
