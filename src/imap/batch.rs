@@ -1,0 +1,149 @@
+//! What a fetch returns.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::Imap;
+use crate::error::{Error, Result};
+use crate::message::{Message, WireBody};
+use crate::uid::{Uid, UidSet, UidValidity};
+
+/// A message that waits in the inbox: read, or the reason why it can't be.
+///
+/// In JSON it is `{"Id","SentBy","Body"}` (`"BodyBase64"` for a body that is not UTF-8) or `{"Error"}`.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub(super) uid: Uid,
+    pub(super) validity: UidValidity,
+    pub(super) message: Result<Message>,
+}
+
+impl Delivery {
+    /// The message.
+    ///
+    /// # Errors
+    /// `Message` when it can't be read, `TooLarge` when it is over
+    /// [`max_message`](crate::ImapConfig::max_message).
+    pub fn message(&self) -> Result<&Message> {
+        self.message.as_ref().map_err(Error::clone)
+    }
+
+    /// The message, taken out.
+    ///
+    /// # Errors
+    /// As [`message`](Delivery::message).
+    pub fn into_message(self) -> Result<Message> {
+        self.message
+    }
+
+    /// Its UID in the inbox, where it was found.
+    #[must_use]
+    pub fn uid(&self) -> Uid {
+        self.uid
+    }
+}
+
+impl Serialize for Delivery {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        match &self.message {
+            Ok(message) => {
+                map.serialize_entry("Id", &message.id)?;
+                map.serialize_entry("SentBy", &message.sent_by)?;
+                match WireBody::from(message.body.clone()) {
+                    WireBody::Body(text) => map.serialize_entry("Body", &text)?,
+                    WireBody::BodyBase64(code) => map.serialize_entry("BodyBase64", &code)?,
+                }
+            }
+            Err(error) => map.serialize_entry("Error", &error.to_string())?,
+        }
+        map.end()
+    }
+}
+
+/// The UIDs of deliveries, a set for each life of the mailbox among them.
+pub(super) fn sets<'a>(deliveries: impl IntoIterator<Item = &'a Delivery>) -> Vec<UidSet> {
+    let mut lives: Vec<(UidValidity, Vec<Uid>)> = Vec::new();
+    for delivery in deliveries {
+        match lives.iter_mut().find(|(validity, _)| *validity == delivery.validity) {
+            Some((_, uids)) => uids.push(delivery.uid),
+            None => lives.push((delivery.validity, vec![delivery.uid])),
+        }
+    }
+    lives.into_iter().map(|(validity, uids)| UidSet::new(validity, uids)).collect()
+}
+
+/// Messages that were fetched together, oldest first, and are still in the inbox until [`ack`](Batch::ack).
+///
+/// A batch that is dropped without an acknowledgement is delivered again.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is archived before `ack`"]
+pub struct Batch {
+    imap: Imap,
+    deliveries: Vec<Delivery>,
+}
+
+impl Batch {
+    pub(super) fn new(imap: Imap, deliveries: Vec<Delivery>) -> Self {
+        Self { imap, deliveries }
+    }
+
+    /// Archives every message of the batch, unreadable ones too, and takes them out of the inbox.
+    ///
+    /// To acknowledge some of them: [`Imap::ack`].
+    ///
+    /// # Errors
+    /// As [`Imap::ack`]; it may be called again.
+    pub fn ack(&self) -> Result<()> {
+        self.imap.ack(self)
+    }
+
+    /// How many deliveries.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.deliveries.len()
+    }
+
+    /// Whether nothing was waiting.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    /// The deliveries, oldest first.
+    pub fn iter(&self) -> std::slice::Iter<'_, Delivery> {
+        self.deliveries.iter()
+    }
+
+    /// The deliveries, without the means to acknowledge them together.
+    #[must_use]
+    pub fn into_deliveries(self) -> Vec<Delivery> {
+        self.deliveries
+    }
+}
+
+impl<'a> IntoIterator for &'a Batch {
+    type Item = &'a Delivery;
+    type IntoIter = std::slice::Iter<'a, Delivery>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delivery(message: Result<Message>) -> Delivery {
+        Delivery { uid: Uid::new(1).unwrap(), validity: UidValidity(1), message }
+    }
+
+    #[test]
+    fn a_delivery_is_a_line_of_the_line_protocol() {
+        let line = |message| serde_json::to_string(&delivery(message)).unwrap();
+        let message = |body: &[u8]| Message::new("1", "a@example.org", "b@example.org", body);
+        assert_eq!(line(Ok(message(b"hi"))), r#"{"Id":"1","SentBy":"a@example.org","Body":"hi"}"#);
+        assert_eq!(line(Ok(message(b"\xff"))), r#"{"Id":"1","SentBy":"a@example.org","BodyBase64":"/w=="}"#);
+        assert_eq!(line(Err(Error::message("torn"))), r#"{"Error":"torn"}"#);
+    }
+}

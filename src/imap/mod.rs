@@ -1,0 +1,194 @@
+//! The handle that receives: a short method a verb.
+
+mod batch;
+mod receive;
+mod verbs;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+pub use self::batch::{Batch, Delivery};
+use self::receive::Foreign;
+pub use self::verbs::RawMail;
+use crate::config::{ImapConfig, check_mailbox};
+use crate::error::{Error, Result};
+use crate::link::{Link, Status};
+use crate::python::ImapSession;
+use crate::uid::UidSet;
+
+/// Receives tagged messages from a mailbox, over a connection that stays up.
+///
+/// Clones share the connection; it is closed by [`stop`](Imap::stop), or when the last clone is dropped. Every
+/// verb blocks until the server has answered, and can be called from any thread. One command is under way at a
+/// time; a verb that finds the connection lost makes a new one and asks again, once, where asking again is safe.
+///
+/// ```no_run
+/// use pymail::{Credentials, Imap, ImapConfig, Server};
+///
+/// let account = Credentials::new("alice@example.org", "correct horse");
+/// let imap = Imap::connect(ImapConfig::new(Server::tls("imap.example.org"), account).tag("__APP__"))?;
+/// let batch = imap.fetch()?; // nothing has changed on the server yet
+/// for delivery in &batch {
+///     match delivery.message() {
+///         Ok(message) => println!("{} from {}: {}", message.id, message.sent_by, message.text_lossy()),
+///         Err(error) => eprintln!("UID {} can't be read: {error}", delivery.uid()),
+///     }
+/// }
+/// batch.ack()?; // archived in the mailbox __APP__, gone from INBOX
+/// imap.stop()?;
+/// # Ok::<(), pymail::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Imap {
+    link: Link<ImapSession>,
+    config: Arc<ImapConfig>,
+    foreign: Arc<Mutex<Foreign>>,
+}
+
+impl Imap {
+    /// Connects, logs in, creates the archive mailbox if it is missing and selects the inbox.
+    ///
+    /// The first call in a process also starts the interpreter.
+    ///
+    /// # Errors
+    /// `Config` for settings that can't work, `Runtime` without a usable Python, `Connect`, `Tls`, `Timeout`
+    /// and `Auth` for what their names say, `Refused` when the server refuses a mailbox.
+    pub fn connect(config: ImapConfig) -> Result<Self> {
+        config.check()?;
+        let config = Arc::new(config);
+        let connect = {
+            let config = Arc::clone(&config);
+            move || ImapSession::connect(&config)
+        };
+        let link = Link::open("pymail-imap", config.common.heartbeat, connect)?;
+        Ok(Self { link, config, foreign: Arc::default() })
+    }
+
+    /// Fetches the oldest waiting messages, and changes nothing on the server.
+    ///
+    /// At most [`batch`](ImapConfig::batch) messages; an empty batch when none waits. What is not acknowledged
+    /// is fetched again by the next call. Mail that is not ours, or that another client has marked `\Deleted`,
+    /// is not looked at further (RFC 3501: SEARCH UNDELETED SUBJECT, then one FETCH with `BODY.PEEK[]`, and a
+    /// second one for messages over 128 KiB).
+    ///
+    /// # Errors
+    /// `Disconnected`, `Connect`, `Timeout` for the connection; `Refused` when the server says no. A message
+    /// that can't be read is no error here: its [`Delivery`] has it.
+    pub fn fetch(&self) -> Result<Batch> {
+        Ok(Batch::new(self.clone(), receive::receive(self)?))
+    }
+
+    /// Archives these deliveries and takes them out of the inbox.
+    ///
+    /// By MOVE (RFC 6851), or by COPY, COPYUID, STORE and UID EXPUNGE (RFC 4315). On a server with neither MOVE
+    /// nor UIDPLUS they stay in the inbox, flagged `\Deleted`, because a plain EXPUNGE would remove other
+    /// clients' mail too; they are not fetched again.
+    ///
+    /// # Errors
+    /// As [`fetch`](Imap::fetch). `Refused` with the code `UIDVALIDITY` when the mailbox was made anew
+    /// since the fetch. After any error the messages are still in the inbox or in the archive.
+    pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
+        let sets = batch::sets(deliveries);
+        sets.iter().try_for_each(|set| self.link.repeat(|session| verbs::archive(session, set, &self.config)))
+    }
+
+    /// Fetches one batch and acknowledges it: what comes back is not on the server's inbox any more.
+    ///
+    /// At most [`batch`](ImapConfig::batch) messages: call it until it returns none. A crash between this call
+    /// and what you do with its result loses nothing that is not in the archive mailbox.
+    ///
+    /// # Errors
+    /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack).
+    pub fn drain(&self) -> Result<Vec<Delivery>> {
+        let batch = self.fetch()?;
+        batch.ack()?;
+        Ok(batch.into_deliveries())
+    }
+
+    /// Asks the server for a sign of life.
+    ///
+    /// # Errors
+    /// `Disconnected`, `Connect`, `Timeout`.
+    pub fn noop(&self) -> Result<()> {
+        self.link.repeat(crate::link::Session::noop)
+    }
+
+    /// Any mail that matches an IMAP search program, such as `FROM "bob" SINCE 1-Jan-2026`.
+    ///
+    /// RFC 3501, section 6.4.4; ASCII only.
+    ///
+    /// # Errors
+    /// `Config` for criteria that would break the command, `Refused` for ones that the server does not
+    /// understand; else as [`fetch`](Imap::fetch).
+    pub fn search(&self, criteria: &str) -> Result<UidSet> {
+        check_criteria(criteria)?;
+        self.link.repeat(|session| session.search(criteria))
+    }
+
+    /// Mail as it is, without marking it seen. What is not there any more is left out.
+    ///
+    /// # Errors
+    /// `TooLarge` when a mail is over [`max_message`](ImapConfig::max_message), or all together are over
+    /// [`batch_bytes`](ImapConfig::batch_bytes); `Refused` with the code `UIDVALIDITY` for UIDs of an earlier
+    /// life of the mailbox; else as [`fetch`](Imap::fetch).
+    pub fn fetch_uids(&self, uids: &UidSet) -> Result<Vec<RawMail>> {
+        self.link.repeat(|session| verbs::fetch(session, uids, &self.config))
+    }
+
+    /// Copies mail to another mailbox.
+    ///
+    /// Not asked again after a loss: it could make second copies.
+    ///
+    /// # Errors
+    /// `Config` for a bad mailbox name, `Refused` with the code `TRYCREATE` when there is no such mailbox;
+    /// else as [`fetch_uids`](Imap::fetch_uids).
+    pub fn copy(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
+        check_mailbox(mailbox)?;
+        self.link.once(|session| verbs::copy(session, uids, mailbox))
+    }
+
+    /// Moves mail to another mailbox, by the same means as [`ack`](Imap::ack).
+    ///
+    /// # Errors
+    /// As [`copy`](Imap::copy).
+    pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
+        check_mailbox(mailbox)?;
+        self.link.once(|session| verbs::move_to(session, uids, mailbox))
+    }
+
+    /// Deletes exactly this mail, and no other that is flagged `\Deleted`.
+    ///
+    /// Without UIDPLUS (RFC 4315) it is flagged `\Deleted` and stays.
+    ///
+    /// # Errors
+    /// As [`fetch_uids`](Imap::fetch_uids).
+    pub fn delete(&self, uids: &UidSet) -> Result<()> {
+        self.link.repeat(|session| verbs::delete(session, uids))
+    }
+
+    /// How the connection is doing; never blocks.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.link.status()
+    }
+
+    /// Logs out and closes the connection, for every clone of this handle.
+    ///
+    /// # Errors
+    /// When the goodbye failed; the connection is closed all the same.
+    pub fn stop(&self) -> Result<()> {
+        self.link.stop()
+    }
+}
+
+/// A line break would begin another command, and `{` a literal that never comes.
+fn check_criteria(criteria: &str) -> Result<()> {
+    if criteria.is_empty() || !criteria.bytes().all(|b| (b' '..=b'~').contains(&b)) || criteria.ends_with('}')
+    {
+        return Err(Error::config(format!(
+            "search criteria {criteria:?}: one line of printable ASCII, no literal"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! From candidates on the server to deliveries: a SEARCH, a FETCH, and what is ours of it.
+
+use std::collections::BTreeSet;
+
+use super::{Delivery, Imap};
+use crate::config::ImapConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{is_ours, parse};
+use crate::python::{ImapSession, Mail};
+use crate::uid::{Uid, UidSet, UidValidity};
+
+/// What the first look takes of each mail; most of ours are smaller by far.
+const FIRST_LOOK: usize = 128 << 10;
+
+/// Candidates that turned out to be somebody else's: not to be looked at again and again.
+#[derive(Debug, Default)]
+pub(super) struct Foreign {
+    validity: Option<UidValidity>,
+    uids: BTreeSet<Uid>,
+}
+
+impl Foreign {
+    fn of(&mut self, validity: UidValidity) -> &mut BTreeSet<Uid> {
+        if self.validity != Some(validity) {
+            self.validity = Some(validity);
+            self.uids.clear();
+        }
+        &mut self.uids
+    }
+}
+
+/// Mails as they came, and whether more candidates wait.
+struct Look {
+    validity: UidValidity,
+    mails: Vec<Mail>,
+    more: bool,
+}
+
+/// The oldest waiting messages.
+pub(super) fn receive(imap: &Imap) -> Result<Vec<Delivery>> {
+    loop {
+        let look = imap.link.repeat(|session| look(session, imap))?;
+        let known = imap.foreign.lock().of(look.validity).len();
+        let deliveries: Vec<Delivery> =
+            look.mails.iter().filter_map(|mail| delivery(mail, look.validity, imap)).collect();
+        let learnt = imap.foreign.lock().of(look.validity).len() > known;
+        // A look at nothing but foreign mail says nothing about what is behind it.
+        if !(deliveries.is_empty() && look.more && learnt) {
+            return Ok(deliveries);
+        }
+    }
+}
+
+/// One SEARCH and one FETCH, and a second FETCH when there are large messages.
+fn look(session: &mut ImapSession, imap: &Imap) -> Result<Look> {
+    let config = &*imap.config;
+    let validity = session.validity();
+    let mut wanted = session.search(&format!("UNDELETED SUBJECT \"{}\"", config.common.tag))?;
+    imap.foreign.lock().of(validity).retain(|uid| wanted.contains(*uid));
+    wanted.retain(|uid| !imap.foreign.lock().of(validity).contains(&uid));
+    let (wanted, more) = wanted.first(config.batch);
+    if wanted.is_empty() {
+        return Ok(Look { validity, mails: Vec::new(), more });
+    }
+    let most = FIRST_LOOK.min(config.max_message);
+    let mut mails = session.fetch(&wanted, most)?;
+    let large = large_ones(&mails, most, config);
+    let whole = if large.is_empty() {
+        Vec::new()
+    } else {
+        session.fetch(&UidSet::new(validity, large), config.max_message)?
+    };
+    mails.retain(|mail| {
+        mail.is_whole(most) || !fits(mail, config) || !is_ours(mail.octets(), &config.common.tag)
+    });
+    mails.extend(whole);
+    mails.sort_by_key(|mail| mail.uid);
+    Ok(Look { validity, mails, more })
+}
+
+/// The messages of ours that need a second FETCH, as many as there is room for, and one in any case.
+fn large_ones(mails: &[Mail], most: usize, config: &ImapConfig) -> Vec<Uid> {
+    let large = mails.iter().filter(|mail| {
+        !mail.is_whole(most) && fits(mail, config) && is_ours(mail.octets(), &config.common.tag)
+    });
+    let mut room = config.batch_bytes as u64;
+    let mut chosen = Vec::new();
+    for mail in large {
+        if mail.size > room && !chosen.is_empty() {
+            break;
+        }
+        room = room.saturating_sub(mail.size);
+        chosen.push(mail.uid);
+    }
+    chosen
+}
+
+fn fits(mail: &Mail, config: &ImapConfig) -> bool {
+    mail.size <= config.max_message as u64
+}
+
+/// A delivery for what is ours; the rest is remembered as foreign.
+fn delivery(mail: &Mail, validity: UidValidity, imap: &Imap) -> Option<Delivery> {
+    let tag = &imap.config.common.tag;
+    let message = if fits(mail, &imap.config) {
+        parse(mail.octets(), tag)
+    } else {
+        is_ours(mail.octets(), tag).then(|| Err(too_large(mail, imap.config.max_message)))
+    };
+    if message.is_none() {
+        imap.foreign.lock().of(validity).insert(mail.uid);
+    }
+    Some(Delivery { uid: mail.uid, validity, message: message? })
+}
+
+fn too_large(mail: &Mail, limit: usize) -> Error {
+    let text = format!("message UID {} has {} bytes, over the limit of {limit}", mail.uid, mail.size);
+    Error::new(ErrorKind::TooLarge, text)
+}

@@ -1,0 +1,92 @@
+//! What the verbs do on a session: which commands, in which order, depending on what the server can.
+
+use crate::config::ImapConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::python::{Copied, ImapSession, Mail};
+use crate::uid::{Uid, UidSet};
+
+/// Any mail, as it is on the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RawMail {
+    /// Its UID in the selected mailbox.
+    pub uid: Uid,
+    /// The whole mail: headers, an empty line, the body (RFC 5322), with CRLF line ends.
+    pub octets: Vec<u8>,
+}
+
+/// Moves to the archive, which is made again when somebody has removed it.
+pub(super) fn archive(session: &mut ImapSession, set: &UidSet, config: &ImapConfig) -> Result<()> {
+    match move_to(session, set, config.archive_name()) {
+        Err(error) if matches!(error.code(), Some("TRYCREATE" | "NONEXISTENT")) => {
+            session.create(config.archive_name())?;
+            move_to(session, set, config.archive_name())
+        }
+        moved => moved,
+    }
+}
+
+/// MOVE, or COPY and then, of what was copied for certain, STORE and EXPUNGE.
+pub(super) fn move_to(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
+    for chunk in set.chunks() {
+        if session.has_move() {
+            session.move_to(&chunk, mailbox)?;
+            continue;
+        }
+        let copied = match session.copy(&chunk, mailbox)? {
+            Copied::These(copied) => copied,
+            Copied::Untold if session.has_uidplus() => unconfirmed(session, &chunk)?,
+            Copied::Untold => chunk,
+        };
+        delete(session, &copied)?;
+    }
+    Ok(())
+}
+
+/// A server with UIDPLUS that names no copies has made none: fine when the mail is gone, and else a failure.
+fn unconfirmed(session: &mut ImapSession, set: &UidSet) -> Result<UidSet> {
+    let left = session.search(&format!("UID {set}"))?;
+    if !left.is_empty() {
+        let text = "COPY: the server says yes and names no copies (COPYUID): nothing was deleted";
+        return Err(Error::new(ErrorKind::Refused, text));
+    }
+    Ok(left)
+}
+
+pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
+    set.chunks().iter().try_for_each(|chunk| session.copy(chunk, mailbox).map(drop))
+}
+
+/// Without UIDPLUS it stays flagged: EXPUNGE alone would remove what others have flagged.
+pub(super) fn delete(session: &mut ImapSession, set: &UidSet) -> Result<()> {
+    for chunk in set.chunks() {
+        session.flag_deleted(&chunk)?;
+        if session.has_uidplus() {
+            session.expunge(&chunk)?;
+        }
+    }
+    Ok(())
+}
+
+/// The sizes first, so that no more comes than there is room for.
+pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig) -> Result<Vec<RawMail>> {
+    let mut mails = Vec::new();
+    let mut room = config.batch_bytes as u64;
+    for chunk in set.chunks() {
+        for (uid, size) in session.sizes(&chunk)? {
+            if size > config.max_message as u64 || size > room {
+                let text =
+                    format!("mail UID {uid} with {size} bytes is more than there is room for: ask for less");
+                return Err(Error::new(ErrorKind::TooLarge, text));
+            }
+            room -= size;
+        }
+        let whole = session.fetch(&chunk, config.max_message)?;
+        mails.extend(whole.iter().map(raw));
+    }
+    Ok(mails)
+}
+
+fn raw(mail: &Mail) -> RawMail {
+    RawMail { uid: mail.uid, octets: mail.octets().into() }
+}
