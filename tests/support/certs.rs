@@ -1,0 +1,70 @@
+//! A certificate authority made for one run: what it signs is trusted by nobody else.
+#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+/// A private certificate authority.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// A server certificate with its key, both as PEM.
+pub struct Issued {
+    /// The certificate, without its authority's.
+    pub cert_pem: String,
+    /// The private key, as PKCS #8.
+    pub key_pem: String,
+}
+
+impl Authority {
+    /// Makes an authority with a fresh key.
+    pub fn new() -> Self {
+        let mut params = named("pymail test authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("a key for the authority");
+        let pem = params.self_signed(&key).expect("the authority's certificate").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// The authority's own certificate as PEM: what a client has to trust.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// Signs a server certificate for these DNS names and IP addresses.
+    pub fn issue(&self, names: &[&str]) -> Issued {
+        let mut params = named(names[0]);
+        params.subject_alt_names = alternative_names(names);
+        // OpenSSL's strict mode, Python 3.13's default, asks for all of these.
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let key = KeyPair::generate().expect("a key for the server");
+        let certificate = params.signed_by(&key, &self.issuer).expect("the server's certificate");
+        Issued { cert_pem: certificate.pem(), key_pem: key.serialize_pem() }
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn named(common_name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+}
+
+/// `CertificateParams::new` tells IP addresses from DNS names.
+fn alternative_names(names: &[&str]) -> Vec<rcgen::SanType> {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    CertificateParams::new(names).expect("names fit for a certificate").subject_alt_names
+}

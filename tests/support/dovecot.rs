@@ -1,0 +1,285 @@
+//! A private Dovecot: own folder, own ports, own certificate; ready when returned, gone on drop.
+#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+
+use std::fs::{self, Permissions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+
+use tempfile::TempDir;
+
+use super::certs::{Authority, Issued};
+use super::process::{self, ProcessGroup};
+
+const CONFIGURATION: &str = include_str!("dovecot.conf");
+
+/// Every user's password: with what IMAP has to quote, and easy to find where it mustn't be.
+pub const PASSWORD: &str = r#"cor"rect \horse 7d3f"#;
+
+/// The host name to connect to: the certificate is made for it and for `127.0.0.1`.
+pub const HOST: &str = "localhost";
+
+/// What can differ from one server to another.
+#[derive(Clone, Debug)]
+pub struct DovecotOptions {
+    /// The whole capability line after login, to hide `MOVE` or `UIDPLUS`; by default all that Dovecot has.
+    ///
+    /// Only hides: Dovecot still obeys the commands.
+    pub capability: Option<String>,
+    /// The mailbox format: `maildir` (the default), `sdbox` or `mdbox`.
+    pub mailbox_format: String,
+    /// More lines for the configuration.
+    pub extra: String,
+}
+
+impl Default for DovecotOptions {
+    fn default() -> Self {
+        Self { capability: None, mailbox_format: "maildir".to_owned(), extra: String::new() }
+    }
+}
+
+/// A running Dovecot, where any user may log in with [`PASSWORD`].
+pub struct Dovecot {
+    // Before `dir`: the processes have to be gone before their folder.
+    running: Mutex<Option<ProcessGroup>>,
+    ports: Ports,
+    authority: Authority,
+    dir: TempDir,
+}
+
+struct Ports {
+    imap: u16,
+    imaps: u16,
+    lmtp: u16,
+}
+
+impl Dovecot {
+    /// Starts a server with the default options.
+    pub fn start() -> Self {
+        Self::with(&DovecotOptions::default())
+    }
+
+    /// Starts a server.
+    ///
+    /// # Panics
+    ///
+    /// When Dovecot isn't installed or doesn't start; the message holds its log.
+    pub fn with(options: &DovecotOptions) -> Self {
+        (0..5).find_map(|_| Self::try_with(options)).expect("free ports for Dovecot")
+    }
+
+    /// `None` when somebody else took one of the ports first.
+    fn try_with(options: &DovecotOptions) -> Option<Self> {
+        let ports =
+            Ports { imap: process::free_port(), imaps: process::free_port(), lmtp: process::free_port() };
+        let server = Self { running: Mutex::new(None), ports, authority: Authority::new(), dir: folder() };
+        server.install(options);
+        server.launch().then_some(server)
+    }
+
+    /// Implicit TLS.
+    pub fn imaps_port(&self) -> u16 {
+        self.ports.imaps
+    }
+
+    /// STARTTLS or plaintext.
+    pub fn imap_port(&self) -> u16 {
+        self.ports.imap
+    }
+
+    /// Plaintext LMTP.
+    pub fn lmtp_port(&self) -> u16 {
+        self.ports.lmtp
+    }
+
+    /// The certificate to trust, as PEM.
+    pub fn ca_pem(&self) -> &str {
+        self.authority.pem()
+    }
+
+    /// A certificate for [`HOST`] by this server's authority, for a server beside this one.
+    pub fn issue(&self) -> Issued {
+        self.authority.issue(&[HOST, "127.0.0.1"])
+    }
+
+    /// The Unix socket on which this server answers authentication requests, such as Postfix's.
+    pub fn auth_socket(&self) -> PathBuf {
+        self.dir().join("auth")
+    }
+
+    /// The server's folder.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir().join("log")).unwrap_or_default()
+    }
+
+    /// Delivers one message, with CRLF line ends, to the user's INBOX; it's stored when this returns.
+    ///
+    /// Dovecot puts one `Return-Path: <>` line before it.
+    ///
+    /// # Panics
+    ///
+    /// When Dovecot doesn't take the message.
+    pub fn deliver(&self, user: &str, raw: &[u8]) {
+        lmtp(self.lmtp_port(), user, raw)
+            .unwrap_or_else(|error| panic!("LMTP to {user}: {error}\n{}", self.log()));
+    }
+
+    /// Cuts all logged-in IMAP connections, without a word to the clients.
+    pub fn disconnect_all(&self) {
+        self.end_sessions("KILL");
+    }
+
+    /// Ends all logged-in IMAP connections politely: the clients get a `BYE`.
+    pub fn dismiss_all(&self) {
+        self.end_sessions("TERM");
+    }
+
+    /// Stops the server: connections are cut and new ones refused until [`Dovecot::restart`].
+    pub fn stop(&self) {
+        self.running.lock().expect("no panic while Dovecot stopped").take();
+    }
+
+    /// Stops the server, if it runs, and starts it again on the same ports with the same mail.
+    pub fn restart(&self) {
+        self.stop();
+        assert!(self.launch(), "somebody took Dovecot's port meanwhile");
+    }
+
+    fn end_sessions(&self, signal: &str) {
+        if let Some(group) = &*self.running.lock().expect("no panic while Dovecot changed") {
+            group.end("imap", signal);
+        }
+    }
+
+    fn install(&self, options: &DovecotOptions) {
+        let mail = self.dir().join("mail");
+        fs::create_dir(&mail).expect("a folder for mail");
+        // The mail user isn't this one when this one is root.
+        fs::set_permissions(&mail, Permissions::from_mode(0o777)).expect("a mail folder for all users");
+        let Issued { cert_pem, key_pem } = self.issue();
+        fs::write(self.dir().join("cert.pem"), cert_pem).expect("Dovecot's certificate");
+        fs::write(self.dir().join("key.pem"), key_pem).expect("Dovecot's key");
+        fs::write(self.dir().join("conf"), self.configuration(options)).expect("Dovecot's configuration");
+    }
+
+    fn configuration(&self, options: &DovecotOptions) -> String {
+        let capability = options.capability.iter().map(|it| format!("imap_capability = {it}\n"));
+        let password: Vec<String> = PASSWORD.bytes().map(|byte| format!("{byte:02x}")).collect();
+        CONFIGURATION
+            .replace("@dir@", self.dir().to_str().expect("a temporary folder in UTF-8"))
+            .replace("@imap@", &self.ports.imap.to_string())
+            .replace("@imaps@", &self.ports.imaps.to_string())
+            .replace("@lmtp@", &self.ports.lmtp.to_string())
+            .replace("@format@", &options.mailbox_format)
+            .replace("@password@", &password.concat())
+            + &capability.collect::<String>()
+            + &accounts(self.dir())
+            + &options.extra
+            + "\n"
+    }
+
+    /// `false` when a port isn't free.
+    fn launch(&self) -> bool {
+        let ready = self.dir().join("run/master.pid");
+        // A killed server leaves these behind, and then doesn't start.
+        let _ = fs::remove_file(&ready);
+        let _ = fs::remove_file(self.auth_socket());
+        let _ = fs::write(self.dir().join("log"), "");
+        let mut group = self.spawn();
+        process::wait_until("Dovecot's start", || ready.exists() || group.has_ended());
+        if group.has_ended() {
+            let log = self.log();
+            assert!(log.contains("Address already in use"), "Dovecot doesn't start:\n{log}");
+            return false;
+        }
+        *self.running.lock().expect("no panic while Dovecot started") = Some(group);
+        true
+    }
+
+    fn spawn(&self) -> ProcessGroup {
+        let mut command = Command::new(process::program("dovecot", "dovecot-imapd dovecot-lmtpd"));
+        command.arg("-F").arg("-c").arg(self.dir().join("conf")).stdin(Stdio::null());
+        let output = fs::File::create(self.dir().join("output")).expect("a file for Dovecot's output");
+        let errors = output.try_clone().expect("a second handle on Dovecot's output");
+        ProcessGroup::spawn(command.stdout(output).stderr(errors)).expect("Dovecot runs")
+    }
+}
+
+/// A temporary folder through which the servers' own users may pass.
+fn folder() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("dovecot-").tempdir().expect("a temporary folder");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("a folder for all users");
+    dir
+}
+
+/// Who owns mail and processes: `nobody` and Dovecot's users under root, else this user.
+fn accounts(dir: &Path) -> String {
+    let id = |args: &[&str]| process::output(Command::new("id").args(args));
+    let owner = if process::is_root() { "nobody".to_owned() } else { id(&["-un"]) };
+    let (uid, gid) = (id(&["-u", &owner]), id(&["-g", &owner]));
+    let home = dir.join("mail/%u");
+    let static_args = format!("uid={uid} gid={gid} home={} allow_all_users=yes", home.display());
+    let userdb = format!("userdb {{\n  driver = static\n  args = {static_args}\n}}\n");
+    if process::is_root() { userdb } else { userdb + &ordinary(&owner, &id(&["-gn"])) }
+}
+
+/// An ordinary user can neither change users nor use `chroot`.
+fn ordinary(user: &str, group: &str) -> String {
+    let services = ["imap-login", "anvil"].map(|it| format!("service {it} {{\n  chroot =\n}}\n"));
+    format!("default_internal_user = {user}\ndefault_internal_group = {group}\ndefault_login_user = {user}\n")
+        + &services.concat()
+}
+
+fn lmtp(port: u16, user: &str, raw: &[u8]) -> io::Result<()> {
+    let mut server = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
+    expect(&mut server, "220")?;
+    for (command, answer) in [
+        ("LHLO client.example.test".to_owned(), "250"),
+        ("MAIL FROM:<>".to_owned(), "250"),
+        (format!("RCPT TO:<{user}>"), "250"),
+        ("DATA".to_owned(), "354"),
+    ] {
+        write!(server.get_mut(), "{command}\r\n")?;
+        expect(&mut server, answer)?;
+    }
+    server.get_mut().write_all(&dotted(raw))?;
+    expect(&mut server, "250")
+}
+
+/// Reads one answer, of one or more lines.
+fn expect(server: &mut impl BufRead, code: &str) -> io::Result<()> {
+    loop {
+        let mut line = String::new();
+        server.read_line(&mut line)?;
+        if !line.starts_with(code) {
+            return Err(io::Error::other(format!("{code} expected, got {line:?}")));
+        }
+        if line.as_bytes().get(3) != Some(&b'-') {
+            return Ok(());
+        }
+    }
+}
+
+/// The message as `DATA` wants it: dots doubled at line starts, a lone dot at the end.
+fn dotted(raw: &[u8]) -> Vec<u8> {
+    let mut data = Vec::with_capacity(raw.len() + 5);
+    for line in raw.split_inclusive(|&byte| byte == b'\n') {
+        if line.starts_with(b".") {
+            data.push(b'.');
+        }
+        data.extend_from_slice(line);
+    }
+    if !data.ends_with(b"\r\n") && !data.is_empty() {
+        data.extend_from_slice(b"\r\n");
+    }
+    data.extend_from_slice(b".\r\n");
+    data
+}

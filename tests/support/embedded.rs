@@ -1,0 +1,232 @@
+//! The embedded mail server: pymap (IMAP) and aiosmtpd (SMTP), in memory, in a Python process of their own.
+//!
+//! The first start installs both from `PyPI` into a virtual environment under the target directory. It needs
+//! `CPython` 3.9 or later with `venv` and `pip`: `PYO3_PYTHON` if that is set, else `python3`.
+
+use std::collections::hash_map::DefaultHasher;
+use std::error::Error;
+use std::hash::{Hash as _, Hasher as _};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::{env, fs};
+
+use tempfile::NamedTempFile;
+
+use super::certs::Authority;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/embedded");
+const REQUIREMENTS: &str = include_str!("embedded/requirements.txt");
+const ABOUT: &str = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)";
+const OLDEST: (u32, u32) = (3, 9);
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// What can differ from one embedded server to the next.
+#[derive(Clone, Debug)]
+pub(crate) struct EmbeddedOptions {
+    /// The largest message that SMTP accepts, in octets; 32 MiB by default.
+    pub(crate) size_limit: u32,
+    /// Advertise PIPELINING over SMTP; off by default, as in aiosmtpd.
+    pub(crate) pipelining: bool,
+    /// The accounts; [`Embedded::USERS`] by default.
+    pub(crate) users: Vec<String>,
+}
+
+impl Default for EmbeddedOptions {
+    fn default() -> Self {
+        let users = Embedded::USERS.map(str::to_owned).to_vec();
+        Self { size_limit: 32 << 20, pipelining: false, users }
+    }
+}
+
+/// A running server. Dropping it ends its process.
+#[derive(Debug)]
+pub(crate) struct Embedded {
+    child: Child,
+    imap: u16,
+    imaps: u16,
+    smtp: u16,
+    ca_pem: String,
+    // The server reads them only once, but a path in its arguments should stay true.
+    _identity: [NamedTempFile; 2],
+}
+
+impl Embedded {
+    /// The host name on the certificate; both servers listen on 127.0.0.1.
+    pub(crate) const HOST: &'static str = "localhost";
+    /// The accounts, each with an empty INBOX. Mail to any other address is refused with 550; mail to
+    /// `later@...` is put off with 450.
+    pub(crate) const USERS: [&'static str; 3] =
+        ["alice@example.test", "bob@example.test", "carol@example.test"];
+    /// The password of every account.
+    pub(crate) const PASSWORD: &'static str = "correct horse battery staple";
+
+    /// Start a server with the default options, ready when this returns.
+    ///
+    /// # Errors
+    /// When Python, `venv` or `pip` is missing, the packages can't be fetched, or the server doesn't start.
+    pub(crate) fn start() -> Result<Self> {
+        Self::with(&EmbeddedOptions::default())
+    }
+
+    /// Start a server with these options, ready when this returns.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub(crate) fn with(options: &EmbeddedOptions) -> Result<Self> {
+        let python = installed()?;
+        let authority = Authority::new();
+        let issued = authority.issue(&[Self::HOST, "127.0.0.1"]);
+        let identity = [private_file(&issued.cert_pem)?, private_file(&issued.key_pem)?];
+        let mut child = command(&python, options, &identity).spawn()?;
+        let output = child.stdout.take();
+        // From here on, dropping it ends the process.
+        let ca_pem = authority.pem().to_owned();
+        let mut server = Self { child, imap: 0, imaps: 0, smtp: 0, ca_pem, _identity: identity };
+        server.wait_until_ready(output)?;
+        Ok(server)
+    }
+
+    /// The port of IMAP with STARTTLS.
+    pub(crate) fn imap_port(&self) -> u16 {
+        self.imap
+    }
+
+    /// The port of IMAP with TLS from the first byte.
+    pub(crate) fn imaps_port(&self) -> u16 {
+        self.imaps
+    }
+
+    /// The port of SMTP with STARTTLS.
+    pub(crate) fn smtp_port(&self) -> u16 {
+        self.smtp
+    }
+
+    /// The certificate authority that signed for this server only.
+    pub(crate) fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// End the process at once, as a crash would; clients see their connections close.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn wait_until_ready(&mut self, output: Option<ChildStdout>) -> Result<()> {
+        let mut line = String::new();
+        BufReader::new(output.ok_or("the embedded mail server has no output")?).read_line(&mut line)?;
+        if line.is_empty() {
+            return Err(format!("the embedded mail server didn't start: {}", self.child.wait()?).into());
+        }
+        let ports: serde_json::Value = serde_json::from_str(&line)?;
+        for (name, port) in [("imap", &mut self.imap), ("imaps", &mut self.imaps), ("smtp", &mut self.smtp)] {
+            let number = ports[name].as_u64().ok_or_else(|| format!("no {name} port in {line}"))?;
+            *port = number.try_into()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn command(python: &Path, options: &EmbeddedOptions, [cert, key]: &[NamedTempFile; 2]) -> Command {
+    let mut command = Command::new(python);
+    command.arg("-I").arg(Path::new(FOLDER).join("server.py"));
+    command.arg("--cert").arg(cert.path()).arg("--key").arg(key.path());
+    command.arg("--size-limit").arg(options.size_limit.to_string());
+    command.args(options.users.iter().flat_map(|user| ["--user", user.as_str()]));
+    if options.pipelining {
+        command.arg("--pipelining");
+    }
+    command.env("EMBEDDED_PASSWORD", Embedded::PASSWORD);
+    // The server ends with its standard input, so it can't outlive this process, however that ends.
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    command
+}
+
+/// A temporary file that only its owner can read.
+fn private_file(text: &str) -> Result<NamedTempFile> {
+    let mut file = NamedTempFile::new()?;
+    file.write_all(text.as_bytes())?;
+    file.flush()?;
+    Ok(file)
+}
+
+/// The interpreter of the virtual environment, which is installed first if it isn't there.
+fn installed() -> Result<PathBuf> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (base, version) = base_python()?;
+    let mut hasher = DefaultHasher::new();
+    (REQUIREMENTS, &base, version).hash(&mut hasher);
+    let parent = target_dir().join("embedded-mail");
+    let environment = parent.join(format!("{:016x}", hasher.finish()));
+    if !environment.exists() {
+        eprintln!("installing the embedded mail server (once) ...");
+        fs::create_dir_all(&parent)?;
+        install(&base, &parent, &environment)?;
+    }
+    Ok(python_of(&environment))
+}
+
+/// Build it beside its place and move it there whole: of several processes at it, the first one wins.
+fn install(base: &str, parent: &Path, environment: &Path) -> Result<()> {
+    let building = tempfile::tempdir_in(parent)?;
+    run(Command::new(base).args(["-m", "venv"]).arg(building.path())).map_err(|error| {
+        format!("{error}\nPython's venv and pip are needed; on Debian or Ubuntu: apt install python3-venv")
+    })?;
+    let mut pip = Command::new(python_of(building.path()));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]);
+    pip.args(["--only-binary", ":all:", "--no-deps", "--requirement"])
+        .arg(Path::new(FOLDER).join("requirements.txt"));
+    run(&mut pip)?;
+    match fs::rename(building.path(), environment) {
+        Err(error) if !environment.exists() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// The path and version of the Python to build on, as it says itself: `python3` may be a shim.
+fn base_python() -> Result<(String, (u32, u32))> {
+    let name =
+        env::var("PYO3_PYTHON").unwrap_or_else(|_| if cfg!(windows) { "python" } else { "python3" }.into());
+    let output = run(Command::new(&name).args(["-c", ABOUT])).map_err(|error| {
+        format!("{error}\nThe embedded mail server needs Python 3.9 or later; PYO3_PYTHON names another")
+    })?;
+    let about = String::from_utf8(output.stdout)?;
+    let (version, path) = about.trim().split_once('\n').ok_or("Python doesn't know where it is")?;
+    let (major, minor) = version.trim().split_once('.').ok_or("Python doesn't know its version")?;
+    let number = (major.parse()?, minor.parse()?);
+    if number < OLDEST {
+        return Err(
+            format!("the embedded mail server needs Python 3.9 or later, but {name} is {version}").into()
+        );
+    }
+    Ok((path.trim().to_owned(), number))
+}
+
+fn run(command: &mut Command) -> Result<Output> {
+    let shown = format!("{command:?}");
+    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{shown}: {error}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(format!("{shown}: {}\n{}", output.status, String::from_utf8_lossy(&said).trim_end()).into())
+}
+
+fn python_of(environment: &Path) -> PathBuf {
+    environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" })
+}
+
+fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from)
+}

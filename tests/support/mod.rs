@@ -1,0 +1,15 @@
+//! Real mail servers for tests, benches and examples, each gone with its owner.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_docs,
+    reason = "each user of the fixtures takes the part that it needs"
+)]
+
+pub mod certs;
+pub mod dovecot;
+pub mod embedded;
+pub mod other_client;
+pub mod postfix;
+pub mod process;
+pub mod relay;

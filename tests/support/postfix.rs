@@ -1,0 +1,184 @@
+//! A private Postfix beside a [`Dovecot`]: that one checks the passwords and gets the mail. Root only.
+//!
+//! Mail to any address at `example.test` arrives in the INBOX of the Dovecot user of that full address, except to
+//! `refused@example.test` (550) and `later@example.test` (450). Mail to anywhere else is refused, too.
+#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+
+use super::certs::Issued;
+use super::dovecot::Dovecot;
+use super::process::{self, ProcessGroup};
+
+const MAIN: &str = include_str!("postfix.cf");
+const MASTER: &str = include_str!("postfix.master.cf");
+
+const OWNED: [&str; 13] = [
+    "data",
+    "queue/active",
+    "queue/bounce",
+    "queue/corrupt",
+    "queue/defer",
+    "queue/deferred",
+    "queue/flush",
+    "queue/hold",
+    "queue/incoming",
+    "queue/private",
+    "queue/public",
+    "queue/saved",
+    "queue/trace",
+];
+
+/// What can differ from one server to another.
+#[derive(Clone, Debug)]
+pub struct PostfixOptions {
+    /// The largest message in octets; 60 MB by default.
+    pub message_size_limit: u64,
+    /// Whether to announce `PIPELINING`; yes by default.
+    pub pipelining: bool,
+    /// More lines for `main.cf`.
+    pub extra: String,
+}
+
+impl Default for PostfixOptions {
+    fn default() -> Self {
+        Self { message_size_limit: 60_000_000, pipelining: true, extra: String::new() }
+    }
+}
+
+/// A running Postfix; its certificate is by the [`Dovecot`]'s authority, for [`HOST`](super::dovecot::HOST).
+pub struct Postfix {
+    // Before `dir`: the processes have to be gone before their folder.
+    group: ProcessGroup,
+    submission: u16,
+    smtps: u16,
+    dir: TempDir,
+}
+
+impl Postfix {
+    /// Starts a server with the default options.
+    pub fn start(dovecot: &Dovecot) -> Self {
+        Self::with(dovecot, &PostfixOptions::default())
+    }
+
+    /// Starts a server.
+    ///
+    /// # Panics
+    ///
+    /// When this process isn't root's, or Postfix isn't installed or doesn't start; the message holds its log.
+    pub fn with(dovecot: &Dovecot, options: &PostfixOptions) -> Self {
+        assert!(process::is_root(), "Postfix starts only as root");
+        (0..5).find_map(|_| Self::try_with(dovecot, options)).expect("free ports for Postfix")
+    }
+
+    /// `None` when somebody else took one of the ports first.
+    fn try_with(dovecot: &Dovecot, options: &PostfixOptions) -> Option<Self> {
+        let (submission, smtps) = (process::free_port(), process::free_port());
+        let dir = folder();
+        certify(dir.path(), dovecot);
+        configure(dir.path(), "main.cf", &main_cf(dir.path(), dovecot, options));
+        let master = MASTER.replace("@submission@", &submission.to_string());
+        configure(dir.path(), "master.cf", &master.replace("@smtps@", &smtps.to_string()));
+        let mut server = Self { group: launch(dir.path()), submission, smtps, dir };
+        server.is_ready().then_some(server)
+    }
+
+    /// STARTTLS, without which there's no AUTH, without which there's no mail.
+    pub fn submission_port(&self) -> u16 {
+        self.submission
+    }
+
+    /// Implicit TLS, and AUTH too.
+    pub fn smtps_port(&self) -> u16 {
+        self.smtps
+    }
+
+    /// The server's folder.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What the server has logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir().join("log")).unwrap_or_default()
+    }
+
+    /// Cuts all SMTP connections, without a word to the clients; new ones are welcome.
+    pub fn disconnect_all(&self) {
+        self.group.end("smtpd", "KILL");
+    }
+
+    /// Waits until the ports are open; `false` when one was taken.
+    fn is_ready(&mut self) -> bool {
+        let pid = self.dir().join("queue/pid/master.pid");
+        process::wait_until("Postfix's start", || pid.exists() || self.group.has_ended());
+        process::wait_until("Postfix's ports", || {
+            self.group.has_ended() || [self.submission, self.smtps].into_iter().all(process::is_open)
+        });
+        if !self.group.has_ended() {
+            return true;
+        }
+        let log = self.log() + &fs::read_to_string(self.dir().join("output")).unwrap_or_default();
+        assert!(log.contains("Address already in use"), "Postfix doesn't start:\n{log}");
+        false
+    }
+}
+
+/// A temporary folder, with the folders inside that `postfix start` would make, more slowly.
+fn folder() -> TempDir {
+    let dir = tempfile::Builder::new().prefix("postfix-").tempdir().expect("a temporary folder");
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("a folder for all users");
+    let owner = process::output(Command::new("id").args(["-u", "postfix"]));
+    let owner = owner.parse().expect("a user id");
+    for name in ["queue", "queue/pid"] {
+        fs::create_dir(dir.path().join(name)).expect("a folder for Postfix");
+    }
+    for name in OWNED {
+        let path = dir.path().join(name);
+        fs::create_dir(&path).expect("a folder for Postfix");
+        fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("a folder for Postfix alone");
+        chown(path, Some(owner), None).expect("Postfix owns its folders");
+    }
+    dir
+}
+
+fn certify(dir: &Path, dovecot: &Dovecot) {
+    let Issued { cert_pem, key_pem } = dovecot.issue();
+    fs::write(dir.join("cert.pem"), cert_pem).expect("Postfix's certificate");
+    fs::write(dir.join("key.pem"), key_pem).expect("Postfix's key");
+}
+
+fn configure(dir: &Path, name: &str, text: &str) {
+    let path = dir.join(name);
+    fs::write(&path, text).expect("Postfix's configuration");
+    let file = fs::File::options().write(true).open(path).expect("Postfix's configuration");
+    // Postfix waits for two seconds when a file is so new that somebody may still be writing.
+    file.set_modified(SystemTime::now() - Duration::from_secs(10)).expect("an older configuration");
+}
+
+fn main_cf(dir: &Path, dovecot: &Dovecot, options: &PostfixOptions) -> String {
+    let socket = dovecot.auth_socket();
+    MAIN.replace("@dir@", dir.to_str().expect("a temporary folder in UTF-8"))
+        .replace("@auth@", socket.to_str().expect("a temporary folder in UTF-8"))
+        .replace("@lmtp@", &dovecot.lmtp_port().to_string())
+        .replace("@size@", &options.message_size_limit.to_string())
+        .replace("@hidden@", if options.pipelining { "" } else { "pipelining" })
+        .replace("@extra@", &options.extra)
+}
+
+/// Starts Postfix's own master: the `postfix` command needs seconds to check what we've just made.
+fn launch(dir: &Path) -> ProcessGroup {
+    let postconf = process::program("postconf", "postfix");
+    let folder = process::output(Command::new(postconf).arg("-c").arg(dir).args(["-h", "daemon_directory"]));
+    let mut command = Command::new(Path::new(&folder).join("master"));
+    command.arg("-c").arg(dir).arg("-d").stdin(Stdio::null());
+    let output = fs::File::create(dir.join("output")).expect("a file for Postfix's output");
+    let errors = output.try_clone().expect("a second handle on Postfix's output");
+    ProcessGroup::spawn(command.stdout(output).stderr(errors)).expect("Postfix runs")
+}

@@ -1,0 +1,197 @@
+//! Free ports, waiting for the thing itself, and groups of processes that end with their owner.
+#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+
+use std::env;
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take for anything before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+// Below the kernel's ephemeral range (from 32768), so that no outgoing connection takes a port of ours.
+const FIRST_PORT: u32 = 12_000;
+const PORTS: u32 = 20_000;
+
+/// A loopback port on which nothing listens.
+///
+/// Another process may still take it first: whoever uses it should be ready to ask for another.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Test binaries that run side by side begin far apart.
+    let start = std::process::id().wrapping_mul(7919);
+    (0..PORTS)
+        .map(|_| FIRST_PORT + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS)
+        .filter_map(|port| u16::try_from(port).ok())
+        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .expect("a free loopback port")
+}
+
+/// Waits until `ready` says so.
+///
+/// # Panics
+///
+/// When that takes longer than [`PATIENCE`]; `what` says what was missing.
+pub fn wait_until(what: &str, ready: impl FnMut() -> bool) {
+    assert!(comes_true(ready), "gave up waiting for {what}");
+}
+
+/// Waits until something on loopback accepts connections on `port`.
+pub fn wait_for_port(port: u16) {
+    wait_until(&format!("port {port}"), || is_open(port));
+}
+
+/// Whether something on loopback accepts connections on `port`.
+pub fn is_open(port: u16) -> bool {
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// The path of an installed program; servers are often in a `sbin` that an ordinary user's `PATH` lacks.
+///
+/// # Panics
+///
+/// When it isn't installed; `package` is what to install.
+pub fn program(name: &str, package: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
+    env::split_paths(&path)
+        .chain(usual)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{name} isn't installed; on Debian: apt install {package}"))
+}
+
+/// What a command printed to its standard output, trimmed.
+///
+/// # Panics
+///
+/// When it can't run or fails.
+pub fn output(command: &mut Command) -> String {
+    let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let problem = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{command:?}: {}: {problem}", done.status);
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+/// Whether this process runs as root.
+pub fn is_root() -> bool {
+    output(Command::new("id").arg("-u")) == "0"
+}
+
+/// A process and all its descendants, killed on drop, and also when this process itself gets killed.
+pub struct ProcessGroup {
+    leader: Child,
+    watcher: Child,
+}
+
+/// A living member of a [`ProcessGroup`].
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The process id.
+    pub pid: u32,
+    /// The program's short name, such as `imap`.
+    pub name: String,
+}
+
+impl ProcessGroup {
+    /// Starts `command` as the leader of a process group of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the command can't be started.
+    pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        let leader = command.process_group(0).spawn()?;
+        let watcher = watch(leader.id())?;
+        Ok(Self { leader, watcher })
+    }
+
+    /// The leader's process id, which is also the group's.
+    pub fn id(&self) -> u32 {
+        self.leader.id()
+    }
+
+    /// Whether the leader has ended.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.leader.try_wait(), Ok(None))
+    }
+
+    /// Who lives in the group now.
+    pub fn members(&self) -> Vec<Member> {
+        members(self.id())
+    }
+
+    /// Sends a signal, such as `KILL`, to all members with that short name, and waits until they're gone.
+    pub fn end(&self, name: &str, signal: &str) {
+        let pids: Vec<u32> = self.members().iter().filter(|it| it.name == name).map(|it| it.pid).collect();
+        kill(signal, pids.iter().map(ToString::to_string));
+        wait_until(&format!("the end of {name}"), || !self.members().iter().any(|it| pids.contains(&it.pid)));
+    }
+}
+
+impl Drop for ProcessGroup {
+    fn drop(&mut self) {
+        // The watcher first: it mustn't fire after the group's id has been given to somebody else.
+        let _ = self.watcher.kill();
+        let _ = self.watcher.wait();
+        let group = self.id();
+        kill("KILL", [format!("-{group}")]);
+        comes_true(|| self.has_ended() && members(group).is_empty());
+    }
+}
+
+/// A shell that kills the group once its standard input, held by this process, closes.
+fn watch(group: u32) -> io::Result<Child> {
+    let script = "read -r _; kill -s KILL -- -\"$1\"";
+    Command::new("sh")
+        .args(["-c", script, "sh", &group.to_string()])
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+fn kill(signal: &str, targets: impl IntoIterator<Item = String>) {
+    let script = "signal=$1; shift; kill -s \"$signal\" -- \"$@\" 2>/dev/null";
+    // A target that's already gone is what we want.
+    let _ = Command::new("sh").args(["-c", script, "sh", signal]).args(targets).status();
+}
+
+fn comes_true(mut ready: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while !ready() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        thread::park_timeout(Duration::from_millis(2));
+    }
+    true
+}
+
+fn members(group: u32) -> Vec<Member> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())
+        .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
+        .filter_map(|stat| member(&stat, group))
+        .collect()
+}
+
+/// Reads `pid (name) state parent group ...` and leaves out zombies: they hold nothing any more.
+fn member(stat: &str, group: u32) -> Option<Member> {
+    let (pid, rest) = stat.split_once(" (")?;
+    let (name, rest) = rest.rsplit_once(") ")?;
+    let mut fields = rest.split(' ');
+    let state = fields.next()?;
+    let its_group = fields.nth(1)?;
+    let alive = !matches!(state, "Z" | "X");
+    (alive && its_group == group.to_string())
+        .then(|| Member { pid: pid.parse().unwrap_or(0), name: name.to_owned() })
+}
