@@ -74,9 +74,7 @@ class Session:
         finally:
             # imaplib keeps the last ten commands, LOGIN included.
             getattr(self.imap, "_cmd_log", {}).clear()
-        self._tagged(self.imap.capability)
-        line = self.imap.untagged_responses.get("CAPABILITY", [b""])[-1]
-        return _text(line).upper().split()
+        return _text(self._tagged(self.imap.capability)[-1]).upper().split()
 
     def prepare(self, inbox: str, archive: str) -> int:
         """Makes the archive if it is missing, selects the inbox and returns its UIDVALIDITY."""

@@ -69,6 +69,8 @@ pub struct Message {
     /// The app's own name for the message: 1 to 4,096 bytes of any text. It travels in the Subject.
     pub id: String,
     /// The sender's address, as in `alice@example.org`: From and the envelope sender.
+    ///
+    /// Empty in a received message of another program that names nobody.
     pub sent_by: String,
     /// The recipients' addresses, at least one: To and the envelope recipients.
     pub sent_to: Vec<String>,

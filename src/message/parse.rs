@@ -1,6 +1,12 @@
 //! From the bytes of a mail to a message, without the interpreter.
 
-use mail_parser::{Address, Message as Parsed, MessageParser, MimeHeaders, PartType};
+use std::borrow::Cow;
+use std::panic::catch_unwind;
+
+use mail_parser::decoders::html::html_to_text;
+use mail_parser::{
+    Address, ContentType, HeaderName, Message as Parsed, MessageParser, MessagePart, MimeHeaders, PartType,
+};
 
 use super::{Message, MessageId};
 use crate::error::{Error, Result};
@@ -9,15 +15,25 @@ use crate::error::{Error, Result};
 ///
 /// Ours is what has the tag as the first word of its decoded Subject: a SEARCH finds more than that.
 pub(crate) fn parse(octets: &[u8], tag: &str) -> Option<Result<Message>> {
-    let parsed = MessageParser::default().parse(octets)?;
-    let id = id_behind(tag, parsed.subject()?)?.to_owned();
-    Some(message(&parsed, id))
+    let read = || {
+        let parsed = MessageParser::default().parse(octets)?;
+        let id = id_behind(tag, subject(&parsed)?)?.to_owned();
+        Some(message(&parsed, id))
+    };
+    // Mail comes from anybody; what no parser has foreseen is one bad message, not the end of a thread.
+    catch_unwind(read)
+        .unwrap_or_else(|_| is_ours(octets, tag).then(|| Err(Error::message("it broke the parser"))))
 }
 
 /// Whether a mail is one of ours, by its headers alone; its body need not be whole.
 pub(crate) fn is_ours(octets: &[u8], tag: &str) -> bool {
     let parsed = MessageParser::default().parse_headers(octets);
-    parsed.is_some_and(|parsed| parsed.subject().is_some_and(|subject| id_behind(tag, subject).is_some()))
+    parsed.is_some_and(|parsed| subject(&parsed).is_some_and(|subject| id_behind(tag, subject).is_some()))
+}
+
+/// The first Subject, where there are several, as mail programs show it; `Parsed::subject` is the last.
+fn subject<'a>(parsed: &'a Parsed<'_>) -> Option<&'a str> {
+    parsed.header_values(HeaderName::Subject).next()?.as_text()
 }
 
 /// What follows the tag and one blank.
@@ -27,8 +43,8 @@ fn id_behind<'a>(tag: &str, subject: &'a str) -> Option<&'a str> {
 }
 
 fn message(parsed: &Parsed<'_>, id: String) -> Result<Message> {
-    let sender = parsed.from().or_else(|| parsed.sender()).and_then(first_address);
-    let sent_by = sender.ok_or_else(|| Error::message(format!("message {id:?} does not say who sent it")))?;
+    // Mail of other programs may name nobody: its text is worth having all the same.
+    let sent_by = sender(parsed).unwrap_or_default();
     let sent_to =
         parsed.all_to().flat_map(|to| to.clone().into_list()).filter_map(|to| Some(to.address?.into_owned()));
     let message_id = parsed.message_id().map(|id| MessageId(id.into()));
@@ -36,6 +52,12 @@ fn message(parsed: &Parsed<'_>, id: String) -> Result<Message> {
     let body = body(parsed);
     check_size(parsed, &body)?;
     Ok(Message { id, sent_to: sent_to.collect(), body, message_id, sent_by })
+}
+
+/// The first address of the first From that has one, or else of a Sender.
+fn sender(parsed: &Parsed<'_>) -> Option<String> {
+    let from = parsed.header_values(HeaderName::From);
+    from.chain(parsed.header_values(HeaderName::Sender)).find_map(|value| first_address(value.as_address()?))
 }
 
 fn first_address(addresses: &Address<'_>) -> Option<String> {
@@ -47,8 +69,21 @@ fn body(parsed: &Parsed<'_>) -> Vec<u8> {
     match &parsed.root_part().body {
         PartType::Text(text) => text.as_bytes().into(),
         PartType::Binary(bytes) | PartType::InlineBinary(bytes) => bytes.to_vec(),
-        _ => parsed.body_text(0).map(|text| text.as_bytes().into()).unwrap_or_default(),
+        _ => text(parsed).map(|text| text.into_owned().into_bytes()).unwrap_or_default(),
     }
+}
+
+/// The first text of several parts. One whose end is missing has lost its place among the bodies, not its text.
+fn text<'a>(parsed: &'a Parsed<'_>) -> Option<Cow<'a, str>> {
+    let attached =
+        |part: &MessagePart<'_>| part.content_disposition().is_some_and(ContentType::is_attachment);
+    let cut = parsed.parts.iter().filter(|part| part.is_encoding_problem && !attached(part));
+    parsed.text_bodies().chain(parsed.html_bodies()).chain(cut).find_map(|part| match &part.body {
+        PartType::Text(html) if part.is_content_type("text", "html") => Some(html_to_text(html).into()),
+        PartType::Html(html) => Some(html_to_text(html).into()),
+        PartType::Text(text) => Some(text.as_ref().into()),
+        _ => None,
+    })
 }
 
 /// What pymail composed says its body's size (RFC 2183, section 2.7); a body of another size is not it.

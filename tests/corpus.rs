@@ -1,0 +1,117 @@
+//! Real and malformed messages of other projects: each is received, and read as Python's email package reads it.
+
+mod differences;
+mod mails;
+mod python;
+
+use std::collections::BTreeSet;
+
+use pymail::{Credentials, Delivery, Imap, ImapConfig, Server};
+use rstest::{fixture, rstest};
+
+use self::differences::{DIFFERENCES, Entry, UNREAD_BY_PYTHON};
+use self::mails::Mail;
+use crate::support::dovecot::{Dovecot, HOST, PASSWORD};
+
+const USER: &str = "alice@example.test";
+const MESSAGES: usize = 166;
+
+/// What of a message is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Text,
+    Sender,
+}
+
+/// The corpus, delivered and received.
+struct Corpus {
+    mails: Vec<Mail>,
+    received: Vec<Delivery>,
+    left_in_the_inbox: usize,
+    lost_connection: Option<String>,
+}
+
+#[fixture]
+#[once]
+fn corpus() -> Corpus {
+    let dovecot = Dovecot::start();
+    let mails = mails::tagged();
+    for mail in &mails {
+        dovecot.deliver(USER, &mail.octets);
+    }
+    let server = Server::tls(HOST).port(dovecot.imaps_port()).trust_pem(dovecot.ca_pem());
+    let imap =
+        Imap::connect(ImapConfig::new(server, Credentials::new(USER, PASSWORD))).expect("a connection");
+    let received = drain(&imap);
+    let left_in_the_inbox = imap.search("ALL").expect("a search").len();
+    let lost_connection = imap.status().last_error;
+    Corpus { mails, received, left_in_the_inbox, lost_connection }
+}
+
+fn drain(imap: &Imap) -> Vec<Delivery> {
+    let mut received = Vec::new();
+    loop {
+        let batch = imap.drain().expect("a batch");
+        if batch.is_empty() {
+            return received;
+        }
+        received.extend(batch);
+    }
+}
+
+/// Which message of the corpus it is: an empty mailbox gives UIDs from 1, in the order of delivery.
+fn number(delivery: &Delivery) -> usize {
+    delivery.uid().get() as usize - 1
+}
+
+#[rstest]
+fn every_message_of_the_corpus_is_received_once_and_leaves_the_inbox(corpus: &Corpus) {
+    let Corpus { mails, received, left_in_the_inbox, lost_connection } = corpus;
+    let numbers: BTreeSet<usize> = received.iter().map(number).collect();
+    let missing = mails.iter().enumerate().filter(|(n, _)| !numbers.contains(n));
+    assert_eq!(missing.map(|(_, mail)| &*mail.file).collect::<Vec<_>>(), Vec::<&str>::new());
+    assert_eq!((mails.len(), received.len()), (MESSAGES, MESSAGES));
+    assert_eq!((*left_in_the_inbox, lost_connection), (0, &None));
+}
+
+#[rstest]
+fn every_message_of_the_corpus_has_the_id_behind_its_tag(corpus: &Corpus) {
+    for delivery in &corpus.received {
+        let file = &corpus.mails[number(delivery)].file;
+        let message = delivery.message().unwrap_or_else(|error| panic!("{file}: {error}"));
+        let first_word = message.id.split(' ').next();
+        assert_eq!(first_word, Some(&*number(delivery).to_string()), "{file}: {}", message.id);
+    }
+}
+
+#[rstest]
+fn text_and_sender_are_what_python_reads_but_for_what_is_listed(corpus: &Corpus) {
+    let readings = python::read(corpus.mails.iter().map(|mail| &*mail.octets));
+    let (mut different, mut unread) = (BTreeSet::new(), BTreeSet::new());
+    for delivery in &corpus.received {
+        let (mail, reading) = (&corpus.mails[number(delivery)], &readings[number(delivery)]);
+        for part in [Part::Text, Part::Sender] {
+            let place = (mail.file.as_str(), part);
+            match reading.agrees(part, delivery.message().ok()) {
+                Some(true) => false,
+                Some(false) => different.insert(place),
+                None => unread.insert(place),
+            };
+        }
+    }
+    assert_listed(&unread, UNREAD_BY_PYTHON, "not read by Python");
+    assert_listed(&different, DIFFERENCES, "read differently");
+}
+
+/// Nothing happens that is not listed, and nothing is listed that does not happen.
+fn assert_listed(happens: &BTreeSet<(&str, Part)>, entries: &[Entry], what: &str) {
+    let listed: BTreeSet<_> = entries.iter().map(|&(file, part, _)| (file, part)).collect();
+    let unlisted: Vec<_> = happens.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(happens).collect();
+    assert!(
+        unlisted.is_empty() && gone.is_empty(),
+        "{what}, unlisted: {unlisted:#?}; listed, gone: {gone:#?}"
+    );
+    assert_eq!(entries.len(), listed.len(), "{what}: something is listed twice");
+    assert!(entries.iter().all(|(_, _, reason)| !reason.is_empty()), "{what}: a reason is missing");
+}

@@ -1,0 +1,67 @@
+//! What Python's email package reads in a mail, and whether pymail reads the same.
+
+use std::env;
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use pymail::Message;
+use serde::Deserialize;
+
+use super::Part;
+
+const SCRIPT: &str = include_str!("read.py");
+
+/// What Python reads; `None` where it raises or finds nothing.
+#[derive(Debug, Deserialize)]
+pub(super) struct Reading {
+    text: Option<String>,
+    words: Option<Vec<String>>,
+    sender: Option<String>,
+}
+
+impl Reading {
+    /// Whether pymail has read the same; `None` when Python has read nothing.
+    pub(super) fn agrees(&self, part: Part, message: Option<&Message>) -> Option<bool> {
+        match part {
+            Part::Text => self.text_is(message.map(Message::text_lossy).as_deref()),
+            Part::Sender => {
+                self.sender.as_deref().map(|sender| message.map(|it| &*it.sent_by) == Some(sender))
+            }
+        }
+    }
+
+    /// Plain text is the same but for line ends and blanks at its end. How HTML is laid out as text is a matter
+    /// of taste: its characters are the same, in their order, without the blanks.
+    fn text_is(&self, body: Option<&str>) -> Option<bool> {
+        match (&self.text, &self.words) {
+            (Some(text), _) => Some(body.map(normal) == Some(normal(text))),
+            (None, Some(words)) => Some(body.map(without_blanks) == Some(words.concat())),
+            (None, None) => None,
+        }
+    }
+}
+
+fn normal(text: &str) -> String {
+    text.replace("\r\n", "\n").trim_end().to_owned()
+}
+
+fn without_blanks(text: &str) -> String {
+    text.split_whitespace().collect()
+}
+
+/// Reads mails in a Python of its own: `PYO3_PYTHON` if that is set, else `python3`.
+pub(super) fn read<'a>(mails: impl Iterator<Item = &'a [u8]>) -> Vec<Reading> {
+    let question: Vec<String> = mails.map(|mail| BASE64_STANDARD.encode(mail)).collect();
+    let question = serde_json::to_vec(&question).expect("a list of texts is JSON");
+    let program = env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into());
+    let mut command = Command::new(program);
+    command.args(["-I", "-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut python = command.spawn().expect("python3 runs");
+    // Nothing comes back before the end of the input, so that neither side waits for the other.
+    python.stdin.take().expect("a pipe").write_all(&question).expect("Python reads its input");
+    let answer = python.wait_with_output().expect("Python ends");
+    assert!(answer.status.success(), "read.py: {}", answer.status);
+    serde_json::from_slice(&answer.stdout).expect("one reading a mail")
+}

@@ -1,0 +1,113 @@
+//! Promise 3: a message leaves the inbox only by `ack`, and is in the archive then.
+
+use pymail::{ErrorKind, Imap};
+use rstest::rstest;
+
+use crate::fixtures::{dovecot, dovecot_without, embedded, postfix};
+use crate::site::{Site, TAG, contains, mail, message};
+use crate::support::postfix::PostfixOptions;
+
+/// Sorted, because Postfix delivers several at a time.
+fn ids(imap: &Imap) -> Vec<String> {
+    let batch = imap.fetch().unwrap();
+    let mut ids: Vec<String> = batch.iter().map(|delivery| delivery.message().unwrap().id.clone()).collect();
+    ids.sort();
+    ids
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn what_is_not_acknowledged_is_delivered_again(#[case] site: Site) {
+    site.deliver(&[message("1", "a"), message("2", "b")]);
+    let first = site.imap();
+    assert_eq!(ids(&first), ["1", "2"]);
+    assert_eq!(ids(&first), ["1", "2"], "on the same connection");
+    drop(first);
+    let second = site.imap();
+    let batch = second.fetch().unwrap();
+    second.ack(batch.iter().filter(|delivery| delivery.message().unwrap().id == "1")).unwrap();
+    drop(second);
+    assert_eq!(ids(&site.imap()), ["2"], "after a crash between two acknowledgements");
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+#[case::without_move(Site::real(&dovecot_without(&["MOVE"]), &PostfixOptions::default()))]
+fn an_acknowledged_message_is_in_the_archive_and_nowhere_else(#[case] site: Site) {
+    site.deliver(&[message("1", "a"), message("2", "b")]);
+    let other = site.other_client();
+    let waiting = mail(&other, "INBOX");
+    let imap = site.imap();
+    imap.fetch().unwrap().ack().unwrap();
+    assert_eq!(mail(&other, "INBOX"), []);
+    let raw = |mail: Vec<crate::support::other_client::Seen>| {
+        mail.into_iter().map(|seen| seen.raw).collect::<Vec<_>>()
+    };
+    assert_eq!(raw(mail(&other, TAG)), raw(waiting));
+    assert!(ids(&imap).is_empty());
+}
+
+#[rstest]
+fn without_move_and_uidplus_an_acknowledged_message_is_archived_and_not_delivered_again() {
+    let site = Site::real(&dovecot_without(&["MOVE", "UIDPLUS"]), &PostfixOptions::default());
+    site.deliver(&[message("1", "a")]);
+    let imap = site.imap();
+    imap.fetch().unwrap().ack().unwrap();
+    assert!(ids(&imap).is_empty() && ids(&site.imap()).is_empty());
+    let other = site.other_client();
+    assert_eq!(mail(&other, TAG).len(), 1);
+    assert_eq!(
+        mail(&other, "INBOX")[0].flags,
+        ["\\Deleted"],
+        "flagged, but never expunged with others' mail"
+    );
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn acknowledging_twice_is_the_same_as_once(#[case] site: Site) {
+    site.deliver(&[message("1", "a")]);
+    let batch = site.imap().fetch().unwrap();
+    batch.ack().unwrap();
+    batch.ack().unwrap();
+    assert_eq!(mail(&site.other_client(), TAG).len(), 1);
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn an_archive_that_somebody_removed_is_made_again(#[case] site: Site) {
+    site.deliver(&[message("1", "a")]);
+    let imap = site.imap();
+    let batch = imap.fetch().unwrap();
+    let other = site.other_client();
+    other.remove_mailbox(TAG).unwrap();
+    batch.ack().unwrap();
+    assert_eq!(mail(&other, TAG).len(), 1);
+}
+
+#[rstest]
+fn uids_of_a_mailbox_that_was_made_anew_touch_nothing() {
+    let site = postfix(dovecot());
+    let other = site.other_client();
+    let tagged = |body: &str| format!("From: bob@example.test\r\nSubject: {TAG} 1\r\n\r\n{body}\r\n");
+    other.create_mailbox("Queue").unwrap();
+    other.append("Queue", &[], tagged("old").as_bytes()).unwrap();
+    let imap = Imap::connect(site.imap_config().inbox("Queue")).unwrap();
+    let batch = imap.fetch().unwrap();
+    assert_eq!(batch.len(), 1);
+    // Dovecot makes a UIDVALIDITY of the time, in seconds: other mailboxes use up this one's.
+    other.remove_mailbox("Queue").unwrap();
+    for name in ["A", "B", "C", "Queue"] {
+        other.create_mailbox(name).unwrap();
+    }
+    other.append("Queue", &[], tagged("new").as_bytes()).unwrap();
+    site.dovecot().disconnect_all();
+    let error = batch.ack().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("UIDVALIDITY")));
+    let queue = mail(&other, "Queue");
+    assert!(queue.len() == 1 && contains(&queue[0].raw, b"new") && queue[0].flags.is_empty());
+}

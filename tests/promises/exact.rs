@@ -1,0 +1,124 @@
+//! Promise 1: body and id arrive as they were sent.
+
+use std::collections::BTreeMap;
+
+use pymail::Message;
+use rstest::rstest;
+
+use crate::fixtures::{dovecot, embedded, postfix};
+use crate::site::{ALICE, Site, contains, mail, message};
+
+/// What mail has been known to change on the way.
+fn bodies() -> Vec<Vec<u8>> {
+    let text = [
+        "",
+        "hello",
+        "Grüße, 你好, \u{1F600}\u{200D}, \u{feff}bom",
+        "\u{feff}a byte order mark first",
+        "nul \0 in the middle\0",
+        "bare cr \r bare lf \n both \r\n reversed \n\r",
+        "\r\n\r\nblank lines around\r\n\r\n",
+        "trailing blanks   \t  ",
+        "trailing blanks  \r\nin lines\t\r\n",
+        ".",
+        ".\r\n",
+        "..\r\n.\r\nleading dots\r\n.x",
+        "From here on\nFrom there\n>From quoted",
+        "--boundary\r\nContent-Type: text/html\r\n\r\n<b>not html</b>",
+        "=3D =20 = soft=\r\n",
+        "+AGE- &AGE- =?utf-8?q?x?=",
+        "\x1a\x1b[0m\x7f control",
+    ];
+    let mut bodies: Vec<Vec<u8>> = text.map(|text| text.as_bytes().to_vec()).into();
+    bodies.push((0..=255).collect());
+    bodies.push(b"\xff\xfe not utf-8 \xc3".to_vec());
+    bodies.push(vec![b'x'; 1 << 20]);
+    bodies.push([b"a line of 1 MB ", vec![b' '; 1 << 20].as_slice()].concat());
+    bodies
+}
+
+fn ids() -> Vec<String> {
+    let long = "id with\r\nline breaks ".repeat(50);
+    assert!(long.len() >= 1_000);
+    let mut ids: Vec<String> =
+        ["42", "two words", "naïve", " leading", "trailing ", "two  blanks", "tab\there", "\0", "\u{1F600}"]
+            .map(String::from)
+            .into();
+    ids.extend(
+        ["=?utf-8?q?x?=", "\"quoted\"", "back\\slash", "(comment)", "<a@b>", "a:b;c,d", "_=_"]
+            .map(String::from),
+    );
+    ids.extend(["\r\nBcc: eve@example.test".into(), "x".repeat(64), "y".repeat(65), "ü".repeat(500), long]);
+    ids
+}
+
+fn receive(site: &Site) -> Vec<Message> {
+    let imap = site.imap();
+    let mut messages = Vec::new();
+    loop {
+        let drained = imap.drain().unwrap();
+        if drained.is_empty() {
+            return messages;
+        }
+        messages.extend(drained.into_iter().map(|delivery| delivery.into_message().unwrap()));
+    }
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn a_body_arrives_byte_for_byte(#[case] site: Site) {
+    let sent: BTreeMap<String, Vec<u8>> =
+        bodies().into_iter().enumerate().map(|(n, body)| (n.to_string(), body)).collect();
+    site.deliver(&sent.iter().map(|(id, body)| message(id, body.clone())).collect::<Vec<_>>());
+    let received: BTreeMap<String, Vec<u8>> =
+        receive(&site).into_iter().map(|message| (message.id, message.body)).collect();
+    for (id, body) in &sent {
+        assert_eq!(
+            received.get(id).map(|body| &body[..body.len().min(100)]),
+            Some(&body[..body.len().min(100)])
+        );
+        assert!(received.get(id) == Some(body), "body {id} differs");
+    }
+    assert_eq!(received.len(), sent.len());
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn an_id_arrives_character_for_character(#[case] site: Site) {
+    site.deliver(&ids().iter().map(|id| message(id, id.as_str())).collect::<Vec<_>>());
+    let received = receive(&site);
+    for message in &received {
+        assert_eq!(message.id, message.text().unwrap());
+        assert_eq!(
+            (message.sent_by.as_str(), message.sent_to.as_slice()),
+            (ALICE, [ALICE.to_owned()].as_slice())
+        );
+    }
+    let mut got: Vec<&String> = received.iter().map(|message| &message.id).collect();
+    let sent = ids();
+    let mut sent: Vec<&String> = sent.iter().collect();
+    got.sort();
+    sent.sort();
+    assert_eq!(got, sent);
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn on_the_wire_a_plain_id_is_readable_and_the_body_is_base64(#[case] site: Site) {
+    site.deliver(&[message("order 42", "hello")]);
+    let raw = mail(&site.other_client(), "INBOX").remove(0).raw;
+    assert!(contains(&raw, b"\r\nSubject: __TEST__ order 42\r\n"));
+    assert!(contains(&raw, b"\r\n\r\naGVsbG8=\r\n"));
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn a_message_id_is_kept_from_the_first_attempt_to_the_receiver(#[case] site: Site) {
+    let sent = message("1", "hello");
+    site.deliver(std::slice::from_ref(&sent));
+    assert_eq!(receive(&site)[0].message_id(), sent.message_id());
+}

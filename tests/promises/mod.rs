@@ -1,0 +1,7 @@
+//! The promises of the README's "Semantics", each on every kind of server.
+
+mod at_least_once;
+mod exact;
+mod one_bad_message;
+mod ours_only;
+mod stays_up;

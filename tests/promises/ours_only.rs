@@ -1,0 +1,131 @@
+//! Promise 2: other mail is never flagged, moved, marked seen or expunged.
+
+use std::time::Duration;
+
+use pymail::{Imap, ImapConfig};
+use rstest::rstest;
+
+use crate::fixtures::{dovecot, dovecot_without, embedded, postfix};
+use crate::site::{Site, contains, mail, message};
+use crate::support::other_client::Seen;
+use crate::support::postfix::PostfixOptions;
+use crate::support::process::wait_until;
+
+/// What a careless search would take for ours, and what an EXPUNGE would remove.
+fn plant_foreign(site: &Site) {
+    let subjects =
+        ["hello", "x__TEST__", "__TEST__x 1", "Re: __TEST__ 1", "__test__ 1", "=?utf-8?q?Re=3A?= __TEST__ 2"];
+    for (n, subject) in subjects.into_iter().enumerate() {
+        let raw =
+            format!("From: eve@example.test\nTo: alice@example.test\nSubject: {subject}\n\nforeign {n}\n");
+        site.plant(&[], &raw);
+        site.plant(&["\\Deleted"], &raw);
+        site.plant(&["\\Seen", "\\Flagged"], &raw);
+    }
+    // Ours by its Subject, but another client has deleted it.
+    site.plant(
+        &["\\Deleted"],
+        "From: eve@example.test\nSubject: __TEST__ deleted by another client\n\nforeign\n",
+    );
+}
+
+/// What stands in the inbox and is not one of the messages that these tests send.
+fn foreign(site: &Site) -> Vec<Seen> {
+    let mut inbox = mail(&site.other_client(), "INBOX");
+    inbox.retain(|seen| contains(&seen.raw, b"foreign"));
+    inbox
+}
+
+/// Uses every verb of the transport, and the heartbeat.
+fn use_everything(site: &Site) {
+    let config: ImapConfig = site.imap_config().heartbeat(Duration::from_millis(20)).batch(2);
+    let imap = Imap::connect(config.clone()).unwrap();
+    site.deliver(&[message("1", "a"), message("2", "b"), message("3", "c")]);
+    let batch = imap.fetch().unwrap();
+    assert_eq!(batch.len(), 2);
+    imap.ack(batch.iter().take(1)).unwrap();
+    batch.ack().unwrap();
+    assert_eq!(imap.drain().unwrap().len(), 1);
+    assert_eq!(imap.drain().unwrap().len(), 0);
+    imap.noop().unwrap();
+    imap.stop().unwrap();
+    drop(Imap::connect(config).unwrap());
+}
+
+fn other_mail_is_untouched(site: &Site) {
+    plant_foreign(site);
+    let before = foreign(site);
+    assert_eq!(before.len(), 19);
+    use_everything(site);
+    assert_eq!(foreign(site), before);
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+#[case::without_move(Site::real(&dovecot_without(&["MOVE"]), &PostfixOptions::default()))]
+#[case::without_move_and_uidplus(Site::real(&dovecot_without(&["MOVE", "UIDPLUS"]), &PostfixOptions::default()))]
+fn foreign_mail_keeps_its_place_its_flags_and_its_bytes(#[case] site: Site) {
+    other_mail_is_untouched(&site);
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn fetching_marks_nothing_as_seen(#[case] site: Site) {
+    site.deliver(&[message("1", "a")]);
+    let imap = site.imap();
+    let uids = imap.search("ALL").unwrap();
+    assert_eq!(imap.fetch_uids(&uids).unwrap().len(), 1);
+    assert_eq!(imap.fetch().unwrap().len(), 1);
+    assert_eq!(mail(&site.other_client(), "INBOX")[0].flags, Vec::<String>::new());
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn foreign_candidates_do_not_stand_in_the_way_of_ours(#[case] site: Site) {
+    for n in 0..5 {
+        site.plant(&[], &format!("From: eve@example.test\nSubject: x__TEST__ {n}\n\nforeign\n"));
+    }
+    site.deliver(&[message("behind them", "a")]);
+    let imap = Imap::connect(site.imap_config().batch(2)).unwrap();
+    wait_until("the message", || {
+        imap.fetch().unwrap().iter().any(|d| d.message().unwrap().id == "behind them")
+    });
+    assert_eq!(imap.fetch().unwrap().len(), 1);
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn delete_removes_exactly_what_it_is_given(#[case] site: Site) {
+    plant_foreign(&site);
+    site.plant(&[], "From: bob@example.test\nSubject: to be deleted\n\nbye\n");
+    let before = foreign(&site);
+    let imap = site.imap();
+    imap.delete(&imap.search("SUBJECT \"to be deleted\"").unwrap()).unwrap();
+    assert_eq!(foreign(&site), before);
+    assert_eq!(mail(&site.other_client(), "INBOX").len(), before.len());
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn copy_and_move_to_do_what_they_say(#[case] site: Site) {
+    let other = site.other_client();
+    other.create_mailbox("Elsewhere").unwrap();
+    site.plant(&[], "From: bob@example.test\nSubject: one\n\n1\n");
+    site.plant(&[], "From: bob@example.test\nSubject: two\n\n2\n");
+    let imap = site.imap();
+    imap.copy(&imap.search("SUBJECT one").unwrap(), "Elsewhere").unwrap();
+    imap.move_to(&imap.search("SUBJECT two").unwrap(), "Elsewhere").unwrap();
+    let subjects = |mailbox: &str| {
+        let mut mail = mail(&other, mailbox);
+        mail.sort_by_key(|seen| seen.raw.clone());
+        mail.iter().map(|seen| contains(&seen.raw, b"Subject: two")).collect::<Vec<_>>()
+    };
+    assert_eq!((subjects("INBOX"), subjects("Elsewhere")), (vec![false], vec![false, true]));
+    let missing = imap.copy(&imap.search("SUBJECT one").unwrap(), "Nowhere").unwrap_err();
+    assert_eq!((missing.kind(), missing.code()), (pymail::ErrorKind::Refused, Some("TRYCREATE")));
+}

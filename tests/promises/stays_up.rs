@@ -1,0 +1,101 @@
+//! Promise 8: a connection is kept alive, and a dead one is noticed and replaced.
+
+use std::time::Duration;
+
+use pymail::{ErrorKind, Imap, Smtp, State};
+use rstest::rstest;
+
+use crate::fixtures::{dovecot, embedded, postfix};
+use crate::site::{Site, message};
+use crate::support::process::wait_until;
+
+const SOON: Duration = Duration::from_millis(50);
+const NEVER: Duration = Duration::from_secs(3_600);
+
+fn cut(site: &Site) {
+    if let Site::Real { dovecot, postfix } = site {
+        dovecot.disconnect_all();
+        postfix.disconnect_all();
+    }
+}
+
+#[rstest]
+fn a_verb_on_a_dead_connection_makes_a_new_one(#[from(postfix)] site: Site) {
+    let imap = Imap::connect(site.imap_config().heartbeat(NEVER)).unwrap();
+    let smtp = Smtp::connect(site.smtp_config().heartbeat(NEVER)).unwrap();
+    for id in ["1", "2", "3"] {
+        cut(&site);
+        assert!(smtp.send(&message(id, "a")).unwrap().all_accepted());
+        wait_until("the message", || !imap.fetch().unwrap().is_empty());
+        cut(&site);
+        assert_eq!(imap.drain().unwrap()[0].message().unwrap().id, id);
+    }
+    cut(&site);
+    imap.noop().unwrap();
+    smtp.noop().unwrap();
+}
+
+#[rstest]
+fn the_heartbeat_notices_a_dead_connection_and_replaces_it(#[from(postfix)] site: Site) {
+    let imap = Imap::connect(site.imap_config().heartbeat(SOON)).unwrap();
+    let smtp = Smtp::connect(site.smtp_config().heartbeat(SOON)).unwrap();
+    assert_eq!((imap.status().state, smtp.status().state), (State::Connected, State::Connected));
+    cut(&site);
+    wait_until("both failures to show", || {
+        imap.status().last_error.is_some() && smtp.status().last_error.is_some()
+    });
+    wait_until("both connections to be replaced", || {
+        imap.status().state == State::Connected && smtp.status().state == State::Connected
+    });
+}
+
+#[rstest]
+fn while_the_server_is_away_verbs_say_so_and_when_it_is_back_they_go_on(
+    dovecot: crate::support::dovecot::Dovecot,
+) {
+    let site = postfix(dovecot);
+    let imap = Imap::connect(site.imap_config().heartbeat(NEVER)).unwrap();
+    site.dovecot().stop();
+    assert_eq!(imap.noop().unwrap_err().kind(), ErrorKind::Connect);
+    assert_eq!(imap.status().state, State::Disconnected);
+    site.dovecot().restart();
+    imap.noop().unwrap();
+    assert_eq!(imap.status().state, State::Connected);
+}
+
+#[rstest]
+fn a_polite_goodbye_of_the_server_is_no_error_for_the_next_verb(#[from(postfix)] site: Site) {
+    let imap = Imap::connect(site.imap_config().heartbeat(NEVER)).unwrap();
+    site.dovecot().dismiss_all();
+    imap.noop().unwrap();
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn an_idle_connection_stays_usable_under_its_heartbeat(#[case] site: Site) {
+    let imap = Imap::connect(site.imap_config().heartbeat(SOON)).unwrap();
+    let smtp = Smtp::connect(site.smtp_config().heartbeat(SOON)).unwrap();
+    for n in 0..20 {
+        assert!(smtp.send(&message(&n.to_string(), "a")).unwrap().all_accepted());
+    }
+    let mut received = 0;
+    wait_until("the messages, between heartbeats", || {
+        received += imap.drain().unwrap().len();
+        received == 20
+    });
+    assert!(imap.status().last_error.is_none() && smtp.status().last_error.is_none());
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn a_stopped_handle_says_so(#[case] site: Site) {
+    let (imap, smtp) = (site.imap(), site.smtp());
+    imap.stop().unwrap();
+    smtp.stop().unwrap();
+    assert_eq!(imap.clone().fetch().unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!(smtp.send(&message("1", "a")).unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!((imap.status().state, smtp.status().state), (State::Stopped, State::Stopped));
+    imap.stop().unwrap();
+}
