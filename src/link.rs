@@ -127,20 +127,34 @@ impl<S: Session> Link<S> {
 
     /// Ends the connection and the heartbeat, for every clone of the handle.
     pub(crate) fn stop(&self) -> Result<()> {
-        let session = self.locked(|line, slot| {
-            slot.ended = Some(Error::new(ErrorKind::Stopped, "the handle was stopped"));
-            line.status.lock().state = State::Stopped;
-            slot.session.take()
-        });
-        S::unattached(|| {
-            let heartbeat = self.0.heartbeat.lock().take();
-            heartbeat.into_iter().for_each(Heartbeat::stop);
-            session.map_or(Ok(()), S::close)
-        })
+        self.0.stop()
     }
 
     pub(crate) fn status(&self) -> Status {
         self.0.line.status.lock().clone()
+    }
+}
+
+impl<S: Session> Owner<S> {
+    fn stop(&self) -> Result<()> {
+        S::unattached(|| {
+            let session = {
+                let mut slot = self.line.slot.lock();
+                slot.ended = Some(Error::new(ErrorKind::Stopped, "the handle was stopped"));
+                self.line.status.lock().state = State::Stopped;
+                slot.session.take()
+            };
+            let heartbeat = self.heartbeat.lock().take();
+            heartbeat.into_iter().for_each(Heartbeat::stop);
+            session.map_or(Ok(()), S::close)
+        })
+    }
+}
+
+/// The last handle says goodbye as `stop` does; there is nobody to tell when that fails.
+impl<S: Session> Drop for Owner<S> {
+    fn drop(&mut self) {
+        let _ = self.stop();
     }
 }
 
@@ -399,8 +413,9 @@ mod tests {
 
     #[test]
     fn the_heartbeat_ends_with_the_last_handle() {
-        let (link, _, pulses) = beating(Ok(()));
+        let (link, log, pulses) = beating(Ok(()));
         drop(link);
+        assert_eq!(log.closes.load(Ordering::SeqCst), 1, "with a goodbye");
         // The channel closes when the thread has let go of the line, which holds the connect closure.
         while let Ok(()) = pulses.recv_timeout(Duration::from_secs(10)) {}
         assert_eq!(pulses.recv_timeout(Duration::ZERO), Err(mpsc::RecvTimeoutError::Disconnected));

@@ -48,10 +48,10 @@ impl Dialogue {
     }
 
     /// Logs in, if there is anybody to log in, and returns the capabilities that are told then.
-    pub(super) fn login(&self, common: &Common) -> Result<Vec<String>> {
+    pub(super) fn login(&self, service: &Service, common: &Common) -> Result<Vec<String>> {
         let Some((user, password)) = &common.credentials.login else { return Ok(Vec::new()) };
         let secrets = secrets(&common.credentials);
-        let action = format!("logging in at {}", common.server.host);
+        let action = format!("logging in to {} at {}", service.name, common.server.host);
         let asking = Asking { phase: Phase::Login, action: &action, secrets: &secrets };
         let told: Option<Vec<String>> = self.ask("login", (user.as_str(), password.reveal()), asking)?;
         Ok(told.unwrap_or_default())
@@ -79,7 +79,7 @@ impl Dialogue {
     }
 
     /// There is always one, until the drop.
-    fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+    pub(super) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
         self.0.as_ref().map_or_else(|| py.None().into_bound(py), |object| object.bind(py).clone())
     }
 

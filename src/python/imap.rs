@@ -18,7 +18,7 @@ const SERVICE: Service =
 
 /// A logged-in IMAP connection with its inbox selected.
 pub(crate) struct ImapSession {
-    dialogue: Dialogue,
+    pub(super) dialogue: Dialogue,
     validity: UidValidity,
     has_move: bool,
     has_uidplus: bool,
@@ -67,7 +67,7 @@ impl ImapSession {
     /// Connects, logs in, makes the archive if it is missing and selects the inbox.
     pub(crate) fn connect(config: &ImapConfig) -> Result<Self> {
         let dialogue = Dialogue::open(&SERVICE, &config.common, None)?;
-        let capabilities = dialogue.login(&config.common)?;
+        let capabilities = dialogue.login(&SERVICE, &config.common)?;
         let has = |name: &str| capabilities.iter().any(|capability| capability == name);
         let names = (config.inbox.clone(), config.archive_name().to_owned());
         Ok(Self {

@@ -6,6 +6,8 @@ mod imap;
 mod modules;
 mod runtime;
 mod smtp;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use imap::{Copied, ImapSession, Mail};
 pub(crate) use smtp::{Outgoing, Sent, SmtpSession};

@@ -115,7 +115,7 @@ fn runtime_error(text: impl Into<String>) -> Error {
 /// The folder above the standard library that belongs to the libpython in this process.
 ///
 /// Left to itself, CPython looks for the first `python3` on PATH, which may be another one.
-fn home() -> Result<PathBuf> {
+pub(super) fn home() -> Result<PathBuf> {
     let library = libpython().ok_or_else(|| runtime_error("can't tell where libpython was loaded from"))?;
     let stdlib = format!("lib/python{}/encodings", env!("PYMAIL_PYTHON_VERSION"));
     let built_with = option_env!("PYMAIL_PYTHON_LIB_DIR").map(Path::new);
@@ -244,6 +244,23 @@ mod tests {
         assert!(libpython().unwrap().starts_with(&home));
         let version = format!("lib/python{}/imaplib.py", env!("PYMAIL_PYTHON_VERSION"));
         assert!(home.join(version).is_file());
+    }
+
+    #[test]
+    #[ignore = "forks; runs in a child process of a test in python::tests"]
+    fn in_a_fork() {
+        attached(|_| Ok(())).unwrap();
+        // SAFETY: the child only takes an error and leaves, without running the harness's code.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let told = attached(|_| Ok(())).is_err_and(|error| error.kind() == ErrorKind::Runtime);
+            // SAFETY: ends the child at once, without the parent's exit hooks.
+            unsafe { libc::_exit(c_int::from(!told)) };
+        }
+        let mut status: c_int = -1;
+        // SAFETY: waits for the child made above.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(status, 0);
     }
 
     #[test]

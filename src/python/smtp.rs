@@ -34,7 +34,7 @@ pub(crate) struct Sent {
 
 /// An SMTP connection, logged in if there are credentials.
 pub(crate) struct SmtpSession {
-    dialogue: Dialogue,
+    pub(super) dialogue: Dialogue,
     size_limit: u64,
     pulse: f64,
 }
@@ -43,7 +43,7 @@ impl SmtpSession {
     /// Connects and logs in.
     pub(crate) fn connect(config: &SmtpConfig) -> Result<Self> {
         let dialogue = Dialogue::open(&SERVICE, &config.common, Some(&config.local_name))?;
-        dialogue.login(&config.common)?;
+        dialogue.login(&SERVICE, &config.common)?;
         let size_limit = dialogue.call("size_limit", (), "reading SIZE")?;
         Ok(Self { dialogue, size_limit, pulse: config.common.heartbeat.as_secs_f64() })
     }

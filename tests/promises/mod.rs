@@ -4,4 +4,5 @@ mod at_least_once;
 mod exact;
 mod one_bad_message;
 mod ours_only;
+mod secret;
 mod stays_up;

@@ -1,0 +1,114 @@
+//! What can be seen from inside only: Python's objects, and an interpreter that the host started.
+
+use std::process::Command;
+
+use pyo3::prelude::*;
+
+#[path = "../../tests/support/mod.rs"]
+mod support;
+
+use self::support::dovecot::{Dovecot, HOST, PASSWORD};
+use self::support::postfix::Postfix;
+use super::dialogue::Dialogue;
+use super::runtime::{attached, home};
+use super::{ImapSession, SmtpSession};
+use crate::{Credentials, ImapConfig, Server, SmtpConfig};
+
+/// Everything that can be reached from an object, as the texts and bytes among it.
+const REACHABLE: &std::ffi::CStr = cr"
+import gc
+
+def texts(root):
+    seen, found, waiting = set(), [], [root]
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, (str, bytes, bytearray)):
+            found.append(str(thing))
+        waiting.extend(gc.get_referents(thing))
+    return found
+";
+
+fn texts(dialogue: &Dialogue) -> Vec<String> {
+    attached(|py| {
+        let module = PyModule::from_code(py, REACHABLE, c"reachable.py", c"_pymail_reachable").unwrap();
+        Ok(module.call_method1("texts", (dialogue.object(py),)).unwrap().extract().unwrap())
+    })
+    .unwrap()
+}
+
+#[test]
+fn no_python_object_keeps_the_password_after_login() {
+    let dovecot = Dovecot::start();
+    let postfix = Postfix::start(&dovecot);
+    let trusted = |server: Server, port| server.port(port).trust_pem(dovecot.ca_pem());
+    let credentials = || Credentials::new("alice@example.test", PASSWORD);
+    let imap = ImapConfig::new(trusted(Server::tls(HOST), dovecot.imaps_port()), credentials());
+    let smtp = SmtpConfig::new(trusted(Server::starttls(HOST), postfix.submission_port()), credentials());
+    let (imap, smtp) = (ImapSession::connect(&imap).unwrap(), SmtpSession::connect(&smtp).unwrap());
+    for texts in [texts(&imap.dialogue), texts(&smtp.dialogue)] {
+        assert!(texts.len() > 1_000, "the whole of Python is reachable: {}", texts.len());
+        // The end of the password, which no quoting changes, and the whole in base64 behind the user name.
+        let kept = texts
+            .iter()
+            .find(|text| text.contains("horse 7d3f") || text.contains("AGFsaWNlQGV4YW1wbGUudGVzd"));
+        assert_eq!(kept, None);
+    }
+}
+
+#[test]
+fn an_interpreter_that_the_host_started_is_used_as_it_is() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", "python::tests::host_with_python", "--test-threads=1"]);
+    let status = child.env("PYTHONHOME", home().unwrap()).output().unwrap();
+    assert!(status.status.success(), "{status:?}");
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn host_with_python() {
+    Python::initialize();
+    Python::attach(|py| {
+        py.run(c"import sys; sys.mark_of_the_host = 42", None, None).unwrap();
+        // The host's thread is attached when it calls us: nothing may wait for it then.
+        let error = crate::Imap::connect(ImapConfig::new(
+            Server::tls("localhost").port(1),
+            Credentials::new("alice", "secret"),
+        ));
+        assert_eq!(error.unwrap_err().kind(), crate::ErrorKind::Connect);
+        let mark: u32 = py.import("sys").unwrap().getattr("mark_of_the_host").unwrap().extract().unwrap();
+        assert_eq!(mark, 42);
+    });
+}
+
+#[test]
+fn our_own_interpreter_is_isolated() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", "python::tests::host_without_python", "--test-threads=1"]);
+    let status = child.env("PYTHONHOME", "/nonexistent").env("PYTHONPATH", "/nonexistent").output().unwrap();
+    assert!(status.status.success(), "{status:?}");
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn host_without_python() {
+    attached(|py| {
+        let flags = py.import("sys").unwrap().getattr("flags").unwrap();
+        let flag = |name: &str| flags.getattr(name).unwrap().extract::<u8>().unwrap();
+        assert_eq!((flag("isolated"), flag("no_site"), flag("dont_write_bytecode")), (1, 1, 1));
+        let prefix: String = py.import("sys").unwrap().getattr("prefix").unwrap().extract().unwrap();
+        assert_eq!(std::path::PathBuf::from(prefix), home().unwrap());
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_fork_is_told_that_python_is_not_for_it() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", "python::runtime::tests::in_a_fork", "--test-threads=1"]);
+    let status = child.output().unwrap();
+    assert!(status.status.success(), "{status:?}");
+}

@@ -1,0 +1,115 @@
+//! Promise 9: TLS is verified, and no secret is seen anywhere.
+
+use std::error::Error;
+use std::fmt::{self, Debug, Write as _};
+use std::sync::{Arc, Mutex};
+
+use pymail::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
+use rstest::rstest;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber, span};
+
+use crate::fixtures::{dovecot, embedded, postfix};
+use crate::site::{ALICE, Site, message};
+use crate::support::process::free_port;
+
+/// Easy to find, and with characters that IMAP quotes.
+const MARKED: &str = r#"mar"ked \ s3cret"#;
+
+/// Every event that is traced on this thread, as text.
+#[derive(Clone, Default)]
+struct Events(Arc<Mutex<String>>);
+
+impl Visit for Events {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = writeln!(self.0.lock().unwrap(), "{field}={value:?}");
+    }
+}
+
+impl Subscriber for Events {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        attributes.record(&mut self.clone());
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+/// Everything that an error shows.
+fn shown(error: &dyn Error) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, " {cause} {cause:?}");
+        source = cause.source();
+    }
+    text
+}
+
+fn assert_hidden(what: impl fmt::Display) {
+    let text = what.to_string();
+    for secret in [MARKED, "s3cret", "bWFyImtlZCBcIHMzY3JldA", "AG1hciJr"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}
+
+/// Configurations with the marked password that fail in every way that connecting can.
+fn failing(site: &Site) -> Vec<Server> {
+    vec![
+        site.imaps_server(),
+        site.imap_server(),
+        site.smtp_server(),
+        Server::tls("localhost").port(free_port()),
+        Server::tls("no-such-host.invalid"),
+        Server::unencrypted("mail.example.test"),
+        Server::tls(""),
+    ]
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn a_password_is_in_no_error_no_debug_and_no_trace(#[case] site: Site) {
+    let events = Events::default();
+    tracing::subscriber::with_default(events.clone(), || {
+        for server in failing(&site) {
+            let credentials = || Credentials::new(ALICE, MARKED);
+            let brief = std::time::Duration::from_secs(2);
+            let imap = ImapConfig::new(server.clone(), credentials()).timeout(brief);
+            let smtp = SmtpConfig::new(server, credentials()).timeout(brief);
+            assert_hidden(format!("{imap:?} {smtp:?}"));
+            assert_hidden(shown(&Imap::connect(imap).unwrap_err()));
+            assert_hidden(shown(&Smtp::connect(smtp).unwrap_err()));
+        }
+    });
+    assert_hidden(events.0.lock().unwrap());
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn a_handle_shows_no_password(#[case] site: Site) {
+    let (imap, smtp) = (site.imap(), site.smtp());
+    let receipt = smtp.send(&message("1", "a")).unwrap();
+    let all = format!("{imap:?} {smtp:?} {receipt:?} {:?} {:?}", imap.status(), imap.fetch().unwrap());
+    assert!(
+        !all.contains(site.password()) && !all.contains("correct horse") && !all.contains("7d3f"),
+        "{all}"
+    );
+}

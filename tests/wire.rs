@@ -1,0 +1,89 @@
+//! What goes over the wire, as Dovecot's own log of it shows: round trips, and commands that must never be sent.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use pymail::Imap;
+use rstest::{fixture, rstest};
+
+use crate::site::{ALICE, Site, message};
+use crate::support::dovecot::DovecotOptions;
+use crate::support::postfix::PostfixOptions;
+use crate::support::process::wait_until;
+
+/// A site whose Dovecot writes down what Alice's clients say.
+#[fixture]
+fn logging() -> Site {
+    let options = DovecotOptions { extra: "rawlog_dir = %h/rawlog".into(), ..DovecotOptions::default() };
+    let site = Site::real(&options, &PostfixOptions::default());
+    site.deliver(&(0..20).map(|n| message(&n.to_string(), "hello")).collect::<Vec<_>>());
+    // Dovecot logs from here on: it makes no such folder by itself.
+    let folder = folder(&site);
+    fs::create_dir(&folder).unwrap();
+    fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
+    site
+}
+
+fn folder(site: &Site) -> std::path::PathBuf {
+    site.dovecot().dir().join("mail").join(ALICE).join("rawlog")
+}
+
+/// Every command of Alice's clients since the log began, without its tag.
+fn commands(site: &Site) -> Vec<String> {
+    let files = fs::read_dir(folder(site)).unwrap().map(|file| file.unwrap().path());
+    let said = files.filter(|file| file.extension().is_some_and(|name| name == "in"));
+    let lines = said.flat_map(|file| {
+        let text = String::from_utf8_lossy(&fs::read(file).unwrap()).into_owned();
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    });
+    // A line is: the time, the tag, the command.
+    lines.filter_map(|line| line.splitn(3, ' ').nth(2).map(str::to_owned)).collect()
+}
+
+fn count(commands: &[String], beginning: &str) -> usize {
+    commands.iter().filter(|command| command.starts_with(beginning)).count()
+}
+
+#[rstest]
+fn a_batch_costs_one_search_one_fetch_and_one_move(#[from(logging)] site: Site) {
+    let imap = site.imap();
+    let batch = imap.fetch().unwrap();
+    assert_eq!(batch.len(), 20);
+    wait_until("the log", || count(&commands(&site), "UID FETCH") > 0);
+    let before = commands(&site);
+    assert_eq!((count(&before, "UID SEARCH"), count(&before, "UID FETCH")), (1, 1), "{before:?}");
+    batch.ack().unwrap();
+    wait_until("the log", || count(&commands(&site), "UID MOVE") > 0);
+    let after = commands(&site);
+    assert_eq!(after.len() - before.len(), 1, "{after:?}");
+}
+
+#[rstest]
+fn neither_expunge_nor_close_is_ever_sent(#[from(logging)] site: Site) {
+    let imap = site.imap();
+    imap.drain().unwrap();
+    imap.delete(&imap.search("ALL").unwrap()).unwrap();
+    imap.stop().unwrap();
+    wait_until("the goodbye", || count(&commands(&site), "LOGOUT") > 0);
+    let all = commands(&site);
+    assert_eq!((count(&all, "EXPUNGE"), count(&all, "CLOSE")), (0, 0), "{all:?}");
+}
+
+#[rstest]
+fn capabilities_are_asked_for_again_after_login_and_the_archive_is_made(#[from(logging)] site: Site) {
+    let imap = site.imap();
+    imap.noop().unwrap();
+    wait_until("the log", || count(&commands(&site), "NOOP") > 0);
+    let all = commands(&site);
+    assert_eq!((count(&all, "CAPABILITY"), count(&all, "CREATE \"__TEST__\"")), (1, 1), "{all:?}");
+    assert_eq!(count(&all, "SELECT \"INBOX\""), 1, "{all:?}");
+}
+
+#[rstest]
+fn the_heartbeat_beats_when_it_is_quiet_and_a_dropped_handle_says_goodbye(#[from(logging)] site: Site) {
+    let imap = Imap::connect(site.imap_config().heartbeat(Duration::from_millis(100))).unwrap();
+    wait_until("three heartbeats", || count(&commands(&site), "NOOP") >= 3);
+    drop(imap);
+    wait_until("the goodbye", || count(&commands(&site), "LOGOUT") == 1);
+}
