@@ -1,0 +1,133 @@
+//! A round trip: sends tagged messages, receives and archives them, and counts what came of it.
+//!
+//! ```text
+//! cargo run --release --example roundtrip [-- OPTIONS]
+//!
+//!   --messages N            how many messages (default 100)
+//!   --size BYTES            the size of each body (default 1024)
+//!   --imap HOST[:PORT]      a real account's IMAP: implicit TLS (993), STARTTLS on port 143
+//!   --smtp HOST[:PORT]      a real account's SMTP: STARTTLS (587), implicit TLS on port 465
+//!   --user USER             who logs in to both, with the password in PYMAIL_PASSWORD
+//!   --address ADDRESS       sender and recipient, when the user name is no address
+//!   --ca FILE               certificates (PEM) to trust as well
+//! ```
+//!
+//! Without `--imap` it starts an embedded mail server (pymap and aiosmtpd) in a process of its own; the first
+//! run installs it under `target/`. `smtplib` and `imaplib` run in this process, in two threads.
+//!
+//! Before that, another client on the same account plants foreign mail in INBOX: with subjects that resemble
+//! ours, and some of it flagged `\Deleted`. Afterwards the same client reads INBOX and the archive back. What
+//! it finds is in the last line, a JSON object:
+//!
+//! ```json
+//! {"sent":100,"received":100,"lost":0,"duplicates":0,"altered":0,"foreign_touched":0,"seconds":0.512}
+//! ```
+//!
+//! `lost` were never received or are not in the archive; `duplicates` are surplus copies of a message;
+//! `altered` came, or were archived, with another id, sender or body; `foreign_touched` is the mail of others in
+//! INBOX that is gone, or has other flags or another content than before; `seconds` is from the first send to
+//! the last acknowledgement. The exit status is 0 when all four figures are, 1 when they are not or the run
+//! failed, 2 for options that make no sense.
+//!
+//! A real account should be one for tests that nobody uses meanwhile: its INBOX is read whole, before and
+//! after. The run has a tag of its own, and takes its mail and its mailbox away in the end. The archive is read
+//! whole as well, which takes about ten bytes of memory for each byte that was sent.
+
+mod account;
+mod exchange;
+mod ledger;
+mod mail;
+mod options;
+mod support;
+mod witness;
+
+use std::env;
+use std::error::Error;
+use std::fmt::Display;
+use std::hash::{BuildHasher as _, RandomState};
+use std::process::ExitCode;
+
+use account::Account;
+use ledger::{Figures, Ledger};
+use mail::Plan;
+use options::{Options, USAGE};
+use pymail::{Imap, Smtp};
+use support::embedded::Embedded;
+use witness::Witness;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+/// The other client reads INBOX whole.
+const LARGEST_INBOX: usize = 2_000;
+
+fn main() -> ExitCode {
+    match Options::parse(env::args().skip(1)) {
+        Ok(Some(options)) => roundtrip(&options),
+        Ok(None) => {
+            println!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("roundtrip: {error}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn roundtrip(options: &Options) -> ExitCode {
+    match run(options).and_then(|figures| Ok((serde_json::to_string(&figures)?, figures.are_good()))) {
+        Ok((line, good)) => {
+            println!("{line}");
+            if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("roundtrip: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<Figures> {
+    if let Some(account) = &options.account {
+        return between(account, options);
+    }
+    let server = Embedded::start()?;
+    eprintln!("started an embedded mail server (pymap and aiosmtpd)");
+    between(&Account::from(&server), options)
+}
+
+/// Connects, and leaves the account as it was, whatever happens in between.
+fn between(account: &Account, options: &Options) -> Result<Figures> {
+    let tag = format!("__ROUNDTRIP_{:016x}__", RandomState::new().hash_one(()));
+    eprintln!("{account}: {} messages of {} bytes, tagged {tag}", options.messages, options.size);
+    let smtp = account.smtp(&tag)?;
+    let imap = account.imap(&tag)?;
+    let client = account.other_client();
+    let client = client.map_err(|error| format!("{error} (the empty mailbox {tag} is left)"))?;
+    let mut witness = Witness::new(client, &tag, &account.address);
+    let Options { messages, size, .. } = *options;
+    let ledger = Ledger::new(Plan { messages, size, address: account.address.clone() });
+    let figures = observed(&smtp, &imap, &mut witness, ledger);
+    warn(smtp.stop());
+    warn(imap.stop());
+    warn(witness.clean());
+    figures
+}
+
+fn observed(smtp: &Smtp, imap: &Imap, witness: &mut Witness, mut ledger: Ledger) -> Result<Figures> {
+    let mails = imap.search("ALL")?.len();
+    if mails > LARGEST_INBOX {
+        return Err(
+            format!("INBOX holds {mails} mails, and all would be read: take an account for tests").into()
+        );
+    }
+    witness.plant()?;
+    let seconds = exchange::run(smtp, imap, &mut ledger)?;
+    let foreign_touched = witness.read_back(&mut ledger)?;
+    Ok(ledger.figures(foreign_touched, seconds))
+}
+
+/// What fails on the way out changes no figure.
+fn warn<E: Display>(outcome: std::result::Result<(), E>) {
+    outcome.unwrap_or_else(|error| eprintln!("roundtrip, leaving: {error}"));
+}
