@@ -9,6 +9,8 @@ from __future__ import annotations
 import imaplib
 import re
 import ssl
+from collections.abc import Callable
+from typing import Any
 
 from _pymail_wire import Refused, tls_context, tune
 
@@ -84,7 +86,7 @@ class Session:
             raise _refusal(_text(data[-1]))
         validity = self.imap.untagged_responses.get("UIDVALIDITY", [b"0"])[-1]
         self._absorb()
-        return int(validity)
+        return int(_text(validity))
 
     def create(self, name: str) -> None:
         """Makes a mailbox, unless it is there."""
@@ -175,10 +177,10 @@ class Session:
         """Closes the socket, says nothing."""
         self.imap.shutdown()
 
-    def _uid(self, command: str, *args: str) -> list:
+    def _uid(self, command: str, *args: str) -> list[Any]:
         return self._tagged(self.imap.uid, command, *args)
 
-    def _tagged(self, command, *args: str) -> list:
+    def _tagged(self, command: Callable[..., tuple[str, list[Any]]], *args: str) -> list[Any]:
         # imaplib keeps untagged answers for ever, and would give old ones for new.
         self._absorb()
         try:
@@ -197,7 +199,7 @@ class Session:
     def _absorb(self) -> None:
         untagged = self.imap.untagged_responses
         if "EXISTS" in untagged:
-            self.exists = int(untagged["EXISTS"][-1])
+            self.exists = int(_text(untagged["EXISTS"][-1]))
         untagged.clear()
 
 

@@ -36,7 +36,9 @@ class Session:
         self.timeout = timeout
         if security == "tls":
             context = tls_context(roots)
-            self.smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port, local_name, timeout=timeout, context=context)
+            self.smtp: smtplib.SMTP = smtplib.SMTP_SSL(
+                host, port, local_name, timeout=timeout, context=context
+            )
         else:
             self.smtp = smtplib.SMTP(host, port, local_name, timeout=timeout)
         assert self.smtp.sock is not None
@@ -78,7 +80,7 @@ class Session:
         return int(limit) if limit.isascii() and limit.isdigit() else 0
 
     def send(self, messages: list[Message]) -> list[Outcome]:
-        """Sends in order; an outcome a message: what became of it, what that rests on, the recipients' replies.
+        """Sends in order; for each message an outcome, what it rests on, and the recipients' replies.
 
         sent: the server took it (reply). refused: it did not (stage, code, text). unknown: the connection was
         lost between the message's end and the answer to it (exception). unsent: lost before (exception).
@@ -94,7 +96,7 @@ class Session:
         """With PIPELINING (RFC 2920), a message's last write carries the commands of the next one."""
         pipelining = self.smtp.has_extn("pipelining")
         under_way = False
-        for message, following in zip(messages, [*messages[1:], None]):
+        for at, message in enumerate(messages):
             if pipelining and not under_way:
                 self.smtp.send(b"".join(self._commands(message)))
             stage, reply, answers = self._offer(message, pipelining)
@@ -103,8 +105,9 @@ class Session:
                 self._reply_to(b"RSET\r\n")
                 under_way = False
                 continue
-            ahead = b"".join(self._commands(following)) if pipelining and following else b""
-            under_way = bool(ahead)
+            more = pipelining and at + 1 < len(messages)
+            ahead = b"".join(self._commands(messages[at + 1])) if more else b""
+            under_way = more
             what, basis = self._data(message[2], ahead)
             yield what, basis, answers
             if what == "unknown":

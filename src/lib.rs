@@ -1,4 +1,57 @@
-//! Mail as a message transport: CPython's own `imaplib` and `smtplib`, in the Rust process, behind two handles.
+//! Mail as a message transport: CPython's own `imaplib` and `smtplib`, in the process, behind two handles.
+//!
+//! [`Smtp`] sends tagged [`Message`]s, [`Imap`] receives them, archives them under the tag and takes them out of
+//! the inbox. Both are cheap to clone and usable from any thread.
+//!
+//! ```no_run
+//! use pymail::{Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
+//!
+//! # fn main() -> pymail::Result<()> {
+//! let account = || Credentials::new("alice@example.org", "correct horse");
+//! let smtp = Smtp::connect(SmtpConfig::new(Server::starttls("smtp.example.org"), account()).tag("__APP__"))?;
+//! let receipt = smtp.send(&Message::new("42", "alice@example.org", "bob@example.org", "hello"))?;
+//! assert!(receipt.all_accepted());
+//!
+//! let imap = Imap::connect(ImapConfig::new(Server::tls("imap.example.org"), account()).tag("__APP__"))?;
+//! for delivery in imap.drain()? {
+//!     println!("{}", delivery.into_message()?.text_lossy());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Receiving
+//!
+//! [`Imap::fetch`] changes nothing on the server. A message leaves the inbox only by [`Batch::ack`] or
+//! [`Imap::ack`]; what is not acknowledged is delivered again, by this process or the next one.
+//! [`Imap::drain`] does both in one call. Mail that does not carry the tag is not touched; the plain verbs
+//! ([`search`](Imap::search), [`fetch_uids`](Imap::fetch_uids), [`copy`](Imap::copy),
+//! [`move_to`](Imap::move_to), [`delete`](Imap::delete)) are for any mail.
+//!
+//! # Errors
+//!
+//! There is one [`Error`]; its [`kind`](Error::kind) says what can be done about it, and
+//! [`is_transient`](Error::is_transient) whether trying again later may help. A verb that finds its connection
+//! lost makes a new one and asks again, once, unless that could do something twice. After
+//! [`ErrorKind::OutcomeUnknown`], a message may have been sent: sending it again may make a second copy, under the
+//! same [`MessageId`].
+//!
+//! # Staying connected
+//!
+//! Each handle has a thread that sends a NOOP after 10 s without traffic, notices a dead connection, and replaces
+//! it in the background, first after a second and then less and less often. A verb does not wait for that: it
+//! makes its own connection. A verb that comes while a NOOP is under way waits for its answer, a round trip.
+//! [`Imap::status`] and [`Smtp::status`] tell how it goes, and so do events of the `tracing` crate.
+//!
+//! # The host process
+//!
+//! The interpreter starts on first use, isolated, with the standard library that belongs to the libpython in
+//! the process; one that the host has started is used as it is. It is never finalised. Verbs may be called from
+//! threads that are attached to the interpreter: they let go of it while they wait. Signal handlers stay the
+//! host's. After a `fork`, a child's handles return [`ErrorKind::Runtime`]; a child that runs another program
+//! (`std::process::Command`) is not concerned.
+//!
+//! CPython 3.9 or later, with a shared libpython, on Unix. An app needs an rpath to it: see the README.
 
 mod config;
 mod error;
@@ -17,3 +70,7 @@ pub use crate::link::{State, Status};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::smtp::{Answer, Receipt, Smtp};
 pub use crate::uid::{Uid, UidSet, UidValidity};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -27,7 +27,7 @@ macro_rules! module {
     };
 }
 
-static WIRE: Module = module!("_pymail_wire", "py/wire.py");
+static WIRE: Module = module!("_pymail_wire", "py/_pymail_wire.py");
 pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py");
 pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py");
 
