@@ -21,13 +21,14 @@ imaplib.Commands.setdefault("MOVE", ("SELECTED",))
 SEARCH_WINDOW = 50_000
 GOODBYE_SECONDS = 5.0
 
-_CODE = re.compile(r"\[([A-Z][A-Z0-9-]*)[^\]]*\]")
-_TAGGED_BAD = re.compile(r"\S+ command error: BAD (.*)", re.DOTALL)
-_UID = re.compile(rb"\bUID (\d{1,10})\b")
-_SIZE = re.compile(rb"\bRFC822\.SIZE (\d{1,19})\b")
-_SHORT_BODY = re.compile(rb'BODY\[\](?:<0>)? (?:NIL|"((?:[^"\\]|\\.)*)")', re.DOTALL)
-_SHORT_LINE = re.compile(rb"\d+ \(.*BODY\[\].*\)", re.DOTALL)
-_ESCAPED = re.compile(rb"\\(.)", re.DOTALL)
+# As text, compiled by `re` on first use: compiling costs a process's start more than all its other work here.
+_CODE = r"\[([A-Z][A-Z0-9-]*)[^\]]*\]"
+_TAGGED_BAD = r"(?s)\S+ command error: BAD (.*)"
+_UID = rb"\bUID (\d{1,10})\b"
+_SIZE = rb"\bRFC822\.SIZE (\d{1,19})\b"
+_SHORT_BODY = rb'(?s)BODY\[\](?:<0>)? (?:NIL|"((?:[^"\\]|\\.)*)")'
+_SHORT_LINE = rb"(?s)\d+ \(.*BODY\[\].*\)"
+_ESCAPED = rb"(?s)\\(.)"
 
 
 def quoted(text: str) -> str:
@@ -63,6 +64,7 @@ class Session:
 
     def login(self, user: str, password: str) -> list[str]:
         """Logs in and returns the capabilities of after it: servers show most of them only then."""
+        self._absorb()
         try:
             if (user + password).isascii() and "LOGINDISABLED" not in self.imap.capabilities:
                 self.imap.login(quoted(user), password)
@@ -76,7 +78,9 @@ class Session:
         finally:
             # imaplib keeps the last ten commands, LOGIN included.
             getattr(self.imap, "_cmd_log", {}).clear()
-        return _text(self._tagged(self.imap.capability)[-1]).upper().split()
+        # Many servers tell them with their yes, which is as good as asking (RFC 3501, section 6.2.3).
+        told = self.imap.untagged_responses.get("CAPABILITY") or self._tagged(self.imap.capability)
+        return _text(told[-1]).upper().split()
 
     def prepare(self, inbox: str, archive: str) -> int:
         """Makes the archive if it is missing, selects the inbox and returns its UIDVALIDITY."""
@@ -104,22 +108,22 @@ class Session:
 
     def search(self, criteria: str) -> list[int]:
         """The UIDs that match. A large mailbox is asked in windows, so that no answer is too long."""
-        known = self.exists
-        found = self._search(criteria)
-        self._absorb()
-        # A server may search what it has announced, and announce what is new only after that.
-        return found if found or self.exists <= known else self._search(criteria)
+        if self.exists <= SEARCH_WINDOW:
+            lines = self._tagged(self._fresh_search, criteria)
+        else:
+            self._tagged(self.imap.noop)
+            lines = [line for window in self._windows() for line in self._uid("SEARCH", window + criteria)]
+        return [int(uid) for line in lines for uid in line.split()]
 
-    def _search(self, criteria: str) -> list[int]:
-        found: list[int] = []
-        for window in self._windows():
-            for line in self._uid("SEARCH", window + criteria):
-                found.extend(map(int, (line or b"").split()))
+    def _fresh_search(self, criteria: str) -> tuple[str, list[Any]]:
+        """NOOP and SEARCH in one flight: a server searches what it has announced, and announces by NOOP."""
+        noop, search = self.imap._command("NOOP"), self.imap._command("UID", "SEARCH", criteria)
+        self.imap._command_complete("NOOP", noop)
+        typ, data = self.imap._command_complete("UID", search)
+        found: tuple[str, list[Any]] = self.imap._untagged_response(typ, data, "SEARCH")
         return found
 
     def _windows(self) -> list[str]:
-        if self.exists <= SEARCH_WINDOW:
-            return [""]
         ends = range(SEARCH_WINDOW, self.exists, SEARCH_WINDOW)
         return [f"{end - SEARCH_WINDOW + 1}:{end} " for end in ends] + [f"{ends[-1] + 1}:* "]
 
@@ -131,14 +135,14 @@ class Session:
             if isinstance(item, tuple):
                 tail = data[at + 1] if at + 1 < len(data) else b""
                 mails.append(_mail(item[0], item[1], tail))
-            elif item and _SHORT_LINE.fullmatch(item):
+            elif item and re.fullmatch(_SHORT_LINE, item):
                 mails.append(_mail(item, _short_body(item), b")"))
         return mails
 
     def sizes(self, uids: str) -> list[tuple[int, int]]:
         """UID and size on the server of each mail."""
         data = self._uid("FETCH", uids, "(UID RFC822.SIZE)")
-        return [(_number(_UID, item), _number(_SIZE, item)) for item in data if item and _SIZE.search(item)]
+        return [(_number(_UID, item), _number(_SIZE, item)) for item in data if item and re.search(_SIZE, item)]
 
     def copy(self, uids: str, mailbox: str) -> str | None:
         """Copies; returns COPYUID's three words (RFC 4315) where the server says them."""
@@ -188,7 +192,7 @@ class Session:
         except (imaplib.IMAP4.abort, imaplib.IMAP4.readonly):
             raise
         except imaplib.IMAP4.error as error:
-            bad = _TAGGED_BAD.match(str(error))
+            bad = re.match(_TAGGED_BAD, str(error))
             if bad is None:
                 raise
             raise _refusal(bad.group(1)) from None
@@ -204,7 +208,7 @@ class Session:
 
 
 def _refusal(text: str) -> Refused:
-    code = _CODE.search(text)
+    code = re.search(_CODE, text)
     return Refused(code.group(1) if code else None, text)
 
 
@@ -219,15 +223,15 @@ def _mail(head: bytes, octets: bytes, tail: object) -> tuple[int, int, bytes]:
     return _number(_UID, attributes), _number(_SIZE, attributes), octets
 
 
-def _number(pattern: re.Pattern[bytes], text: bytes) -> int:
-    found = pattern.search(text)
+def _number(pattern: bytes, text: bytes) -> int:
+    found = re.search(pattern, text)
     if found is None:
         raise imaplib.IMAP4.abort("the server left out what was asked for")
     return int(found.group(1))
 
 
 def _short_body(line: bytes) -> bytes:
-    body = _SHORT_BODY.search(line)
+    body = re.search(_SHORT_BODY, line)
     if body is None:
         raise imaplib.IMAP4.abort("a mail's data has a shape that is unknown")
-    return _ESCAPED.sub(rb"\1", body.group(1) or b"")
+    return re.sub(_ESCAPED, rb"\1", body.group(1) or b"")

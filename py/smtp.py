@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
-from _pymail_wire import Refused, tls_context, tune
+from _pymail_wire import Refused, acknowledge, tls_context, tune
 
 Reply = tuple[int, str]
 Message = tuple[str, list[str], bytes]
@@ -27,6 +27,22 @@ GOODBYE_SECONDS = 5.0
 ONE_WRITE = 64 * 1024
 
 
+class _Prompt:
+    """Acknowledges at once what is answered to each thing sent."""
+
+    def send(self, s: Any) -> None:
+        super().send(s)  # type: ignore[misc]
+        acknowledge(self.sock)  # type: ignore[attr-defined]
+
+
+class _Plain(_Prompt, smtplib.SMTP):
+    pass
+
+
+class _Tls(_Prompt, smtplib.SMTP_SSL):
+    pass
+
+
 class Session:
     """One connection."""
 
@@ -36,11 +52,11 @@ class Session:
         self.timeout = timeout
         if security == "tls":
             context = tls_context(roots)
-            self.smtp: smtplib.SMTP = smtplib.SMTP_SSL(
+            self.smtp: smtplib.SMTP = _Tls(
                 host, port, local_name, timeout=timeout, context=context
             )
         else:
-            self.smtp = smtplib.SMTP(host, port, local_name, timeout=timeout)
+            self.smtp = _Plain(host, port, local_name, timeout=timeout)
         assert self.smtp.sock is not None
         tune(self.smtp.sock)
         self.smtp.ehlo_or_helo_if_needed()

@@ -41,8 +41,10 @@ pub(super) fn receive(imap: &Imap) -> Result<Vec<Delivery>> {
     loop {
         let look = imap.link.repeat(|session| look(session, imap))?;
         let known = imap.foreign.lock().of(look.validity).len();
+        // Each mail is let go as soon as it is read: a batch is in memory once, not twice.
+        let mails = look.mails.into_iter();
         let deliveries: Vec<Delivery> =
-            look.mails.iter().filter_map(|mail| delivery(mail, look.validity, imap)).collect();
+            mails.filter_map(|mail| delivery(&mail, look.validity, imap)).collect();
         let learnt = imap.foreign.lock().of(look.validity).len() > known;
         // A look at nothing but foreign mail says nothing about what is behind it.
         if !(deliveries.is_empty() && look.more && learnt) {

@@ -37,6 +37,7 @@ impl Dialogue {
         let action = format!("connecting to {} at {}:{port}", service.name, server.host);
         let asking = Asking { phase: Phase::Connect, action: &action, secrets: &[] };
         let args = (&*server.host, port, security, server.roots.clone(), common.timeout.as_secs_f64());
+        service.module.ready()?;
         attached(|py| {
             let class = service.module.session_class(py)?;
             let object = match local_name {

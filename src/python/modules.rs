@@ -2,10 +2,12 @@
 
 use std::ffi::CStr;
 
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::convert::import_error;
+use super::runtime::{attached, without_collector};
 use crate::error::Result;
 
 /// One of the files in `py/`.
@@ -31,10 +33,24 @@ static WIRE: Module = module!("_pymail_wire", "py/_pymail_wire.py");
 pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py");
 pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py");
 
+/// Two that load at once would each wait for the other's interpreter; one after the other, the first is on the
+/// network while the second loads.
+static LOADING: Mutex<()> = Mutex::new(());
+
 impl Module {
+    /// Loads the file and what it imports, once.
+    pub(super) fn ready(&self) -> Result<()> {
+        let _loading = LOADING.lock();
+        attached(|py| {
+            without_collector(py, || {
+                WIRE.load(py)?;
+                self.load(py).map(drop)
+            })
+        })
+    }
+
     /// The class that each dialogue file has: one connection.
     pub(super) fn session_class<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
-        WIRE.load(py)?;
         let class = self.load(py)?.getattr("Session");
         class.map_err(|e| import_error(py, &self.name.to_string_lossy(), &e))
     }

@@ -1,0 +1,181 @@
+//! Drives the subprocess version: two Python scripts, with JSON lines on their stdin and stdout.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::job::Account;
+
+/// Names the interpreter; the bench sets it to what `python3` really is, past any wrapper.
+pub const PYTHON: &str = "PYMAIL_BENCH_PYTHON";
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/subprocess");
+
+/// What a line of Python prints.
+///
+/// # Errors
+/// When it fails.
+pub fn evaluate(python: &str, script: &str) -> io::Result<String> {
+    let output = Command::new(python).args(["-S", "-c", script]).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(io::Error::other(format!("{python}: {}", output.status)));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// A running `imap_server.py`. Dropping it kills it; [`stop`](Self::stop) lets it log out.
+pub struct ImapProcess(Process);
+
+impl ImapProcess {
+    /// Start the process, which connects while the caller goes on.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start(account: &Account, ca_file: &Path) -> io::Result<Self> {
+        Process::start("imap_server.py", account, ca_file).map(Self)
+    }
+
+    /// Wait until it is connected: the first answer. INBOX should hold nothing yet.
+    ///
+    /// # Errors
+    /// When the process ended.
+    pub fn ready(&mut self) -> io::Result<Vec<Value>> {
+        self.receive()
+    }
+
+    /// Receive and archive what has arrived, with one error object for each message that could not be read.
+    ///
+    /// # Errors
+    /// When the process ended, or answered something else than JSON.
+    pub fn receive(&mut self) -> io::Result<Vec<Value>> {
+        self.0.ask(b"")?;
+        let mut messages = Vec::new();
+        loop {
+            match self.0.answer()? {
+                "" => return Ok(messages),
+                line => messages.push(serde_json::from_str(line)?),
+            }
+        }
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.0.child.id()
+    }
+
+    /// Log out and wait for the process's end.
+    ///
+    /// # Errors
+    /// When it did not end well.
+    pub fn stop(self) -> io::Result<()> {
+        self.0.stop()
+    }
+}
+
+/// A running `smtp_server.py`. Dropping it kills it; [`stop`](Self::stop) lets it quit.
+pub struct SmtpProcess(Process);
+
+impl SmtpProcess {
+    /// Start the process, which connects while the caller goes on.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start(account: &Account, ca_file: &Path) -> io::Result<Self> {
+        Process::start("smtp_server.py", account, ca_file).map(Self)
+    }
+
+    /// Wait until it is connected: a line that is no message is answered by an error then.
+    ///
+    /// # Errors
+    /// When the process ended.
+    pub fn ready(&mut self) -> io::Result<()> {
+        self.0.ask(b"ready?")?;
+        self.0.answer().map(|_| ())
+    }
+
+    /// Send one message, `{"Id","SentBy","SentTo","Body"}` as JSON.
+    ///
+    /// # Errors
+    /// The error line that the process answered, or how it ended.
+    pub fn send(&mut self, message: &impl Serialize) -> Result<(), String> {
+        let line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+        self.0.ask(&line).map_err(|error| error.to_string())?;
+        match self.0.answer() {
+            Ok("") => Ok(()),
+            Ok(refused) => Err(refused.to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.0.child.id()
+    }
+
+    /// Quit and wait for the process's end.
+    ///
+    /// # Errors
+    /// When it did not end well.
+    pub fn stop(self) -> io::Result<()> {
+        self.0.stop()
+    }
+}
+
+struct Process {
+    child: Child,
+    stdin: BufWriter<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    line: String,
+}
+
+impl Process {
+    fn start(script: &str, account: &Account, ca_file: &Path) -> io::Result<Self> {
+        let mut child = Command::new(env::var_os(PYTHON).unwrap_or_else(|| OsString::from("python3")))
+            .arg("-S") // pymail's interpreter does without `site` and its start-up hooks, too
+            .arg(Path::new(SCRIPTS).join(script))
+            .args([&account.host, &account.port.to_string(), &account.user, &account.password])
+            .env("SSL_CERT_FILE", ca_file)
+            .env("BENCH_PLAIN", if account.plain { "1" } else { "0" })
+            .env("PYMAIL_TAG", &account.tag)
+            .env_remove("PYTHONUNBUFFERED") // set in many containers; it would slow the scripts' answers
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let (stdin, stdout) = child.stdin.take().zip(child.stdout.take()).ok_or(io::ErrorKind::BrokenPipe)?;
+        let (stdin, stdout) = (BufWriter::new(stdin), BufReader::with_capacity(1 << 16, stdout));
+        Ok(Self { child, stdin, stdout, line: String::new() })
+    }
+
+    fn ask(&mut self, line: &[u8]) -> io::Result<()> {
+        self.stdin.write_all(line)?;
+        self.stdin.write_all(b"\n")?;
+        self.stdin.flush()
+    }
+
+    fn answer(&mut self) -> io::Result<&str> {
+        self.line.clear();
+        if self.stdout.read_line(&mut self.line)? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the Python process ended"));
+        }
+        Ok(self.line.trim_end_matches('\n'))
+    }
+
+    fn stop(mut self) -> io::Result<()> {
+        self.ask(b"quit")?;
+        let status = self.child.wait()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("Python: {status}"))) }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
