@@ -73,7 +73,9 @@ impl Drop for Talker {
 /// Cargo builds the examples beside the tests.
 fn example() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    tests.ancestors().nth(2).unwrap().join("examples/stdio")
+    let example = tests.ancestors().nth(2).unwrap().join("examples/stdio");
+    assert!(example.exists(), "no {}: `cargo build --example stdio` makes it", example.display());
+    example
 }
 
 fn ours(service: &str) -> Command {
