@@ -31,6 +31,7 @@ use report::Row;
 use servers::Servers;
 
 const USAGE: &str = "pymail-bench [--quick] [--only CASE]...";
+const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/python");
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/results.jsonl");
 
 fn main() -> ExitCode {
@@ -81,8 +82,7 @@ impl Options {
 }
 
 fn bench(options: &Options) -> Result<()> {
-    // A wrapper (pyenv's) would be part of the subprocess version's start.
-    let python = subprocess::evaluate("python3", "import sys; print(sys.executable)")?;
+    let python = subprocess::clean_python(Path::new(PYTHON))?;
     eprintln!("starting Dovecot and Postfix; Python is {python}");
     let (servers, cases) = (Servers::start(&python)?, options.cases());
     let mut rows = Vec::new();

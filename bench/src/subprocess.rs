@@ -28,6 +28,19 @@ pub fn evaluate(python: &str, script: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// A Python in a new virtual environment: what is installed on this machine is no part of a start.
+///
+/// # Errors
+/// When `python3` is missing, or has no `venv`.
+pub fn clean_python(folder: &Path) -> io::Result<String> {
+    let made =
+        Command::new("python3").args(["-m", "venv", "--without-pip", "--clear"]).arg(folder).status()?;
+    if !made.success() {
+        return Err(io::Error::other(format!("python3 -m venv: {made}")));
+    }
+    Ok(folder.join("bin/python3").to_string_lossy().into_owned())
+}
+
 /// A running `imap_server.py`. Dropping it kills it; [`stop`](Self::stop) lets it log out.
 pub struct ImapProcess(Process);
 
@@ -136,7 +149,6 @@ struct Process {
 impl Process {
     fn start(script: &str, account: &Account, ca_file: &Path) -> io::Result<Self> {
         let mut child = Command::new(env::var_os(PYTHON).unwrap_or_else(|| OsString::from("python3")))
-            .arg("-S") // pymail's interpreter does without `site` and its start-up hooks, too
             .arg(Path::new(SCRIPTS).join(script))
             .args([&account.host, &account.port.to_string(), &account.user, &account.password])
             .env("SSL_CERT_FILE", ca_file)

@@ -88,15 +88,11 @@ pub(crate) fn detached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
 fn start() -> Result<u32> {
     check_version()?;
     // SAFETY: as above.
-    let ours = unsafe { ffi::Py_IsInitialized() } == 0;
-    if ours {
+    if unsafe { ffi::Py_IsInitialized() } == 0 {
         initialize(&home()?)?;
     }
     Python::initialize();
     keeping_interrupts(|| Python::attach(import_modules))?;
-    if ours {
-        Python::attach(share_fairly)?;
-    }
     leave_politely();
     Ok(std::process::id())
 }
@@ -222,12 +218,6 @@ fn import_modules(py: Python<'_>) -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// Who has an answer to read waits for who computes: in our own interpreter for half a millisecond, not for five.
-fn share_fairly(py: Python<'_>) -> Result<()> {
-    let set = py.import("sys").and_then(|sys| sys.call_method1("setswitchinterval", (0.000_5,)));
-    set.map(drop).map_err(|e| super::convert::import_error(py, "sys", &e))
 }
 
 /// Imports make much and leave no garbage: the collector, which would look for some again and again, rests.
