@@ -6,6 +6,10 @@ import os
 import re
 import socket
 import ssl
+from itertools import islice
+
+# A folder with fewer certificates has somebody's own, and the system's are elsewhere.
+A_SYSTEMS_ROOTS = 20
 
 
 class Refused(Exception):
@@ -39,7 +43,8 @@ def _is_hashed(folder: str) -> bool:
     """Whether certificates can be looked up in a folder by their names' hashes, as OpenSSL does."""
     try:
         with os.scandir(folder) as files:
-            return any(re.fullmatch(r"[0-9a-f]{8}\.\d+", file.name) for file in files)
+            hashed = (file for file in files if re.fullmatch(r"[0-9a-f]{8}\.\d+", file.name))
+            return len(list(islice(hashed, A_SYSTEMS_ROOTS))) == A_SYSTEMS_ROOTS
     except OSError:
         return False
 

@@ -23,11 +23,12 @@ GOODBYE_SECONDS = 5.0
 
 # As text, compiled by `re` on first use: compiling costs a process's start more than all its other work here.
 _CODE = r"\[([A-Z][A-Z0-9-]*)[^\]]*\]"
-_TAGGED_BAD = r"(?s)\S+ command error: BAD (.*)"
+_TAGGED_BAD = r"(?s)\S+ command error: BAD \[b['\"](.*)['\"]\]"
 _UID = rb"\bUID (\d{1,10})\b"
 _SIZE = rb"\bRFC822\.SIZE (\d{1,19})\b"
 _SHORT_BODY = rb'(?s)BODY\[\](?:<0>)? (?:NIL|"((?:[^"\\]|\\.)*)")'
 _SHORT_LINE = rb"(?s)\d+ \(.*BODY\[\].*\)"
+_TAIL = rb'(?: [A-Za-z0-9.-]+ (?:\d+|NIL|\([^()]*\)|"[^"]*"))*\)'
 _ESCAPED = rb"(?s)\\(.)"
 
 
@@ -74,7 +75,10 @@ class Session:
         except imaplib.IMAP4.abort:
             raise
         except imaplib.IMAP4.error as error:
-            raise _refusal(_text(error.args[0] if error.args else "")) from None
+            bad = _bad(error)
+            raise (
+                bad if isinstance(bad, Refused) else _refusal(_text(error.args[0] if error.args else ""))
+            ) from None
         finally:
             # imaplib keeps the last ten commands, LOGIN included.
             getattr(self.imap, "_cmd_log", {}).clear()
@@ -85,12 +89,15 @@ class Session:
     def prepare(self, inbox: str, archive: str) -> int:
         """Makes the archive if it is missing, selects the inbox and returns its UIDVALIDITY."""
         self.create(archive)
-        typ, data = self.imap.select(quoted(inbox))
-        if typ != "OK":
-            raise _refusal(_text(data[-1]))
-        validity = self.imap.untagged_responses.get("UIDVALIDITY", [b"0"])[-1]
+        try:
+            self._tagged(self.imap.select, quoted(inbox))
+        except imaplib.IMAP4.readonly:
+            raise Refused("READ-ONLY", f"{inbox} is read-only") from None
+        validity = self.imap.untagged_responses.get("UIDVALIDITY")
+        if not validity:
+            raise Refused("UIDVALIDITY", f"the server says no UIDVALIDITY of {inbox}: UIDs mean nothing")
         self._absorb()
-        return int(_text(validity))
+        return int(_text(validity[-1]))
 
     def create(self, name: str) -> None:
         """Makes a mailbox, unless it is there."""
@@ -113,12 +120,20 @@ class Session:
         else:
             self._tagged(self.imap.noop)
             lines = [line for window in self._windows() for line in self._uid("SEARCH", window + criteria)]
-        return [int(uid) for line in lines for uid in line.split()]
+        # CONDSTORE may put "(MODSEQ 5)" behind the UIDs (RFC 7162, section 3.1.5).
+        return [int(word) for line in lines for word in line.split() if word.isdigit()]
 
     def _fresh_search(self, criteria: str) -> tuple[str, list[Any]]:
         """NOOP and SEARCH in one flight: a server searches what it has announced, and announces by NOOP."""
         noop, search = self.imap._command("NOOP"), self.imap._command("UID", "SEARCH", criteria)
-        self.imap._command_complete("NOOP", noop)
+        try:
+            self.imap._command_complete("NOOP", noop)
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error:
+            # The second answer is on its way, and must not be taken for a later one's.
+            self.imap._command_complete("UID", search)
+            raise
         typ, data = self.imap._command_complete("UID", search)
         found: tuple[str, list[Any]] = self.imap._untagged_response(typ, data, "SEARCH")
         return found
@@ -168,8 +183,10 @@ class Session:
     def noop(self, seconds: float) -> None:
         """A sign of life, waited for no longer than this; takes in what the server said unasked."""
         self.imap.sock.settimeout(min(seconds, self.timeout))
-        self._tagged(self.imap.noop)
-        self.imap.sock.settimeout(self.timeout)
+        try:
+            self._tagged(self.imap.noop)
+        finally:
+            self.imap.sock.settimeout(self.timeout)
         self._absorb()
 
     def logout(self) -> None:
@@ -192,10 +209,7 @@ class Session:
         except (imaplib.IMAP4.abort, imaplib.IMAP4.readonly):
             raise
         except imaplib.IMAP4.error as error:
-            bad = re.match(_TAGGED_BAD, str(error))
-            if bad is None:
-                raise
-            raise _refusal(bad.group(1)) from None
+            raise _bad(error) from None
         if typ != "OK":
             raise _refusal(_text(data[-1]))
         return [item for item in data if item is not None]
@@ -205,6 +219,15 @@ class Session:
         if "EXISTS" in untagged:
             self.exists = int(_text(untagged["EXISTS"][-1]))
         untagged.clear()
+
+
+def _bad(error: imaplib.IMAP4.error) -> Exception:
+    """The refusal that a tagged BAD is; anything else stays what it was."""
+    bad = re.match(_TAGGED_BAD, str(error))
+    if bad is None:
+        return error
+    refusal = _refusal(bad.group(1))
+    return Refused(refusal.args[0] or "BAD", refusal.args[1])
 
 
 def _refusal(text: str) -> Refused:
@@ -217,7 +240,7 @@ def _text(value: object) -> str:
 
 
 def _mail(head: bytes, octets: bytes, tail: object) -> tuple[int, int, bytes]:
-    if not isinstance(tail, bytes) or not tail.endswith(b")"):
+    if not isinstance(tail, bytes) or not re.fullmatch(_TAIL, tail):
         raise imaplib.IMAP4.abort("a mail's data goes on where it should end")
     attributes = head + b" " + tail
     return _number(_UID, attributes), _number(_SIZE, attributes), octets

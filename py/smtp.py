@@ -50,13 +50,17 @@ class Session:
         self, host: str, port: int, security: str, roots: list[str], timeout: float, local_name: str
     ) -> None:
         self.timeout = timeout
+        try:
+            self._connect(host, port, security, roots, local_name)
+        except smtplib.SMTPResponseException as error:
+            raise smtplib.SMTPServerDisconnected(f"{error.smtp_code} {_text(error.smtp_error)}") from None
+
+    def _connect(self, host: str, port: int, security: str, roots: list[str], local_name: str) -> None:
         if security == "tls":
             context = tls_context(roots)
-            self.smtp: smtplib.SMTP = _Tls(
-                host, port, local_name, timeout=timeout, context=context
-            )
+            self.smtp: smtplib.SMTP = _Tls(host, port, local_name, timeout=self.timeout, context=context)
         else:
-            self.smtp = _Plain(host, port, local_name, timeout=timeout)
+            self.smtp = _Plain(host, port, local_name, timeout=self.timeout)
         assert self.smtp.sock is not None
         tune(self.smtp.sock)
         self.smtp.ehlo_or_helo_if_needed()
@@ -84,6 +88,9 @@ class Session:
             raise
         except smtplib.SMTPException as error:
             raise Refused(None, str(error)) from None
+        except UnicodeError:
+            # Its text would show a character of the password, and where.
+            raise Refused(None, "this server's ways to log in take ASCII passwords only") from None
         finally:
             # smtplib keeps both for ever.
             vars(self.smtp).update(user=None, password=None)
@@ -104,7 +111,7 @@ class Session:
         outcomes: list[Outcome] = []
         try:
             outcomes.extend(self._dialogues(messages))
-        except Exception as error:  # whatever it is, the outcomes so far stand
+        except BaseException as error:  # whatever it is, Ctrl-C too: the outcomes so far stand
             outcomes.extend([("unsent", error, [])] * (len(messages) - len(outcomes)))
         return outcomes
 
@@ -165,7 +172,9 @@ class Session:
         try:
             self.smtp.send(data + b".\r\n" + ahead)
             code, text = self._reply()
-        except Exception as error:  # from here on nobody can say
+            if code == GO_AHEAD:
+                raise smtplib.SMTPServerDisconnected(f"{code} is no answer to a message's end: {text}")
+        except BaseException as error:  # from here on nobody can say
             return "unknown", error
         return ("sent", (code, text)) if code < 300 else ("refused", ("DATA", code, text))
 
@@ -188,8 +197,10 @@ class Session:
         """A sign of life, waited for no longer than this."""
         assert self.smtp.sock is not None
         self.smtp.sock.settimeout(min(seconds, self.timeout))
-        self._reply_to(b"NOOP\r\n")
-        self.smtp.sock.settimeout(self.timeout)
+        try:
+            self._reply_to(b"NOOP\r\n")
+        finally:
+            self.smtp.sock.settimeout(self.timeout)
 
     def quit(self) -> None:
         """Says goodbye; what the server makes of it changes nothing."""

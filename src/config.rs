@@ -1,12 +1,17 @@
 //! What a handle needs to know: server, credentials, tag, limits.
 
 use std::fmt;
+use std::hash::Hash;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
 /// The tag that messages carry when none is configured.
 pub const DEFAULT_TAG: &str = "__PYMAIL__";
+
+/// What a wait can be: longer ones overflow somewhere between here and the kernel.
+const SENSIBLE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(7 * 24 * 3_600);
 
 /// How the connection is protected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +72,18 @@ impl Server {
         self
     }
 
-    /// Trusts the certificate authorities in this PEM text as well as the system's.
+    /// Trusts the certificate authorities in this PEM text as well as the system's (RFC 7468).
+    ///
+    /// What stands between the certificates, such as their names, is passed over.
     #[must_use]
     pub fn trust_pem(mut self, pem: impl Into<String>) -> Self {
         self.roots.push(pem.into());
         self
+    }
+
+    /// The certificates alone: comments may be in any language, and OpenSSL reads ASCII.
+    pub(crate) fn certificates(&self) -> Vec<String> {
+        self.roots.iter().map(|pem| certificates(pem)).collect()
     }
 
     fn is_loopback(&self) -> bool {
@@ -83,12 +95,22 @@ impl Server {
         if self.host.is_empty() || self.host.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(Error::config(format!("{:?} is not a host name", self.host)));
         }
+        if self.certificates().iter().any(String::is_empty) {
+            return Err(Error::config("there is no certificate in the PEM text to trust"));
+        }
         if self.security == Security::None && credentials.login.is_some() && !self.is_loopback() {
             let why = "credentials are not sent unencrypted to another host: use Server::tls or starttls";
             return Err(Error::config(why));
         }
         Ok(())
     }
+}
+
+fn certificates(pem: &str) -> String {
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
+    let bodies = pem.split(begin).skip(1).filter_map(|rest| rest.split_once(end));
+    let whole = bodies.filter(|(body, _)| body.is_ascii());
+    whole.flat_map(|(body, _)| [begin, body, end, "\n"]).collect()
 }
 
 impl fmt::Debug for Server {
@@ -179,8 +201,8 @@ impl Common {
         self.server.check(&self.credentials)?;
         self.credentials.check()?;
         check_tag(&self.tag)?;
-        if self.heartbeat.is_zero() || self.timeout.is_zero() {
-            return Err(Error::config("heartbeat and timeout are longer than nothing"));
+        if !SENSIBLE.contains(&self.heartbeat) || !SENSIBLE.contains(&self.timeout) {
+            return Err(Error::config("heartbeat and timeout are from a millisecond to a week"));
         }
         Ok(())
     }
@@ -312,6 +334,13 @@ impl ImapConfig {
         self
     }
 
+    /// What tells the inbox from any other mailbox anywhere.
+    pub(crate) fn mailbox(&self) -> impl Hash {
+        let Common { server, credentials, .. } = &self.common;
+        let user = credentials.login.as_ref().map(|(user, _)| user.clone());
+        (server.host.clone(), server.port, user, self.inbox.clone())
+    }
+
     pub(crate) fn archive_name(&self) -> &str {
         self.archive.as_deref().unwrap_or(&self.common.tag)
     }
@@ -422,6 +451,17 @@ mod tests {
         assert_eq!(with("mail.test").unwrap_err().kind(), ErrorKind::Config);
         assert!(with("127.0.0.1").is_ok() && with("localhost").is_ok());
         assert!(SmtpConfig::new(Server::unencrypted("mail.test"), Credentials::none()).check().is_ok());
+    }
+
+    #[test]
+    fn a_pem_text_without_a_certificate_and_an_endless_wait_are_config_errors() {
+        let trusting =
+            |pem: &str| SmtpConfig::new(Server::tls("mail.test").trust_pem(pem), Credentials::none()).check();
+        assert_eq!(trusting("").unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(trusting("-----BEGIN CERTIFICATE-----").unwrap_err().kind(), ErrorKind::Config);
+        assert!(trusting("é\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_ok());
+        assert_eq!(config().timeout(Duration::MAX).check().unwrap_err().kind(), ErrorKind::Config);
+        assert_eq!(config().heartbeat(Duration::ZERO).check().unwrap_err().kind(), ErrorKind::Config);
     }
 
     #[test]

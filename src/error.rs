@@ -89,6 +89,12 @@ impl Error {
         Self::new(ErrorKind::Message, text)
     }
 
+    /// What another process that this one forked gets.
+    pub(crate) fn forked() -> Self {
+        let text = "Python does not survive a fork: use pymail in the parent, or start another program";
+        Self::new(ErrorKind::Runtime, text)
+    }
+
     pub(crate) fn with_code(self, code: Option<String>) -> Self {
         self.changed(|inner| inner.code = code)
     }
@@ -112,7 +118,7 @@ impl Error {
     }
 
     /// The server's own code: an SMTP reply code such as `"550"`, or an IMAP response code such as
-    /// `"OVERQUOTA"` (RFC 5530).
+    /// `"OVERQUOTA"` (RFC 5530), or `"BAD"` for an IMAP BAD without one.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()

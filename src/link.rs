@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -12,8 +13,8 @@ use crate::heartbeat::{Heartbeat, Pulse};
 
 /// A logged-in dialogue with a server, one command at a time.
 pub(crate) trait Session: Send + Sized + 'static {
-    /// Asks for nothing, to hear that the server is there; takes in what it said unasked.
-    fn noop(&mut self) -> Result<()>;
+    /// Asks for nothing, to hear within `patience` that the server is there; takes in what it said unasked.
+    fn noop(&mut self, patience: Duration) -> Result<()>;
 
     /// Says goodbye and closes.
     fn close(self) -> Result<()>;
@@ -21,6 +22,11 @@ pub(crate) trait Session: Send + Sized + 'static {
     /// Runs `wait`, which may block, without holding what a session needs in order to go on.
     fn unattached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
         wait()
+    }
+
+    /// Whether this process was forked from the one that made the session, where it can't be used.
+    fn is_forked() -> bool {
+        false
     }
 }
 
@@ -64,6 +70,10 @@ struct Owner<S: Session> {
 struct Line<S: Session> {
     connect: Connect<S>,
     every: Duration,
+    /// Seen without the lock, so that nothing is begun while `stop` waits for it.
+    stopping: AtomicBool,
+    /// Whether the heartbeat is making a connection, which can take long.
+    connecting: AtomicBool,
     slot: Mutex<Slot<S>>,
     status: Mutex<Status>,
 }
@@ -93,6 +103,8 @@ impl<S: Session> Link<S> {
         let line = Arc::new(Line {
             connect: Box::new(connect),
             every,
+            stopping: AtomicBool::new(false),
+            connecting: AtomicBool::new(false),
             slot: Mutex::new(Slot::new(session)),
             status: Mutex::new(Status { state: State::Connected, last_error: None, last_error_kind: None }),
         });
@@ -116,7 +128,10 @@ impl<S: Session> Link<S> {
         self.locked(|line, slot| line.ask(slot, ask))
     }
 
-    fn locked<T: Send>(&self, verb: impl FnOnce(&Line<S>, &mut Slot<S>) -> T + Send) -> T {
+    fn locked<T: Send>(&self, verb: impl FnOnce(&Line<S>, &mut Slot<S>) -> Result<T> + Send) -> Result<T> {
+        if S::is_forked() {
+            return Err(Error::forked());
+        }
         S::unattached(|| {
             let mut slot = self.0.line.slot.lock();
             let answer = verb(&self.0.line, &mut slot);
@@ -137,18 +152,29 @@ impl<S: Session> Link<S> {
 
 impl<S: Session> Owner<S> {
     fn stop(&self) -> Result<()> {
+        if S::is_forked() {
+            return Err(Error::forked());
+        }
+        self.line.stopping.store(true, Ordering::SeqCst);
         S::unattached(|| {
             let session = {
                 let mut slot = self.line.slot.lock();
-                slot.ended = Some(Error::new(ErrorKind::Stopped, "the handle was stopped"));
+                slot.ended = Some(stopped());
                 self.line.status.lock().state = State::Stopped;
                 slot.session.take()
             };
-            let heartbeat = self.heartbeat.lock().take();
-            heartbeat.into_iter().for_each(Heartbeat::stop);
+            if let Some(heartbeat) = self.heartbeat.lock().take()
+                && !self.line.connecting.load(Ordering::SeqCst)
+            {
+                heartbeat.stop();
+            }
             session.map_or(Ok(()), S::close)
         })
     }
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Stopped, "the handle was stopped")
 }
 
 /// The last handle says goodbye as `stop` does; there is nobody to tell when that fails.
@@ -181,6 +207,9 @@ impl<S: Session> Line<S> {
     fn session<'a>(&self, slot: &'a mut Slot<S>) -> Result<&'a mut S> {
         if let Some(ended) = &slot.ended {
             return Err(ended.clone());
+        }
+        if self.stopping.load(Ordering::SeqCst) {
+            return Err(stopped());
         }
         if slot.session.is_none() {
             let made = (self.connect)();
@@ -234,13 +263,15 @@ impl<S: Session> Pulse for Line<S> {
         }
         if slot.session.is_some() {
             // A failure shows in the status; the next verb is told by making its own connection.
-            let _ = self.ask(&mut slot, S::noop);
+            let _ = self.ask(&mut slot, |session| session.noop(self.every));
             slot.last_used = Instant::now();
             return if slot.session.is_some() { self.every } else { backoff(0) };
         }
         drop(slot);
         // Without the lock: a verb that comes meanwhile makes its own connection and waits for nobody.
+        self.connecting.store(true, Ordering::SeqCst);
         let made = (self.connect)();
+        self.connecting.store(false, Ordering::SeqCst);
         let mut slot = self.slot.lock();
         let _ = self.settle(&mut slot, made); // A failure shows in the status.
         if slot.session.is_some() { self.every } else { backoff(slot.failures) }
@@ -262,7 +293,7 @@ fn backoff(failures: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::sync::mpsc::{self, Receiver, Sender};
 
     use super::*;
@@ -282,7 +313,7 @@ mod tests {
     }
 
     impl Session for Fake {
-        fn noop(&mut self) -> Result<()> {
+        fn noop(&mut self, _: Duration) -> Result<()> {
             self.log.noops.fetch_add(1, Ordering::SeqCst);
             let _ = self.pulses.as_ref().map(|pulses| pulses.send(()));
             self.noop.clone()

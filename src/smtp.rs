@@ -12,6 +12,9 @@ use crate::python::{Outgoing, Sent, SmtpSession};
 const WINDOW_MESSAGES: usize = 100;
 const WINDOW_BYTES: usize = 8 << 20;
 
+/// After this many messages in a row that each cost two connections, it is not the messages.
+const HOPELESS: usize = 3;
+
 /// Sends tagged messages, over a connection that stays up.
 ///
 /// Clones share the connection; it is closed by [`stop`](Smtp::stop), or when the last clone is dropped. Every
@@ -80,7 +83,7 @@ impl Smtp {
     /// # Errors
     /// `Disconnected`, `Connect`, `Timeout`.
     pub fn noop(&self) -> Result<()> {
-        self.link.repeat(SmtpSession::noop)
+        self.link.repeat(|session| session.noop(self.config.common.timeout))
     }
 
     /// How the connection is doing; never blocks.
@@ -115,23 +118,42 @@ impl Smtp {
     }
 
     /// What a lost connection left unsent goes out on a new one; what may have arrived does not.
+    ///
+    /// A message that is first in line for two losses in a row may be their cause: it keeps its error, and the
+    /// next one gets its turn, [`HOPELESS`] times without a message settled in between.
     fn deliver(&self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
         let mut outcomes: Vec<Result<Sent>> = messages.iter().map(|_| Err(not_sent())).collect();
-        let asked = self.link.repeat(|session| {
-            let unsent: Vec<usize> = (0..messages.len()).filter(|&at| is_unsent(&outcomes[at])).collect();
-            let again: Vec<&Outgoing> = unsent.iter().map(|&at| messages[at]).collect();
-            for (at, outcome) in unsent.into_iter().zip(session.send(&again)) {
-                outcomes[at] = outcome;
+        let mut unsent: Vec<usize> = (0..messages.len()).collect();
+        let mut fruitless = 0;
+        while !unsent.is_empty() && fruitless < 2 * HOPELESS {
+            let before = unsent.len();
+            if let Err(error) = self.attempt(messages, &unsent, &mut outcomes) {
+                for &at in &unsent {
+                    outcomes[at] = Err(error.clone());
+                }
+                break;
             }
-            loss(&outcomes).map_or(Ok(()), Err)
-        });
-        if let Err(error) = asked {
-            outcomes
-                .iter_mut()
-                .filter(|outcome| is_unsent(outcome))
-                .for_each(|outcome| *outcome = Err(error.clone()));
+            unsent.retain(|&at| is_unsent(&outcomes[at]));
+            fruitless = if unsent.len() < before { 0 } else { fruitless + 1 };
+            if fruitless > 0 && fruitless % 2 == 0 {
+                unsent.remove(0);
+            }
         }
         outcomes
+    }
+
+    /// Sends what is unsent, once; an error is one of connecting, before anything was sent.
+    fn attempt(&self, messages: &[&Outgoing], unsent: &[usize], outcomes: &mut [Result<Sent>]) -> Result<()> {
+        let mut asked = false;
+        let answer = self.link.once(|session| {
+            asked = true;
+            let these: Vec<&Outgoing> = unsent.iter().map(|&at| messages[at]).collect();
+            for (&at, outcome) in unsent.iter().zip(session.send(&these)) {
+                outcomes[at] = outcome;
+            }
+            unsent.iter().find_map(|&at| loss(&outcomes[at])).map_or(Ok(()), Err)
+        });
+        if asked { Ok(()) } else { answer }
     }
 }
 
@@ -143,12 +165,9 @@ fn is_unsent(outcome: &Result<Sent>) -> bool {
     matches!(outcome, Err(error) if error.kind() == ErrorKind::Disconnected)
 }
 
-/// Why the connection is gone, if it is; that something is unsent comes first, for it can be sent again.
-fn loss(outcomes: &[Result<Sent>]) -> Option<Error> {
-    let losses = || {
-        outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).filter(|error| error.ends_connection())
-    };
-    losses().find(|error| error.kind() == ErrorKind::Disconnected).or_else(|| losses().next()).cloned()
+/// Why the connection is gone, if this outcome says that it is.
+fn loss(outcome: &Result<Sent>) -> Option<Error> {
+    outcome.as_ref().err().filter(|error| error.ends_connection()).cloned()
 }
 
 /// Cuts where a window is full, by number or by bytes.

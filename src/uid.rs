@@ -1,6 +1,7 @@
 //! UIDs, and sets of them that know which life of the mailbox they belong to.
 
 use std::fmt::{self, Write as _};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 
 /// The number that a mailbox gave a message for as long as its UIDVALIDITY stands (RFC 3501, section 2.3.1.1).
@@ -27,15 +28,28 @@ impl fmt::Display for Uid {
     }
 }
 
-/// Which life of a mailbox its UIDs belong to; when it changes, every UID of before means nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-pub struct UidValidity(pub(crate) u32);
+/// Which life of which mailbox UIDs belong to; when it changes, every UID of before means nothing.
+///
+/// It knows the account and the mailbox too: two mailboxes may well have the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct UidValidity {
+    number: u32,
+    mailbox: u64,
+}
 
 impl UidValidity {
-    /// The number.
+    /// `mailbox` is whatever tells it from all others.
+    pub(crate) fn new(number: u32, mailbox: impl Hash) -> Self {
+        // The same for the same mailbox, within this process.
+        let mut hasher = DefaultHasher::new();
+        mailbox.hash(&mut hasher);
+        Self { number, mailbox: hasher.finish() }
+    }
+
+    /// The number that the server gave.
     #[must_use]
     pub fn get(self) -> u32 {
-        self.0
+        self.number
     }
 }
 
@@ -151,10 +165,17 @@ impl fmt::Display for UidSet {
 mod tests {
     use super::*;
 
-    const VALIDITY: UidValidity = UidValidity(7);
+    const VALIDITY: UidValidity = UidValidity { number: 7, mailbox: 0 };
 
     fn set(numbers: &[u32]) -> UidSet {
         UidSet::new(VALIDITY, numbers.iter().filter_map(|&n| Uid::new(n)))
+    }
+
+    #[test]
+    fn another_mailbox_with_the_same_number_is_another() {
+        assert_eq!(UidValidity::new(7, "a"), UidValidity::new(7, "a"));
+        assert_ne!(UidValidity::new(7, "a"), UidValidity::new(7, "b"));
+        assert_ne!(UidValidity::new(7, "a"), UidValidity::new(8, "a"));
     }
 
     #[test]

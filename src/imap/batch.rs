@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn delivery(message: Result<Message>) -> Delivery {
-        Delivery { uid: Uid::new(1).unwrap(), validity: UidValidity(1), message }
+        Delivery { uid: Uid::new(1).unwrap(), validity: UidValidity::new(1, "inbox"), message }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use self::receive::Foreign;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
 use crate::error::{Error, Result};
-use crate::link::{Link, Status};
+use crate::link::{Link, Session as _, Status};
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 
@@ -111,7 +111,7 @@ impl Imap {
     /// # Errors
     /// `Disconnected`, `Connect`, `Timeout`.
     pub fn noop(&self) -> Result<()> {
-        self.link.repeat(crate::link::Session::noop)
+        self.link.repeat(|session| session.noop(self.config.common.timeout))
     }
 
     /// Any mail that matches an IMAP search program, such as `FROM "bob" SINCE 1-Jan-2026`.
@@ -182,13 +182,14 @@ impl Imap {
     }
 }
 
-/// A line break would begin another command, and `{` a literal that never comes.
+/// A line break would begin another command, `}` ends a line with a literal that never comes, RETURN changes the
+/// answer.
 fn check_criteria(criteria: &str) -> Result<()> {
-    if criteria.is_empty() || !criteria.bytes().all(|b| (b' '..=b'~').contains(&b)) || criteria.ends_with('}')
-    {
-        return Err(Error::config(format!(
-            "search criteria {criteria:?}: one line of printable ASCII, no literal"
-        )));
+    let returns = criteria.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("RETURN"));
+    let one_line = criteria.bytes().all(|b| (b' '..=b'~').contains(&b));
+    if criteria.trim().is_empty() || !one_line || criteria.ends_with('}') || returns {
+        let rule = "one line of printable ASCII, no literal, no RETURN";
+        return Err(Error::config(format!("search criteria {criteria:?}: {rule}")));
     }
     Ok(())
 }

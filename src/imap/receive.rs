@@ -12,6 +12,9 @@ use crate::uid::{Uid, UidSet, UidValidity};
 /// What the first look takes of each mail; most of ours are smaller by far.
 const FIRST_LOOK: usize = 128 << 10;
 
+/// A server that always says that there is more must not keep a caller for ever.
+const MOST_LOOKS: usize = 100;
+
 /// Candidates that turned out to be somebody else's: not to be looked at again and again.
 #[derive(Debug, Default)]
 pub(super) struct Foreign {
@@ -37,17 +40,18 @@ struct Look {
 }
 
 /// The oldest waiting messages.
+///
+/// A look at nothing but foreign mail, or at mail that has gone meanwhile, says nothing about what is behind it.
 pub(super) fn receive(imap: &Imap) -> Result<Vec<Delivery>> {
+    let mut looks = 0;
     loop {
+        looks += 1;
         let look = imap.link.repeat(|session| look(session, imap))?;
-        let known = imap.foreign.lock().of(look.validity).len();
         // Each mail is let go as soon as it is read: a batch is in memory once, not twice.
         let mails = look.mails.into_iter();
         let deliveries: Vec<Delivery> =
             mails.filter_map(|mail| delivery(&mail, look.validity, imap)).collect();
-        let learnt = imap.foreign.lock().of(look.validity).len() > known;
-        // A look at nothing but foreign mail says nothing about what is behind it.
-        if !(deliveries.is_empty() && look.more && learnt) {
+        if !deliveries.is_empty() || !look.more || looks == MOST_LOOKS {
             return Ok(deliveries);
         }
     }
@@ -70,7 +74,7 @@ fn look(session: &mut ImapSession, imap: &Imap) -> Result<Look> {
     let whole = if large.is_empty() {
         Vec::new()
     } else {
-        session.fetch(&UidSet::new(validity, large), config.max_message)?
+        session.fetch(&UidSet::new(validity, large), config.max_message + 1)?
     };
     mails.retain(|mail| {
         mail.is_whole(most) || !fits(mail, config) || !is_ours(mail.octets(), &config.common.tag)
@@ -88,17 +92,17 @@ fn large_ones(mails: &[Mail], most: usize, config: &ImapConfig) -> Vec<Uid> {
     let mut room = config.batch_bytes as u64;
     let mut chosen = Vec::new();
     for mail in large {
-        if mail.size > room && !chosen.is_empty() {
+        if mail.size() > room && !chosen.is_empty() {
             break;
         }
-        room = room.saturating_sub(mail.size);
+        room = room.saturating_sub(mail.size());
         chosen.push(mail.uid);
     }
     chosen
 }
 
 fn fits(mail: &Mail, config: &ImapConfig) -> bool {
-    mail.size <= config.max_message as u64
+    mail.size() <= config.max_message as u64
 }
 
 /// A delivery for what is ours; the rest is remembered as foreign.
@@ -116,6 +120,6 @@ fn delivery(mail: &Mail, validity: UidValidity, imap: &Imap) -> Option<Delivery>
 }
 
 fn too_large(mail: &Mail, limit: usize) -> Error {
-    let text = format!("message UID {} has {} bytes, over the limit of {limit}", mail.uid, mail.size);
+    let text = format!("message UID {} has {} bytes, over the limit of {limit}", mail.uid, mail.size());
     Error::new(ErrorKind::TooLarge, text)
 }

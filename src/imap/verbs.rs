@@ -33,6 +33,11 @@ pub(super) fn move_to(session: &mut ImapSession, set: &UidSet, mailbox: &str) ->
             session.move_to(&chunk, mailbox)?;
             continue;
         }
+        // What stays flagged here must not be copied again.
+        let chunk = if session.has_uidplus() { chunk } else { undeleted(session, &chunk)? };
+        if chunk.is_empty() {
+            continue;
+        }
         let copied = match session.copy(&chunk, mailbox)? {
             Copied::These(copied) => copied,
             Copied::Untold if session.has_uidplus() => unconfirmed(session, &chunk)?,
@@ -41,6 +46,12 @@ pub(super) fn move_to(session: &mut ImapSession, set: &UidSet, mailbox: &str) ->
         delete(session, &copied)?;
     }
     Ok(())
+}
+
+fn undeleted(session: &mut ImapSession, set: &UidSet) -> Result<UidSet> {
+    let mut left = session.search(&format!("UID {set} UNDELETED"))?;
+    left.retain(|uid| set.contains(uid));
+    Ok(left)
 }
 
 /// A server with UIDPLUS that names no copies has made none: fine when the mail is gone, and else a failure.
@@ -75,16 +86,23 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
     for chunk in set.chunks() {
         for (uid, size) in session.sizes(&chunk)? {
             if size > config.max_message as u64 || size > room {
-                let text =
-                    format!("mail UID {uid} with {size} bytes is more than there is room for: ask for less");
-                return Err(Error::new(ErrorKind::TooLarge, text));
+                return Err(too_much(uid, size));
             }
             room -= size;
         }
-        let whole = session.fetch(&chunk, config.max_message)?;
-        mails.extend(whole.iter().map(raw));
+        for mail in session.fetch(&chunk, config.max_message + 1)? {
+            if mail.size() > config.max_message as u64 {
+                return Err(too_much(mail.uid, mail.size()));
+            }
+            mails.push(raw(&mail));
+        }
     }
     Ok(mails)
+}
+
+fn too_much(uid: Uid, size: u64) -> Error {
+    let text = format!("mail UID {uid} with {size} bytes is more than there is room for: ask for less");
+    Error::new(ErrorKind::TooLarge, text)
 }
 
 fn raw(mail: &Mail) -> RawMail {

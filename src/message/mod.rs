@@ -27,6 +27,12 @@ impl MessageId {
         Self(format!("{:032x}@{domain}", u128::from_be_bytes(bits)))
     }
 
+    /// One that came with a mail, if it can be sent on: what stands in a header may break another.
+    fn received(id: &str) -> Option<Self> {
+        let plain = id.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
+        (plain && !id.is_empty() && id.len() <= 250).then(|| Self(id.into()))
+    }
+
     /// Without the angle brackets.
     #[must_use]
     pub fn as_str(&self) -> &str {

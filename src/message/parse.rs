@@ -1,7 +1,7 @@
 //! From the bytes of a mail to a message, without the interpreter.
 
 use std::borrow::Cow;
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind};
 
 use mail_parser::decoders::html::html_to_text;
 use mail_parser::{
@@ -11,24 +11,46 @@ use mail_parser::{
 use super::{Message, MessageId};
 use crate::error::{Error, Result};
 
+/// More parts than this, nobody sends in earnest.
+const MOST_PARTS: usize = 1_000;
+
 /// Reads a mail; `None` when it is not one of ours.
 ///
 /// Ours is what has the tag as the first word of its decoded Subject: a SEARCH finds more than that.
 pub(crate) fn parse(octets: &[u8], tag: &str) -> Option<Result<Message>> {
-    let read = || {
-        let parsed = MessageParser::default().parse(octets)?;
-        let id = id_behind(tag, subject(&parsed)?)?.to_owned();
-        Some(message(&parsed, id))
-    };
-    // Mail comes from anybody; what no parser has foreseen is one bad message, not the end of a thread.
-    catch_unwind(read)
-        .unwrap_or_else(|_| is_ours(octets, tag).then(|| Err(Error::message("it broke the parser"))))
+    is_ours(octets, tag).then(|| {
+        if has_too_many_parts(octets) {
+            return Err(Error::message(format!("it has more than {MOST_PARTS} parts")));
+        }
+        guarded(|| read(octets, tag)).unwrap_or_else(|| Err(Error::message("it can't be parsed")))
+    })
 }
 
 /// Whether a mail is one of ours, by its headers alone; its body need not be whole.
 pub(crate) fn is_ours(octets: &[u8], tag: &str) -> bool {
-    let parsed = MessageParser::default().parse_headers(octets);
-    parsed.is_some_and(|parsed| subject(&parsed).is_some_and(|subject| id_behind(tag, subject).is_some()))
+    let ours = || {
+        let parsed = MessageParser::default().parse_headers(octets)?;
+        Some(id_behind(tag, subject(&parsed)?).is_some())
+    };
+    guarded(ours).unwrap_or(false)
+}
+
+fn read(octets: &[u8], tag: &str) -> Option<Result<Message>> {
+    let parsed = MessageParser::default().parse(octets)?;
+    let id = id_behind(tag, subject(&parsed)?)?.to_owned();
+    Some(message(&parsed, id))
+}
+
+/// Mail comes from anybody; what no parser has foreseen is one bad message, not the end of a thread.
+fn guarded<T>(read: impl FnOnce() -> Option<T> + UnwindSafe) -> Option<T> {
+    catch_unwind(read).ok().flatten()
+}
+
+/// Each mail within a mail takes stack to drop, and an overflow can't be caught. Each needs a header.
+fn has_too_many_parts(octets: &[u8]) -> bool {
+    let headers = octets.windows(b"content-type".len());
+    let headers = headers.filter(|text| text[7] == b'-' && text.eq_ignore_ascii_case(b"content-type"));
+    headers.take(MOST_PARTS + 1).count() > MOST_PARTS
 }
 
 /// The first Subject, where there are several, as mail programs show it; `Parsed::subject` is the last.
@@ -47,7 +69,7 @@ fn message(parsed: &Parsed<'_>, id: String) -> Result<Message> {
     let sent_by = sender(parsed).unwrap_or_default();
     let sent_to =
         parsed.all_to().flat_map(|to| to.clone().into_list()).filter_map(|to| Some(to.address?.into_owned()));
-    let message_id = parsed.message_id().map(|id| MessageId(id.into()));
+    let message_id = parsed.message_id().and_then(MessageId::received);
     let message_id = message_id.unwrap_or_else(|| MessageId::random(&sent_by));
     let body = body(parsed);
     check_size(parsed, &body)?;

@@ -7,6 +7,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use super::runtime::hand_back_interrupt;
 use crate::error::{Error, ErrorKind};
 
 /// What was being done when an exception came: the same one means different things.
@@ -58,11 +59,20 @@ pub(super) fn error(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) 
     if classes.iter().any(|class| class == "Refused") {
         return refusal(exception, asking);
     }
+    if classes.iter().any(|class| class == "KeyboardInterrupt") {
+        hand_back_interrupt(); // It was meant for the host, whose handler has yet to see it.
+    }
     let kind = kind(exception, &classes, asking.phase);
     let text = asking.text(exception);
-    let code = text.starts_with("421 ").then(|| "421".to_owned());
+    let code = reply_code(&text);
     let class = classes.into_iter().next().unwrap_or_default();
     Error::new(kind, format!("{}: {text}", asking.action)).with_code(code).with_source(Cause { class, text })
+}
+
+/// The SMTP reply code that a text begins with.
+fn reply_code(text: &str) -> Option<String> {
+    let (code, _) = text.split_once(' ')?;
+    (code.len() == 3 && code.starts_with(['4', '5']) && code.parse::<u16>().is_ok()).then(|| code.to_owned())
 }
 
 fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase) -> ErrorKind {
@@ -71,7 +81,10 @@ fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase
         ErrorKind::Timeout
     } else if is("SSLCertVerificationError") || (is("SSLError") && phase == Phase::Connect) {
         ErrorKind::Tls
-    } else if is("ImportError") || is("MemoryError") || is("SystemError") {
+    } else if ["ImportError", "MemoryError", "SystemError", "KeyboardInterrupt", "SystemExit"]
+        .into_iter()
+        .any(is)
+    {
         ErrorKind::Runtime
     } else if phase == Phase::Connect {
         ErrorKind::Connect
@@ -89,9 +102,19 @@ fn timed_out(exception: &Bound<'_, PyBaseException>) -> bool {
 fn refusal(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) -> Error {
     let args = exception.getattr("args").and_then(|args| args.extract());
     let (code, text): (Option<String>, String) = args.unwrap_or_else(|_| (None, text(exception)));
-    let kind = if asking.phase == Phase::Login { ErrorKind::Auth } else { ErrorKind::Refused };
+    let credentials = asking.phase == Phase::Login && is_about_credentials(code.as_deref());
+    let kind = if credentials { ErrorKind::Auth } else { ErrorKind::Refused };
     let text = format!("{}: the server refused: {}", asking.action, asking.hide(text));
     Error::new(kind, text).with_code(code)
+}
+
+/// Whether a login was refused for good: a server that is busy or closed to everybody refuses it too.
+///
+/// RFC 5530 and RFC 4954, section 6. An IMAP server that gives no code most likely means the password.
+fn is_about_credentials(code: Option<&str>) -> bool {
+    let imap = ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED"];
+    let smtp = ["530", "534", "535", "538"];
+    code.is_none_or(|code| imap.contains(&code) || smtp.contains(&code))
 }
 
 /// The error for what keeps a Python module from being imported, which no server has a part in.

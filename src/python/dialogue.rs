@@ -36,7 +36,7 @@ impl Dialogue {
         let port = server.port.unwrap_or(usual);
         let action = format!("connecting to {} at {}:{port}", service.name, server.host);
         let asking = Asking { phase: Phase::Connect, action: &action, secrets: &[] };
-        let args = (&*server.host, port, security, server.roots.clone(), common.timeout.as_secs_f64());
+        let args = (&*server.host, port, security, server.certificates(), common.timeout.as_secs_f64());
         service.module.ready()?;
         attached(|py| {
             let class = service.module.session_class(py)?;

@@ -1,12 +1,14 @@
 //! Typed calls into `py/imap.py`.
 
+use std::time::Duration;
+
 use pyo3::call::PyCallArgs;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::pybacked::PyBackedBytes;
 
 use super::dialogue::{Dialogue, Service};
 use super::modules;
-use super::runtime::{attached, detached};
+use super::runtime::{self, attached, detached};
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Session;
@@ -22,7 +24,6 @@ pub(crate) struct ImapSession {
     validity: UidValidity,
     has_move: bool,
     has_uidplus: bool,
-    pulse: f64,
 }
 
 /// What a server tells of a COPY or MOVE by COPYUID (RFC 4315): the mails that it did copy.
@@ -37,14 +38,18 @@ pub(crate) enum Copied {
 /// A mail, or its beginning, as the server sent it: borrowed from Python, not copied.
 pub(crate) struct Mail {
     pub(crate) uid: Uid,
-    /// The size of the whole mail, by the server.
-    pub(crate) size: u64,
+    size: u64,
     octets: Option<PyBackedBytes>,
 }
 
 impl Mail {
     pub(crate) fn octets(&self) -> &[u8] {
         self.octets.as_deref().unwrap_or_default()
+    }
+
+    /// The size of the whole mail, by the server, or more when more came.
+    pub(crate) fn size(&self) -> u64 {
+        self.size.max(self.octets().len() as u64)
     }
 
     /// Whether nothing is missing, when `asked` octets were asked for. Some servers' sizes are estimates.
@@ -70,11 +75,11 @@ impl ImapSession {
         let capabilities = dialogue.login(&SERVICE, &config.common)?;
         let has = |name: &str| capabilities.iter().any(|capability| capability == name);
         let names = (config.inbox.clone(), config.archive_name().to_owned());
+        let number = dialogue.call("prepare", names, "opening the mailboxes")?;
         Ok(Self {
-            validity: UidValidity(dialogue.call("prepare", names, "opening the mailboxes")?),
+            validity: UidValidity::new(number, config.mailbox()),
             has_move: has("MOVE"),
             has_uidplus: has("UIDPLUS"),
-            pulse: config.common.heartbeat.as_secs_f64(),
             dialogue,
         })
     }
@@ -152,7 +157,7 @@ impl ImapSession {
         if set.validity() == self.validity {
             return Ok(());
         }
-        let text = "the mailbox was made anew (UIDVALIDITY changed): these UIDs mean nothing any more";
+        let text = "these UIDs are of another mailbox, or of one that was made anew (UIDVALIDITY)";
         Err(Error::new(ErrorKind::Refused, text).with_code(Some("UIDVALIDITY".into())))
     }
 
@@ -175,12 +180,16 @@ fn copied(told: &str, asked: &UidSet) -> Copied {
 }
 
 impl Session for ImapSession {
-    fn noop(&mut self) -> Result<()> {
-        self.dialogue.tell("noop", (self.pulse,), "NOOP")
+    fn noop(&mut self, patience: Duration) -> Result<()> {
+        self.dialogue.tell("noop", (patience.as_secs_f64(),), "NOOP")
     }
 
     fn close(self) -> Result<()> {
         self.dialogue.tell("logout", (), "LOGOUT")
+    }
+
+    fn is_forked() -> bool {
+        runtime::is_forked()
     }
 
     fn unattached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {

@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -18,7 +19,13 @@ use crate::error::{Error, ErrorKind, Result};
 const EXIT_WAIT: Duration = Duration::from_secs(2);
 
 /// The outcome of the one start; it can't be tried again in the same process.
-static STARTED: OnceLock<Result<u32>> = OnceLock::new();
+static STARTED: OnceLock<Result<()>> = OnceLock::new();
+
+/// The process that started Python; 0 before that.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the interpreter is our own, and not the host's.
+static OURS: AtomicBool = AtomicBool::new(false);
 
 static GATE: Gate = Gate { state: Mutex::new(Calls { running: 0, closed: false }), left: Condvar::new() };
 
@@ -63,38 +70,47 @@ impl Drop for Pass {
 pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> Result<T>) -> Result<T> {
     // Whoever is attached while another thread starts would keep it from ever attaching.
     let started = STARTED.get().unwrap_or_else(|| detached(|| STARTED.get_or_init(start)));
-    let started_by = started.clone()?;
-    if started_by != std::process::id() {
-        return Err(Error::new(
-            ErrorKind::Runtime,
-            "Python does not survive a fork: connect in the child anew",
-        ));
+    started.clone()?;
+    if is_forked() {
+        return Err(Error::forked());
     }
     let _pass = GATE.enter()?;
+    // SAFETY: this call only reads whether an interpreter runs; it needs no GIL.
+    if unsafe { ffi::Py_IsInitialized() } == 0 {
+        return Err(Error::new(ErrorKind::Stopped, "the host has finalised Python"));
+    }
     Python::attach(work)
+}
+
+/// Whether this process was forked from the one that started Python: in it, the GIL may be held for ever.
+pub(crate) fn is_forked() -> bool {
+    let process = PROCESS.load(Ordering::Relaxed);
+    process != 0 && process != std::process::id()
 }
 
 /// Runs `wait`, which may block, detached from the interpreter, even when the caller is attached to it.
 pub(crate) fn detached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
     // Before our first use nobody who waits for us can be attached through us, but a host may be.
     // SAFETY: this call only reads whether an interpreter runs; it needs no GIL.
-    if unsafe { ffi::Py_IsInitialized() } == 0 {
+    if is_forked() || unsafe { ffi::Py_IsInitialized() } == 0 {
         return wait();
     }
     Python::attach(|py| py.detach(wait))
 }
 
-/// Makes Python ready and returns the process that did; its forks can't use it.
-fn start() -> Result<u32> {
+/// Makes Python ready.
+fn start() -> Result<()> {
     check_version()?;
+    PROCESS.store(std::process::id(), Ordering::Relaxed);
     // SAFETY: as above.
     if unsafe { ffi::Py_IsInitialized() } == 0 {
+        OURS.store(true, Ordering::Relaxed);
         initialize(&home()?)?;
     }
     Python::initialize();
     keeping_interrupts(|| Python::attach(import_modules))?;
     leave_politely();
-    Ok(std::process::id())
+    Ok(())
 }
 
 /// A program can load another libpython than it was built with, when it has no rpath.
@@ -210,6 +226,12 @@ fn keeping_interrupts<T>(import: impl FnOnce() -> T) -> T {
     imported
 }
 
+/// Lets the host's Python handle a Ctrl-C that came while our code ran.
+pub(super) fn hand_back_interrupt() {
+    // SAFETY: only sets a flag, which the interpreter's main thread looks at; needs no GIL.
+    unsafe { ffi::PyErr_SetInterrupt() };
+}
+
 /// Imports what registers `atexit` hooks of its own, so that ours, registered later, runs first.
 fn import_modules(py: Python<'_>) -> Result<()> {
     without_collector(py, || {
@@ -221,7 +243,12 @@ fn import_modules(py: Python<'_>) -> Result<()> {
 }
 
 /// Imports make much and leave no garbage: the collector, which would look for some again and again, rests.
+///
+/// A host's own collector is left alone.
 pub(super) fn without_collector<T>(py: Python<'_>, work: impl FnOnce() -> T) -> T {
+    if !OURS.load(Ordering::Relaxed) {
+        return work();
+    }
     let collector = py.import("gc");
     let on = |gc: &Bound<'_, PyModule>| gc.call_method0("isenabled")?.extract::<bool>();
     let resting = collector.ok().filter(|gc| on(gc).unwrap_or(false) && gc.call_method0("disable").is_ok());

@@ -1,5 +1,7 @@
 //! Typed calls into `py/smtp.py`.
 
+use std::time::Duration;
+
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -7,7 +9,7 @@ use pyo3::types::{PyBytes, PyList};
 use super::convert::{self, Asking, Phase};
 use super::dialogue::{Dialogue, Service};
 use super::modules;
-use super::runtime::detached;
+use super::runtime::{self, detached};
 use crate::config::SmtpConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Session;
@@ -36,7 +38,6 @@ pub(crate) struct Sent {
 pub(crate) struct SmtpSession {
     pub(super) dialogue: Dialogue,
     size_limit: u64,
-    pulse: f64,
 }
 
 impl SmtpSession {
@@ -45,7 +46,7 @@ impl SmtpSession {
         let dialogue = Dialogue::open(&SERVICE, &config.common, Some(&config.local_name))?;
         dialogue.login(&SERVICE, &config.common)?;
         let size_limit = dialogue.call("size_limit", (), "reading SIZE")?;
-        Ok(Self { dialogue, size_limit, pulse: config.common.heartbeat.as_secs_f64() })
+        Ok(Self { dialogue, size_limit })
     }
 
     /// Sends in order. A message after the one that lost the connection is `Disconnected`: it was not sent.
@@ -84,7 +85,12 @@ impl SmtpSession {
             let outcomes: Vec<Outcome<'_>> = session.call_method1("send", (list,))?.extract()?;
             outcomes.into_iter().map(become_of).collect::<PyResult<_>>()
         });
-        sent.unwrap_or_else(|error| messages.iter().map(|_| Err(error.clone())).collect())
+        // An error of the call itself says nothing of how far it came, unless it never began.
+        let failed = |error: Error| match error.kind() {
+            ErrorKind::Stopped => error,
+            _ => unknown(error),
+        };
+        sent.map_err(failed).unwrap_or_else(|error| messages.iter().map(|_| Err(error.clone())).collect())
     }
 }
 
@@ -108,9 +114,10 @@ fn become_of((word, basis, answers): Outcome<'_>) -> PyResult<Result<Sent>> {
 fn refused((stage, code, text): (String, u16, String), answers: &[Reply]) -> Error {
     let quota = text.starts_with("5.2."); // over quota is 552 as well
     let kind = if code == 552 && !quota { ErrorKind::TooLarge } else { ErrorKind::Refused };
-    let all = if answers.len() > 1 { " (the first of all recipients' answers)" } else { "" };
-    let of = if stage == "RCPT" { all } else { "" };
-    Error::new(kind, format!("{stage} was refused: {code} {text}{of}")).with_code(Some(code.to_string()))
+    let others = if stage == "RCPT" { answers.get(1..).unwrap_or_default() } else { &[] };
+    let all: Vec<String> = others.iter().map(|(code, text)| format!("{code} {text}")).collect();
+    let all = [&[format!("{code} {text}")], &all[..]].concat().join("; ");
+    Error::new(kind, format!("{stage} was refused: {all}")).with_code(Some(code.to_string()))
 }
 
 fn unknown(error: Error) -> Error {
@@ -119,12 +126,16 @@ fn unknown(error: Error) -> Error {
 }
 
 impl Session for SmtpSession {
-    fn noop(&mut self) -> Result<()> {
-        self.dialogue.tell("noop", (self.pulse,), "NOOP")
+    fn noop(&mut self, patience: Duration) -> Result<()> {
+        self.dialogue.tell("noop", (patience.as_secs_f64(),), "NOOP")
     }
 
     fn close(self) -> Result<()> {
         self.dialogue.tell("quit", (), "QUIT")
+    }
+
+    fn is_forked() -> bool {
+        runtime::is_forked()
     }
 
     fn unattached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
