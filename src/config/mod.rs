@@ -1,0 +1,243 @@
+//! What a handle needs to know: server, credentials, tag, limits.
+
+mod credentials;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::hash::Hash;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+pub use self::credentials::Credentials;
+pub(crate) use self::server::Security;
+pub use self::server::Server;
+use crate::error::{Error, Result};
+
+/// The tag that messages carry when none is configured.
+pub const DEFAULT_TAG: &str = "__PYMAIL__";
+
+/// What a wait can be: longer ones overflow somewhere between here and the kernel.
+const SENSIBLE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(7 * 24 * 3_600);
+
+/// What both services share; each builder below lends its setters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Common {
+    pub(crate) server: Server,
+    pub(crate) credentials: Credentials,
+    pub(crate) tag: String,
+    pub(crate) heartbeat: Duration,
+    pub(crate) timeout: Duration,
+}
+
+impl Common {
+    fn new(server: Server, credentials: Credentials) -> Self {
+        let (heartbeat, timeout) = (Duration::from_secs(10), Duration::from_secs(60));
+        Self { server, credentials, tag: DEFAULT_TAG.into(), heartbeat, timeout }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.server.check(&self.credentials)?;
+        self.credentials.check()?;
+        check_tag(&self.tag)?;
+        if !SENSIBLE.contains(&self.heartbeat) || !SENSIBLE.contains(&self.timeout) {
+            return Err(Error::config("heartbeat and timeout are from a millisecond to a week"));
+        }
+        Ok(())
+    }
+}
+
+/// A tag is one plain token: it stands in a header, in a SEARCH and, by default, names a mailbox.
+fn check_tag(tag: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.+#@:~!$[]".contains(c);
+    if tag.is_empty() || tag.len() > 64 || !tag.chars().all(plain) {
+        let rule = "a tag is 1 to 64 ASCII letters, digits and _-.+#@:~!$[]";
+        return Err(Error::config(format!("tag {tag:?}: {rule}")));
+    }
+    Ok(())
+}
+
+/// Mailbox names are sent quoted, as they are: no modified UTF-7 (RFC 3501, section 5.1.3) is made of them.
+pub(crate) fn check_mailbox(name: &str) -> Result<()> {
+    let bad = |c: char| !(' '..='~').contains(&c) || "\"\\%*".contains(c);
+    if name.is_empty() || name.len() > 255 || name.contains(bad) {
+        let rule = "a mailbox name is 1 to 255 printable ASCII characters without \" \\ % *";
+        return Err(Error::config(format!("mailbox {name:?}: {rule}")));
+    }
+    Ok(())
+}
+
+macro_rules! common_setters {
+    () => {
+        /// The tag that our messages carry at the start of their Subject. Default [`DEFAULT_TAG`].
+        ///
+        /// 1 to 64 ASCII letters, digits and `_-.+#@:~!$[]`.
+        #[must_use]
+        pub fn tag(mut self, tag: impl Into<String>) -> Self {
+            self.common.tag = tag.into();
+            self
+        }
+
+        /// How long without traffic until a NOOP is sent. Default 10 s.
+        #[must_use]
+        pub fn heartbeat(mut self, every: Duration) -> Self {
+            self.common.heartbeat = every;
+            self
+        }
+
+        /// How long to wait for the server to say something, also when connecting. Default 60 s.
+        #[must_use]
+        pub fn timeout(mut self, timeout: Duration) -> Self {
+            self.common.timeout = timeout;
+            self
+        }
+    };
+}
+
+/// How to receive.
+///
+/// ```
+/// use std::time::Duration;
+/// use pymail::{Credentials, ImapConfig, Server};
+///
+/// let config = ImapConfig::new(Server::tls("imap.example.org"), Credentials::new("alice", "secret"))
+///     .tag("__APP__")
+///     .heartbeat(Duration::from_secs(20))
+///     .batch(100);
+/// # let _ = config;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImapConfig {
+    pub(crate) common: Common,
+    pub(crate) inbox: String,
+    pub(crate) archive: Option<String>,
+    pub(crate) batch: usize,
+    pub(crate) batch_bytes: usize,
+    pub(crate) max_message: usize,
+}
+
+impl ImapConfig {
+    /// The defaults for this server and these credentials.
+    #[must_use]
+    pub fn new(server: Server, credentials: Credentials) -> Self {
+        Self {
+            common: Common::new(server, credentials),
+            inbox: "INBOX".into(),
+            archive: None,
+            batch: 500,
+            batch_bytes: 64 << 20,
+            max_message: 32 << 20,
+        }
+    }
+
+    common_setters!();
+
+    /// The mailbox that is watched. Default `INBOX`.
+    #[must_use]
+    pub fn inbox(mut self, mailbox: impl Into<String>) -> Self {
+        self.inbox = mailbox.into();
+        self
+    }
+
+    /// The mailbox that acknowledged messages go to. Default: named like the tag. Created when missing.
+    #[must_use]
+    pub fn archive(mut self, mailbox: impl Into<String>) -> Self {
+        self.archive = Some(mailbox.into());
+        self
+    }
+
+    /// How many messages one `fetch` returns at most. Default 500; at least 1.
+    #[must_use]
+    pub fn batch(mut self, messages: usize) -> Self {
+        self.batch = messages;
+        self
+    }
+
+    /// How many bytes of mail one `fetch` holds at most. Default 64 MiB.
+    ///
+    /// A message over this alone is still fetched, as long as it is within
+    /// [`max_message`](ImapConfig::max_message). Messages of up to 128 KiB come with the first look and count
+    /// by [`batch`](ImapConfig::batch) only.
+    #[must_use]
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// The largest message that is read, in bytes on the wire. Default 32 MiB.
+    ///
+    /// A larger one comes back as [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) in its place.
+    #[must_use]
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
+    }
+
+    /// What tells the inbox from any other mailbox anywhere.
+    pub(crate) fn mailbox(&self) -> impl Hash {
+        let Common { server, credentials, .. } = &self.common;
+        let user = credentials.login.as_ref().map(|(user, _)| user.clone());
+        (server.host.clone(), server.port, user, self.inbox.clone())
+    }
+
+    pub(crate) fn archive_name(&self) -> &str {
+        self.archive.as_deref().unwrap_or(&self.common.tag)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.common.check()?;
+        check_mailbox(&self.inbox)?;
+        check_mailbox(self.archive_name())?;
+        if self.archive_name().eq_ignore_ascii_case(&self.inbox) {
+            return Err(Error::config("messages can't be archived in the mailbox that is watched"));
+        }
+        if self.common.credentials.login.is_none() {
+            return Err(Error::config("IMAP needs credentials"));
+        }
+        if self.batch == 0 || self.batch_bytes == 0 || self.max_message == 0 {
+            return Err(Error::config("batch, batch_bytes and max_message are at least 1"));
+        }
+        Ok(())
+    }
+}
+
+/// How to send.
+///
+/// ```
+/// use pymail::{Credentials, Server, SmtpConfig};
+///
+/// let config = SmtpConfig::new(Server::starttls("smtp.example.org"), Credentials::new("alice", "secret"))
+///     .tag("__APP__");
+/// # let _ = config;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmtpConfig {
+    pub(crate) common: Common,
+    pub(crate) local_name: String,
+}
+
+impl SmtpConfig {
+    /// The defaults for this server and these credentials.
+    #[must_use]
+    pub fn new(server: Server, credentials: Credentials) -> Self {
+        // A name of our own, because smtplib's default asks the DNS, which may stall.
+        Self { common: Common::new(server, credentials), local_name: "localhost".into() }
+    }
+
+    common_setters!();
+
+    /// The name that this client gives in EHLO (RFC 5321, section 4.1.1.1). Default `localhost`.
+    #[must_use]
+    pub fn local_name(mut self, name: impl Into<String>) -> Self {
+        self.local_name = name.into();
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.common.check()?;
+        if self.local_name.is_empty() || !self.local_name.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::config(format!("{:?} is not a name for EHLO", self.local_name)));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! Settings that can't work.
+
+use rstest::rstest;
+
+use super::*;
+use crate::ErrorKind;
+
+fn config() -> ImapConfig {
+    ImapConfig::new(Server::tls("mail.test"), Credentials::new("alice", "hunter2"))
+}
+
+#[rstest]
+#[case::cr("a\rb")]
+#[case::lf("a\nb")]
+#[case::nul("a\0b")]
+#[case::quote("a\"b")]
+#[case::non_ascii("naïve")]
+#[case::blank("a b")]
+#[case::empty("")]
+fn a_tag_that_could_break_a_command_is_a_config_error(#[case] tag: &str) {
+    assert_eq!(config().tag(tag).check().unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[rstest]
+#[case::cr("a\rb")]
+#[case::lf("a\nb")]
+#[case::nul("a\0b")]
+#[case::quote("a\"b")]
+#[case::non_ascii("Entwürfe")]
+#[case::empty("")]
+fn a_mailbox_name_that_could_break_a_command_is_a_config_error(#[case] name: &str) {
+    assert_eq!(config().archive(name).check().unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(config().inbox(name).check().unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[test]
+fn the_archive_is_not_the_inbox() {
+    assert_eq!(config().tag("inbox").check().unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[test]
+fn credentials_go_unencrypted_to_the_loopback_only() {
+    let with =
+        |host: &str| SmtpConfig::new(Server::unencrypted(host), Credentials::new("alice", "hunter2")).check();
+    assert_eq!(with("mail.test").unwrap_err().kind(), ErrorKind::Config);
+    assert!(with("127.0.0.1").is_ok() && with("localhost").is_ok());
+    assert!(SmtpConfig::new(Server::unencrypted("mail.test"), Credentials::none()).check().is_ok());
+}
+
+#[test]
+fn a_pem_text_without_a_certificate_and_an_endless_wait_are_config_errors() {
+    let trusting =
+        |pem: &str| SmtpConfig::new(Server::tls("mail.test").trust_pem(pem), Credentials::none()).check();
+    assert_eq!(trusting("").unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(trusting("-----BEGIN CERTIFICATE-----").unwrap_err().kind(), ErrorKind::Config);
+    assert!(trusting("é\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_ok());
+    assert_eq!(config().timeout(Duration::MAX).check().unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(config().heartbeat(Duration::ZERO).check().unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[test]
+fn debug_never_shows_the_password() {
+    assert!(!format!("{:?}", config()).contains("hunter2"));
+}

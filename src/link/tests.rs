@@ -1,0 +1,169 @@
+//! A link with a fake session: no server, no interpreter.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use super::*;
+
+/// What the fake sessions of one link have been through.
+#[derive(Default)]
+struct Log {
+    connects: AtomicUsize,
+    noops: AtomicUsize,
+    closes: AtomicUsize,
+}
+
+struct Fake {
+    log: Arc<Log>,
+    noop: Result<()>,
+    pulses: Option<Sender<()>>,
+}
+
+impl Session for Fake {
+    fn noop(&mut self, _: Duration) -> Result<()> {
+        self.log.noops.fetch_add(1, Ordering::SeqCst);
+        let _ = self.pulses.as_ref().map(|pulses| pulses.send(()));
+        self.noop.clone()
+    }
+
+    fn close(self) -> Result<()> {
+        self.log.closes.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+const NEVER: Duration = Duration::from_secs(3_600);
+
+fn failure(kind: ErrorKind) -> Error {
+    Error::new(kind, "as told")
+}
+
+/// A link whose nth connection is made by `connect(n)`, n from 1.
+fn link(connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> (Link<Fake>, Arc<Log>) {
+    let log = Arc::new(Log::default());
+    let ours = Arc::clone(&log);
+    let connect = move || {
+        connect(ours.connects.fetch_add(1, Ordering::SeqCst) + 1)?;
+        Ok(Fake { log: Arc::clone(&ours), noop: Ok(()), pulses: None })
+    };
+    (Link::open("test", NEVER, connect).unwrap(), log)
+}
+
+fn connects(log: &Log) -> usize {
+    log.connects.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_verb_that_finds_the_connection_lost_asks_once_more_on_a_new_one() {
+    let (link, log) = link(|_| Ok(()));
+    let mut asked = 0;
+    let answer = link.repeat(|_| {
+        asked += 1;
+        if asked == 1 { Err(failure(ErrorKind::Disconnected)) } else { Ok(asked) }
+    });
+    assert_eq!((answer.unwrap(), connects(&log)), (2, 2));
+    assert_eq!(link.status().state, State::Connected);
+}
+
+#[test]
+fn a_verb_asks_no_third_time() {
+    let (link, log) = link(|_| Ok(()));
+    let answer = link.repeat(|_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    assert_eq!((answer.unwrap_err().kind(), connects(&log)), (ErrorKind::Disconnected, 2));
+    assert_eq!(link.status().state, State::Disconnected);
+}
+
+#[test]
+fn what_is_not_safe_to_repeat_is_not_repeated() {
+    let (link, log) = link(|_| Ok(()));
+    for kind in [ErrorKind::OutcomeUnknown, ErrorKind::Timeout, ErrorKind::Refused] {
+        assert_eq!(link.repeat(|_| Err::<(), _>(failure(kind))).unwrap_err().kind(), kind);
+    }
+    assert_eq!(
+        link.once(|_| Err::<(), _>(failure(ErrorKind::Disconnected))).unwrap_err().kind(),
+        ErrorKind::Disconnected
+    );
+    assert_eq!(
+        connects(&log),
+        3,
+        "the first connection, and one after each of the two losses that were followed by a verb"
+    );
+}
+
+#[test]
+fn a_refusal_keeps_the_connection() {
+    let (link, log) = link(|_| Ok(()));
+    let _ = link.repeat(|_| Err::<(), _>(failure(ErrorKind::Refused)));
+    link.repeat(|_| Ok(())).unwrap();
+    assert_eq!(connects(&log), 1);
+}
+
+#[test]
+fn a_refused_password_is_not_tried_again() {
+    let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth)) });
+    let _ = link.once(|_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    for _ in 0..3 {
+        assert_eq!(link.repeat(|_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
+    }
+    assert_eq!((connects(&log), link.status().state), (2, State::Refused));
+}
+
+#[test]
+fn stop_closes_once_and_for_every_clone() {
+    let (link, log) = link(|_| Ok(()));
+    let clone = link.clone();
+    link.stop().unwrap();
+    clone.stop().unwrap();
+    assert_eq!(clone.repeat(|_| Ok(())).unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!((log.closes.load(Ordering::SeqCst), connects(&log)), (1, 1));
+    assert_eq!(link.status().state, State::Stopped);
+}
+
+fn beating(noop: Result<()>) -> (Link<Fake>, Arc<Log>, Receiver<()>) {
+    let log = Arc::new(Log::default());
+    let (ours, (sender, pulses)) = (Arc::clone(&log), mpsc::channel());
+    let connect = move || {
+        ours.connects.fetch_add(1, Ordering::SeqCst);
+        Ok(Fake { log: Arc::clone(&ours), noop: noop.clone(), pulses: Some(sender.clone()) })
+    };
+    (Link::open("test", Duration::from_millis(5), connect).unwrap(), log, pulses)
+}
+
+#[test]
+fn an_idle_connection_is_kept_alive() {
+    let (link, log, pulses) = beating(Ok(()));
+    for _ in 0..3 {
+        pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+    link.stop().unwrap();
+    assert_eq!(connects(&log), 1);
+}
+
+#[test]
+fn a_failed_heartbeat_shows_and_the_connection_is_replaced() {
+    let (link, log, pulses) = beating(Err(failure(ErrorKind::Timeout)));
+    pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+    // The second NOOP goes out on the connection that the heartbeat made by itself.
+    pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(connects(&log) >= 2);
+    assert_eq!(link.status().last_error_kind, Some(ErrorKind::Timeout));
+}
+
+#[test]
+fn the_heartbeat_ends_with_the_last_handle() {
+    let (link, log, pulses) = beating(Ok(()));
+    drop(link);
+    assert_eq!(log.closes.load(Ordering::SeqCst), 1, "with a goodbye");
+    // The channel closes when the thread has let go of the line, which holds the connect closure.
+    while let Ok(()) = pulses.recv_timeout(Duration::from_secs(10)) {}
+    assert_eq!(pulses.recv_timeout(Duration::ZERO), Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+#[test]
+fn backoff_grows_to_five_minutes_and_no_further() {
+    for failures in 0..40 {
+        let wait = backoff(failures).as_secs_f64();
+        let whole = f64::from(1_u32 << failures.min(9)).min(300.0);
+        assert!((whole * 0.75..=whole).contains(&wait), "{failures}: {wait}");
+    }
+}
