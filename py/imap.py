@@ -23,7 +23,7 @@ GOODBYE_SECONDS = 5.0
 
 # As text, compiled by `re` on first use: compiling costs a process's start more than all its other work here.
 _CODE = r"\[([A-Z][A-Z0-9-]*)[^\]]*\]"
-_TAGGED_BAD = r"(?s)\S+ command error: BAD \[b['\"](.*)['\"]\]"
+_TAGGED_BAD = r"(?s)\S+ command error: BAD (\[.*\])"
 _UID = rb"\bUID (\d{1,10})\b"
 _SIZE = rb"\bRFC822\.SIZE (\d{1,19})\b"
 _SHORT_BODY = rb'(?s)BODY\[\](?:<0>)? (?:NIL|"((?:[^"\\]|\\.)*)")'
@@ -223,10 +223,13 @@ class Session:
 
 def _bad(error: imaplib.IMAP4.error) -> Exception:
     """The refusal that a tagged BAD is; anything else stays what it was."""
+    import ast  # here, because it costs every start 2 ms and is seldom needed
+
     bad = re.match(_TAGGED_BAD, str(error))
     if bad is None:
         return error
-    refusal = _refusal(bad.group(1))
+    # imaplib shows the text as Python would write it, quoted twice: a secret in it would not be recognised.
+    refusal = _refusal(_text(ast.literal_eval(bad.group(1))[-1]))
     return Refused(refusal.args[0] or "BAD", refusal.args[1])
 
 
