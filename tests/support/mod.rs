@@ -13,3 +13,4 @@ pub mod other_client;
 pub mod postfix;
 pub mod process;
 pub mod relay;
+pub mod script;

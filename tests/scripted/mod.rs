@@ -1,0 +1,62 @@
+//! Answers that a real server gives seldom or never.
+
+mod imap;
+mod imap_login;
+mod smtp;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use pymail::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
+
+use crate::site::{ALICE, TAG};
+use crate::support::script::Scripted;
+
+/// No heartbeat gets between the lines of a script.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// Long enough for every answer, short enough to fail for one that never comes.
+const BRIEFLY: Duration = Duration::from_secs(10);
+
+/// Easy to find, and with characters that IMAP quotes.
+const MARKED: &str = r#"mar"ked \ s3cret"#;
+
+fn open(server: &Scripted) -> Server {
+    Server::unencrypted("localhost").port(server.port())
+}
+
+fn imap_config(server: &Scripted) -> ImapConfig {
+    ImapConfig::new(open(server), Credentials::new(ALICE, MARKED)).tag(TAG).heartbeat(NEVER).timeout(BRIEFLY)
+}
+
+fn imap(server: &Scripted) -> Imap {
+    Imap::connect(imap_config(server)).unwrap()
+}
+
+fn smtp_config(server: &Scripted, credentials: Credentials) -> SmtpConfig {
+    SmtpConfig::new(open(server), credentials).tag(TAG).heartbeat(NEVER).timeout(BRIEFLY)
+}
+
+fn smtp(server: &Scripted) -> Smtp {
+    Smtp::connect(smtp_config(server, Credentials::none())).unwrap()
+}
+
+/// Everything that an error shows.
+fn shown(error: &dyn Error) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, " {cause} {cause:?}");
+        source = cause.source();
+    }
+    text
+}
+
+/// That nothing of [`MARKED`] is shown, in whatever shape it was sent.
+fn assert_hidden(error: &pymail::Error) {
+    let text = shown(error);
+    for secret in ["s3cret", "czNjcmV0", "MzY3JldA", "zM2NyZX"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+}

@@ -1,0 +1,284 @@
+//! What becomes of messages when the server hangs up, is busy, or says something odd.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use pymail::{Credentials, ErrorKind, Message, Result, Server, Smtp, SmtpConfig, State};
+use rstest::rstest;
+
+use super::{BRIEFLY, MARKED, assert_hidden, open, shown, smtp, smtp_config};
+use crate::site::{ALICE, message};
+use crate::support::process::wait_until;
+use crate::support::script::{Heard, Script, Scripted, Step};
+
+const PIPELINING: &[&str] = &["PIPELINING"];
+const ONE_BY_ONE: &[&str] = &[];
+
+const BUSY: &str = "421 4.7.0 come back later\r\n";
+
+fn closing() -> Step {
+    Step::SayAndClose(BUSY.into())
+}
+
+fn messages(numbers: std::ops::Range<usize>) -> Vec<Message> {
+    numbers.map(|n| message(&n.to_string(), "hello")).collect()
+}
+
+/// The ids of the messages that the server received whole, in order; an empty one where there was no data.
+fn arrived(server: &Scripted) -> Vec<String> {
+    let subject =
+        |text: &str| text.lines().find_map(|line| line.strip_prefix("Subject: ")).map(str::to_owned);
+    let id = |subject: String| subject.rsplit(' ').next().unwrap_or_default().to_owned();
+    server.data().iter().map(|data| subject(&data.text).map(id).unwrap_or_default()).collect()
+}
+
+fn kinds<T>(outcomes: &[Result<T>]) -> Vec<Option<ErrorKind>> {
+    outcomes.iter().map(|outcome| outcome.as_ref().err().map(pymail::Error::kind)).collect()
+}
+
+#[rstest]
+#[case::pipelining(PIPELINING)]
+#[case::one_by_one(ONE_BY_ONE)]
+fn a_connection_lost_after_the_final_dot_is_an_unknown_outcome_and_nothing_is_sent_again(
+    #[case] extensions: &[&str],
+) {
+    let server = Script::smtp(extensions).on(".", |heard| Step::Close.when(heard.nth == 1)).start();
+    let smtp = smtp(&server);
+    let error = smtp.send(&message("1", "hello")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error:?}");
+    assert_eq!((arrived(&server), server.connections()), (vec!["1".into()], 1));
+    assert!(smtp.send(&message("2", "hello")).unwrap().all_accepted());
+    assert_eq!((arrived(&server), server.connections()), (vec!["1".into(), "2".into()], 2));
+}
+
+#[rstest]
+#[case::pipelining(PIPELINING)]
+#[case::one_by_one(ONE_BY_ONE)]
+fn after_an_unknown_outcome_the_rest_goes_out_once_on_a_new_connection(#[case] extensions: &[&str]) {
+    let server = Script::smtp(extensions).on(".", |heard| Step::Close.when(heard.nth == 3)).start();
+    let outcomes = smtp(&server).send_all(&messages(0..6));
+    let unknown = Some(ErrorKind::OutcomeUnknown);
+    assert_eq!(kinds(&outcomes), [None, None, unknown, None, None, None]);
+    assert_eq!(arrived(&server), ["0", "1", "2", "3", "4", "5"]);
+    let on: Vec<usize> = server.data().iter().map(|data| data.connection).collect();
+    assert_eq!(on, [1, 1, 1, 2, 2, 2]);
+}
+
+#[rstest]
+#[case::pipelining(PIPELINING)]
+#[case::one_by_one(ONE_BY_ONE)]
+fn a_message_whose_connection_is_lost_before_the_final_dot_is_sent_again_once(
+    #[case] extensions: &[&str],
+    #[values("MAIL", "RCPT", "DATA")] at: &str,
+) {
+    let server = Script::smtp(extensions).on(at, |heard| Step::Close.when(heard.nth == 2)).start();
+    let outcomes = smtp(&server).send_all(&messages(0..3));
+    assert_eq!(kinds(&outcomes), [None; 3]);
+    assert_eq!((arrived(&server), server.connections()), (vec!["0".into(), "1".into(), "2".into()], 2));
+}
+
+#[rstest]
+#[case::pipelining(PIPELINING)]
+#[case::one_by_one(ONE_BY_ONE)]
+fn a_large_message_whose_connection_is_lost_within_its_data_is_sent_again_once(#[case] extensions: &[&str]) {
+    // More than all buffers on the way hold.
+    let large = message("1", vec![b'a'; 16 << 20]);
+    let lost = |heard: &Heard| Step::Close.when(heard.connection == 1);
+    let server = Script::smtp(extensions).on("> ", lost).start();
+    assert!(smtp(&server).send(&large).unwrap().all_accepted());
+    assert_eq!((arrived(&server), server.connections()), (vec!["1".into()], 2));
+}
+
+#[rstest]
+#[case::pipelining(PIPELINING)]
+#[case::one_by_one(ONE_BY_ONE)]
+fn a_server_that_takes_20_messages_a_connection_gets_all_100_once(#[case] extensions: &[&str]) {
+    let server = Script::smtp(extensions).on("MAIL", |heard| closing().when(heard.here > 20)).start();
+    let outcomes = smtp(&server).send_all(&messages(0..100));
+    assert_eq!(kinds(&outcomes), [None; 100]);
+    assert_eq!(arrived(&server), (0..100).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert_eq!(server.connections(), 5);
+}
+
+#[rstest]
+#[case::pipelining(PIPELINING)]
+#[case::one_by_one(ONE_BY_ONE)]
+fn a_recipient_for_whom_the_server_always_hangs_up_harms_only_its_message(#[case] extensions: &[&str]) {
+    let server = Script::smtp(extensions).on("RCPT TO:<busy@", |_| closing()).start();
+    let busy = |id| Message::new(id, ALICE, "busy@example.test", "hello");
+    let outcomes = smtp(&server).send_all(&[
+        message("1", "a"),
+        busy("2"),
+        message("3", "a"),
+        message("4", "a"),
+        busy("5"),
+    ]);
+    let codes: Vec<_> =
+        outcomes.iter().map(|outcome| outcome.as_ref().err().map(|error| error.code())).collect();
+    assert_eq!(codes, [None, Some(Some("421")), None, None, Some(Some("421"))], "{outcomes:?}");
+    assert_eq!(arrived(&server), ["1", "3", "4"]);
+}
+
+#[rstest]
+#[case::pipelining(PIPELINING)]
+#[case::one_by_one(ONE_BY_ONE)]
+fn a_server_that_hangs_up_on_every_message_is_given_up_soon(
+    #[case] extensions: &[&str],
+    #[values(Step::Close, closing())] step: Step,
+) {
+    let server = Script::smtp(extensions).on("MAIL", move |_| step.clone()).start();
+    let outcomes = smtp(&server).send_all(&messages(0..50));
+    assert_eq!(kinds(&outcomes), [Some(ErrorKind::Disconnected); 50]);
+    assert!(server.connections() <= 10, "{} connections", server.connections());
+    assert_eq!(arrived(&server), Vec::<String>::new());
+}
+
+#[rstest]
+#[case::pipelining(PIPELINING)]
+#[case::one_by_one(ONE_BY_ONE)]
+fn when_every_recipient_is_refused_a_server_that_asks_for_the_data_gets_none(#[case] extensions: &[&str]) {
+    let server = Script::smtp(extensions).says("RCPT TO:<nobody@", "550 5.1.1 unknown\r\n").start();
+    let nobody = Message::new("1", ALICE, ["nobody@example.test", "nobody@example.org"], "hello");
+    let outcomes = smtp(&server).send_all(&[nobody, message("2", "hello")]);
+    assert_eq!(kinds(&outcomes), [Some(ErrorKind::Refused), None]);
+    assert_eq!(outcomes[0].as_ref().unwrap_err().code(), Some("550"));
+    let mut texts: Vec<String> = server.data().into_iter().map(|data| data.text).collect();
+    assert!(texts.pop().unwrap().ends_with("aGVsbG8=\r\n"), "the second message");
+    // Without PIPELINING there is no need to ask.
+    assert_eq!(texts, vec![String::new(); extensions.len()]);
+    assert_eq!((server.heard("RSET").len(), server.connections()), (1, 1));
+}
+
+#[rstest]
+fn go_ahead_in_answer_to_the_final_dot_is_an_unknown_outcome() {
+    let server =
+        Script::smtp(PIPELINING).on(".", |heard| Step::say("354 go ahead\r\n").when(heard.nth == 1)).start();
+    let smtp = smtp(&server);
+    assert_eq!(smtp.send(&message("1", "hello")).unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+    assert!(smtp.send(&message("2", "hello")).unwrap().all_accepted());
+    assert_eq!((arrived(&server), server.connections()), (vec!["1".into(), "2".into()], 2));
+}
+
+#[rstest]
+#[case::pipelining(PIPELINING)]
+#[case::one_by_one(ONE_BY_ONE)]
+fn a_message_that_is_put_off_at_its_end_is_refused_and_the_rest_goes_out_on_a_new_connection(
+    #[case] extensions: &[&str],
+) {
+    let server = Script::smtp(extensions).on(".", |heard| closing().when(heard.nth == 2)).start();
+    let outcomes = smtp(&server).send_all(&messages(0..4));
+    assert_eq!(kinds(&outcomes), [None, Some(ErrorKind::Refused), None, None]);
+    assert_eq!(outcomes[1].as_ref().unwrap_err().code(), Some("421"));
+    assert_eq!((arrived(&server).join(" "), server.connections()), ("0 1 2 3".into(), 2));
+}
+
+#[rstest]
+fn a_server_that_is_too_busy_to_greet_is_a_connect_error_with_its_code() {
+    let server = Script::smtp(&[]).on("GREETING", |_| closing()).start();
+    let error = Smtp::connect(smtp_config(&server, Credentials::none())).unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Connect, Some("421")), "{error:?}");
+    assert!(error.is_transient());
+}
+
+#[rstest]
+#[case::refused("535 5.7.8 who are you?")]
+#[case::too_weak("534 5.7.9 no such way")]
+#[case::required("530 5.7.0 authenticate first")]
+#[case::encryption("538 5.7.11 not so openly")]
+fn a_refused_password_is_an_auth_error_and_not_tried_again(#[case] no: &'static str) {
+    let server = logging_in(&["AUTH PLAIN"], no);
+    let smtp = Smtp::connect(smtp_config(&server, Credentials::new(ALICE, MARKED))).unwrap();
+    for _ in 0..3 {
+        let error = smtp.noop().unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, no.get(..3)), "{error:?}");
+        assert_eq!(smtp.status().state, State::Refused);
+    }
+    assert_eq!((server.heard("AUTH").len(), server.connections()), (2, 2));
+}
+
+#[rstest]
+#[case::temporary("454 4.7.0 not now")]
+#[case::policy("550 5.7.1 not from here")]
+fn a_login_refused_for_another_reason_is_tried_again(#[case] no: &'static str) {
+    let server = logging_in(&["AUTH PLAIN"], no);
+    let smtp = Smtp::connect(smtp_config(&server, Credentials::new(ALICE, MARKED))).unwrap();
+    let error = smtp.noop().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, no.get(..3)), "{error:?}");
+    assert_eq!(smtp.status().state, State::Disconnected);
+    smtp.noop().unwrap();
+    assert_eq!((smtp.status().state, server.connections()), (State::Connected, 3));
+}
+
+/// Hangs up after the first login, and says no to the second.
+fn logging_in(extensions: &[&str], no: &str) -> Scripted {
+    let no = Step::Say(format!("{no}\r\n"));
+    let script = Script::smtp(extensions).on("AUTH", move |heard| no.clone().when(heard.connection == 2));
+    script.on("NOOP", |heard| Step::Close.when(heard.connection == 1)).start()
+}
+
+#[rstest]
+fn a_password_that_a_server_can_not_take_shows_in_no_error() {
+    let password = "\u{e9}\u{15d}\u{17e}\u{1F600}";
+    let server = Script::smtp(&["AUTH LOGIN"]).start();
+    let error = Smtp::connect(smtp_config(&server, Credentials::new(ALICE, password))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth, "{error:?}");
+    let text = shown(&error).to_lowercase();
+    for secret in ["\u{e9}", "\u{15d}", "\u{17e}", "\u{1F600}", "xe9", "15d", "17e", "1f600", "w6nf"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+}
+
+#[rstest]
+#[case::plain("AUTH PLAIN")]
+#[case::login("AUTH LOGIN")]
+fn a_server_that_sends_the_password_back_shows_it_to_nobody(#[case] offer: &str) {
+    let echo = |heard: &Heard| Step::Say(format!("535 5.7.8 {}\r\n", heard.text));
+    let alone = BASE64_STANDARD.encode(MARKED);
+    let server = Script::smtp(&[offer]).on("AUTH PLAIN", echo).on(&alone, echo).start();
+    let error = Smtp::connect(smtp_config(&server, Credentials::new(ALICE, MARKED))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Auth, "{error:?}");
+    assert_hidden(&error);
+
+    let raw = Script::smtp(&[offer])
+        .says("AUTH", format!("535-5.7.8 {MARKED}\r\n535 5.7.8 AUTH PLAIN {alone}\r\n"))
+        .start();
+    assert_hidden(&Smtp::connect(smtp_config(&raw, Credentials::new(ALICE, MARKED))).unwrap_err());
+}
+
+#[rstest]
+fn without_starttls_no_password_is_sent() {
+    let server = Script::smtp(&["AUTH PLAIN LOGIN"]).start();
+    let error = starttls(&server).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error:?}");
+    assert_eq!(server.heard("AUTH"), Vec::<String>::new());
+}
+
+#[rstest]
+#[case::refused("454 4.7.0 not now\r\n")]
+#[case::unkept("220 go ahead\r\n250 but there is no TLS here\r\n")]
+fn when_starttls_fails_no_password_is_sent(#[case] answer: &'static str) {
+    let server = Script::smtp(&["STARTTLS", "AUTH PLAIN LOGIN"])
+        .on("STARTTLS", move |_| Step::SayAndClose(answer.into()))
+        .start();
+    let error = starttls(&server).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Tls | ErrorKind::Connect), "{error:?}");
+    assert_eq!(server.heard("AUTH"), Vec::<String>::new());
+}
+
+fn starttls(server: &Scripted) -> Result<Smtp> {
+    let encrypted = Server::starttls("localhost").port(server.port());
+    Smtp::connect(SmtpConfig::new(encrypted, Credentials::new(ALICE, MARKED)).timeout(BRIEFLY))
+}
+
+#[rstest]
+#[case::politely(closing())]
+#[case::without_a_word(Step::Close)]
+fn a_heartbeat_that_is_hung_up_on_makes_a_new_connection(#[case] step: Step) {
+    let server = Script::smtp(&[]).on("NOOP", move |heard| step.clone().when(heard.nth == 1)).start();
+    let soon = SmtpConfig::new(open(&server), Credentials::none()).heartbeat(Duration::from_millis(200));
+    let smtp = Smtp::connect(soon.timeout(BRIEFLY)).unwrap();
+    wait_until("the new connection's heartbeat", || server.heard("NOOP").len() > 1);
+    assert_eq!((smtp.status().state, server.connections()), (State::Connected, 2));
+    assert_eq!(smtp.status().last_error_kind, Some(ErrorKind::Disconnected));
+}

@@ -1,0 +1,250 @@
+//! A mail server that says what a test tells it to, in plaintext on the loopback.
+//!
+//! It answers like a server that is content with everything, except where a rule says otherwise. Rules go by
+//! the beginning of a command; three names stand for what is no command: `GREETING`, `.` (the end of a message)
+//! and `> ` before each line of one.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+
+/// What to do about a line. `TAG` in a text stands for the client's tag.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// What a server without rules does.
+    Usual,
+    /// Say this.
+    Say(String),
+    /// Say this and hang up.
+    SayAndClose(String),
+    /// Hang up.
+    Close,
+    /// Say nothing, and go on listening.
+    Nothing,
+}
+
+impl Step {
+    /// Say these lines.
+    pub fn say(lines: impl Into<String>) -> Self {
+        Self::Say(lines.into())
+    }
+
+    /// This step when `so`, the usual one else.
+    pub fn when(self, so: bool) -> Self {
+        if so { self } else { Self::Usual }
+    }
+}
+
+/// A line that the server has heard.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// On which connection, from 1.
+    pub connection: usize,
+    /// The line, without an IMAP tag and the line end.
+    pub text: String,
+    /// Which line with the rule's prefix it is, from 1.
+    pub nth: usize,
+    /// The same among those of its connection.
+    pub here: usize,
+}
+
+/// A message's data as it came, without the final dot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// On which connection, from 1.
+    pub connection: usize,
+    /// The lines, with CRLF.
+    pub text: String,
+}
+
+type Answer = Box<dyn Fn(&Heard) -> Step + Send + Sync>;
+
+/// What a server is going to say.
+pub struct Script {
+    smtp: bool,
+    offers: Vec<String>,
+    rules: Vec<(String, Answer)>,
+}
+
+impl Script {
+    /// An IMAP server with these capabilities besides `IMAP4rev1`.
+    pub fn imap(capabilities: &[&str]) -> Self {
+        Self::new(false, "IMAP4rev1", capabilities)
+    }
+
+    /// An SMTP server with these extensions.
+    pub fn smtp(extensions: &[&str]) -> Self {
+        Self::new(true, "script", extensions)
+    }
+
+    fn new(smtp: bool, first: &str, offers: &[&str]) -> Self {
+        let offers = [&[first], offers].concat().into_iter().map(str::to_owned).collect();
+        Self { smtp, offers, rules: Vec::new() }
+    }
+
+    /// What to do about lines that begin like this. The first rule that does not say `Usual` decides.
+    #[must_use]
+    pub fn on(mut self, prefix: &str, answer: impl Fn(&Heard) -> Step + Send + Sync + 'static) -> Self {
+        self.rules.push((prefix.to_owned(), Box::new(answer)));
+        self
+    }
+
+    /// What to say to each line that begins like this.
+    #[must_use]
+    pub fn says(self, prefix: &str, answer: impl Into<String>) -> Self {
+        let answer = answer.into();
+        self.on(prefix, move |_| Step::say(&answer))
+    }
+
+    /// Listens, until the process ends.
+    pub fn start(self) -> Scripted {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for the script");
+        let port = listener.local_addr().expect("the script's port").port();
+        let log = Arc::<Mutex<Log>>::default();
+        let (script, shared) = (Arc::new(self), Arc::clone(&log));
+        thread::spawn(move || {
+            for (connection, stream) in (1..).zip(listener.incoming().flatten()) {
+                locked(&shared).connections = connection;
+                let talk = Talk { script: Arc::clone(&script), log: Arc::clone(&shared), connection };
+                thread::spawn(move || talk.run(&stream));
+            }
+        });
+        Scripted { port, log }
+    }
+
+    fn usual(&self, command: &str) -> Step {
+        let mut words = command.split(' ').map(str::to_ascii_uppercase);
+        let (word, next) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        Step::Say(match (self.smtp, word.as_str()) {
+            (true, "GREETING") => "220 script\r\n".into(),
+            (true, "EHLO") => format!("250-{}\r\n250 8BITMIME\r\n", self.offers.join("\r\n250-")),
+            (true, "DATA") => "354 go ahead\r\n".into(),
+            (true, "AUTH") if next == "LOGIN" => "334 UGFzc3dvcmQ6\r\n".into(),
+            (true, "AUTH") => "235 welcome\r\n".into(),
+            (true, "MAIL" | "RCPT" | "RSET" | "NOOP" | ".") => "250 ok\r\n".into(),
+            (true, "QUIT") => return Step::SayAndClose("221 bye\r\n".into()),
+            (true, ">") => return Step::Nothing,
+            (true, _) => "502 no\r\n".into(),
+            (false, "GREETING") => "* OK script\r\n".into(),
+            (false, "CAPABILITY") => format!("* CAPABILITY {}\r\nTAG OK done\r\n", self.offers.join(" ")),
+            (false, "SELECT") => {
+                "* 9 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\nTAG OK [READ-WRITE] done\r\n".into()
+            }
+            (false, "UID") if next == "SEARCH" => "* SEARCH\r\nTAG OK done\r\n".into(),
+            (false, "LOGOUT") => return Step::SayAndClose("* BYE\r\nTAG OK done\r\n".into()),
+            (false, _) => "TAG OK done\r\n".into(),
+        })
+    }
+}
+
+/// A server that follows a [`Script`], and what it has heard.
+pub struct Scripted {
+    port: u16,
+    log: Arc<Mutex<Log>>,
+}
+
+#[derive(Default)]
+struct Log {
+    connections: usize,
+    commands: Vec<(usize, String)>,
+    data: Vec<Data>,
+}
+
+impl Log {
+    fn heard(&self, connection: usize, text: &str, prefix: &str) -> Heard {
+        let alike: Vec<usize> =
+            self.commands.iter().filter(|(_, text)| begins(text, prefix)).map(|(of, _)| *of).collect();
+        let here = alike.iter().filter(|&&of| of == connection).count();
+        Heard { connection, text: text.to_owned(), nth: alike.len(), here }
+    }
+}
+
+impl Scripted {
+    /// Its port on `localhost`.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// How many connections there have been.
+    pub fn connections(&self) -> usize {
+        locked(&self.log).connections
+    }
+
+    /// The commands that begin like this, in order, over all connections; no line of a message is among them.
+    pub fn heard(&self, prefix: &str) -> Vec<String> {
+        let log = locked(&self.log);
+        log.commands.iter().filter(|(_, text)| begins(text, prefix)).map(|(_, text)| text.clone()).collect()
+    }
+
+    /// Every message that was received up to its final dot.
+    pub fn data(&self) -> Vec<Data> {
+        locked(&self.log).data.clone()
+    }
+}
+
+/// One connection.
+struct Talk {
+    script: Arc<Script>,
+    log: Arc<Mutex<Log>>,
+    connection: usize,
+}
+
+impl Talk {
+    /// Until one of both hangs up, which is no failure here.
+    fn run(&self, stream: &TcpStream) {
+        let Ok(reader) = stream.try_clone() else { return };
+        let mut lines = BufReader::new(reader).split(b'\n').map_while(Result::ok);
+        let mut data: Option<String> = None;
+        let mut next = Some(b"GREETING".to_vec());
+        while let Some(octets) = next {
+            let line = String::from_utf8_lossy(&octets).trim_end_matches('\r').to_owned();
+            let (tag, command) = match &mut data {
+                Some(text) if line != "." => {
+                    text.extend([&line, "\r\n"]);
+                    ("", format!("> {line}"))
+                }
+                _ if self.script.smtp || line == "GREETING" => ("", line.clone()),
+                _ => line.split_once(' ').map_or(("", line.clone()), |(tag, text)| (tag, text.to_owned())),
+            };
+            if let Some(text) = data.take_if(|_| line == ".") {
+                locked(&self.log).data.push(Data { connection: self.connection, text });
+            }
+            let Some(said) = self.answer(stream, &command, tag) else { return };
+            if self.script.smtp && begins(&command, "DATA") && said.starts_with("354") {
+                data = Some(String::new());
+            }
+            next = lines.next();
+        }
+    }
+
+    /// Does what is to be done about a line and returns what was said; `None` at the end.
+    fn answer(&self, mut stream: &TcpStream, command: &str, tag: &str) -> Option<String> {
+        if !command.starts_with("> ") {
+            locked(&self.log).commands.push((self.connection, command.to_owned()));
+        }
+        let rules = self.script.rules.iter().filter(|(prefix, _)| begins(command, prefix));
+        let mut steps = rules.map(|(prefix, answer)| {
+            let heard = locked(&self.log).heard(self.connection, command, prefix);
+            answer(&heard)
+        });
+        let step = steps.find(|step| !matches!(step, Step::Usual));
+        let (text, more) = match step.unwrap_or_else(|| self.script.usual(command)) {
+            Step::Say(text) => (text, true),
+            Step::SayAndClose(text) => (text, false),
+            Step::Usual | Step::Nothing => (String::new(), true),
+            Step::Close => return None,
+        };
+        let text = text.replace("TAG", tag);
+        stream.write_all(text.as_bytes()).ok()?;
+        more.then_some(text)
+    }
+}
+
+fn begins(text: &str, prefix: &str) -> bool {
+    text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+}
+
+fn locked(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    log.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
