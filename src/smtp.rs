@@ -65,8 +65,8 @@ impl Smtp {
     /// recipient, `Disconnected`, `Connect` and `Timeout` when it was not sent, `OutcomeUnknown` when the
     /// connection was lost between its last byte and the server's answer.
     pub fn send(&self, message: &Message) -> Result<Receipt> {
-        let outcome = self.send_all(std::slice::from_ref(message)).pop();
-        outcome.unwrap_or_else(|| Err(not_sent()))
+        let result = self.send_all(std::slice::from_ref(message)).pop();
+        result.unwrap_or_else(|| Err(not_sent()))
     }
 
     /// Sends messages in order, about one round trip each where the server has PIPELINING (RFC 2920).
@@ -75,7 +75,15 @@ impl Smtp {
     /// sent, and each error is one that [`send`](Smtp::send) would have returned.
     #[must_use = "each message has its own result"]
     pub fn send_all(&self, messages: &[Message]) -> Vec<Result<Receipt>> {
-        windows(messages).flat_map(|window| self.send_window(window)).collect()
+        let mut results = Vec::with_capacity(messages.len());
+        for window in windows(messages) {
+            if let Some(hopeless) = self.send_window(window, &mut results) {
+                // The rest would only knock at the same closed door, window after window.
+                results.resize_with(messages.len(), || Err(hopeless.clone()));
+                break;
+            }
+        }
+        results
     }
 
     /// Asks the server for a sign of life.
@@ -101,15 +109,18 @@ impl Smtp {
         self.link.stop()
     }
 
-    fn send_window(&self, messages: &[Message]) -> Vec<Result<Receipt>> {
+    /// Adds a result for each message; returns why there is no use in going on, if there is none.
+    fn send_window(&self, messages: &[Message], results: &mut Vec<Result<Receipt>>) -> Option<Error> {
         let composed: Vec<Result<Outgoing>> = messages.iter().map(|message| self.outgoing(message)).collect();
         let ready: Vec<&Outgoing> = composed.iter().flatten().collect();
-        let mut outcomes = self.deliver(&ready).into_iter();
+        let (outcomes, hopeless) = self.deliver(&ready);
+        let mut outcomes = outcomes.into_iter();
         let outcome = |(message, composed): (&Message, &Result<Outgoing>)| {
             composed.as_ref().map_err(Error::clone)?;
             outcomes.next().unwrap_or_else(|| Err(not_sent())).map(|sent| Receipt::new(message, sent))
         };
-        messages.iter().zip(&composed).map(outcome).collect()
+        results.extend(messages.iter().zip(&composed).map(outcome));
+        hopeless
     }
 
     fn outgoing(&self, message: &Message) -> Result<Outgoing> {
@@ -120,26 +131,31 @@ impl Smtp {
     /// What a lost connection left unsent goes out on a new one; what may have arrived does not.
     ///
     /// A message that is first in line for two losses in a row may be their cause: it keeps its error, and the
-    /// next one gets its turn, [`HOPELESS`] times without a message settled in between.
-    fn deliver(&self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
+    /// next one gets its turn, [`HOPELESS`] times without a message settled in between. Then, or when there is no
+    /// connection to be had, the error says why there is no use in going on.
+    fn deliver(&self, messages: &[&Outgoing]) -> (Vec<Result<Sent>>, Option<Error>) {
         let mut outcomes: Vec<Result<Sent>> = messages.iter().map(|_| Err(not_sent())).collect();
         let mut unsent: Vec<usize> = (0..messages.len()).collect();
         let mut fruitless = 0;
-        while !unsent.is_empty() && fruitless < 2 * HOPELESS {
+        while !unsent.is_empty() {
             let before = unsent.len();
             if let Err(error) = self.attempt(messages, &unsent, &mut outcomes) {
                 for &at in &unsent {
                     outcomes[at] = Err(error.clone());
                 }
-                break;
+                return (outcomes, Some(error));
             }
             unsent.retain(|&at| is_unsent(&outcomes[at]));
             fruitless = if unsent.len() < before { 0 } else { fruitless + 1 };
+            if fruitless == 2 * HOPELESS {
+                let hopeless = unsent.first().and_then(|&at| outcomes[at].as_ref().err().cloned());
+                return (outcomes, hopeless);
+            }
             if fruitless > 0 && fruitless % 2 == 0 {
                 unsent.remove(0);
             }
         }
-        outcomes
+        (outcomes, None)
     }
 
     /// Sends what is unsent, once; an error is one of connecting, before anything was sent.

@@ -168,5 +168,10 @@ fn ctrl_c_still_ends_the_host(#[from(postfix)] site: Site) {
     imap.round();
     let interrupt = Command::new("kill").args(["-INT", &imap.child.id().to_string()]).status().unwrap();
     assert!(interrupt.success());
-    assert_eq!(imap.child.wait().unwrap().signal(), Some(2));
+    let mut status = None;
+    wait_until("the end of the process", || {
+        status = imap.child.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().signal(), Some(2));
 }

@@ -225,9 +225,14 @@ impl<S: Session> Line<S> {
         if refused && slot.ended.is_none() {
             slot.ended = Some(error.clone());
         }
-        let state = if refused { State::Refused } else { State::Disconnected };
-        let last_error = Some(error.to_string());
-        *self.status.lock() = Status { state, last_error, last_error_kind: Some(error.kind()) };
+        self.note(error);
+        self.status.lock().state = if refused { State::Refused } else { State::Disconnected };
+    }
+
+    fn note(&self, error: &Error) {
+        let mut status = self.status.lock();
+        status.last_error = Some(error.to_string());
+        status.last_error_kind = Some(error.kind());
     }
 }
 
@@ -240,14 +245,16 @@ impl<S: Session> Pulse for Line<S> {
             return self.every.saturating_sub(idle).max(Duration::from_millis(1));
         }
         if slot.session.is_some() {
-            // A failure shows in the status; the next verb is told by making its own connection.
-            let _ = self.ask(&mut slot, |session| session.noop(self.every));
+            if let Err(error) = self.ask(&mut slot, |session| session.noop(self.every)) {
+                self.note(&error); // The next verb is told by making its own connection.
+            }
             slot.last_used = Instant::now();
             return if slot.session.is_some() { self.every } else { backoff(0) };
         }
+        // Said before the lock is let go, which `stop` waits for: it must not wait for the connection, too.
+        self.connecting.store(true, Ordering::SeqCst);
         drop(slot);
         // Without the lock: a verb that comes meanwhile makes its own connection and waits for nobody.
-        self.connecting.store(true, Ordering::SeqCst);
         let made = (self.connect)();
         self.connecting.store(false, Ordering::SeqCst);
         let mut slot = self.slot.lock();

@@ -167,3 +167,14 @@ fn backoff_grows_to_five_minutes_and_no_further() {
         assert!((whole * 0.75..=whole).contains(&wait), "{failures}: {wait}");
     }
 }
+
+#[test]
+fn a_refused_heartbeat_shows_and_keeps_the_connection() {
+    let (link, log, pulses) = beating(Err(failure(ErrorKind::Refused)));
+    for _ in 0..3 {
+        pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+    let status = link.status();
+    assert_eq!((connects(&log), status.state), (1, State::Connected));
+    assert_eq!(status.last_error_kind, Some(ErrorKind::Refused));
+}

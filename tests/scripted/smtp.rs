@@ -128,8 +128,8 @@ fn a_server_that_hangs_up_on_every_message_is_given_up_soon(
     #[values(Step::Close, closing())] step: Step,
 ) {
     let server = Script::smtp(extensions).on("MAIL", move |_| step.clone()).start();
-    let outcomes = smtp(&server).send_all(&messages(0..50));
-    assert_eq!(kinds(&outcomes), [Some(ErrorKind::Disconnected); 50]);
+    let outcomes = smtp(&server).send_all(&messages(0..350));
+    assert_eq!(kinds(&outcomes), [Some(ErrorKind::Disconnected); 350]);
     assert!(server.connections() <= 10, "{} connections", server.connections());
     assert_eq!(arrived(&server), Vec::<String>::new());
 }
