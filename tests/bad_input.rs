@@ -79,8 +79,11 @@ fn an_unknown_authority_is_a_tls_error(#[case] site: Site) {
 #[rstest]
 fn a_certificate_for_another_host_is_a_tls_error(#[from(postfix)] site: Site) {
     let Site::Real { dovecot, postfix } = &site else { unreachable!("a real site") };
-    let (imaps, smtps) = (Relay::to(dovecot.imaps_port()), Relay::to(postfix.smtps_port()));
-    let elsewhere = |relay: &Relay| Server::tls(Relay::HOST).port(relay.port()).trust_pem(site.ca_pem());
+    let (imaps, smtps) = (
+        Relay::start(Relay::ELSEWHERE, dovecot.imaps_port()),
+        Relay::start(Relay::ELSEWHERE, postfix.smtps_port()),
+    );
+    let elsewhere = |relay: &Relay| Server::tls(Relay::ELSEWHERE).port(relay.port()).trust_pem(site.ca_pem());
     assert_eq!(imap(&site, elsewhere(&imaps)).unwrap_err().kind(), ErrorKind::Tls);
     assert_eq!(smtp(&site, elsewhere(&smtps)).unwrap_err().kind(), ErrorKind::Tls);
 }

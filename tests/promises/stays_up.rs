@@ -2,45 +2,74 @@
 
 use std::time::Duration;
 
-use pymail::{ErrorKind, Imap, Smtp, State};
+use pymail::{ErrorKind, Imap, ImapConfig, Server, Smtp, SmtpConfig, State};
 use rstest::rstest;
 
 use crate::fixtures::{dovecot, embedded, postfix};
-use crate::site::{Site, message};
+use crate::site::{Site, TAG, message};
 use crate::support::process::wait_until;
+use crate::support::relay::Relay;
 
 const SOON: Duration = Duration::from_millis(50);
 const NEVER: Duration = Duration::from_secs(3_600);
 
-fn cut(site: &Site) {
-    if let Site::Real { dovecot, postfix } = site {
-        dovecot.disconnect_all();
-        postfix.disconnect_all();
+/// Handles whose connections go through relays, which can cut them on any kind of server.
+struct Wires {
+    imap: Relay,
+    smtp: Relay,
+    site: Site,
+}
+
+impl Wires {
+    fn to(site: Site) -> Self {
+        let (imap, smtp) = match &site {
+            Site::Real { dovecot, postfix } => (dovecot.imap_port(), postfix.submission_port()),
+            Site::Embedded(server) => (server.imap_port(), server.smtp_port()),
+        };
+        Self { imap: Relay::start("127.0.0.1", imap), smtp: Relay::start("127.0.0.1", smtp), site }
+    }
+
+    fn handles(&self, heartbeat: Duration) -> (Imap, Smtp) {
+        let server =
+            |relay: &Relay| Server::starttls("localhost").port(relay.port()).trust_pem(self.site.ca_pem());
+        let imap = ImapConfig::new(server(&self.imap), self.site.credentials()).tag(TAG);
+        let smtp = SmtpConfig::new(server(&self.smtp), self.site.credentials()).tag(TAG);
+        let imap = Imap::connect(imap.heartbeat(heartbeat)).unwrap();
+        (imap, Smtp::connect(smtp.heartbeat(heartbeat)).unwrap())
+    }
+
+    fn cut(&self) {
+        self.imap.cut();
+        self.smtp.cut();
     }
 }
 
 #[rstest]
-fn a_verb_on_a_dead_connection_makes_a_new_one(#[from(postfix)] site: Site) {
-    let imap = Imap::connect(site.imap_config().heartbeat(NEVER)).unwrap();
-    let smtp = Smtp::connect(site.smtp_config().heartbeat(NEVER)).unwrap();
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn a_verb_on_a_dead_connection_makes_a_new_one(#[case] site: Site) {
+    let wires = Wires::to(site);
+    let (imap, smtp) = wires.handles(NEVER);
     for id in ["1", "2", "3"] {
-        cut(&site);
+        wires.cut();
         assert!(smtp.send(&message(id, "a")).unwrap().all_accepted());
         wait_until("the message", || !imap.fetch().unwrap().is_empty());
-        cut(&site);
+        wires.cut();
         assert_eq!(imap.drain().unwrap()[0].message().unwrap().id, id);
     }
-    cut(&site);
+    wires.cut();
     imap.noop().unwrap();
     smtp.noop().unwrap();
 }
 
 #[rstest]
-fn the_heartbeat_notices_a_dead_connection_and_replaces_it(#[from(postfix)] site: Site) {
-    let imap = Imap::connect(site.imap_config().heartbeat(SOON)).unwrap();
-    let smtp = Smtp::connect(site.smtp_config().heartbeat(SOON)).unwrap();
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn the_heartbeat_notices_a_dead_connection_and_replaces_it(#[case] site: Site) {
+    let wires = Wires::to(site);
+    let (imap, smtp) = wires.handles(SOON);
     assert_eq!((imap.status().state, smtp.status().state), (State::Connected, State::Connected));
-    cut(&site);
+    wires.cut();
     wait_until("both failures to show", || {
         imap.status().last_error.is_some() && smtp.status().last_error.is_some()
     });
