@@ -164,7 +164,10 @@ fn a_message_that_cannot_be_read_is_an_error_line(#[from(postfix)] site: Site) {
 #[rstest]
 fn ctrl_c_still_ends_the_host(#[from(postfix)] site: Site) {
     use std::os::unix::process::ExitStatusExt as _;
-    let (mut imap, _smtp) = talkers(&site, ours);
+    // What runs in a shell's background, as CI may, has SIGINT ignored, which is inherited.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(example()).arg("imap");
+    let mut imap = Talker::start(&mut command, &site, site.dovecot().imaps_port());
     imap.round();
     let interrupt = Command::new("kill").args(["-INT", &imap.child.id().to_string()]).status().unwrap();
     assert!(interrupt.success());

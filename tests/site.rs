@@ -1,5 +1,8 @@
 //! A mail site as a user of the library sees it: somewhere to send, somewhere to receive.
 
+use std::error::Error;
+use std::fmt::Write as _;
+
 use pymail::{Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
 
 use crate::support::dovecot::{self, Dovecot, DovecotOptions};
@@ -167,4 +170,15 @@ pub fn mail(client: &OtherClient, mailbox: &str) -> Vec<Seen> {
 /// Whether `needle` is in `hay`.
 pub fn contains(hay: &[u8], needle: &[u8]) -> bool {
     hay.windows(needle.len()).any(|window| window == needle)
+}
+
+/// Everything that an error shows.
+pub fn shown(error: &dyn Error) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, " {cause} {cause:?}");
+        source = cause.source();
+    }
+    text
 }

@@ -1,6 +1,5 @@
 //! Promise 9: TLS is verified, and no secret is seen anywhere.
 
-use std::error::Error;
 use std::fmt::{self, Debug, Write as _};
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
 use crate::fixtures::{dovecot, embedded, postfix};
-use crate::site::{ALICE, Site, message};
+use crate::site::{ALICE, Site, message, shown};
 use crate::support::process::free_port;
 
 /// Easy to find, and with characters that IMAP quotes.
@@ -49,17 +48,6 @@ impl Subscriber for Events {
     fn enter(&self, _: &span::Id) {}
 
     fn exit(&self, _: &span::Id) {}
-}
-
-/// Everything that an error shows.
-fn shown(error: &dyn Error) -> String {
-    let mut text = format!("{error} {error:?}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, " {cause} {cause:?}");
-        source = cause.source();
-    }
-    text
 }
 
 fn assert_hidden(what: impl fmt::Display) {

@@ -4,13 +4,11 @@ mod imap;
 mod imap_login;
 mod smtp;
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use pymail::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 
-use crate::site::{ALICE, TAG};
+use crate::site::{ALICE, TAG, shown};
 use crate::support::script::Scripted;
 
 /// No heartbeat gets between the lines of a script.
@@ -40,17 +38,6 @@ fn smtp_config(server: &Scripted, credentials: Credentials) -> SmtpConfig {
 
 fn smtp(server: &Scripted) -> Smtp {
     Smtp::connect(smtp_config(server, Credentials::none())).unwrap()
-}
-
-/// Everything that an error shows.
-fn shown(error: &dyn Error) -> String {
-    let mut text = format!("{error} {error:?}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ = write!(text, " {cause} {cause:?}");
-        source = cause.source();
-    }
-    text
 }
 
 /// That nothing of [`MARKED`] is shown, in whatever shape it was sent.

@@ -7,8 +7,8 @@ use base64::prelude::BASE64_STANDARD;
 use pymail::{Credentials, ErrorKind, Message, Result, Server, Smtp, SmtpConfig, State};
 use rstest::rstest;
 
-use super::{BRIEFLY, MARKED, assert_hidden, open, shown, smtp, smtp_config};
-use crate::site::{ALICE, message};
+use super::{BRIEFLY, MARKED, assert_hidden, open, smtp, smtp_config};
+use crate::site::{ALICE, message, shown};
 use crate::support::process::wait_until;
 use crate::support::script::{Heard, Script, Scripted, Step};
 
