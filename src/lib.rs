@@ -40,7 +40,8 @@
 //!
 //! Each handle has a thread that sends a NOOP after 10 s without traffic, notices a dead connection, and replaces
 //! it in the background, first after a second and then less and less often. A verb does not wait for that: it
-//! makes its own connection. A verb that comes while a NOOP is under way waits for its answer, a round trip.
+//! makes its own connection. A verb that comes while a NOOP is under way waits for its answer: a round trip, and on a
+//! dead connection at most as long as the heartbeat's interval, after which it has a new one.
 //! [`Imap::status`] and [`Smtp::status`] tell how it goes, and so do events of the `tracing` crate.
 //!
 //! # The host process
