@@ -240,11 +240,14 @@ impl<S: Session> Pulse for Line<S> {
     fn pulse(&self) -> Duration {
         // A verb that holds the lock is traffic enough.
         let Some(mut slot) = self.slot.try_lock() else { return self.every };
-        let idle = slot.last_used.elapsed();
-        if slot.ended.is_some() || idle < self.every {
-            return self.every.saturating_sub(idle).max(Duration::from_millis(1));
+        if slot.ended.is_some() {
+            return self.every;
         }
         if slot.session.is_some() {
+            let left = self.every.saturating_sub(slot.last_used.elapsed());
+            if !left.is_zero() {
+                return left;
+            }
             if let Err(error) = self.ask(&mut slot, |session| session.noop(self.every)) {
                 self.note(&error); // The next verb is told by making its own connection.
             }

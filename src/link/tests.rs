@@ -178,3 +178,24 @@ fn a_refused_heartbeat_shows_and_keeps_the_connection() {
     assert_eq!((connects(&log), status.state), (1, State::Connected));
     assert_eq!(status.last_error_kind, Some(ErrorKind::Refused));
 }
+
+#[test]
+fn a_lost_connection_is_replaced_without_waiting_for_an_idle_interval() {
+    let (link, log) = link(|_| Ok(()));
+    let _ = link.once(|_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    assert_eq!(link.0.line.pulse(), NEVER);
+    assert_eq!((connects(&log), link.status().state), (2, State::Connected));
+}
+
+#[test]
+fn after_a_refused_password_the_heartbeat_rests() {
+    let (link, log, pulses) = beating(Err(failure(ErrorKind::Auth)));
+    pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+    // The lock is free again when the refusal has been taken in.
+    assert_eq!(link.repeat(|_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
+    while link.0.line.slot.lock().last_used.elapsed() < Duration::from_millis(10) {
+        std::hint::spin_loop();
+    }
+    assert_eq!(link.0.line.pulse(), Duration::from_millis(5), "and not at once, again and again");
+    assert_eq!((connects(&log), link.status().state), (1, State::Refused));
+}
