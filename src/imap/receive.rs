@@ -30,6 +30,13 @@ impl Foreign {
         }
         &mut self.uids
     }
+
+    /// Takes what is foreign out of the candidates, and forgets what is no candidate any more.
+    fn leave_out_of(&mut self, wanted: &mut UidSet) {
+        let foreign = self.of(wanted.validity());
+        foreign.retain(|uid| wanted.contains(*uid));
+        wanted.retain(|uid| !foreign.contains(&uid));
+    }
 }
 
 /// Mails as they came, and whether more candidates wait.
@@ -62,8 +69,7 @@ fn look(session: &mut ImapSession, imap: &Imap) -> Result<Look> {
     let config = &*imap.config;
     let validity = session.validity();
     let mut wanted = session.search(&format!("UNDELETED SUBJECT \"{}\"", config.common.tag))?;
-    imap.foreign.lock().of(validity).retain(|uid| wanted.contains(*uid));
-    wanted.retain(|uid| !imap.foreign.lock().of(validity).contains(&uid));
+    imap.foreign.lock().leave_out_of(&mut wanted);
     let (wanted, more) = wanted.first(config.batch);
     if wanted.is_empty() {
         return Ok(Look { validity, mails: Vec::new(), more });
