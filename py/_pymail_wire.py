@@ -1,4 +1,4 @@
-"""What both dialogues share: verified TLS, socket options, and the server's "no"."""
+"""What both dialogues share: the connection that Rust made, verified TLS, its meter, and the server's "no"."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import socket
 import ssl
 from itertools import islice
 
+# What one answer may have, where no mail was asked for: lists of UIDs, flags of a large mailbox.
+ANSWER = 16 << 20
 # A folder with fewer certificates has somebody's own, and the system's are elsewhere.
 A_SYSTEMS_ROOTS = 20
 
@@ -17,6 +19,33 @@ class Refused(Exception):
 
     def __init__(self, code: str | None, text: str) -> None:
         super().__init__(code, text)
+
+
+class Meter:
+    """What goes over one connection, and how much more of one answer is taken."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.received = 0
+        self.room = ANSWER
+
+    def take(self, octets: int) -> bool:
+        """Whether there is room for that much more of the answer."""
+        self.received += octets
+        self.room -= octets
+        return self.room >= 0
+
+
+def adopt(descriptor: int, host: str, security: str, roots: list[str]) -> socket.socket:
+    """The socket that Rust has connected; it waits without end, and Rust shuts it down when that is too long."""
+    sock = socket.socket(fileno=descriptor)
+    try:
+        sock.settimeout(None)  # the host may have set a default
+        tune(sock)
+        return tls_context(roots).wrap_socket(sock, server_hostname=host) if security == "tls" else sock
+    except BaseException:
+        sock.close()
+        raise
 
 
 def tls_context(roots: list[str]) -> ssl.SSLContext:

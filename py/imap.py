@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import imaplib
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any
 
-from _pymail_wire import Refused, tls_context, tune
+from _pymail_wire import ANSWER, Meter, Refused, adopt, tls_context
 
 # Known to UID commands since RFC 6851; imaplib learnt the name in 2026.
 imaplib.Commands.setdefault("MOVE", ("SELECTED",))
 
 # imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
 SEARCH_WINDOW = 50_000
-GOODBYE_SECONDS = 5.0
 
 # As text, compiled by `re` on first use: compiling costs a process's start more than all its other work here.
 _CODE = r"\[([A-Z][A-Z0-9-]*)[^\]]*\]"
 _TAGGED_BAD = r"(?s)\S+ command error: BAD (\[.*\])"
 _UID = rb"\bUID (\d{1,10})\b"
 _SIZE = rb"\bRFC822\.SIZE (\d{1,19})\b"
-_SHORT_BODY = rb'(?s)BODY\[\](?:<0>)? (?:NIL|"((?:[^"\\]|\\.)*)")'
-_SHORT_LINE = rb"(?s)\d+ \(.*BODY\[\].*\)"
+_SHORT_BODY = rb'(?s)(?:<0>)? (?:NIL|"((?:[^"\\]|\\.)*)")'
 _TAIL = rb'(?: [A-Za-z0-9.-]+ (?:\d+|NIL|\([^()]*\)|"[^"]*"))*\)'
 _ESCAPED = rb"(?s)\\(.)"
 
@@ -37,23 +36,50 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+class _Imap(imaplib.IMAP4):
+    """On a connected socket, encrypted or not yet; metered."""
+
+    def __init__(self, sock: socket.socket, host: str, port: int) -> None:
+        self.meter = Meter()
+        self._adopted = sock
+        super().__init__(host, port)
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        return self._adopted
+
+    def read(self, size: int) -> bytes:
+        self._take(size)
+        return super().read(size)
+
+    def readline(self) -> bytes:
+        line = super().readline()
+        self._take(len(line))
+        return line
+
+    def _take(self, octets: int) -> None:
+        if not self.meter.take(octets):
+            raise self.abort("the server answers more than was asked for")
+
+    def send(self, data: Any) -> None:
+        super().send(data)
+        self.meter.sent += len(data)
+
+
 class Session:
     """One connection."""
 
-    def __init__(self, host: str, port: int, security: str, roots: list[str], timeout: float) -> None:
+    def __init__(self, descriptor: int, host: str, port: int, security: str, roots: list[str]) -> None:
         self.exists = 0
-        self.timeout = timeout
-        if security == "tls":
-            context = tls_context(roots)
-            self.imap: imaplib.IMAP4 = imaplib.IMAP4_SSL(host, port, ssl_context=context, timeout=timeout)
-        else:
-            self.imap = imaplib.IMAP4(host, port, timeout=timeout)
-        tune(self.imap.sock)
+        self.imap = _Imap(adopt(descriptor, host, security, roots), host, port)
         if security == "starttls":
             self._starttls(roots)
         if self.imap.state != "NONAUTH":
             self.abandon()
             raise ssl.SSLError("the server greets as if logged in already")
+
+    def traffic(self) -> tuple[int, int, int]:
+        """Commands, octets sent, octets received so far."""
+        return self.imap.tagnum, self.imap.meter.sent, self.imap.meter.received
 
     def _starttls(self, roots: list[str]) -> None:
         if self.imap.state != "NONAUTH" or "STARTTLS" not in self.imap.capabilities:
@@ -142,15 +168,18 @@ class Session:
         ends = range(SEARCH_WINDOW, self.exists, SEARCH_WINDOW)
         return [f"{end - SEARCH_WINDOW + 1}:{end} " for end in ends] + [f"{ends[-1] + 1}:* "]
 
-    def fetch(self, uids: str, most: int) -> list[tuple[int, int, bytes]]:
-        """UID, size on the server and the first `most` octets of each mail, without marking it seen."""
-        data = self._uid("FETCH", uids, f"(UID RFC822.SIZE BODY.PEEK[]<0.{most}>)")
+    def fetch(self, uids: str, most: int, room: int) -> list[tuple[int, int, bytes]]:
+        """UID, size on the server and the first `most` octets of each mail, without marking it seen.
+
+        An answer of more than `room` octets, beside what any answer may have, ends the connection.
+        """
+        data = self._uid("FETCH", uids, f"(UID RFC822.SIZE BODY.PEEK[]<0.{most}>)", room=room)
         mails = []
         for at, item in enumerate(data):
             if isinstance(item, tuple):
                 tail = data[at + 1] if at + 1 < len(data) else b""
                 mails.append(_mail(item[0], item[1], tail))
-            elif item and re.fullmatch(_SHORT_LINE, item):
+            elif item and b"BODY[]" in item and item.endswith(b")"):
                 mails.append(_mail(item, _short_body(item), b")"))
         return mails
 
@@ -180,30 +209,28 @@ class Session:
         """Removes those of exactly these mails that are flagged (UIDPLUS, RFC 4315)."""
         self._uid("EXPUNGE", uids)
 
-    def noop(self, seconds: float) -> None:
-        """A sign of life, waited for no longer than this; takes in what the server said unasked."""
-        self.imap.sock.settimeout(min(seconds, self.timeout))
-        try:
-            self._tagged(self.imap.noop)
-        finally:
-            self.imap.sock.settimeout(self.timeout)
+    def noop(self) -> None:
+        """A sign of life; takes in what the server said unasked."""
+        self._tagged(self.imap.noop)
         self._absorb()
 
     def logout(self) -> None:
         """A bare LOGOUT: CLOSE would expunge what other clients have flagged."""
-        self.imap.sock.settimeout(GOODBYE_SECONDS)
         self.imap.logout()
 
     def abandon(self) -> None:
         """Closes the socket, says nothing."""
         self.imap.shutdown()
 
-    def _uid(self, command: str, *args: str) -> list[Any]:
-        return self._tagged(self.imap.uid, command, *args)
+    def _uid(self, command: str, *args: str, room: int = 0) -> list[Any]:
+        return self._tagged(self.imap.uid, command, *args, room=room)
 
-    def _tagged(self, command: Callable[..., tuple[str, list[Any]]], *args: str) -> list[Any]:
+    def _tagged(
+        self, command: Callable[..., tuple[str, list[Any]]], *args: str, room: int = 0
+    ) -> list[Any]:
         # imaplib keeps untagged answers for ever, and would give old ones for new.
         self._absorb()
+        self.imap.meter.room = ANSWER + room
         try:
             typ, data = command(*args)
         except (imaplib.IMAP4.abort, imaplib.IMAP4.readonly):
@@ -257,7 +284,8 @@ def _number(pattern: bytes, text: bytes) -> int:
 
 
 def _short_body(line: bytes) -> bytes:
-    body = re.search(_SHORT_BODY, line)
+    # From the first one on: a line that has it a thousand times must not be read a thousand times.
+    body = re.match(_SHORT_BODY, line.partition(b"BODY[]")[2])
     if body is None:
         raise imaplib.IMAP4.abort("a mail's data has a shape that is unknown")
     return re.sub(_ESCAPED, rb"\1", body.group(1) or b"")

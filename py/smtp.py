@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import base64
 import smtplib
+import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any
 
-from _pymail_wire import Refused, acknowledge, tls_context, tune
+from _pymail_wire import Meter, Refused, acknowledge, adopt, tls_context
 
 Reply = tuple[int, str]
 Message = tuple[str, list[str], bytes]
@@ -22,50 +23,73 @@ Outcome = tuple[str, Any, Answers]
 
 CLOSING = 421
 GO_AHEAD = 354
-GOODBYE_SECONDS = 5.0
+# What one reply may have, over all of its lines.
+REPLY = 256 * 1024
 # Up to this size a message's data goes out in one write with its final dot.
 ONE_WRITE = 64 * 1024
 
 
-class _Prompt:
-    """Acknowledges at once what is answered to each thing sent."""
+class _Metered:
+    """A file that lines are read from until a reply is too long."""
+
+    def __init__(self, file: Any, meter: Meter) -> None:
+        self.file = file
+        self.meter = meter
+
+    def readline(self, most: int) -> bytes:
+        line: bytes = self.file.readline(most)
+        if not self.meter.take(len(line)):
+            raise OSError("the server's reply has no end")
+        return line
+
+    def close(self) -> None:
+        self.file.close()
+
+
+class _Smtp(smtplib.SMTP):
+    """On a connected socket, encrypted or not yet; metered, and prompt."""
+
+    def __init__(self, sock: socket.socket, host: str, port: int, local_name: str) -> None:
+        self.meter = Meter()
+        self.replies = 0
+        self._adopted = sock
+        super().__init__(host, port, local_name)
+
+    def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+        return self._adopted
 
     def send(self, s: Any) -> None:
-        super().send(s)  # type: ignore[misc]
-        acknowledge(self.sock)  # type: ignore[attr-defined]
+        super().send(s)
+        self.meter.sent += len(s)
+        assert self.sock is not None
+        acknowledge(self.sock)  # what is answered, at once
 
-
-class _Plain(_Prompt, smtplib.SMTP):
-    pass
-
-
-class _Tls(_Prompt, smtplib.SMTP_SSL):
-    pass
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None and self.sock is not None:
+            self.file = _Metered(self.sock.makefile("rb"), self.meter)
+        self.meter.room = REPLY
+        self.replies += 1
+        return super().getreply()
 
 
 class Session:
     """One connection."""
 
     def __init__(
-        self, host: str, port: int, security: str, roots: list[str], timeout: float, local_name: str
+        self, descriptor: int, host: str, port: int, security: str, roots: list[str], local_name: str
     ) -> None:
-        self.timeout = timeout
+        sock = adopt(descriptor, host, security, roots)
         try:
-            self._connect(host, port, security, roots, local_name)
+            self.smtp = _Smtp(sock, host, port, local_name)
+            self.smtp.ehlo_or_helo_if_needed()
+            if security == "starttls":
+                self._starttls(roots)
         except smtplib.SMTPResponseException as error:
             raise smtplib.SMTPServerDisconnected(f"{error.smtp_code} {_text(error.smtp_error)}") from None
 
-    def _connect(self, host: str, port: int, security: str, roots: list[str], local_name: str) -> None:
-        if security == "tls":
-            context = tls_context(roots)
-            self.smtp: smtplib.SMTP = _Tls(host, port, local_name, timeout=self.timeout, context=context)
-        else:
-            self.smtp = _Plain(host, port, local_name, timeout=self.timeout)
-        assert self.smtp.sock is not None
-        tune(self.smtp.sock)
-        self.smtp.ehlo_or_helo_if_needed()
-        if security == "starttls":
-            self._starttls(roots)
+    def traffic(self) -> tuple[int, int, int]:
+        """Commands, octets sent, octets received so far."""
+        return self.smtp.replies, self.smtp.meter.sent, self.smtp.meter.received
 
     def _starttls(self, roots: list[str]) -> None:
         if not self.smtp.has_extn("starttls"):
@@ -193,19 +217,13 @@ class Session:
             raise smtplib.SMTPServerDisconnected(f"no reply code: {code} {_text(text)}")
         return code, _text(text)
 
-    def noop(self, seconds: float) -> None:
-        """A sign of life, waited for no longer than this."""
-        assert self.smtp.sock is not None
-        self.smtp.sock.settimeout(min(seconds, self.timeout))
-        try:
-            self._reply_to(b"NOOP\r\n")
-        finally:
-            self.smtp.sock.settimeout(self.timeout)
+    def noop(self) -> None:
+        """A sign of life."""
+        self._reply_to(b"NOOP\r\n")
 
     def quit(self) -> None:
         """Says goodbye; what the server makes of it changes nothing."""
         if self.smtp.sock is not None:
-            self.smtp.sock.settimeout(GOODBYE_SECONDS)
             self.smtp.quit()
 
     def abandon(self) -> None:

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The result of every fallible call in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -16,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ├── Connect         no connection could be made: try later
 /// ├── Tls             the server is not who it should be, or speaks no TLS here
 /// ├── Auth            the server refused the credentials: do not try again with the same ones
-/// ├── Timeout         no answer in time
+/// ├── Timeout         not done by the deadline
 /// ├── Disconnected    the connection was lost, and what was asked for did not happen
 /// ├── Refused         the server said no; `code()` is its code
 /// ├── Message         one message can't be sent or read as it is
@@ -37,7 +38,7 @@ pub enum ErrorKind {
     Tls,
     /// The server refused the credentials.
     Auth,
-    /// The server did not answer in time.
+    /// It was not done by the deadline.
     Timeout,
     /// The connection was lost; what was asked for did not happen, or is safe to ask again.
     Disconnected,
@@ -73,12 +74,13 @@ struct Inner {
     kind: ErrorKind,
     text: String,
     code: Option<String>,
+    retry_after: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, text: text.into(), code: None, source: None }))
+        Self(Arc::new(Inner { kind, text: text.into(), code: None, retry_after: None, source: None }))
     }
 
     pub(crate) fn config(text: impl Into<String>) -> Self {
@@ -97,6 +99,11 @@ impl Error {
 
     pub(crate) fn with_code(self, code: Option<String>) -> Self {
         self.changed(|inner| inner.code = code)
+    }
+
+    /// When there is any use in trying again.
+    pub(crate) fn with_retry_after(self, wait: Option<Duration>) -> Self {
+        self.changed(|inner| inner.retry_after = wait)
     }
 
     pub(crate) fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
@@ -124,15 +131,27 @@ impl Error {
         self.0.code.as_deref()
     }
 
+    /// How long to wait before trying again, from when the error was made, where somebody said it.
+    ///
+    /// The server did, by a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or `try again in
+    /// 2 minutes`, or the handle has made as many connections as it may for now
+    /// ([`connects_a_minute`](crate::ImapConfig::connects_a_minute)). An hour at most.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
     /// Whether the same call may succeed later without any change by the caller.
     ///
-    /// True for lost and refused connections, timeouts, SMTP 4xx, and the IMAP codes `UNAVAILABLE`, `INUSE`
-    /// and `LIMIT`. Not for [`ErrorKind::OutcomeUnknown`]: repeating that one can make a second copy.
+    /// True for lost and refused connections, timeouts, SMTP 4xx, the IMAP codes `UNAVAILABLE`, `INUSE`
+    /// and `LIMIT`, and whatever says [when to try again](Error::retry_after). Not for [`ErrorKind::OutcomeUnknown`]: repeating that one can make a second copy.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {
             ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Disconnected => true,
-            ErrorKind::Refused | ErrorKind::Auth => self.code().is_some_and(is_transient_code),
+            ErrorKind::Refused | ErrorKind::Auth => {
+                self.retry_after().is_some() || self.code().is_some_and(is_transient_code)
+            }
             _ => false,
         }
     }
@@ -170,11 +189,14 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, text, code, source } = &*self.0;
+        let Inner { kind, text, code, retry_after, source } = &*self.0;
         let mut debug = f.debug_struct("Error");
         debug.field("kind", kind).field("text", text);
         if let Some(code) = code {
             debug.field("code", code);
+        }
+        if let Some(wait) = retry_after {
+            debug.field("retry_after", wait);
         }
         if let Some(source) = source {
             debug.field("source", source);

@@ -55,6 +55,8 @@
 //! CPython 3.9 or later, with a shared libpython, on Unix. An app needs an rpath to it: see the README.
 
 mod config;
+mod deadline;
+mod dial;
 mod error;
 mod heartbeat;
 mod imap;
@@ -62,12 +64,14 @@ mod link;
 mod message;
 mod python; // the only module that may name pyo3
 mod smtp;
+mod throttle;
 mod uid;
+mod watchdog;
 
 pub use crate::config::{Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::imap::{Batch, Delivery, Imap, RawMail};
-pub use crate::link::{State, Status};
+pub use crate::link::{State, Stats, Status};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::smtp::{Answer, Receipt, Smtp};
 pub use crate::uid::{Uid, UidSet, UidValidity};

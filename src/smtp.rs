@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::config::SmtpConfig;
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::{Link, Session as _, Status};
+use crate::link::{Link, Session as _, Stats, Status};
 use crate::message::{Message, MessageId, compose};
 use crate::python::{Outgoing, Sent, SmtpSession};
 
@@ -49,9 +50,9 @@ impl Smtp {
         let config = Arc::new(config);
         let connect = {
             let config = Arc::clone(&config);
-            move || SmtpSession::connect(&config)
+            move |deadline| SmtpSession::connect(&config, deadline)
         };
-        let link = Link::open("pymail-smtp", config.common.heartbeat, connect)?;
+        let link = Link::open("pymail-smtp", config.common.upkeep, connect)?;
         Ok(Self { link, config })
     }
 
@@ -72,7 +73,8 @@ impl Smtp {
     /// Sends messages in order, about one round trip each where the server has PIPELINING (RFC 2920).
     ///
     /// Returns one result a message, in the same order; one that fails does not keep the others from being
-    /// sent, and each error is one that [`send`](Smtp::send) would have returned.
+    /// sent, and each error is one that [`send`](Smtp::send) would have returned. Up to 100 messages or 8 MiB go
+    /// out under one [`deadline`](SmtpConfig::deadline).
     #[must_use = "each message has its own result"]
     pub fn send_all(&self, messages: &[Message]) -> Vec<Result<Receipt>> {
         let mut results = Vec::with_capacity(messages.len());
@@ -91,13 +93,19 @@ impl Smtp {
     /// # Errors
     /// `Disconnected`, `Connect`, `Timeout`.
     pub fn noop(&self) -> Result<()> {
-        self.link.repeat(|session| session.noop(self.config.common.timeout))
+        self.link.repeat(self.link.deadline(), SmtpSession::noop)
     }
 
     /// How the connection is doing; never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
         self.link.status()
+    }
+
+    /// What the handle has done so far; never blocks.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.link.stats()
     }
 
     /// Says QUIT and closes the connection, for every clone of this handle.
@@ -137,9 +145,10 @@ impl Smtp {
         let mut outcomes: Vec<Result<Sent>> = messages.iter().map(|_| Err(not_sent())).collect();
         let mut unsent: Vec<usize> = (0..messages.len()).collect();
         let mut fruitless = 0;
+        let deadline = self.link.deadline();
         while !unsent.is_empty() {
             let before = unsent.len();
-            if let Err(error) = self.attempt(messages, &unsent, &mut outcomes) {
+            if let Err(error) = self.attempt(messages, &unsent, &mut outcomes, deadline) {
                 for &at in &unsent {
                     outcomes[at] = Err(error.clone());
                 }
@@ -159,9 +168,15 @@ impl Smtp {
     }
 
     /// Sends what is unsent, once; an error is one of connecting, before anything was sent.
-    fn attempt(&self, messages: &[&Outgoing], unsent: &[usize], outcomes: &mut [Result<Sent>]) -> Result<()> {
+    fn attempt(
+        &self,
+        messages: &[&Outgoing],
+        unsent: &[usize],
+        outcomes: &mut [Result<Sent>],
+        deadline: Deadline,
+    ) -> Result<()> {
         let mut asked = false;
-        let answer = self.link.once(|session| {
+        let answer = self.link.once(deadline, |session| {
             asked = true;
             let these: Vec<&Outgoing> = unsent.iter().map(|&at| messages[at]).collect();
             for (&at, outcome) in unsent.iter().zip(session.send(&these)) {

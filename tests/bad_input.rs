@@ -17,11 +17,11 @@ use crate::support::relay::Relay;
 const BRIEFLY: Duration = Duration::from_secs(2);
 
 fn imap(site: &Site, server: Server) -> Result<Imap> {
-    Imap::connect(ImapConfig::new(server, site.credentials()).timeout(BRIEFLY))
+    Imap::connect(ImapConfig::new(server, site.credentials()).deadline(BRIEFLY))
 }
 
 fn smtp(site: &Site, server: Server) -> Result<Smtp> {
-    Smtp::connect(SmtpConfig::new(server, site.credentials()).timeout(BRIEFLY))
+    Smtp::connect(SmtpConfig::new(server, site.credentials()).deadline(BRIEFLY))
 }
 
 /// What both services say to a server that they can't use.

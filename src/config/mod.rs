@@ -26,24 +26,51 @@ pub(crate) struct Common {
     pub(crate) server: Server,
     pub(crate) credentials: Credentials,
     pub(crate) tag: String,
+    pub(crate) upkeep: Upkeep,
+}
+
+/// How a connection is kept, and how it is made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Upkeep {
     pub(crate) heartbeat: Duration,
-    pub(crate) timeout: Duration,
+    pub(crate) deadline: Duration,
+    /// The first wait between two attempts in the background, and the longest.
+    pub(crate) backoff: (Duration, Duration),
+    pub(crate) connects_a_minute: u32,
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        let (heartbeat, deadline) = (Duration::from_secs(10), Duration::from_secs(60));
+        let backoff = (Duration::from_secs(1), Duration::from_secs(300));
+        Self { heartbeat, deadline, backoff, connects_a_minute: 30 }
+    }
+}
+
+impl Upkeep {
+    fn check(&self) -> Result<()> {
+        let waits = [self.heartbeat, self.deadline, self.backoff.0, self.backoff.1];
+        if !waits.iter().all(|wait| SENSIBLE.contains(wait)) || self.backoff.0 > self.backoff.1 {
+            let rule = "heartbeat, deadline and backoff are from a millisecond to a week, and backoff grows";
+            return Err(Error::config(rule));
+        }
+        if self.connects_a_minute == 0 {
+            return Err(Error::config("connects_a_minute is at least 1"));
+        }
+        Ok(())
+    }
 }
 
 impl Common {
     fn new(server: Server, credentials: Credentials) -> Self {
-        let (heartbeat, timeout) = (Duration::from_secs(10), Duration::from_secs(60));
-        Self { server, credentials, tag: DEFAULT_TAG.into(), heartbeat, timeout }
+        Self { server, credentials, tag: DEFAULT_TAG.into(), upkeep: Upkeep::default() }
     }
 
     fn check(&self) -> Result<()> {
         self.server.check(&self.credentials)?;
         self.credentials.check()?;
         check_tag(&self.tag)?;
-        if !SENSIBLE.contains(&self.heartbeat) || !SENSIBLE.contains(&self.timeout) {
-            return Err(Error::config("heartbeat and timeout are from a millisecond to a week"));
-        }
-        Ok(())
+        self.upkeep.check()
     }
 }
 
@@ -81,14 +108,39 @@ macro_rules! common_setters {
         /// How long without traffic until a NOOP is sent. Default 10 s.
         #[must_use]
         pub fn heartbeat(mut self, every: Duration) -> Self {
-            self.common.heartbeat = every;
+            self.common.upkeep.heartbeat = every;
             self
         }
 
-        /// How long to wait for the server to say something, also when connecting. Default 60 s.
+        /// How long a verb may take, by the wall clock and with all that it does: waiting for its turn, connecting,
+        /// logging in, every command. Default 60 s.
+        ///
+        /// What takes longer ends with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), and its connection
+        /// with it. A slow line that carries large messages needs a longer one.
         #[must_use]
-        pub fn timeout(mut self, timeout: Duration) -> Self {
-            self.common.timeout = timeout;
+        pub fn deadline(mut self, whole: Duration) -> Self {
+            self.common.upkeep.deadline = whole;
+            self
+        }
+
+        /// How long the background waits between two attempts to connect: first, and at most. Default 1 s and
+        /// 5 min.
+        ///
+        /// Each failure doubles the wait; a random part of up to a quarter is taken off, so that many clients do
+        /// not come back as one.
+        #[must_use]
+        pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
+            self.common.upkeep.backoff = (first, most);
+            self
+        }
+
+        /// How many connections a handle makes within any minute, by verbs and in the background. Default 30.
+        ///
+        /// A server that accepts connections and drops them is not hammered: beyond this, verbs fail with
+        /// [`ErrorKind::Connect`](crate::ErrorKind::Connect), and the error says when there will be another.
+        #[must_use]
+        pub fn connects_a_minute(mut self, most: u32) -> Self {
+            self.common.upkeep.connects_a_minute = most;
             self
         }
     };

@@ -12,8 +12,9 @@ pub use self::batch::{Batch, Delivery};
 use self::receive::Foreign;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::link::{Link, Session as _, Status};
+use crate::link::{Link, Session as _, Stats, Status};
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 
@@ -59,9 +60,9 @@ impl Imap {
         let config = Arc::new(config);
         let connect = {
             let config = Arc::clone(&config);
-            move || ImapSession::connect(&config)
+            move |deadline| ImapSession::connect(&config, deadline)
         };
-        let link = Link::open("pymail-imap", config.common.heartbeat, connect)?;
+        let link = Link::open("pymail-imap", config.common.upkeep, connect)?;
         Ok(Self { link, config, foreign: Arc::default() })
     }
 
@@ -76,7 +77,11 @@ impl Imap {
     /// `Disconnected`, `Connect`, `Timeout` for the connection; `Refused` when the server says no. A message
     /// that can't be read is no error here: its [`Delivery`] has it.
     pub fn fetch(&self) -> Result<Batch> {
-        Ok(Batch::new(self.clone(), receive::receive(self)?))
+        self.fetch_by(self.link.deadline())
+    }
+
+    fn fetch_by(&self, deadline: Deadline) -> Result<Batch> {
+        Ok(Batch::new(self.clone(), receive::receive(self, deadline)?))
     }
 
     /// Archives these deliveries and takes them out of the inbox.
@@ -89,8 +94,17 @@ impl Imap {
     /// As [`fetch`](Imap::fetch). `Refused` with the code `UIDVALIDITY` when the mailbox was made anew
     /// since the fetch. After any error the messages are still in the inbox or in the archive.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
+        self.ack_by(deliveries, self.link.deadline())
+    }
+
+    fn ack_by<'a>(
+        &self,
+        deliveries: impl IntoIterator<Item = &'a Delivery>,
+        deadline: Deadline,
+    ) -> Result<()> {
         let sets = batch::sets(deliveries);
-        sets.iter().try_for_each(|set| self.link.repeat(|session| verbs::archive(session, set, &self.config)))
+        let archive = |set| self.link.repeat(deadline, |session| verbs::archive(session, set, &self.config));
+        sets.iter().try_for_each(archive)
     }
 
     /// Fetches one batch and acknowledges it: what comes back is not on the server's inbox any more.
@@ -101,8 +115,9 @@ impl Imap {
     /// # Errors
     /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack).
     pub fn drain(&self) -> Result<Vec<Delivery>> {
-        let batch = self.fetch()?;
-        batch.ack()?;
+        let deadline = self.link.deadline();
+        let batch = self.fetch_by(deadline)?;
+        self.ack_by(&batch, deadline)?;
         Ok(batch.into_deliveries())
     }
 
@@ -111,7 +126,7 @@ impl Imap {
     /// # Errors
     /// `Disconnected`, `Connect`, `Timeout`.
     pub fn noop(&self) -> Result<()> {
-        self.link.repeat(|session| session.noop(self.config.common.timeout))
+        self.link.repeat(self.link.deadline(), ImapSession::noop)
     }
 
     /// Any mail that matches an IMAP search program, such as `FROM "bob" SINCE 1-Jan-2026`.
@@ -123,7 +138,7 @@ impl Imap {
     /// understand; else as [`fetch`](Imap::fetch).
     pub fn search(&self, criteria: &str) -> Result<UidSet> {
         check_criteria(criteria)?;
-        self.link.repeat(|session| session.search(criteria))
+        self.link.repeat(self.link.deadline(), |session| session.search(criteria))
     }
 
     /// Mail as it is, without marking it seen. What is not there any more is left out.
@@ -133,7 +148,7 @@ impl Imap {
     /// [`batch_bytes`](ImapConfig::batch_bytes); `Refused` with the code `UIDVALIDITY` for UIDs of an earlier
     /// life of the mailbox; else as [`fetch`](Imap::fetch).
     pub fn fetch_uids(&self, uids: &UidSet) -> Result<Vec<RawMail>> {
-        self.link.repeat(|session| verbs::fetch(session, uids, &self.config))
+        self.link.repeat(self.link.deadline(), |session| verbs::fetch(session, uids, &self.config))
     }
 
     /// Copies mail to another mailbox.
@@ -145,7 +160,7 @@ impl Imap {
     /// else as [`fetch_uids`](Imap::fetch_uids).
     pub fn copy(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox)?;
-        self.link.once(|session| verbs::copy(session, uids, mailbox))
+        self.link.once(self.link.deadline(), |session| verbs::copy(session, uids, mailbox))
     }
 
     /// Moves mail to another mailbox, by the same means as [`ack`](Imap::ack).
@@ -154,7 +169,7 @@ impl Imap {
     /// As [`copy`](Imap::copy).
     pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox)?;
-        self.link.once(|session| verbs::move_to(session, uids, mailbox))
+        self.link.once(self.link.deadline(), |session| verbs::move_to(session, uids, mailbox))
     }
 
     /// Deletes exactly this mail, and no other that is flagged `\Deleted`.
@@ -164,13 +179,19 @@ impl Imap {
     /// # Errors
     /// As [`fetch_uids`](Imap::fetch_uids).
     pub fn delete(&self, uids: &UidSet) -> Result<()> {
-        self.link.repeat(|session| verbs::delete(session, uids))
+        self.link.repeat(self.link.deadline(), |session| verbs::delete(session, uids))
     }
 
     /// How the connection is doing; never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
         self.link.status()
+    }
+
+    /// What the handle has done so far; never blocks.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.link.stats()
     }
 
     /// Logs out and closes the connection, for every clone of this handle.

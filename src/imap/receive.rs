@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Delivery, Imap};
 use crate::config::ImapConfig;
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{is_ours, parse};
 use crate::python::{ImapSession, Mail};
@@ -49,11 +50,11 @@ struct Look {
 /// The oldest waiting messages.
 ///
 /// A look at nothing but foreign mail, or at mail that has gone meanwhile, says nothing about what is behind it.
-pub(super) fn receive(imap: &Imap) -> Result<Vec<Delivery>> {
+pub(super) fn receive(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
     let mut looks = 0;
     loop {
         looks += 1;
-        let look = imap.link.repeat(|session| look(session, imap))?;
+        let look = imap.link.repeat(deadline, |session| look(session, imap))?;
         // Each mail is let go as soon as it is read: a batch is in memory once, not twice.
         let mails = look.mails.into_iter();
         let deliveries: Vec<Delivery> =
@@ -75,12 +76,13 @@ fn look(session: &mut ImapSession, imap: &Imap) -> Result<Look> {
         return Ok(Look { validity, mails: Vec::new(), more });
     }
     let most = FIRST_LOOK.min(config.max_message);
-    let mut mails = session.fetch(&wanted, most)?;
+    let mut mails = session.fetch(&wanted, most, wanted.len() * most)?;
     let large = large_ones(&mails, most, config);
     let whole = if large.is_empty() {
         Vec::new()
     } else {
-        session.fetch(&UidSet::new(validity, large), config.max_message + 1)?
+        let room = config.batch_bytes.max(config.max_message + 1);
+        session.fetch(&UidSet::new(validity, large), config.max_message + 1, room)?
     };
     mails.retain(|mail| {
         mail.is_whole(most) || !fits(mail, config) || !is_ours(mail.octets(), &config.common.tag)

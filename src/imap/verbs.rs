@@ -90,7 +90,7 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
             }
             room -= size;
         }
-        for mail in session.fetch(&chunk, config.max_message + 1)? {
+        for mail in session.fetch(&chunk, config.max_message + 1, config.batch_bytes)? {
             if mail.size() > config.max_message as u64 {
                 return Err(too_much(mail.uid, mail.size()));
             }

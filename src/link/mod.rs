@@ -1,5 +1,6 @@
-//! One supervised connection: its lock, its one reconnect a verb, its heartbeat. Knows no protocol.
+//! One supervised connection: its lock, its deadlines, its one reconnect a verb, its heartbeat. Knows no protocol.
 
+mod pace;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -11,17 +12,32 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-pub use self::status::{State, Status};
+use self::pace::Pace;
+use self::status::Ledger;
+pub(crate) use self::status::Traffic;
+pub use self::status::{State, Stats, Status};
+use crate::config::Upkeep;
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::{Heartbeat, Pulse};
+use crate::watchdog::Guard;
+
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// A logged-in dialogue with a server, one command at a time.
 pub(crate) trait Session: Send + Sized + 'static {
-    /// Asks for nothing, to hear within `patience` that the server is there; takes in what it said unasked.
-    fn noop(&mut self, patience: Duration) -> Result<()>;
+    /// Asks for nothing, to hear that the server is there; takes in what it said unasked.
+    fn noop(&mut self) -> Result<()>;
 
     /// Says goodbye and closes.
     fn close(self) -> Result<()>;
+
+    /// Shuts the connection down when the deadline comes, for as long as the guard is there.
+    fn watch(&self, deadline: Deadline) -> Guard;
+
+    /// What went over the connection so far.
+    fn traffic(&self) -> Traffic;
 
     /// Runs `wait`, which may block, without holding what a session needs in order to go on.
     fn unattached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
@@ -34,7 +50,7 @@ pub(crate) trait Session: Send + Sized + 'static {
     }
 }
 
-type Connect<S> = Box<dyn Fn() -> Result<S> + Send + Sync>;
+type Connect<S> = Box<dyn Fn(Deadline) -> Result<S> + Send + Sync>;
 
 /// A connection that all clones of a handle share.
 pub(crate) struct Link<S: Session>(Arc<Owner<S>>);
@@ -47,13 +63,14 @@ struct Owner<S: Session> {
 
 struct Line<S: Session> {
     connect: Connect<S>,
-    every: Duration,
+    upkeep: Upkeep,
     /// Seen without the lock, so that nothing is begun while `stop` waits for it.
     stopping: AtomicBool,
     /// Whether the heartbeat is making a connection, which can take long.
     connecting: AtomicBool,
     slot: Mutex<Slot<S>>,
     status: Mutex<Status>,
+    ledger: Mutex<Ledger>,
 }
 
 struct Slot<S> {
@@ -61,7 +78,7 @@ struct Slot<S> {
     /// Set once for good: by `stop`, or by a refused password.
     ended: Option<Error>,
     last_used: Instant,
-    failures: u32,
+    pace: Pace,
 }
 
 impl<S: Session> Clone for Link<S> {
@@ -74,44 +91,68 @@ impl<S: Session> Link<S> {
     /// Connects, and keeps the connection alive with a heartbeat in a thread of this name.
     pub(crate) fn open(
         name: &str,
-        every: Duration,
-        connect: impl Fn() -> Result<S> + Send + Sync + 'static,
+        upkeep: Upkeep,
+        connect: impl Fn(Deadline) -> Result<S> + Send + Sync + 'static,
     ) -> Result<Self> {
-        let session = S::unattached(&connect)?;
+        let mut pace = Pace::new(upkeep);
+        pace.admit(Instant::now())?;
+        let session = S::unattached(|| connect(Deadline::after(upkeep.deadline)))?;
         let line = Arc::new(Line {
             connect: Box::new(connect),
-            every,
+            upkeep,
             stopping: AtomicBool::new(false),
             connecting: AtomicBool::new(false),
-            slot: Mutex::new(Slot::new(session)),
+            ledger: Mutex::default(),
+            slot: Mutex::new(Slot { session: None, ended: None, last_used: Instant::now(), pace }),
             status: Mutex::new(Status { state: State::Connected, last_error: None, last_error_kind: None }),
         });
-        let heartbeat = Mutex::new(Some(Heartbeat::start(name, every, Arc::downgrade(&line))?));
-        Ok(Self(Arc::new(Owner { line, heartbeat })))
+        line.ledger.lock().connected(session.traffic());
+        line.slot.lock().session = Some(session);
+        let heartbeat = Heartbeat::start(name, upkeep.heartbeat, Arc::downgrade(&line))?;
+        Ok(Self(Arc::new(Owner { line, heartbeat: Mutex::new(Some(heartbeat)) })))
+    }
+
+    /// By when a verb that begins now has to be back.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::after(self.0.line.upkeep.deadline)
     }
 
     /// Asks; when the connection turns out lost, makes a new one and asks once more.
-    pub(crate) fn repeat<T: Send>(&self, mut ask: impl FnMut(&mut S) -> Result<T> + Send) -> Result<T> {
-        self.locked(|line, slot| {
-            let answer = line.ask(slot, &mut ask);
+    pub(crate) fn repeat<T: Send>(
+        &self,
+        deadline: Deadline,
+        mut ask: impl FnMut(&mut S) -> Result<T> + Send,
+    ) -> Result<T> {
+        self.locked(deadline, |line, slot| {
+            let answer = line.ask(slot, deadline, &mut ask);
             match answer {
-                Err(error) if error.kind() == ErrorKind::Disconnected => line.ask(slot, &mut ask),
+                Err(error) if error.kind() == ErrorKind::Disconnected => line.ask(slot, deadline, &mut ask),
                 answer => answer,
             }
         })
     }
 
     /// Asks once, on a new connection if the old one is known to be lost; a loss on the way is returned.
-    pub(crate) fn once<T: Send>(&self, ask: impl FnOnce(&mut S) -> Result<T> + Send) -> Result<T> {
-        self.locked(|line, slot| line.ask(slot, ask))
+    pub(crate) fn once<T: Send>(
+        &self,
+        deadline: Deadline,
+        ask: impl FnOnce(&mut S) -> Result<T> + Send,
+    ) -> Result<T> {
+        self.locked(deadline, |line, slot| line.ask(slot, deadline, ask))
     }
 
-    fn locked<T: Send>(&self, verb: impl FnOnce(&Line<S>, &mut Slot<S>) -> Result<T> + Send) -> Result<T> {
+    fn locked<T: Send>(
+        &self,
+        deadline: Deadline,
+        verb: impl FnOnce(&Line<S>, &mut Slot<S>) -> Result<T> + Send,
+    ) -> Result<T> {
         if S::is_forked() {
             return Err(Error::forked());
         }
         S::unattached(|| {
-            let mut slot = self.0.line.slot.lock();
+            let slot = self.0.line.slot.try_lock_until(deadline.at());
+            let mut slot =
+                slot.ok_or_else(|| deadline.error("waiting for another call on the connection"))?;
             let answer = verb(&self.0.line, &mut slot);
             slot.last_used = Instant::now();
             answer
@@ -125,6 +166,10 @@ impl<S: Session> Link<S> {
 
     pub(crate) fn status(&self) -> Status {
         self.0.line.status.lock().clone()
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.0.line.ledger.lock().stats()
     }
 }
 
@@ -146,9 +191,14 @@ impl<S: Session> Owner<S> {
             {
                 heartbeat.stop();
             }
-            session.map_or(Ok(()), S::close)
+            session.map_or(Ok(()), goodbye)
         })
     }
+}
+
+fn goodbye<S: Session>(session: S) -> Result<()> {
+    let guard = session.watch(Deadline::after(GOODBYE));
+    guard.judge(session.close(), "saying goodbye")
 }
 
 fn stopped() -> Error {
@@ -170,19 +220,27 @@ impl<S: Session> fmt::Debug for Link<S> {
 }
 
 impl<S: Session> Line<S> {
-    fn ask<T>(&self, slot: &mut Slot<S>, ask: impl FnOnce(&mut S) -> Result<T>) -> Result<T> {
-        let session = self.session(slot)?;
-        let answer = ask(session);
-        if let Err(error) = &answer
-            && error.ends_connection()
-        {
-            self.lose(slot, error);
+    fn ask<T>(
+        &self,
+        slot: &mut Slot<S>,
+        deadline: Deadline,
+        ask: impl FnOnce(&mut S) -> Result<T>,
+    ) -> Result<T> {
+        let session = self.session(slot, deadline)?;
+        let guard = session.watch(deadline);
+        let answer = guard.judge(ask(session), "waiting for the server");
+        self.ledger.lock().update(session.traffic());
+        match &answer {
+            Err(error) if error.ends_connection() => self.lose(slot, error),
+            // It was done just in time, but the connection was not spared.
+            _ if guard.overran() => self.lose(slot, &deadline.error("an answer in the last moment")),
+            _ => {}
         }
         answer
     }
 
     /// The session, made anew if it was lost.
-    fn session<'a>(&self, slot: &'a mut Slot<S>) -> Result<&'a mut S> {
+    fn session<'a>(&self, slot: &'a mut Slot<S>, deadline: Deadline) -> Result<&'a mut S> {
         if let Some(ended) = &slot.ended {
             return Err(ended.clone());
         }
@@ -190,7 +248,9 @@ impl<S: Session> Line<S> {
             return Err(stopped());
         }
         if slot.session.is_none() {
-            let made = (self.connect)();
+            deadline.check("connecting")?;
+            slot.pace.admit(Instant::now())?;
+            let made = (self.connect)(deadline);
             self.settle(slot, made)?;
         }
         slot.session.as_mut().ok_or_else(|| Error::new(ErrorKind::Disconnected, "not connected"))
@@ -203,14 +263,15 @@ impl<S: Session> Line<S> {
         }
         match made {
             Ok(session) => {
+                self.ledger.lock().connected(session.traffic());
                 slot.session = Some(session);
-                slot.failures = 0;
+                slot.pace.connected();
                 self.status.lock().state = State::Connected;
                 tracing::info!("connected again");
                 Ok(())
             }
             Err(error) => {
-                slot.failures = slot.failures.saturating_add(1);
+                slot.pace.failed();
                 self.lose(slot, &error);
                 Err(error)
             }
@@ -221,12 +282,17 @@ impl<S: Session> Line<S> {
     fn lose(&self, slot: &mut Slot<S>, error: &Error) {
         tracing::warn!(%error, "connection lost");
         slot.session = None;
+        slot.pace.heed(error, Instant::now());
         let refused = error.kind() == ErrorKind::Auth && error.is_permanent();
         if refused && slot.ended.is_none() {
             slot.ended = Some(error.clone());
         }
         self.note(error);
-        self.status.lock().state = if refused { State::Refused } else { State::Disconnected };
+        self.status.lock().state = match refused {
+            true => State::Refused,
+            false if slot.pace.is_throttled() => State::Throttled,
+            false => State::Disconnected,
+        };
     }
 
     fn note(&self, error: &Error) {
@@ -238,43 +304,41 @@ impl<S: Session> Line<S> {
 
 impl<S: Session> Pulse for Line<S> {
     fn pulse(&self) -> Duration {
+        let every = self.upkeep.heartbeat;
         // A verb that holds the lock is traffic enough.
-        let Some(mut slot) = self.slot.try_lock() else { return self.every };
+        let Some(mut slot) = self.slot.try_lock() else { return every };
         if slot.ended.is_some() {
-            return self.every;
+            return every;
         }
         if slot.session.is_some() {
-            let left = self.every.saturating_sub(slot.last_used.elapsed());
+            let left = every.saturating_sub(slot.last_used.elapsed());
             if !left.is_zero() {
                 return left;
             }
-            if let Err(error) = self.ask(&mut slot, |session| session.noop(self.every)) {
+            let deadline = Deadline::after(every.min(self.upkeep.deadline));
+            if let Err(error) = self.ask(&mut slot, deadline, S::noop) {
                 self.note(&error); // The next verb is told by making its own connection.
             }
             slot.last_used = Instant::now();
-            return if slot.session.is_some() { self.every } else { backoff(0) };
+            return self.until_next(&slot);
+        }
+        if slot.pace.admit(Instant::now()).is_err() {
+            return self.until_next(&slot);
         }
         // Said before the lock is let go, which `stop` waits for: it must not wait for the connection, too.
         self.connecting.store(true, Ordering::SeqCst);
         drop(slot);
         // Without the lock: a verb that comes meanwhile makes its own connection and waits for nobody.
-        let made = (self.connect)();
+        let made = (self.connect)(Deadline::after(self.upkeep.deadline));
         self.connecting.store(false, Ordering::SeqCst);
         let mut slot = self.slot.lock();
         let _ = self.settle(&mut slot, made); // A failure shows in the status.
-        if slot.session.is_some() { self.every } else { backoff(slot.failures) }
+        self.until_next(&slot)
     }
 }
 
-impl<S> Slot<S> {
-    fn new(session: S) -> Self {
-        Self { session: Some(session), ended: None, last_used: Instant::now(), failures: 0 }
+impl<S: Session> Line<S> {
+    fn until_next(&self, slot: &Slot<S>) -> Duration {
+        if slot.session.is_some() { self.upkeep.heartbeat } else { slot.pace.wait(Instant::now()) }
     }
-}
-
-/// 1 s, 2 s, 4 s, ... 5 min, each up to a quarter shorter, so that many clients do not come back as one.
-fn backoff(failures: u32) -> Duration {
-    let whole = Duration::from_secs(1 << failures.min(9)).min(Duration::from_secs(300));
-    let random = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
-    whole.mul_f64(1.0 - random / 4.0)
 }

@@ -12,6 +12,8 @@ pub enum State {
     Connected,
     /// Lost; the next verb, or the heartbeat, makes a new connection.
     Disconnected,
+    /// Lost, and the server asked to be left alone for a while: until then nobody connects.
+    Throttled,
     /// The server refused the credentials; this handle does not try them again.
     Refused,
     /// Stopped by `stop`.
@@ -28,4 +30,57 @@ pub struct Status {
     pub last_error: Option<String>,
     /// The kind of that failure.
     pub last_error_kind: Option<ErrorKind>,
+}
+
+/// What a handle has done so far, over all of its connections: see [`Imap::stats`](crate::Imap::stats) and
+/// [`Smtp::stats`](crate::Smtp::stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Commands that were sent; the end of a message counts as one.
+    pub commands: u64,
+    /// Connections that took the place of a lost one.
+    pub reconnects: u64,
+    /// Octets of commands and mail that were sent, before encryption.
+    pub bytes_sent: u64,
+    /// Octets of answers that were received, after decryption.
+    pub bytes_received: u64,
+}
+
+/// What went over one connection so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) commands: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+/// The numbers of the connections that are gone, and of the one that is there.
+#[derive(Default)]
+pub(super) struct Ledger {
+    past: Traffic,
+    now: Traffic,
+    connections: u64,
+}
+
+impl Ledger {
+    pub(super) fn connected(&mut self, traffic: Traffic) {
+        self.past = sum(self.past, self.now);
+        self.now = traffic;
+        self.connections += 1;
+    }
+
+    pub(super) fn update(&mut self, traffic: Traffic) {
+        self.now = traffic;
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let Traffic { commands, sent, received } = sum(self.past, self.now);
+        let reconnects = self.connections.saturating_sub(1);
+        Stats { commands, reconnects, bytes_sent: sent, bytes_received: received }
+    }
+}
+
+fn sum(a: Traffic, b: Traffic) -> Traffic {
+    Traffic { commands: a.commands + b.commands, sent: a.sent + b.sent, received: a.received + b.received }
 }

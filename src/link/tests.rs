@@ -20,7 +20,7 @@ struct Fake {
 }
 
 impl Session for Fake {
-    fn noop(&mut self, _: Duration) -> Result<()> {
+    fn noop(&mut self) -> Result<()> {
         self.log.noops.fetch_add(1, Ordering::SeqCst);
         let _ = self.pulses.as_ref().map(|pulses| pulses.send(()));
         self.noop.clone()
@@ -30,9 +30,26 @@ impl Session for Fake {
         self.log.closes.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
+
+    fn watch(&self, deadline: Deadline) -> Guard {
+        Guard::none(deadline)
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic { commands: 1, sent: 20, received: 300 }
+    }
 }
 
 const NEVER: Duration = Duration::from_secs(3_600);
+
+fn every(heartbeat: Duration) -> Upkeep {
+    let backoff = (Duration::from_millis(1), Duration::from_secs(1));
+    Upkeep { heartbeat, backoff, ..Upkeep::default() }
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}
 
 fn failure(kind: ErrorKind) -> Error {
     Error::new(kind, "as told")
@@ -42,11 +59,11 @@ fn failure(kind: ErrorKind) -> Error {
 fn link(connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> (Link<Fake>, Arc<Log>) {
     let log = Arc::new(Log::default());
     let ours = Arc::clone(&log);
-    let connect = move || {
+    let connect = move |_| {
         connect(ours.connects.fetch_add(1, Ordering::SeqCst) + 1)?;
         Ok(Fake { log: Arc::clone(&ours), noop: Ok(()), pulses: None })
     };
-    (Link::open("test", NEVER, connect).unwrap(), log)
+    (Link::open("test", every(NEVER), connect).unwrap(), log)
 }
 
 fn connects(log: &Log) -> usize {
@@ -57,7 +74,7 @@ fn connects(log: &Log) -> usize {
 fn a_verb_that_finds_the_connection_lost_asks_once_more_on_a_new_one() {
     let (link, log) = link(|_| Ok(()));
     let mut asked = 0;
-    let answer = link.repeat(|_| {
+    let answer = link.repeat(soon(), |_| {
         asked += 1;
         if asked == 1 { Err(failure(ErrorKind::Disconnected)) } else { Ok(asked) }
     });
@@ -68,7 +85,7 @@ fn a_verb_that_finds_the_connection_lost_asks_once_more_on_a_new_one() {
 #[test]
 fn a_verb_asks_no_third_time() {
     let (link, log) = link(|_| Ok(()));
-    let answer = link.repeat(|_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    let answer = link.repeat(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
     assert_eq!((answer.unwrap_err().kind(), connects(&log)), (ErrorKind::Disconnected, 2));
     assert_eq!(link.status().state, State::Disconnected);
 }
@@ -77,10 +94,10 @@ fn a_verb_asks_no_third_time() {
 fn what_is_not_safe_to_repeat_is_not_repeated() {
     let (link, log) = link(|_| Ok(()));
     for kind in [ErrorKind::OutcomeUnknown, ErrorKind::Timeout, ErrorKind::Refused] {
-        assert_eq!(link.repeat(|_| Err::<(), _>(failure(kind))).unwrap_err().kind(), kind);
+        assert_eq!(link.repeat(soon(), |_| Err::<(), _>(failure(kind))).unwrap_err().kind(), kind);
     }
     assert_eq!(
-        link.once(|_| Err::<(), _>(failure(ErrorKind::Disconnected))).unwrap_err().kind(),
+        link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected))).unwrap_err().kind(),
         ErrorKind::Disconnected
     );
     assert_eq!(
@@ -93,17 +110,17 @@ fn what_is_not_safe_to_repeat_is_not_repeated() {
 #[test]
 fn a_refusal_keeps_the_connection() {
     let (link, log) = link(|_| Ok(()));
-    let _ = link.repeat(|_| Err::<(), _>(failure(ErrorKind::Refused)));
-    link.repeat(|_| Ok(())).unwrap();
+    let _ = link.repeat(soon(), |_| Err::<(), _>(failure(ErrorKind::Refused)));
+    link.repeat(soon(), |_| Ok(())).unwrap();
     assert_eq!(connects(&log), 1);
 }
 
 #[test]
 fn a_refused_password_is_not_tried_again() {
     let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth)) });
-    let _ = link.once(|_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
     for _ in 0..3 {
-        assert_eq!(link.repeat(|_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
+        assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
     }
     assert_eq!((connects(&log), link.status().state), (2, State::Refused));
 }
@@ -114,7 +131,7 @@ fn stop_closes_once_and_for_every_clone() {
     let clone = link.clone();
     link.stop().unwrap();
     clone.stop().unwrap();
-    assert_eq!(clone.repeat(|_| Ok(())).unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!(clone.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Stopped);
     assert_eq!((log.closes.load(Ordering::SeqCst), connects(&log)), (1, 1));
     assert_eq!(link.status().state, State::Stopped);
 }
@@ -122,11 +139,11 @@ fn stop_closes_once_and_for_every_clone() {
 fn beating(noop: Result<()>) -> (Link<Fake>, Arc<Log>, Receiver<()>) {
     let log = Arc::new(Log::default());
     let (ours, (sender, pulses)) = (Arc::clone(&log), mpsc::channel());
-    let connect = move || {
+    let connect = move |_| {
         ours.connects.fetch_add(1, Ordering::SeqCst);
         Ok(Fake { log: Arc::clone(&ours), noop: noop.clone(), pulses: Some(sender.clone()) })
     };
-    (Link::open("test", Duration::from_millis(5), connect).unwrap(), log, pulses)
+    (Link::open("test", every(Duration::from_millis(5)), connect).unwrap(), log, pulses)
 }
 
 #[test]
@@ -160,15 +177,6 @@ fn the_heartbeat_ends_with_the_last_handle() {
 }
 
 #[test]
-fn backoff_grows_to_five_minutes_and_no_further() {
-    for failures in 0..40 {
-        let wait = backoff(failures).as_secs_f64();
-        let whole = f64::from(1_u32 << failures.min(9)).min(300.0);
-        assert!((whole * 0.75..=whole).contains(&wait), "{failures}: {wait}");
-    }
-}
-
-#[test]
 fn a_refused_heartbeat_shows_and_keeps_the_connection() {
     let (link, log, pulses) = beating(Err(failure(ErrorKind::Refused)));
     for _ in 0..3 {
@@ -182,7 +190,7 @@ fn a_refused_heartbeat_shows_and_keeps_the_connection() {
 #[test]
 fn a_lost_connection_is_replaced_without_waiting_for_an_idle_interval() {
     let (link, log) = link(|_| Ok(()));
-    let _ = link.once(|_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
     assert_eq!(link.0.line.pulse(), NEVER);
     assert_eq!((connects(&log), link.status().state), (2, State::Connected));
 }
@@ -192,10 +200,70 @@ fn after_a_refused_password_the_heartbeat_rests() {
     let (link, log, pulses) = beating(Err(failure(ErrorKind::Auth)));
     pulses.recv_timeout(Duration::from_secs(10)).unwrap();
     // The lock is free again when the refusal has been taken in.
-    assert_eq!(link.repeat(|_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
+    assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
     while link.0.line.slot.lock().last_used.elapsed() < Duration::from_millis(10) {
         std::hint::spin_loop();
     }
     assert_eq!(link.0.line.pulse(), Duration::from_millis(5), "and not at once, again and again");
     assert_eq!((connects(&log), link.status().state), (1, State::Refused));
+}
+
+#[test]
+fn who_waits_for_another_call_waits_until_the_deadline_and_no_longer() {
+    let (link, _) = link(|_| Ok(()));
+    let (began, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let other = link.clone();
+    let holder = std::thread::spawn(move || {
+        let hold = move |_: &mut Fake| {
+            began.send(()).unwrap();
+            may_go_on.recv().map_err(|_| failure(ErrorKind::Runtime))
+        };
+        other.once(soon(), hold)
+    });
+    has_begun.recv().unwrap();
+    let error = link.once(Deadline::after(Duration::from_millis(20)), |_| Ok(())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    go_on.send(()).unwrap();
+    holder.join().unwrap().unwrap();
+    link.once(soon(), |_| Ok(())).unwrap();
+}
+
+#[test]
+fn no_connection_is_begun_when_the_time_is_over() {
+    let (link, log) = link(|_| Ok(()));
+    let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    let error = link.once(Deadline::after(Duration::ZERO), |_| Ok(())).unwrap_err();
+    assert_eq!((error.kind(), connects(&log)), (ErrorKind::Timeout, 1));
+}
+
+#[test]
+fn a_server_that_drops_every_connection_sees_only_so_many_a_minute() {
+    let (link, log) = link(|_| Ok(()));
+    let lost = || link.repeat(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected))).unwrap_err();
+    let errors: Vec<Error> = (0..100).map(|_| lost()).collect();
+    assert_eq!(connects(&log), Upkeep::default().connects_a_minute as usize);
+    assert!(errors[99].retry_after().is_some_and(|wait| wait <= Duration::from_secs(60)));
+}
+
+#[test]
+fn a_server_that_asks_to_wait_is_left_alone_by_verbs_and_heartbeat() {
+    let busy = || failure(ErrorKind::Connect).with_retry_after(Some(Duration::from_secs(600)));
+    let (link, log) = link(move |n| if n == 1 { Ok(()) } else { Err(busy()) });
+    let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    for _ in 0..3 {
+        let error = link.repeat(soon(), |_| Ok(())).unwrap_err();
+        assert!(error.is_transient() && error.retry_after().is_some(), "{error:?}");
+    }
+    assert!(link.0.line.pulse() > Duration::from_secs(590));
+    assert_eq!((connects(&log), link.status().state), (2, State::Throttled));
+}
+
+#[test]
+fn stats_count_over_all_connections() {
+    let (link, _) = link(|_| Ok(()));
+    let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    link.once(soon(), |_| Ok(())).unwrap();
+    let Stats { commands, reconnects, bytes_sent, bytes_received } = link.stats();
+    assert_eq!((commands, reconnects, bytes_sent, bytes_received), (2, 1, 40, 600));
 }

@@ -9,6 +9,7 @@ use pyo3::types::PyType;
 
 use super::runtime::hand_back_interrupt;
 use crate::error::{Error, ErrorKind};
+use crate::throttle;
 
 /// What was being done when an exception came: the same one means different things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,10 @@ pub(super) fn error(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) 
     let text = asking.text(exception);
     let code = reply_code(&text);
     let class = classes.into_iter().next().unwrap_or_default();
-    Error::new(kind, format!("{}: {text}", asking.action)).with_code(code).with_source(Cause { class, text })
+    Error::new(kind, format!("{}: {text}", asking.action))
+        .with_code(code)
+        .with_retry_after(throttle::wait_asked(&text))
+        .with_source(Cause { class, text })
 }
 
 /// The SMTP reply code that a text begins with.
@@ -104,8 +108,9 @@ fn refusal(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) -> Error 
     let (code, text): (Option<String>, String) = args.unwrap_or_else(|_| (None, text(exception)));
     let credentials = asking.phase == Phase::Login && is_about_credentials(code.as_deref());
     let kind = if credentials { ErrorKind::Auth } else { ErrorKind::Refused };
+    let wait = throttle::wait_asked(&text);
     let text = format!("{}: the server refused: {}", asking.action, asking.hide(text));
-    Error::new(kind, text).with_code(code)
+    Error::new(kind, text).with_code(code).with_retry_after(wait)
 }
 
 /// Whether a login was refused for good: a server that is busy or closed to everybody refuses it too.

@@ -1,5 +1,9 @@
 //! One Python object that speaks with one server: opened, logged in, called, and never left open.
 
+use std::cell::Cell;
+use std::net::TcpStream;
+use std::os::fd::IntoRawFd as _;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use pyo3::call::PyCallArgs;
@@ -10,7 +14,11 @@ use super::convert::{self, Asking, Phase};
 use super::modules::Module;
 use super::runtime::attached;
 use crate::config::{Common, Credentials, Security};
+use crate::deadline::Deadline;
+use crate::dial::dial;
 use crate::error::Result;
+use crate::link::Traffic;
+use crate::watchdog::{Guard, Watched};
 
 /// Which dialogue, and the ports that it is spoken on.
 pub(super) struct Service {
@@ -21,31 +29,75 @@ pub(super) struct Service {
     pub(super) plain: u16,
 }
 
-/// A `Session` of one of the files in `py/`.
-pub(super) struct Dialogue(Option<Py<PyAny>>);
+/// A `Session` of one of the files in `py/`, and the watch over its connection.
+pub(super) struct Dialogue {
+    object: Option<Py<PyAny>>,
+    watched: Watched,
+    traffic: Cell<Traffic>,
+}
 
 impl Dialogue {
-    /// Connects, encrypted as configured; `local_name` is SMTP's name for us.
-    pub(super) fn open(service: &Service, common: &Common, local_name: Option<&str>) -> Result<Self> {
+    /// Connects, encrypted as configured, and begins a session, all by the deadline; `local_name` is SMTP's name
+    /// for us.
+    pub(super) fn open<S>(
+        service: &Service,
+        common: &Common,
+        local_name: Option<&str>,
+        deadline: Deadline,
+        begin: impl FnOnce(Self) -> Result<S>,
+    ) -> Result<S> {
         let server = &common.server;
-        let (security, usual) = match server.security {
-            Security::Tls => ("tls", service.tls),
-            Security::StartTls => ("starttls", service.starttls),
-            Security::None => ("none", service.plain),
-        };
-        let port = server.port.unwrap_or(usual);
+        let port = server.port.unwrap_or(match server.security {
+            Security::Tls => service.tls,
+            Security::StartTls => service.starttls,
+            Security::None => service.plain,
+        });
         let action = format!("connecting to {} at {}:{port}", service.name, server.host);
-        let asking = Asking { phase: Phase::Connect, action: &action, secrets: &[] };
-        let args = (&*server.host, port, security, server.certificates(), common.timeout.as_secs_f64());
         service.module.ready()?;
-        attached(|py| {
+        let socket = dial(&server.host, port, deadline, &action)?;
+        let watched = Watched::new(&socket)?;
+        let guard = watched.until(deadline);
+        let opened = Self::on(socket, watched, service, common, (port, local_name), &action);
+        guard.judge(opened.and_then(begin), &action)
+    }
+
+    fn on(
+        socket: TcpStream,
+        watched: Watched,
+        service: &Service,
+        common: &Common,
+        (port, local_name): (u16, Option<&str>),
+        action: &str,
+    ) -> Result<Self> {
+        let server = &common.server;
+        let security = match server.security {
+            Security::Tls => "tls",
+            Security::StartTls => "starttls",
+            Security::None => "none",
+        };
+        let asking = Asking { phase: Phase::Connect, action, secrets: &[] };
+        let object = attached(|py| {
             let class = service.module.session_class(py)?;
+            let roots = server.certificates();
+            // From here on the descriptor is Python's.
+            let args = (socket.into_raw_fd(), &*server.host, port, security, roots);
             let object = match local_name {
                 Some(name) => class.call1((args.0, args.1, args.2, args.3, args.4, name)),
                 None => class.call1(args),
             };
-            object.map(|object| Self(Some(object.unbind()))).map_err(|e| owned(py, &e, asking))
-        })
+            object.map(Bound::unbind).map_err(|e| owned(py, &e, asking))
+        })?;
+        Ok(Self { object: Some(object), watched, traffic: Cell::default() })
+    }
+
+    /// Shuts the connection down when the deadline comes, for as long as the guard is there.
+    pub(super) fn watch(&self, deadline: Deadline) -> Guard {
+        self.watched.until(deadline)
+    }
+
+    /// What went over the connection, up to the last call.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic.get()
     }
 
     /// Logs in, if there is anybody to log in, and returns the capabilities that are told then.
@@ -81,7 +133,7 @@ impl Dialogue {
 
     /// There is always one, until the drop.
     pub(super) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
-        self.0.as_ref().map_or_else(|| py.None().into_bound(py), |object| object.bind(py).clone())
+        self.object.as_ref().map_or_else(|| py.None().into_bound(py), |object| object.bind(py).clone())
     }
 
     /// Does something with the object, attached.
@@ -90,7 +142,15 @@ impl Dialogue {
         asking: Asking<'_>,
         work: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>,
     ) -> Result<T> {
-        attached(|py| work(&self.object(py)).map_err(|e| owned(py, &e, asking)))
+        attached(|py| {
+            let object = self.object(py);
+            let done = work(&object).map_err(|e| owned(py, &e, asking));
+            let counted = object.call_method0("traffic").and_then(|traffic| traffic.extract());
+            if let Ok((commands, sent, received)) = counted {
+                self.traffic.set(Traffic { commands, sent, received });
+            }
+            done
+        })
     }
 }
 
@@ -113,7 +173,7 @@ impl Drop for Dialogue {
         let _ = attached(|py| {
             // It may be closed already; there is nobody to tell.
             let _ = self.object(py).call_method0("abandon");
-            self.0 = None;
+            self.object = None;
             Ok(())
         });
     }

@@ -1,7 +1,5 @@
 //! Typed calls into `py/imap.py`.
 
-use std::time::Duration;
-
 use pyo3::call::PyCallArgs;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::pybacked::PyBackedBytes;
@@ -10,9 +8,11 @@ use super::dialogue::{Dialogue, Service};
 use super::modules;
 use super::runtime::{self, attached, detached};
 use crate::config::ImapConfig;
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::Session;
+use crate::link::{Session, Traffic};
 use crate::uid::{Uid, UidSet, UidValidity};
+use crate::watchdog::Guard;
 
 /// RFC 8314: 993 with implicit TLS, 143 otherwise.
 const SERVICE: Service =
@@ -70,8 +70,11 @@ impl Drop for Mail {
 
 impl ImapSession {
     /// Connects, logs in, makes the archive if it is missing and selects the inbox.
-    pub(crate) fn connect(config: &ImapConfig) -> Result<Self> {
-        let dialogue = Dialogue::open(&SERVICE, &config.common, None)?;
+    pub(crate) fn connect(config: &ImapConfig, deadline: Deadline) -> Result<Self> {
+        Dialogue::open(&SERVICE, &config.common, None, deadline, |dialogue| Self::begin(dialogue, config))
+    }
+
+    fn begin(dialogue: Dialogue, config: &ImapConfig) -> Result<Self> {
         let capabilities = dialogue.login(&SERVICE, &config.common)?;
         let has = |name: &str| capabilities.iter().any(|capability| capability == name);
         let names = (config.inbox.clone(), config.archive_name().to_owned());
@@ -103,9 +106,12 @@ impl ImapSession {
     }
 
     /// The first `most` octets of each of these mails, each once; what was not asked for is dropped.
-    pub(crate) fn fetch(&mut self, set: &UidSet, most: usize) -> Result<Vec<Mail>> {
+    ///
+    /// A server that answers with more than `room` octets loses the connection.
+    pub(crate) fn fetch(&mut self, set: &UidSet, most: usize, room: usize) -> Result<Vec<Mail>> {
         self.check(set)?;
-        let mails: Vec<(u32, u64, PyBackedBytes)> = self.call("fetch", (set.to_string(), most), "FETCH")?;
+        let mails: Vec<(u32, u64, PyBackedBytes)> =
+            self.call("fetch", (set.to_string(), most, room), "FETCH")?;
         let mails = mails
             .into_iter()
             .filter_map(|(uid, size, octets)| Some(Mail { uid: Uid::new(uid)?, size, octets: Some(octets) }));
@@ -180,12 +186,20 @@ fn copied(told: &str, asked: &UidSet) -> Copied {
 }
 
 impl Session for ImapSession {
-    fn noop(&mut self, patience: Duration) -> Result<()> {
-        self.dialogue.tell("noop", (patience.as_secs_f64(),), "NOOP")
+    fn noop(&mut self) -> Result<()> {
+        self.dialogue.tell("noop", (), "NOOP")
     }
 
     fn close(self) -> Result<()> {
         self.dialogue.tell("logout", (), "LOGOUT")
+    }
+
+    fn watch(&self, deadline: Deadline) -> Guard {
+        self.dialogue.watch(deadline)
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.dialogue.traffic()
     }
 
     fn is_forked() -> bool {

@@ -1,7 +1,5 @@
 //! Typed calls into `py/smtp.py`.
 
-use std::time::Duration;
-
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -11,8 +9,10 @@ use super::dialogue::{Dialogue, Service};
 use super::modules;
 use super::runtime::{self, detached};
 use crate::config::SmtpConfig;
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::Session;
+use crate::link::{Session, Traffic};
+use crate::watchdog::Guard;
 
 /// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
 const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 465, starttls: 587, plain: 25 };
@@ -42,8 +42,12 @@ pub(crate) struct SmtpSession {
 
 impl SmtpSession {
     /// Connects and logs in.
-    pub(crate) fn connect(config: &SmtpConfig) -> Result<Self> {
-        let dialogue = Dialogue::open(&SERVICE, &config.common, Some(&config.local_name))?;
+    pub(crate) fn connect(config: &SmtpConfig, deadline: Deadline) -> Result<Self> {
+        let name = Some(&*config.local_name);
+        Dialogue::open(&SERVICE, &config.common, name, deadline, |dialogue| Self::begin(dialogue, config))
+    }
+
+    fn begin(dialogue: Dialogue, config: &SmtpConfig) -> Result<Self> {
         dialogue.login(&SERVICE, &config.common)?;
         let size_limit = dialogue.call("size_limit", (), "reading SIZE")?;
         Ok(Self { dialogue, size_limit })
@@ -126,12 +130,20 @@ fn unknown(error: Error) -> Error {
 }
 
 impl Session for SmtpSession {
-    fn noop(&mut self, patience: Duration) -> Result<()> {
-        self.dialogue.tell("noop", (patience.as_secs_f64(),), "NOOP")
+    fn noop(&mut self) -> Result<()> {
+        self.dialogue.tell("noop", (), "NOOP")
     }
 
     fn close(self) -> Result<()> {
         self.dialogue.tell("quit", (), "QUIT")
+    }
+
+    fn watch(&self, deadline: Deadline) -> Guard {
+        self.dialogue.watch(deadline)
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.dialogue.traffic()
     }
 
     fn is_forked() -> bool {

@@ -12,6 +12,7 @@ use self::support::postfix::Postfix;
 use super::dialogue::Dialogue;
 use super::runtime::{attached, home};
 use super::{ImapSession, SmtpSession};
+use crate::deadline::Deadline;
 use crate::{Credentials, ImapConfig, Server, SmtpConfig};
 
 /// Everything that can be reached from an object, as the texts and bytes among it.
@@ -39,6 +40,10 @@ fn texts(dialogue: &Dialogue) -> Vec<String> {
     .unwrap()
 }
 
+fn soon() -> Deadline {
+    Deadline::after(std::time::Duration::from_secs(60))
+}
+
 #[test]
 fn no_python_object_keeps_the_password_after_login() {
     let dovecot = Dovecot::start();
@@ -47,7 +52,8 @@ fn no_python_object_keeps_the_password_after_login() {
     let credentials = || Credentials::new("alice@example.test", PASSWORD);
     let imap = ImapConfig::new(trusted(Server::tls(HOST), dovecot.imaps_port()), credentials());
     let smtp = SmtpConfig::new(trusted(Server::starttls(HOST), postfix.submission_port()), credentials());
-    let (imap, smtp) = (ImapSession::connect(&imap).unwrap(), SmtpSession::connect(&smtp).unwrap());
+    let (imap, smtp) =
+        (ImapSession::connect(&imap, soon()).unwrap(), SmtpSession::connect(&smtp, soon()).unwrap());
     for texts in [texts(&imap.dialogue), texts(&smtp.dialogue)] {
         assert!(texts.len() > 1_000, "the whole of Python is reachable: {}", texts.len());
         // The end of the password, which no quoting changes, and the whole in base64 behind the user name.

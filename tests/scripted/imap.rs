@@ -215,9 +215,9 @@ fn stopping_does_not_wait_for_a_connection_that_the_heartbeat_is_making(#[values
         .on("NOOP", |_| Step::Close)
         .on("GREETING", |heard| Step::Nothing.when(heard.connection > 1))
         .start();
-    let timeout = Duration::from_secs(3);
+    let deadline = Duration::from_secs(3);
     let imap =
-        Imap::connect(imap_config(&server).heartbeat(Duration::from_millis(50)).timeout(timeout)).unwrap();
+        Imap::connect(imap_config(&server).heartbeat(Duration::from_millis(50)).deadline(deadline)).unwrap();
     wait_until("the heartbeat's connection", || server.connections() > 1);
     let began = Instant::now();
     if drops {

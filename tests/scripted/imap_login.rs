@@ -101,7 +101,7 @@ fn when_starttls_fails_no_password_is_sent(#[case] answer: &'static str) {
 
 fn starttls(server: &Scripted) -> ImapConfig {
     let encrypted = Server::starttls("localhost").port(server.port());
-    ImapConfig::new(encrypted, Credentials::new(ALICE, MARKED)).heartbeat(NEVER).timeout(BRIEFLY)
+    ImapConfig::new(encrypted, Credentials::new(ALICE, MARKED)).heartbeat(NEVER).deadline(BRIEFLY)
 }
 
 #[rstest]
