@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from _pymail_wire import ANSWER, Meter, Refused, adopt, tls_context
@@ -29,6 +30,8 @@ _SIZE = rb"\bRFC822\.SIZE (\d{1,19})\b"
 _SHORT_BODY = rb'(?s)(?:<0>)? (?:NIL|"((?:[^"\\]|\\.)*)")'
 _TAIL = rb'(?: [A-Za-z0-9.-]+ (?:\d+|NIL|\([^()]*\)|"[^"]*"))*\)'
 _ESCAPED = rb"(?s)\\(.)"
+_NAMESPACE = r'\("([ !#-\[\]-~]{0,255})" (?:"\\?([!-~])"|NIL)'
+_LISTED = r'\([^()]*\) "\\?([!-~])" '
 
 
 def quoted(text: str) -> str:
@@ -112,18 +115,35 @@ class Session:
         told = self.imap.untagged_responses.get("CAPABILITY") or self._tagged(self.imap.capability)
         return _text(told[-1]).upper().split()
 
-    def prepare(self, inbox: str, archive: str) -> int:
-        """Makes the archive if it is missing, selects the inbox and returns its UIDVALIDITY."""
+    def prepare(self, inbox: str, archive: str, has_namespace: bool) -> tuple[int, str, str]:
+        """Selects the inbox, and makes the archive if it is missing.
+
+        Returns the inbox's UIDVALIDITY, the archive's name as this server wants it, and what it puts between a
+        mailbox's name and those of the mailboxes within it: "" for nothing.
+        """
+        told = self._select(inbox, ("NAMESPACE",) if has_namespace else ("LIST", '""', '""'))
+        if not told.get("UIDVALIDITY"):
+            raise Refused("UIDVALIDITY", f"the server says no UIDVALIDITY of {inbox}: UIDs mean nothing")
+        namespaces = _namespaces(told)
+        archive = _in_namespace(archive, namespaces)
+        if archive.upper() == inbox.upper():
+            raise Refused(None, f"messages can't be archived in {inbox}, which is watched")
         self.create(archive)
+        return int(_text(told["UIDVALIDITY"][-1])), archive, _delimiter(told, namespaces)
+
+    def _select(self, inbox: str, question: tuple[str, ...]) -> dict[str, list[Any]]:
+        """Asks and selects in one flight, so that asking costs no time; what the server told of both."""
+        self._absorb()
+        tag = self.imap._command(*question)
         try:
             self._tagged(self.imap.select, quoted(inbox))
         except imaplib.IMAP4.readonly:
             raise Refused("READ-ONLY", f"{inbox} is read-only") from None
-        validity = self.imap.untagged_responses.get("UIDVALIDITY")
-        if not validity:
-            raise Refused("UIDVALIDITY", f"the server says no UIDVALIDITY of {inbox}: UIDs mean nothing")
-        self._absorb()
-        return int(_text(validity[-1]))
+        told = dict(self.imap.untagged_responses)
+        # Whoever refuses the question has told nothing, and can be used all the same.
+        with suppress(Refused):
+            self._tagged(self.imap._command_complete, question[0], tag)
+        return told
 
     def create(self, name: str) -> None:
         """Makes a mailbox, unless it is there."""
@@ -267,6 +287,27 @@ def _refusal(text: str) -> Refused:
 
 def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _namespaces(told: dict[str, list[Any]]) -> list[tuple[str, str]]:
+    """Prefixes and delimiters (RFC 2342), our own first; "" for no delimiter."""
+    text = _text(told["NAMESPACE"][-1]) if told.get("NAMESPACE") else ""
+    # Who has none of one's own, or tells it in a way that is unknown, wants no prefix.
+    ours = [] if re.match(r"\(" + _NAMESPACE, text) else [("", "")]
+    return ours + re.findall(_NAMESPACE, text)
+
+
+def _in_namespace(name: str, namespaces: list[tuple[str, str]]) -> str:
+    """A mailbox's name behind our own namespace's prefix, unless it is in a namespace as it stands."""
+    prefixes = [prefix.upper() for prefix, _ in namespaces if prefix]
+    if name.upper() == "INBOX" or name.upper().startswith(tuple(prefixes)):
+        return name
+    return namespaces[0][0] + name
+
+
+def _delimiter(told: dict[str, list[Any]], namespaces: list[tuple[str, str]]) -> str:
+    listed = re.match(_LISTED, _text(told["LIST"][-1])) if told.get("LIST") else None
+    return listed.group(1) if listed else namespaces[0][1]
 
 
 def _mail(head: bytes, octets: bytes, tail: object) -> tuple[int, int, bytes]:

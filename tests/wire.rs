@@ -72,14 +72,14 @@ fn neither_expunge_nor_close_is_ever_sent(#[from(logging)] site: Site) {
 }
 
 #[rstest]
-fn a_connection_makes_the_archive_selects_the_inbox_and_asks_for_nothing_that_it_was_told(
+fn a_connection_selects_the_inbox_makes_the_archive_and_asks_for_nothing_that_it_was_told(
     #[from(logging)] site: Site,
 ) {
     let imap = site.imap();
     imap.noop().unwrap();
     wait_until("the log", || count(&commands(&site), "NOOP") > 0);
     // Dovecot tells its capabilities with its yes to the login, which is before this log begins.
-    assert_eq!(commands(&site), ["CREATE \"__TEST__\"", "SELECT \"INBOX\"", "NOOP"]);
+    assert_eq!(commands(&site), ["NAMESPACE", "SELECT \"INBOX\"", "CREATE \"__TEST__\"", "NOOP"]);
 }
 
 #[rstest]

@@ -192,6 +192,9 @@ impl ImapConfig {
     }
 
     /// The mailbox that acknowledged messages go to. Default: named like the tag. Created when missing.
+    ///
+    /// Where the server wants a prefix before the names of one's own mailboxes, such as `INBOX.` (RFC 2342), it is
+    /// put before a name that lacks it.
     #[must_use]
     pub fn archive(mut self, mailbox: impl Into<String>) -> Self {
         self.archive = Some(mailbox.into());

@@ -48,7 +48,7 @@ pub struct Imap {
 }
 
 impl Imap {
-    /// Connects, logs in, creates the archive mailbox if it is missing and selects the inbox.
+    /// Connects, logs in, selects the inbox and creates the archive mailbox if it is missing.
     ///
     /// The first call in a process also starts the interpreter.
     ///
@@ -103,7 +103,7 @@ impl Imap {
         deadline: Deadline,
     ) -> Result<()> {
         let sets = batch::sets(deliveries);
-        let archive = |set| self.link.repeat(deadline, |session| verbs::archive(session, set, &self.config));
+        let archive = |set| self.link.repeat(deadline, |session| verbs::archive(session, set));
         sets.iter().try_for_each(archive)
     }
 

@@ -16,11 +16,12 @@ pub struct RawMail {
 }
 
 /// Moves to the archive, which is made again when somebody has removed it.
-pub(super) fn archive(session: &mut ImapSession, set: &UidSet, config: &ImapConfig) -> Result<()> {
-    match move_to(session, set, config.archive_name()) {
+pub(super) fn archive(session: &mut ImapSession, set: &UidSet) -> Result<()> {
+    let archive = session.archive().to_owned();
+    match move_to(session, set, &archive) {
         Err(error) if matches!(error.code(), Some("TRYCREATE" | "NONEXISTENT")) => {
-            session.create(config.archive_name())?;
-            move_to(session, set, config.archive_name())
+            session.create(&archive)?;
+            move_to(session, set, &archive)
         }
         moved => moved,
     }

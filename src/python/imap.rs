@@ -22,6 +22,8 @@ const SERVICE: Service =
 pub(crate) struct ImapSession {
     pub(super) dialogue: Dialogue,
     validity: UidValidity,
+    archive: String,
+    delimiter: String,
     has_move: bool,
     has_uidplus: bool,
 }
@@ -69,7 +71,7 @@ impl Drop for Mail {
 }
 
 impl ImapSession {
-    /// Connects, logs in, makes the archive if it is missing and selects the inbox.
+    /// Connects, logs in, selects the inbox and makes the archive if it is missing.
     pub(crate) fn connect(config: &ImapConfig, deadline: Deadline) -> Result<Self> {
         Dialogue::open(&SERVICE, &config.common, None, deadline, |dialogue| Self::begin(dialogue, config))
     }
@@ -77,10 +79,12 @@ impl ImapSession {
     fn begin(dialogue: Dialogue, config: &ImapConfig) -> Result<Self> {
         let capabilities = dialogue.login(&SERVICE, &config.common)?;
         let has = |name: &str| capabilities.iter().any(|capability| capability == name);
-        let names = (config.inbox.clone(), config.archive_name().to_owned());
-        let number = dialogue.call("prepare", names, "opening the mailboxes")?;
+        let names = (config.inbox.clone(), config.archive_name().to_owned(), has("NAMESPACE"));
+        let (number, archive, delimiter) = dialogue.call("prepare", names, "opening the mailboxes")?;
         Ok(Self {
             validity: UidValidity::new(number, config.mailbox()),
+            archive,
+            delimiter,
             has_move: has("MOVE"),
             has_uidplus: has("UIDPLUS"),
             dialogue,
@@ -89,6 +93,17 @@ impl ImapSession {
 
     pub(crate) fn validity(&self) -> UidValidity {
         self.validity
+    }
+
+    /// The archive's name on this server, with the prefix of the personal namespace (RFC 2342).
+    pub(crate) fn archive(&self) -> &str {
+        &self.archive
+    }
+
+    /// What stands between a mailbox's name and those of the mailboxes within it; empty when nothing does.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for a dead-letter mailbox within the archive"))]
+    pub(crate) fn delimiter(&self) -> &str {
+        &self.delimiter
     }
 
     pub(crate) fn has_move(&self) -> bool {

@@ -7,13 +7,15 @@ use pyo3::prelude::*;
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
-use self::support::dovecot::{Dovecot, HOST, PASSWORD};
+use self::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
 use self::support::postfix::Postfix;
 use super::dialogue::Dialogue;
 use super::runtime::{attached, home};
 use super::{ImapSession, SmtpSession};
 use crate::deadline::Deadline;
 use crate::{Credentials, ImapConfig, Server, SmtpConfig};
+
+const SLASHES: &str = "namespace inbox {\n  separator = /\n}\n";
 
 /// Everything that can be reached from an object, as the texts and bytes among it.
 const REACHABLE: &std::ffi::CStr = cr"
@@ -61,6 +63,23 @@ fn no_python_object_keeps_the_password_after_login() {
             .iter()
             .find(|text| text.contains("horse 7d3f") || text.contains("AGFsaWNlQGV4YW1wbGUudGVzd"));
         assert_eq!(kept, None);
+    }
+}
+
+#[test]
+fn the_delimiter_of_hierarchies_is_known_with_namespaces_and_without() {
+    let without = DovecotOptions { capability: Some("IMAP4rev1".into()), ..DovecotOptions::default() };
+    let slashes = |options: DovecotOptions| DovecotOptions { extra: SLASHES.into(), ..options };
+    for (options, delimiter) in [
+        (DovecotOptions::default(), "."),
+        (without.clone(), "."),
+        (slashes(DovecotOptions::default()), "/"),
+        (slashes(without), "/"),
+    ] {
+        let dovecot = Dovecot::with(&options);
+        let server = Server::tls(HOST).port(dovecot.imaps_port()).trust_pem(dovecot.ca_pem());
+        let config = ImapConfig::new(server, Credentials::new("alice@example.test", PASSWORD));
+        assert_eq!(ImapSession::connect(&config, soon()).unwrap().delimiter(), delimiter);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod imap;
 mod imap_login;
+mod imap_namespace;
 mod smtp;
 
 use std::time::Duration;
