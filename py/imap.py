@@ -10,8 +10,8 @@ import imaplib
 import re
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from _pymail_wire import ANSWER, Meter, Refused, adopt, tls_context
@@ -21,6 +21,11 @@ imaplib.Commands.setdefault("MOVE", ("SELECTED",))
 
 # imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
 SEARCH_WINDOW = 50_000
+
+# How many mails are asked at a time who they are, and how much each may say.
+RECALL_WINDOW = 1_000
+IDENTITY_OCTETS = 16 << 10
+IDENTITY = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{IDENTITY_OCTETS}>"
 
 # As text, compiled by `re` on first use: compiling costs a process's start more than all its other work here.
 _CODE = r"\[([A-Z][A-Z0-9-]*)[^\]]*\]"
@@ -73,6 +78,8 @@ class Session:
 
     def __init__(self, descriptor: int, host: str, port: int, security: str, roots: list[str]) -> None:
         self.exists = 0
+        self.inbox = ""
+        self.validity = 0
         self.imap = _Imap(adopt(descriptor, host, security, roots), host, port)
         if security == "starttls":
             self._starttls(roots)
@@ -129,7 +136,8 @@ class Session:
         if archive.upper() == inbox.upper():
             raise Refused(None, f"messages can't be archived in {inbox}, which is watched")
         self.create(archive)
-        return int(_text(told["UIDVALIDITY"][-1])), archive, _delimiter(told, namespaces)
+        self.inbox, self.validity = inbox, int(_text(told["UIDVALIDITY"][-1]))
+        return self.validity, archive, _delimiter(told, namespaces)
 
     def _select(self, inbox: str, question: tuple[str, ...]) -> dict[str, list[Any]]:
         """Asks and selects in one flight, so that asking costs no time; what the server told of both."""
@@ -203,6 +211,46 @@ class Session:
                 mails.append(_mail(item, _short_body(item), b")"))
         return mails
 
+    def identities(self, uids: str, count: int) -> list[tuple[int, bytes]]:
+        """UID and the headers that tell who it is, of each mail."""
+        data = self._uid("FETCH", uids, f"(UID {IDENTITY})", room=count * IDENTITY_OCTETS)
+        items = [(item, data[at + 1 : at + 2]) for at, item in enumerate(data) if isinstance(item, tuple)]
+        return [(_number(_UID, b" ".join([item[0], *tail])), item[1]) for item, tail in items]
+
+    def recall(self, mailbox: str, most: int) -> list[bytes]:
+        """The same headers of the newest mails in another mailbox; the inbox is selected again after that."""
+        headers: list[bytes] = []
+        with self._visiting(mailbox, readonly=True):
+            exists = self.exists
+            for first in range(max(1, exists - most + 1), exists + 1, RECALL_WINDOW):
+                last = min(first + RECALL_WINDOW - 1, exists)
+                room = RECALL_WINDOW * IDENTITY_OCTETS
+                data = self._tagged(self.imap.fetch, f"{first}:{last}", f"({IDENTITY})", room=room)
+                headers.extend(item[1] for item in data if isinstance(item, tuple))
+        return headers
+
+    @contextmanager
+    def _visiting(self, mailbox: str, *, readonly: bool) -> Iterator[None]:
+        try:
+            self._tagged(self.imap.select, quoted(mailbox), readonly)
+            self._absorb()
+            yield
+        except Refused:
+            self._return()
+            raise
+        self._return()
+
+    def _return(self) -> None:
+        """Selects the inbox again, as it was; a refused SELECT leaves nothing selected."""
+        try:
+            self._tagged(self.imap.select, quoted(self.inbox))
+        except (Refused, imaplib.IMAP4.readonly) as error:
+            raise imaplib.IMAP4.abort(f"{self.inbox} can't be selected again: {error}") from None
+        validity = self.imap.untagged_responses.get("UIDVALIDITY")
+        self._absorb()
+        if not validity or int(_text(validity[-1])) != self.validity:
+            raise imaplib.IMAP4.abort(f"{self.inbox} was made anew meanwhile")
+
     def sizes(self, uids: str) -> list[tuple[int, int]]:
         """UID and size on the server of each mail."""
         data = self._uid("FETCH", uids, "(UID RFC822.SIZE)")
@@ -246,7 +294,7 @@ class Session:
         return self._tagged(self.imap.uid, command, *args, room=room)
 
     def _tagged(
-        self, command: Callable[..., tuple[str, list[Any]]], *args: str, room: int = 0
+        self, command: Callable[..., tuple[str, list[Any]]], *args: str | bool, room: int = 0
     ) -> list[Any]:
         # imaplib keeps untagged answers for ever, and would give old ones for new.
         self._absorb()

@@ -46,6 +46,11 @@ impl UidValidity {
         Self { number, mailbox: hasher.finish() }
     }
 
+    /// Whether both are lives of the same mailbox.
+    pub(crate) fn is_of_the_mailbox_of(self, other: Self) -> bool {
+        self.mailbox == other.mailbox
+    }
+
     /// The number that the server gave.
     #[must_use]
     pub fn get(self) -> u32 {

@@ -4,7 +4,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Imap;
 use crate::error::{Error, Result};
-use crate::message::{Message, WireBody};
+use crate::message::{Identity, Message, WireBody};
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// A message that waits in the inbox: read, or the reason why it can't be.
@@ -14,6 +14,9 @@ use crate::uid::{Uid, UidSet, UidValidity};
 pub struct Delivery {
     pub(super) uid: Uid,
     pub(super) validity: UidValidity,
+    pub(super) identity: Option<Identity>,
+    /// Further copies of the same message in the inbox.
+    pub(super) copies: Vec<Uid>,
     pub(super) message: Result<Message>,
 }
 
@@ -60,16 +63,35 @@ impl Serialize for Delivery {
     }
 }
 
-/// The UIDs of deliveries, a set for each life of the mailbox among them.
-pub(super) fn sets<'a>(deliveries: impl IntoIterator<Item = &'a Delivery>) -> Vec<UidSet> {
-    let mut lives: Vec<(UidValidity, Vec<Uid>)> = Vec::new();
+/// Deliveries of one life of the mailbox.
+pub(super) struct Life<'a> {
+    pub(super) validity: UidValidity,
+    pub(super) deliveries: Vec<&'a Delivery>,
+}
+
+impl Life<'_> {
+    /// The UIDs of the deliveries, and of their copies.
+    pub(super) fn uids(&self) -> UidSet {
+        let uids =
+            self.deliveries.iter().flat_map(|it| std::iter::once(it.uid).chain(it.copies.iter().copied()));
+        UidSet::new(self.validity, uids)
+    }
+
+    pub(super) fn identities(&self) -> impl Iterator<Item = Identity> {
+        self.deliveries.iter().filter_map(|delivery| delivery.identity)
+    }
+}
+
+/// Deliveries by the lives of the mailbox that they were fetched in.
+pub(super) fn lives<'a>(deliveries: impl IntoIterator<Item = &'a Delivery>) -> Vec<Life<'a>> {
+    let mut lives: Vec<Life<'_>> = Vec::new();
     for delivery in deliveries {
-        match lives.iter_mut().find(|(validity, _)| *validity == delivery.validity) {
-            Some((_, uids)) => uids.push(delivery.uid),
-            None => lives.push((delivery.validity, vec![delivery.uid])),
+        match lives.iter_mut().find(|life| life.validity == delivery.validity) {
+            Some(life) => life.deliveries.push(delivery),
+            None => lives.push(Life { validity: delivery.validity, deliveries: vec![delivery] }),
         }
     }
-    lives.into_iter().map(|(validity, uids)| UidSet::new(validity, uids)).collect()
+    lives
 }
 
 /// Messages that were fetched together, oldest first, and are still in the inbox until [`ack`](Batch::ack).
@@ -135,7 +157,8 @@ mod tests {
     use super::*;
 
     fn delivery(message: Result<Message>) -> Delivery {
-        Delivery { uid: Uid::new(1).unwrap(), validity: UidValidity::new(1, "inbox"), message }
+        let (uid, validity) = (Uid::new(1).unwrap(), UidValidity::new(1, "inbox"));
+        Delivery { uid, validity, identity: None, copies: Vec::new(), message }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The handle that receives: a short method a verb.
 
+mod acknowledge;
 mod batch;
+mod known;
 mod receive;
 mod verbs;
 
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use self::batch::{Batch, Delivery};
-use self::receive::Foreign;
+use self::known::Known;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
 use crate::deadline::Deadline;
@@ -44,7 +46,7 @@ use crate::uid::UidSet;
 pub struct Imap {
     link: Link<ImapSession>,
     config: Arc<ImapConfig>,
-    foreign: Arc<Mutex<Foreign>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl Imap {
@@ -63,7 +65,8 @@ impl Imap {
             move |deadline| ImapSession::connect(&config, deadline)
         };
         let link = Link::open("pymail-imap", config.common.upkeep, connect)?;
-        Ok(Self { link, config, foreign: Arc::default() })
+        let known = Arc::new(Mutex::new(Known::new(config.remember)));
+        Ok(Self { link, config, known })
     }
 
     /// Fetches the oldest waiting messages, and changes nothing on the server.
@@ -84,27 +87,25 @@ impl Imap {
         Ok(Batch::new(self.clone(), receive::receive(self, deadline)?))
     }
 
+    /// What finds our messages, and others' too: which are ours, their headers tell.
+    fn candidates(&self) -> String {
+        format!("UNDELETED SUBJECT \"{}\"", self.config.common.tag)
+    }
+
     /// Archives these deliveries and takes them out of the inbox.
     ///
     /// By MOVE (RFC 6851), or by COPY, COPYUID, STORE and UID EXPUNGE (RFC 4315). On a server with neither MOVE
     /// nor UIDPLUS they stay in the inbox, flagged `\Deleted`, because a plain EXPUNGE would remove other
     /// clients' mail too; they are not fetched again.
     ///
+    /// In a mailbox that was made anew since the fetch, the messages are looked for by their Message-IDs. Second
+    /// copies of acknowledged messages, which are not delivered, are archived with these.
+    ///
     /// # Errors
     /// As [`fetch`](Imap::fetch). `Refused` with the code `UIDVALIDITY` when the mailbox was made anew
-    /// since the fetch. After any error the messages are still in the inbox or in the archive.
+    /// and does not have all of the messages. After any error the messages are still in the inbox or in the archive.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
-        self.ack_by(deliveries, self.link.deadline())
-    }
-
-    fn ack_by<'a>(
-        &self,
-        deliveries: impl IntoIterator<Item = &'a Delivery>,
-        deadline: Deadline,
-    ) -> Result<()> {
-        let sets = batch::sets(deliveries);
-        let archive = |set| self.link.repeat(deadline, |session| verbs::archive(session, set));
-        sets.iter().try_for_each(archive)
+        acknowledge::acknowledge(self, deliveries, self.link.deadline())
     }
 
     /// Fetches one batch and acknowledges it: what comes back is not on the server's inbox any more.
@@ -117,7 +118,7 @@ impl Imap {
     pub fn drain(&self) -> Result<Vec<Delivery>> {
         let deadline = self.link.deadline();
         let batch = self.fetch_by(deadline)?;
-        self.ack_by(&batch, deadline)?;
+        acknowledge::acknowledge(self, &batch, deadline)?;
         Ok(batch.into_deliveries())
     }
 

@@ -1,12 +1,13 @@
 //! From candidates on the server to deliveries: a SEARCH, a FETCH, and what is ours of it.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
+use super::known::Settled;
 use super::{Delivery, Imap};
 use crate::config::ImapConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{is_ours, parse};
+use crate::message::{Identity, Message, is_ours, parse};
 use crate::python::{ImapSession, Mail};
 use crate::uid::{Uid, UidSet, UidValidity};
 
@@ -15,30 +16,6 @@ const FIRST_LOOK: usize = 128 << 10;
 
 /// A server that always says that there is more must not keep a caller for ever.
 const MOST_LOOKS: usize = 100;
-
-/// Candidates that turned out to be somebody else's: not to be looked at again and again.
-#[derive(Debug, Default)]
-pub(super) struct Foreign {
-    validity: Option<UidValidity>,
-    uids: BTreeSet<Uid>,
-}
-
-impl Foreign {
-    fn of(&mut self, validity: UidValidity) -> &mut BTreeSet<Uid> {
-        if self.validity != Some(validity) {
-            self.validity = Some(validity);
-            self.uids.clear();
-        }
-        &mut self.uids
-    }
-
-    /// Takes what is foreign out of the candidates, and forgets what is no candidate any more.
-    fn leave_out_of(&mut self, wanted: &mut UidSet) {
-        let foreign = self.of(wanted.validity());
-        foreign.retain(|uid| wanted.contains(*uid));
-        wanted.retain(|uid| !foreign.contains(&uid));
-    }
-}
 
 /// Mails as they came, and whether more candidates wait.
 struct Look {
@@ -55,10 +32,7 @@ pub(super) fn receive(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> 
     loop {
         looks += 1;
         let look = imap.link.repeat(deadline, |session| look(session, imap))?;
-        // Each mail is let go as soon as it is read: a batch is in memory once, not twice.
-        let mails = look.mails.into_iter();
-        let deliveries: Vec<Delivery> =
-            mails.filter_map(|mail| delivery(&mail, look.validity, imap)).collect();
+        let deliveries = deliveries(look.mails, look.validity, imap);
         if !deliveries.is_empty() || !look.more || looks == MOST_LOOKS {
             return Ok(deliveries);
         }
@@ -69,12 +43,13 @@ pub(super) fn receive(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> 
 fn look(session: &mut ImapSession, imap: &Imap) -> Result<Look> {
     let config = &*imap.config;
     let validity = session.validity();
-    let mut wanted = session.search(&format!("UNDELETED SUBJECT \"{}\"", config.common.tag))?;
-    imap.foreign.lock().leave_out_of(&mut wanted);
+    let mut wanted = session.search(&imap.candidates())?;
+    imap.known.lock().leave_out_of(&mut wanted);
     let (wanted, more) = wanted.first(config.batch);
     if wanted.is_empty() {
         return Ok(Look { validity, mails: Vec::new(), more });
     }
+    recall(session, imap)?;
     let most = FIRST_LOOK.min(config.max_message);
     let mut mails = session.fetch(&wanted, most, wanted.len() * most)?;
     let large = large_ones(&mails, most, config);
@@ -113,18 +88,52 @@ fn fits(mail: &Mail, config: &ImapConfig) -> bool {
     mail.size() <= config.max_message as u64
 }
 
-/// A delivery for what is ours; the rest is remembered as foreign.
-fn delivery(mail: &Mail, validity: UidValidity, imap: &Imap) -> Option<Delivery> {
-    let tag = &imap.config.common.tag;
-    let message = if fits(mail, &imap.config) {
-        parse(mail.octets(), tag)
-    } else {
-        is_ours(mail.octets(), tag).then(|| Err(too_large(mail, imap.config.max_message)))
-    };
-    if message.is_none() {
-        imap.foreign.lock().of(validity).insert(mail.uid);
+/// Reads from the archive what an earlier handle has acknowledged, once, and before anything is delivered.
+fn recall(session: &mut ImapSession, imap: &Imap) -> Result<()> {
+    let most = imap.known.lock().acknowledged().to_be_recalled();
+    if most > 0 {
+        let archived = session.recall(most)?;
+        let identities = archived.iter().filter_map(|headers| Identity::read(headers));
+        imap.known.lock().acknowledged().recall(identities);
     }
-    Some(Delivery { uid: mail.uid, validity, message: message? })
+    Ok(())
+}
+
+/// Deliveries for what is ours and was not acknowledged yet. A second copy goes with the first.
+fn deliveries(mails: Vec<Mail>, validity: UidValidity, imap: &Imap) -> Vec<Delivery> {
+    let mut deliveries: Vec<Delivery> = Vec::new();
+    let mut first: HashMap<Identity, usize> = HashMap::new();
+    // Each mail is let go as soon as it is read: a batch is in memory once, not twice.
+    for mail in mails {
+        let uid = mail.uid;
+        let Some(message) = read(&mail, imap) else {
+            imap.known.lock().settle(validity, uid, Settled::Foreign);
+            continue;
+        };
+        let identity = message.as_ref().ok().and_then(|(_, identity)| *identity);
+        if identity.is_some_and(|identity| imap.known.lock().acknowledged().contains(identity)) {
+            tracing::info!(%uid, "a second copy of an acknowledged message is not delivered");
+            imap.known.lock().settle(validity, uid, Settled::Spent);
+            continue;
+        }
+        if let Some(&at) = identity.and_then(|identity| first.get(&identity)) {
+            deliveries[at].copies.push(uid);
+            continue;
+        }
+        first.extend(identity.map(|identity| (identity, deliveries.len())));
+        let message = message.map(|(message, _)| message);
+        deliveries.push(Delivery { uid, validity, identity, copies: Vec::new(), message });
+    }
+    deliveries
+}
+
+/// What is ours, or the reason why it can't be read; `None` for what is somebody else's.
+fn read(mail: &Mail, imap: &Imap) -> Option<Result<(Message, Option<Identity>)>> {
+    let tag = &imap.config.common.tag;
+    if fits(mail, &imap.config) {
+        return parse(mail.octets(), tag);
+    }
+    is_ours(mail.octets(), tag).then(|| Err(too_large(mail, imap.config.max_message)))
 }
 
 fn too_large(mail: &Mail, limit: usize) -> Error {

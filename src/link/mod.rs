@@ -25,6 +25,9 @@ use crate::watchdog::Guard;
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// Whoever asks for signs of life more often than this does not want a busy server taken for a dead one.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A logged-in dialogue with a server, one command at a time.
 pub(crate) trait Session: Send + Sized + 'static {
     /// Asks for nothing, to hear that the server is there; takes in what it said unasked.
@@ -315,7 +318,7 @@ impl<S: Session> Pulse for Line<S> {
             if !left.is_zero() {
                 return left;
             }
-            let deadline = Deadline::after(every.min(self.upkeep.deadline));
+            let deadline = Deadline::after(every.max(LEAST_PATIENCE).min(self.upkeep.deadline));
             if let Err(error) = self.ask(&mut slot, deadline, S::noop) {
                 self.note(&error); // The next verb is told by making its own connection.
             }

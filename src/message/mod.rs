@@ -1,6 +1,7 @@
 //! What is sent and received.
 
 mod compose;
+mod identity;
 mod json;
 mod parse;
 
@@ -8,6 +9,7 @@ use std::fmt;
 use std::str::Utf8Error;
 
 pub(crate) use compose::compose;
+pub(crate) use identity::Identity;
 pub(crate) use json::WireBody;
 pub(crate) use parse::{is_ours, parse};
 

@@ -8,16 +8,19 @@ use mail_parser::{
     Address, ContentType, HeaderName, Message as Parsed, MessageParser, MessagePart, MimeHeaders, PartType,
 };
 
-use super::{Message, MessageId};
+use super::{Identity, Message, MessageId};
 use crate::error::{Error, Result};
 
 /// More parts than this, nobody sends in earnest.
 const MOST_PARTS: usize = 1_000;
 
+/// A message, and what tells it from others, where something does.
+pub(crate) type Known = (Message, Option<Identity>);
+
 /// Reads a mail; `None` when it is not one of ours.
 ///
 /// Ours is what has the tag as the first word of its decoded Subject: a SEARCH finds more than that.
-pub(crate) fn parse(octets: &[u8], tag: &str) -> Option<Result<Message>> {
+pub(crate) fn parse(octets: &[u8], tag: &str) -> Option<Result<Known>> {
     is_ours(octets, tag).then(|| {
         if has_too_many_parts(octets) {
             return Err(Error::message(format!("it has more than {MOST_PARTS} parts")));
@@ -35,14 +38,14 @@ pub(crate) fn is_ours(octets: &[u8], tag: &str) -> bool {
     guarded(ours).unwrap_or(false)
 }
 
-fn read(octets: &[u8], tag: &str) -> Option<Result<Message>> {
+fn read(octets: &[u8], tag: &str) -> Option<Result<Known>> {
     let parsed = MessageParser::default().parse(octets)?;
     let id = id_behind(tag, subject(&parsed)?)?.to_owned();
-    Some(message(&parsed, id))
+    Some(message(&parsed, id).map(|message| (message, Identity::of(&parsed))))
 }
 
 /// Mail comes from anybody; what no parser has foreseen is one bad message, not the end of a thread.
-fn guarded<T>(read: impl FnOnce() -> Option<T> + UnwindSafe) -> Option<T> {
+pub(super) fn guarded<T>(read: impl FnOnce() -> Option<T> + UnwindSafe) -> Option<T> {
     catch_unwind(read).ok().flatten()
 }
 
@@ -54,7 +57,7 @@ fn has_too_many_parts(octets: &[u8]) -> bool {
 }
 
 /// The first Subject, where there are several, as mail programs show it; `Parsed::subject` is the last.
-fn subject<'a>(parsed: &'a Parsed<'_>) -> Option<&'a str> {
+pub(super) fn subject<'a>(parsed: &'a Parsed<'_>) -> Option<&'a str> {
     parsed.header_values(HeaderName::Subject).next()?.as_text()
 }
 
@@ -77,7 +80,7 @@ fn message(parsed: &Parsed<'_>, id: String) -> Result<Message> {
 }
 
 /// The first address of the first From that has one, or else of a Sender.
-fn sender(parsed: &Parsed<'_>) -> Option<String> {
+pub(super) fn sender(parsed: &Parsed<'_>) -> Option<String> {
     let from = parsed.header_values(HeaderName::From);
     from.chain(parsed.header_values(HeaderName::Sender)).find_map(|value| first_address(value.as_address()?))
 }

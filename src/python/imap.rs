@@ -136,6 +136,19 @@ impl ImapSession {
         Ok(mails)
     }
 
+    /// The headers of each of these mails that tell who it is.
+    pub(crate) fn identities(&mut self, set: &UidSet) -> Result<Vec<(Uid, Vec<u8>)>> {
+        self.check(set)?;
+        let mails: Vec<(u32, Vec<u8>)> = self.call("identities", (set.to_string(), set.len()), "FETCH")?;
+        let mails = mails.into_iter().filter_map(|(uid, headers)| Some((Uid::new(uid)?, headers)));
+        Ok(mails.filter(|(uid, _)| set.contains(*uid)).collect())
+    }
+
+    /// The same headers of the newest mails in the archive, at most this many.
+    pub(crate) fn recall(&mut self, most: usize) -> Result<Vec<Vec<u8>>> {
+        self.call("recall", (self.archive.clone(), most), "looking into the archive")
+    }
+
     /// The sizes of these mails, by the server.
     pub(crate) fn sizes(&mut self, set: &UidSet) -> Result<Vec<(Uid, u64)>> {
         self.check(set)?;

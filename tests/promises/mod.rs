@@ -2,6 +2,7 @@
 
 mod at_least_once;
 mod exact;
+mod once;
 mod one_bad_message;
 mod ours_only;
 mod secret;

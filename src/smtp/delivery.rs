@@ -1,0 +1,181 @@
+//! From messages to outcomes: windows, what is sent again after a loss, and what is not.
+
+use super::Receipt;
+use crate::config::SmtpConfig;
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::link::Link;
+use crate::message::{Message, compose};
+use crate::python::{Outgoing, Sent, SmtpSession};
+
+/// `send_all` composes and sends this much at a time, to hold neither all of it nor the connection for long.
+const WINDOW_MESSAGES: usize = 100;
+const WINDOW_BYTES: usize = 8 << 20;
+
+/// After this many messages in a row that each cost two connections, it is not the messages.
+const HOPELESS: usize = 3;
+
+/// One result a message, in the same order.
+pub(super) fn send_all(
+    link: &Link<SmtpSession>,
+    config: &SmtpConfig,
+    messages: &[Message],
+) -> Vec<Result<Receipt>> {
+    let mut results = Vec::with_capacity(messages.len());
+    for window in windows(messages) {
+        if let Some(hopeless) = send_window(link, config, window, &mut results) {
+            // The rest would only knock at the same closed door, window after window.
+            results.resize_with(messages.len(), || Err(hopeless.clone()));
+            break;
+        }
+    }
+    results
+}
+
+/// Adds a result for each message; returns why there is no use in going on, if there is none.
+fn send_window(
+    link: &Link<SmtpSession>,
+    config: &SmtpConfig,
+    messages: &[Message],
+    results: &mut Vec<Result<Receipt>>,
+) -> Option<Error> {
+    let composed: Vec<Result<Outgoing>> = messages.iter().map(|message| outgoing(message, config)).collect();
+    let ready = composed.iter().flatten().collect();
+    let mut delivery = Delivery::new(link, config.resend_unknown, ready);
+    let hopeless = delivery.run();
+    let mut outcomes = delivery.outcomes.into_iter();
+    let outcome = |(message, composed): (&Message, &Result<Outgoing>)| {
+        composed.as_ref().map_err(Error::clone)?;
+        outcomes.next().unwrap_or_else(|| Err(not_sent())).map(|sent| Receipt::new(message, sent))
+    };
+    results.extend(messages.iter().zip(&composed).map(outcome));
+    hopeless
+}
+
+fn outgoing(message: &Message, config: &SmtpConfig) -> Result<Outgoing> {
+    let data = compose(message, &config.common.tag)?;
+    Ok(Outgoing { sender: message.sent_by.clone(), recipients: message.sent_to.clone(), data })
+}
+
+/// One window on its way.
+struct Delivery<'a> {
+    link: &'a Link<SmtpSession>,
+    deadline: Deadline,
+    resend_unknown: bool,
+    messages: Vec<&'a Outgoing>,
+    outcomes: Vec<Result<Sent>>,
+    /// The messages that may have arrived already, in an attempt whose answer never came.
+    unknown: Vec<Option<Error>>,
+}
+
+impl<'a> Delivery<'a> {
+    fn new(link: &'a Link<SmtpSession>, resend_unknown: bool, messages: Vec<&'a Outgoing>) -> Self {
+        let outcomes = messages.iter().map(|_| Err(not_sent())).collect();
+        let unknown = vec![None; messages.len()];
+        Self { link, deadline: link.deadline(), resend_unknown, messages, outcomes, unknown }
+    }
+
+    /// What a lost connection left unsent goes out on a new one; what may have arrived only when configured.
+    ///
+    /// A message that is first in line for two losses in a row may be their cause: it keeps its error, and the
+    /// next one gets its turn, [`HOPELESS`] times without a message settled in between. Then, or when there is no
+    /// connection to be had, the error says why there is no use in going on.
+    fn run(&mut self) -> Option<Error> {
+        let mut unsent: Vec<usize> = (0..self.messages.len()).collect();
+        let mut fruitless = 0;
+        let mut hopeless = None;
+        while !unsent.is_empty() && hopeless.is_none() {
+            let before = unsent.len();
+            if let Err(error) = self.attempt(&unsent) {
+                for &at in &unsent {
+                    self.outcomes[at] = Err(error.clone());
+                }
+                hopeless = Some(error);
+                break;
+            }
+            unsent.retain(|&at| self.is_to_be_sent(at));
+            fruitless = if unsent.len() < before { 0 } else { fruitless + 1 };
+            if fruitless == 2 * HOPELESS {
+                hopeless = unsent.first().and_then(|&at| self.outcomes[at].as_ref().err().cloned());
+            } else if fruitless > 0 && fruitless % 2 == 0 {
+                unsent.remove(0);
+            }
+        }
+        self.own_up();
+        hopeless
+    }
+
+    /// Sends what is unsent, once; an error is one of connecting, before anything was sent.
+    fn attempt(&mut self, unsent: &[usize]) -> Result<()> {
+        let mut asked = false;
+        let answer = self.link.once(self.deadline, |session| {
+            asked = true;
+            let these: Vec<&Outgoing> = unsent.iter().map(|&at| self.messages[at]).collect();
+            for (&at, outcome) in unsent.iter().zip(session.send(&these)) {
+                self.outcomes[at] = outcome;
+            }
+            unsent.iter().find_map(|&at| loss(&self.outcomes[at])).map_or(Ok(()), Err)
+        });
+        if asked { Ok(()) } else { answer }
+    }
+
+    fn is_to_be_sent(&mut self, at: usize) -> bool {
+        let Err(error) = &self.outcomes[at] else { return false };
+        if error.kind() == ErrorKind::OutcomeUnknown && self.resend_unknown {
+            self.unknown[at].get_or_insert_with(|| error.clone());
+            return true;
+        }
+        error.kind() == ErrorKind::Disconnected
+    }
+
+    /// Whatever became of its second copy, a message that may have arrived before may have arrived.
+    fn own_up(&mut self) {
+        for (outcome, unknown) in self.outcomes.iter_mut().zip(&mut self.unknown) {
+            if let (Err(_), Some(unknown)) = (&outcome, unknown.take()) {
+                *outcome = Err(unknown);
+            }
+        }
+    }
+}
+
+pub(super) fn not_sent() -> Error {
+    Error::new(ErrorKind::Disconnected, "not sent")
+}
+
+/// Why the connection is gone, if this outcome says that it is.
+fn loss(outcome: &Result<Sent>) -> Option<Error> {
+    outcome.as_ref().err().filter(|error| error.ends_connection()).cloned()
+}
+
+/// Cuts where a window is full, by number or by bytes.
+fn windows(mut messages: &[Message]) -> impl Iterator<Item = &[Message]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = messages.iter().take(WINDOW_MESSAGES).take_while(|message| {
+            bytes += message.body.len();
+            bytes <= WINDOW_BYTES
+        });
+        let (window, rest) = messages.split_at(fits.count().max(1).min(messages.len()));
+        messages = rest;
+        (!window.is_empty()).then_some(window)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(bytes: usize) -> Message {
+        Message::new("1", "a@example.org", "b@example.org", vec![0; bytes])
+    }
+
+    #[test]
+    fn windows_hold_every_message_once_and_are_bounded() {
+        let large = WINDOW_BYTES / 2 + 1;
+        let messages: Vec<Message> = [1, large, large, 2 * WINDOW_BYTES, 1].map(message).into();
+        let sizes: Vec<usize> = windows(&messages).map(<[Message]>::len).collect();
+        assert_eq!(sizes, [2, 1, 1, 1]);
+        assert_eq!(windows(&vec![message(1); 250]).map(<[Message]>::len).collect::<Vec<_>>(), [100, 100, 50]);
+        assert_eq!(windows(&[]).count(), 0);
+    }
+}

@@ -1,0 +1,76 @@
+//! What a server said to a message and to each of its recipients.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Message, MessageId};
+use crate::python::Sent;
+
+/// That the server took a message, and from whom it did not take it.
+#[derive(Clone, Debug, serde::Serialize)]
+#[must_use = "some recipients may have been refused"]
+#[non_exhaustive]
+pub struct Receipt {
+    /// The Message-ID that it was sent with.
+    pub message_id: String,
+    /// The server's reply to the message, such as 250.
+    pub code: u16,
+    /// The text of that reply; it often names the server's queue entry.
+    pub text: String,
+    /// One answer for each recipient, in the order of `sent_to`. At least one was accepted.
+    pub answers: Vec<Answer>,
+}
+
+impl Receipt {
+    pub(super) fn new(message: &Message, sent: Sent) -> Self {
+        let answer =
+            |(recipient, (code, text)): (&String, _)| Answer { recipient: recipient.clone(), code, text };
+        Self {
+            message_id: MessageId::to_string(message.message_id()),
+            code: sent.reply.0,
+            text: sent.reply.1,
+            answers: message.sent_to.iter().zip(sent.answers).map(answer).collect(),
+        }
+    }
+
+    /// Whether the server took the message for every recipient.
+    #[must_use]
+    pub fn all_accepted(&self) -> bool {
+        self.refused().next().is_none()
+    }
+
+    /// The recipients that the server refused.
+    pub fn refused(&self) -> impl Iterator<Item = &Answer> {
+        self.answers.iter().filter(|answer| !answer.is_accepted())
+    }
+}
+
+/// What the server answered for one recipient.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The address.
+    pub recipient: String,
+    /// The reply code, such as 250 or 550.
+    pub code: u16,
+    /// The reply's text.
+    pub text: String,
+}
+
+impl Answer {
+    /// Whether the server took the message for this recipient.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.code < 300
+    }
+
+    /// The refusal as an error.
+    ///
+    /// # Errors
+    /// `Refused` with the reply's code.
+    pub fn result(&self) -> Result<()> {
+        if self.is_accepted() {
+            return Ok(());
+        }
+        let text = format!("{} was refused: {} {}", self.recipient, self.code, self.text);
+        Err(Error::new(ErrorKind::Refused, text).with_code(Some(self.code.to_string())))
+    }
+}
