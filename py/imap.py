@@ -27,6 +27,9 @@ RECALL_WINDOW = 1_000
 IDENTITY_OCTETS = 16 << 10
 IDENTITY = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{IDENTITY_OCTETS}>"
 
+# The largest entry of a log that is read whole.
+ENTRY_OCTETS = 64 << 10
+
 # As text, compiled by `re` on first use: compiling costs a process's start more than all its other work here.
 _CODE = r"\[([A-Z][A-Z0-9-]*)[^\]]*\]"
 _TAGGED_BAD = r"(?s)\S+ command error: BAD (\[.*\])"
@@ -80,6 +83,7 @@ class Session:
         self.exists = 0
         self.inbox = ""
         self.validity = 0
+        self.has_uidplus = False
         self.imap = _Imap(adopt(descriptor, host, security, roots), host, port)
         if security == "starttls":
             self._starttls(roots)
@@ -120,7 +124,9 @@ class Session:
             getattr(self.imap, "_cmd_log", {}).clear()
         # Many servers tell them with their yes, which is as good as asking (RFC 3501, section 6.2.3).
         told = self.imap.untagged_responses.get("CAPABILITY") or self._tagged(self.imap.capability)
-        return _text(told[-1]).upper().split()
+        capabilities = _text(told[-1]).upper().split()
+        self.has_uidplus = "UIDPLUS" in capabilities
+        return capabilities
 
     def prepare(self, inbox: str, archive: str, has_namespace: bool) -> tuple[int, str, str]:
         """Selects the inbox, and makes the archive if it is missing.
@@ -213,28 +219,47 @@ class Session:
 
     def identities(self, uids: str, count: int) -> list[tuple[int, bytes]]:
         """UID and the headers that tell who it is, of each mail."""
-        data = self._uid("FETCH", uids, f"(UID {IDENTITY})", room=count * IDENTITY_OCTETS)
-        items = [(item, data[at + 1 : at + 2]) for at, item in enumerate(data) if isinstance(item, tuple)]
-        return [(_number(_UID, b" ".join([item[0], *tail])), item[1]) for item, tail in items]
+        return _literals(self._uid("FETCH", uids, f"(UID {IDENTITY})", room=count * IDENTITY_OCTETS))
 
-    def recall(self, mailbox: str, most: int) -> list[bytes]:
-        """The same headers of the newest mails in another mailbox; the inbox is selected again after that."""
+    def recall(self, mailbox: str, most: int, since: tuple[int, int]) -> tuple[tuple[int, int], list[bytes]]:
+        """The same headers of the newest mails in another mailbox; the inbox is selected again after that.
+
+        Those after `since`, a UIDVALIDITY and a UID, if it is still the same mailbox, and else the last ones, at
+        most `most`. Returns with them since when to ask the next time.
+        """
         headers: list[bytes] = []
-        with self._visiting(mailbox, readonly=True):
-            exists = self.exists
-            for first in range(max(1, exists - most + 1), exists + 1, RECALL_WINDOW):
-                last = min(first + RECALL_WINDOW - 1, exists)
-                room = RECALL_WINDOW * IDENTITY_OCTETS
-                data = self._tagged(self.imap.fetch, f"{first}:{last}", f"({IDENTITY})", room=room)
-                headers.extend(item[1] for item in data if isinstance(item, tuple))
-        return headers
+        with self._visiting(mailbox, readonly=True) as validity:
+            last = since[1] if since[0] == validity else 0
+            criteria = f"UID {last + 1}:*" if last else f"{max(1, self.exists - most + 1)}:*"
+            newer = sorted(uid for uid in (self.search(criteria) if self.exists else []) if uid > last)[-most:]
+            for at in range(0, len(newer), RECALL_WINDOW):
+                window = newer[at : at + RECALL_WINDOW]
+                # Others archive too: what comes between two of these is new to us, and wanted.
+                headers.extend(header for _, header in self.identities(f"{window[0]}:{window[-1]}", len(window)))
+        return (validity, newer[-1] if newer else last), headers
+
+    def append(self, mailbox: str, mail: bytes) -> None:
+        """Adds a mail to a mailbox, marked as seen."""
+        self._tagged(self.imap.append, quoted(mailbox), r"(\Seen)", None, mail)
+
+    def log(self, mailbox: str, drop: str) -> list[tuple[int, bytes]]:
+        """UID and text of every entry in a mailbox that is a log; before that, removes these entries."""
+        with self._visiting(mailbox, readonly=False):
+            if drop:
+                self.flag_deleted(drop)
+                # All that is in there is ours: without UIDPLUS, everything that is flagged may go.
+                self.expunge(drop) if self.has_uidplus else self._tagged(self.imap.expunge)
+            data = self._uid("FETCH", "1:*", f"(UID BODY.PEEK[TEXT]<0.{ENTRY_OCTETS}>)") if self.exists else []
+            return _literals(data)
 
     @contextmanager
-    def _visiting(self, mailbox: str, *, readonly: bool) -> Iterator[None]:
+    def _visiting(self, mailbox: str, *, readonly: bool) -> Iterator[int]:
+        """Selects another mailbox, whose UIDVALIDITY it is, and then the inbox again."""
         try:
             self._tagged(self.imap.select, quoted(mailbox), readonly)
+            validity = self.imap.untagged_responses.get("UIDVALIDITY")
             self._absorb()
-            yield
+            yield int(_text(validity[-1])) if validity else 0
         except Refused:
             self._return()
             raise
@@ -294,7 +319,7 @@ class Session:
         return self._tagged(self.imap.uid, command, *args, room=room)
 
     def _tagged(
-        self, command: Callable[..., tuple[str, list[Any]]], *args: str | bool, room: int = 0
+        self, command: Callable[..., tuple[str, list[Any]]], *args: Any, room: int = 0
     ) -> list[Any]:
         # imaplib keeps untagged answers for ever, and would give old ones for new.
         self._absorb()
@@ -356,6 +381,12 @@ def _in_namespace(name: str, namespaces: list[tuple[str, str]]) -> str:
 def _delimiter(told: dict[str, list[Any]], namespaces: list[tuple[str, str]]) -> str:
     listed = re.match(_LISTED, _text(told["LIST"][-1])) if told.get("LIST") else None
     return listed.group(1) if listed else namespaces[0][1]
+
+
+def _literals(data: list[Any]) -> list[tuple[int, bytes]]:
+    """UID and literal of each mail, wherever in the answer its UID stands."""
+    found = [(item, data[at + 1 : at + 2]) for at, item in enumerate(data) if isinstance(item, tuple)]
+    return [(_number(_UID, b" ".join([item[0], *tail])), item[1]) for item, tail in found]
 
 
 def _mail(head: bytes, octets: bytes, tail: object) -> tuple[int, int, bytes]:

@@ -79,6 +79,10 @@ impl UidSet {
         Self { validity, uids }
     }
 
+    pub(crate) fn none(validity: UidValidity) -> Self {
+        Self { validity, uids: Vec::new() }
+    }
+
     /// Reads what a server writes in COPYUID: numbers and ranges, in any order (RFC 4315, section 3).
     ///
     /// `None` when it is no such set, or one of more than `limit` UIDs.

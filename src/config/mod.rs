@@ -33,6 +33,8 @@ pub(crate) struct Common {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Upkeep {
     pub(crate) heartbeat: Duration,
+    /// Whether the heartbeat comes however busy the connection is.
+    pub(crate) regardless: bool,
     pub(crate) deadline: Duration,
     /// The first wait between two attempts in the background, and the longest.
     pub(crate) backoff: (Duration, Duration),
@@ -43,7 +45,7 @@ impl Default for Upkeep {
     fn default() -> Self {
         let (heartbeat, deadline) = (Duration::from_secs(10), Duration::from_secs(60));
         let backoff = (Duration::from_secs(1), Duration::from_secs(300));
-        Self { heartbeat, deadline, backoff, connects_a_minute: 30 }
+        Self { heartbeat, regardless: false, deadline, backoff, connects_a_minute: 30 }
     }
 }
 
@@ -167,6 +169,7 @@ pub struct ImapConfig {
     pub(crate) batch_bytes: usize,
     pub(crate) max_message: usize,
     pub(crate) remember: usize,
+    pub(crate) lease: Option<Duration>,
 }
 
 impl ImapConfig {
@@ -181,6 +184,7 @@ impl ImapConfig {
             batch_bytes: 64 << 20,
             max_message: 32 << 20,
             remember: 10_000,
+            lease: None,
         }
     }
 
@@ -242,6 +246,29 @@ impl ImapConfig {
         self
     }
 
+    /// Shares the mailbox with any number of other handles, in any number of processes, each configured so.
+    ///
+    /// A message is handed to one of them, and to another only when that one has stopped, or has not been heard of
+    /// for the lease: because it died, or because its connection was lost for so long. 5 min are a good lease;
+    /// it is at least two [`deadline`](ImapConfig::deadline)s. The order of messages is not kept.
+    ///
+    /// The handles agree by a log in the mailbox `claims` within the archive; they need nothing of the server but
+    /// that UIDs ascend, as they do on every one. Nobody else may change that mailbox. A second copy of a message
+    /// is dropped when the first was acknowledged by then, not while another handle still has it. By default the
+    /// mailbox is not shared.
+    #[must_use]
+    pub fn shared(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// How the connection is kept: the heartbeat is also what renews a lease, and comes in time for that.
+    pub(crate) fn upkeep(&self) -> Upkeep {
+        let upkeep = self.common.upkeep;
+        let heartbeat = self.lease.map_or(upkeep.heartbeat, |lease| upkeep.heartbeat.min(lease / 4));
+        Upkeep { heartbeat, regardless: self.lease.is_some(), ..upkeep }
+    }
+
     /// What tells the inbox from any other mailbox anywhere.
     pub(crate) fn mailbox(&self) -> impl Hash {
         let Common { server, credentials, .. } = &self.common;
@@ -262,6 +289,12 @@ impl ImapConfig {
         }
         if self.common.credentials.login.is_none() {
             return Err(Error::config("IMAP needs credentials"));
+        }
+        if self
+            .lease
+            .is_some_and(|lease| !SENSIBLE.contains(&lease) || lease < 2 * self.common.upkeep.deadline)
+        {
+            return Err(Error::config("a lease is from two deadlines to a week"));
         }
         if self.batch == 0 || self.batch_bytes == 0 || self.max_message == 0 {
             return Err(Error::config("batch, batch_bytes and max_message are at least 1"));

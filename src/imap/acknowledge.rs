@@ -31,8 +31,13 @@ pub(super) fn acknowledge<'a>(
 
 fn archive(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result<()> {
     let uids = life.uids();
+    if let Some(claims) = &imap.claims {
+        claims.assure(session, &uids)?;
+    }
     if !uids.validity().is_of_the_mailbox_of(session.validity()) || uids.validity() == session.validity() {
-        return verbs::archive(session, &uids);
+        verbs::archive(session, &uids)?;
+        imap.claims.iter().for_each(|claims| claims.release(&uids));
+        return Ok(());
     }
     let (found, missing) = find_again(session, life, imap)?;
     verbs::archive(session, &found)?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crate::message::Identity;
+use crate::python::Since;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// Candidates that are not to be looked at again, and messages that were acknowledged.
@@ -66,22 +67,26 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
     most: usize,
-    recalled: bool,
+    /// Up to where the archive was read.
+    since: Option<Since>,
     known: HashSet<Identity>,
     order: VecDeque<Identity>,
 }
 
 impl Acknowledged {
-    /// How many are to be read from the archive; none when that was done.
-    pub(super) fn to_be_recalled(&self) -> usize {
-        if self.recalled { 0 } else { self.most }
+    /// How many are to be read from the archive, and since when; nothing when that was done, unless `others`
+    /// archive too.
+    pub(super) fn to_be_recalled(&self, others: bool) -> Option<(usize, Option<Since>)> {
+        (self.most > 0 && (others || self.since.is_none())).then_some((self.most, self.since))
     }
 
-    /// What the archive has, oldest first. What was acknowledged before it was read is newer.
-    pub(super) fn recall(&mut self, archived: impl IntoIterator<Item = Identity>) {
-        self.recalled = true;
-        let newer = std::mem::take(&mut self.order);
-        self.known.clear();
+    /// What the archive has, oldest first. What was acknowledged before it was first read is newer.
+    pub(super) fn recall(&mut self, since: Since, archived: impl IntoIterator<Item = Identity>) {
+        let newer = if self.since.is_none() { std::mem::take(&mut self.order) } else { VecDeque::new() };
+        self.since = Some(since);
+        for identity in &newer {
+            self.known.remove(identity);
+        }
         archived.into_iter().chain(newer).for_each(|identity| self.add(identity));
     }
 
@@ -114,18 +119,19 @@ mod tests {
     fn the_newest_are_remembered() {
         let mut acknowledged = Acknowledged { most: 3, ..Acknowledged::default() };
         acknowledged.add(identity(9));
-        acknowledged.recall([1, 2, 3].map(identity));
+        acknowledged.recall((1, 3), [1, 2, 3].map(identity));
         let known = |acknowledged: &Acknowledged| [1, 2, 3, 4, 9].map(|n| acknowledged.contains(identity(n)));
         assert_eq!(known(&acknowledged), [false, true, true, false, true]);
         acknowledged.add(identity(4));
         assert_eq!(known(&acknowledged), [false, false, true, true, true]);
-        assert_eq!(acknowledged.to_be_recalled(), 0);
+        assert_eq!(acknowledged.to_be_recalled(false), None);
+        assert_eq!(acknowledged.to_be_recalled(true), Some((3, Some((1, 3)))));
     }
 
     #[test]
     fn with_no_memory_nothing_is_remembered() {
         let mut acknowledged = Acknowledged::default();
         acknowledged.add(identity(1));
-        assert!(!acknowledged.contains(identity(1)) && acknowledged.to_be_recalled() == 0);
+        assert!(!acknowledged.contains(identity(1)) && acknowledged.to_be_recalled(true).is_none());
     }
 }

@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod batch;
+mod claims;
 mod known;
 mod receive;
 mod verbs;
@@ -11,12 +12,13 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 pub use self::batch::{Batch, Delivery};
+use self::claims::Claims;
 use self::known::Known;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::link::{Link, Session as _, Stats, Status};
+use crate::link::{Habits, Link, Session as _, Stats, Status};
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 
@@ -47,6 +49,7 @@ pub struct Imap {
     link: Link<ImapSession>,
     config: Arc<ImapConfig>,
     known: Arc<Mutex<Known>>,
+    claims: Option<Arc<Claims>>,
 }
 
 impl Imap {
@@ -60,13 +63,10 @@ impl Imap {
     pub fn connect(config: ImapConfig) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);
-        let connect = {
-            let config = Arc::clone(&config);
-            move |deadline| ImapSession::connect(&config, deadline)
-        };
-        let link = Link::open("pymail-imap", config.common.upkeep, connect)?;
+        let claims = config.lease.map(Claims::new).transpose()?.map(Arc::new);
+        let link = Link::open("pymail-imap", config.upkeep(), habits(&config, claims.as_ref()))?;
         let known = Arc::new(Mutex::new(Known::new(config.remember)));
-        Ok(Self { link, config, known })
+        Ok(Self { link, config, known, claims })
     }
 
     /// Fetches the oldest waiting messages, and changes nothing on the server.
@@ -202,6 +202,15 @@ impl Imap {
     pub fn stop(&self) -> Result<()> {
         self.link.stop()
     }
+}
+
+/// How a handle connects, and what it does when nothing else is to be done.
+fn habits(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> Habits<ImapSession> {
+    let config = Arc::clone(config);
+    let habits = Habits::new(move |deadline| ImapSession::connect(&config, deadline));
+    let Some(claims) = claims else { return habits };
+    let (beating, leaving) = (Arc::clone(claims), Arc::clone(claims));
+    habits.beat(move |session| beating.beat(session)).farewell(move |session| leaving.farewell(session))
 }
 
 /// A line break would begin another command, `}` ends a line with a literal that never comes, RETURN changes the

@@ -43,9 +43,13 @@ pub(super) fn receive(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> 
 fn look(session: &mut ImapSession, imap: &Imap) -> Result<Look> {
     let config = &*imap.config;
     let validity = session.validity();
-    let mut wanted = session.search(&imap.candidates())?;
+    let present = session.search(&imap.candidates())?;
+    let mut wanted = present.clone();
     imap.known.lock().leave_out_of(&mut wanted);
-    let (wanted, more) = wanted.first(config.batch);
+    let (wanted, more) = match &imap.claims {
+        Some(claims) => claims.claim(session, &wanted, &present, imap)?,
+        None => wanted.first(config.batch),
+    };
     if wanted.is_empty() {
         return Ok(Look { validity, mails: Vec::new(), more });
     }
@@ -88,14 +92,14 @@ fn fits(mail: &Mail, config: &ImapConfig) -> bool {
     mail.size() <= config.max_message as u64
 }
 
-/// Reads from the archive what an earlier handle has acknowledged, once, and before anything is delivered.
+/// Reads from the archive what was acknowledged by an earlier handle, or by another one meanwhile.
 fn recall(session: &mut ImapSession, imap: &Imap) -> Result<()> {
-    let most = imap.known.lock().acknowledged().to_be_recalled();
-    if most > 0 {
-        let archived = session.recall(most)?;
-        let identities = archived.iter().filter_map(|headers| Identity::read(headers));
-        imap.known.lock().acknowledged().recall(identities);
-    }
+    let Some((most, since)) = imap.known.lock().acknowledged().to_be_recalled(imap.claims.is_some()) else {
+        return Ok(());
+    };
+    let (since, archived) = session.recall(most, since)?;
+    let identities = archived.iter().filter_map(|headers| Identity::read(headers));
+    imap.known.lock().acknowledged().recall(since, identities);
     Ok(())
 }
 

@@ -53,7 +53,33 @@ pub(crate) trait Session: Send + Sized + 'static {
     }
 }
 
-type Connect<S> = Box<dyn Fn(Deadline) -> Result<S> + Send + Sync>;
+type Do<S, T> = Box<dyn Fn(&mut S) -> T + Send + Sync>;
+
+/// What is particular about the connections of one handle.
+pub(crate) struct Habits<S> {
+    connect: Box<dyn Fn(Deadline) -> Result<S> + Send + Sync>,
+    beat: Do<S, Result<()>>,
+    farewell: Do<S, ()>,
+}
+
+impl<S: Session> Habits<S> {
+    /// Connects so, and asks for signs of life by NOOP.
+    pub(crate) fn new(connect: impl Fn(Deadline) -> Result<S> + Send + Sync + 'static) -> Self {
+        Self { connect: Box::new(connect), beat: Box::new(S::noop), farewell: Box::new(|_| ()) }
+    }
+
+    /// Does this in place of NOOP.
+    pub(crate) fn beat(mut self, beat: impl Fn(&mut S) -> Result<()> + Send + Sync + 'static) -> Self {
+        self.beat = Box::new(beat);
+        self
+    }
+
+    /// Does this before it says goodbye.
+    pub(crate) fn farewell(mut self, farewell: impl Fn(&mut S) + Send + Sync + 'static) -> Self {
+        self.farewell = Box::new(farewell);
+        self
+    }
+}
 
 /// A connection that all clones of a handle share.
 pub(crate) struct Link<S: Session>(Arc<Owner<S>>);
@@ -65,7 +91,7 @@ struct Owner<S: Session> {
 }
 
 struct Line<S: Session> {
-    connect: Connect<S>,
+    habits: Habits<S>,
     upkeep: Upkeep,
     /// Seen without the lock, so that nothing is begun while `stop` waits for it.
     stopping: AtomicBool,
@@ -81,6 +107,7 @@ struct Slot<S> {
     /// Set once for good: by `stop`, or by a refused password.
     ended: Option<Error>,
     last_used: Instant,
+    last_beat: Instant,
     pace: Pace,
 }
 
@@ -92,21 +119,18 @@ impl<S: Session> Clone for Link<S> {
 
 impl<S: Session> Link<S> {
     /// Connects, and keeps the connection alive with a heartbeat in a thread of this name.
-    pub(crate) fn open(
-        name: &str,
-        upkeep: Upkeep,
-        connect: impl Fn(Deadline) -> Result<S> + Send + Sync + 'static,
-    ) -> Result<Self> {
+    pub(crate) fn open(name: &str, upkeep: Upkeep, habits: Habits<S>) -> Result<Self> {
         let mut pace = Pace::new(upkeep);
         pace.admit(Instant::now())?;
-        let session = S::unattached(|| connect(Deadline::after(upkeep.deadline)))?;
+        let session = S::unattached(|| (habits.connect)(Deadline::after(upkeep.deadline)))?;
+        let now = Instant::now();
         let line = Arc::new(Line {
-            connect: Box::new(connect),
+            habits,
             upkeep,
             stopping: AtomicBool::new(false),
             connecting: AtomicBool::new(false),
             ledger: Mutex::default(),
-            slot: Mutex::new(Slot { session: None, ended: None, last_used: Instant::now(), pace }),
+            slot: Mutex::new(Slot { session: None, ended: None, last_used: now, last_beat: now, pace }),
             status: Mutex::new(Status { state: State::Connected, last_error: None, last_error_kind: None }),
         });
         line.ledger.lock().connected(session.traffic());
@@ -194,14 +218,9 @@ impl<S: Session> Owner<S> {
             {
                 heartbeat.stop();
             }
-            session.map_or(Ok(()), goodbye)
+            session.map_or(Ok(()), |session| self.line.goodbye(session))
         })
     }
-}
-
-fn goodbye<S: Session>(session: S) -> Result<()> {
-    let guard = session.watch(Deadline::after(GOODBYE));
-    guard.judge(session.close(), "saying goodbye")
 }
 
 fn stopped() -> Error {
@@ -253,7 +272,7 @@ impl<S: Session> Line<S> {
         if slot.session.is_none() {
             deadline.check("connecting")?;
             slot.pace.admit(Instant::now())?;
-            let made = (self.connect)(deadline);
+            let made = (self.habits.connect)(deadline);
             self.settle(slot, made)?;
         }
         slot.session.as_mut().ok_or_else(|| Error::new(ErrorKind::Disconnected, "not connected"))
@@ -298,6 +317,12 @@ impl<S: Session> Line<S> {
         };
     }
 
+    fn goodbye(&self, mut session: S) -> Result<()> {
+        let guard = session.watch(Deadline::after(GOODBYE));
+        (self.habits.farewell)(&mut session);
+        guard.judge(session.close(), "saying goodbye")
+    }
+
     fn note(&self, error: &Error) {
         let mut status = self.status.lock();
         status.last_error = Some(error.to_string());
@@ -314,15 +339,17 @@ impl<S: Session> Pulse for Line<S> {
             return every;
         }
         if slot.session.is_some() {
-            let left = every.saturating_sub(slot.last_used.elapsed());
+            let quiet =
+                if self.upkeep.regardless { slot.last_beat } else { slot.last_beat.max(slot.last_used) };
+            let left = every.saturating_sub(quiet.elapsed());
             if !left.is_zero() {
                 return left;
             }
             let deadline = Deadline::after(every.max(LEAST_PATIENCE).min(self.upkeep.deadline));
-            if let Err(error) = self.ask(&mut slot, deadline, S::noop) {
+            if let Err(error) = self.ask(&mut slot, deadline, &self.habits.beat) {
                 self.note(&error); // The next verb is told by making its own connection.
             }
-            slot.last_used = Instant::now();
+            slot.last_beat = Instant::now();
             return self.until_next(&slot);
         }
         if slot.pace.admit(Instant::now()).is_err() {
@@ -332,7 +359,7 @@ impl<S: Session> Pulse for Line<S> {
         self.connecting.store(true, Ordering::SeqCst);
         drop(slot);
         // Without the lock: a verb that comes meanwhile makes its own connection and waits for nobody.
-        let made = (self.connect)(Deadline::after(self.upkeep.deadline));
+        let made = (self.habits.connect)(Deadline::after(self.upkeep.deadline));
         self.connecting.store(false, Ordering::SeqCst);
         let mut slot = self.slot.lock();
         let _ = self.settle(&mut slot, made); // A failure shows in the status.

@@ -63,7 +63,7 @@ fn link(connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> (Link<
         connect(ours.connects.fetch_add(1, Ordering::SeqCst) + 1)?;
         Ok(Fake { log: Arc::clone(&ours), noop: Ok(()), pulses: None })
     };
-    (Link::open("test", every(NEVER), connect).unwrap(), log)
+    (Link::open("test", every(NEVER), Habits::new(connect)).unwrap(), log)
 }
 
 fn connects(log: &Log) -> usize {
@@ -143,7 +143,7 @@ fn beating(noop: Result<()>) -> (Link<Fake>, Arc<Log>, Receiver<()>) {
         ours.connects.fetch_add(1, Ordering::SeqCst);
         Ok(Fake { log: Arc::clone(&ours), noop: noop.clone(), pulses: Some(sender.clone()) })
     };
-    (Link::open("test", every(Duration::from_millis(5)), connect).unwrap(), log, pulses)
+    (Link::open("test", every(Duration::from_millis(5)), Habits::new(connect)).unwrap(), log, pulses)
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn after_a_refused_password_the_heartbeat_rests() {
     pulses.recv_timeout(Duration::from_secs(10)).unwrap();
     // The lock is free again when the refusal has been taken in.
     assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
-    while link.0.line.slot.lock().last_used.elapsed() < Duration::from_millis(10) {
+    while link.0.line.slot.lock().last_beat.elapsed() < Duration::from_millis(10) {
         std::hint::spin_loop();
     }
     assert_eq!(link.0.line.pulse(), Duration::from_millis(5), "and not at once, again and again");

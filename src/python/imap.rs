@@ -1,5 +1,7 @@
 //! Typed calls into `py/imap.py`.
 
+use std::borrow::Cow;
+
 use pyo3::call::PyCallArgs;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::pybacked::PyBackedBytes;
@@ -17,6 +19,9 @@ use crate::watchdog::Guard;
 /// RFC 8314: 993 with implicit TLS, 143 otherwise.
 const SERVICE: Service =
     Service { module: &modules::IMAP, name: "IMAP", tls: 993, starttls: 143, plain: 143 };
+
+/// The UIDVALIDITY and the last UID of a mailbox when it was looked into.
+pub(crate) type Since = (u32, u32);
 
 /// A logged-in IMAP connection with its inbox selected.
 pub(crate) struct ImapSession {
@@ -101,9 +106,15 @@ impl ImapSession {
     }
 
     /// What stands between a mailbox's name and those of the mailboxes within it; empty when nothing does.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for a dead-letter mailbox within the archive"))]
+    #[cfg(test)]
     pub(crate) fn delimiter(&self) -> &str {
         &self.delimiter
+    }
+
+    /// The name of a mailbox within the archive, or beside it where mailboxes have none within.
+    pub(crate) fn beside_the_archive(&self, name: &str) -> String {
+        let between = if self.delimiter.is_empty() { "-" } else { &self.delimiter };
+        format!("{}{between}{name}", self.archive)
     }
 
     pub(crate) fn has_move(&self) -> bool {
@@ -144,9 +155,38 @@ impl ImapSession {
         Ok(mails.filter(|(uid, _)| set.contains(*uid)).collect())
     }
 
-    /// The same headers of the newest mails in the archive, at most this many.
-    pub(crate) fn recall(&mut self, most: usize) -> Result<Vec<Vec<u8>>> {
-        self.call("recall", (self.archive.clone(), most), "looking into the archive")
+    /// The same headers of the newest mails in the archive, at most this many: those since the last time, if
+    /// there was one, and since when to ask the next time.
+    pub(crate) fn recall(&mut self, most: usize, since: Option<Since>) -> Result<(Since, Vec<Vec<u8>>)> {
+        let args = (self.archive.clone(), most, since.unwrap_or_default());
+        self.call("recall", args, "looking into the archive")
+    }
+
+    /// Adds a mail to a mailbox, which is made if it is missing.
+    pub(crate) fn append(&mut self, mailbox: &str, mail: &[u8]) -> Result<()> {
+        let mail = mail.to_vec();
+        self.making(mailbox, |session| {
+            session.dialogue.tell("append", (mailbox, Cow::Borrowed(&*mail)), "APPEND")
+        })
+    }
+
+    /// Every mail in a mailbox that is a log, and its UID; before that, removes some.
+    pub(crate) fn log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<Vec<(Uid, Vec<u8>)>> {
+        let drop = UidSet::new(self.validity, drop.iter().copied()).to_string();
+        let entries: Vec<(u32, Vec<u8>)> =
+            self.making(mailbox, |session| session.call("log", (mailbox, &*drop), "reading the log"))?;
+        Ok(entries.into_iter().filter_map(|(uid, text)| Some((Uid::new(uid)?, text))).collect())
+    }
+
+    /// Asks again when the mailbox was missing. Not every server says that it was.
+    fn making<T>(&mut self, mailbox: &str, mut ask: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        match ask(self) {
+            Err(error) if error.kind() == ErrorKind::Refused && error.retry_after().is_none() => {
+                self.create(mailbox)?;
+                ask(self)
+            }
+            answer => answer,
+        }
     }
 
     /// The sizes of these mails, by the server.

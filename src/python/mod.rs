@@ -9,5 +9,5 @@ mod smtp;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use imap::{Copied, ImapSession, Mail};
+pub(crate) use imap::{Copied, ImapSession, Mail, Since};
 pub(crate) use smtp::{Outgoing, Sent, SmtpSession};

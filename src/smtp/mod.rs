@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub use self::receipt::{Answer, Receipt};
 use crate::config::SmtpConfig;
 use crate::error::Result;
-use crate::link::{Link, Session as _, Stats, Status};
+use crate::link::{Habits, Link, Session as _, Stats, Status};
 use crate::message::Message;
 use crate::python::SmtpSession;
 
@@ -48,7 +48,7 @@ impl Smtp {
             let config = Arc::clone(&config);
             move |deadline| SmtpSession::connect(&config, deadline)
         };
-        let link = Link::open("pymail-smtp", config.common.upkeep, connect)?;
+        let link = Link::open("pymail-smtp", config.common.upkeep, Habits::new(connect))?;
         Ok(Self { link, config })
     }
 

@@ -6,4 +6,5 @@ mod once;
 mod one_bad_message;
 mod ours_only;
 mod secret;
+mod several_consumers;
 mod stays_up;

@@ -1,0 +1,173 @@
+//! Promise 5: any number of handles may share a mailbox, and a message is handed to one of them.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pymail::{ErrorKind, Imap, ImapConfig, Server};
+use rstest::rstest;
+
+use crate::fixtures::{dovecot, dovecot_without, embedded, postfix};
+use crate::site::{Site, TAG, contains, mail, message};
+use crate::support::postfix::PostfixOptions;
+use crate::support::process::wait_until;
+use crate::support::relay::Relay;
+
+fn shared(site: &Site) -> ImapConfig {
+    site.imap_config().shared(Duration::from_secs(300))
+}
+
+/// Short enough to be waited for.
+fn briefly(site: &Site) -> ImapConfig {
+    site.imap_config().deadline(Duration::from_secs(2)).shared(Duration::from_secs(4))
+}
+
+fn ids(imap: &Imap) -> Vec<String> {
+    let batch = imap.fetch().unwrap();
+    batch.iter().map(|delivery| delivery.message().unwrap().id.clone()).collect()
+}
+
+fn deliver(site: &Site, count: usize) {
+    site.deliver(&(0..count).map(|n| message(&n.to_string(), "hello")).collect::<Vec<_>>());
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+#[case::without_move(Site::real(&dovecot_without(&["MOVE"]), &PostfixOptions::default()))]
+#[case::without_move_and_uidplus(Site::real(&dovecot_without(&["MOVE", "UIDPLUS"]), &PostfixOptions::default()))]
+fn each_message_is_handed_to_one_of_four_handles(#[case] site: Site) {
+    deliver(&site, 60);
+    let handed = Mutex::new(BTreeMap::<String, usize>::new());
+    let consume = || {
+        let imap = Imap::connect(shared(&site).batch(5)).unwrap();
+        let began = Instant::now();
+        while handed.lock().unwrap().len() < 60 && began.elapsed() < Duration::from_secs(60) {
+            let batch = imap.fetch().unwrap();
+            for delivery in &batch {
+                *handed.lock().unwrap().entry(delivery.message().unwrap().id.clone()).or_default() += 1;
+            }
+            batch.ack().unwrap();
+        }
+    };
+    thread::scope(|threads| (0..4).for_each(|_| drop(threads.spawn(consume))));
+    let handed = handed.into_inner().unwrap();
+    assert_eq!(handed.len(), 60);
+    assert!(handed.values().all(|&times| times == 1), "{handed:?}");
+    assert_eq!(mail(&site.other_client(), TAG).len(), 60);
+}
+
+#[rstest]
+#[case::dovecot_and_postfix(postfix(dovecot()))]
+#[case::embedded(embedded())]
+fn what_a_stopped_handle_had_is_handed_to_another_at_once(
+    #[case] site: Site,
+    #[values(false, true)] drops: bool,
+) {
+    deliver(&site, 3);
+    let (first, second) = (Imap::connect(shared(&site)).unwrap(), Imap::connect(shared(&site)).unwrap());
+    assert_eq!(ids(&first).len(), 3);
+    assert_eq!(ids(&first).len(), 3, "to the same handle again, as long as they are not acknowledged");
+    assert_eq!(ids(&second), Vec::<String>::new());
+    if drops {
+        drop(first);
+    } else {
+        first.stop().unwrap();
+    }
+    let third = Imap::connect(shared(&site)).unwrap();
+    assert_eq!(ids(&third).len(), 3);
+}
+
+/// A handle that does not come back by itself once its connection is cut, and what cuts it.
+fn fragile(site: &Site) -> (Imap, Relay) {
+    let relay = Relay::start("127.0.0.1", site.dovecot().imaps_port());
+    let server = Server::tls("localhost").port(relay.port()).trust_pem(site.ca_pem());
+    let late = Duration::from_secs(600);
+    let config = ImapConfig::new(server, site.credentials()).tag(TAG).backoff(late, late);
+    let config = config.deadline(Duration::from_secs(2)).shared(Duration::from_secs(4));
+    (Imap::connect(config).unwrap(), relay)
+}
+
+#[rstest]
+fn what_a_lost_handle_had_is_handed_to_another_when_its_lease_is_over_and_it_is_told_so(
+    #[from(postfix)] site: Site,
+) {
+    deliver(&site, 3);
+    let (lost, relay) = fragile(&site);
+    let batch = lost.fetch().unwrap();
+    assert_eq!(batch.len(), 3);
+    relay.cut();
+    let cut = Instant::now();
+    let other = Imap::connect(briefly(&site)).unwrap();
+    wait_until("the lease's end", || ids(&other).len() == 3);
+    assert!(cut.elapsed() >= Duration::from_secs(3), "{:?}", cut.elapsed());
+    let error = batch.ack().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("LEASE")), "{error:?}");
+    assert_eq!(mail(&site.other_client(), "INBOX").len(), 3);
+    other.fetch().unwrap().ack().unwrap();
+    assert_eq!(mail(&site.other_client(), TAG).len(), 3);
+}
+
+#[rstest]
+fn who_was_away_for_longer_than_its_lease_keeps_what_nobody_wanted(#[from(postfix)] site: Site) {
+    deliver(&site, 3);
+    let (lost, relay) = fragile(&site);
+    let batch = lost.fetch().unwrap();
+    relay.cut();
+    let over = Instant::now() + Duration::from_secs(6);
+    wait_until("the lease's end", || Instant::now() > over);
+    batch.ack().unwrap();
+    assert_eq!(mail(&site.other_client(), TAG).len(), 3);
+}
+
+#[rstest]
+fn a_handle_keeps_its_messages_as_long_as_it_lives(#[from(postfix)] site: Site) {
+    deliver(&site, 2);
+    let holder = Imap::connect(briefly(&site)).unwrap();
+    let batch = holder.fetch().unwrap();
+    let other = Imap::connect(briefly(&site)).unwrap();
+    let until = Instant::now() + Duration::from_secs(9); // two leases
+    while Instant::now() < until {
+        assert_eq!(ids(&other), Vec::<String>::new());
+    }
+    batch.ack().unwrap();
+    assert_eq!(ids(&other), Vec::<String>::new());
+}
+
+#[rstest]
+fn the_log_does_not_grow(#[from(postfix)] site: Site) {
+    let imap = Imap::connect(shared(&site)).unwrap();
+    for round in 0..5 {
+        deliver(&site, 3);
+        let mut received = 0;
+        wait_until("the messages", || {
+            let batch = imap.fetch().unwrap();
+            received += batch.len();
+            batch.ack().unwrap();
+            received == 3
+        });
+        let entries = mail(&site.other_client(), &format!("{TAG}.claims")).len();
+        assert!(entries <= 4, "{entries} entries after round {round}");
+    }
+}
+
+#[rstest]
+fn foreign_mail_is_not_claimed_and_does_not_stand_in_the_way(#[from(postfix)] site: Site) {
+    for n in 0..5 {
+        site.plant(&[], &format!("From: eve@example.test\nSubject: x{TAG} {n}\n\nforeign\n"));
+    }
+    deliver(&site, 1);
+    let before = mail(&site.other_client(), "INBOX");
+    let imap = Imap::connect(shared(&site).batch(2)).unwrap();
+    wait_until("the message", || imap.drain().unwrap().len() == 1);
+    let mut after = mail(&site.other_client(), "INBOX");
+    after.extend(before.iter().filter(|seen| !contains(&seen.raw, b"foreign")).cloned());
+    assert_eq!(after, before);
+}
+
+#[rstest]
+fn a_lease_that_a_single_call_could_outlast_is_a_config_error(#[from(postfix)] site: Site) {
+    let error = Imap::connect(site.imap_config().shared(Duration::from_secs(100))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
