@@ -6,7 +6,7 @@ use pymail::{Credentials, ErrorKind, Imap, ImapConfig, Message, Result, Server, 
 use rstest::rstest;
 
 use crate::fixtures::{dovecot, embedded, postfix};
-use crate::site::{ALICE, LATER, REFUSED, Site, mail, message};
+use crate::site::{ALICE, LATER, Ports, REFUSED, Site, mail, message};
 use crate::support::certs::Authority;
 use crate::support::dovecot::DovecotOptions;
 use crate::support::postfix::PostfixOptions;
@@ -68,10 +68,7 @@ fn an_unknown_authority_is_a_tls_error(#[case] site: Site) {
         let server = if tls { Server::tls("localhost") } else { Server::starttls("localhost") };
         server.port(port).trust_pem(other.pem())
     };
-    let (imaps, submission) = match &site {
-        Site::Real { dovecot, postfix } => (dovecot.imaps_port(), postfix.submission_port()),
-        Site::Embedded(server) => (server.imaps_port(), server.smtp_port()),
-    };
+    let Ports { imaps, smtp: submission, .. } = site.ports();
     assert_eq!(imap(&site, bare(imaps, true)).unwrap_err().kind(), ErrorKind::Tls);
     assert_eq!(smtp(&site, bare(submission, false)).unwrap_err().kind(), ErrorKind::Tls);
 }

@@ -1,10 +1,15 @@
 //! The fixtures, pytest-style: each test has servers of its own.
 
 use rstest::fixture;
+use rstest_reuse::template;
 
 use crate::site::Site;
+use crate::support::courier::Courier;
+use crate::support::cyrus::Cyrus;
 use crate::support::dovecot::{Dovecot, DovecotOptions};
 use crate::support::embedded::{Embedded, EmbeddedOptions};
+use crate::support::exim::Exim;
+use crate::support::opensmtpd::OpenSmtpd;
 use crate::support::postfix::Postfix;
 
 /// A Dovecot: own folder, free ports, its own certificate authority.
@@ -24,6 +29,45 @@ pub fn postfix(dovecot: Dovecot) -> Site {
 pub fn embedded() -> Site {
     Site::Embedded(Embedded::start().expect("the embedded server starts"))
 }
+
+/// A Postfix that delivers to a Cyrus.
+pub fn cyrus() -> Site {
+    let cyrus = Cyrus::start();
+    Site::Cyrus { postfix: Postfix::start(&cyrus), cyrus }
+}
+
+/// A Postfix that delivers to a Courier.
+pub fn courier() -> Site {
+    let courier = Courier::start();
+    Site::Courier { postfix: Postfix::start(&courier), courier }
+}
+
+/// An OpenSMTPD that delivers to a Dovecot.
+pub fn opensmtpd() -> Site {
+    let dovecot = Dovecot::start();
+    Site::OpenSmtpd { opensmtpd: OpenSmtpd::start(&dovecot), dovecot }
+}
+
+/// An Exim that delivers to a Dovecot.
+pub fn exim() -> Site {
+    let dovecot = Dovecot::start();
+    Site::Exim { exim: Exim::start(&dovecot), dovecot }
+}
+
+/// The sites that every promise is kept on. `cargo xtask test --all-servers` runs the ignored ones by their names.
+#[template]
+#[rstest]
+#[case::dovecot_and_postfix(crate::fixtures::postfix(crate::fixtures::dovecot()))]
+#[case::embedded(crate::fixtures::embedded())]
+#[ignore = "for --all-servers"]
+#[case::on_cyrus(crate::fixtures::cyrus())]
+#[ignore = "for --all-servers"]
+#[case::on_courier(crate::fixtures::courier())]
+#[ignore = "for --all-servers"]
+#[case::by_opensmtpd(crate::fixtures::opensmtpd())]
+#[ignore = "for --all-servers"]
+#[case::by_exim(crate::fixtures::exim())]
+fn every_site(#[case] site: Site) {}
 
 /// A Dovecot that does not say that it has these capabilities.
 pub fn dovecot_without(hidden: &[&str]) -> DovecotOptions {

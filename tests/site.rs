@@ -5,8 +5,12 @@ use std::fmt::Write as _;
 
 use pymail::{Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
 
+use crate::support::courier::Courier;
+use crate::support::cyrus::Cyrus;
 use crate::support::dovecot::{self, Dovecot, DovecotOptions};
 use crate::support::embedded::Embedded;
+use crate::support::exim::Exim;
+use crate::support::opensmtpd::OpenSmtpd;
 use crate::support::other_client::{OtherClient, Seen};
 use crate::support::postfix::{Postfix, PostfixOptions};
 
@@ -22,18 +26,31 @@ pub const LATER: &str = "later@example.test";
 /// The tag of every test's messages.
 pub const TAG: &str = "__TEST__";
 
-/// Running servers. Gone on drop.
-#[expect(clippy::large_enum_variant, reason = "there is one a test")]
+/// Running servers, the one that sends before the one that it delivers to. Gone on drop.
 pub enum Site {
     /// Postfix, delivering to Dovecot.
-    Real {
-        /// The server that sends; before the other, which it delivers to.
-        postfix: Postfix,
-        /// The server that receives.
-        dovecot: Dovecot,
-    },
+    Real { postfix: Postfix, dovecot: Dovecot },
     /// pymap and aiosmtpd.
     Embedded(Embedded),
+    /// Postfix, delivering to Cyrus.
+    Cyrus { postfix: Postfix, cyrus: Cyrus },
+    /// Postfix, delivering to Courier.
+    Courier { postfix: Postfix, courier: Courier },
+    /// OpenSMTPD, delivering to Dovecot: a relay of this machine, without TLS and login.
+    OpenSmtpd { opensmtpd: OpenSmtpd, dovecot: Dovecot },
+    /// Exim, delivering to Dovecot.
+    Exim { exim: Exim, dovecot: Dovecot },
+}
+
+/// Where a site's servers listen.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// IMAP with STARTTLS.
+    pub imap: u16,
+    /// IMAP with implicit TLS.
+    pub imaps: u16,
+    /// SMTP, with STARTTLS where the server has that.
+    pub smtp: u16,
 }
 
 impl Site {
@@ -43,55 +60,77 @@ impl Site {
         Self::Real { postfix: Postfix::with(&dovecot, postfix), dovecot }
     }
 
-    /// The Dovecot of a real site.
+    /// The Dovecot of a site that has one.
     pub fn dovecot(&self) -> &Dovecot {
         match self {
-            Self::Real { dovecot, .. } => dovecot,
-            Self::Embedded(_) => panic!("the embedded site has no Dovecot"),
+            Self::Real { dovecot, .. } | Self::OpenSmtpd { dovecot, .. } | Self::Exim { dovecot, .. } => {
+                dovecot
+            }
+            Self::Embedded(_) | Self::Cyrus { .. } | Self::Courier { .. } => {
+                panic!("this site has no Dovecot")
+            }
         }
     }
 
     /// Everybody's password.
     pub fn password(&self) -> &'static str {
-        match self {
-            Self::Real { .. } => dovecot::PASSWORD,
-            Self::Embedded(_) => Embedded::PASSWORD,
-        }
+        if matches!(self, Self::Embedded(_)) { Embedded::PASSWORD } else { dovecot::PASSWORD }
     }
 
     /// The authority to trust.
     pub fn ca_pem(&self) -> &str {
         match self {
-            Self::Real { dovecot, .. } => dovecot.ca_pem(),
             Self::Embedded(server) => server.ca_pem(),
+            Self::Cyrus { cyrus, .. } => cyrus.ca_pem(),
+            Self::Courier { courier, .. } => courier.ca_pem(),
+            Self::Real { .. } | Self::OpenSmtpd { .. } | Self::Exim { .. } => self.dovecot().ca_pem(),
         }
+    }
+
+    /// Where its servers listen.
+    pub fn ports(&self) -> Ports {
+        let (imap, imaps) = match self {
+            Self::Embedded(server) => (server.imap_port(), server.imaps_port()),
+            Self::Cyrus { cyrus, .. } => (cyrus.imap_port(), cyrus.imaps_port()),
+            Self::Courier { courier, .. } => (courier.imap_port(), courier.imaps_port()),
+            Self::Real { .. } | Self::OpenSmtpd { .. } | Self::Exim { .. } => {
+                (self.dovecot().imap_port(), self.dovecot().imaps_port())
+            }
+        };
+        let smtp = match self {
+            Self::Real { postfix, .. } | Self::Cyrus { postfix, .. } | Self::Courier { postfix, .. } => {
+                postfix.submission_port()
+            }
+            Self::Embedded(server) => server.smtp_port(),
+            Self::OpenSmtpd { opensmtpd, .. } => opensmtpd.port(),
+            Self::Exim { exim, .. } => exim.submission_port(),
+        };
+        Ports { imap, imaps, smtp }
+    }
+
+    /// What a mailbox is called on this site: Cyrus and Courier, as Debian has them, want all within INBOX.
+    pub fn mailbox(&self, name: &str) -> String {
+        let prefix = if matches!(self, Self::Cyrus { .. } | Self::Courier { .. }) { "INBOX." } else { "" };
+        if name == "INBOX" { name.to_owned() } else { format!("{prefix}{name}") }
     }
 
     /// The IMAP server with STARTTLS.
     pub fn imap_server(&self) -> Server {
-        let port = match self {
-            Self::Real { dovecot, .. } => dovecot.imap_port(),
-            Self::Embedded(server) => server.imap_port(),
-        };
-        Server::starttls(dovecot::HOST).port(port).trust_pem(self.ca_pem())
+        Server::starttls(dovecot::HOST).port(self.ports().imap).trust_pem(self.ca_pem())
     }
 
     /// The IMAP server with implicit TLS.
     pub fn imaps_server(&self) -> Server {
-        let port = match self {
-            Self::Real { dovecot, .. } => dovecot.imaps_port(),
-            Self::Embedded(server) => server.imaps_port(),
-        };
-        Server::tls(dovecot::HOST).port(port).trust_pem(self.ca_pem())
+        Server::tls(dovecot::HOST).port(self.ports().imaps).trust_pem(self.ca_pem())
     }
 
-    /// The SMTP server with STARTTLS.
+    /// The SMTP server with STARTTLS, where it has that.
     pub fn smtp_server(&self) -> Server {
-        let port = match self {
-            Self::Real { postfix, .. } => postfix.submission_port(),
-            Self::Embedded(server) => server.smtp_port(),
+        let server = match self {
+            Self::OpenSmtpd { .. } => Server::unencrypted(dovecot::HOST),
+            _ => Server::starttls(dovecot::HOST).trust_pem(self.ca_pem()),
         };
-        Server::starttls(dovecot::HOST).port(port).trust_pem(self.ca_pem())
+        server.port(self.ports().smtp)
     }
 
     /// Alice's credentials.
@@ -99,18 +138,23 @@ impl Site {
         Credentials::new(ALICE, self.password())
     }
 
-    /// How Alice receives: over implicit TLS from the real site, over STARTTLS from the embedded one.
+    /// Alice's credentials for sending, where the server asks for any.
+    pub fn smtp_credentials(&self) -> Credentials {
+        if matches!(self, Self::OpenSmtpd { .. }) { Credentials::none() } else { self.credentials() }
+    }
+
+    /// How Alice receives: over implicit TLS from real servers, over STARTTLS from the embedded one.
     pub fn imap_config(&self) -> ImapConfig {
         let server = match self {
-            Self::Real { .. } => self.imaps_server(),
             Self::Embedded(_) => self.imap_server(),
+            _ => self.imaps_server(),
         };
         ImapConfig::new(server, self.credentials()).tag(TAG)
     }
 
     /// How Alice sends.
     pub fn smtp_config(&self) -> SmtpConfig {
-        SmtpConfig::new(self.smtp_server(), self.credentials()).tag(TAG)
+        SmtpConfig::new(self.smtp_server(), self.smtp_credentials()).tag(TAG)
     }
 
     /// Alice's handle that receives.
@@ -123,14 +167,12 @@ impl Site {
         Smtp::connect(self.smtp_config()).expect("SMTP connects")
     }
 
-    /// Another client on Alice's account.
+    /// Another client on Alice's account, which names mailboxes as these tests do.
     pub fn other_client(&self) -> OtherClient {
-        let (security, port) = match self {
-            Self::Real { dovecot, .. } => ("tls", dovecot.imaps_port()),
-            Self::Embedded(server) => ("tls", server.imaps_port()),
-        };
-        OtherClient::connect(dovecot::HOST, port, security, ALICE, self.password(), Some(self.ca_pem()))
+        let (port, ca) = (self.ports().imaps, Some(self.ca_pem()));
+        OtherClient::connect(dovecot::HOST, port, "tls", ALICE, self.password(), ca)
             .expect("another client logs in")
+            .within(&self.mailbox(""))
     }
 
     /// Sends messages from Alice to Alice and waits until each is in her inbox.
@@ -145,6 +187,10 @@ impl Site {
             let inbox = mail(&other, "INBOX");
             ids.iter().all(|id| inbox.iter().any(|seen| contains(&seen.raw, id.as_bytes())))
         });
+        if matches!(self, Self::Courier { .. }) {
+            // It gives new mail UIDs, by file name, when somebody opens the mailbox for more than reading.
+            other.open("INBOX").expect("opened");
+        }
     }
 
     /// Puts a mail into Alice's inbox as it is.

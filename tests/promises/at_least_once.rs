@@ -2,8 +2,9 @@
 
 use pymail::{ErrorKind, Imap};
 use rstest::rstest;
+use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot, dovecot_without, embedded, postfix};
+use crate::fixtures::{dovecot, dovecot_without, every_site, postfix};
 use crate::site::{Site, TAG, contains, mail, message};
 use crate::support::postfix::PostfixOptions;
 
@@ -15,9 +16,7 @@ fn ids(imap: &Imap) -> Vec<String> {
     ids
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn what_is_not_acknowledged_is_delivered_again(#[case] site: Site) {
     site.deliver(&[message("1", "a"), message("2", "b")]);
     let first = site.imap();
@@ -31,9 +30,7 @@ fn what_is_not_acknowledged_is_delivered_again(#[case] site: Site) {
     assert_eq!(ids(&site.imap()), ["2"], "after a crash between two acknowledgements");
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 #[case::without_move(Site::real(&dovecot_without(&["MOVE"]), &PostfixOptions::default()))]
 fn an_acknowledged_message_is_in_the_archive_and_nowhere_else(#[case] site: Site) {
     site.deliver(&[message("1", "a"), message("2", "b")]);
@@ -65,9 +62,7 @@ fn without_move_and_uidplus_an_acknowledged_message_is_archived_and_not_delivere
     );
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn acknowledging_twice_is_the_same_as_once(#[case] site: Site) {
     site.deliver(&[message("1", "a")]);
     let batch = site.imap().fetch().unwrap();
@@ -76,9 +71,7 @@ fn acknowledging_twice_is_the_same_as_once(#[case] site: Site) {
     assert_eq!(mail(&site.other_client(), TAG).len(), 1);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn an_archive_that_somebody_removed_is_made_again(#[case] site: Site) {
     site.deliver(&[message("1", "a")]);
     let imap = site.imap();

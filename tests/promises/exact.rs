@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use pymail::Message;
 use rstest::rstest;
+use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot, embedded, postfix};
+use crate::fixtures::every_site;
 use crate::site::{ALICE, Site, contains, mail, message};
 
 /// What mail has been known to change on the way.
@@ -64,9 +65,7 @@ fn receive(site: &Site) -> Vec<Message> {
     }
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_body_arrives_byte_for_byte(#[case] site: Site) {
     let sent: BTreeMap<String, Vec<u8>> =
         bodies().into_iter().enumerate().map(|(n, body)| (n.to_string(), body)).collect();
@@ -83,9 +82,7 @@ fn a_body_arrives_byte_for_byte(#[case] site: Site) {
     assert_eq!(received.len(), sent.len());
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn an_id_arrives_character_for_character(#[case] site: Site) {
     site.deliver(&ids().iter().map(|id| message(id, id.as_str())).collect::<Vec<_>>());
     let received = receive(&site);
@@ -104,9 +101,7 @@ fn an_id_arrives_character_for_character(#[case] site: Site) {
     assert_eq!(got, sent);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn on_the_wire_a_plain_id_is_readable_and_the_body_is_base64(#[case] site: Site) {
     site.deliver(&[message("order 42", "hello")]);
     let raw = mail(&site.other_client(), "INBOX").remove(0).raw;
@@ -114,9 +109,7 @@ fn on_the_wire_a_plain_id_is_readable_and_the_body_is_base64(#[case] site: Site)
     assert!(contains(&raw, b"\r\n\r\naGVsbG8=\r\n"));
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_message_id_is_kept_from_the_first_attempt_to_the_receiver(#[case] site: Site) {
     let sent = message("1", "hello");
     site.deliver(std::slice::from_ref(&sent));

@@ -2,8 +2,9 @@
 
 use pymail::{ErrorKind, Imap};
 use rstest::rstest;
+use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot, embedded, postfix};
+use crate::fixtures::every_site;
 use crate::site::{Site, TAG, mail, message};
 
 /// The kinds of what came, with ids for what could be read.
@@ -15,9 +16,7 @@ fn kinds(imap: &Imap) -> Vec<Result<String, ErrorKind>> {
     batch.iter().map(kind).collect()
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_message_that_cannot_be_read_is_an_error_in_its_place(#[case] site: Site) {
     site.deliver(&[message("before", "a")]);
     site.plant(
@@ -35,9 +34,7 @@ fn a_message_that_cannot_be_read_is_an_error_in_its_place(#[case] site: Site) {
     assert_eq!(mail(&site.other_client(), TAG).len(), 4, "the unreadable ones are kept, too");
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_message_over_the_limit_is_an_error_in_its_place(#[case] site: Site) {
     for message in [message("small", "a"), message("large", vec![0; 200_000]), message("small too", "b")] {
         site.deliver(&[message]);
@@ -47,9 +44,7 @@ fn a_message_over_the_limit_is_an_error_in_its_place(#[case] site: Site) {
     assert_eq!(kinds(&imap), expected);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn large_messages_come_a_few_at_a_time_and_keep_their_order(#[case] site: Site) {
     let large = |id: &str| message(id, vec![7; 300_000]);
     for message in [large("1"), message("2", "small"), large("3"), large("4")] {

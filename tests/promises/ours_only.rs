@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use pymail::{Imap, ImapConfig};
 use rstest::rstest;
+use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot, dovecot_without, embedded, postfix};
+use crate::fixtures::{dovecot_without, every_site};
 use crate::site::{Site, contains, mail, message};
 use crate::support::other_client::Seen;
 use crate::support::postfix::PostfixOptions;
@@ -60,18 +61,14 @@ fn other_mail_is_untouched(site: &Site) {
     assert_eq!(foreign(site), before);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 #[case::without_move(Site::real(&dovecot_without(&["MOVE"]), &PostfixOptions::default()))]
 #[case::without_move_and_uidplus(Site::real(&dovecot_without(&["MOVE", "UIDPLUS"]), &PostfixOptions::default()))]
 fn foreign_mail_keeps_its_place_its_flags_and_its_bytes(#[case] site: Site) {
     other_mail_is_untouched(&site);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn fetching_marks_nothing_as_seen(#[case] site: Site) {
     site.deliver(&[message("1", "a")]);
     let imap = site.imap();
@@ -81,9 +78,7 @@ fn fetching_marks_nothing_as_seen(#[case] site: Site) {
     assert_eq!(mail(&site.other_client(), "INBOX")[0].flags, Vec::<String>::new());
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn foreign_candidates_do_not_stand_in_the_way_of_ours(#[case] site: Site) {
     for n in 0..5 {
         site.plant(&[], &format!("From: eve@example.test\nSubject: x__TEST__ {n}\n\nforeign\n"));
@@ -96,9 +91,7 @@ fn foreign_candidates_do_not_stand_in_the_way_of_ours(#[case] site: Site) {
     assert_eq!(imap.fetch().unwrap().len(), 1);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn delete_removes_exactly_what_it_is_given(#[case] site: Site) {
     plant_foreign(&site);
     site.plant(&[], "From: bob@example.test\nSubject: to be deleted\n\nbye\n");
@@ -109,23 +102,21 @@ fn delete_removes_exactly_what_it_is_given(#[case] site: Site) {
     assert_eq!(mail(&site.other_client(), "INBOX").len(), before.len());
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn copy_and_move_to_do_what_they_say(#[case] site: Site) {
     let other = site.other_client();
     other.create_mailbox("Elsewhere").unwrap();
     site.plant(&[], "From: bob@example.test\nSubject: one\n\n1\n");
     site.plant(&[], "From: bob@example.test\nSubject: two\n\n2\n");
     let imap = site.imap();
-    imap.copy(&imap.search("SUBJECT one").unwrap(), "Elsewhere").unwrap();
-    imap.move_to(&imap.search("SUBJECT two").unwrap(), "Elsewhere").unwrap();
+    imap.copy(&imap.search("SUBJECT one").unwrap(), &site.mailbox("Elsewhere")).unwrap();
+    imap.move_to(&imap.search("SUBJECT two").unwrap(), &site.mailbox("Elsewhere")).unwrap();
     let subjects = |mailbox: &str| {
         let mut mail = mail(&other, mailbox);
         mail.sort_by_key(|seen| seen.raw.clone());
         mail.iter().map(|seen| contains(&seen.raw, b"Subject: two")).collect::<Vec<_>>()
     };
     assert_eq!((subjects("INBOX"), subjects("Elsewhere")), (vec![false], vec![false, true]));
-    let missing = imap.copy(&imap.search("SUBJECT one").unwrap(), "Nowhere").unwrap_err();
+    let missing = imap.copy(&imap.search("SUBJECT one").unwrap(), &site.mailbox("Nowhere")).unwrap_err();
     assert_eq!((missing.kind(), missing.code()), (pymail::ErrorKind::Refused, Some("TRYCREATE")));
 }

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use pymail::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 use rstest::rstest;
+use rstest_reuse::apply;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
-use crate::fixtures::{dovecot, embedded, postfix};
+use crate::fixtures::every_site;
 use crate::site::{ALICE, Site, message, shown};
 use crate::support::process::free_port;
 
@@ -70,9 +71,7 @@ fn failing(site: &Site) -> Vec<Server> {
     ]
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_password_is_in_no_error_no_debug_and_no_trace(#[case] site: Site) {
     let events = Events::default();
     tracing::subscriber::with_default(events.clone(), || {
@@ -89,9 +88,7 @@ fn a_password_is_in_no_error_no_debug_and_no_trace(#[case] site: Site) {
     assert_hidden(events.0.lock().unwrap());
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_handle_shows_no_password(#[case] site: Site) {
     let (imap, smtp) = (site.imap(), site.smtp());
     let receipt = smtp.send(&message("1", "a")).unwrap();

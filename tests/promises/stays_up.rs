@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use pymail::{ErrorKind, Imap, ImapConfig, Server, Smtp, SmtpConfig, State};
+use pymail::{ErrorKind, Imap, ImapConfig, Smtp, SmtpConfig, State};
 use rstest::rstest;
+use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot, embedded, postfix};
-use crate::site::{Site, TAG, message};
+use crate::fixtures::{dovecot, every_site, postfix};
+use crate::site::{Ports, Site, TAG, message};
 use crate::support::process::wait_until;
 use crate::support::relay::Relay;
 
@@ -22,18 +23,15 @@ struct Wires {
 
 impl Wires {
     fn to(site: Site) -> Self {
-        let (imap, smtp) = match &site {
-            Site::Real { dovecot, postfix } => (dovecot.imap_port(), postfix.submission_port()),
-            Site::Embedded(server) => (server.imap_port(), server.smtp_port()),
-        };
+        let Ports { imap, smtp, .. } = site.ports();
         Self { imap: Relay::start("127.0.0.1", imap), smtp: Relay::start("127.0.0.1", smtp), site }
     }
 
     fn handles(&self, heartbeat: Duration) -> (Imap, Smtp) {
-        let server =
-            |relay: &Relay| Server::starttls("localhost").port(relay.port()).trust_pem(self.site.ca_pem());
-        let imap = ImapConfig::new(server(&self.imap), self.site.credentials()).tag(TAG);
-        let smtp = SmtpConfig::new(server(&self.smtp), self.site.credentials()).tag(TAG);
+        let imap = self.site.imap_server().port(self.imap.port());
+        let imap = ImapConfig::new(imap, self.site.credentials()).tag(TAG);
+        let smtp = self.site.smtp_server().port(self.smtp.port());
+        let smtp = SmtpConfig::new(smtp, self.site.smtp_credentials()).tag(TAG);
         let imap = Imap::connect(imap.heartbeat(heartbeat)).unwrap();
         (imap, Smtp::connect(smtp.heartbeat(heartbeat)).unwrap())
     }
@@ -44,9 +42,7 @@ impl Wires {
     }
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_verb_on_a_dead_connection_makes_a_new_one(#[case] site: Site) {
     let wires = Wires::to(site);
     let (imap, smtp) = wires.handles(NEVER);
@@ -62,9 +58,7 @@ fn a_verb_on_a_dead_connection_makes_a_new_one(#[case] site: Site) {
     smtp.noop().unwrap();
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn the_heartbeat_notices_a_dead_connection_and_replaces_it(#[case] site: Site) {
     let wires = Wires::to(site);
     let (imap, smtp) = wires.handles(SOON);
@@ -99,9 +93,7 @@ fn a_polite_goodbye_of_the_server_is_no_error_for_the_next_verb(#[from(postfix)]
     imap.noop().unwrap();
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn an_idle_connection_stays_usable_under_its_heartbeat(#[case] site: Site) {
     let imap = Imap::connect(site.imap_config().heartbeat(SOON)).unwrap();
     let smtp = Smtp::connect(site.smtp_config().heartbeat(SOON)).unwrap();
@@ -113,12 +105,10 @@ fn an_idle_connection_stays_usable_under_its_heartbeat(#[case] site: Site) {
         received += imap.drain().unwrap().len();
         received == 20
     });
-    assert!(imap.status().last_error.is_none() && smtp.status().last_error.is_none());
+    assert_eq!((imap.status().last_error, smtp.status().last_error), (None, None));
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_stopped_handle_says_so(#[case] site: Site) {
     let (imap, smtp) = (site.imap(), site.smtp());
     imap.stop().unwrap();

@@ -238,7 +238,12 @@ fn ordinary(user: &str, group: &str) -> String {
         + &services.concat()
 }
 
-fn lmtp(port: u16, user: &str, raw: &[u8]) -> io::Result<()> {
+/// Delivers one message over LMTP.
+///
+/// # Errors
+///
+/// When the server is not there, or doesn't take it.
+pub(super) fn lmtp(port: u16, user: &str, raw: &[u8]) -> io::Result<()> {
     let mut server = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
     expect(&mut server, "220")?;
     for (command, answer) in [

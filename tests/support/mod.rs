@@ -7,9 +7,15 @@
 )]
 
 pub mod certs;
+pub mod courier;
+pub mod cyrus;
 pub mod dovecot;
 pub mod embedded;
+pub mod exim;
+pub mod jail;
+pub mod opensmtpd;
 pub mod other_client;
+pub mod passwords;
 pub mod postfix;
 pub mod process;
 pub mod relay;

@@ -114,6 +114,13 @@ def flag(client, request):
     return {}
 
 
+def open_mailbox(client, request):
+    mailbox = to_wire(request["mailbox"])
+    done(client.select(mailbox))
+    leave(client, mailbox)
+    return {}
+
+
 def expunge(client, request):
     mailbox = to_wire(request["mailbox"])
     uids = ",".join(map(str, request["uids"]))
@@ -157,6 +164,7 @@ ACTIONS = {
     "flag": flag,
     "list": list_mail,
     "mailboxes": mailboxes,
+    "open": open_mailbox,
     "remove_mailbox": remove_mailbox,
 }
 

@@ -18,6 +18,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 /// A client that's logged in, and logs in again when its connection was cut. Dropping it ends its process.
 pub struct OtherClient {
     talk: Mutex<Talk>,
+    prefix: String,
     // Read again at each connection.
     _ca: Option<NamedTempFile>,
 }
@@ -78,9 +79,15 @@ impl OtherClient {
         if let Some(file) = &ca {
             command.env("OTHER_CLIENT_CA", file.path());
         }
-        let client = Self { talk: Mutex::new(Talk::start(&mut command)?), _ca: ca };
+        let client = Self { talk: Mutex::new(Talk::start(&mut command)?), prefix: String::new(), _ca: ca };
         client.ask(&json!({"do": "check"}))?;
         Ok(client)
+    }
+
+    /// The same client, on a server that wants this before the name of each mailbox but INBOX.
+    #[must_use]
+    pub fn within(self, prefix: &str) -> Self {
+        Self { prefix: prefix.to_owned(), ..self }
     }
 
     /// All mail in a mailbox, changing nothing; `None` when there's no such mailbox.
@@ -89,39 +96,50 @@ impl OtherClient {
     ///
     /// When the client fails; so with all methods below.
     pub fn list(&self, mailbox: &str) -> Result<Option<Vec<Seen>>> {
-        let answer = self.ask(&json!({"do": "list", "mailbox": mailbox}))?;
+        let answer = self.ask(&json!({"do": "list", "mailbox": self.named(mailbox)}))?;
         answer["mail"].as_array().map(|mail| mail.iter().map(seen).collect()).transpose()
     }
 
     /// Adds a message as it is, to the byte.
     pub fn append(&self, mailbox: &str, flags: &[&str], raw: &[u8]) -> Result<()> {
-        self.tell(&json!({"do": "append", "mailbox": mailbox, "flags": flags, "raw": to_hex(raw)}))
+        self.tell(
+            &json!({"do": "append", "mailbox": self.named(mailbox), "flags": flags, "raw": to_hex(raw)}),
+        )
     }
 
     /// Adds flags to a message.
     pub fn flag(&self, mailbox: &str, uid: u32, flags: &[&str]) -> Result<()> {
-        self.tell(&json!({"do": "flag", "mailbox": mailbox, "uid": uid, "flags": flags}))
+        self.tell(&json!({"do": "flag", "mailbox": self.named(mailbox), "uid": uid, "flags": flags}))
     }
 
     /// Removes these messages, and no others that are marked as deleted (UIDPLUS).
     pub fn expunge(&self, mailbox: &str, uids: &[u32]) -> Result<()> {
-        self.tell(&json!({"do": "expunge", "mailbox": mailbox, "uids": uids}))
+        self.tell(&json!({"do": "expunge", "mailbox": self.named(mailbox), "uids": uids}))
+    }
+
+    /// Opens and closes a mailbox as a client that may write does, changing nothing itself.
+    pub fn open(&self, mailbox: &str) -> Result<()> {
+        self.tell(&json!({"do": "open", "mailbox": self.named(mailbox)}))
     }
 
     /// Makes a mailbox.
     pub fn create_mailbox(&self, mailbox: &str) -> Result<()> {
-        self.tell(&json!({"do": "create_mailbox", "mailbox": mailbox}))
+        self.tell(&json!({"do": "create_mailbox", "mailbox": self.named(mailbox)}))
     }
 
     /// Removes a mailbox with its mail.
     pub fn remove_mailbox(&self, mailbox: &str) -> Result<()> {
-        self.tell(&json!({"do": "remove_mailbox", "mailbox": mailbox}))
+        self.tell(&json!({"do": "remove_mailbox", "mailbox": self.named(mailbox)}))
     }
 
-    /// The names of all mailboxes.
+    /// The names of all mailboxes, as the server has them.
     pub fn mailboxes(&self) -> Result<Vec<String>> {
         let answer = self.ask(&json!({"do": "mailboxes"}))?;
         Ok(serde_json::from_value(answer["mailboxes"].clone())?)
+    }
+
+    fn named(&self, mailbox: &str) -> String {
+        if mailbox == "INBOX" { mailbox.to_owned() } else { format!("{}{mailbox}", self.prefix) }
     }
 
     fn tell(&self, request: &Value) -> Result<()> {

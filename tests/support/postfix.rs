@@ -1,6 +1,6 @@
-//! A private Postfix beside a [`Dovecot`]: that one checks the passwords and gets the mail. Root only.
+//! A private Postfix beside a [`Receiver`], such as a [`Dovecot`], which gets the mail. Root only.
 //!
-//! Mail to any address at `example.test` arrives in the INBOX of the Dovecot user of that full address, except to
+//! Mail to any address at `example.test` arrives in the INBOX of the user of that full address, except to
 //! `refused@example.test` (550) and `later@example.test` (450). Mail to anywhere else is refused, too.
 #![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
@@ -18,6 +18,10 @@ use super::process::{self, ProcessGroup};
 
 const MAIN: &str = include_str!("postfix.cf");
 const MASTER: &str = include_str!("postfix.master.cf");
+
+/// Debian's Postfix looks there anyway, others have to be told.
+const CYRUS_SASL: &str =
+    "smtpd_sasl_type = cyrus\nsmtpd_sasl_path = smtpd\ncyrus_sasl_config_path = $config_directory/sasl\n";
 
 const OWNED: [&str; 13] = [
     "data",
@@ -52,7 +56,35 @@ impl Default for PostfixOptions {
     }
 }
 
-/// A running Postfix; its certificate is by the [`Dovecot`]'s authority, for [`HOST`](super::dovecot::HOST).
+/// A server that has the mailboxes, beside which a Postfix can run.
+pub trait Receiver {
+    /// A certificate for [`HOST`](super::dovecot::HOST) by this server's authority.
+    fn issue(&self) -> Issued;
+
+    /// The lines of `main.cf` that say how mail is delivered, and who checks passwords if not Cyrus SASL.
+    fn main_cf(&self) -> String;
+
+    /// The settings of Cyrus SASL, which checks passwords where `main_cf` names nobody else.
+    fn smtpd_conf(&self) -> String {
+        String::new()
+    }
+}
+
+impl Receiver for Dovecot {
+    fn issue(&self) -> Issued {
+        self.issue()
+    }
+
+    fn main_cf(&self) -> String {
+        let (socket, port) = (self.auth_socket(), self.lmtp_port());
+        let socket = socket.to_str().expect("a temporary folder in UTF-8");
+        format!(
+            "smtpd_sasl_type = dovecot\nsmtpd_sasl_path = {socket}\nvirtual_transport = lmtp:inet:127.0.0.1:{port}\n"
+        )
+    }
+}
+
+/// A running Postfix; its certificate is by the [`Receiver`]'s authority, for [`HOST`](super::dovecot::HOST).
 pub struct Postfix {
     // Before `dir`: the processes have to be gone before their folder.
     group: ProcessGroup,
@@ -63,8 +95,8 @@ pub struct Postfix {
 
 impl Postfix {
     /// Starts a server with the default options.
-    pub fn start(dovecot: &Dovecot) -> Self {
-        Self::with(dovecot, &PostfixOptions::default())
+    pub fn start(receiver: &impl Receiver) -> Self {
+        Self::with(receiver, &PostfixOptions::default())
     }
 
     /// Starts a server.
@@ -72,17 +104,19 @@ impl Postfix {
     /// # Panics
     ///
     /// When this process isn't root's, or Postfix isn't installed or doesn't start; the message holds its log.
-    pub fn with(dovecot: &Dovecot, options: &PostfixOptions) -> Self {
+    pub fn with(receiver: &impl Receiver, options: &PostfixOptions) -> Self {
         assert!(process::is_root(), "Postfix starts only as root");
-        (0..5).find_map(|_| Self::try_with(dovecot, options)).expect("free ports for Postfix")
+        (0..5).find_map(|_| Self::try_with(receiver, options)).expect("free ports for Postfix")
     }
 
     /// `None` when somebody else took one of the ports first.
-    fn try_with(dovecot: &Dovecot, options: &PostfixOptions) -> Option<Self> {
+    fn try_with(receiver: &impl Receiver, options: &PostfixOptions) -> Option<Self> {
         let (submission, smtps) = (process::free_port(), process::free_port());
         let dir = folder();
-        certify(dir.path(), dovecot);
-        configure(dir.path(), "main.cf", &main_cf(dir.path(), dovecot, options));
+        certify(dir.path(), receiver);
+        configure(dir.path(), "main.cf", &main_cf(dir.path(), receiver, options));
+        fs::create_dir(dir.path().join("sasl")).expect("a folder for Postfix");
+        configure(dir.path(), "sasl/smtpd.conf", &receiver.smtpd_conf());
         let master = MASTER.replace("@submission@", &submission.to_string());
         configure(dir.path(), "master.cf", &master.replace("@smtps@", &smtps.to_string()));
         let mut server = Self { group: launch(dir.path()), submission, smtps, dir };
@@ -148,8 +182,8 @@ fn folder() -> TempDir {
     dir
 }
 
-fn certify(dir: &Path, dovecot: &Dovecot) {
-    let Issued { cert_pem, key_pem } = dovecot.issue();
+fn certify(dir: &Path, receiver: &impl Receiver) {
+    let Issued { cert_pem, key_pem } = receiver.issue();
     fs::write(dir.join("cert.pem"), cert_pem).expect("Postfix's certificate");
     fs::write(dir.join("key.pem"), key_pem).expect("Postfix's key");
 }
@@ -162,11 +196,10 @@ fn configure(dir: &Path, name: &str, text: &str) {
     file.set_modified(SystemTime::now() - Duration::from_secs(10)).expect("an older configuration");
 }
 
-fn main_cf(dir: &Path, dovecot: &Dovecot, options: &PostfixOptions) -> String {
-    let socket = dovecot.auth_socket();
+fn main_cf(dir: &Path, receiver: &impl Receiver, options: &PostfixOptions) -> String {
+    let sasl = if receiver.smtpd_conf().is_empty() { "" } else { CYRUS_SASL };
     MAIN.replace("@dir@", dir.to_str().expect("a temporary folder in UTF-8"))
-        .replace("@auth@", socket.to_str().expect("a temporary folder in UTF-8"))
-        .replace("@lmtp@", &dovecot.lmtp_port().to_string())
+        .replace("@receiver@", &(receiver.main_cf() + sasl))
         .replace("@size@", &options.message_size_limit.to_string())
         .replace("@hidden@", if options.pipelining { "" } else { "pipelining" })
         .replace("@extra@", &options.extra)

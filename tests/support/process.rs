@@ -126,6 +126,20 @@ impl ProcessGroup {
         members(self.id())
     }
 
+    /// Whether the leader is who listens on this loopback port.
+    pub fn listens(&self, port: u16) -> bool {
+        let sockets = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+        let listening = sockets.lines().filter_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let this = fields.len() > 9 && fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A";
+            this.then(|| format!("socket:[{}]", fields[9]))
+        });
+        let listening: Vec<String> = listening.collect();
+        let files = fs::read_dir(format!("/proc/{}/fd", self.id())).into_iter().flatten().flatten();
+        let mut targets = files.filter_map(|file| fs::read_link(file.path()).ok());
+        targets.any(|target| listening.iter().any(|it| target.as_os_str() == it.as_str()))
+    }
+
     /// Sends a signal, such as `KILL`, to all members with that short name, and waits until they're gone.
     pub fn end(&self, name: &str, signal: &str) {
         let pids: Vec<u32> = self.members().iter().filter(|it| it.name == name).map(|it| it.pid).collect();
@@ -157,13 +171,15 @@ fn watch(group: u32) -> io::Result<Child> {
         .spawn()
 }
 
-fn kill(signal: &str, targets: impl IntoIterator<Item = String>) {
+/// Sends a signal, such as `KILL`, to processes, or to groups with a `-` before them.
+pub(super) fn kill(signal: &str, targets: impl IntoIterator<Item = String>) {
     let script = "signal=$1; shift; kill -s \"$signal\" -- \"$@\" 2>/dev/null";
     // A target that's already gone is what we want.
     let _ = Command::new("sh").args(["-c", script, "sh", signal]).args(targets).status();
 }
 
-fn comes_true(mut ready: impl FnMut() -> bool) -> bool {
+/// Whether `ready` says so within [`PATIENCE`].
+pub(super) fn comes_true(mut ready: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while !ready() {
         if Instant::now() > deadline {
