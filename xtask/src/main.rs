@@ -11,7 +11,11 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test   install what the tests need, then check formatting, lints, tests and docs
+         [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too]
   bench  run pymail and the subprocess version side by side [--quick]";
+
+/// The names of the tests' cases on the servers that are here with `--all-servers` only.
+const ON_ALL_SERVERS: [&str; 4] = ["on_cyrus", "on_courier", "by_opensmtpd", "by_exim"];
 
 /// A chore's outcome: why it failed.
 type Outcome = Result<(), String>;
@@ -19,7 +23,7 @@ type Outcome = Result<(), String>;
 fn main() -> ExitCode {
     let mut args = env::args().skip(1);
     let outcome = match args.next().as_deref() {
-        Some("test") => test(),
+        Some("test") => test(&args.collect::<Vec<_>>()),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
         _ => Err(USAGE.to_owned()),
     };
@@ -32,12 +36,26 @@ fn main() -> ExitCode {
     }
 }
 
-fn test() -> Outcome {
+fn test(args: &[String]) -> Outcome {
+    let all_servers = match args {
+        [] => false,
+        [flag] if flag == "--all-servers" => true,
+        _ => return Err(USAGE.to_owned()),
+    };
     servers::install()?;
+    if all_servers {
+        servers::unpack()?;
+    }
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
     // With no target named, it builds the examples too, which some tests run.
     cargo(&["test", "--locked"])?;
+    if all_servers {
+        cargo(
+            &[&["test", "--locked", "--test", "all", "--", "--include-ignored"], &ON_ALL_SERVERS[..]]
+                .concat(),
+        )?;
+    }
     cargo(&["test", "--locked", "--package", "xtask", "--package", "pymail-bench"])?;
     run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))
 }
@@ -54,10 +72,14 @@ fn cargo(args: &[&str]) -> Outcome {
 
 /// A command that runs in the project's folder.
 fn step(program: &str, args: &[&str]) -> Command {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."));
     let mut command = Command::new(program);
-    command.args(args).current_dir(root);
+    command.args(args).current_dir(root());
     command
+}
+
+/// The project's folder.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
 /// Runs a command to its end, and says what it was and how long it took.

@@ -1,8 +1,11 @@
 //! The mail servers that the tests talk to.
 
+mod unpacked;
+
 use std::path::Path;
 use std::process::Command;
 
+pub(super) use self::unpacked::unpack;
 use super::{Outcome, run, step};
 
 const PACKAGES: [&str; 3] = ["dovecot-imapd", "dovecot-lmtpd", "postfix"];
@@ -16,7 +19,7 @@ pub(super) fn install() -> Outcome {
     if FILES.iter().all(|file| Path::new(file).exists()) {
         return Ok(());
     }
-    if !Path::new("/etc/debian_version").exists() || !is_root() {
+    if !is_debian_root() {
         return Err(format!(
             "the tests need mail servers. Run this once, then again what you ran:\n\n  {}",
             advice()
@@ -46,7 +49,9 @@ fn advice() -> String {
     format!("sudo apt-get install {}", PACKAGES.join(" "))
 }
 
-fn is_root() -> bool {
+/// Whether packages can be installed here.
+fn is_debian_root() -> bool {
     let output = Command::new("id").arg("-u").output();
-    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+    let is_root = output.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    is_root && Path::new("/etc/debian_version").exists()
 }
