@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use pymail::{ErrorKind, Imap, Smtp};
 use rstest::rstest;
+use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot, embedded, postfix};
+use crate::fixtures::{dovecot, every_site, postfix};
 use crate::site::{Site, TAG, mail, message};
 use crate::support::process::wait_until;
 use crate::support::script::{Script, Step};
@@ -33,9 +34,7 @@ fn first_ids(imap: &Imap) -> Vec<String> {
     found
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn two_copies_in_the_inbox_are_one_delivery_and_both_are_archived_with_it(#[case] site: Site) {
     plant(&site, "a@example.test", "1", 2);
     plant(&site, "b@example.test", "1", 1);
@@ -48,9 +47,7 @@ fn two_copies_in_the_inbox_are_one_delivery_and_both_are_archived_with_it(#[case
     assert_eq!(mail(&site.other_client(), TAG).len(), 3);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_copy_of_an_acknowledged_message_is_not_delivered_and_leaves_the_inbox(#[case] site: Site) {
     let imap = site.imap();
     plant(&site, "a@example.test", "1", 1);
@@ -61,9 +58,7 @@ fn a_copy_of_an_acknowledged_message_is_not_delivered_and_leaves_the_inbox(#[cas
     assert_eq!(mail(&site.other_client(), "INBOX"), []);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_copy_of_what_an_earlier_handle_acknowledged_is_not_delivered(#[case] site: Site) {
     plant(&site, "a@example.test", "1", 1);
     assert_eq!(ids(&site.imap()), ["1"]);
@@ -95,9 +90,7 @@ fn other_messages_with_the_same_message_id_are_delivered(#[from(postfix)] site: 
     assert_eq!(ids(&site.imap()), ["1", "2"]);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn a_message_that_was_sent_twice_is_received_once(#[case] site: Site) {
     let sent = message("1", "hello");
     site.deliver(std::slice::from_ref(&sent));

@@ -109,8 +109,6 @@ impl Cyrus {
 
     /// Delivers one message, with CRLF line ends, to the user's INBOX; it's stored when this returns.
     ///
-    /// Cyrus drops a second message with the same Message-ID.
-    ///
     /// # Panics
     ///
     /// When Cyrus doesn't take the message.
