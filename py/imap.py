@@ -36,6 +36,7 @@ _TAGGED_BAD = r"(?s)\S+ command error: BAD (\[.*\])"
 _UID = rb"\bUID (\d{1,10})\b"
 _SIZE = rb"\bRFC822\.SIZE (\d{1,19})\b"
 _SHORT_BODY = rb'(?s)(?:<0>)? (?:NIL|"((?:[^"\\]|\\.)*)")'
+_DELIVERY = rb"(?i)\$PymailDelivery(\d{1,3})\b"
 _TAIL = rb'(?: [A-Za-z0-9.-]+ (?:\d+|NIL|\([^()]*\)|"[^"]*"))*\)'
 _ESCAPED = rb"(?s)\\(.)"
 _NAMESPACE = r'\("([ !#-\[\]-~]{0,255})" (?:"\\?([!-~])"|NIL)'
@@ -84,6 +85,7 @@ class Session:
         self.inbox = ""
         self.validity = 0
         self.has_uidplus = False
+        self.has_keywords = False
         self.imap = _Imap(adopt(descriptor, host, security, roots), host, port)
         if security == "starttls":
             self._starttls(roots)
@@ -137,6 +139,8 @@ class Session:
         told = self._select(inbox, ("NAMESPACE",) if has_namespace else ("LIST", '""', '""'))
         if not told.get("UIDVALIDITY"):
             raise Refused("UIDVALIDITY", f"the server says no UIDVALIDITY of {inbox}: UIDs mean nothing")
+        # RFC 3501, section 7.1: whether new keywords can be made.
+        self.has_keywords = rb"\*" in (told.get("PERMANENTFLAGS") or [b""])[-1]
         namespaces = _namespaces(told)
         archive = _in_namespace(archive, namespaces)
         if archive.upper() == inbox.upper():
@@ -216,6 +220,17 @@ class Session:
             elif item and b"BODY[]" in item and item.endswith(b")"):
                 mails.append(_mail(item, _short_body(item), b")"))
         return mails
+
+    def deliveries(self, uids: str) -> list[tuple[int, int]]:
+        """UID and count of deliveries of each mail, as it is marked."""
+        data = self._uid("FETCH", uids, "(UID FLAGS)")
+        items = [item for item in data if isinstance(item, bytes) and re.search(_UID, item)]
+        return [(_number(_UID, item), max(map(int, re.findall(_DELIVERY, item)), default=0)) for item in items]
+
+    def mark_delivery(self, uids: str, nth: int) -> None:
+        """Marks these mails as delivered for the nth time, where there are keywords."""
+        if self.has_keywords:
+            self._uid("STORE", uids, "+FLAGS.SILENT", f"($PymailDelivery{nth})")
 
     def identities(self, uids: str, count: int) -> list[tuple[int, bytes]]:
         """UID and the headers that tell who it is, of each mail."""

@@ -170,6 +170,7 @@ pub struct ImapConfig {
     pub(crate) max_message: usize,
     pub(crate) remember: usize,
     pub(crate) lease: Option<Duration>,
+    pub(crate) dead_letters: Option<u32>,
 }
 
 impl ImapConfig {
@@ -185,6 +186,7 @@ impl ImapConfig {
             max_message: 32 << 20,
             remember: 10_000,
             lease: None,
+            dead_letters: None,
         }
     }
 
@@ -246,6 +248,20 @@ impl ImapConfig {
         self
     }
 
+    /// Puts messages that were delivered this often without an acknowledgement into the mailbox `dead` within the
+    /// archive, and those that can't be read at once; beside each a mail that says why. 1 to 20; by default
+    /// nothing goes there.
+    ///
+    /// A delivery has failed when the app says so by [`Imap::reject`](crate::Imap::reject), or when its handle is
+    /// gone without having acknowledged it. The count is kept on the server by the keywords `$PymailDelivery1` and
+    /// so on; on a server without keywords it ends with the handle. What can't be read is still an error in its
+    /// place, once.
+    #[must_use]
+    pub fn dead_letters(mut self, after: u32) -> Self {
+        self.dead_letters = Some(after);
+        self
+    }
+
     /// Shares the mailbox with any number of other handles, in any number of processes, each configured so.
     ///
     /// A message is handed to one of them, and to another only when that one has stopped, or has not been heard of
@@ -295,6 +311,9 @@ impl ImapConfig {
             .is_some_and(|lease| !SENSIBLE.contains(&lease) || lease < 2 * self.common.upkeep.deadline)
         {
             return Err(Error::config("a lease is from two deadlines to a week"));
+        }
+        if self.dead_letters.is_some_and(|after| !(1..=20).contains(&after)) {
+            return Err(Error::config("a message goes to the dead letters after 1 to 20 deliveries"));
         }
         if self.batch == 0 || self.batch_bytes == 0 || self.max_message == 0 {
             return Err(Error::config("batch, batch_bytes and max_message are at least 1"));

@@ -11,6 +11,7 @@ use crate::uid::{Uid, UidSet, UidValidity};
 pub(super) struct Known {
     validity: Option<UidValidity>,
     settled: BTreeMap<Uid, Settled>,
+    in_hand: InHand,
     acknowledged: Acknowledged,
 }
 
@@ -32,8 +33,19 @@ impl Known {
         if self.validity != Some(validity) {
             self.validity = Some(validity);
             self.settled.clear();
+            self.in_hand = InHand::default();
         }
         &mut self.settled
+    }
+
+    pub(super) fn in_hand(&mut self, validity: UidValidity) -> &mut InHand {
+        self.of(validity);
+        &mut self.in_hand
+    }
+
+    /// Why a message could not be handled the last time, as far as this handle was told.
+    pub(super) fn reason(&self, uid: Uid) -> Option<String> {
+        self.in_hand.failed.get(&uid).map(|(_, reason)| reason.clone())
     }
 
     /// Takes what is settled out of the candidates, and forgets what is no candidate any more.
@@ -41,6 +53,7 @@ impl Known {
         let settled = self.of(wanted.validity());
         settled.retain(|uid, _| wanted.contains(*uid));
         wanted.retain(|uid| !settled.contains_key(&uid));
+        self.in_hand.keep(wanted);
     }
 
     pub(super) fn settle(&mut self, validity: UidValidity, uid: Uid, how: Settled) {
@@ -60,6 +73,40 @@ impl Known {
 
     pub(super) fn acknowledged(&mut self) -> &mut Acknowledged {
         &mut self.acknowledged
+    }
+}
+
+/// The messages that the app has, and how often they were delivered.
+#[derive(Debug, Default)]
+pub(super) struct InHand {
+    held: BTreeMap<Uid, u32>,
+    failed: BTreeMap<Uid, (u32, String)>,
+}
+
+impl InHand {
+    pub(super) fn leave_out_of(&self, uids: &mut UidSet) {
+        uids.retain(|uid| !self.held.contains_key(&uid));
+    }
+
+    /// How often a message was delivered that this handle was told it could not be handled.
+    pub(super) fn count(&self, uid: Uid) -> u32 {
+        self.failed.get(&uid).map_or(0, |(times, _)| *times)
+    }
+
+    pub(super) fn take(&mut self, uids: &UidSet, times: u32) {
+        self.held.extend(uids.iter().map(|uid| (uid, times)));
+    }
+
+    /// How often it was delivered; 0 when it was not in hand.
+    pub(super) fn let_go(&mut self, uid: Uid, reason: &str) -> u32 {
+        let Some(times) = self.held.remove(&uid) else { return 0 };
+        self.failed.insert(uid, (times, reason.to_owned()));
+        times
+    }
+
+    fn keep(&mut self, present: &UidSet) {
+        self.held.retain(|uid, _| present.contains(*uid));
+        self.failed.retain(|uid, _| present.contains(*uid));
     }
 }
 

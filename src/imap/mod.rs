@@ -3,6 +3,7 @@
 mod acknowledge;
 mod batch;
 mod claims;
+mod dead_letters;
 mod known;
 mod receive;
 mod verbs;
@@ -106,6 +107,17 @@ impl Imap {
     /// and does not have all of the messages. After any error the messages are still in the inbox or in the archive.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
         acknowledge::acknowledge(self, deliveries, self.link.deadline())
+    }
+
+    /// Says that these deliveries could not be handled, and why: they are delivered again, until they have failed as
+    /// often as [`dead_letters`](ImapConfig::dead_letters) says, and then go to the dead letters with the reason.
+    ///
+    /// Without `dead_letters` this does nothing, and they are delivered again.
+    ///
+    /// # Errors
+    /// As [`ack`](Imap::ack). After any error the messages are still in the inbox or in the dead letters.
+    pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
+        dead_letters::reject(self, deliveries, reason, self.link.deadline())
     }
 
     /// Fetches one batch and acknowledges it: what comes back is not on the server's inbox any more.

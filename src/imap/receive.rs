@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::known::Settled;
-use super::{Delivery, Imap};
+use super::{Delivery, Imap, dead_letters};
 use crate::config::ImapConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,6 +33,7 @@ pub(super) fn receive(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> 
         looks += 1;
         let look = imap.link.repeat(deadline, |session| look(session, imap))?;
         let deliveries = deliveries(look.mails, look.validity, imap);
+        let deliveries = dead_letters::sort_out(imap, deliveries, deadline)?;
         if !deliveries.is_empty() || !look.more || looks == MOST_LOOKS {
             return Ok(deliveries);
         }

@@ -15,13 +15,18 @@ pub struct RawMail {
     pub octets: Vec<u8>,
 }
 
-/// Moves to the archive, which is made again when somebody has removed it.
+/// Moves to the archive.
 pub(super) fn archive(session: &mut ImapSession, set: &UidSet) -> Result<()> {
     let archive = session.archive().to_owned();
-    match move_to(session, set, &archive) {
+    move_or_make(session, set, &archive)
+}
+
+/// Moves to a mailbox of ours, which is made again when somebody has removed it.
+pub(super) fn move_or_make(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
+    match move_to(session, set, mailbox) {
         Err(error) if matches!(error.code(), Some("TRYCREATE" | "NONEXISTENT")) => {
-            session.create(&archive)?;
-            move_to(session, set, &archive)
+            session.create(mailbox)?;
+            move_to(session, set, mailbox)
         }
         moved => moved,
     }

@@ -3,6 +3,7 @@
 mod compose;
 mod identity;
 mod json;
+mod note;
 mod parse;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::str::Utf8Error;
 pub(crate) use compose::compose;
 pub(crate) use identity::Identity;
 pub(crate) use json::WireBody;
+pub(crate) use note::note;
 pub(crate) use parse::{is_ours, parse};
 
 /// The name of one message in the whole world, made before it is first sent (RFC 5322, section 3.6.4).

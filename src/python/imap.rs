@@ -189,6 +189,20 @@ impl ImapSession {
         }
     }
 
+    /// How often each of these mails was delivered, as it is marked.
+    pub(crate) fn deliveries(&mut self, set: &UidSet) -> Result<Vec<(Uid, u32)>> {
+        self.check(set)?;
+        let mails: Vec<(u32, u32)> = self.call("deliveries", (set.to_string(),), "FETCH")?;
+        let mails = mails.into_iter().filter_map(|(uid, times)| Some((Uid::new(uid)?, times)));
+        Ok(mails.filter(|(uid, _)| set.contains(*uid)).collect())
+    }
+
+    /// Marks these mails as delivered for the nth time, where the server has keywords.
+    pub(crate) fn mark_delivery(&mut self, set: &UidSet, nth: u32) -> Result<()> {
+        self.check(set)?;
+        self.dialogue.tell("mark_delivery", (set.to_string(), nth), "STORE")
+    }
+
     /// The sizes of these mails, by the server.
     pub(crate) fn sizes(&mut self, set: &UidSet) -> Result<Vec<(Uid, u64)>> {
         self.check(set)?;
@@ -227,7 +241,7 @@ impl ImapSession {
     }
 
     /// UIDs of another life of the mailbox are other mails.
-    fn check(&self, set: &UidSet) -> Result<()> {
+    pub(crate) fn check(&self, set: &UidSet) -> Result<()> {
         if set.validity() == self.validity {
             return Ok(());
         }

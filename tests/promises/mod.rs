@@ -1,6 +1,7 @@
 //! The promises of the README's "Semantics", each on every kind of server.
 
 mod at_least_once;
+mod dead_letters;
 mod exact;
 mod once;
 mod one_bad_message;

@@ -1,0 +1,45 @@
+//! The mail that says why a message is a dead letter.
+
+use mail_builder::MessageBuilder;
+
+use super::Message;
+
+/// More of a reason than this, nobody reads.
+const LONGEST_REASON: usize = 2_000;
+
+/// A mail that stands beside the dead letter, and answers to it where it could be read.
+pub(crate) fn note(message: Option<&Message>, uid: u32, reason: &str) -> Vec<u8> {
+    let reason: String = reason.chars().take(LONGEST_REASON).collect();
+    let what = message.map_or_else(
+        || format!("The mail that had UID {uid}"),
+        |message| format!("The message {:?} ({}), which had UID {uid},", message.id, message.message_id),
+    );
+    let note = MessageBuilder::new()
+        .from("pymail@localhost")
+        .subject("Dead letter")
+        .text_body(format!("{what} is in this mailbox, because {reason}.\r\n"));
+    let note = match message {
+        Some(message) => note.in_reply_to(message.message_id.as_str()),
+        None => note,
+    };
+    note.write_to_vec().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_names_the_message_and_the_reason_whatever_they_are() {
+        let message = Message::new("42 \r\nBcc: eve@example.org", "alice@example.org", "bob@example.org", "");
+        let mail = note(Some(&message), 7, "no such account: Zoë\r\n.\r\n");
+        let parsed = mail_parser::MessageParser::default().parse(&mail).unwrap();
+        let text = parsed.body_text(0).unwrap();
+        assert!(
+            text.contains("42") && text.contains("UID 7") && text.contains("no such account: Zoë"),
+            "{text}"
+        );
+        assert_eq!(parsed.in_reply_to().as_text(), Some(message.message_id().as_str()));
+        assert_eq!((parsed.subject(), parsed.bcc()), (Some("Dead letter"), None));
+    }
+}
