@@ -114,6 +114,16 @@ impl Site {
         if name == "INBOX" { name.to_owned() } else { format!("{prefix}{name}") }
     }
 
+    /// The codes with which IMAP and SMTP refuse a wrong password, where they give one.
+    pub fn codes_of_a_refused_password(&self) -> [Option<&'static str>; 2] {
+        let imap = match self {
+            Self::Cyrus { .. } | Self::Courier { .. } => None,
+            _ => Some("AUTHENTICATIONFAILED"),
+        };
+        // OpenSMTPD takes no password at all here.
+        [imap, if matches!(self, Self::OpenSmtpd { .. }) { None } else { Some("535") }]
+    }
+
     /// The IMAP server with STARTTLS.
     pub fn imap_server(&self) -> Server {
         Server::starttls(dovecot::HOST).port(self.ports().imap).trust_pem(self.ca_pem())
