@@ -201,4 +201,15 @@ mod tests {
         assert_eq!(stuffed(b".a\r\nb\r\n..c".to_vec()), b"..a\r\nb\r\n...c");
         assert_eq!(stuffed(b"a.b".to_vec()), b"a.b");
     }
+
+    #[test]
+    fn no_line_is_longer_than_a_server_has_to_pass_on() {
+        // RFC 5321, section 4.5.3.1.6.
+        let to: Vec<String> = (0..200).map(|n| format!("{}{n}@example.org", "x".repeat(200))).collect();
+        let all = Message::new("\u{fc}".repeat(2_000), "alice@example.org", to, vec![b'x'; 100_000]);
+        let tag = "t".repeat(64);
+        let lines = compose(&all, &tag).unwrap();
+        let longest = lines.split(|&b| b == b'\n').map(|line| line.len() + 1).max();
+        assert!(longest.is_some_and(|longest| longest <= 1_000), "{longest:?}");
+    }
 }
