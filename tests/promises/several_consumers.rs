@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use pymail::{ErrorKind, Imap, ImapConfig, Server};
 use rstest::rstest;
+use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot, dovecot_without, embedded, postfix};
+use crate::fixtures::{dovecot_without, every_site, postfix};
 use crate::site::{Site, TAG, contains, mail, message};
 use crate::support::postfix::PostfixOptions;
 use crate::support::process::wait_until;
@@ -32,9 +33,7 @@ fn deliver(site: &Site, count: usize) {
     site.deliver(&(0..count).map(|n| message(&n.to_string(), "hello")).collect::<Vec<_>>());
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 #[case::without_move(Site::real(&dovecot_without(&["MOVE"]), &PostfixOptions::default()))]
 #[case::without_move_and_uidplus(Site::real(&dovecot_without(&["MOVE", "UIDPLUS"]), &PostfixOptions::default()))]
 fn each_message_is_handed_to_one_of_four_handles(#[case] site: Site) {
@@ -58,9 +57,7 @@ fn each_message_is_handed_to_one_of_four_handles(#[case] site: Site) {
     assert_eq!(mail(&site.other_client(), TAG).len(), 60);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn what_a_stopped_handle_had_is_handed_to_another_at_once(
     #[case] site: Site,
     #[values(false, true)] drops: bool,
