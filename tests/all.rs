@@ -8,6 +8,7 @@ mod foreign_programs;
 mod host;
 mod line_protocol;
 mod promises;
+mod proxied;
 mod scripted;
 mod site;
 mod support;

@@ -14,6 +14,7 @@ pub mod embedded;
 pub mod exim;
 pub mod jail;
 pub mod opensmtpd;
+pub mod fault_proxy;
 pub mod other_client;
 pub mod passwords;
 pub mod postfix;

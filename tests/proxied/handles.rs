@@ -1,0 +1,105 @@
+//! pymail's own handles through the fault proxy.
+
+use std::time::Duration;
+
+use pymail::{ErrorKind, Imap, ImapConfig, Server, Smtp, SmtpConfig};
+use rstest::rstest;
+
+use crate::fixtures::postfix;
+use crate::site::{Site, TAG, message};
+use crate::support::fault_proxy::{Exchange, Fault, FaultProxy, Place, Plan, Protocol, Route, Security};
+
+const NEVER: Duration = Duration::from_secs(3_600);
+
+fn proxy(site: &Site, protocol: Protocol, security: Security) -> FaultProxy {
+    let Site::Real { postfix, dovecot } = site else { unreachable!("the real site") };
+    let to = match (protocol, security) {
+        (Protocol::Imap, Security::Tls) => dovecot.imaps_port(),
+        (Protocol::Imap, Security::StartTls) => dovecot.imap_port(),
+        (Protocol::Smtp, Security::Tls) => postfix.smtps_port(),
+        (Protocol::Smtp, Security::StartTls) => postfix.submission_port(),
+    };
+    let (shown, trusted_pem) = (&dovecot.issue(), dovecot.ca_pem());
+    FaultProxy::start(&Route { protocol, security, to, shown, trusted_pem })
+}
+
+fn server(site: &Site, proxy: &FaultProxy, security: Security) -> Server {
+    let server = match security {
+        Security::Tls => Server::tls("localhost"),
+        Security::StartTls => Server::starttls("localhost"),
+    };
+    server.port(proxy.port()).trust_pem(site.ca_pem())
+}
+
+fn imap(site: &Site, proxy: &FaultProxy, security: Security) -> Imap {
+    let config = ImapConfig::new(server(site, proxy, security), site.credentials()).tag(TAG);
+    Imap::connect(config.heartbeat(NEVER)).unwrap()
+}
+
+fn smtp(site: &Site, proxy: &FaultProxy, security: Security) -> Smtp {
+    let config = SmtpConfig::new(server(site, proxy, security), site.credentials()).tag(TAG);
+    Smtp::connect(config.heartbeat(NEVER)).unwrap()
+}
+
+/// The commands' first words, and for each whether it came encrypted.
+fn words(exchanges: &[Exchange]) -> Vec<(String, bool)> {
+    let word = |it: &Exchange| it.command.split([' ', ':']).next().unwrap_or_default().to_uppercase();
+    exchanges.iter().map(|it| (word(it), it.encrypted)).collect()
+}
+
+#[rstest]
+fn a_proxy_sees_what_imap_says_inside_tls(
+    #[from(postfix)] site: Site,
+    #[values(Security::Tls, Security::StartTls)] security: Security,
+) {
+    let proxy = proxy(&site, Protocol::Imap, security);
+    site.deliver(&[message("1", "a")]);
+    let imap = imap(&site, &proxy, security);
+    assert_eq!(imap.drain().unwrap()[0].message().unwrap().body, b"a");
+    imap.stop().unwrap();
+    let exchanges = proxy.exchanges();
+    let words = words(&exchanges);
+    let login = words.iter().position(|(word, _)| word == "LOGIN").unwrap();
+    let starttls = security == Security::StartTls;
+    assert_eq!(words[..login].contains(&("STARTTLS".into(), false)), starttls, "{words:?}");
+    assert!(words[login..].iter().all(|(_, encrypted)| *encrypted), "{words:?}");
+    let received = ["NOOP", "UID", "UID", "UID", "LOGOUT"];
+    assert!(words.ends_with(&received.map(|word| (word.into(), true))), "{words:?}");
+    assert!(exchanges.iter().all(|it| it.down > 0), "{exchanges:?}");
+}
+
+#[rstest]
+fn a_proxy_sees_what_smtp_says_inside_tls(
+    #[from(postfix)] site: Site,
+    #[values(Security::Tls, Security::StartTls)] security: Security,
+) {
+    let proxy = proxy(&site, Protocol::Smtp, security);
+    let smtp = smtp(&site, &proxy, security);
+    let messages = [message("1", "NOOP\r\n.\r\nQUIT\r\n"), message("2", "x".repeat(100_000))];
+    assert!(smtp.send_all(&messages).into_iter().all(|sent| sent.unwrap().all_accepted()));
+    smtp.stop().unwrap();
+    let exchanges = proxy.exchanges();
+    let words = words(&exchanges);
+    let login = words.iter().position(|(word, _)| word == "AUTH").unwrap();
+    let sent = ["AUTH", "MAIL", "RCPT", "DATA", ".", "MAIL", "RCPT", "DATA", ".", "QUIT"];
+    assert_eq!(words[login..], sent.map(|word| (word.to_owned(), true)));
+    assert_eq!(
+        words[..login].contains(&("STARTTLS".into(), false)),
+        security == Security::StartTls,
+        "{words:?}"
+    );
+    assert!(exchanges[login + 8].up > 130_000 && exchanges.iter().all(|it| it.down > 0), "{exchanges:?}");
+}
+
+#[rstest]
+fn a_lost_answer_to_a_message_is_an_unknown_outcome_and_the_next_message_goes_out(
+    #[from(postfix)] site: Site,
+) {
+    let security = Security::StartTls;
+    let proxy = proxy(&site, Protocol::Smtp, security);
+    let smtp = smtp(&site, &proxy, security);
+    proxy.plan(Plan::new(Place::answer_like("."), Fault::Close));
+    let sent = smtp.send_all(&[message("1", "a"), message("2", "b")]);
+    let kinds: Vec<_> = sent.iter().map(|sent| sent.as_ref().err().map(pymail::Error::kind)).collect();
+    assert_eq!((kinds, proxy.hits()), (vec![Some(ErrorKind::OutcomeUnknown), None], 1), "{sent:?}");
+}

@@ -1,0 +1,93 @@
+//! A stream in pieces: lines, and the literals between them.
+
+/// A line with its end, or a whole literal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    Line(Vec<u8>),
+    Literal(Vec<u8>),
+}
+
+impl Piece {
+    pub(super) fn octets(&self) -> &[u8] {
+        match self {
+            Self::Line(octets) | Self::Literal(octets) => octets,
+        }
+    }
+
+    pub(super) fn into_octets(self) -> Vec<u8> {
+        match self {
+            Self::Line(octets) | Self::Literal(octets) => octets,
+        }
+    }
+}
+
+/// Cuts a stream, and keeps what is not a whole piece yet.
+#[derive(Default)]
+pub(super) struct Cutter {
+    pending: Vec<u8>,
+    literal: Option<usize>,
+}
+
+impl Cutter {
+    pub(super) fn feed(&mut self, octets: &[u8]) {
+        self.pending.extend_from_slice(octets);
+    }
+
+    /// What comes next is a literal of this many octets.
+    pub(super) fn expect(&mut self, literal: usize) {
+        self.literal = Some(literal);
+    }
+
+    /// The next whole piece.
+    pub(super) fn next(&mut self) -> Option<Piece> {
+        if let Some(length) = self.literal {
+            return (self.pending.len() >= length).then(|| {
+                self.literal = None;
+                Piece::Literal(self.pending.drain(..length).collect())
+            });
+        }
+        let end = self.pending.iter().position(|&octet| octet == b'\n')?;
+        Some(Piece::Line(self.pending.drain(..=end).collect()))
+    }
+
+    /// What is left when no more comes.
+    pub(super) fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pending)
+    }
+}
+
+/// The length of the literal that an IMAP line announces: `{n}` or `{n+}` at its end.
+pub(super) fn literal_after(line: &[u8]) -> Option<usize> {
+    let line = line.strip_suffix(b"\r\n")?.strip_suffix(b"}")?;
+    let line = line.strip_suffix(b"+").unwrap_or(line);
+    let begin = line.iter().rposition(|&octet| octet == b'{')?;
+    std::str::from_utf8(&line[begin + 1..]).ok()?.parse().ok()
+}
+
+/// The same line, with a literal of another length announced.
+pub(super) fn announcing(line: &[u8], length: usize) -> Vec<u8> {
+    let brace = line.iter().rposition(|&octet| octet == b'{').unwrap_or(0);
+    let end = if line.ends_with(b"+}\r\n") { "+}\r\n" } else { "}\r\n" };
+    [&line[..=brace], length.to_string().as_bytes(), end.as_bytes()].concat()
+}
+
+/// The length of the chunk after a BDAT command (RFC 3030).
+pub(super) fn chunk_after(line: &[u8]) -> Option<usize> {
+    let line = std::str::from_utf8(line).ok()?;
+    let mut words = line.split_ascii_whitespace();
+    words.next().filter(|word| word.eq_ignore_ascii_case("BDAT"))?;
+    words.next()?.parse().ok()
+}
+
+/// With one text in place of another, wherever it stands; `None` when it stands nowhere.
+pub(super) fn replaced(line: &[u8], from: &str, to: &str) -> Option<Vec<u8>> {
+    let from = from.as_bytes();
+    let mut out = Vec::new();
+    let mut rest = line;
+    while let Some(at) = rest.windows(from.len()).position(|window| window == from) {
+        out.extend_from_slice(&rest[..at]);
+        out.extend_from_slice(to.as_bytes());
+        rest = &rest[at + from.len()..];
+    }
+    (rest.len() < line.len()).then(|| [&out, rest].concat())
+}

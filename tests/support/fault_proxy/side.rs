@@ -1,0 +1,122 @@
+//! One end of a connection: a socket, with or without TLS around it.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustls::Connection;
+use socket2::SockRef;
+
+/// The client's or the server's end. One thread reads, several may write.
+pub(super) struct Side {
+    socket: TcpStream,
+    tls: Mutex<Option<Connection>>,
+}
+
+impl Side {
+    pub(super) fn new(socket: TcpStream, tls: Option<Connection>) -> io::Result<Self> {
+        socket.set_nodelay(true)?;
+        let side = Self { socket, tls: Mutex::new(tls) };
+        side.flush(&mut side.locked())?;
+        Ok(side)
+    }
+
+    /// The next bytes, out of TLS; none at the end of the stream.
+    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
+        let mut raw = [0; 16 << 10];
+        loop {
+            let length = (&self.socket).read(&mut raw)?;
+            if length == 0 {
+                return Ok(Vec::new());
+            }
+            let plain = self.opened(&raw[..length])?;
+            if !plain.is_empty() {
+                return Ok(plain);
+            }
+        }
+    }
+
+    fn opened(&self, mut raw: &[u8]) -> io::Result<Vec<u8>> {
+        let mut tls = self.locked();
+        let Some(connection) = tls.as_mut() else { return Ok(raw.to_vec()) };
+        let mut plain = Vec::new();
+        let mut outcome = Ok(());
+        while !raw.is_empty() && outcome.is_ok() {
+            connection.read_tls(&mut raw)?;
+            outcome = take(connection, &mut plain);
+        }
+        // The handshake's answers, or the alert that says why not.
+        self.flush(&mut tls)?;
+        outcome.map(|()| plain)
+    }
+
+    pub(super) fn write(&self, plain: &[u8]) -> io::Result<()> {
+        self.write_into(&mut self.locked(), plain)
+    }
+
+    /// Writes the last bytes before TLS, and begins TLS before anybody can read what comes after them.
+    pub(super) fn write_then_secure(&self, plain: &[u8], connection: Connection) -> io::Result<()> {
+        let mut tls = self.locked();
+        self.write_into(&mut tls, plain)?;
+        *tls = Some(connection);
+        self.flush(&mut tls)
+    }
+
+    fn write_into(&self, tls: &mut Option<Connection>, plain: &[u8]) -> io::Result<()> {
+        match tls {
+            None => (&self.socket).write_all(plain),
+            Some(connection) => {
+                connection.set_buffer_limit(None);
+                connection.writer().write_all(plain)?;
+                self.flush(tls)
+            }
+        }
+    }
+
+    fn flush(&self, tls: &mut Option<Connection>) -> io::Result<()> {
+        while let Some(connection) = tls.as_mut().filter(|connection| connection.wants_write()) {
+            connection.write_tls(&mut &self.socket)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.locked().as_ref().is_some_and(|connection| !connection.is_handshaking())
+    }
+
+    /// No more goes out; what comes in is still read.
+    pub(super) fn finish(&self) {
+        // Fails when the other side was quicker.
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Ends both ways; whoever reads here wakes up.
+    pub(super) fn close(&self) {
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
+
+    /// Has the last owner's drop reset the connection, and wakes whoever reads here.
+    pub(super) fn reset(&self) {
+        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+        let _ = self.socket.shutdown(Shutdown::Read);
+    }
+
+    /// Reads and forgets, until the other side ends.
+    pub(super) fn drain(&self) {
+        let mut raw = [0; 16 << 10];
+        while (&self.socket).read(&mut raw).is_ok_and(|length| length > 0) {}
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.tls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What has come through TLS since the last time.
+fn take(connection: &mut Connection, plain: &mut Vec<u8>) -> io::Result<()> {
+    let state = connection.process_new_packets().map_err(io::Error::other)?;
+    let begin = plain.len();
+    plain.resize(begin + state.plaintext_bytes_to_read(), 0);
+    connection.reader().read_exact(&mut plain[begin..])
+}

@@ -1,0 +1,234 @@
+//! One connection: a thread for each direction, and a fault where one is due.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::Shared;
+use super::dialogue::{Dialogue, Part};
+use super::fault::{Direction, Fault};
+use super::locked;
+use super::pieces::{Cutter, Piece, announcing, replaced};
+use super::side::Side;
+
+/// A client, the server it talks to, and what they have said so far.
+pub(super) struct Talk {
+    number: usize,
+    shared: Arc<Shared>,
+    /// Taken out by a fault that ends it, so that the socket is closed then, not when the server has ended too.
+    client: Mutex<Option<Arc<Side>>>,
+    server: Side,
+    dialogue: Mutex<Dialogue>,
+    silent: AtomicBool,
+}
+
+/// One direction's bytes on their way, and the faults that last.
+struct Stream {
+    direction: Direction,
+    cutter: Cutter,
+    out: Vec<u8>,
+    drip: Option<Duration>,
+    /// How much longer the next literal gets, and whether its announcement tells so.
+    literal: Option<(isize, bool)>,
+    stretch: Option<isize>,
+    replace: Vec<(String, String)>,
+}
+
+impl Talk {
+    pub(super) fn new(number: usize, shared: Arc<Shared>, client: Arc<Side>, server: Side) -> Self {
+        let dialogue = Mutex::new(Dialogue::new(shared.protocol()));
+        let client = Mutex::new(Some(client));
+        Self { number, shared, client, server, dialogue, silent: AtomicBool::new(false) }
+    }
+
+    /// From the client to the server, until either ends.
+    pub(super) fn run_up(&self, client: &Side) {
+        let met = self.shared.state().meets(self.number).map_or(Ok(()), |fault| self.strike(fault, None));
+        // Whatever ended it, the server sees an end, and the client has been told or doesn't listen.
+        let _ = met.and_then(|()| self.pump(Direction::Up, || client.read()));
+        if self.silent.load(Ordering::SeqCst) {
+            client.drain();
+        }
+        self.server.finish();
+    }
+
+    /// From the server to the client, until either ends.
+    pub(super) fn run_down(&self) {
+        let _ = self.pump(Direction::Down, || self.server.read());
+        if !self.silent.load(Ordering::SeqCst) {
+            self.client().inspect(|client| client.finish());
+            self.server.finish();
+        }
+        // Only when the server has ended, too, has it done everything that it was asked.
+        self.server.drain();
+    }
+
+    /// Ends the client's connection, for the proxy is going.
+    pub(super) fn end(&self) {
+        self.client().inspect(|client| client.close());
+    }
+
+    /// Ends the server's connection, for it doesn't by itself.
+    pub(super) fn end_server(&self) {
+        self.server.close();
+    }
+
+    fn pump(&self, direction: Direction, read: impl Fn() -> io::Result<Vec<u8>>) -> io::Result<()> {
+        let mut stream = Stream::new(direction);
+        loop {
+            let octets = read()?;
+            if self.silent.load(Ordering::SeqCst) {
+                return Err(over());
+            }
+            let at_end = octets.is_empty();
+            stream.cutter.feed(&octets);
+            while let Some(piece) = stream.cutter.next() {
+                self.pass(&mut stream, &piece)?;
+            }
+            if at_end {
+                stream.out.extend(stream.cutter.rest());
+            }
+            self.flush(&mut stream)?;
+            if at_end {
+                return Ok(());
+            }
+        }
+    }
+
+    fn pass(&self, stream: &mut Stream, piece: &Piece) -> io::Result<()> {
+        let (part, strike) = self.note(stream.direction, piece);
+        if let Some(length) = part.literal {
+            stream.cutter.expect(length);
+        }
+        match strike {
+            None => self.append(stream, piece, &part),
+            Some((_, Fault::Literal { by, announced })) => {
+                stream.literal = Some((by, announced));
+                self.append(stream, piece, &part);
+            }
+            Some((_, Fault::Replace(from, to))) => {
+                stream.replace.push((from, to));
+                self.append(stream, piece, &part);
+            }
+            Some((offset, fault)) => {
+                stream.out.extend_from_slice(&piece.octets()[..offset]);
+                self.flush(stream)?;
+                self.strike(fault, Some(stream))?;
+                stream.out.extend_from_slice(&piece.octets()[offset..]);
+            }
+        }
+        if part.upgrades { self.upgrade(stream) } else { Ok(()) }
+    }
+
+    fn note(&self, direction: Direction, piece: &Piece) -> (Part, Option<(usize, Fault)>) {
+        let encrypted = self.client().is_some_and(|client| client.is_encrypted());
+        let mut dialogue = locked(&self.dialogue);
+        let mut state = self.shared.state();
+        let part = dialogue.note(direction, piece, &mut state.ledger);
+        state.record(self.number, &part, dialogue.text(part.here.number), encrypted);
+        let strike = state.strikes(self.number, &part, &dialogue);
+        (part, strike)
+    }
+
+    /// Lets a piece go, as the lasting faults make it.
+    fn append(&self, stream: &mut Stream, piece: &Piece, part: &Part) {
+        let (octets, changes) = stream.changed(piece, part);
+        stream.out.extend(octets);
+        self.shared.state().hits += changes;
+    }
+
+    /// Makes a fault happen; an error ends this direction.
+    fn strike(&self, fault: Fault, stream: Option<&mut Stream>) -> io::Result<()> {
+        match fault {
+            Fault::Delay(by) => return self.shared.pause(by),
+            Fault::Inject(text) => return self.tell(&text),
+            Fault::Drip(every) => {
+                if let Some(stream) = stream {
+                    stream.drip = Some(every);
+                }
+                return Ok(());
+            }
+            Fault::Literal { .. } | Fault::Replace(..) => return Ok(()),
+            Fault::Silence => self.silent.store(true, Ordering::SeqCst),
+            Fault::Say(text) => {
+                self.tell(&text)?;
+                self.take_client().inspect(|client| client.close());
+            }
+            Fault::Close => drop(self.take_client().inspect(|client| client.close())),
+            Fault::Reset => drop(self.take_client().inspect(|client| client.reset())),
+        }
+        Err(over())
+    }
+
+    fn tell(&self, text: &str) -> io::Result<()> {
+        self.client().ok_or_else(over)?.write(text.as_bytes())
+    }
+
+    /// Both ends speak TLS from here on.
+    fn upgrade(&self, stream: &mut Stream) -> io::Result<()> {
+        let tls = self.shared.tls();
+        let client = self.client().ok_or_else(over)?;
+        client.write_then_secure(&std::mem::take(&mut stream.out), tls.accept())?;
+        self.server.write_then_secure(b"", tls.connect())
+    }
+
+    fn flush(&self, stream: &mut Stream) -> io::Result<()> {
+        let out = std::mem::take(&mut stream.out);
+        let Some(every) = stream.drip else { return self.write(stream.direction, &out) };
+        out.chunks(1).try_for_each(|octet| {
+            self.write(stream.direction, octet)?;
+            self.shared.pause(every)
+        })
+    }
+
+    fn write(&self, direction: Direction, octets: &[u8]) -> io::Result<()> {
+        match direction {
+            _ if octets.is_empty() => Ok(()),
+            Direction::Up => self.server.write(octets),
+            Direction::Down => self.client().ok_or_else(over)?.write(octets),
+        }
+    }
+
+    fn client(&self) -> Option<Arc<Side>> {
+        locked(&self.client).clone()
+    }
+
+    fn take_client(&self) -> Option<Arc<Side>> {
+        locked(&self.client).take()
+    }
+}
+
+impl Stream {
+    fn new(direction: Direction) -> Self {
+        let (cutter, out, replace) = (Cutter::default(), Vec::new(), Vec::new());
+        Self { direction, cutter, out, drip: None, literal: None, stretch: None, replace }
+    }
+
+    /// The piece with its texts replaced and its literal cut or lengthened, and how many times that was done.
+    fn changed(&mut self, piece: &Piece, part: &Part) -> (Vec<u8>, usize) {
+        let mut octets = piece.octets().to_vec();
+        if let Piece::Literal(_) = piece {
+            let by = self.stretch.take();
+            octets.resize(octets.len().saturating_add_signed(by.unwrap_or(0)), b'x');
+            return (octets, usize::from(by.is_some()));
+        }
+        if let Some((by, announced)) = self.literal.take_if(|_| part.literal.is_some()) {
+            self.stretch = Some(by);
+            let length = part.literal.unwrap_or(0).saturating_add_signed(by);
+            octets = if announced { announcing(&octets, length) } else { octets };
+        }
+        let mut changes = 0;
+        for (from, to) in &self.replace {
+            let other = replaced(&octets, from, to);
+            changes += usize::from(other.is_some());
+            octets = other.unwrap_or(octets);
+        }
+        (octets, changes)
+    }
+}
+
+/// What ends a direction that a fault has struck.
+fn over() -> io::Error {
+    io::Error::other("a fault ended it")
+}
