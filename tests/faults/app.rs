@@ -1,0 +1,225 @@
+//! The app: what a user of pymail would write, with a diary of what it was told.
+
+use std::time::{Duration, Instant};
+
+use pymail::{
+    Credentials, Delivery, Error, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig, State,
+};
+
+use crate::cases::{Scenario, Verb};
+use crate::site::TAG;
+use crate::support::dovecot::{HOST, PASSWORD};
+use crate::support::process::wait_until;
+use crate::world::Place;
+
+/// How long a verb may take.
+pub const DEADLINE: Duration = Duration::from_millis(1_500);
+
+/// How often a user would try again.
+const ATTEMPTS: usize = 8;
+
+/// A heartbeat that comes soon, and one that never does.
+const SOON: Duration = Duration::from_millis(200);
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// Everything that the app did and was told.
+#[derive(Default)]
+pub struct Diary {
+    /// Calls that came back after their deadline plus a second.
+    pub late: Vec<String>,
+    /// What was handed out, in order: the id, and the body or why there's none.
+    pub handed: Vec<(String, Result<Vec<u8>, String>)>,
+    /// How many of these were acknowledged, and whether one came that was acknowledged before.
+    pub acknowledged: Vec<String>,
+    pub redelivered: Vec<String>,
+    /// For each message how its sending ended, and whether an earlier attempt had an unknown outcome.
+    pub sent: Vec<(Message, Fate)>,
+    /// Where the app gave up.
+    pub gave_up: Vec<String>,
+}
+
+/// What the app knows of a message that it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The server took it.
+    Sent,
+    /// It was certainly not sent.
+    Unsent,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// Somebody with a mailbox, on the way to which things go wrong.
+pub struct App<'a> {
+    pub scenario: Scenario,
+    pub user: &'a str,
+    pub place: &'a Place,
+    pub port: u16,
+    /// Waits for what the heartbeat is to meet.
+    pub struck: &'a dyn Fn() -> bool,
+}
+
+impl Diary {
+    /// Makes a call, and notes when it comes back late.
+    fn call<T>(&mut self, what: &str, call: impl FnOnce() -> T) -> T {
+        let begin = Instant::now();
+        let answer = call();
+        let took = begin.elapsed();
+        if took > DEADLINE + Duration::from_secs(1) {
+            self.late.push(format!("{what} took {:.1} s", took.as_secs_f64()));
+        }
+        answer
+    }
+
+    /// Tries again as long as that may help.
+    fn retry<T>(&mut self, what: &str, mut call: impl FnMut() -> Result<T, Error>) -> Option<T> {
+        for attempt in 1.. {
+            match self.call(what, &mut call) {
+                Ok(answer) => return Some(answer),
+                Err(error) if error.is_transient() && attempt < ATTEMPTS => {}
+                Err(error) => {
+                    self.gave_up.push(format!("{what}: {:?}: {error}", error.kind()));
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn hand<'b>(&mut self, deliveries: impl IntoIterator<Item = &'b Delivery>) -> Vec<String> {
+        let mut ids = Vec::new();
+        for delivery in deliveries {
+            let (id, body) = match delivery.message() {
+                Ok(message) => (message.id.clone(), Ok(message.body.clone())),
+                Err(error) => (format!("UID {}", delivery.uid()), Err(error.to_string())),
+            };
+            if self.acknowledged.contains(&id) || ids.contains(&id) {
+                self.redelivered.push(id.clone());
+            }
+            ids.push(id.clone());
+            self.handed.push((id, body));
+        }
+        ids
+    }
+}
+
+impl App<'_> {
+    /// Through the proxy.
+    fn server(&self) -> Server {
+        let server = if self.scenario.implicit_tls { Server::tls(HOST) } else { Server::starttls(HOST) };
+        server.port(self.port).trust_pem(&self.place.ca_pem)
+    }
+
+    fn heartbeat(&self) -> Duration {
+        if self.scenario.verb == Verb::Heartbeat { SOON } else { NEVER }
+    }
+
+    fn credentials(&self) -> Credentials {
+        Credentials::new(self.user, PASSWORD)
+    }
+
+    /// Receives everything, and stops.
+    pub fn receive(&self, diary: &mut Diary) {
+        let config = ImapConfig::new(self.server(), self.credentials());
+        let config = config.tag(TAG).timeout(DEADLINE).heartbeat(self.heartbeat());
+        let Some(imap) = diary.retry("connect", || Imap::connect(config.clone())) else { return };
+        if self.scenario.verb == Verb::Heartbeat {
+            self.wait(|| imap.status().state);
+        }
+        if self.scenario.verb == Verb::Drain {
+            drain(diary, &imap);
+        } else {
+            fetch_and_ack(diary, &imap);
+        }
+        let _ = diary.call("stop", || imap.stop());
+        diary.call("drop", || drop(imap));
+    }
+
+    /// Sends, and stops.
+    pub fn send(&self, diary: &mut Diary, messages: &[Message]) {
+        let config = SmtpConfig::new(self.server(), self.credentials());
+        let config = config.tag(TAG).timeout(DEADLINE).heartbeat(self.heartbeat());
+        diary.sent = messages.iter().map(|message| (message.clone(), Fate::Unsent)).collect();
+        let Some(smtp) = diary.retry("connect", || Smtp::connect(config.clone())) else { return };
+        if self.scenario.verb == Verb::Heartbeat {
+            self.wait(|| smtp.status().state);
+        }
+        send_all(diary, &smtp);
+        let _ = diary.call("stop", || smtp.stop());
+        diary.call("drop", || drop(smtp));
+    }
+
+    /// Until the heartbeat has met the fault and got over it.
+    fn wait(&self, state: impl Fn() -> State) {
+        wait_until("the fault", || (self.struck)());
+        wait_until("the connection", || state() == State::Connected);
+    }
+}
+
+/// Receives what is left in a next life, in which nothing goes wrong.
+pub fn receive_the_rest(user: &str, place: &Place, diary: &mut Diary) {
+    let server = Server::starttls(HOST).port(place.inbox).trust_pem(&place.ca_pem);
+    let config = ImapConfig::new(server, Credentials::new(user, PASSWORD)).tag(TAG).heartbeat(NEVER);
+    let imap = Imap::connect(config).expect("nothing is in the way");
+    fetch_and_ack(diary, &imap);
+    imap.stop().expect("nothing is in the way");
+}
+
+fn fetch_and_ack(diary: &mut Diary, imap: &Imap) {
+    loop {
+        let Some(batch) = diary.retry("fetch", || imap.fetch()) else { return };
+        if batch.is_empty() {
+            return;
+        }
+        let ids = diary.hand(&batch);
+        if diary.retry("ack", || batch.ack()).is_none() {
+            return;
+        }
+        diary.acknowledged.extend(ids);
+    }
+}
+
+fn drain(diary: &mut Diary, imap: &Imap) {
+    loop {
+        let Some(deliveries) = diary.retry("drain", || imap.drain()) else { return };
+        if deliveries.is_empty() {
+            return;
+        }
+        let ids = diary.hand(&deliveries);
+        diary.acknowledged.extend(ids);
+    }
+}
+
+/// Sends what is not sent, again and again; of what has an unknown outcome it tells, and leaves it.
+fn send_all(diary: &mut Diary, smtp: &Smtp) {
+    for attempt in 1..=ATTEMPTS {
+        let unsent: Vec<usize> =
+            (0..diary.sent.len()).filter(|&at| diary.sent[at].1 == Fate::Unsent).collect();
+        let messages: Vec<Message> = unsent.iter().map(|&at| diary.sent[at].0.clone()).collect();
+        let results = match messages.as_slice() {
+            [] => return,
+            [one] => vec![diary.call("send", || smtp.send(one))],
+            all => diary.call("send_all", || smtp.send_all(all)),
+        };
+        let mut again = false;
+        for (at, result) in unsent.into_iter().zip(results) {
+            let fate = match &result {
+                Ok(receipt) if receipt.all_accepted() => Fate::Sent,
+                Err(error) if error.kind() == ErrorKind::OutcomeUnknown => Fate::Unknown,
+                _ => Fate::Unsent,
+            };
+            diary.sent[at].1 = fate;
+            if let Err(error) = result.as_ref()
+                && fate == Fate::Unsent
+            {
+                again |= error.is_transient();
+                if !error.is_transient() || attempt == ATTEMPTS {
+                    diary.gave_up.push(format!("send: {:?}: {error}", error.kind()));
+                }
+            }
+        }
+        if !again {
+            return;
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What the server holds in the end, against what the app was told.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use pymail::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::app::{Diary, Fate};
+use crate::site::{TAG, contains};
+use crate::support::other_client::Seen;
+use crate::support::process::wait_until;
+use crate::witness::Witness;
+
+/// What a case has shown, in numbers.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Count {
+    pub cases: usize,
+    pub lost: usize,
+    pub altered: usize,
+    pub foreign_touched: usize,
+    pub wrongly_duplicated: usize,
+    pub late: usize,
+    pub leaked: usize,
+}
+
+/// What a case has shown.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Verdict {
+    pub count: Count,
+    /// Each violation, in words.
+    pub violations: Vec<String>,
+    /// Where the app gave up, which it may.
+    pub gave_up: Vec<String>,
+}
+
+impl Verdict {
+    fn add(&mut self, which: impl Fn(&mut Count) -> &mut usize, what: String) {
+        *which(&mut self.count) += 1;
+        self.violations.push(what);
+    }
+
+    /// Late calls, and where the app gave up.
+    pub fn take_over(&mut self, diary: &mut Diary) {
+        for late in diary.late.drain(..) {
+            self.add(|count| &mut count.late, format!("late: {late}"));
+        }
+        self.gave_up.append(&mut diary.gave_up);
+    }
+
+    /// Something is left of the case: a thread, a socket.
+    pub fn leaked(&mut self, what: String) {
+        self.add(|count| &mut count.leaked, format!("leaked: {what}"));
+    }
+}
+
+/// A user's mail before the case: ours, and everybody else's.
+pub struct Planted {
+    ours: BTreeMap<String, Vec<u8>>,
+    raw: BTreeMap<String, Vec<u8>>,
+    foreign: Vec<Seen>,
+}
+
+impl Planted {
+    /// Puts these messages into the user's inbox, between mail of others.
+    pub fn plant(witness: &mut Witness, bodies: &[(&str, Vec<u8>)]) -> io::Result<Self> {
+        let others = [("hello", ""), ("x__TEST__ 1", "\\Deleted"), ("__test__ 2", "\\Seen \\Flagged")];
+        let ours_by_name = ("__TEST__ deleted by somebody", "\\Deleted");
+        for (n, (subject, flags)) in others.into_iter().chain([ours_by_name]).enumerate() {
+            if let Some((id, body)) = bodies.get(n) {
+                witness.append("INBOX", "", &tagged(id, body))?;
+            }
+            let raw = format!("From: eve@example.test\r\nSubject: {subject}\r\n\r\nforeign {n}\r\n");
+            witness.append("INBOX", flags, raw.as_bytes())?;
+        }
+        let foreign = witness.list("INBOX")?.into_iter().filter(is_foreign).collect();
+        let ours = bodies.iter().map(|(id, body)| ((*id).to_owned(), body.clone())).collect();
+        let raw = bodies.iter().map(|(id, body)| ((*id).to_owned(), tagged(id, body))).collect();
+        Ok(Self { ours, raw, foreign })
+    }
+
+    /// What became of the others' mail.
+    pub fn check_foreign(&self, witness: &mut Witness, verdict: &mut Verdict) -> io::Result<()> {
+        let now: Vec<Seen> = witness.list("INBOX")?.into_iter().filter(is_foreign).collect();
+        for (uid, before, after) in differences(&self.foreign, &now) {
+            let what = format!("foreign mail UID {uid} was {before:?} and is {after:?}");
+            verdict.add(|count| &mut count.foreign_touched, what);
+        }
+        if witness.list(TAG)?.iter().any(is_foreign) {
+            verdict.add(|count| &mut count.foreign_touched, "foreign mail is archived".to_owned());
+        }
+        Ok(())
+    }
+
+    /// That each of ours was handed out as it is, again only when it wasn't acknowledged, and is archived.
+    pub fn check_ours(&self, witness: &mut Witness, diary: &Diary, verdict: &mut Verdict) -> io::Result<()> {
+        let archive = witness.list(TAG)?;
+        for (id, body) in &self.ours {
+            let handed: Vec<_> = diary.handed.iter().filter(|(handed, _)| handed == id).collect();
+            if handed.is_empty() {
+                verdict.add(|count| &mut count.lost, format!("message {id} was never handed out"));
+            }
+            if handed.iter().any(|(_, handed)| handed.as_ref() != Ok(body)) {
+                verdict.add(|count| &mut count.altered, format!("message {id} was handed out altered"));
+            }
+            let copies = archive.iter().filter(|seen| seen.raw == self.raw[id]).count();
+            if copies == 0 {
+                verdict.add(|count| &mut count.lost, format!("message {id} is not in the archive as it was"));
+            }
+        }
+        for (id, body) in &diary.handed {
+            if !self.ours.contains_key(id) {
+                let what = format!("what nobody sent was handed out: {id}: {body:?}");
+                verdict.add(|count| &mut count.altered, what);
+            }
+        }
+        for id in &diary.redelivered {
+            let what = format!("message {id} came again after it was acknowledged");
+            verdict.add(|count| &mut count.wrongly_duplicated, what);
+        }
+        let left: Vec<Seen> = witness.list("INBOX")?.into_iter().filter(|seen| !is_foreign(seen)).collect();
+        if left.iter().any(|seen| !seen.flags.contains(&"\\Deleted".to_owned())) {
+            verdict.add(|count| &mut count.wrongly_duplicated, "an archived message waits again".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// That each message that was sent is there once, and each that has an unknown outcome at most once.
+pub fn check_sent(inbox: &[Seen], diary: &Diary, lie: bool, verdict: &mut Verdict) {
+    for (message, fate) in &diary.sent {
+        let id = message.message_id().to_string();
+        let copies: Vec<&Seen> = inbox.iter().filter(|seen| contains(&seen.raw, id.as_bytes())).collect();
+        if *fate == Fate::Sent && copies.is_empty() {
+            verdict.add(|count| &mut count.lost, format!("message {} was sent and is not there", message.id));
+        }
+        if *fate == Fate::Unsent && !copies.is_empty() && !lie {
+            let what = format!("message {} was reported as not sent and is there", message.id);
+            verdict.add(|count| &mut count.wrongly_duplicated, what);
+        }
+        if copies.len() > 1 && !lie {
+            let what = format!("message {} is there {} times", message.id, copies.len());
+            verdict.add(|count| &mut count.wrongly_duplicated, what);
+        }
+        if copies.iter().any(|seen| body(&seen.raw).as_ref() != Some(&message.body)) {
+            verdict.add(|count| &mut count.altered, format!("message {} arrived altered", message.id));
+        }
+    }
+    let known = |seen: &&Seen| {
+        diary.sent.iter().any(|(message, _)| contains(&seen.raw, message.message_id().to_string().as_bytes()))
+    };
+    for seen in inbox.iter().filter(|seen| !is_foreign(seen)).filter(|seen| !known(seen)) {
+        let what = format!("a mail that nobody sent: UID {}", seen.uid);
+        verdict.add(|count| &mut count.altered, what);
+    }
+}
+
+/// That the receiver hands out each message that is there once, however often it is there.
+pub fn check_received(inbox: &[Seen], diary: &Diary, verdict: &mut Verdict) {
+    for (message, _) in &diary.sent {
+        let handed: Vec<_> = diary.handed.iter().filter(|(id, _)| *id == message.id).collect();
+        let there = is_there(inbox, message);
+        if there && handed.is_empty() {
+            verdict.add(|count| &mut count.lost, format!("message {} was never handed out", message.id));
+        }
+        if handed.len() > 1 {
+            let what = format!("message {} was handed out {} times", message.id, handed.len());
+            verdict.add(|count| &mut count.wrongly_duplicated, what);
+        }
+        if handed.iter().any(|(_, body)| body.as_ref() != Ok(&message.body)) {
+            verdict.add(|count| &mut count.altered, format!("message {} was handed out altered", message.id));
+        }
+    }
+}
+
+fn is_there(inbox: &[Seen], message: &Message) -> bool {
+    let id = message.message_id().to_string();
+    inbox.iter().any(|seen| contains(&seen.raw, id.as_bytes()))
+}
+
+/// Waits until no mail to the user is under way any more.
+pub fn settle(queue: &Path, user: &str) {
+    // In the order in which mail goes through them, so that none slips by between two looks.
+    wait_until("the end of the queue", || {
+        ["incoming", "active", "deferred"].iter().all(|name| !mentions(&queue.join(name), user))
+    });
+}
+
+fn mentions(folder: &Path, user: &str) -> bool {
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| {
+        let path = entry.path();
+        if path.is_dir() {
+            return mentions(&path, user);
+        }
+        // What is gone by now has moved on.
+        fs::read(&path).is_ok_and(|octets| contains(&octets, user.as_bytes()))
+    })
+}
+
+fn tagged(id: &str, body: &[u8]) -> Vec<u8> {
+    let code = BASE64_STANDARD.encode(body);
+    let lines: Vec<&str> =
+        code.as_bytes().chunks(76).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    let head = format!(
+        "From: bob@example.test\r\nTo: alice@example.test\r\nSubject: {TAG} {id}\r\nMessage-ID: <{id}@bob>\r\n\
+         Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+    );
+    format!("{head}{}\r\n", lines.join("\r\n")).into_bytes()
+}
+
+/// The body that a mail of pymail carries: base64 behind the headers.
+fn body(raw: &[u8]) -> Option<Vec<u8>> {
+    let begin = raw.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let code: Vec<u8> = raw[begin..].iter().copied().filter(|octet| !octet.is_ascii_whitespace()).collect();
+    BASE64_STANDARD.decode(code).ok()
+}
+
+fn is_foreign(seen: &Seen) -> bool {
+    contains(&seen.raw, b"\r\n\r\nforeign ")
+}
+
+/// The UIDs at which two looks differ, with the flags and the size of before and after.
+fn differences(before: &[Seen], after: &[Seen]) -> Vec<(u32, Short, Short)> {
+    let find = |mail: &[Seen], uid| mail.iter().find(|seen| seen.uid == uid).cloned();
+    let mut uids: Vec<u32> = before.iter().chain(after).map(|seen| seen.uid).collect();
+    uids.sort_unstable();
+    uids.dedup();
+    let pairs = uids.into_iter().map(|uid| (uid, find(before, uid), find(after, uid)));
+    let short = |seen: Option<Seen>| seen.map(|seen| (seen.flags, seen.raw.len()));
+    pairs.filter(|(_, old, new)| old != new).map(|(uid, old, new)| (uid, short(old), short(new))).collect()
+}
+
+type Short = Option<(Vec<String>, usize)>;

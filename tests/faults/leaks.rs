@@ -1,0 +1,46 @@
+//! What a case must not leave behind in its process.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::app::DEADLINE;
+use crate::judge::Verdict;
+
+/// The sockets that were open before a case. One case at a time runs in a process.
+pub struct Before(usize);
+
+impl Before {
+    pub fn look() -> Self {
+        Self(sockets())
+    }
+
+    /// Waits for what is on its way out, and tells what stays.
+    pub fn check(&self, verdict: &mut Verdict) {
+        // A heartbeat that is making a connection ends with that.
+        let deadline = Instant::now() + DEADLINE + Duration::from_secs(1);
+        while (sockets() > self.0 || !threads().is_empty()) && Instant::now() < deadline {
+            thread::park_timeout(Duration::from_millis(2));
+        }
+        for thread in threads() {
+            verdict.leaked(format!("the thread {thread}"));
+        }
+        if sockets() > self.0 {
+            verdict.leaked(format!("{} sockets", sockets() - self.0));
+        }
+    }
+}
+
+/// The open sockets of this process.
+fn sockets() -> usize {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return 0 };
+    let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
+/// The names of this process's threads that are pymail's.
+fn threads() -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());
+    names.map(|name| name.trim().to_owned()).filter(|name| name.starts_with("pymail")).collect()
+}

@@ -1,0 +1,77 @@
+//! The sweep: a fault at every place of every dialogue, on real servers, and afterwards a look at what they hold.
+//!
+//! Without arguments it runs a part of the cases that is spread over all of them; `--full` runs all,
+//! `--case NAME` runs one. The last line of its output is the count of cases and of violations.
+#![allow(unreachable_pub, dead_code, reason = "the fixtures are shared with the other tests")]
+
+mod app;
+mod cases;
+mod crew;
+#[path = "../fixtures.rs"]
+mod fixtures;
+mod judge;
+mod leaks;
+mod report;
+#[path = "../site.rs"]
+mod site;
+#[path = "../support/mod.rs"]
+mod support;
+mod witness;
+mod worker;
+mod world;
+
+use std::process::ExitCode;
+
+use crate::cases::{Case, Scenario};
+use crate::report::Report;
+use crate::worker::{Answer, Task};
+use crate::world::{Servers, World};
+
+/// How many cases the quick part has.
+const QUICK: usize = 240;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["--worker"] => worker::run().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
+        [] | ["--quick"] => sweep(|cases| cases::some(cases, QUICK)),
+        ["--full"] => sweep(|cases| cases),
+        ["--case", name] => sweep(|mut cases| {
+            cases.retain(|case| case.name == *name);
+            cases
+        }),
+        // Such as a filter that means tests of another binary.
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+fn sweep(choose: impl FnOnce(Vec<Case>) -> Vec<Case>) -> ExitCode {
+    let servers = Servers::start();
+    let world = servers.world();
+    let mut report = Report::default();
+    let cases = choose(learnt(&world, &mut report));
+    if cases.is_empty() {
+        eprintln!("there is no such case");
+        return ExitCode::FAILURE;
+    }
+    report.run(&world, cases);
+    report.end()
+}
+
+/// All cases, by a clean run of each scenario.
+fn learnt(world: &World, report: &mut Report) -> Vec<Case> {
+    let scenarios = Scenario::all();
+    let tasks = scenarios.iter().map(|&scenario| (scenario, Task::Learn(scenario))).collect();
+    let learnt = std::sync::Mutex::new(Vec::new());
+    crew::work(world, tasks, |scenario, answer| learnt.lock().unwrap().push((scenario, answer)));
+    let mut learnt = learnt.into_inner().unwrap();
+    learnt.sort_by_key(|(scenario, _)| scenario.name());
+    let mut cases = Vec::new();
+    for (scenario, answer) in learnt {
+        if let Answer::Learnt(steps, _) = &answer {
+            cases.extend(scenario.cases(steps));
+        }
+        report.take(&Case::clean(scenario).name, answer);
+    }
+    cases
+}

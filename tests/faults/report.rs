@@ -1,0 +1,95 @@
+//! The count, the violations, and how far it is.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use crate::cases::Case;
+use crate::crew;
+use crate::judge::{Count, Verdict};
+use crate::worker::{Answer, Task};
+use crate::world::World;
+
+/// What the sweep has shown so far.
+#[derive(Default)]
+pub struct Report {
+    count: Count,
+    /// Cases whose fault was never reached, or that failed themselves.
+    unreached: Vec<String>,
+    broken: Vec<String>,
+    gave_up: BTreeMap<String, Vec<String>>,
+}
+
+impl Report {
+    /// Runs the cases.
+    pub fn run(&mut self, world: &World, cases: Vec<Case>) {
+        let (all, begin) = (cases.len(), Instant::now());
+        let tasks = cases.into_iter().map(|case| (case.name.clone(), Task::Run(case))).collect();
+        let report = Mutex::new((self, 0));
+        crew::work(world, tasks, |name, answer| {
+            let mut locked = report.lock().unwrap();
+            let (report, done) = &mut *locked;
+            report.take(&name, answer);
+            *done += 1;
+            if *done % 100 == 0 || *done == all {
+                eprintln!("{done} of {all} cases, {:.0} s", begin.elapsed().as_secs_f64());
+            }
+        });
+    }
+
+    /// Takes in what a case has shown, and says what was wrong.
+    pub fn take(&mut self, name: &str, answer: Answer) {
+        match answer {
+            Answer::Ran(Some(verdict)) => {
+                self.add(name, verdict);
+                self.count.cases += 1;
+            }
+            Answer::Ran(None) => self.unreached.push(name.to_owned()),
+            Answer::Broken(why) => {
+                println!("{name}: the case itself failed: {why}");
+                self.broken.push(name.to_owned());
+            }
+            // Nothing was to go wrong: no case, but what did go wrong counts.
+            Answer::Learnt(_, verdict) => self.add(name, verdict),
+        }
+    }
+
+    fn add(&mut self, name: &str, verdict: Verdict) {
+        let Verdict { count, violations, gave_up } = verdict;
+        for violation in violations {
+            println!("{name}: {violation}");
+        }
+        for why in gave_up {
+            self.gave_up.entry(why).or_default().push(name.to_owned());
+        }
+        let total = &mut self.count;
+        total.lost += count.lost;
+        total.altered += count.altered;
+        total.foreign_touched += count.foreign_touched;
+        total.wrongly_duplicated += count.wrongly_duplicated;
+        total.late += count.late;
+        total.leaked += count.leaked;
+    }
+
+    /// The last line, and whether all was well.
+    pub fn end(self) -> ExitCode {
+        for (why, names) in &self.gave_up {
+            eprintln!("{} times the app gave up ({}): {why}", names.len(), names[0]);
+        }
+        for name in &self.unreached {
+            eprintln!("{name}: not counted, the fault was never reached");
+        }
+        let Count { cases, lost, altered, foreign_touched, wrongly_duplicated, late, leaked } = self.count;
+        let wrong = lost + altered + foreign_touched + wrongly_duplicated + late + leaked + self.broken.len();
+        if wrong > 0 {
+            println!("to run one case alone: cargo xtask faults --case NAME");
+        }
+        // By hand, because the order of the members is promised.
+        println!(
+            "{{\"cases\":{cases},\"lost\":{lost},\"altered\":{altered},\"foreign_touched\":{foreign_touched},\
+             \"wrongly_duplicated\":{wrongly_duplicated},\"late\":{late},\"leaked\":{leaked}}}"
+        );
+        if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}

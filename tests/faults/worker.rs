@@ -1,0 +1,116 @@
+//! A process that runs cases, one after the other: what one leaves behind is seen, and whose it is.
+
+use std::io::{self, BufRead as _, Write as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pymail::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::app::{App, DEADLINE, Diary, receive_the_rest};
+use crate::cases::{Case, Scenario, Step, Verb};
+use crate::judge::{self, Planted, Verdict};
+use crate::leaks::Before;
+use crate::support::fault_proxy::Protocol;
+use crate::witness::Witness;
+use crate::world::World;
+
+/// What a worker is asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Task {
+    /// The dialogue of a clean run.
+    Learn(Scenario),
+    /// A case.
+    Run(Case),
+}
+
+/// What it answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Answer {
+    /// The commands, and the verdict on the clean run.
+    Learnt(Vec<Step>, Verdict),
+    /// The verdict, if the fault struck.
+    Ran(Option<Verdict>),
+    /// The case itself failed.
+    Broken(String),
+}
+
+/// Reads the world, then tasks, a line each, and answers each with a line; until there are no more.
+pub fn run() -> io::Result<()> {
+    let mut lines = io::stdin().lock().lines();
+    let world: World = serde_json::from_str(&lines.next().ok_or(io::ErrorKind::UnexpectedEof)??)?;
+    for (n, line) in lines.enumerate() {
+        let task: Task = serde_json::from_str(&line?)?;
+        let user = format!("case{}-{n}@example.test", std::process::id());
+        let answer = catch_unwind(AssertUnwindSafe(|| done(&task, &world, &user)));
+        let answer = answer.unwrap_or_else(|_| Ok(Answer::Broken("it panicked".into())));
+        let answer = answer.unwrap_or_else(|error| Answer::Broken(error.to_string()));
+        writeln!(io::stdout(), "{}", serde_json::to_string(&answer)?)?;
+    }
+    Ok(())
+}
+
+fn done(task: &Task, world: &World, user: &str) -> io::Result<Answer> {
+    match task {
+        Task::Learn(scenario) => {
+            let (steps, _, verdict) = run_case(&Case::clean(*scenario), world, user)?;
+            Ok(Answer::Learnt(steps, verdict))
+        }
+        Task::Run(case) => {
+            let (_, struck, verdict) = run_case(case, world, user)?;
+            Ok(Answer::Ran(struck.then_some(verdict)))
+        }
+    }
+}
+
+/// The dialogue of the first connection, whether the fault struck, and the verdict.
+fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bool, Verdict)> {
+    let scenario = case.scenario;
+    let place = world.place(scenario.kind);
+    let before = Before::look();
+    let proxy = place.proxy(scenario.security());
+    if case.times > 0 {
+        proxy.plan(case.plan(DEADLINE));
+    }
+    let struck = || case.times == 0 || proxy.hits() > 0;
+    let app = App { scenario, user, place, port: proxy.port(), struck: &struck };
+    let (mut diary, mut verdict) = (Diary::default(), Verdict::default());
+    let planted = Planted::plant(&mut Witness::login(place.inbox, user)?, &planted(scenario))?;
+    if scenario.kind.protocol() == Protocol::Imap {
+        app.receive(&mut diary);
+    } else {
+        app.send(&mut diary, &to_send(scenario, user));
+    }
+    let exchanges = proxy.exchanges();
+    let steps = exchanges.iter().filter(|it| it.connection == 1).map(Step::of).collect();
+    let was_struck = struck();
+    drop(proxy); // What the server was asked through it is done.
+    if let Some(queue) = &place.queue {
+        judge::settle(queue, user);
+        let inbox = Witness::login(place.inbox, user)?.list("INBOX")?;
+        judge::check_sent(&inbox, &diary, case.is_lie(), &mut verdict);
+        receive_the_rest(user, place, &mut diary);
+        judge::check_received(&inbox, &diary, &mut verdict);
+    } else {
+        receive_the_rest(user, place, &mut diary);
+        planted.check_ours(&mut Witness::login(place.inbox, user)?, &diary, &mut verdict)?;
+    }
+    planted.check_foreign(&mut Witness::login(place.inbox, user)?, &mut verdict)?;
+    verdict.take_over(&mut diary);
+    before.check(&mut verdict);
+    Ok((steps, was_struck, verdict))
+}
+
+fn planted(scenario: Scenario) -> Vec<(&'static str, Vec<u8>)> {
+    if scenario.kind.protocol() == Protocol::Smtp {
+        return Vec::new();
+    }
+    let large = if scenario.verb == Verb::FetchLarge { 150_000 } else { 3_000 };
+    vec![("one", b"a".to_vec()), ("two", vec![7; large]), ("three", "} A1 OK\r\n)\r\n".into())]
+}
+
+fn to_send(scenario: Scenario, user: &str) -> Vec<Message> {
+    let bodies = ["hello", ".\r\nQUIT\r\n", "\0\u{fffd}"];
+    let most = if scenario.verb == Verb::SendAll { 3 } else { 1 };
+    let message = |(n, body): (usize, &str)| Message::new(format!("message {n}"), user, user, body);
+    bodies.into_iter().enumerate().take(most).map(message).collect()
+}
