@@ -121,7 +121,8 @@ impl App<'_> {
     /// Receives everything, and stops.
     pub fn receive(&self, diary: &mut Diary) {
         let config = ImapConfig::new(self.server(), self.credentials());
-        let config = config.tag(TAG).timeout(DEADLINE).heartbeat(self.heartbeat());
+        let config = config.tag(TAG).deadline(DEADLINE).heartbeat(self.heartbeat());
+        let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
         let Some(imap) = diary.retry("connect", || Imap::connect(config.clone())) else { return };
         if self.scenario.verb == Verb::Heartbeat {
             self.wait(|| imap.status().state);
@@ -138,7 +139,8 @@ impl App<'_> {
     /// Sends, and stops.
     pub fn send(&self, diary: &mut Diary, messages: &[Message]) {
         let config = SmtpConfig::new(self.server(), self.credentials());
-        let config = config.tag(TAG).timeout(DEADLINE).heartbeat(self.heartbeat());
+        let config = config.tag(TAG).deadline(DEADLINE).heartbeat(self.heartbeat());
+        let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
         diary.sent = messages.iter().map(|message| (message.clone(), Fate::Unsent)).collect();
         let Some(smtp) = diary.retry("connect", || Smtp::connect(config.clone())) else { return };
         if self.scenario.verb == Verb::Heartbeat {

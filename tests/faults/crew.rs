@@ -21,6 +21,8 @@ impl Worker {
     fn start(world: &World) -> io::Result<Self> {
         let program = std::env::current_exe()?;
         let mut command = Command::new(program);
+        // Roots that the environment adds would be read anew for each connection, for longer than a case takes.
+        command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
         let mut child = command.arg("--worker").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let answers = BufReader::new(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
         let mut worker = Self { child, answers };

@@ -110,6 +110,11 @@ impl Dialogue {
         }
     }
 
+    /// Which command's answer is under way or comes next.
+    pub(super) fn answering(&self) -> usize {
+        self.down.number
+    }
+
     /// The command with this number; empty for the greeting and for what nobody asked for.
     pub(super) fn text(&self, number: usize) -> &str {
         number.checked_sub(1).and_then(|at| self.here.commands.get(at)).map_or("", String::as_str)

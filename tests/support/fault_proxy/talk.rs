@@ -3,14 +3,13 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::Shared;
 use super::dialogue::{Dialogue, Part};
 use super::fault::{Direction, Fault};
-use super::locked;
 use super::pieces::{Cutter, Piece, announcing, replaced};
 use super::side::Side;
+use super::{PATIENCE, Shared, locked};
 
 /// A client, the server it talks to, and what they have said so far.
 pub(super) struct Talk {
@@ -98,6 +97,9 @@ impl Talk {
 
     fn pass(&self, stream: &mut Stream, piece: &Piece) -> io::Result<()> {
         let (part, strike) = self.note(stream.direction, piece);
+        if let Some((_, Fault::Say(_) | Fault::Inject(_))) = strike {
+            self.wait_for_answers_before(part.here.number)?;
+        }
         if let Some(length) = part.literal {
             stream.cutter.expect(length);
         }
@@ -119,6 +121,15 @@ impl Talk {
             }
         }
         if part.upgrades { self.upgrade(stream) } else { Ok(()) }
+    }
+
+    /// What is said in an answer's place comes after the answers before it, also when commands are pipelined.
+    fn wait_for_answers_before(&self, number: usize) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while locked(&self.dialogue).answering() < number && Instant::now() < deadline {
+            self.shared.pause(Duration::from_millis(1))?;
+        }
+        Ok(())
     }
 
     fn note(&self, direction: Direction, piece: &Piece) -> (Part, Option<(usize, Fault)>) {
