@@ -141,6 +141,7 @@ impl App<'_> {
         let config = SmtpConfig::new(self.server(), self.credentials());
         let config = config.tag(TAG).deadline(DEADLINE).heartbeat(self.heartbeat());
         let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
+        let config = config.resend_unknown(self.scenario.verb == Verb::Resend);
         diary.sent = messages.iter().map(|message| (message.clone(), Fate::Unsent)).collect();
         let Some(smtp) = diary.retry("connect", || Smtp::connect(config.clone())) else { return };
         if self.scenario.verb == Verb::Heartbeat {

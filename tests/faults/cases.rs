@@ -18,6 +18,8 @@ pub enum Verb {
     Drain,
     Send,
     SendAll,
+    /// The same, by a handle that sends again what has an unknown outcome.
+    Resend,
     Heartbeat,
     Stop,
 }
@@ -80,11 +82,14 @@ pub struct Case {
 
 const ENDS: [Blow; 6] = [Blow::Close, Blow::Reset, Blow::Silence, Blow::Delay, Blow::Drip, Blow::Goodbye];
 
+/// At how many bytes of each command and of each answer it strikes, at most.
+const BYTES: usize = 6;
+
 impl Scenario {
     /// All of them.
     pub fn all() -> Vec<Self> {
         use Kind::{Move, NoMove, NoUidplus, OneByOne, Pipelining};
-        use Verb::{Ack, Connect, Drain, Fetch, FetchLarge, Heartbeat, Send, SendAll, Stop};
+        use Verb::{Ack, Connect, Drain, Fetch, FetchLarge, Heartbeat, Resend, Send, SendAll, Stop};
         let some = |kind, verbs: &[Verb]| {
             verbs.iter().map(|&verb| Self { verb, kind, implicit_tls: true }).collect::<Vec<_>>()
         };
@@ -94,7 +99,7 @@ impl Scenario {
             starttls(Move),
             some(NoMove, &[Ack, Drain]),
             some(NoUidplus, &[Ack, Drain]),
-            some(Pipelining, &[Connect, Send, SendAll, Heartbeat, Stop]),
+            some(Pipelining, &[Connect, Send, SendAll, Resend, Heartbeat, Stop]),
             starttls(Pipelining),
             some(OneByOne, &[Send, SendAll]),
         ]
@@ -128,7 +133,7 @@ impl Scenario {
                 work.filter(|it| is(it, &["UID MOVE", "UID COPY", "UID STORE", "UID EXPUNGE"])).collect()
             }
             Verb::Stop => work.filter(|step| is(step, &["LOGOUT", "QUIT"])).collect(),
-            Verb::Drain | Verb::Send | Verb::SendAll => {
+            Verb::Drain | Verb::Send | Verb::SendAll | Verb::Resend => {
                 work.filter(|step| !is(step, &["LOGOUT", "QUIT"])).collect()
             }
             Verb::Heartbeat => Vec::new(),
@@ -199,12 +204,11 @@ impl Scenario {
         ENDS.into_iter().filter(move |&blow| between || blow != Blow::Goodbye).chain(more.iter().copied())
     }
 
-    /// A close at the bytes of a step, all of them where it's short.
+    /// A close at the bytes of a step, some of them where it's long.
     fn bytes(self, step: &Step) -> Vec<Case> {
-        let every = |length: u64| usize::try_from(length / 24).unwrap_or(1).max(1);
-        let up = (1..step.up).step_by(every(step.up)).map(|at| (Spot::Command(step.number, at), "up", at));
-        let down =
-            (1..step.down).step_by(every(step.down)).map(|at| (Spot::Answer(step.number, at), "down", at));
+        let some = |length: u64| (1..length).step_by(usize::try_from(length).map_or(1, |it| it / BYTES + 1));
+        let up = some(step.up).map(|at| (Spot::Command(step.number, at), "up", at));
+        let down = some(step.down).map(|at| (Spot::Answer(step.number, at), "down", at));
         up.chain(down)
             .map(|(spot, way, at)| self.case(spot, &step.named(&format!("{way}-{at}")), Blow::Close))
             .collect()
@@ -225,6 +229,11 @@ impl Step {
             word.extend([" ".to_owned(), words.next().unwrap_or_default()]);
         }
         Self { number: exchange.number, word, up: exchange.up, down: exchange.down }
+    }
+
+    /// The shorter of two runs' answers: how long they take is written in some.
+    pub fn shorter(self, other: &Self) -> Self {
+        Self { down: self.down.min(other.down), ..self }
     }
 
     fn named(&self, place: &str) -> String {
@@ -273,9 +282,11 @@ impl Case {
         }
     }
 
-    /// Whether the server has done what it says it hasn't: a 421 in place of its yes to a message.
-    pub fn is_lie(&self) -> bool {
-        self.blow == Blow::Goodbye && matches!(self.spot, Spot::Answer(..))
+    /// Whether a message may be there twice, for the receiver to drop the second copy: the handle sends again what
+    /// has an unknown outcome, or the server said that it hasn't done what it has done, by a 421 to a message's end.
+    pub fn may_copy(&self) -> bool {
+        let lie = self.blow == Blow::Goodbye && matches!(self.spot, Spot::Answer(..));
+        lie || self.scenario.verb == Verb::Resend
     }
 }
 

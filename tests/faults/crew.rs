@@ -9,8 +9,11 @@ use std::thread;
 use crate::worker::{Answer, Task};
 use crate::world::World;
 
-/// How many: they mostly wait.
-const WORKERS: usize = 10;
+/// How many run cases: they mostly wait.
+pub const MANY: usize = 10;
+
+/// How many see what is said when nothing is in the way, not even each other.
+pub const FEW: usize = 2;
 
 struct Worker {
     child: Child,
@@ -51,8 +54,8 @@ impl Drop for Worker {
 }
 
 /// Has all tasks done, in any order, and hands each answer on as it comes.
-pub fn work<K: Send>(world: &World, tasks: Vec<(K, Task)>, done: impl Fn(K, Answer) + Sync) {
-    let workers = WORKERS.min(tasks.len());
+pub fn work<K: Send>(world: &World, workers: usize, tasks: Vec<(K, Task)>, done: impl Fn(K, Answer) + Sync) {
+    let workers = workers.min(tasks.len());
     let tasks = Mutex::new(VecDeque::from(tasks));
     let next = || tasks.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
     thread::scope(|scope| {

@@ -20,9 +20,11 @@ mod witness;
 mod worker;
 mod world;
 
+use std::collections::HashMap;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
-use crate::cases::{Case, Scenario};
+use crate::cases::{Case, Scenario, Step};
 use crate::report::Report;
 use crate::worker::{Answer, Task};
 use crate::world::{Servers, World};
@@ -58,20 +60,28 @@ fn sweep(choose: impl FnOnce(Vec<Case>) -> Vec<Case>) -> ExitCode {
     report.end()
 }
 
-/// All cases, by a clean run of each scenario.
+/// All cases, by two clean runs of each scenario.
 fn learnt(world: &World, report: &mut Report) -> Vec<Case> {
     let scenarios = Scenario::all();
-    let tasks = scenarios.iter().map(|&scenario| (scenario, Task::Learn(scenario))).collect();
-    let learnt = std::sync::Mutex::new(Vec::new());
-    crew::work(world, tasks, |scenario, answer| learnt.lock().unwrap().push((scenario, answer)));
-    let mut learnt = learnt.into_inner().unwrap();
-    learnt.sort_by_key(|(scenario, _)| scenario.name());
-    let mut cases = Vec::new();
-    for (scenario, answer) in learnt {
+    let twice = scenarios.iter().chain(&scenarios);
+    let tasks = twice.map(|&scenario| (scenario, Task::Learn(scenario))).collect();
+    let learnt = Mutex::new(HashMap::<Scenario, Vec<Step>>::new());
+    let report = Mutex::new(report);
+    crew::work(world, crew::FEW, tasks, |scenario, answer| {
         if let Answer::Learnt(steps, _) = &answer {
-            cases.extend(scenario.cases(steps));
+            learn(learnt.lock().unwrap().entry(scenario).or_default(), steps);
         }
-        report.take(&Case::clean(scenario).name, answer);
-    }
-    cases
+        report.lock().unwrap().take(&Case::clean(scenario).name, answer);
+    });
+    let learnt = learnt.into_inner().unwrap();
+    scenarios.iter().filter_map(|scenario| Some(scenario.cases(learnt.get(scenario)?))).flatten().collect()
+}
+
+/// Takes in another run's dialogue.
+fn learn(known: &mut Vec<Step>, steps: &[Step]) {
+    let merged = match known.as_slice() {
+        [] => steps.to_vec(),
+        known => known.iter().zip(steps).map(|(one, other)| one.clone().shorter(other)).collect(),
+    };
+    *known = merged;
 }

@@ -87,7 +87,7 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
     if let Some(queue) = &place.queue {
         judge::settle(queue, user);
         let inbox = Witness::login(place.inbox, user)?.list("INBOX")?;
-        judge::check_sent(&inbox, &diary, case.is_lie(), &mut verdict);
+        judge::check_sent(&inbox, &diary, case.may_copy(), &mut verdict);
         receive_the_rest(user, place, &mut diary);
         judge::check_received(&inbox, &diary, &mut verdict);
     } else {
@@ -110,7 +110,7 @@ fn planted(scenario: Scenario) -> Vec<(&'static str, Vec<u8>)> {
 
 fn to_send(scenario: Scenario, user: &str) -> Vec<Message> {
     let bodies = ["hello", ".\r\nQUIT\r\n", "\0\u{fffd}"];
-    let most = if scenario.verb == Verb::SendAll { 3 } else { 1 };
+    let most = if matches!(scenario.verb, Verb::SendAll | Verb::Resend) { 3 } else { 1 };
     let message = |(n, body): (usize, &str)| Message::new(format!("message {n}"), user, user, body);
     bodies.into_iter().enumerate().take(most).map(message).collect()
 }

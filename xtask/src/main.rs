@@ -1,4 +1,4 @@
-//! The chores of the project: `cargo xtask test`, `cargo xtask bench`.
+//! The chores of the project: `cargo xtask test`, `cargo xtask bench`, `cargo xtask faults`.
 
 mod servers;
 
@@ -10,9 +10,10 @@ use std::time::Instant;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test   install what the tests need, then check formatting, lints, tests and docs
-         [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too]
-  bench  run pymail and the subprocess version side by side [--quick]";
+  test    install what the tests need, then check formatting, lints, tests and docs
+          [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too]
+  bench   run pymail and the subprocess version side by side [--quick]
+  faults  have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]";
 
 /// The names of the tests' cases on the servers that are here with `--all-servers` only.
 const ON_ALL_SERVERS: [&str; 4] = ["on_cyrus", "on_courier", "by_opensmtpd", "by_exim"];
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let outcome = match args.next().as_deref() {
         Some("test") => test(&args.collect::<Vec<_>>()),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
+        Some("faults") => faults(&args.collect::<Vec<_>>()),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {
@@ -48,7 +50,8 @@ fn test(args: &[String]) -> Outcome {
     }
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
-    // With no target named, it builds the examples too, which some tests run.
+    // With no target named, it builds the examples too, which some tests run. The quick part of the faults is one
+    // of the targets.
     cargo(&["test", "--locked"])?;
     if all_servers {
         cargo(
@@ -63,6 +66,14 @@ fn test(args: &[String]) -> Outcome {
 fn bench(args: &[String]) -> Outcome {
     servers::install()?;
     let fixed = ["run", "--release", "--locked", "--package", "pymail-bench", "--"];
+    cargo(&fixed.into_iter().chain(args.iter().map(String::as_str)).collect::<Vec<_>>())
+}
+
+fn faults(args: &[String]) -> Outcome {
+    servers::install()?;
+    let all = ["--full".to_owned()];
+    let args = if args.is_empty() { &all } else { args };
+    let fixed = ["test", "--quiet", "--locked", "--test", "faults", "--"];
     cargo(&fixed.into_iter().chain(args.iter().map(String::as_str)).collect::<Vec<_>>())
 }
 
