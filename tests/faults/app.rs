@@ -6,7 +6,7 @@ use pymail::{
     Credentials, Delivery, Error, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig, State,
 };
 
-use crate::cases::{Scenario, Verb};
+use crate::scenario::{Scenario, Verb};
 use crate::site::TAG;
 use crate::support::dovecot::{HOST, PASSWORD};
 use crate::support::process::wait_until;

@@ -53,7 +53,7 @@ impl Verdict {
     }
 
     /// Something is left of the case: a thread, a socket.
-    pub fn leaked(&mut self, what: String) {
+    pub fn leaked(&mut self, what: &str) {
         self.add(|count| &mut count.leaked, format!("leaked: {what}"));
     }
 }

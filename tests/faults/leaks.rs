@@ -23,10 +23,10 @@ impl Before {
             thread::park_timeout(Duration::from_millis(2));
         }
         for thread in threads() {
-            verdict.leaked(format!("the thread {thread}"));
+            verdict.leaked(&format!("the thread {thread}"));
         }
         if sockets() > self.0 {
-            verdict.leaked(format!("{} sockets", sockets() - self.0));
+            verdict.leaked(&format!("{} sockets", sockets() - self.0));
         }
     }
 }

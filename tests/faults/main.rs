@@ -5,6 +5,7 @@
 #![allow(unreachable_pub, dead_code, reason = "the fixtures are shared with the other tests")]
 
 mod app;
+mod case;
 mod cases;
 mod crew;
 #[path = "../fixtures.rs"]
@@ -12,6 +13,7 @@ mod fixtures;
 mod judge;
 mod leaks;
 mod report;
+mod scenario;
 #[path = "../site.rs"]
 mod site;
 #[path = "../support/mod.rs"]
@@ -24,8 +26,9 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
-use crate::cases::{Case, Scenario, Step};
+use crate::case::Case;
 use crate::report::Report;
+use crate::scenario::{Scenario, Step};
 use crate::worker::{Answer, Task};
 use crate::world::{Servers, World};
 

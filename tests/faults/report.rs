@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use crate::cases::Case;
+use crate::case::Case;
 use crate::crew;
 use crate::judge::{Count, Verdict};
 use crate::worker::{Answer, Task};

@@ -7,9 +7,10 @@ use pymail::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{App, DEADLINE, Diary, receive_the_rest};
-use crate::cases::{Case, Scenario, Step, Verb};
+use crate::case::Case;
 use crate::judge::{self, Planted, Verdict};
 use crate::leaks::Before;
+use crate::scenario::{Scenario, Step, Verb};
 use crate::support::fault_proxy::Protocol;
 use crate::witness::Witness;
 use crate::world::World;

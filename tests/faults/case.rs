@@ -1,0 +1,96 @@
+//! One case: what strikes, where, and what the proxy has to do for that.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::scenario::{Scenario, Verb};
+use crate::support::fault_proxy::{Fault, Place, Plan, Protocol};
+
+/// Where it strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spot {
+    Accept,
+    Command(usize, u64),
+    Answer(usize, u64),
+    /// Before the nth NOOP of a heartbeat, or its answer.
+    Beat {
+        answer: bool,
+        at: u64,
+    },
+}
+
+/// What strikes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Blow {
+    Close,
+    Reset,
+    Silence,
+    Delay,
+    Drip,
+    Goodbye,
+    Chatter,
+    Flags,
+    Cut,
+    Lengthen,
+}
+
+/// A fault at a place in a scenario.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Case {
+    pub name: String,
+    pub scenario: Scenario,
+    pub spot: Spot,
+    pub blow: Blow,
+    /// On how many connections it strikes.
+    pub times: usize,
+}
+
+impl Case {
+    pub fn new(scenario: Scenario, spot: Spot, place: &str, blow: Blow) -> Self {
+        let name = format!("{}/{place}/{blow:?}", scenario.name()).to_lowercase();
+        Self { name, scenario, spot, blow, times: 1 }
+    }
+
+    /// A run where nothing goes wrong.
+    pub fn clean(scenario: Scenario) -> Self {
+        Self { times: 0, ..Self::new(scenario, Spot::Accept, "clean", Blow::Close) }
+    }
+
+    /// What the proxy has to do; nothing in a clean run.
+    pub fn plan(&self, deadline: Duration) -> Plan {
+        let place = match self.spot {
+            Spot::Accept => Place::accept(),
+            Spot::Command(nth, at) => Place::command(nth).at(at),
+            Spot::Answer(nth, at) => Place::answer(nth).at(at),
+            Spot::Beat { answer: false, at } => Place::command_like("NOOP").nth(2).at(at),
+            Spot::Beat { answer: true, at } => Place::answer_like("NOOP").nth(2).at(at),
+        };
+        let plan = Plan::new(place, self.fault(deadline)).times(self.times);
+        if self.times == 1 { plan.on_connection(1) } else { plan }
+    }
+
+    fn fault(&self, deadline: Duration) -> Fault {
+        match self.blow {
+            Blow::Close => Fault::Close,
+            Blow::Reset => Fault::Reset,
+            Blow::Silence => Fault::Silence,
+            Blow::Delay => Fault::Delay(deadline / 4),
+            // Each byte in time, the whole of them never.
+            Blow::Drip => Fault::Drip(deadline / 8),
+            Blow::Goodbye if self.scenario.kind.protocol() == Protocol::Imap => Fault::bye(),
+            Blow::Goodbye => Fault::closing(),
+            Blow::Chatter => Fault::Inject("* OK [ALERT] dinner is ready\r\n".into()),
+            Blow::Flags => Fault::Inject("* 3 FETCH (FLAGS ())\r\n".into()),
+            Blow::Cut => Fault::Literal { by: -7, announced: false },
+            Blow::Lengthen => Fault::Literal { by: 7, announced: false },
+        }
+    }
+
+    /// Whether a message may be there twice, for the receiver to drop the second copy: the handle sends again what
+    /// has an unknown outcome, or the server said that it hasn't done what it has done, by a 421 to a message's end.
+    pub fn may_copy(&self) -> bool {
+        let lie = self.blow == Blow::Goodbye && matches!(self.spot, Spot::Answer(..));
+        lie || self.scenario.verb == Verb::Resend
+    }
+}

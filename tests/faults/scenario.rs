@@ -1,0 +1,133 @@
+//! Who does what, over which way, and the dialogue that comes of it when nothing goes wrong.
+
+use serde::{Deserialize, Serialize};
+
+use crate::support::fault_proxy::{Exchange, Security};
+use crate::world::Kind;
+
+/// What the app is doing when it's struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verb {
+    Connect,
+    Fetch,
+    /// A fetch of mail that takes a second look.
+    FetchLarge,
+    Ack,
+    Drain,
+    Send,
+    SendAll,
+    /// The same, by a handle that sends again what has an unknown outcome.
+    Resend,
+    Heartbeat,
+    Stop,
+}
+
+/// An app, a server, and the way between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Scenario {
+    pub verb: Verb,
+    pub kind: Kind,
+    pub implicit_tls: bool,
+}
+
+/// One command and its answer, as the clean run had them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Step {
+    pub number: usize,
+    word: String,
+    pub up: u64,
+    pub down: u64,
+}
+
+/// What takes a message out of the inbox.
+const ARCHIVING: [&str; 4] = ["UID MOVE", "UID COPY", "UID STORE", "UID EXPUNGE"];
+
+impl Scenario {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        use Kind::{Move, NoMove, NoUidplus, OneByOne, Pipelining};
+        use Verb::{Ack, Connect, Drain, Fetch, FetchLarge, Heartbeat, Resend, Send, SendAll, Stop};
+        let some = |kind, verbs: &[Verb]| {
+            verbs.iter().map(|&verb| Self { verb, kind, implicit_tls: true }).collect::<Vec<_>>()
+        };
+        let starttls = |kind| vec![Self { verb: Connect, kind, implicit_tls: false }];
+        [
+            some(Move, &[Connect, Fetch, FetchLarge, Ack, Drain, Heartbeat, Stop]),
+            starttls(Move),
+            some(NoMove, &[Ack, Drain]),
+            some(NoUidplus, &[Ack, Drain]),
+            some(Pipelining, &[Connect, Send, SendAll, Resend, Heartbeat, Stop]),
+            starttls(Pipelining),
+            some(OneByOne, &[Send, SendAll]),
+        ]
+        .concat()
+    }
+
+    pub fn security(self) -> Security {
+        if self.implicit_tls { Security::Tls } else { Security::StartTls }
+    }
+
+    pub fn name(self) -> String {
+        let tls = if self.implicit_tls { "tls" } else { "starttls" };
+        format!("{:?}-{:?}-{tls}", self.kind, self.verb).to_lowercase()
+    }
+
+    /// The steps that are this verb's.
+    pub fn window(self, steps: &[Step]) -> Vec<&Step> {
+        let first = steps.iter().position(|step| step.is(&["NOOP", "MAIL"])).unwrap_or(steps.len());
+        let (connecting, work) = steps.split_at(first);
+        match self.verb {
+            Verb::Connect => connecting.iter().collect(),
+            Verb::Fetch => upto(work, |step| step.is(&["UID FETCH"]), 1),
+            Verb::FetchLarge => upto(work, |step| step.is(&["UID FETCH"]), 2),
+            Verb::Ack => only(work, &ARCHIVING),
+            // Behind these there is a look at an inbox without any of ours, like the first one.
+            Verb::Drain => upto(work, |step| step.is(&ARCHIVING), usize::MAX),
+            Verb::Stop => only(work, &["LOGOUT", "QUIT"]),
+            Verb::Resend => only(work, &["."]),
+            Verb::Send | Verb::SendAll => upto(work, |step| step.is(&["."]), usize::MAX),
+            Verb::Heartbeat => Vec::new(),
+        }
+    }
+}
+
+fn only<'a>(steps: &'a [Step], words: &[&str]) -> Vec<&'a Step> {
+    steps.iter().filter(|step| step.is(words)).collect()
+}
+
+/// The steps up to the nth of a kind, or to the last one where there are fewer.
+fn upto(steps: &[Step], is_end: impl Fn(&Step) -> bool, nth: usize) -> Vec<&Step> {
+    let end = steps.iter().filter(|step| is_end(step)).take(nth).map(|step| step.number).max();
+    steps.iter().filter(|step| Some(step.number) <= end).collect()
+}
+
+impl Step {
+    pub fn is(&self, words: &[&str]) -> bool {
+        words.contains(&self.word.as_str())
+    }
+
+    /// Shows of a command what is no secret.
+    pub fn of(exchange: &Exchange) -> Self {
+        let mut words = exchange.command.split([' ', ':']).map(str::to_uppercase);
+        let mut word = words.next().unwrap_or_default();
+        if word == "UID" {
+            word.extend([" ".to_owned(), words.next().unwrap_or_default()]);
+        }
+        Self { number: exchange.number, word, up: exchange.up, down: exchange.down }
+    }
+
+    /// The shorter of two runs' answers: how long they take is written in some.
+    pub fn shorter(self, other: &Self) -> Self {
+        Self { down: self.down.min(other.down), ..self }
+    }
+
+    /// A place of it, for a case's name.
+    pub fn named(&self, place: &str) -> String {
+        let word = match self.word.as_str() {
+            "" => "greeting",
+            "." => "end-of-data",
+            word => word,
+        };
+        format!("{:02}-{}-{place}", self.number, word.replace(' ', "-"))
+    }
+}
