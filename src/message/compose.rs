@@ -59,11 +59,13 @@ fn check(message: &Message) -> Result<()> {
 }
 
 /// A mailbox of RFC 5321, section 4.1.2, in ASCII and without quoted parts.
+///
+/// And without what looks like an encoded word, which a reader would decode (RFC 2047, section 5, forbids it).
 fn check_address(address: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_graphic() && !"<>(),;:\\\"".contains(c);
     let parts = address.rsplit_once('@');
     let whole = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
-    if whole && address.len() <= 254 && address.chars().all(allowed) {
+    if whole && address.len() <= 254 && address.chars().all(allowed) && !address.contains("=?") {
         return Ok(());
     }
     Err(Error::message(format!("{address:?} is not an address such as alice@example.org")))
@@ -181,6 +183,7 @@ mod tests {
     #[case::two("eve@example.org, mallory@example.org")]
     #[case::brackets("<eve@example.org>")]
     #[case::non_ascii("ève@example.org")]
+    #[case::encoded_word("=?utf-8?q?eve?=@example.org")]
     fn an_address_that_is_none_is_a_message_error(#[case] address: &str) {
         let to = Message::new("1", "alice@example.org", address, "");
         let by = Message::new("1", address, "bob@example.org", "");
