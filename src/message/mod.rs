@@ -19,6 +19,9 @@ pub(crate) use parse::{is_ours, parse};
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct MessageId(String);
 
+/// 32 digits, an `@` and the longest domain that an address has room for are 285, and pass.
+const LONGEST_MESSAGE_ID: usize = 300;
+
 impl MessageId {
     /// 128 random bits at the domain of the sender.
     fn random(sender: &str) -> Self {
@@ -34,7 +37,7 @@ impl MessageId {
     /// One that came with a mail, if it can be sent on: what stands in a header may break another.
     fn received(id: &str) -> Option<Self> {
         let plain = id.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
-        (plain && !id.is_empty() && id.len() <= 250).then(|| Self(id.into()))
+        (plain && !id.is_empty() && id.len() <= LONGEST_MESSAGE_ID).then(|| Self(id.into()))
     }
 
     /// Without the angle brackets.
@@ -177,6 +180,13 @@ mod tests {
     fn a_clone_keeps_its_message_id() {
         let message = Message::new("1", "alice@example.org", "bob@example.org", "");
         assert_eq!(message.clone().message_id(), message.message_id());
+    }
+
+    #[test]
+    fn a_message_id_at_the_longest_domain_is_received_as_it_was_made() {
+        let sender = format!("a@{}", "x".repeat(252));
+        let made = MessageId::random(&sender);
+        assert_eq!(MessageId::received(made.as_str()), Some(made));
     }
 
     #[test]
