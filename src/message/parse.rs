@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::panic::{UnwindSafe, catch_unwind};
 
+use mail_parser::decoders::base64::base64_decode;
 use mail_parser::decoders::html::html_to_text;
 use mail_parser::{
-    Address, ContentType, HeaderName, Message as Parsed, MessageParser, MessagePart, MimeHeaders, PartType,
+    Address, ContentType, Encoding, HeaderName, Message as Parsed, MessageParser, MessagePart, MimeHeaders,
+    PartType,
 };
 
 use super::{Identity, Message, MessageId};
@@ -121,6 +123,19 @@ fn check_size(parsed: &Parsed<'_>, body: &[u8]) -> Result<()> {
             let text = format!("the body says that it has {size} bytes, and has {}", body.len());
             Err(Error::message(text))
         }
+        Some(_) if ends_within_a_character(parsed, body) => {
+            Err(Error::message("the body ends within a character: it was cut"))
+        }
         _ => Ok(()),
     }
+}
+
+/// What is left of a text's last character becomes U+FFFD, which may have as many bytes as the whole one had.
+fn ends_within_a_character(parsed: &Parsed<'_>, body: &[u8]) -> bool {
+    let part = parsed.root_part();
+    if part.encoding != Encoding::Base64 || !body.ends_with("\u{fffd}".as_bytes()) {
+        return false;
+    }
+    let raw = parsed.raw_message.get(part.offset_body as usize..part.offset_end as usize);
+    raw.and_then(base64_decode).is_none_or(|octets| octets != body)
 }
