@@ -172,6 +172,9 @@ impl fmt::Display for UidSet {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     const VALIDITY: UidValidity = UidValidity { number: 7, mailbox: 0 };
@@ -201,6 +204,29 @@ mod tests {
         let written = set(&[1, 2, 3, 5, 8, 9]);
         assert_eq!(UidSet::parse(VALIDITY, &written.to_string(), 6), Some(written));
         assert_eq!(UidSet::parse(VALIDITY, "3:1,2", 10), Some(set(&[1, 2, 3])));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_set_is_read_as_it_was_written(
+            numbers in vec(prop_oneof![1..40_u32, (u32::MAX - 40).., any::<u32>()], 1..60),
+        ) {
+            let written = set(&numbers);
+            prop_assume!(!written.is_empty());
+            let text = written.to_string();
+            prop_assert_eq!(UidSet::parse(VALIDITY, &text, written.len()), Some(written.clone()));
+            prop_assert_eq!(UidSet::parse(VALIDITY, &text, written.len() - 1), None);
+        }
+
+        #[test]
+        fn whatever_a_server_writes_is_a_set_within_its_limit_or_none(text in "[0-9:,* -]{0,30}", limit in 0..100_usize) {
+            if let Some(read) = UidSet::parse(VALIDITY, &text, limit) {
+                prop_assert!(read.len() <= limit);
+                prop_assert_eq!(UidSet::parse(VALIDITY, &read.to_string(), limit), (!read.is_empty()).then_some(read));
+            }
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod identity;
 mod json;
 mod note;
 mod parse;
+#[cfg(test)]
+mod properties;
 
 use std::fmt;
 use std::str::Utf8Error;

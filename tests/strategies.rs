@@ -1,0 +1,169 @@
+//! What messages can be made of, for proptest: everything that `Message` promises to carry.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the unit tests and the integration tests take their part each"
+)]
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// What a message is made of: id, sender, recipients, body.
+pub type Parts = (String, String, Vec<String>, Vec<u8>);
+
+/// The longest id, in bytes.
+pub const LONGEST_ID: usize = 4_096;
+
+/// What headers, encoded words, lines and parsers make something of, and what looks like a blank and is none.
+const ODD: &[char] = &[
+    ' ',
+    ' ',
+    '\t',
+    '\r',
+    '\n',
+    '\0',
+    '=',
+    '?',
+    '_',
+    '.',
+    '"',
+    '\\',
+    '(',
+    ')',
+    '<',
+    '>',
+    ',',
+    ';',
+    ':',
+    '@',
+    '[',
+    ']',
+    '{',
+    '}',
+    '%',
+    '*',
+    '&',
+    '+',
+    '-',
+    'a',
+    'Z',
+    '7',
+    '\u{b}',
+    '\u{c}',
+    '\u{1c}',
+    '\u{1e}',
+    '\u{7f}',
+    '\u{85}',
+    '\u{a0}',
+    '\u{ad}',
+    '\u{e9}',
+    '\u{301}',
+    '\u{200b}',
+    '\u{200f}',
+    '\u{202e}',
+    '\u{2028}',
+    '\u{2029}',
+    '\u{3000}',
+    '\u{feff}',
+    '\u{fffd}',
+    '\u{ffff}',
+    '\u{1f600}',
+    '\u{10ffff}',
+];
+
+/// What a body is most easily broken with.
+const ODD_BYTES: &[&[u8]] = &[
+    b"\r",
+    b"\n",
+    b"\r\n",
+    b"\r\n.\r\n",
+    b"\n.",
+    b".",
+    b" ",
+    b"\0",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"\nFrom ",
+    b"a",
+    b"=",
+    b"--",
+];
+
+/// The failing case is shown, and not kept in a file; `PROPTEST_CASES` asks for more cases than 256.
+pub fn config() -> ProptestConfig {
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Everything that a message can be made of.
+pub fn parts() -> impl Strategy<Value = Parts> {
+    (id(), address(), vec(address(), 1..5), body())
+}
+
+/// The same, but with addresses of the kind that people have (RFC 5322, `dot-atom`).
+pub fn usual_parts() -> impl Strategy<Value = Parts> {
+    (id(), usual_address(), vec(usual_address(), 1..5), body())
+}
+
+/// An id: any text of 1 to 4,096 bytes.
+pub fn id() -> impl Strategy<Value = String> {
+    let char = prop_oneof![any::<char>(), select(ODD), proptest::char::range(' ', '~')];
+    let text = vec(char, 1..70);
+    let long = (text.clone(), 1..200usize).prop_map(|(chars, times)| chars.repeat(times));
+    // Those of about 64 bytes are just plain or just not.
+    prop_oneof![6 => prop_oneof![3 => text, 1 => long].prop_map(|chars| shortened(&chars)), 1 => "[ -~]{60,68}"]
+}
+
+/// A tag that is allowed.
+pub fn tag() -> impl Strategy<Value = String> {
+    r"[A-Za-z0-9_\-.+#@:~!$\[\]]{1,64}"
+}
+
+/// An address as `compose` takes it.
+pub fn address() -> impl Strategy<Value = String> {
+    prop_oneof![usual_address(), odd_address()]
+}
+
+fn usual_address() -> impl Strategy<Value = String> {
+    let atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\-]{1,12}";
+    let domain = r"[a-z0-9]([a-z0-9\-]{0,10}[a-z0-9])?(\.[a-z0-9]([a-z0-9\-]{0,10}[a-z0-9])?){1,8}";
+    (vec(atom, 1..5), domain)
+        .prop_map(|(atoms, domain)| unlike_an_encoded_word(format!("{}@{domain}", atoms.join("."))))
+}
+
+/// Every character that can stand outside quotes, wherever; what is left of encoded words; and long domains.
+fn odd_address() -> impl Strategy<Value = String> {
+    let piece = select(&["=", "utf-8?q?", "?=", "=20", "[", "]", "@", ".", "'", "a", "127.0.0.1"][..]);
+    let pieces = |most: usize| vec(piece.clone(), 1..most).prop_map(|pieces| pieces.concat());
+    let odd = prop_oneof![
+        r"[!#$%&'*+\-./0-9=?@A-Z\[\]^_`a-z{|}~]{1,64}@[!#$%&'*+\-./0-9=?A-Z\[\]^_`a-z{|}~]{1,189}",
+        (pieces(6), pieces(6)).prop_map(|(local, domain)| format!("{local}@{}", domain.replace('@', "a"))),
+        "[a-z]@[a-z]{1,60}(\\.[a-z]{1,60}){1,3}",
+        "[a-z]@[a-z]{63}(\\.[a-z]{61,62}){3}",
+    ];
+    odd.prop_map(unlike_an_encoded_word)
+}
+
+fn unlike_an_encoded_word(address: String) -> String {
+    if address.contains("=?") { address.replace('?', "!") } else { address }
+}
+
+/// Any bytes: at random, as text, and in lines.
+pub fn body() -> impl Strategy<Value = Vec<u8>> {
+    let lines = vec(select(ODD_BYTES), 0..100).prop_map(|pieces| pieces.concat());
+    let text = vec(prop_oneof![any::<char>(), select(ODD)], 0..300);
+    let text = text.prop_map(|chars| chars.into_iter().collect::<String>().into_bytes());
+    prop_oneof![vec(any::<u8>(), 0..600), text, lines]
+}
+
+/// As much as an id may have.
+fn shortened(chars: &[char]) -> String {
+    let mut text = String::new();
+    for c in chars {
+        if text.len() + c.len_utf8() > LONGEST_ID {
+            break;
+        }
+        text.push(*c);
+    }
+    text
+}
