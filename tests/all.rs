@@ -1,6 +1,5 @@
 //! Every integration test, in one binary.
 #![allow(unreachable_pub, reason = "the fixtures are shared with the benches and the examples")]
-
 mod bad_input;
 mod corpus;
 mod fixtures;
@@ -8,8 +7,10 @@ mod foreign_programs;
 mod host;
 mod line_protocol;
 mod promises;
+mod properties;
 mod proxied;
 mod scripted;
 mod site;
+mod strategies;
 mod support;
 mod wire;

@@ -1,0 +1,93 @@
+//! What holds for every message: Python's email package reads what we sent as it was.
+
+use std::cell::RefCell;
+use std::env;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use pymail::{Credentials, Message, Server, Smtp, SmtpConfig};
+use rstest::rstest;
+use serde::Deserialize;
+
+use crate::site::TAG;
+use crate::strategies::{config, usual_parts};
+use crate::support::script::Script;
+
+/// What Python reads in a mail.
+#[derive(Debug, Deserialize, PartialEq)]
+struct Reading {
+    subject: String,
+    from: Vec<String>,
+    to: Vec<String>,
+    message_id: String,
+    body: String,
+    text: Option<String>,
+    defects: Vec<String>,
+}
+
+impl Reading {
+    /// What it has to be.
+    fn of(message: &Message) -> Self {
+        Self {
+            subject: format!("{TAG} {}", message.id),
+            from: vec![message.sent_by.clone()],
+            to: message.sent_to.clone(),
+            message_id: message.message_id().to_string(),
+            body: BASE64_STANDARD.encode(&message.body),
+            text: message.text().ok().map(str::to_owned),
+            defects: Vec::new(),
+        }
+    }
+}
+
+/// A Python that reads one mail after the other: `PYO3_PYTHON` if that is set, else `python3`.
+struct Reader {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Reader {
+    fn start() -> Self {
+        let program = env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into());
+        let mut command = Command::new(program);
+        command.args(["-I", "-c", include_str!("read.py")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("python3 runs");
+        let (input, output) = (process.stdin.take().expect("a pipe"), process.stdout.take().expect("a pipe"));
+        Self { process, input, output: BufReader::new(output) }
+    }
+
+    fn read(&mut self, mail: &str) -> Reading {
+        writeln!(self.input, "{}", BASE64_STANDARD.encode(mail)).expect("Python reads its input");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("Python answers");
+        serde_json::from_str(&line).expect("a reading")
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[rstest]
+fn python_reads_every_message_as_it_was_sent() {
+    let server = Script::smtp(&["PIPELINING"]).start();
+    let open = Server::unencrypted("localhost").port(server.port());
+    let smtp = Smtp::connect(SmtpConfig::new(open, Credentials::none()).tag(TAG)).unwrap();
+    let reader = RefCell::new(Reader::start());
+    let check = |(id, sent_by, sent_to, body)| {
+        let message = Message::new(id, sent_by, sent_to, body);
+        prop_assert!(smtp.send(&message)?.all_accepted());
+        let mail = server.data().pop().expect("it has arrived").text;
+        prop_assert_eq!(reader.borrow_mut().read(&mail), Reading::of(&message));
+        Ok(())
+    };
+    TestRunner::new(config()).run(&usual_parts(), check).unwrap_or_else(|failure| panic!("{failure}"));
+}
