@@ -1,5 +1,6 @@
 //! Every integration test, in one binary.
 #![allow(unreachable_pub, reason = "the fixtures are shared with the benches and the examples")]
+
 mod bad_input;
 mod corpus;
 mod fixtures;

@@ -6,10 +6,16 @@ use proptest::prelude::*;
 mod strategies;
 
 use self::strategies::{Parts, config, parts, tag};
-use super::{Message, compose, is_ours, parse};
+use super::{Message, compose, is_ours};
+use crate::error::Result;
 
 fn message((id, sent_by, sent_to, body): Parts) -> Message {
     Message::new(id, sent_by, sent_to, body)
+}
+
+/// The message alone.
+fn parse(mail: &[u8], tag: &str) -> Option<Result<Message>> {
+    super::parse(mail, tag).map(|read| read.map(|(message, _)| message))
 }
 
 /// Where the body begins.

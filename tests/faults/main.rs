@@ -2,7 +2,7 @@
 //!
 //! Without arguments it runs a part of the cases that is spread over all of them; `--full` runs all,
 //! `--case NAME` runs one. The last line of its output is the count of cases and of violations.
-#![allow(unreachable_pub, dead_code, reason = "the fixtures are shared with the other tests")]
+#![allow(unreachable_pub, dead_code, unused_macros, reason = "the fixtures are shared with the other tests")]
 
 mod app;
 mod case;
