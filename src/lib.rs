@@ -28,21 +28,29 @@
 //! ([`search`](Imap::search), [`fetch_uids`](Imap::fetch_uids), [`copy`](Imap::copy),
 //! [`move_to`](Imap::move_to), [`delete`](Imap::delete)) are for any mail.
 //!
+//! Three things are asked for in the configuration: [`shared`](ImapConfig::shared), to let several processes receive
+//! from one mailbox; [`dead_letters`](ImapConfig::dead_letters), to put aside what can't be read or handled; and how
+//! many acknowledged messages are [remembered](ImapConfig::remember), so that a second copy is dropped.
+//!
 //! # Errors
 //!
-//! There is one [`Error`]; its [`kind`](Error::kind) says what can be done about it, and
-//! [`is_transient`](Error::is_transient) whether trying again later may help. A verb that finds its connection
-//! lost makes a new one and asks again, once, unless that could do something twice. After
-//! [`ErrorKind::OutcomeUnknown`], a message may have been sent: sending it again may make a second copy, under the
-//! same [`MessageId`].
+//! There is one [`Error`]; its [`kind`](Error::kind) says what can be done about it,
+//! [`is_transient`](Error::is_transient) whether trying again later may help, and
+//! [`retry_after`](Error::retry_after) when. A verb that finds its connection lost makes a new one and asks again,
+//! once, unless that could do something twice. After [`ErrorKind::OutcomeUnknown`], a message may have been sent:
+//! sending it again makes a second copy at worst, under the same [`MessageId`], which [`Imap`] drops;
+//! [`resend_unknown`](SmtpConfig::resend_unknown) does that by itself.
 //!
 //! # Staying connected
 //!
+//! Every verb is back by its [`deadline`](ImapConfig::deadline), 60 s by the wall clock, whatever the server does.
 //! Each handle has a thread that sends a NOOP after 10 s without traffic, notices a dead connection, and replaces
 //! it in the background, first after a second and then less and less often. A verb does not wait for that: it
-//! makes its own connection. A verb that comes while a NOOP is under way waits for its answer: a round trip, and on a
+//! makes its own connection, unless there were [too many](ImapConfig::connects_a_minute) or the server has asked to
+//! wait. A verb that comes while a NOOP is under way waits for its answer: a round trip, and on a
 //! dead connection at most as long as the heartbeat's interval, after which it has a new one.
-//! [`Imap::status`] and [`Smtp::status`] tell how it goes, and so do events of the `tracing` crate.
+//! [`Imap::status`] and [`Smtp::status`] tell how it goes, [`Imap::stats`] and [`Smtp::stats`] what was done, and so
+//! do events of the `tracing` crate.
 //!
 //! # The host process
 //!
