@@ -4,6 +4,7 @@ mod imap;
 mod imap_login;
 mod imap_namespace;
 mod smtp;
+mod throttled;
 
 use std::time::Duration;
 

@@ -1,0 +1,59 @@
+//! Servers that ask to be left alone for a while, and ones that drop whoever comes.
+
+use std::time::Duration;
+
+use pymail::{Credentials, ErrorKind, Imap, Smtp, State};
+use rstest::rstest;
+
+use super::{imap_config, smtp_config};
+use crate::site::message;
+use crate::support::script::{Script, Step};
+
+#[rstest]
+#[case::imap_says_unavailable("TAG NO [UNAVAILABLE] down for maintenance, try again in 5 minutes\r\n", 300)]
+#[case::exchange("TAG BAD Request is throttled. Suggested Backoff Time: 40000 milliseconds\r\n", 40)]
+fn an_imap_server_that_asks_to_wait_gets_no_connection_until_then(
+    #[case] no: &'static str,
+    #[case] seconds: u64,
+) {
+    let server = Script::imap(&[])
+        .on("NOOP", |heard| Step::Close.when(heard.connection == 1))
+        .on("LOGIN", move |heard| Step::say(no).when(heard.connection == 2))
+        .start();
+    let imap = Imap::connect(imap_config(&server)).unwrap();
+    for _ in 0..3 {
+        let error = imap.noop().unwrap_err();
+        assert!(error.is_transient(), "{error:?}");
+        let wait = error.retry_after().unwrap();
+        assert!(wait <= Duration::from_secs(seconds) && wait > Duration::from_secs(seconds - 20), "{wait:?}");
+        assert_eq!(imap.status().state, State::Throttled);
+    }
+    assert_eq!(server.connections(), 2);
+}
+
+#[rstest]
+fn an_smtp_server_that_asks_to_wait_gets_no_connection_until_then() {
+    let busy = || Step::SayAndClose("421 4.7.0 too many messages, try again in 90 seconds\r\n".into());
+    let server = Script::smtp(&[]).on("MAIL", move |_| busy()).start();
+    let smtp = Smtp::connect(smtp_config(&server, Credentials::none())).unwrap();
+    for _ in 0..3 {
+        let error = smtp.send(&message("1", "a")).unwrap_err();
+        assert!(error.is_transient() && error.retry_after().is_some(), "{error:?}");
+    }
+    assert_eq!((server.connections(), smtp.status().state), (1, State::Throttled));
+}
+
+#[rstest]
+fn a_server_that_accepts_and_drops_sees_no_more_than_the_configured_connections_a_minute() {
+    let server = Script::imap(&[]).on("NOOP", |_| Step::Close).start();
+    let imap = Imap::connect(imap_config(&server).connects_a_minute(5)).unwrap();
+    let errors: Vec<_> = (0..20).map(|_| imap.noop().unwrap_err()).collect();
+    assert!(errors.iter().all(pymail::Error::is_transient));
+    assert_eq!(server.connections(), 5);
+    let last = &errors[19];
+    assert_eq!(last.kind(), ErrorKind::Connect);
+    assert!(last.retry_after().is_some_and(|wait| wait <= Duration::from_secs(60)), "{last:?}");
+    let stats = imap.stats();
+    assert_eq!(stats.reconnects, 4);
+    assert!(stats.commands >= 20 && stats.bytes_sent > 100 && stats.bytes_received > 100, "{stats:?}");
+}
