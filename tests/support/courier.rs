@@ -124,38 +124,38 @@ impl Receiver for Courier {
 
 /// Two listeners and what tells them of changes; `None` when a port isn't free.
 fn launch(jail: &Jail, [imap, imaps]: [u16; 2]) -> Option<Vec<ProcessGroup>> {
-    // Where it listens is no path, but a name for the whole machine.
+    // Where the watcher listens is no path, but a name for the whole machine.
     let id = format!("pymail-{}-{imap}", process::id());
-    let log = jail.path("/log");
-    let user = format!("--userspec={NOBODY}:{NOBODY}");
-    let mut watcher = jail.command(&[&user], WATCHER);
-    let watcher = jail::launch(watcher.args(["--notimeout", &id]), &log);
-    let socket = format!("@/tmp/fam-nobody-{id}");
-    wait_until("Courier's watcher", || {
-        fs::read_to_string("/proc/net/unix").is_ok_and(|sockets| sockets.contains(&socket))
-    });
-    let listener = |port: u16, tls: &[&str]| {
-        let mut command = jail.command(&[], LISTENER);
-        let lines = ENVIRONMENT.lines().filter(|line| !line.starts_with('#'));
-        command.envs(lines.filter_map(|line| line.split_once('='))).env("GAM_CLIENT_ID", &id);
-        // There's no login without TLS, by one means or the other.
-        command.env(if tls.is_empty() { "IMAP_TLS_REQUIRED" } else { "IMAP_TLS" }, "1");
-        command.args([
-            "-address=127.0.0.1",
-            "-maxprocs=300",
-            "-maxperip=300",
-            "-nodnslookup",
-            "-noidentlookup",
-        ]);
-        command.arg(port.to_string()).args(tls).args([LOGIN, IMAPD, "Maildir"]);
-        jail::launch(&mut command, &log)
-    };
-    let (mut plain, mut tls) = (listener(imap, &[]), listener(imaps, &[TLS, "-server", "-tcpd"]));
+    let watcher = watch(jail, &id);
+    // There's no login without TLS, by one means or the other.
+    let mut plain = listen(jail, &id, imap, "IMAP_TLS_REQUIRED", &[]);
+    let mut tls = listen(jail, &id, imaps, "IMAP_TLS", &[TLS, "-server", "-tcpd"]);
     let ready = |group: &mut ProcessGroup, port: u16| {
         wait_until("Courier's port", || is_open(port) || group.has_ended());
         !group.has_ended() && group.listens(port)
     };
     (ready(&mut plain, imap) && ready(&mut tls, imaps)).then(|| vec![plain, tls, watcher])
+}
+
+/// Starts what tells of changes in maildirs: otherwise each session would look for it, and then start one of its own.
+fn watch(jail: &Jail, id: &str) -> ProcessGroup {
+    let mut command = jail.command(&[&format!("--userspec={NOBODY}:{NOBODY}")], WATCHER);
+    let group = jail::launch(command.args(["--notimeout", id]), &jail.path("/log"));
+    let socket = format!("@/tmp/fam-nobody-{id}");
+    wait_until("Courier's watcher", || {
+        fs::read_to_string("/proc/net/unix").is_ok_and(|sockets| sockets.contains(&socket))
+    });
+    group
+}
+
+/// Starts a listener, with a variable set and perhaps a program in front of the login.
+fn listen(jail: &Jail, watcher: &str, port: u16, set: &str, front: &[&str]) -> ProcessGroup {
+    let mut command = jail.command(&[], LISTENER);
+    let lines = ENVIRONMENT.lines().filter(|line| !line.starts_with('#'));
+    command.envs(lines.filter_map(|line| line.split_once('='))).env("GAM_CLIENT_ID", watcher).env(set, "1");
+    command.args(["-address=127.0.0.1", "-maxprocs=300", "-maxperip=300", "-nodnslookup", "-noidentlookup"]);
+    command.arg(port.to_string()).args(front).args([LOGIN, IMAPD, "Maildir"]);
+    jail::launch(&mut command, &jail.path("/log"))
 }
 
 /// A user's attributes, in the way of Courier's own daemon; the maildir is made at the first login.
