@@ -2,8 +2,9 @@
 
 use pymail::{ErrorKind, Imap, ImapConfig};
 use rstest::rstest;
+use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot, dovecot_without, embedded, postfix};
+use crate::fixtures::{dovecot_without, embedded, every_site, postfix};
 use crate::site::{Site, TAG, contains, mail, message};
 use crate::support::other_client::Seen;
 use crate::support::postfix::PostfixOptions;
@@ -28,9 +29,7 @@ fn dead(site: &Site) -> (Vec<Seen>, Vec<String>) {
     (letters, notes.into_iter().map(text).collect())
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 #[case::without_move(Site::real(&dovecot_without(&["MOVE"]), &PostfixOptions::default()))]
 fn what_is_rejected_as_often_as_configured_goes_to_the_dead_letters_with_the_last_reason(#[case] site: Site) {
     site.deliver(&[message("bad", "a"), message("good", "b")]);
@@ -76,9 +75,7 @@ fn a_message_that_ends_its_handles_is_delivered_only_so_often(#[from(postfix)] s
     assert_eq!(mail(&site.other_client(), "INBOX"), []);
 }
 
-#[rstest]
-#[case::dovecot_and_postfix(postfix(dovecot()))]
-#[case::embedded(embedded())]
+#[apply(every_site)]
 fn what_cannot_be_read_goes_there_at_once_and_is_an_error_in_its_place_once(#[case] site: Site) {
     site.plant(
         &[],

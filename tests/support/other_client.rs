@@ -138,8 +138,10 @@ impl OtherClient {
         Ok(serde_json::from_value(answer["mailboxes"].clone())?)
     }
 
+    /// The server's own names go as they are.
     fn named(&self, mailbox: &str) -> String {
-        if mailbox == "INBOX" { mailbox.to_owned() } else { format!("{}{mailbox}", self.prefix) }
+        let whole = mailbox == "INBOX" || mailbox.starts_with(&self.prefix);
+        if whole { mailbox.to_owned() } else { format!("{}{mailbox}", self.prefix) }
     }
 
     fn tell(&self, request: &Value) -> Result<()> {
