@@ -6,6 +6,7 @@ mod corpus;
 mod fixtures;
 mod foreign_programs;
 mod host;
+mod judges;
 mod line_protocol;
 mod promises;
 mod properties;

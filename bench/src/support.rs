@@ -6,6 +6,8 @@
 pub mod certs;
 #[path = "../../tests/support/dovecot.rs"]
 pub mod dovecot;
+#[path = "../../tests/support/lmtp.rs"]
+pub mod lmtp;
 #[path = "../../tests/support/postfix.rs"]
 pub mod postfix;
 #[path = "../../tests/support/process.rs"]

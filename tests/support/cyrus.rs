@@ -11,8 +11,9 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 use super::certs::{Authority, Issued};
-use super::dovecot::{HOST, lmtp};
+use super::dovecot::HOST;
 use super::jail::{self, NOBODY};
+use super::lmtp;
 use super::passwords::Passwords;
 use super::postfix::Receiver;
 use super::process::{self, ProcessGroup};
@@ -113,7 +114,16 @@ impl Cyrus {
     ///
     /// When Cyrus doesn't take the message.
     pub fn deliver(&self, user: &str, raw: &[u8]) {
-        lmtp(self.ports.lmtp, user, raw)
+        self.deliver_all(user, [raw]);
+    }
+
+    /// Delivers any number of messages, in this order, on one connection.
+    ///
+    /// # Panics
+    ///
+    /// When Cyrus doesn't take one.
+    pub fn deliver_all(&self, user: &str, mails: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        lmtp::deliver(self.ports.lmtp, user, mails)
             .unwrap_or_else(|error| panic!("LMTP to {user}: {error}\n{}", self.log()));
     }
 

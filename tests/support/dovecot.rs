@@ -2,8 +2,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
 use std::fs::{self, Permissions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,6 +10,7 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 use super::certs::{Authority, Issued};
+use super::lmtp;
 use super::process::{self, ProcessGroup};
 
 const CONFIGURATION: &str = include_str!("dovecot.conf");
@@ -128,7 +127,16 @@ impl Dovecot {
     ///
     /// When Dovecot doesn't take the message.
     pub fn deliver(&self, user: &str, raw: &[u8]) {
-        lmtp(self.lmtp_port(), user, raw)
+        self.deliver_all(user, [raw]);
+    }
+
+    /// Delivers any number of messages, in this order, on one connection.
+    ///
+    /// # Panics
+    ///
+    /// When Dovecot doesn't take one.
+    pub fn deliver_all(&self, user: &str, mails: impl IntoIterator<Item = impl AsRef<[u8]>>) {
+        lmtp::deliver(self.lmtp_port(), user, mails)
             .unwrap_or_else(|error| panic!("LMTP to {user}: {error}\n{}", self.log()));
     }
 
@@ -236,55 +244,4 @@ fn ordinary(user: &str, group: &str) -> String {
     let services = ["imap-login", "anvil"].map(|it| format!("service {it} {{\n  chroot =\n}}\n"));
     format!("default_internal_user = {user}\ndefault_internal_group = {group}\ndefault_login_user = {user}\n")
         + &services.concat()
-}
-
-/// Delivers one message over LMTP.
-///
-/// # Errors
-///
-/// When the server is not there, or doesn't take it.
-pub(super) fn lmtp(port: u16, user: &str, raw: &[u8]) -> io::Result<()> {
-    let mut server = BufReader::new(TcpStream::connect((Ipv4Addr::LOCALHOST, port))?);
-    expect(&mut server, "220")?;
-    for (command, answer) in [
-        ("LHLO client.example.test".to_owned(), "250"),
-        ("MAIL FROM:<>".to_owned(), "250"),
-        (format!("RCPT TO:<{user}>"), "250"),
-        ("DATA".to_owned(), "354"),
-    ] {
-        write!(server.get_mut(), "{command}\r\n")?;
-        expect(&mut server, answer)?;
-    }
-    server.get_mut().write_all(&dotted(raw))?;
-    expect(&mut server, "250")
-}
-
-/// Reads one answer, of one or more lines.
-fn expect(server: &mut impl BufRead, code: &str) -> io::Result<()> {
-    loop {
-        let mut line = String::new();
-        server.read_line(&mut line)?;
-        if !line.starts_with(code) {
-            return Err(io::Error::other(format!("{code} expected, got {line:?}")));
-        }
-        if line.as_bytes().get(3) != Some(&b'-') {
-            return Ok(());
-        }
-    }
-}
-
-/// The message as `DATA` wants it: dots doubled at line starts, a lone dot at the end.
-fn dotted(raw: &[u8]) -> Vec<u8> {
-    let mut data = Vec::with_capacity(raw.len() + 5);
-    for line in raw.split_inclusive(|&byte| byte == b'\n') {
-        if line.starts_with(b".") {
-            data.push(b'.');
-        }
-        data.extend_from_slice(line);
-    }
-    if !data.ends_with(b"\r\n") && !data.is_empty() {
-        data.extend_from_slice(b"\r\n");
-    }
-    data.extend_from_slice(b".\r\n");
-    data
 }

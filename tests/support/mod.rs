@@ -14,6 +14,7 @@ pub mod embedded;
 pub mod exim;
 pub mod fault_proxy;
 pub mod jail;
+pub mod lmtp;
 pub mod opensmtpd;
 pub mod other_client;
 pub mod passwords;

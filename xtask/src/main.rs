@@ -1,4 +1,4 @@
-//! The chores of the project: `cargo xtask test`, `cargo xtask bench`, `cargo xtask faults`.
+//! The chores of the project: `cargo xtask test`, `cargo xtask bench`, and the judges of faults and load.
 
 mod servers;
 
@@ -10,10 +10,12 @@ use std::time::Instant;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test    install what the tests need, then check formatting, lints, tests and docs
-          [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too]
-  bench   run pymail and the subprocess version side by side [--quick]
-  faults  have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]";
+  test       install what the tests need, then check formatting, lints, tests and docs
+             [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too]
+  bench      run pymail and the subprocess version side by side [--quick]
+  faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
+  consumers  let processes share a mailbox, kill some, and look who had what, on each server
+             [--quick] [--server NAME]... [--messages N] [--processes N]";
 
 /// The names of the tests' cases on the servers that are here with `--all-servers` only.
 const ON_ALL_SERVERS: [&str; 4] = ["on_cyrus", "on_courier", "by_opensmtpd", "by_exim"];
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
     let mut args = env::args().skip(1);
     let outcome = match args.next().as_deref() {
         Some("test") => test(&args.collect::<Vec<_>>()),
+        Some("consumers") => consumers(&args.collect::<Vec<_>>()),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
         Some("faults") => faults(&args.collect::<Vec<_>>()),
         _ => Err(USAGE.to_owned()),
@@ -58,9 +61,22 @@ fn test(args: &[String]) -> Outcome {
             &[&["test", "--locked", "--test", "all", "--", "--include-ignored"], &ON_ALL_SERVERS[..]]
                 .concat(),
         )?;
+        consumers(&["--quick".to_owned()])?;
     }
     cargo(&["test", "--locked", "--package", "xtask", "--package", "pymail-bench"])?;
     run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+fn consumers(args: &[String]) -> Outcome {
+    servers::install()?;
+    servers::unpack()?;
+    judged("consumers", args)
+}
+
+/// Runs one of the tests that judge whole processes, not as a quick test, but as its options say.
+fn judged(test: &str, args: &[String]) -> Outcome {
+    let fixed = ["test", "--quiet", "--locked", "--test", test, "--", "run"];
+    cargo(&fixed.into_iter().chain(args.iter().map(String::as_str)).collect::<Vec<_>>())
 }
 
 fn bench(args: &[String]) -> Outcome {

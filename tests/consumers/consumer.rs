@@ -1,0 +1,107 @@
+//! One process that shares the mailbox: it handles what it is handed, and writes down what it does.
+
+use std::error::Error;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use pymail::{Batch, Imap};
+use serde::{Deserialize, Serialize};
+
+use crate::A_MOMENT;
+use crate::record::Record;
+use crate::server;
+use crate::verdict::What;
+
+/// What a consumer has to know.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Orders {
+    /// Which consumer it is.
+    pub number: usize,
+    /// The server's port.
+    pub port: u16,
+    /// The server's authority.
+    pub ca_pem: String,
+    /// Whose inbox.
+    pub user: String,
+    /// Where to write what it does.
+    pub record: PathBuf,
+    /// How many messages to fetch at a time.
+    pub batch: usize,
+    /// How long a call may take.
+    pub deadline: Duration,
+    /// How long a silent consumer keeps its messages.
+    pub lease: Duration,
+    /// How long it works on a message.
+    pub work: Duration,
+}
+
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// Consumes until standard input ends and nothing is there any more.
+pub fn main(orders: &str) -> ExitCode {
+    let outcome = serde_json::from_str(orders).map_err(Into::into).and_then(|orders| consume(&orders));
+    outcome.map_or_else(|error| crate::refused(format!("consumer: {error}")), |()| ExitCode::SUCCESS)
+}
+
+fn consume(orders: &Orders) -> Outcome {
+    let record = Record::open(&orders.record, orders.number)?;
+    let config = server::config(orders.port, &orders.user, &orders.ca_pem);
+    let config = config.batch(orders.batch).deadline(orders.deadline).shared(orders.lease);
+    let imap = retried(&record, || Imap::connect(config.clone()))?;
+    let end = end_of_input();
+    loop {
+        let batch = retried(&record, || imap.fetch())?;
+        if !batch.is_empty() {
+            handle(&record, &batch, orders.work)?;
+        } else if end.recv_timeout(A_MOMENT * 10) == Err(RecvTimeoutError::Disconnected) {
+            return Ok(imap.stop()?);
+        }
+    }
+}
+
+fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
+    let mut numbers = Vec::new();
+    for delivery in batch {
+        let message = delivery.message()?;
+        record.write(What::Handed, &[&message.id])?;
+        if message.text_lossy().trim_end() != format!("message {}", message.id) {
+            return Err(format!("message {} says {:?}", message.id, message.text_lossy()).into());
+        }
+        if !work.is_zero() {
+            thread::park_timeout(work);
+        }
+        numbers.push(message.id.clone());
+    }
+    match retried(record, || batch.ack()) {
+        Err(error) if error.code() == Some("LEASE") => Ok(record.write(What::Evicted, &numbers)?),
+        acknowledged => Ok(acknowledged.map(|()| record.write(What::Handled, &numbers))??),
+    }
+}
+
+/// Asks again as long as the failure is one that passes, as any user would.
+fn retried<T>(record: &Record, ask: impl Fn() -> pymail::Result<T>) -> pymail::Result<T> {
+    loop {
+        match ask() {
+            Err(error) if error.is_transient() => {
+                // A record that can't be written shows by what is missing in it.
+                let _ = record.write(What::Trouble, &[error.to_string().replace('\n', " ")]);
+                thread::park_timeout(A_MOMENT);
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Says nothing, and is disconnected when the judge closes standard input or is gone.
+fn end_of_input() -> Receiver<()> {
+    let (sender, end) = mpsc::channel();
+    thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        drop(sender);
+    });
+    end
+}

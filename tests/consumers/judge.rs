@@ -1,0 +1,112 @@
+//! The judge: fills a mailbox, lets processes share it, and compares what they say with what the server has.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::consumer::Orders;
+use crate::options::Options;
+use crate::report::{Crashes, Report, Tally, rounded};
+use crate::server::{Kind, Running, TAG, foreign, number, plant_foreign};
+use crate::shift::Shift;
+use crate::support::other_client::{OtherClient, Seen};
+use crate::verdict::{What, judge};
+
+/// How long a consumer works on a message when some are killed: about as long as it takes to get one, so that many
+/// are killed at work.
+const WORK: Duration = Duration::from_millis(5);
+
+/// More stories than these are not told.
+const MOST_STORIES: usize = 20;
+
+/// Prints a line for each server, and why it is wrong if it is.
+pub fn main(options: &Options) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for &kind in &options.servers {
+        let report = match report(kind, options) {
+            Ok(report) => report,
+            Err(error) => return crate::refused(format!("{kind}: {error}")),
+        };
+        println!("{}", serde_json::to_string(&report).expect("numbers and names"));
+        for (shift, tally) in [("without crashes", &report.tally), ("with crashes", &report.crashes.tally)] {
+            for wrong in tally.wrong.iter().take(MOST_STORIES) {
+                eprintln!("{kind} {shift}: {wrong}");
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    code
+}
+
+fn report(kind: Kind, options: &Options) -> io::Result<Report> {
+    let server = Running::start(kind);
+    let tally = shift(&server, options, "alice@example.test", 0)?.tally;
+    let crashes = shift(&server, options, "bob@example.test", options.kills)?;
+    let Options { processes, messages, .. } = *options;
+    #[expect(clippy::cast_precision_loss, reason = "no mailbox here is that large")]
+    let messages_per_second = rounded(tally.handled as f64 / tally.seconds.max(0.001));
+    Ok(Report { server: kind, processes, messages, tally, messages_per_second, crashes })
+}
+
+/// One account, one shift, and what is to be said of it.
+fn shift(server: &Running, options: &Options, user: &str, kills: usize) -> io::Result<Crashes> {
+    let (dir, other) = (TempDir::new()?, server.other_client(user));
+    let half = options.messages / 2;
+    plant_foreign(&other);
+    server.fill(user, 0..half);
+    plant_foreign(&other);
+    server.fill(user, half..options.messages);
+    let (before, filled) = foreign(&other);
+    assert_eq!(filled, options.messages, "the mailbox is filled");
+
+    let work = if kills > 0 { WORK } else { Duration::ZERO };
+    let mut shift = Shift::begin(orders(server, options, user, &dir, work), options.processes)?;
+    shift.run(options.messages, kills, || foreign(&other).1 == 0)?;
+    shift.end()?;
+    Ok(Crashes { killed: shift.killed.len(), tally: tally(&shift, &other, &before, options.messages) })
+}
+
+fn orders(server: &Running, options: &Options, user: &str, dir: &TempDir, work: Duration) -> Orders {
+    Orders {
+        number: 0,
+        port: server.port(),
+        ca_pem: server.ca_pem().to_owned(),
+        user: user.to_owned(),
+        record: dir.path().join("record"),
+        batch: options.batch,
+        deadline: options.deadline,
+        lease: options.lease,
+        work,
+    }
+}
+
+/// What the record and the server say together.
+fn tally(shift: &Shift, other: &OtherClient, before: &[Seen], messages: usize) -> Tally {
+    let archive = other.list(TAG).expect("listed").unwrap_or_default();
+    let archived: BTreeSet<usize> = archive.iter().filter_map(number).collect();
+    let (after, left) = foreign(other);
+    let foreign_touched = before.iter().filter(|mail| !after.contains(mail)).count();
+    let verdict = judge(&shift.events, &shift.killed, messages, &archived);
+    let mut wrong = shift.faults.clone();
+    wrong.extend(verdict.stories);
+    wrong.extend((left > 0).then(|| format!("{left} messages are left in the inbox")));
+    wrong.extend((foreign_touched > 0).then(|| format!("others' mail before: {before:?}, after: {after:?}")));
+    let troubles: Vec<_> = shift.events.iter().filter(|event| event.what == What::Trouble).collect();
+    for trouble in troubles.iter().take(MOST_STORIES) {
+        eprintln!("note: consumer {} at {}: {}", trouble.consumer, trouble.at, trouble.text);
+    }
+    Tally {
+        handled: verdict.handled,
+        twice: verdict.twice,
+        twice_unheld: verdict.twice_unheld,
+        lost: verdict.lost,
+        evicted: verdict.evicted,
+        foreign_touched,
+        troubles: troubles.len(),
+        seconds: rounded(shift.seconds()),
+        wrong,
+    }
+}

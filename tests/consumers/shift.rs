@@ -1,0 +1,159 @@
+//! One shift: processes that consume, some of which are killed and replaced, until nothing is left to be done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::env;
+use std::io;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::A_MOMENT;
+use crate::consumer::Orders;
+use crate::record::{Reader, now};
+use crate::verdict::{Event, What};
+
+/// How long nothing may happen, beyond a lease, before the judge gives up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How late a kill comes after the progress that it waits for, at most.
+const MOST_DELAY: u32 = 100;
+
+/// Processes at work.
+pub struct Shift {
+    orders: Orders,
+    reader: Reader,
+    living: BTreeMap<usize, Child>,
+    next: usize,
+    /// What the consumers did.
+    pub events: Vec<Event>,
+    /// When which consumer was killed.
+    pub killed: BTreeMap<usize, u64>,
+    /// What no consumer may do, such as to end by itself.
+    pub faults: Vec<String>,
+}
+
+impl Shift {
+    /// Starts this many processes.
+    pub fn begin(orders: Orders, processes: usize) -> io::Result<Self> {
+        let reader = Reader::create(&orders.record)?;
+        let (living, events, killed, faults) = (BTreeMap::new(), Vec::new(), BTreeMap::new(), Vec::new());
+        let mut shift = Self { orders, reader, living, next: 0, events, killed, faults };
+        (0..processes).try_for_each(|_| shift.employ())?;
+        Ok(shift)
+    }
+
+    fn employ(&mut self) -> io::Result<()> {
+        self.next += 1;
+        let orders = Orders { number: self.next, ..self.orders.clone() };
+        let mut command = Command::new(env::current_exe()?);
+        command.args(["consumer", &serde_json::to_string(&orders)?]).stdin(Stdio::piped());
+        self.living.insert(self.next, command.spawn()?);
+        Ok(())
+    }
+
+    /// Looks on until all messages were handed to somebody and `is_done`, or nothing happens any more; kills and
+    /// replaces a process at each of so many random moments on the way.
+    pub fn run(&mut self, messages: usize, kills: usize, is_done: impl Fn() -> bool) -> io::Result<()> {
+        let mut due: Vec<usize> = (1..=kills).map(|nth| nth * messages / (kills + 1)).rev().collect();
+        let mut handed = BTreeSet::new();
+        let mut last_news = Instant::now();
+        loop {
+            let news = self.reader.news()?;
+            if !news.is_empty() {
+                last_news = Instant::now();
+            }
+            handed.extend(news.iter().filter(|event| event.what == What::Handed).map(|event| event.message));
+            self.events.extend(news);
+            self.notice_ended()?;
+            if due.last().is_some_and(|due| handed.len() >= *due) {
+                due.pop();
+                thread::park_timeout(Duration::from_millis(u64::from(random(MOST_DELAY))));
+                self.kill_one()?;
+            }
+            let over = last_news.elapsed() > self.orders.lease + PATIENCE;
+            if over || (handed.len() >= messages && is_done()) {
+                return Ok(());
+            }
+            thread::park_timeout(A_MOMENT);
+        }
+    }
+
+    fn kill_one(&mut self) -> io::Result<()> {
+        let victims: Vec<usize> = self.living.keys().copied().collect();
+        let Some(&victim) = victims.get(random(u32::try_from(victims.len()).unwrap_or(1)) as usize) else {
+            return Ok(());
+        };
+        if let Some(mut child) = self.living.remove(&victim) {
+            self.killed.insert(victim, now());
+            child.kill()?;
+            child.wait()?;
+        }
+        self.employ()
+    }
+
+    /// No consumer ends before it is told to.
+    fn notice_ended(&mut self) -> io::Result<()> {
+        let mut ended = Vec::new();
+        for (&number, child) in &mut self.living {
+            ended.extend(child.try_wait()?.map(|status| (number, status)));
+        }
+        for (number, status) in ended {
+            self.living.remove(&number);
+            self.faults.push(format!("consumer {number} ended by itself: {status}"));
+        }
+        Ok(())
+    }
+
+    /// Tells everybody to stop, and waits until they have.
+    pub fn end(&mut self) -> io::Result<()> {
+        for child in self.living.values_mut() {
+            drop(child.stdin.take());
+        }
+        let deadline = Instant::now() + self.orders.lease + PATIENCE;
+        for (number, mut child) in std::mem::take(&mut self.living) {
+            let ended = ended_by(&mut child, deadline)?;
+            if !ended.is_some_and(|status| status.success()) {
+                let how = ended.map_or("not at all".into(), |status| status.to_string());
+                self.faults.push(format!("consumer {number} was told to end, and ended so: {how}"));
+            }
+        }
+        self.events.extend(self.reader.news()?);
+        Ok(())
+    }
+
+    /// From the first message that was handed to somebody to the last thing that was done with one.
+    pub fn seconds(&self) -> f64 {
+        let times = || self.events.iter().filter(|event| event.message.is_some()).map(|event| event.at);
+        let (first, last) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
+        Duration::from_millis(last - first).as_secs_f64()
+    }
+}
+
+/// Whoever is left when the judge gives up is killed.
+impl Drop for Shift {
+    fn drop(&mut self) {
+        for child in self.living.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn ended_by(child: &mut Child, deadline: Instant) -> io::Result<Option<ExitStatus>> {
+    loop {
+        let ended = child.try_wait()?;
+        if ended.is_some() {
+            return Ok(ended);
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::park_timeout(A_MOMENT);
+    }
+}
+
+fn random(below: u32) -> u32 {
+    getrandom::u32().unwrap_or(0) % below.max(1)
+}
