@@ -37,6 +37,8 @@ pub(super) struct Claims {
 #[derive(Debug, Default)]
 struct View {
     entries: Vec<Entry>,
+    /// What the inbox had when it was searched, if that was after these entries were read.
+    present: Option<UidSet>,
     /// Entries about an earlier life of the inbox.
     outlived: Vec<Uid>,
     ownership: Ownership,
@@ -69,9 +71,10 @@ impl Claims {
     ) -> Result<(UidSet, bool)> {
         let mut view = self.view.lock();
         let most = imap.config.batch;
+        view.present = Some(present.clone());
         let is_old = view.read.is_none_or(|read| read.elapsed() > self.lease / 10);
         if is_old && !wanted.is_empty() {
-            read_log(session, &mut view, present)?;
+            read_log(session, &mut view)?;
         }
         for _ in 0..MOST_RACES {
             let (mine, more) = view.of(self.me, wanted).first(most);
@@ -81,7 +84,7 @@ impl Claims {
                 return Ok((mine, more));
             };
             self.say(session, &mut view, &word)?;
-            read_log(session, &mut view, present)?;
+            read_log(session, &mut view)?;
             let (now_mine, _) = view.of(self.me, wanted).first(most);
             if !now_mine.is_empty() {
                 let more = more || wanted.len() > now_mine.len();
@@ -164,7 +167,7 @@ impl Claims {
         }
         self.say(session, view, &Word::Hold)?;
         // Nobody takes from whoever was silent for less than a lease.
-        if age < self.lease { Ok(()) } else { read_log(session, view, &UidSet::none(session.validity())) }
+        if age < self.lease { Ok(()) } else { read_log(session, view) }
     }
 
     fn say(&self, session: &mut ImapSession, view: &mut View, word: &Word) -> Result<()> {
@@ -177,10 +180,9 @@ impl Claims {
     }
 }
 
-/// Reads the log, and removes from it what means nothing any more; `present` is what is in the inbox.
-fn read_log(session: &mut ImapSession, view: &mut View, present: &UidSet) -> Result<()> {
-    let mut drop = if present.is_empty() { Vec::new() } else { obsolete(&view.entries, present) };
-    drop.append(&mut view.outlived);
+/// Reads the log, and removes from it what means nothing any more.
+fn read_log(session: &mut ImapSession, view: &mut View) -> Result<()> {
+    let drop = view.meaningless();
     let texts = session.log(&session.beside_the_archive(LOG), &drop)?;
     let mut entries = Vec::new();
     for (at, text) in texts {
@@ -210,11 +212,23 @@ fn ours_of(session: &mut ImapSession, uids: &UidSet, imap: &Imap) -> Result<UidS
 }
 
 impl View {
+    /// The entries that mean nothing any more.
+    ///
+    /// An entry that was read after the search may be about a message that came after it, and is not there to be
+    /// found: of such ones nothing is said before the next search.
+    fn meaningless(&mut self) -> Vec<Uid> {
+        let present = self.present.take();
+        let mut entries = present.map(|present| obsolete(&self.entries, &present)).unwrap_or_default();
+        entries.append(&mut self.outlived);
+        entries
+    }
+
     fn take_in(&mut self, mut entries: Vec<Entry>) {
         let now = Instant::now();
         entries.sort_by_key(|entry| entry.at);
         self.ownership = Ownership::of(&entries);
         self.entries = entries;
+        self.present = None;
         self.read = Some(now);
         let before = std::mem::take(&mut self.heard);
         self.heard = self
@@ -255,5 +269,31 @@ impl View {
         let mut uids = wanted.clone();
         uids.retain(|uid| is_so(self.ownership.owner(uid)));
         uids
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::uid::UidValidity;
+
+    fn uids(numbers: &[u32]) -> UidSet {
+        UidSet::new(UidValidity::new(7, "inbox"), numbers.iter().filter_map(|&n| Uid::new(n)))
+    }
+
+    #[test]
+    fn a_claim_to_a_message_that_came_after_the_search_is_kept() {
+        let claim = |at, numbers: &[u32]| {
+            let (at, word) = (Uid::new(at).unwrap(), Word::Claim(uids(numbers)));
+            Entry { at, by: Consumer(at.get().into()), word }
+        };
+        let mut view = View::default();
+        view.take_in(vec![claim(1, &[1]), claim(2, &[2])]);
+        view.present = Some(uids(&[2]));
+        assert_eq!(view.meaningless(), [Uid::new(1).unwrap()]);
+        view.take_in(vec![claim(2, &[2]), claim(3, &[3])]);
+        assert_eq!(view.meaningless(), [], "3 came after the search");
+        view.present = Some(uids(&[2, 3]));
+        assert_eq!(view.meaningless(), []);
     }
 }
