@@ -31,7 +31,11 @@ pub fn main(options: &Options) -> ExitCode {
             Err(error) => return crate::refused(format!("{kind}: {error}")),
         };
         println!("{}", serde_json::to_string(&report).expect("numbers and names"));
-        for (shift, tally) in [("without crashes", &report.tally), ("with crashes", &report.crashes.tally)] {
+        for (shift, tally) in [
+            ("without crashes", &report.tally),
+            ("one by one", &report.arriving),
+            ("with crashes", &report.crashes.tally),
+        ] {
             for wrong in tally.wrong.iter().take(MOST_STORIES) {
                 eprintln!("{kind} {shift}: {wrong}");
                 code = ExitCode::FAILURE;
@@ -43,30 +47,48 @@ pub fn main(options: &Options) -> ExitCode {
 
 fn report(kind: Kind, options: &Options) -> io::Result<Report> {
     let server = Running::start(kind);
-    let tally = shift(&server, options, "alice@example.test", 0)?.tally;
-    let crashes = shift(&server, options, "bob@example.test", options.kills)?;
-    let Options { processes, messages, .. } = *options;
+    let Options { processes, messages, kills, .. } = *options;
+    let tally = waiting(&server, options, "alice@example.test", 0)?.tally;
+    let arriving = arriving(&server, options, "carol@example.test", messages.div_ceil(5))?;
+    let crashes = waiting(&server, options, "bob@example.test", kills)?;
     #[expect(clippy::cast_precision_loss, reason = "no mailbox here is that large")]
     let messages_per_second = rounded(tally.handled as f64 / tally.seconds.max(0.001));
-    Ok(Report { server: kind, processes, messages, tally, messages_per_second, crashes })
+    Ok(Report { server: kind, processes, messages, tally, messages_per_second, arriving, crashes })
 }
 
-/// One account, one shift, and what is to be said of it.
-fn shift(server: &Running, options: &Options, user: &str, kills: usize) -> io::Result<Crashes> {
-    let (dir, other) = (TempDir::new()?, server.other_client(user));
-    let half = options.messages / 2;
+/// One account, whose messages wait when the consumers come, and what is to be said of it.
+fn waiting(server: &Running, options: &Options, user: &str, kills: usize) -> io::Result<Crashes> {
+    let (dir, other, messages) = (TempDir::new()?, server.other_client(user), options.messages);
     plant_foreign(&other);
-    server.fill(user, 0..half);
+    server.fill(user, 0..messages / 2);
     plant_foreign(&other);
-    server.fill(user, half..options.messages);
+    server.fill(user, messages / 2..messages);
     let (before, filled) = foreign(&other);
-    assert_eq!(filled, options.messages, "the mailbox is filled");
-
+    assert_eq!(filled, messages, "the mailbox is filled");
     let work = if kills > 0 { WORK } else { Duration::ZERO };
     let mut shift = Shift::begin(orders(server, options, user, &dir, work), options.processes)?;
-    shift.run(options.messages, kills, || foreign(&other).1 == 0)?;
+    shift.run(messages, kills, |_| (), || foreign(&other).1 == 0)?;
     shift.end()?;
-    Ok(Crashes { killed: shift.killed.len(), tally: tally(&shift, &other, &before, options.messages) })
+    Ok(Crashes { killed: shift.killed.len(), tally: tally(&shift, &other, &before, messages) })
+}
+
+/// One account, whose messages come a few at a time while the consumers are there: all are after the same ones.
+fn arriving(server: &Running, options: &Options, user: &str, messages: usize) -> io::Result<Tally> {
+    let (dir, other) = (TempDir::new()?, server.other_client(user));
+    plant_foreign(&other);
+    let before = foreign(&other).0;
+    let orders = orders(server, options, user, &dir, Duration::ZERO);
+    let mut shift = Shift::begin(orders, options.processes)?;
+    let mut filled = 0;
+    let keep_a_few_waiting = |handed: usize| {
+        if filled < messages.min(handed + options.processes) {
+            server.fill(user, filled..filled + 1);
+            filled += 1;
+        }
+    };
+    shift.run(messages, 0, keep_a_few_waiting, || foreign(&other).1 == 0)?;
+    shift.end()?;
+    Ok(tally(&shift, &other, &before, messages))
 }
 
 fn orders(server: &Running, options: &Options, user: &str, dir: &TempDir, work: Duration) -> Orders {

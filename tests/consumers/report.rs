@@ -45,14 +45,16 @@ pub struct Report {
     pub server: Kind,
     /// How many processes at a time.
     pub processes: usize,
-    /// How many messages, in each of the two shifts.
+    /// How many messages.
     pub messages: usize,
     /// What became of them without crashes.
     #[serde(flatten)]
     pub tally: Tally,
     /// How many were handled a second.
     pub messages_per_second: f64,
-    /// The second shift.
+    /// What became of a fifth as many that came while the consumers waited.
+    pub arriving: Tally,
+    /// What became of as many with crashes.
     pub crashes: Crashes,
 }
 

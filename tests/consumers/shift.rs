@@ -52,8 +52,14 @@ impl Shift {
     }
 
     /// Looks on until all messages were handed to somebody and `is_done`, or nothing happens any more; kills and
-    /// replaces a process at each of so many random moments on the way.
-    pub fn run(&mut self, messages: usize, kills: usize, is_done: impl Fn() -> bool) -> io::Result<()> {
+    /// replaces a process at each of so many random moments on the way. `meanwhile` is told how many were handed.
+    pub fn run(
+        &mut self,
+        messages: usize,
+        kills: usize,
+        mut meanwhile: impl FnMut(usize),
+        is_done: impl Fn() -> bool,
+    ) -> io::Result<()> {
         let mut due: Vec<usize> = (1..=kills).map(|nth| nth * messages / (kills + 1)).rev().collect();
         let mut handed = BTreeSet::new();
         let mut last_news = Instant::now();
@@ -65,6 +71,7 @@ impl Shift {
             handed.extend(news.iter().filter(|event| event.what == What::Handed).map(|event| event.message));
             self.events.extend(news);
             self.notice_ended()?;
+            meanwhile(handed.len());
             if due.last().is_some_and(|due| handed.len() >= *due) {
                 due.pop();
                 thread::park_timeout(Duration::from_millis(u64::from(random(MOST_DELAY))));
