@@ -33,7 +33,7 @@ impl Asking<'_> {
         self.hide(text(value))
     }
 
-    fn hide(&self, text: String) -> String {
+    pub(super) fn hide(&self, text: String) -> String {
         let hide = |text: String, secret: &String| text.replace(secret.as_str(), "(..)");
         self.secrets.iter().filter(|secret| !secret.is_empty()).fold(text, hide)
     }
@@ -110,6 +110,7 @@ fn refusal(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) -> Error 
     let kind = if credentials { ErrorKind::Auth } else { ErrorKind::Refused };
     let wait = throttle::wait_asked(&text);
     let text = format!("{}: the server refused: {}", asking.action, asking.hide(text));
+    let code = code.map(|code| asking.hide(code));
     Error::new(kind, text).with_code(code).with_retry_after(wait)
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Service {
 /// A `Session` of one of the files in `py/`, and the watch over its connection.
 pub(super) struct Dialogue {
     object: Option<Py<PyAny>>,
+    /// A server can send back what it was sent, at any time, and on a later connection too.
+    secrets: Vec<String>,
     watched: Watched,
     traffic: Cell<Traffic>,
 }
@@ -75,7 +77,8 @@ impl Dialogue {
             Security::StartTls => "starttls",
             Security::None => "none",
         };
-        let asking = Asking { phase: Phase::Connect, action, secrets: &[] };
+        let secrets = secrets(&common.credentials);
+        let asking = Asking { phase: Phase::Connect, action, secrets: &secrets };
         let object = attached(|py| {
             let class = service.module.session_class(py)?;
             let roots = server.certificates();
@@ -87,7 +90,7 @@ impl Dialogue {
             };
             object.map(Bound::unbind).map_err(|e| owned(py, &e, asking))
         })?;
-        Ok(Self { object: Some(object), watched, traffic: Cell::default() })
+        Ok(Self { object: Some(object), secrets, watched, traffic: Cell::default() })
     }
 
     /// Shuts the connection down when the deadline comes, for as long as the guard is there.
@@ -103,9 +106,8 @@ impl Dialogue {
     /// Logs in, if there is anybody to log in, and returns the capabilities that are told then.
     pub(super) fn login(&self, service: &Service, common: &Common) -> Result<Vec<String>> {
         let Some((user, password)) = &common.credentials.login else { return Ok(Vec::new()) };
-        let secrets = secrets(&common.credentials);
         let action = format!("logging in to {} at {}", service.name, common.server.host);
-        let asking = Asking { phase: Phase::Login, action: &action, secrets: &secrets };
+        let asking = Asking { phase: Phase::Login, action: &action, secrets: &self.secrets };
         let told: Option<Vec<String>> = self.ask("login", (user.as_str(), password.reveal()), asking)?;
         Ok(told.unwrap_or_default())
     }
@@ -115,13 +117,17 @@ impl Dialogue {
     where
         T: for<'py> FromPyObjectOwned<'py, Error: Into<PyErr>>,
     {
-        self.ask(method, args, Asking { phase: Phase::Dialogue, action, secrets: &[] })
+        self.ask(method, args, self.asking(action))
     }
 
     /// Calls a method that returns nothing.
     pub(super) fn tell(&self, method: &str, args: impl for<'py> PyCallArgs<'py>, action: &str) -> Result<()> {
-        let asking = Asking { phase: Phase::Dialogue, action, secrets: &[] };
-        self.with(asking, |object| object.call_method1(method, args).map(drop))
+        self.with(self.asking(action), |object| object.call_method1(method, args).map(drop))
+    }
+
+    /// For something in the middle of the dialogue.
+    pub(super) fn asking<'a>(&'a self, action: &'a str) -> Asking<'a> {
+        Asking { phase: Phase::Dialogue, action, secrets: &self.secrets }
     }
 
     fn ask<T>(&self, method: &str, args: impl for<'py> PyCallArgs<'py>, asking: Asking<'_>) -> Result<T>
@@ -158,13 +164,27 @@ fn owned(py: Python<'_>, exception: &PyErr, asking: Asking<'_>) -> crate::Error 
     convert::error(exception.value(py), asking)
 }
 
-/// The password in every shape that goes over the wire.
+/// The password in every shape that goes over the wire, and in those that Python shows them in.
 fn secrets(credentials: &Credentials) -> Vec<String> {
     let Some((user, password)) = &credentials.login else { return Vec::new() };
     let password = password.reveal();
-    let plain = BASE64_STANDARD.encode(format!("\0{user}\0{password}"));
-    let escaped = password.replace('\\', "\\\\").replace('"', "\\\"");
-    vec![plain, BASE64_STANDARD.encode(password), escaped, password.to_owned()]
+    // Padding may be left out, and adds nothing.
+    let encoded = |text: &str| BASE64_STANDARD.encode(text).trim_end_matches('=').to_owned();
+    let quoted = password.replace('\\', "\\\\").replace('"', "\\\"");
+    let shown = [&quoted, password].into_iter().flat_map(shown_by_python);
+    let mut shapes = vec![encoded(&format!("\0{user}\0{password}")), encoded(password)];
+    shapes.extend(shown);
+    shapes.extend([quoted.clone(), password.to_owned()]);
+    // The longest first: what is within another one would leave the rest of it.
+    shapes.sort_by_key(|shape| std::cmp::Reverse(shape.len()));
+    shapes
+}
+
+/// As `repr` writes it, of bytes and of text; which quotation mark it escapes depends on what stands around.
+fn shown_by_python(text: &str) -> [String; 4] {
+    let octets = text.as_bytes().escape_ascii().to_string().replace("\\\"", "\"");
+    let text = text.replace('\\', "\\\\");
+    [octets.replace("\\'", "'"), octets, text.replace('\'', "\\'"), text]
 }
 
 /// Closes the socket now; a reference let go detached would keep it open until somebody attaches.

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use super::convert::{self, Asking, Phase};
+use super::convert::{self, Asking};
 use super::dialogue::{Dialogue, Service};
 use super::modules;
 use super::runtime::{self, detached};
@@ -80,14 +80,15 @@ impl SmtpSession {
         if messages.is_empty() {
             return Vec::new();
         }
-        let sent = self.dialogue.with(SENDING, |session| {
+        let asking = self.dialogue.asking("sending");
+        let sent = self.dialogue.with(asking, |session| {
             let list = PyList::empty(session.py());
             for message in messages {
                 let data = PyBytes::new(session.py(), &message.data);
                 list.append((&message.sender, &message.recipients, data))?;
             }
             let outcomes: Vec<Outcome<'_>> = session.call_method1("send", (list,))?.extract()?;
-            outcomes.into_iter().map(become_of).collect::<PyResult<_>>()
+            outcomes.into_iter().map(|outcome| become_of(outcome, asking)).collect::<PyResult<_>>()
         });
         // An error of the call itself says nothing of how far it came, unless it never began.
         let failed = |error: Error| match error.kind() {
@@ -98,17 +99,20 @@ impl SmtpSession {
     }
 }
 
-const SENDING: Asking<'_> = Asking { phase: Phase::Dialogue, action: "sending", secrets: &[] };
-
 /// What `Session.send` says of one message: a word, what it rests on, the recipients' replies.
 type Outcome<'py> = (String, Bound<'py, PyAny>, Vec<Reply>);
 
-fn become_of((word, basis, answers): Outcome<'_>) -> PyResult<Result<Sent>> {
+fn become_of((word, basis, answers): Outcome<'_>, asking: Asking<'_>) -> PyResult<Result<Sent>> {
+    let hidden = |(code, text): Reply| (code, asking.hide(text));
+    let answers: Vec<Reply> = answers.into_iter().map(hidden).collect();
     match word.as_str() {
-        "sent" => Ok(Ok(Sent { reply: basis.extract()?, answers })),
-        "refused" => Ok(Err(refused(basis.extract()?, &answers))),
+        "sent" => Ok(Ok(Sent { reply: hidden(basis.extract()?), answers })),
+        "refused" => {
+            let (stage, code, text): (String, u16, String) = basis.extract()?;
+            Ok(Err(refused((stage, code, asking.hide(text)), &answers)))
+        }
         _ => {
-            let error = convert::error(&basis.cast_into::<PyBaseException>()?, SENDING);
+            let error = convert::error(&basis.cast_into::<PyBaseException>()?, asking);
             Ok(Err(if word == "unknown" { unknown(error) } else { error }))
         }
     }
