@@ -66,6 +66,9 @@ mod config;
 mod deadline;
 mod dial;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod heartbeat;
 mod imap;
 mod link;

@@ -258,7 +258,7 @@ impl ImapSession {
 }
 
 /// COPYUID's three words: the target's UIDVALIDITY, the UIDs here, the UIDs there.
-fn copied(told: &str, asked: &UidSet) -> Copied {
+pub(super) fn copied(told: &str, asked: &UidSet) -> Copied {
     let here = told.split(' ').nth(1);
     let here = here.and_then(|set| UidSet::parse(asked.validity(), set, asked.len()));
     here.map_or(Copied::Untold, |mut set| {

@@ -2,6 +2,8 @@
 
 mod convert;
 mod dialogue;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod imap;
 mod modules;
 mod runtime;

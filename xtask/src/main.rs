@@ -1,5 +1,6 @@
 //! The chores of the project: `cargo xtask test`, `cargo xtask bench`, and the judges of faults and load.
 
+mod fuzz;
 mod servers;
 
 use std::env;
@@ -15,7 +16,8 @@ usage: cargo xtask COMMAND
   bench      run pymail and the subprocess version side by side [--quick]
   faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
   consumers  let processes share a mailbox, kill some, and look who had what, on each server
-             [--quick] [--server NAME]... [--messages N] [--processes N]";
+             [--quick] [--server NAME]... [--messages N] [--processes N]
+  fuzz       run each fuzz target for ten minutes [--minutes M] [--target NAME]";
 
 /// The names of the tests' cases on the servers that are here with `--all-servers` only.
 const ON_ALL_SERVERS: [&str; 4] = ["on_cyrus", "on_courier", "by_opensmtpd", "by_exim"];
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         Some("consumers") => consumers(&args.collect::<Vec<_>>()),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
         Some("faults") => faults(&args.collect::<Vec<_>>()),
+        Some("fuzz") => fuzz::run_targets(args),
         _ => Err(USAGE.to_owned()),
     };
     match outcome {

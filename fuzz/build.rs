@@ -1,0 +1,7 @@
+//! Finds libpython at run time, as every app that links pymail has to.
+
+fn main() {
+    if let Ok(folder) = std::env::var("DEP_PYMAIL_LIB_DIR") {
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{folder}");
+    }
+}

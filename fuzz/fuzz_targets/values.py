@@ -1,0 +1,153 @@
+"""A session that answers every call with a value made of the fuzzer's octets."""
+
+from __future__ import annotations
+
+import imaplib
+import smtplib
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from _pymail_wire import Refused
+
+
+class Odd(str):
+    """A text that is more than one."""
+
+
+class Number:
+    """Says that it is a number, and raises when asked which."""
+
+    def __index__(self) -> int:
+        raise OverflowError("no number")
+
+
+OCTETS = iter(b"")
+
+
+def feed(octets: bytes, _: int) -> None:
+    """These octets decide what the sessions answer from now on."""
+    global OCTETS
+    OCTETS = iter(octets)
+    for module in ("_pymail_imap", "_pymail_smtp"):
+        sys.modules[module].Session = Session  # type: ignore[attr-defined]
+
+
+class Session:
+    """What `Session` in py/ looks like to Rust."""
+
+    def __init__(self, descriptor: int, *_: object) -> None:
+        self.socket = socket.socket(fileno=descriptor)
+        if self.next() % 8 == 7:
+            raise self.exception()
+
+    def abandon(self) -> None:
+        """As py/ does, once and again."""
+        self.socket.close()
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *_: self.answer(name)
+
+    def answer(self, verb: str) -> Any:
+        """What the dialogue returns, most of the time, but for one thing or another."""
+        kind = self.next() % 10
+        if kind == 9:
+            raise self.exception()
+        if kind == 8:
+            return self.value(0)
+        many = range(self.next() % 6)
+        likely: dict[str, Callable[[], Any]] = {
+            "login": lambda: [["MOVE"], ["UIDPLUS", "NAMESPACE"], []][self.next() % 3],
+            "prepare": lambda: (self.number(), self.text(), self.text()),
+            "search": lambda: [self.number() for _ in many],
+            "fetch": lambda: [(self.number(), self.number(), self.mail()) for _ in many],
+            "sizes": lambda: [(self.number(), self.number()) for _ in many],
+            "copy": lambda: f"7 {self.text()} {self.text()}",
+            "move": lambda: f"7 {self.text()} {self.text()}",
+            "size_limit": lambda: self.next() % 2 * self.number(),
+            "traffic": lambda: (self.number(), self.number(), self.number()),
+            "send": lambda: [self.outcome() for _ in many],
+        }
+        return likely.get(verb, lambda: None)()
+
+    def mail(self) -> Any:
+        """Ours, mostly."""
+        return self.octet_string() if self.next() % 4 == 0 else b"Subject: OURS 1\r\n\r\nhello"
+
+    def outcome(self) -> Any:
+        """As smtp.py tells of one message."""
+        answers = [(self.number(), self.text()) for _ in range(self.next() % 3)]
+        kind = self.next() % 5
+        if kind == 0:
+            return ("sent", (self.number(), self.text()), answers)
+        if kind == 1:
+            return ("refused", (self.text(), self.number(), self.text()), answers)
+        if kind == 2:
+            return ("unknown", self.exception(), answers)
+        if kind == 3:
+            return ("unsent", self.exception(), answers)
+        return (self.text(), self.value(0), answers)
+
+    def next(self) -> int:
+        return next(OCTETS, 0)
+
+    def number(self) -> Any:
+        kind = self.next() % 10
+        if kind < 6:
+            return self.next()
+        return [(1 << 32) - 1, 1 << 32, 1 << 64, self.value(1)][kind - 6]
+
+    def octet_string(self) -> Any:
+        kind = self.next() % 8
+        return self.value(1) if kind == 0 else bytes(self.next() for _ in range(self.next() % 20))
+
+    def text(self) -> Any:
+        kind = self.next() % 8
+        if kind == 0:
+            return self.value(1)
+        if kind == 1:
+            return "RCPT"
+        letters = "0123456789:,* -\udcff\0\u20ac"
+        return "".join(letters[self.next() % len(letters)] for _ in range(self.next() % 12))
+
+    def value(self, depth: int) -> Any:
+        kind = self.next() % 18
+        if kind < 10 or depth > 4:
+            plain = [None, True, -1, 1 << 200, 1.5, "", b"", bytearray(b"x"), memoryview(b"x"), "\ud800"]
+            return plain[kind % 10]
+        if kind == 10:
+            return Odd("text")
+        if kind == 11:
+            return Number()
+        if kind == 12:
+            return self.exception()
+        if kind == 13:
+            return {self.next(): self.value(depth + 1)}
+        inner = [self.value(depth + 1) for _ in range(self.next() % 5)]
+        return [inner, tuple(inner), iter(inner), object()][kind - 14]
+
+    def exception(self) -> BaseException:
+        """With arguments of any kind, and perhaps another one behind it."""
+        classes: list[Callable[..., BaseException]] = [
+            Refused,
+            imaplib.IMAP4.abort,
+            smtplib.SMTPServerDisconnected,
+            smtplib.SMTPResponseException,
+            ssl.SSLError,
+            TimeoutError,
+            KeyError,
+            UnicodeError,
+            MemoryError,
+            RecursionError,
+            GeneratorExit,
+        ]
+        made = classes[self.next() % len(classes)]
+        two = made in (Refused, smtplib.SMTPResponseException)
+        error = made(self.text(), self.text()) if two else made(self.text())
+        if self.next() % 2:
+            error.args = (self.value(2),)
+        if self.next() % 3 == 0:
+            error.__context__ = TimeoutError("behind it")
+        return error

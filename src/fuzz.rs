@@ -1,0 +1,51 @@
+//! What `fuzz/` sees besides the public API; `cargo fuzz` sets the flag, and no other build has it.
+#![allow(missing_docs, reason = "for our own fuzz targets only")]
+
+use std::ffi::CStr;
+
+use crate::error::{Error, Result};
+use crate::message::{self, Message};
+use crate::python;
+use crate::uid::{Uid, UidSet, UidValidity};
+
+pub fn parse(octets: &[u8], tag: &str) -> Option<Result<Message>> {
+    Some(message::parse(octets, tag)?.map(|(message, _)| message))
+}
+
+pub fn is_ours(octets: &[u8], tag: &str) -> bool {
+    message::is_ours(octets, tag)
+}
+
+pub fn compose(message: &Message, tag: &str) -> Result<Vec<u8>> {
+    message::compose(message, tag)
+}
+
+pub fn uid_set(text: &str, limit: usize) -> Option<UidSet> {
+    UidSet::parse(UidValidity::new(7, "INBOX"), text, limit)
+}
+
+pub fn uids(numbers: impl IntoIterator<Item = u32>) -> UidSet {
+    UidSet::new(UidValidity::new(7, "INBOX"), numbers.into_iter().filter_map(Uid::new))
+}
+
+pub fn chunks(set: &UidSet) -> Vec<UidSet> {
+    set.chunks()
+}
+
+/// What COPYUID's words say of these UIDs; `None` when they say nothing.
+pub fn copied(told: &str, asked: &UidSet) -> Option<UidSet> {
+    match python::fuzz::copied(told, asked) {
+        python::Copied::These(set) => Some(set),
+        python::Copied::Untold => None,
+    }
+}
+
+/// Every error that a server's words can become, when `secret` was sent to it before.
+pub fn errors(words: &[u8], secret: &str) -> Result<Vec<Error>> {
+    python::fuzz::errors(words, secret)
+}
+
+/// Calls a function of `code`, which is loaded once under `name`, with octets and a number.
+pub fn python(name: &CStr, code: &CStr, function: &str, octets: &[u8], number: usize) -> Result<()> {
+    python::fuzz::call(name, code, function, octets, number)
+}
