@@ -9,3 +9,4 @@ mod ours_only;
 mod secret;
 mod several_consumers;
 mod stays_up;
+mod tls;

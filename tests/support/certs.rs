@@ -1,9 +1,11 @@
 //! A certificate authority made for one run: what it signs is trusted by nobody else.
 #![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
+use std::ops::Range;
+
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    KeyUsagePurpose, date_time_ymd,
 };
 
 /// A private certificate authority.
@@ -38,16 +40,31 @@ impl Authority {
 
     /// Signs a server certificate for these DNS names and IP addresses.
     pub fn issue(&self, names: &[&str]) -> Issued {
-        let mut params = named(names[0]);
-        params.subject_alt_names = alternative_names(names);
-        // OpenSSL's strict mode, Python 3.13's default, asks for all of these.
-        params.is_ca = IsCa::ExplicitNoCa;
+        self.sign(server(names))
+    }
+
+    /// The same, valid from the beginning of one year to the beginning of another.
+    pub fn issue_for_years(&self, names: &[&str], years: Range<i32>) -> Issued {
+        let mut params = server(names);
+        params.not_before = date_time_ymd(years.start, 1, 1);
+        params.not_after = date_time_ymd(years.end, 1, 1);
+        self.sign(params)
+    }
+
+    fn sign(&self, mut params: CertificateParams) -> Issued {
         params.use_authority_key_identifier_extension = true;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().expect("a key for the server");
         let certificate = params.signed_by(&key, &self.issuer).expect("the server's certificate");
         Issued { cert_pem: certificate.pem(), key_pem: key.serialize_pem() }
+    }
+}
+
+impl Issued {
+    /// A certificate that nobody vouches for but itself.
+    pub fn self_signed(names: &[&str]) -> Self {
+        let key = KeyPair::generate().expect("a key for the server");
+        let certificate = server(names).self_signed(&key).expect("the server's certificate");
+        Self { cert_pem: certificate.pem(), key_pem: key.serialize_pem() }
     }
 }
 
@@ -60,6 +77,16 @@ impl Default for Authority {
 fn named(common_name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, common_name);
+    params
+}
+
+/// OpenSSL's strict mode, Python 3.13's default, asks for all of these.
+fn server(names: &[&str]) -> CertificateParams {
+    let mut params = named(names[0]);
+    params.subject_alt_names = alternative_names(names);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params
 }
 

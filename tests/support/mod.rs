@@ -22,3 +22,4 @@ pub mod postfix;
 pub mod process;
 pub mod relay;
 pub mod script;
+pub mod tls_server;

@@ -1,0 +1,169 @@
+//! Promise 9: whoever is not the server, or does not speak as it should, gets no credentials.
+
+use std::time::Duration;
+
+use pymail::{Credentials, Error, ErrorKind, Imap, ImapConfig, Server, Smtp, SmtpConfig};
+use rstest::rstest;
+
+use crate::site::{ALICE, TAG};
+use crate::support::certs::{Authority, Issued};
+use crate::support::tls_server::{
+    Heard,
+    Protocol::{self, Imap as IMAP, Smtp as SMTP},
+    TlsServer, TlsServerOptions,
+};
+
+const PASSWORD: &str = "s3cret";
+
+/// What a client finds out, and what the server has heard until then.
+struct Meeting {
+    /// The error, or the UIDVALIDITY of the inbox in IMAP, 0 in SMTP.
+    outcome: Result<u32, Error>,
+    heard: Heard,
+}
+
+/// A client that trusts the authority meets a server.
+fn meet(authority: &Authority, options: &TlsServerOptions<'_>) -> Meeting {
+    let server = TlsServer::start(options);
+    let at = if options.way == "tls" { Server::tls("localhost") } else { Server::starttls("localhost") };
+    let at = at.port(server.port()).trust_pem(authority.pem());
+    let credentials = Credentials::new(ALICE, PASSWORD);
+    let (never, soon) = (Duration::from_secs(3_600), Duration::from_secs(20));
+    let outcome = match options.protocol {
+        IMAP => {
+            let config = ImapConfig::new(at, credentials).tag(TAG).heartbeat(never).deadline(soon);
+            Imap::connect(config).and_then(|imap| Ok(imap.search("ALL")?.validity().get()))
+        }
+        SMTP => {
+            let config = SmtpConfig::new(at, credentials).tag(TAG).heartbeat(never).deadline(soon);
+            Smtp::connect(config).and_then(|smtp| smtp.noop()).map(|()| 0)
+        }
+    };
+    Meeting { outcome, heard: server.heard() }
+}
+
+/// In the clear or not, neither the password nor the beginning of a login.
+fn assert_no_credentials(heard: &str) {
+    let commands = heard.to_uppercase();
+    for word in ["LOGIN", "AUTH", "S3CRET", &ALICE.to_uppercase()] {
+        assert!(!commands.contains(word), "{heard}");
+    }
+}
+
+fn assert_refused(meeting: &Meeting) {
+    let error = meeting.outcome.as_ref().expect_err("it is not to be trusted");
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error:?}");
+    assert!(error.is_permanent(), "{error:?}");
+    assert_no_credentials(&meeting.heard.clear);
+    assert_no_credentials(&meeting.heard.encrypted);
+}
+
+/// A certificate, and why it does not do.
+fn bad_certificate(why: &str, authority: &Authority) -> Issued {
+    let names = &["localhost", "127.0.0.1"];
+    match why {
+        "unknown authority" => Authority::new().issue(names),
+        "another host" => authority.issue(&["elsewhere.test", "127.0.0.2"]),
+        "expired" => authority.issue_for_years(names, 2015..2020),
+        "not yet valid" => authority.issue_for_years(names, 2090..2095),
+        "self-signed" => Issued::self_signed(names),
+        _ => unreachable!("{why}"),
+    }
+}
+
+#[rstest]
+fn a_certificate_that_does_not_hold_gets_no_credentials(
+    #[values("unknown authority", "another host", "expired", "not yet valid", "self-signed")] why: &str,
+    #[values(IMAP, SMTP)] protocol: Protocol,
+    #[values("tls", "starttls")] way: &str,
+) {
+    let authority = Authority::new();
+    let issued = bad_certificate(why, &authority);
+    let meeting = meet(&authority, &TlsServerOptions { protocol, way, issued: &issued, version: None });
+    assert_refused(&meeting);
+    assert!(meeting.heard.encrypted.is_empty(), "{:?}", meeting.heard);
+}
+
+#[rstest]
+fn a_server_that_speaks_old_tls_only_gets_no_credentials(
+    #[values("TLSv1", "TLSv1_1")] version: &str,
+    #[values(IMAP, SMTP)] protocol: Protocol,
+    #[values("tls", "starttls")] way: &str,
+) {
+    let authority = Authority::new();
+    let issued = authority.issue(&["localhost"]);
+    let options = TlsServerOptions { protocol, way, issued: &issued, version: Some(version) };
+    let meeting = meet(&authority, &options);
+    assert_refused(&meeting);
+    assert!(!meeting.heard.is_encrypted, "{:?}", meeting.heard);
+}
+
+#[rstest]
+fn without_the_starttls_that_somebody_removed_no_credentials_are_sent(
+    #[values(IMAP, SMTP)] protocol: Protocol,
+) {
+    let authority = Authority::new();
+    let issued = authority.issue(&["localhost"]);
+    let options = TlsServerOptions { protocol, way: "stripped", issued: &issued, version: None };
+    assert_refused(&meet(&authority, &options));
+}
+
+#[rstest]
+fn an_answer_to_starttls_from_before_the_question_is_no_tls(#[values(IMAP, SMTP)] protocol: Protocol) {
+    let authority = Authority::new();
+    let issued = authority.issue(&["localhost"]);
+    let options = TlsServerOptions { protocol, way: "early", issued: &issued, version: None };
+    assert_refused(&meet(&authority, &options));
+}
+
+#[rstest]
+fn text_injected_before_the_answer_to_starttls_is_forgotten_under_tls(
+    #[values(IMAP, SMTP)] protocol: Protocol,
+) {
+    let authority = Authority::new();
+    let issued = authority.issue(&["localhost"]);
+    let options = TlsServerOptions { protocol, way: "untagged", issued: &issued, version: None };
+    let meeting = meet(&authority, &options);
+    assert_no_credentials(&meeting.heard.clear);
+    let real = if protocol == IMAP { 7 } else { 0 };
+    assert_eq!(meeting.outcome.expect("only the injected text is refused"), real);
+}
+
+#[rstest]
+fn answers_injected_with_the_one_to_starttls_answer_nothing_under_tls(
+    #[values(IMAP, SMTP)] protocol: Protocol,
+) {
+    let authority = Authority::new();
+    let issued = authority.issue(&["localhost"]);
+    let options = TlsServerOptions { protocol, way: "together", issued: &issued, version: None };
+    let meeting = meet(&authority, &options);
+    assert_no_credentials(&meeting.heard.clear);
+    // The injected answers say yes to the login; the server's own says no.
+    assert_eq!(meeting.outcome.expect_err("the server refuses").kind(), ErrorKind::Auth);
+}
+
+/// What the test of old versions rests on: whoever takes them gets them.
+#[rstest]
+fn a_client_that_takes_old_tls_gets_it(#[values("TLSv1", "TLSv1_1")] version: &str) {
+    let issued = Authority::new().issue(&["localhost"]);
+    let options = TlsServerOptions { protocol: IMAP, way: "tls", issued: &issued, version: Some(version) };
+    let server = TlsServer::start(&options);
+    assert_eq!(server.meet_anybody(), version.replace('_', "."));
+    assert!(server.heard().is_encrypted);
+}
+
+/// What the other tests rest on: this server hears credentials, when nothing is wrong.
+#[rstest]
+fn a_server_that_is_who_it_should_be_gets_the_credentials_under_tls_only(
+    #[values(IMAP, SMTP)] protocol: Protocol,
+    #[values("tls", "starttls")] way: &str,
+    #[values(None, Some("TLSv1_2"), Some("TLSv1_3"))] version: Option<&str>,
+) {
+    let authority = Authority::new();
+    let issued = authority.issue(&["localhost"]);
+    let meeting = meet(&authority, &TlsServerOptions { protocol, way, issued: &issued, version });
+    meeting.outcome.expect("it connects");
+    assert_no_credentials(&meeting.heard.clear);
+    let login = if protocol == IMAP { PASSWORD } else { "AUTH PLAIN " };
+    assert!(meeting.heard.is_encrypted && meeting.heard.encrypted.contains(login), "{:?}", meeting.heard);
+}

@@ -1,0 +1,110 @@
+//! A mail server with any certificate and any manners about TLS, in a process of its own: Python's ssl speaks the
+//! versions of TLS that rustls, for good reasons, does not.
+
+use std::cell::RefCell;
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use super::certs::Issued;
+use super::process::output;
+
+/// What is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    Imap,
+    Smtp,
+}
+
+/// How the server is.
+pub struct TlsServerOptions<'a> {
+    pub protocol: Protocol,
+    /// `tls`, `starttls`, or what `tls_server.py` says that somebody in the middle makes of it.
+    pub way: &'a str,
+    pub issued: &'a Issued,
+    /// The only version that it speaks, as Python names it, such as `TLSv1`; else all that are usual.
+    pub version: Option<&'a str>,
+}
+
+/// What the server has heard on one connection.
+#[derive(Debug, Deserialize)]
+pub struct Heard {
+    /// Before TLS, its own records not counted.
+    pub clear: String,
+    /// Under TLS.
+    pub encrypted: String,
+    /// Whether there has been a handshake.
+    pub is_encrypted: bool,
+}
+
+/// A running server.
+pub struct TlsServer {
+    process: Child,
+    told: RefCell<BufReader<ChildStdout>>,
+    port: u16,
+    _certificate: TempDir,
+}
+
+impl TlsServer {
+    /// Starts one.
+    pub fn start(options: &TlsServerOptions<'_>) -> Self {
+        let folder = TempDir::new().expect("a folder for the certificate");
+        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        fs::write(&certificate, &options.issued.cert_pem).expect("the certificate");
+        fs::write(&key, &options.issued.key_pem).expect("the key");
+        let protocol = format!("{:?}", options.protocol).to_lowercase();
+        let given = serde_json::json!({
+            "protocol": protocol, "way": options.way, "version": options.version,
+            "certificate": certificate, "key": key,
+        });
+        let mut command = python();
+        command.args(["-I", "-W", "ignore", "-c", include_str!("tls_server.py"), &given.to_string()]);
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("python3 runs");
+        let told = RefCell::new(BufReader::new(process.stdout.take().expect("a pipe")));
+        let port = line(&told).trim().parse().expect("the port");
+        Self { process, told, port, _certificate: folder }
+    }
+
+    /// Its port on `127.0.0.1`.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Connects with a client that takes any version and believes anybody; returns the version.
+    pub fn meet_anybody(&self) -> String {
+        let client = "import socket, ssl, sys\n\
+            context = ssl._create_unverified_context()\n\
+            context.set_ciphers('ALL:@SECLEVEL=0')\n\
+            context.minimum_version = ssl.TLSVersion.TLSv1\n\
+            sock = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n\
+            print(context.wrap_socket(sock).version())";
+        output(python().args(["-I", "-W", "ignore", "-c", client, &self.port.to_string()]))
+    }
+
+    /// What it has heard on the next connection that has ended.
+    pub fn heard(&self) -> Heard {
+        serde_json::from_str(&line(&self.told)).expect("what was heard")
+    }
+}
+
+/// `PYO3_PYTHON` if that is set, else `python3`.
+fn python() -> Command {
+    Command::new(env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into()))
+}
+
+fn line(told: &RefCell<BufReader<ChildStdout>>) -> String {
+    let mut line = String::new();
+    told.borrow_mut().read_line(&mut line).expect("the server tells");
+    line
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
