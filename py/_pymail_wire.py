@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+from contextlib import suppress
 from itertools import islice
 
 # What one answer may have, where no mail was asked for: lists of UIDs, flags of a large mailbox.
@@ -19,6 +20,21 @@ class Refused(Exception):
 
     def __init__(self, code: str | None, text: str) -> None:
         super().__init__(code, text)
+
+
+def forget(error: BaseException | None) -> None:
+    """Empties the frames that an exception, and what it came from, has left: a failed login's hold the password.
+
+    smtplib keeps the exception in a variable of the frame that raises it, so that both would stay until the
+    collector comes. Frames that still run are left alone.
+    """
+    while error is not None:
+        traceback = error.__traceback__
+        while traceback is not None:
+            with suppress(RuntimeError):
+                traceback.tb_frame.clear()
+            traceback = traceback.tb_next
+        error = error.__context__
 
 
 class Meter:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from _pymail_wire import ANSWER, Meter, Refused, adopt, tls_context
+from _pymail_wire import ANSWER, Meter, Refused, adopt, forget, tls_context
 
 # Known to UID commands since RFC 6851; imaplib learnt the name in 2026.
 imaplib.Commands.setdefault("MOVE", ("SELECTED",))
@@ -107,6 +107,13 @@ class Session:
 
     def login(self, user: str, password: str) -> list[str]:
         """Logs in and returns the capabilities of after it: servers show most of them only then."""
+        try:
+            return self._login(user, password)
+        except BaseException as error:
+            forget(error)
+            raise
+
+    def _login(self, user: str, password: str) -> list[str]:
         self._absorb()
         try:
             if (user + password).isascii() and "LOGINDISABLED" not in self.imap.capabilities:
@@ -117,10 +124,7 @@ class Session:
         except imaplib.IMAP4.abort:
             raise
         except imaplib.IMAP4.error as error:
-            bad = _bad(error)
-            raise (
-                bad if isinstance(bad, Refused) else _refusal(_text(error.args[0] if error.args else ""))
-            ) from None
+            raise _login_refusal(error) from None
         finally:
             # imaplib keeps the last ten commands, LOGIN included.
             getattr(self.imap, "_cmd_log", {}).clear()
@@ -366,6 +370,12 @@ def _bad(error: imaplib.IMAP4.error) -> Exception:
     # imaplib shows the text as Python would write it, quoted twice: a secret in it would not be recognised.
     refusal = _refusal(_text(ast.literal_eval(bad.group(1))[-1]))
     return Refused(refusal.args[0] or "BAD", refusal.args[1])
+
+
+def _login_refusal(error: imaplib.IMAP4.error) -> Refused:
+    """imaplib raises a tagged NO to a login as well, with its text."""
+    bad = _bad(error)
+    return bad if isinstance(bad, Refused) else _refusal(_text(error.args[0] if error.args else ""))
 
 
 def _refusal(text: str) -> Refused:

@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
-from _pymail_wire import Meter, Refused, acknowledge, adopt, tls_context
+from _pymail_wire import Meter, Refused, acknowledge, adopt, forget, tls_context
 
 Reply = tuple[int, str]
 Message = tuple[str, list[str], bytes]
@@ -69,7 +69,11 @@ class _Smtp(smtplib.SMTP):
             self.file = _Metered(self.sock.makefile("rb"), self.meter)
         self.meter.room = REPLY
         self.replies += 1
-        return super().getreply()
+        code, text = super().getreply()
+        if not 200 <= code <= 599:
+            # smtplib has cut the beginning off its text: a password in it would not be recognised.
+            raise smtplib.SMTPServerDisconnected(f"no reply code: {code}")
+        return code, text
 
 
 class Session:
@@ -100,6 +104,13 @@ class Session:
 
     def login(self, user: str, password: str) -> None:
         """Logs in by AUTH PLAIN where it is offered, and by what smtplib knows where not."""
+        try:
+            self._login(user, password)
+        except BaseException as error:
+            forget(error)
+            raise
+
+    def _login(self, user: str, password: str) -> None:
         try:
             if "PLAIN" in self.smtp.esmtp_features.get("auth", "").upper().split():
                 secret = base64.b64encode(f"\0{user}\0{password}".encode()).decode()
@@ -136,6 +147,8 @@ class Session:
         try:
             outcomes.extend(self._dialogues(messages))
         except BaseException as error:  # whatever it is, Ctrl-C too: the outcomes so far stand
+            # With its traceback, it and this frame would keep each other, and what the server said.
+            error.__traceback__ = None
             outcomes.extend([("unsent", error, [])] * (len(messages) - len(outcomes)))
         return outcomes
 
@@ -213,8 +226,6 @@ class Session:
 
     def _reply(self) -> Reply:
         code, text = self.smtp.getreply()
-        if not 200 <= code <= 599:
-            raise smtplib.SMTPServerDisconnected(f"no reply code: {code} {_text(text)}")
         return code, _text(text)
 
     def noop(self) -> None:
