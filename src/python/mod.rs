@@ -7,6 +7,8 @@ pub(crate) mod fuzz;
 mod imap;
 mod modules;
 mod runtime;
+#[cfg(test)]
+mod secret;
 mod smtp;
 #[cfg(test)]
 mod tests;

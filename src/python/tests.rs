@@ -5,7 +5,7 @@ use std::process::Command;
 use pyo3::prelude::*;
 
 #[path = "../../tests/support/mod.rs"]
-mod support;
+pub(super) mod support;
 
 use self::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
 use self::support::postfix::Postfix;

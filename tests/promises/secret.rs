@@ -1,55 +1,18 @@
 //! Promise 9: TLS is verified, and no secret is seen anywhere.
 
-use std::fmt::{self, Debug, Write as _};
-use std::sync::{Arc, Mutex};
+use std::fmt;
 
 use pymail::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 use rstest::rstest;
 use rstest_reuse::apply;
-use tracing::field::{Field, Visit};
-use tracing::{Event, Metadata, Subscriber, span};
 
 use crate::fixtures::every_site;
 use crate::site::{ALICE, Site, message, shown};
+use crate::support::events::Events;
 use crate::support::process::free_port;
 
 /// Easy to find, and with characters that IMAP quotes.
 const MARKED: &str = r#"mar"ked \ s3cret"#;
-
-/// Every event that is traced on this thread, as text.
-#[derive(Clone, Default)]
-struct Events(Arc<Mutex<String>>);
-
-impl Visit for Events {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = writeln!(self.0.lock().unwrap(), "{field}={value:?}");
-    }
-}
-
-impl Subscriber for Events {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
-        attributes.record(&mut self.clone());
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, values: &span::Record<'_>) {
-        values.record(&mut self.clone());
-    }
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
 
 fn assert_hidden(what: impl fmt::Display) {
     let text = what.to_string();
@@ -85,7 +48,7 @@ fn a_password_is_in_no_error_no_debug_and_no_trace(#[case] site: Site) {
             assert_hidden(shown(&Smtp::connect(smtp).unwrap_err()));
         }
     });
-    assert_hidden(events.0.lock().unwrap());
+    assert_hidden(events.text());
 }
 
 #[apply(every_site)]

@@ -11,6 +11,7 @@ pub mod courier;
 pub mod cyrus;
 pub mod dovecot;
 pub mod embedded;
+pub mod events;
 pub mod exim;
 pub mod fault_proxy;
 pub mod jail;

@@ -1,0 +1,193 @@
+//! How IMAP fails.
+
+use std::time::Duration;
+
+use super::support::certs::Authority;
+use super::support::process::free_port;
+use super::support::script::{Script, Step};
+use super::support::tls_server::{Protocol, TlsServer, TlsServerOptions};
+use super::{MARKED, Path, Shown, imap_config, imap_fails, path, shown};
+use crate::{Imap, ImapConfig, Result, Server};
+
+type Verb = fn(&Imap) -> Result<()>;
+
+pub(super) fn paths() -> Vec<Path> {
+    let mut paths = unreached();
+    paths.extend(tls(Protocol::Imap, |server| imap_fails(imap_config(server))));
+    paths.extend(greetings());
+    paths.extend(logins());
+    paths.extend(mailboxes());
+    paths.extend(verbs());
+    paths
+}
+
+fn unreached() -> Vec<Path> {
+    let closed = || Server::tls("localhost").port(free_port());
+    vec![
+        path("a closed port", move || imap_fails(imap_config(closed()))),
+        path("an unknown host", || imap_fails(imap_config(Server::tls("no-such-host.invalid")))),
+        path("no encryption", || imap_fails(imap_config(Server::unencrypted("mail.example.test")))),
+        path("no TLS at that port", || {
+            let server = Script::imap(&[]).says("GREETING", format!("* OK {MARKED}\r\n")).start();
+            imap_fails(imap_config(Server::tls("localhost").port(server.port())))
+        }),
+    ]
+}
+
+/// TLS that is not to be trusted; the same for both protocols.
+pub(super) fn tls(protocol: Protocol, fails: fn(Server) -> Shown) -> Vec<Path> {
+    let meet = move |way: &'static str, version: Option<&'static str>, known: bool| {
+        let authority = Authority::new();
+        let other = Authority::new();
+        let issued = if known { authority.issue(&["localhost"]) } else { other.issue(&["localhost"]) };
+        let server = TlsServer::start(&TlsServerOptions { protocol, way, issued: &issued, version });
+        let at = if way == "tls" { Server::tls("localhost") } else { Server::starttls("localhost") };
+        fails(at.port(server.port()).trust_pem(authority.pem()))
+    };
+    vec![
+        path("an unknown authority", move || meet("tls", None, false)),
+        path("an unknown authority behind STARTTLS", move || meet("starttls", None, false)),
+        path("old TLS", move || meet("tls", Some("TLSv1"), true)),
+        path("no STARTTLS", move || meet("stripped", None, true)),
+        path("an early answer to STARTTLS", move || meet("early", None, true)),
+        path("injected answers", move || meet("together", None, true)),
+    ]
+}
+
+fn config(script: Script) -> ImapConfig {
+    imap_config(Server::unencrypted("localhost").port(script.start().port()))
+}
+
+/// Connecting fails when a line of this kind is answered so.
+fn fails(name: &'static str, offers: &'static [&'static str], line: &'static str, step: Step) -> Path {
+    path(name, move || {
+        let step = step.clone();
+        imap_fails(config(Script::imap(offers).on(line, move |_| step.clone())))
+    })
+}
+
+fn says(text: &str) -> Step {
+    Step::Say(text.replace("SECRET", MARKED))
+}
+
+fn closes(text: &str) -> Step {
+    Step::SayAndClose(text.replace("SECRET", MARKED))
+}
+
+fn greetings() -> Vec<Path> {
+    vec![
+        fails("a goodbye for a greeting", &[], "GREETING", closes("* BYE SECRET\r\n")),
+        fails("a greeting that is none", &[], "GREETING", closes("SECRET\r\n")),
+        fails("logged in already", &[], "GREETING", says("* PREAUTH SECRET\r\n")),
+        fails("no capabilities", &[], "CAPABILITY", says("TAG NO SECRET\r\n")),
+        fails("a capability that is none", &[], "CAPABILITY", says("* CAPABILITY SECRET\r\nTAG OK\r\n")),
+    ]
+}
+
+fn logins() -> Vec<Path> {
+    const NO_LOGIN: &[&str] = &["LOGINDISABLED", "AUTH=PLAIN"];
+    let mut paths = vec![
+        fails("a refused login", &[], "LOGIN", says("TAG NO [AUTHENTICATIONFAILED] SECRET\r\n")),
+        fails("a refused login without a code", &[], "LOGIN", says("TAG NO SECRET\r\n")),
+        fails("a login that is put off", &[], "LOGIN", says("TAG NO [UNAVAILABLE] SECRET\r\n")),
+        fails("a misunderstood login", &[], "LOGIN", says("TAG BAD SECRET\r\n")),
+        fails("a strange answer to a login", &[], "LOGIN", closes("SECRET\r\n")),
+        fails("another's answer to a login", &[], "LOGIN", closes("XXX9 OK SECRET\r\n")),
+        fails("a goodbye for a login", &[], "LOGIN", closes("* BYE SECRET\r\n")),
+        fails("half an answer to a login", &[], "LOGIN", closes("TAG NO SEC")),
+        fails("a loss at the login", &[], "LOGIN", Step::Close),
+        fails("a refused AUTHENTICATE", NO_LOGIN, "AUTHENTICATE", says("TAG NO SECRET\r\n")),
+        fails("a misunderstood AUTHENTICATE", NO_LOGIN, "AUTHENTICATE", says("TAG BAD SECRET\r\n")),
+        fails("a loss at AUTHENTICATE", NO_LOGIN, "AUTHENTICATE", Step::Close),
+    ];
+    paths.extend(responses());
+    paths.push(path("a login that is sent back", || {
+        let echo = Script::imap(&[]).on("LOGIN", |heard| Step::Say(format!("TAG NO {}\r\n", heard.text)));
+        imap_fails(config(echo))
+    }));
+    paths.push(path("a login without an answer", || {
+        let silent = Script::imap(&[]).on("LOGIN", |_| Step::Nothing);
+        imap_fails(config(silent).deadline(Duration::from_millis(300)))
+    }));
+    paths
+}
+
+/// The password in base64 is a line of its own, after the server has asked for it.
+fn responses() -> Vec<Path> {
+    let response = |name, step: fn(&str) -> Step| {
+        path(name, move || {
+            let script = Script::imap(&["LOGINDISABLED", "AUTH=PLAIN"]).says("AUTHENTICATE", "+ \r\n");
+            let code = "AGFsaWNl"; // how the user's name begins
+            imap_fails(config(script.on(code, move |heard| step(&heard.text))))
+        })
+    };
+    vec![
+        response("a loss at the response", |_| Step::Close),
+        response("a response that is sent back", |code| Step::SayAndClose(format!("* BYE {code}\r\n"))),
+        response("a strange answer to the response", |code| Step::SayAndClose(format!("{code}\r\n"))),
+    ]
+}
+
+fn mailboxes() -> Vec<Path> {
+    vec![
+        fails("a refused SELECT", &[], "SELECT", says("TAG NO SECRET\r\n")),
+        fails("a misunderstood SELECT", &[], "SELECT", says("TAG BAD SECRET\r\n")),
+        fails("a read-only inbox", &[], "SELECT", says("* OK SECRET\r\nTAG OK [READ-ONLY] SECRET\r\n")),
+        fails("no UIDVALIDITY", &[], "SELECT", says("* OK SECRET\r\nTAG OK SECRET\r\n")),
+        fails("a strange UIDVALIDITY", &[], "SELECT", says("* OK [UIDVALIDITY SECRET] x\r\nTAG OK x\r\n")),
+        path("no archive", || {
+            let no = format!("TAG NO {MARKED}\r\n");
+            imap_fails(config(Script::imap(&[]).says("CREATE", &*no).says("STATUS", &*no)))
+        }),
+    ]
+}
+
+/// A verb fails, on a handle that is there before and after, when a line of this kind is answered so.
+fn verb(name: &'static str, line: &'static str, step: Step, verb: Verb) -> Path {
+    path(name, move || {
+        let step = step.clone();
+        let script = Script::imap(&["MOVE", "UIDPLUS"]).on(line, move |_| step.clone());
+        let found = script.says("UID SEARCH UNDELETED", "* SEARCH 1\r\nTAG OK done\r\n");
+        let imap = Imap::connect(config(found)).unwrap();
+        let told = shown(verb(&imap));
+        vec![told, format!("{imap:?} {:?} {:?}", imap.status(), imap.stats())]
+    })
+}
+
+fn verbs() -> Vec<Path> {
+    let search: Verb = |imap| imap.search("ALL").map(drop);
+    let fetch: Verb = |imap| imap.fetch().map(drop);
+    let drain: Verb = |imap| imap.drain().map(drop);
+    let noop: Verb = Imap::noop;
+    let stopped: Verb = |imap| imap.stop().and_then(|()| imap.noop());
+    let fetched = "* 1 FETCH (UID 1 RFC822.SIZE 30 BODY[]<0> {30}\r\nSubject: TAG 1\r\n\r\n0123456789 SECRET)\r\n\
+        TAG OK done\r\n";
+    let unread = "* 1 FETCH (UID 1 RFC822.SIZE 3 BODY[] SECRET)\r\nTAG OK done\r\n";
+    let odd = "* 1 FETCH (BODY[] \"SECRET\")\r\nTAG OK done\r\n";
+    vec![
+        verb("a refused SEARCH", "UID SEARCH ALL", says("TAG NO SECRET\r\n"), search),
+        verb("a misunderstood SEARCH", "UID SEARCH ALL", says("TAG BAD SECRET\r\n"), search),
+        verb("a refusal with a code", "UID SEARCH ALL", says("TAG NO [X-SECRET SECRET] SECRET\r\n"), search),
+        verb("a strange answer", "UID SEARCH ALL", closes("SECRET\r\n"), search),
+        verb("another's answer", "UID SEARCH ALL", closes("ZZZZ99 OK SECRET\r\n"), search),
+        verb("a goodbye", "UID SEARCH ALL", closes("* BYE SECRET\r\n"), search),
+        verb("a refused FETCH", "UID FETCH", says("TAG NO SECRET\r\n"), fetch),
+        verb("a cut literal", "UID FETCH", says(fetched), fetch),
+        verb("a mail that is none", "UID FETCH", says(unread), fetch),
+        verb("a mail without a UID", "UID FETCH", says(odd), fetch),
+        verb("a refused NOOP", "NOOP", says("TAG NO SECRET\r\n"), noop),
+        verb("a goodbye for a NOOP", "NOOP", closes("* BYE SECRET\r\n"), noop),
+        verb("a stopped handle", "LOGOUT", closes("* BYE SECRET\r\nTAG OK SECRET\r\n"), stopped),
+        path("a refused MOVE", move || {
+            let mail = "Subject: TAG 1\r\n\r\nhello";
+            let size = mail.len();
+            let fetched = format!("* 1 FETCH (UID 1 RFC822.SIZE {size} BODY[]<0> {{{size}}}\r\n{mail})\r\n");
+            let script = Script::imap(&["MOVE", "UIDPLUS"])
+                .says("UID SEARCH", "* SEARCH 1\r\nTAG OK done\r\n")
+                .says("UID FETCH", format!("{fetched}TAG OK done\r\n"))
+                .on("UID MOVE", |_| says("* OK SECRET\r\nTAG NO SECRET\r\n"));
+            let imap = Imap::connect(config(script)).unwrap();
+            vec![shown(drain(&imap)), format!("{imap:?} {:?}", imap.status())]
+        }),
+    ]
+}

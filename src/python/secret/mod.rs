@@ -1,0 +1,169 @@
+//! Promise 9 on every path: the password is in no error, no `Debug`, no event, no panic and no object of Python's.
+
+mod imap;
+mod smtp;
+
+use std::ffi::CStr;
+use std::fmt::{Debug, Write as _};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use pyo3::prelude::*;
+
+use super::runtime::attached;
+use super::tests::support;
+use crate::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
+
+/// Easy to find, and with characters that IMAP quotes and that Python escapes.
+const MARKED: &str = r#"mar"k'd \ s3cret9b1e"#;
+
+const USER: &str = "alice@example.test";
+
+/// Long enough for every answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a handle, a result or an error shows.
+type Shown = Vec<String>;
+
+/// A way to fail, and what it shows. The handles are gone when it is over.
+struct Path {
+    name: &'static str,
+    walk: Box<dyn Fn() -> Shown>,
+}
+
+fn path(name: &'static str, walk: impl Fn() -> Shown + 'static) -> Path {
+    Path { name, walk: Box::new(walk) }
+}
+
+fn credentials() -> Credentials {
+    Credentials::new(USER, MARKED)
+}
+
+fn imap_config(server: Server) -> ImapConfig {
+    ImapConfig::new(server, credentials()).tag("TAG").heartbeat(Duration::from_secs(3_600)).deadline(PATIENCE)
+}
+
+fn smtp_config(server: Server) -> SmtpConfig {
+    SmtpConfig::new(server, credentials()).tag("TAG").heartbeat(Duration::from_secs(3_600)).deadline(PATIENCE)
+}
+
+/// Everything that an error shows; a path that comes to none is no error path.
+fn shown<T: Debug>(outcome: Result<T, crate::Error>) -> String {
+    let Err(error) = outcome else { return String::new() };
+    let mut text = format!("{error} {error:?} {:?}", error.code());
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        let _ = write!(text, " {cause} {cause:?}");
+        source = cause.source();
+    }
+    text
+}
+
+fn imap_fails(config: ImapConfig) -> Shown {
+    vec![format!("{config:?}"), shown(Imap::connect(config))]
+}
+
+fn smtp_fails(config: SmtpConfig) -> Shown {
+    vec![format!("{config:?}"), shown(Smtp::connect(config))]
+}
+
+/// A secret in clear and in base64, wherever in a longer text it was when that was encoded.
+fn needles(secret: &str) -> Vec<String> {
+    let encoded = |before: usize| {
+        let text = [&b"xx"[..before], secret.as_bytes()].concat();
+        // Without the digits at both ends that depend on the neighbours, too.
+        BASE64_STANDARD.encode(&text)[[0, 2, 3][before]..text.len() * 8 / 6].to_owned()
+    };
+    // No quoting changes the last words.
+    let plain = secret.rsplit_once(' ').map_or(secret, |(_, last)| last).to_owned();
+    std::iter::once(plain).chain((0..3).map(encoded)).collect()
+}
+
+fn reveals(text: &str) -> bool {
+    static NEEDLES: LazyLock<Vec<String>> = LazyLock::new(|| needles(MARKED));
+    NEEDLES.iter().any(|needle| text.contains(needle))
+}
+
+/// One search keeps alive for a moment what another one would find.
+static SEARCHING: Mutex<()> = Mutex::new(());
+
+/// The objects of Python's that hold the secret, the collector not being asked to collect before.
+fn holders(secret: &str) -> Vec<String> {
+    let code = concat!(include_str!("holders.py"), "\0").as_bytes();
+    let code = CStr::from_bytes_with_nul(code).expect("no NUL in it");
+    // Backwards, so that the search does not find what is searched for.
+    let _searching = SEARCHING.lock().unwrap_or_else(PoisonError::into_inner);
+    let backwards: Vec<String> =
+        needles(secret).iter().map(|needle| needle.chars().rev().collect()).collect();
+    attached(|py| {
+        let module = PyModule::from_code(py, code, c"holders.py", c"_pymail_holders").unwrap();
+        Ok(module.call_method1("holders", (backwards,)).unwrap().extract().unwrap())
+    })
+    .unwrap()
+}
+
+/// What was shown by panics since the hook is there.
+static PANICS: Mutex<String> = Mutex::new(String::new());
+
+fn panics() -> MutexGuard<'static, String> {
+    PANICS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn record_panics() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        *panics() += &panic.to_string();
+        before(panic);
+    }));
+}
+
+#[test]
+fn no_error_path_shows_the_password_or_leaves_it_in_python() {
+    let events = support::events::Events::default();
+    tracing::subscriber::set_global_default(events.clone()).expect("nobody else listens in these tests");
+    record_panics();
+    let mut found = Vec::new();
+    let mut told = 0;
+    for Path { name, walk } in imap::paths().into_iter().chain(smtp::paths()) {
+        for text in walk() {
+            if text.is_empty() {
+                found.push(format!("{name} is no error path"));
+            } else if reveals(&text) {
+                found.push(format!("{name} shows it: {text}"));
+            }
+        }
+        let events = events.text();
+        if reveals(&events[told..]) {
+            found.push(format!("{name} traces it: {}", &events[told..]));
+        }
+        told = events.len();
+        found.extend(holders(MARKED).into_iter().map(|holder| format!("{name} leaves it in {holder}")));
+    }
+    if reveals(&panics()) {
+        found.push(format!("a panic shows it: {}", panics()));
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+/// What the test above rests on: what is there is found.
+#[test]
+fn a_secret_in_a_python_object_is_found() {
+    let secret = "another one 77f0c";
+    let kept = attached(|py| {
+        let texts = [BASE64_STANDARD.encode(format!("\0{USER}\0{secret}"))];
+        Ok(pyo3::types::PyTuple::new(py, [texts]).unwrap().unbind())
+    });
+    let kept = kept.unwrap();
+    assert_eq!(holders(secret).len(), 1, "{:?}", holders(secret));
+    attached(|_| {
+        drop(kept);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(holders(secret), Vec::<String>::new());
+    assert!(
+        reveals(&format!("x{MARKED}")) && reveals(&BASE64_STANDARD.encode(format!("\0{USER}\0{MARKED}")))
+    );
+}

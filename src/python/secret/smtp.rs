@@ -1,0 +1,126 @@
+//! How SMTP fails.
+
+use std::time::Duration;
+
+use super::imap::tls;
+use super::support::process::free_port;
+use super::support::script::{Script, Step};
+use super::support::tls_server::Protocol;
+use super::{MARKED, Path, USER, path, shown, smtp_config, smtp_fails};
+use crate::{Message, Result, Server, Smtp, SmtpConfig};
+
+const PLAIN: &[&str] = &["AUTH PLAIN"];
+const LOGIN: &[&str] = &["AUTH LOGIN"];
+const CRAM: &[&str] = &["AUTH CRAM-MD5"];
+
+pub(super) fn paths() -> Vec<Path> {
+    let mut paths = vec![
+        path("a closed port", || smtp_fails(smtp_config(Server::starttls("localhost").port(free_port())))),
+        path("an unknown host", || smtp_fails(smtp_config(Server::starttls("no-such-host.invalid")))),
+    ];
+    paths.extend(tls(Protocol::Smtp, |server| smtp_fails(smtp_config(server))));
+    paths.extend(greetings());
+    paths.extend(logins());
+    paths.extend(messages());
+    paths
+}
+
+fn config(script: Script) -> SmtpConfig {
+    smtp_config(Server::unencrypted("localhost").port(script.start().port()))
+}
+
+/// Connecting fails when a line of this kind is answered so.
+fn fails(name: &'static str, offers: &'static [&'static str], line: &'static str, step: Step) -> Path {
+    path(name, move || {
+        let step = step.clone();
+        smtp_fails(config(Script::smtp(offers).on(line, move |_| step.clone())))
+    })
+}
+
+fn says(text: &str) -> Step {
+    Step::Say(text.replace("SECRET", MARKED))
+}
+
+fn closes(text: &str) -> Step {
+    Step::SayAndClose(text.replace("SECRET", MARKED))
+}
+
+fn greetings() -> Vec<Path> {
+    vec![
+        fails("a busy greeting", PLAIN, "GREETING", closes("421 SECRET\r\n")),
+        fails("an unfriendly greeting", PLAIN, "GREETING", says("554-SECRET\r\n554 SECRET\r\n")),
+        fails("a greeting that is none", PLAIN, "GREETING", closes("SECRET\r\n")),
+        fails("a refused EHLO", PLAIN, "EHLO", closes("421 SECRET\r\n")),
+        fails("a way to log in that is none", &["AUTH SECRET"], "EHLO", says("250-x\r\n250 AUTH SECRET\r\n")),
+    ]
+}
+
+fn logins() -> Vec<Path> {
+    let mut paths = vec![
+        fails("a refused login", PLAIN, "AUTH", says("535 5.7.8 SECRET\r\n")),
+        fails("a refused login on two lines", PLAIN, "AUTH", says("535-SECRET\r\n535 SECRET\r\n")),
+        fails("a login that is put off", PLAIN, "AUTH", says("454 4.7.0 SECRET\r\n")),
+        fails("a misunderstood login", PLAIN, "AUTH", says("501 5.5.4 SECRET\r\n")),
+        fails("a goodbye for a login", PLAIN, "AUTH", closes("421 SECRET\r\n")),
+        fails("a strange answer to a login", PLAIN, "AUTH", closes("SECRET\r\n")),
+        fails("a loss at the login", PLAIN, "AUTH", Step::Close),
+        fails("a question more", PLAIN, "AUTH", says("334 SECRET\r\n")),
+        fails("a refused AUTH LOGIN", LOGIN, "AUTH", says("535 5.7.8 SECRET\r\n")),
+        fails("a loss at AUTH LOGIN", LOGIN, "AUTH", Step::Close),
+        fails("a strange challenge", CRAM, "AUTH", says("334 SECRET\r\n")),
+        fails("a challenge that is no base64", CRAM, "AUTH", says("334 =\r\n")),
+    ];
+    paths.extend([PLAIN, LOGIN].map(|offers| {
+        path("a login that is sent back", move || {
+            let echo = Script::smtp(offers).on("", |heard| {
+                let is_login = heard.text.len() > 20 && !heard.text.starts_with("MAIL");
+                Step::Say(format!("535 5.7.8 {}\r\n", heard.text)).when(is_login)
+            });
+            smtp_fails(config(echo))
+        })
+    }));
+    paths.push(path("a login without an answer", || {
+        let silent = Script::smtp(PLAIN).on("AUTH", |_| Step::Nothing);
+        smtp_fails(config(silent).deadline(Duration::from_millis(300)))
+    }));
+    paths
+}
+
+fn send(smtp: &Smtp) -> Result<()> {
+    smtp.send(&Message::new("1", USER, [USER, USER], "hello")).map(drop)
+}
+
+/// A verb fails, on a handle that is there before and after, when a line of this kind is answered so.
+fn verb(name: &'static str, line: &'static str, step: Step, verb: fn(&Smtp) -> Result<()>) -> Path {
+    path(name, move || {
+        let step = step.clone();
+        let script = Script::smtp(PLAIN).on(line, move |_| step.clone());
+        let smtp = Smtp::connect(config(script)).unwrap();
+        let told = shown(verb(&smtp));
+        vec![told, format!("{smtp:?} {:?} {:?}", smtp.status(), smtp.stats())]
+    })
+}
+
+fn messages() -> Vec<Path> {
+    vec![
+        verb("a refused sender", "MAIL", says("550 SECRET\r\n"), send),
+        verb("refused recipients", "RCPT", says("550-SECRET\r\n550 SECRET\r\n"), send),
+        verb("refused data", "DATA", says("554 SECRET\r\n"), send),
+        verb("a refused message", ".", says("552 SECRET\r\n"), send),
+        verb("a goodbye for a message", ".", closes("421 SECRET\r\n"), send),
+        verb("no answer to a message", ".", closes("SECRET\r\n"), send),
+        verb("a goodbye for a sender", "MAIL", closes("421 SECRET\r\n"), send),
+        verb("a refused NOOP", "NOOP", closes("421 SECRET\r\n"), Smtp::noop),
+        verb("a stopped handle", "QUIT", closes("221 SECRET\r\n"), |smtp| {
+            smtp.stop().and_then(|()| smtp.noop())
+        }),
+        path("a message that is taken with a word too many", || {
+            let step = says("250 SECRET\r\n");
+            let script = Script::smtp(PLAIN).on(".", move |_| step.clone());
+            let refuses = script.on("RCPT", |heard| says("550 SECRET\r\n").when(heard.nth == 2));
+            let smtp = Smtp::connect(config(refuses)).unwrap();
+            let receipt = smtp.send(&Message::new("1", USER, [USER, USER], "hello")).unwrap();
+            vec![format!("{receipt:?}"), serde_json::to_string(&receipt).unwrap()]
+        }),
+    ]
+}
