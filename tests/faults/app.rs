@@ -34,8 +34,8 @@ pub struct Diary {
     pub redelivered: Vec<String>,
     /// For each message how its sending ended, and whether an earlier attempt had an unknown outcome.
     pub sent: Vec<(Message, Fate)>,
-    /// Where the app gave up.
-    pub gave_up: Vec<String>,
+    /// Where the app gave up, which it may.
+    pub notes: Vec<String>,
 }
 
 /// What the app knows of a message that it sent.
@@ -78,7 +78,7 @@ impl Diary {
                 Ok(answer) => return Some(answer),
                 Err(error) if error.is_transient() && attempt < ATTEMPTS => {}
                 Err(error) => {
-                    self.gave_up.push(format!("{what}: {:?}: {error}", error.kind()));
+                    self.notes.push(format!("the app gave up, {what}: {:?}: {error}", error.kind()));
                     return None;
                 }
             }
@@ -217,7 +217,7 @@ fn send_all(diary: &mut Diary, smtp: &Smtp) {
             {
                 again |= error.is_transient();
                 if !error.is_transient() || attempt == ATTEMPTS {
-                    diary.gave_up.push(format!("send: {:?}: {error}", error.kind()));
+                    diary.notes.push(format!("the app gave up, send: {:?}: {error}", error.kind()));
                 }
             }
         }

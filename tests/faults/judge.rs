@@ -34,8 +34,8 @@ pub struct Verdict {
     pub count: Count,
     /// Each violation, in words.
     pub violations: Vec<String>,
-    /// Where the app gave up, which it may.
-    pub gave_up: Vec<String>,
+    /// What is no violation, and worth knowing.
+    pub notes: Vec<String>,
 }
 
 impl Verdict {
@@ -49,7 +49,7 @@ impl Verdict {
         for late in diary.late.drain(..) {
             self.add(|count| &mut count.late, format!("late: {late}"));
         }
-        self.gave_up.append(&mut diary.gave_up);
+        self.notes.append(&mut diary.notes);
     }
 
     /// Something is left of the case: a thread, a socket.
@@ -110,6 +110,9 @@ impl Planted {
             let copies = archive.iter().filter(|seen| seen.raw == self.raw[id]).count();
             if copies == 0 {
                 verdict.add(|count| &mut count.lost, format!("message {id} is not in the archive as it was"));
+            }
+            if copies > 1 {
+                verdict.notes.push("a message is in the archive more than once".to_owned());
             }
         }
         for (id, body) in &diary.handed {

@@ -1,7 +1,8 @@
 //! The sweep: a fault at every place of every dialogue, on real servers, and afterwards a look at what they hold.
 //!
 //! Without arguments it runs a part of the cases that is spread over all of them; `--full` runs all,
-//! `--case NAME` runs one. The last line of its output is the count of cases and of violations.
+//! `--case NAME` runs one, or all whose names begin like that. The last line of its output is the count of cases
+//! and of violations.
 #![allow(unreachable_pub, dead_code, unused_macros, reason = "the fixtures are shared with the other tests")]
 
 mod app;
@@ -41,13 +42,19 @@ fn main() -> ExitCode {
         ["--worker"] => worker::run().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         [] | ["--quick"] => sweep(|cases| cases::some(cases, QUICK)),
         ["--full"] => sweep(|cases| cases),
-        ["--case", name] => sweep(|mut cases| {
-            cases.retain(|case| case.name == *name);
-            cases
-        }),
+        ["--case", name] => sweep(|cases| named(cases, name)),
         // Such as a filter that means tests of another binary.
         _ => ExitCode::SUCCESS,
     }
+}
+
+/// The case of this name, or all whose names begin like this.
+fn named(cases: Vec<Case>, name: &str) -> Vec<Case> {
+    let exact = cases.iter().any(|case| case.name == name);
+    cases
+        .into_iter()
+        .filter(|case| if exact { case.name == name } else { case.name.starts_with(name) })
+        .collect()
 }
 
 fn sweep(choose: impl FnOnce(Vec<Case>) -> Vec<Case>) -> ExitCode {

@@ -18,7 +18,7 @@ pub struct Report {
     /// Cases whose fault was never reached, or that failed themselves.
     unreached: Vec<String>,
     broken: Vec<String>,
-    gave_up: BTreeMap<String, Vec<String>>,
+    notes: BTreeMap<String, Vec<String>>,
 }
 
 impl Report {
@@ -56,14 +56,14 @@ impl Report {
     }
 
     fn add(&mut self, name: &str, verdict: Verdict) {
-        let Verdict { count, violations, gave_up } = verdict;
+        let Verdict { count, violations, notes } = verdict;
         for violation in violations {
             println!("{name}: {violation}");
         }
-        for why in gave_up {
+        for why in notes {
             // Ports and the like differ, the reason doesn't.
             let why = why.replace(|digit: char| digit.is_ascii_digit(), "#");
-            self.gave_up.entry(why).or_default().push(name.to_owned());
+            self.notes.entry(why).or_default().push(name.to_owned());
         }
         let total = &mut self.count;
         total.lost += count.lost;
@@ -76,8 +76,8 @@ impl Report {
 
     /// The last line, and whether all was well.
     pub fn end(self) -> ExitCode {
-        for (why, names) in &self.gave_up {
-            eprintln!("{} times the app gave up ({}): {why}", names.len(), names[0]);
+        for (why, names) in &self.notes {
+            eprintln!("noted in {} cases, such as {}: {why}", names.len(), names[0]);
         }
         for name in &self.unreached {
             eprintln!("{name}: not counted, the fault was never reached");
