@@ -13,7 +13,7 @@ use crate::leaks::Before;
 use crate::scenario::{Scenario, Step, Verb};
 use crate::support::fault_proxy::Protocol;
 use crate::witness::Witness;
-use crate::world::World;
+use crate::world::{Kind, World};
 
 /// What a worker is asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +39,7 @@ pub enum Answer {
 pub fn run() -> io::Result<()> {
     let mut lines = io::stdin().lock().lines();
     let world: World = serde_json::from_str(&lines.next().ok_or(io::ErrorKind::UnexpectedEof)??)?;
+    warm_up(&world)?;
     for (n, line) in lines.enumerate() {
         let task: Task = serde_json::from_str(&line?)?;
         let user = format!("case{}-{n}@example.test", std::process::id());
@@ -48,6 +49,15 @@ pub fn run() -> io::Result<()> {
         writeln!(io::stdout(), "{}", serde_json::to_string(&answer)?)?;
     }
     Ok(())
+}
+
+/// The first connections of a process take time that no later one does, and their deadlines with it.
+fn warm_up(world: &World) -> io::Result<()> {
+    let kinds = [Kind::Move, Kind::Pipelining];
+    kinds.into_iter().try_for_each(|kind| {
+        let case = Case::clean(Scenario { verb: Verb::Stop, kind, implicit_tls: true });
+        run_case(&case, world, &format!("case{}@example.test", std::process::id())).map(drop)
+    })
 }
 
 fn done(task: &Task, world: &World, user: &str) -> io::Result<Answer> {
