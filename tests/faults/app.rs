@@ -22,6 +22,9 @@ const ATTEMPTS: usize = 8;
 const SOON: Duration = Duration::from_millis(200);
 const NEVER: Duration = Duration::from_secs(3_600);
 
+/// For how long a consumer has a message to itself: longer than a case takes.
+const LEASE: Duration = Duration::from_secs(60);
+
 /// Everything that the app did and was told.
 #[derive(Default)]
 pub struct Diary {
@@ -123,6 +126,7 @@ impl App<'_> {
         let config = ImapConfig::new(self.server(), self.credentials());
         let config = config.tag(TAG).deadline(DEADLINE).heartbeat(self.heartbeat());
         let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
+        let config = if self.scenario.verb == Verb::Share { config.shared(LEASE) } else { config };
         let Some(imap) = diary.retry("connect", || Imap::connect(config.clone())) else { return };
         if self.scenario.verb == Verb::Heartbeat {
             self.wait(|| imap.status().state);

@@ -14,6 +14,8 @@ pub enum Verb {
     FetchLarge,
     Ack,
     Drain,
+    /// Fetch and acknowledge as one of several consumers.
+    Share,
     Send,
     SendAll,
     /// The same, by a handle that sends again what has an unknown outcome.
@@ -46,13 +48,13 @@ impl Scenario {
     /// All of them.
     pub fn all() -> Vec<Self> {
         use Kind::{Move, NoMove, NoUidplus, OneByOne, Pipelining};
-        use Verb::{Ack, Connect, Drain, Fetch, FetchLarge, Heartbeat, Resend, Send, SendAll, Stop};
+        use Verb::{Ack, Connect, Drain, Fetch, FetchLarge, Heartbeat, Resend, Send, SendAll, Share, Stop};
         let some = |kind, verbs: &[Verb]| {
             verbs.iter().map(|&verb| Self { verb, kind, implicit_tls: true }).collect::<Vec<_>>()
         };
         let starttls = |kind| vec![Self { verb: Connect, kind, implicit_tls: false }];
         [
-            some(Move, &[Connect, Fetch, FetchLarge, Ack, Drain, Heartbeat, Stop]),
+            some(Move, &[Connect, Fetch, FetchLarge, Ack, Drain, Share, Heartbeat, Stop]),
             starttls(Move),
             some(NoMove, &[Ack, Drain]),
             some(NoUidplus, &[Ack, Drain]),
@@ -82,7 +84,7 @@ impl Scenario {
             Verb::FetchLarge => upto(work, |step| step.is(&["UID FETCH"]), 2),
             Verb::Ack => only(work, &ARCHIVING),
             // Behind these there is a look at an inbox without any of ours, like the first one.
-            Verb::Drain => upto(work, |step| step.is(&ARCHIVING), usize::MAX),
+            Verb::Drain | Verb::Share => upto(work, |step| step.is(&ARCHIVING), usize::MAX),
             Verb::Stop => only(work, &["LOGOUT", "QUIT"]),
             Verb::Resend => only(work, &["."]),
             Verb::Send | Verb::SendAll => upto(work, |step| step.is(&["."]), usize::MAX),
