@@ -40,6 +40,8 @@ class _Metered:
         line: bytes = self.file.readline(most)
         if not self.meter.take(len(line)):
             raise OSError("the server's reply has no end")
+        if line and not line.endswith(b"\n") and len(line) < most:
+            raise OSError("the server's reply was cut")  # it may well look like a whole one
         return line
 
     def close(self) -> None:

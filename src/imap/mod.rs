@@ -4,6 +4,7 @@ mod acknowledge;
 mod batch;
 mod claims;
 mod dead_letters;
+mod drain;
 mod known;
 mod receive;
 mod verbs;
@@ -51,6 +52,8 @@ pub struct Imap {
     config: Arc<ImapConfig>,
     known: Arc<Mutex<Known>>,
     claims: Option<Arc<Claims>>,
+    /// What `drain` has fetched and not handed out, because nobody knows whether it is archived.
+    drained: Arc<Mutex<Vec<Delivery>>>,
 }
 
 impl Imap {
@@ -67,7 +70,7 @@ impl Imap {
         let claims = config.lease.map(Claims::new).transpose()?.map(Arc::new);
         let link = Link::open("pymail-imap", config.upkeep(), habits(&config, claims.as_ref()))?;
         let known = Arc::new(Mutex::new(Known::new(config.remember)));
-        Ok(Self { link, config, known, claims })
+        Ok(Self { link, config, known, claims, drained: Arc::default() })
     }
 
     /// Fetches the oldest waiting messages, and changes nothing on the server.
@@ -122,16 +125,14 @@ impl Imap {
 
     /// Fetches one batch and acknowledges it: what comes back is not on the server's inbox any more.
     ///
-    /// At most [`batch`](ImapConfig::batch) messages: call it until it returns none. A crash between this call
+    /// At most [`batch`](ImapConfig::batch) messages: call it until it returns none. After an error, when nobody can say
+    /// whether messages were archived, the next call on this handle returns them. A crash between this call
     /// and what you do with its result loses nothing that is not in the archive mailbox.
     ///
     /// # Errors
     /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack).
     pub fn drain(&self) -> Result<Vec<Delivery>> {
-        let deadline = self.link.deadline();
-        let batch = self.fetch_by(deadline)?;
-        acknowledge::acknowledge(self, &batch, deadline)?;
-        Ok(batch.into_deliveries())
+        drain::drain(self, self.link.deadline())
     }
 
     /// Asks the server for a sign of life.

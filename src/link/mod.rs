@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::heartbeat::{Heartbeat, Pulse};
 use crate::watchdog::Guard;
 
-/// How long a goodbye may take.
+/// How long a goodbye may take, where a verb may take longer.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// Whoever asks for signs of life more often than this does not want a busy server taken for a dead one.
@@ -318,7 +318,7 @@ impl<S: Session> Line<S> {
     }
 
     fn goodbye(&self, mut session: S) -> Result<()> {
-        let guard = session.watch(Deadline::after(GOODBYE));
+        let guard = session.watch(Deadline::after(GOODBYE.min(self.upkeep.deadline)));
         (self.habits.farewell)(&mut session);
         guard.judge(session.close(), "saying goodbye")
     }

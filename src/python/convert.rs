@@ -83,6 +83,9 @@ fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase
     let is = |name: &str| classes.iter().any(|class| class == name);
     if timed_out(exception) || context(exception).is_some_and(|context| timed_out(&context)) {
         ErrorKind::Timeout
+    } else if is("SSLEOFError") || is("SSLZeroReturnError") {
+        // A connection that ends in the middle of a handshake is lost, like any other.
+        if phase == Phase::Connect { ErrorKind::Connect } else { ErrorKind::Disconnected }
     } else if is("SSLCertVerificationError") || (is("SSLError") && phase == Phase::Connect) {
         ErrorKind::Tls
     } else if ["ImportError", "MemoryError", "SystemError", "KeyboardInterrupt", "SystemExit"]

@@ -6,7 +6,7 @@ use pymail::{ErrorKind, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 use rstest::rstest;
 
 use crate::fixtures::postfix;
-use crate::site::{Site, TAG, message};
+use crate::site::{Site, TAG, mail, message};
 use crate::support::fault_proxy::{Exchange, Fault, FaultProxy, Place, Plan, Protocol, Route, Security};
 
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -103,4 +103,21 @@ fn a_lost_answer_to_a_message_is_an_unknown_outcome_and_the_next_message_goes_ou
     let sent = smtp.send_all(&[message("1", "a"), message("2", "b")]);
     let kinds: Vec<_> = sent.iter().map(|sent| sent.as_ref().err().map(pymail::Error::kind)).collect();
     assert_eq!((kinds, proxy.hits()), (vec![Some(ErrorKind::OutcomeUnknown), None], 1), "{sent:?}");
+}
+
+#[rstest]
+fn what_was_archived_without_an_answer_is_handed_out_by_the_next_drain(#[from(postfix)] site: Site) {
+    let proxy = proxy(&site, Protocol::Imap, Security::Tls);
+    site.deliver(&[message("1", "a"), message("2", "b")]);
+    let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()).tag(TAG);
+    let imap = Imap::connect(config.heartbeat(NEVER).deadline(Duration::from_secs(2))).unwrap();
+    proxy.plan(Plan::new(Place::answer_like("UID MOVE"), Fault::Silence));
+    assert_eq!(imap.drain().unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(proxy.hits(), 1);
+    assert_eq!(mail(&site.other_client(), "INBOX"), [], "it was done all the same");
+    let mut ids: Vec<String> =
+        imap.drain().unwrap().into_iter().map(|it| it.into_message().unwrap().id).collect();
+    ids.sort();
+    assert_eq!(ids, ["1", "2"]);
+    assert!(imap.drain().unwrap().is_empty());
 }
