@@ -239,7 +239,7 @@ impl ImapConfig {
     /// How many acknowledged messages are remembered, so that a second copy of one is dropped. Default 10,000.
     ///
     /// The memory is the archive itself: the first fetch that finds anything reads the Message-ID, Subject and
-    /// From of its newest mails, once a handle. That costs three round trips and about 150 bytes a mail; each
+    /// From of its newest mails, once a handle. That costs some round trips and about 200 bytes a mail; each
     /// mail takes 20 bytes of memory. A copy of a message that was archived longer ago is delivered again. With 0
     /// nothing is remembered; copies that are in the inbox together are one delivery all the same.
     #[must_use]
