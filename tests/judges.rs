@@ -1,11 +1,15 @@
-//! The judge of `cargo xtask consumers`, judged: it finds what is wrong in a record, and nothing in a right one.
+//! The judges of `cargo xtask consumers` and `cargo xtask soak`, judged: they find what is wrong, and only that.
 
+#[path = "soak/books.rs"]
+#[allow(dead_code, reason = "only the balance is judged")]
+mod books;
 #[path = "consumers/verdict.rs"]
 #[allow(dead_code, reason = "the record is written and read elsewhere")]
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use books::{Balance, Books, Told};
 use verdict::{Event, Verdict, What, judge};
 
 /// What two consumers do with two messages: at the time that is its place, each does this with that.
@@ -62,4 +66,26 @@ fn a_living_consumer_that_lost_its_messages_is_told_of() {
     let record = [(1, Handed, 0), (1, Evicted, 0), (1, Handed, 1)];
     let verdict = verdict(&record, &[], &[0, 1]);
     assert_eq!((counts(&verdict), verdict.stories.len()), ([2, 0, 0, 0, 1], 1));
+}
+
+/// One message, of which the sender was told this, and which was received so often.
+fn balance(told: Told, received: usize) -> Balance {
+    let mut books = Books::default();
+    books.told(1, 0, told, 1);
+    (0..received).for_each(|_| books.received(1, 0, 2));
+    books.balance()
+}
+
+#[test]
+fn what_is_sent_is_received_once_what_is_unknown_at_most_once_and_what_failed_never() {
+    for (told, wrong) in [
+        (Told::Sent, [(1, 0), (0, 0), (0, 1)]),
+        (Told::Unknown, [(0, 0), (0, 0), (0, 1)]),
+        (Told::Failed, [(0, 0), (0, 1), (0, 1)]),
+        (Told::Nothing, [(0, 0), (0, 1), (0, 1)]),
+    ] {
+        let balances = [0, 1, 2].map(|received| balance(told, received));
+        assert_eq!(balances.each_ref().map(|it| (it.lost, it.duplicates)), wrong, "{told:?}");
+        assert!(balances.iter().all(|it| it.stories.len() == it.lost + it.duplicates), "{told:?}");
+    }
 }

@@ -1,15 +1,21 @@
-//! A TCP relay on the loopback: the same server under another address, and connections that can be cut.
+//! A TCP relay on the loopback: the same server under another address, and connections that can be cut or stalled.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Passes connections on until the process ends.
 pub struct Relay {
     port: u16,
     open: Arc<Mutex<Vec<TcpStream>>>,
+    gate: Arc<Gate>,
 }
+
+/// Until when nothing passes.
+#[derive(Default)]
+struct Gate(Mutex<Option<Instant>>);
 
 impl Relay {
     /// An address of the loopback that no certificate is made for.
@@ -19,12 +25,12 @@ impl Relay {
     pub fn start(host: &str, to: u16) -> Self {
         let listener = TcpListener::bind((host, 0)).expect("a port for the relay");
         let port = listener.local_addr().expect("the relay's port").port();
-        let open = Arc::new(Mutex::new(Vec::new()));
-        let relay = Self { port, open: Arc::clone(&open) };
+        let (open, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Gate::default()));
+        let relay = Self { port, open: Arc::clone(&open), gate: Arc::clone(&gate) };
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)) {
-                    both_ways(client, server, &open);
+                    both_ways(client, server, &open, &gate);
                 }
             }
         });
@@ -42,17 +48,43 @@ impl Relay {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
+
+    /// Lets nothing pass for so long, in silence; connections stay open, and new ones are accepted.
+    pub fn stall(&self, long: Duration) {
+        *self.gate.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + long);
+    }
 }
 
-fn both_ways(client: TcpStream, server: TcpStream, open: &Mutex<Vec<TcpStream>>) {
+impl Gate {
+    fn pass(&self) {
+        while let Some(left) = self.left() {
+            thread::park_timeout(left);
+        }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        until?.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+}
+
+fn both_ways(client: TcpStream, server: TcpStream, open: &Mutex<Vec<TcpStream>>, gate: &Arc<Gate>) {
     let (Ok(reader), Ok(writer)) = (client.try_clone(), server.try_clone()) else { return };
     let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
     open.extend([client.try_clone(), server.try_clone()].into_iter().flatten());
-    thread::spawn(move || pass(reader, writer));
-    thread::spawn(move || pass(server, client));
+    let (one, other) = (Arc::clone(gate), Arc::clone(gate));
+    thread::spawn(move || pass(reader, writer, &one));
+    thread::spawn(move || pass(server, client, &other));
 }
 
-fn pass(mut from: TcpStream, mut to: TcpStream) {
-    let _ = io::copy(&mut from, &mut to);
+fn pass(mut from: TcpStream, mut to: TcpStream, gate: &Gate) {
+    let mut octets = vec![0; 16 << 10];
+    let mut one = || -> io::Result<bool> {
+        let length = from.read(&mut octets)?;
+        gate.pass();
+        to.write_all(&octets[..length])?;
+        Ok(length > 0)
+    };
+    while one().unwrap_or(false) {}
     let _ = to.shutdown(Shutdown::Write);
 }

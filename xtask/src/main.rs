@@ -17,6 +17,8 @@ usage: cargo xtask COMMAND
   faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
   consumers  let processes share a mailbox, kill some, and look who had what, on each server
              [--quick] [--server NAME]... [--messages N] [--processes N]
+  soak       use many handles for minutes while everything fails, and account for each message
+             --minutes M [--handles N]
   fuzz       run each fuzz target for ten minutes [--minutes M] [--target NAME]";
 
 /// The names of the tests' cases on the servers that are here with `--all-servers` only.
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let outcome = match args.next().as_deref() {
         Some("test") => test(&args.collect::<Vec<_>>()),
         Some("consumers") => consumers(&args.collect::<Vec<_>>()),
+        Some("soak") => soak(&args.collect::<Vec<_>>()),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
         Some("faults") => faults(&args.collect::<Vec<_>>()),
         Some("fuzz") => fuzz::run_targets(args),
@@ -74,6 +77,11 @@ fn consumers(args: &[String]) -> Outcome {
     servers::install()?;
     servers::unpack()?;
     judged("consumers", args)
+}
+
+fn soak(args: &[String]) -> Outcome {
+    servers::install()?;
+    judged("soak", args)
 }
 
 /// Runs one of the tests that judge whole processes, not as a quick test, but as its options say.

@@ -1,0 +1,137 @@
+//! The process with the handles, as the judge sees it: what it says, its memory and its threads.
+
+use std::env;
+use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::books::{Books, Told};
+use crate::plan::Plan;
+
+/// The process, and everything that it has said so far.
+pub struct Watch {
+    child: Child,
+    lines: Receiver<String>,
+    began: Instant,
+    /// Every message's account.
+    pub books: Books,
+    /// How many handles are connected.
+    pub connected: usize,
+    /// How often a connection was replaced.
+    pub reconnects: u64,
+    /// Whatever should never be.
+    pub wrong: Vec<String>,
+}
+
+/// What a process takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Its memory, in megabytes.
+    pub rss_mb: f64,
+    /// Its threads.
+    pub threads: usize,
+}
+
+impl Watch {
+    /// Starts it.
+    pub fn start(plan: &Plan) -> io::Result<Self> {
+        let mut command = Command::new(env::current_exe()?);
+        command.args(["worker", &serde_json::to_string(plan)?]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let output = child.stdout.take().ok_or_else(|| io::Error::other("no output"))?;
+        let (sender, lines) = mpsc::channel();
+        thread::spawn(move || {
+            BufReader::new(output).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
+        let (books, wrong) = (Books::default(), Vec::new());
+        Ok(Self { child, lines, began: Instant::now(), books, connected: 0, reconnects: 0, wrong })
+    }
+
+    /// Listens until it is so; an error when that takes longer than this.
+    pub fn until(&mut self, what: &str, most: Duration, is_so: impl Fn(&Self) -> bool) -> io::Result<()> {
+        let deadline = Instant::now() + most;
+        while !is_so(self) {
+            if Instant::now() > deadline {
+                return Err(io::Error::other(format!("gave up waiting for {what}")));
+            }
+            self.listen()?;
+        }
+        Ok(())
+    }
+
+    /// Listens for so long.
+    pub fn listen_for(&mut self, long: Duration) -> io::Result<()> {
+        let deadline = Instant::now() + long;
+        while Instant::now() < deadline {
+            self.listen()?;
+        }
+        Ok(())
+    }
+
+    fn listen(&mut self) -> io::Result<()> {
+        match self.lines.recv_timeout(Duration::from_millis(500)) {
+            Ok(line) => self.take_in(&line),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(io::Error::other("the worker is gone")),
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, line: &str) {
+        let at = u32::try_from(self.began.elapsed().as_secs()).unwrap_or(u32::MAX);
+        let mut words = line.split(' ');
+        let (word, first, second) = (words.next(), words.next(), words.next());
+        let number = |word: Option<&str>| word.and_then(|word| word.parse::<u64>().ok());
+        let (Some(word), Some(first), Some(second)) = (word, number(first), number(second)) else {
+            eprintln!("at {at} s: {line}");
+            self.wrong.push(line.to_owned());
+            return;
+        };
+        let account = u8::try_from(first).unwrap_or(u8::MAX);
+        match word {
+            "sent" => self.books.told(second, account, Told::Sent, at),
+            "unknown" => self.books.told(second, account, Told::Unknown, at),
+            "failed" => self.books.told(second, account, Told::Failed, at),
+            "received" => self.books.received(second, account, at),
+            _ => (self.connected, self.reconnects) = (usize::try_from(first).unwrap_or(0), second),
+        }
+    }
+
+    /// How large it is now.
+    pub fn size(&self) -> io::Result<Size> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse::<u32>().ok()
+        };
+        let missing = || io::Error::other("no such line in the process's status");
+        let kilobytes = number("VmRSS:").ok_or_else(missing)?;
+        let threads = number("Threads:").ok_or_else(missing)?;
+        let rss_mb = (f64::from(kilobytes) / 102.4).round() / 10.0;
+        Ok(Size { rss_mb, threads: usize::try_from(threads).unwrap_or(0) })
+    }
+
+    /// Tells it to send nothing more.
+    pub fn stop_sending(&mut self) -> io::Result<()> {
+        self.child.stdin.as_mut().map_or(Ok(()), |input| writeln!(input, "stop"))
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub fn end(&mut self) -> io::Result<ExitStatus> {
+        drop(self.child.stdin.take());
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(120)) {
+            self.take_in(&line);
+        }
+        self.child.wait()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,189 @@
+//! The process with the handles: it says what it is told, a line a message, and how the handles are.
+
+use std::error::Error;
+use std::io::{BufRead as _, Write as _};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use pymail::{Batch, Credentials, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig, State};
+
+use crate::books::mark;
+use crate::plan::{Account, Plan};
+use crate::random;
+use crate::support::dovecot::{HOST, PASSWORD};
+
+const TAG: &str = "__SOAK__";
+
+/// A sender waits while so many of its messages are under way.
+const MOST_UNDER_WAY: i64 = 50;
+
+/// What all threads share.
+#[derive(Default)]
+struct Shared {
+    sends: AtomicBool,
+    receives: AtomicBool,
+    imaps: Mutex<Vec<Imap>>,
+    smtps: Mutex<Vec<Smtp>>,
+}
+
+/// Uses the handles of a plan until it is told to stop.
+pub fn main(plan: &str) -> ExitCode {
+    let plan: Plan = match serde_json::from_str(plan) {
+        Ok(plan) => plan,
+        Err(error) => return crate::refused(error),
+    };
+    let shared = Shared { sends: true.into(), receives: true.into(), ..Shared::default() };
+    let under_way: Vec<AtomicI64> = plan.accounts.iter().map(|_| AtomicI64::new(0)).collect();
+    thread::scope(|threads| {
+        for (number, account) in plan.accounts.iter().enumerate() {
+            let (shared, plan, count) = (&shared, &plan, &under_way[number]);
+            threads.spawn(move || send(shared, plan, account, number, count));
+            for &port in &account.imaps {
+                threads.spawn(move || receive(shared, plan, account, port, number, count));
+            }
+        }
+        threads.spawn(|| obey(&shared));
+        while shared.receives.load(Ordering::SeqCst) {
+            rest(1_000..1_001);
+            shared.say_how_it_goes();
+        }
+    });
+    ExitCode::SUCCESS
+}
+
+/// A line stops the senders, the end of input everybody.
+fn obey(shared: &Shared) {
+    let mut line = String::new();
+    let _ = std::io::stdin().lock().read_line(&mut line);
+    shared.sends.store(false, Ordering::SeqCst);
+    while std::io::stdin().lock().read_line(&mut line).is_ok_and(|length| length > 0) {}
+    shared.receives.store(false, Ordering::SeqCst);
+}
+
+impl Shared {
+    /// How many handles are connected, and how often a connection was replaced.
+    fn say_how_it_goes(&self) {
+        let (imaps, smtps) = (locked(&self.imaps).clone(), locked(&self.smtps).clone());
+        let states = imaps.iter().map(|it| (it.status(), it.stats()));
+        let all: Vec<_> = states.chain(smtps.iter().map(|it| (it.status(), it.stats()))).collect();
+        let connected = all.iter().filter(|(status, _)| status.state == State::Connected).count();
+        let reconnects: u64 = all.iter().map(|(_, stats)| stats.reconnects).sum();
+        say(&format!("state {connected} {reconnects}"));
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The judge is gone when it does not listen: then there is nothing to be said.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+fn rest(milliseconds: std::ops::Range<u64>) {
+    thread::park_timeout(Duration::from_millis(
+        milliseconds.start + random(milliseconds.end - milliseconds.start),
+    ));
+}
+
+/// What is told of a server that dies passes. If it dies in the middle of the handshake that is a failure of TLS.
+fn is_passing(error: &pymail::Error) -> bool {
+    error.is_transient() || matches!(error.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Tls)
+}
+
+/// Asks until there is an answer, or a failure that will not pass; of that one it is told.
+fn retried<T>(what: &str, ask: impl Fn() -> pymail::Result<T>) -> Result<T, Box<dyn Error>> {
+    loop {
+        match ask() {
+            Err(error) if is_passing(&error) => rest(100..500),
+            Err(error) => {
+                say(&format!("wrong {what}: {:?}: {error}", error.kind()).replace('\n', " "));
+                return Err(error.into());
+            }
+            Ok(answer) => return Ok(answer),
+        }
+    }
+}
+
+fn send(shared: &Shared, plan: &Plan, account: &Account, number: usize, under_way: &AtomicI64) {
+    let server = Server::tls(HOST).port(account.smtp).trust_pem(&plan.ca_pem);
+    let config = SmtpConfig::new(server, Credentials::new(&account.user, PASSWORD)).tag(TAG);
+    let config = config.deadline(Duration::from_secs(10)).heartbeat(Duration::from_secs(3));
+    let config = config.backoff(Duration::from_millis(200), Duration::from_secs(2)).connects_a_minute(600);
+    // Of two copies, two sharers may have one each at the same time.
+    let config = config.resend_unknown(account.imaps.len() == 1);
+    let Ok(smtp) = retried("connecting to SMTP", || Smtp::connect(config.clone())) else { return };
+    locked(&shared.smtps).push(smtp.clone());
+    let mut next = 0_u64;
+    while shared.sends.load(Ordering::SeqCst) {
+        rest(300..2_000);
+        if under_way.load(Ordering::SeqCst) > MOST_UNDER_WAY {
+            continue;
+        }
+        let messages: Vec<Message> =
+            (0..=random(6)).map(|n| message(&account.user, number, next + n)).collect();
+        next += messages.len() as u64;
+        for (message, result) in messages.iter().zip(smtp.send_all(&messages)) {
+            let word = match result {
+                Ok(receipt) if receipt.all_accepted() => "sent",
+                Err(error) if error.kind() == ErrorKind::OutcomeUnknown => "unknown",
+                Err(error) if is_passing(&error) => "failed",
+                other => {
+                    say(&format!("wrong sending: {other:?}").replace('\n', " "));
+                    "failed"
+                }
+            };
+            under_way.fetch_add(i64::from(word != "failed"), Ordering::SeqCst);
+            say(&format!("{word} {number} {}", mark(message.message_id().as_str())));
+        }
+    }
+}
+
+fn receive(shared: &Shared, plan: &Plan, account: &Account, port: u16, number: usize, under_way: &AtomicI64) {
+    let server = Server::tls(HOST).port(port).trust_pem(&plan.ca_pem);
+    let config = ImapConfig::new(server, Credentials::new(&account.user, PASSWORD)).tag(TAG);
+    let config = config.deadline(Duration::from_secs(10)).heartbeat(Duration::from_secs(3));
+    let config = config.backoff(Duration::from_millis(200), Duration::from_secs(2)).connects_a_minute(600);
+    // So much memory that it is full soon, and does not look like growth.
+    let config = config.remember(1_000).batch(20);
+    let config = if account.imaps.len() > 1 { config.shared(Duration::from_secs(40)) } else { config };
+    let Ok(imap) = retried("connecting to IMAP", || Imap::connect(config.clone())) else { return };
+    locked(&shared.imaps).push(imap.clone());
+    while shared.receives.load(Ordering::SeqCst) {
+        let Ok(batch) = retried("fetching", || imap.fetch()) else { return };
+        if batch.is_empty() {
+            rest(300..900);
+            continue;
+        }
+        under_way.fetch_sub(i64::try_from(batch.len()).unwrap_or(0), Ordering::SeqCst);
+        take(number, &batch);
+        let _ = retried("acknowledging", || batch.ack()); // What is wrong has been said.
+    }
+}
+
+fn take(number: usize, batch: &Batch) {
+    for delivery in batch {
+        match delivery.message() {
+            Ok(message) if message.body == body(&message.id, message.body.len()) => {
+                say(&format!("received {number} {}", mark(message.message_id().as_str())));
+            }
+            Ok(message) => say(&format!("wrong body of {}", message.id)),
+            Err(error) => say(&format!("wrong message: {error}")),
+        }
+    }
+}
+
+fn message(user: &str, number: usize, next: u64) -> Message {
+    let length = if random(50) == 0 { 200_000 } else { random(3_000) };
+    let id = format!("{number}-{next}");
+    let body = body(&id, usize::try_from(length).unwrap_or(0));
+    Message::new(id, user, user, body)
+}
+
+fn body(id: &str, length: usize) -> Vec<u8> {
+    id.bytes().cycle().take(length).collect()
+}
