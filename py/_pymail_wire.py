@@ -8,9 +8,14 @@ import socket
 import ssl
 from contextlib import suppress
 from itertools import islice
+from time import monotonic
 
 # What one answer may have, where no mail was asked for: lists of UIDs, flags of a large mailbox.
 ANSWER = 16 << 20
+# What an object takes, and the time that it takes: a line of one octet is one too.
+OBJECT = 256
+# Rust is the one to say that time is over; this is for what it can't wake up from waiting.
+LATE = 0.2
 # A folder with fewer certificates has somebody's own, and the system's are elsewhere.
 A_SYSTEMS_ROOTS = 20
 
@@ -38,18 +43,27 @@ def forget(error: BaseException | None) -> None:
 
 
 class Meter:
-    """What goes over one connection, and how much more of one answer is taken."""
+    """What goes over one connection, how much more of one answer is taken, and until when."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float) -> None:
         self.sent = 0
         self.received = 0
         self.room = ANSWER
+        self.end = 0.0
+        self.hurry(seconds)
 
-    def take(self, octets: int) -> bool:
-        """Whether there is room for that much more of the answer."""
+    def hurry(self, seconds: float) -> None:
+        """What comes next has this long."""
+        self.end = monotonic() + seconds + LATE
+
+    def take(self, octets: int, objects: int = 0) -> bool:
+        """Whether there is room for that much more of the answer, and for what Python makes of it."""
+        self.room -= octets + objects * OBJECT
+        # A connection that was shut down still gives what had come before, for seconds.
+        if self.room < 0 or monotonic() > self.end:
+            return False
         self.received += octets
-        self.room -= octets
-        return self.room >= 0
+        return True
 
 
 def adopt(descriptor: int, host: str, security: str, roots: list[str]) -> socket.socket:

@@ -21,6 +21,18 @@ imaplib.Commands.setdefault("MOVE", ("SELECTED",))
 
 # imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
 SEARCH_WINDOW = 50_000
+# What one window may have; mail that has come meanwhile is found in the last one.
+FOUND = 2 * SEARCH_WINDOW
+# A larger result does not fit into what a client has to spare, and is no use either.
+MOST_FOUND = 4_000_000
+# More kinds of answers are no server's.
+MOST_KINDS = 1_000
+# What may follow a mail's data; more takes `re` a hundred times its size.
+LONGEST_TAIL = 10_000
+# A mail on one line, without a literal; servers do that for next to nothing.
+LONGEST_SHORT = 64 << 10
+# UIDs, UIDVALIDITY, how many mails: all have 32 bits (RFC 3501, section 9).
+MOST = (1 << 32) - 1
 
 # How many mails are asked at a time who they are, and how much each may say.
 RECALL_WINDOW = 1_000
@@ -31,14 +43,13 @@ IDENTITY = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{IDENTITY_OCTE
 ENTRY_OCTETS = 64 << 10
 
 # As text, compiled by `re` on first use: compiling costs a process's start more than all its other work here.
-_CODE = r"\[([A-Z][A-Z0-9-]*)[^\]]*\]"
-_TAGGED_BAD = r"(?s)\S+ command error: BAD (\[.*\])"
+_CODE = r"\[([A-Z][A-Z0-9-]{0,63})(?![A-Z0-9-])[^\]]*\]"
 _UID = rb"\bUID (\d{1,10})\b"
 _SIZE = rb"\bRFC822\.SIZE (\d{1,19})\b"
-_SHORT_BODY = rb'(?s)(?:<0>)? (?:NIL|"((?:[^"\\]|\\.)*)")'
+_SHORT_BODY = rb'(?:<0>)? (?:NIL|")'
+_QUOTE = rb'(?<!\\)"'
 _DELIVERY = rb"(?i)\$PymailDelivery(\d{1,3})\b"
 _TAIL = rb'(?: [A-Za-z0-9.-]+ (?:\d+|NIL|\([^()]*\)|"[^"]*"))*\)'
-_ESCAPED = rb"(?s)\\(.)"
 _NAMESPACE = r'\("([ !#-\[\]-~]{0,255})" (?:"\\?([!-~])"|NIL)'
 _LISTED = r'\([^()]*\) "\\?([!-~])" '
 
@@ -48,11 +59,18 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+class _Bad(imaplib.IMAP4.error):
+    """The server's BAD: its text, which imaplib would show as Python writes it."""
+
+
 class _Imap(imaplib.IMAP4):
     """On a connected socket, encrypted or not yet; metered."""
 
-    def __init__(self, sock: socket.socket, host: str, port: int) -> None:
-        self.meter = Meter()
+    # The last tagged answer.
+    answer: tuple[str, list[Any]] | None = None
+
+    def __init__(self, sock: socket.socket, host: str, port: int, seconds: float) -> None:
+        self.meter = Meter(seconds)
         self._adopted = sock
         super().__init__(host, port)
 
@@ -64,34 +82,66 @@ class _Imap(imaplib.IMAP4):
         return super().read(size)
 
     def readline(self) -> bytes:
-        line = super().readline()
-        self._take(len(line))
+        try:
+            line = super().readline()
+        except imaplib.IMAP4.error as error:  # too long; the rest of it would be taken for an answer
+            raise self.abort(str(error)) from None
+        self._take(len(line), 1)
         return line
 
-    def _take(self, octets: int) -> None:
-        if not self.meter.take(octets):
+    def _take(self, octets: int, objects: int = 0) -> None:
+        if not self.meter.take(octets, objects):
             raise self.abort("the server answers more than was asked for")
 
     def send(self, data: Any) -> None:
         super().send(data)
         self.meter.sent += len(data)
 
+    def _log(self, line: bytes) -> None:
+        """Keeps nothing: imaplib would keep ten lines of up to a megabyte, LOGIN among them."""
+
+    def _append_untagged(self, typ: str, dat: Any) -> None:
+        super()._append_untagged(typ, dat)
+        if len(self.untagged_responses) > MOST_KINDS:
+            raise self.abort("the server's answers are of too many kinds")
+
+    def _get_tagged_response(self, tag: bytes, *args: Any, **kwargs: Any) -> tuple[str, list[Any]]:
+        self.answer = None
+        self.answer = super()._get_tagged_response(tag, *args, **kwargs)
+        return self.answer
+
+    def _command_complete(self, name: str, tag: bytes) -> tuple[str, list[Any]]:
+        try:
+            return super()._command_complete(name, tag)
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error:
+            if self.answer is None or self.answer[0] != "BAD":
+                raise
+            raise _Bad(_text(self.answer[1][-1])) from None
+
 
 class Session:
     """One connection."""
 
-    def __init__(self, descriptor: int, host: str, port: int, security: str, roots: list[str]) -> None:
+    def __init__(
+        self, descriptor: int, host: str, port: int, security: str, roots: list[str], seconds: float
+    ) -> None:
         self.exists = 0
         self.inbox = ""
         self.validity = 0
         self.has_uidplus = False
         self.has_keywords = False
-        self.imap = _Imap(adopt(descriptor, host, security, roots), host, port)
+        self.imap = _Imap(adopt(descriptor, host, security, roots), host, port, seconds)
         if security == "starttls":
             self._starttls(roots)
         if self.imap.state != "NONAUTH":
             self.abandon()
             raise ssl.SSLError("the server greets as if logged in already")
+
+    def hurry(self, seconds: float) -> None:
+        """What is called next has this long."""
+        self.imap.meter.hurry(seconds)
 
     def traffic(self) -> tuple[int, int, int]:
         """Commands, octets sent, octets received so far."""
@@ -124,15 +174,23 @@ class Session:
         except imaplib.IMAP4.abort:
             raise
         except imaplib.IMAP4.error as error:
-            raise _login_refusal(error) from None
+            raise self._login_refusal(error) from None
         finally:
-            # imaplib keeps the last ten commands, LOGIN included.
-            getattr(self.imap, "_cmd_log", {}).clear()
+            # It may repeat the password.
+            self.imap.answer = None
         # Many servers tell them with their yes, which is as good as asking (RFC 3501, section 6.2.3).
-        told = self.imap.untagged_responses.get("CAPABILITY") or self._tagged(self.imap.capability)
-        capabilities = _text(told[-1]).upper().split()
+        told = self.imap.untagged_responses.get("CAPABILITY")
+        with suppress(Refused):  # which says nothing of the password
+            told = told or self._tagged(self.imap.capability)
+        capabilities = _text(told[-1]).upper().split() if told else list(self.imap.capabilities)
         self.has_uidplus = "UIDPLUS" in capabilities
         return capabilities
+
+    def _login_refusal(self, error: imaplib.IMAP4.error) -> Exception:
+        """imaplib raises a tagged NO to a login as well, and everything that is no answer."""
+        if isinstance(error, _Bad) or self.imap.answer is None:
+            return _bad(error)
+        return _refusal(_text(self.imap.answer[1][-1]))
 
     def prepare(self, inbox: str, archive: str, has_namespace: bool) -> tuple[int, str, str]:
         """Selects the inbox, and makes the archive if it is missing.
@@ -141,7 +199,8 @@ class Session:
         mailbox's name and those of the mailboxes within it: "" for nothing.
         """
         told = self._select(inbox, ("NAMESPACE",) if has_namespace else ("LIST", '""', '""'))
-        if not told.get("UIDVALIDITY"):
+        validity = _number32(told["UIDVALIDITY"][-1]) if told.get("UIDVALIDITY") else None
+        if not validity:
             raise Refused("UIDVALIDITY", f"the server says no UIDVALIDITY of {inbox}: UIDs mean nothing")
         # RFC 3501, section 7.1: whether new keywords can be made.
         self.has_keywords = rb"\*" in (told.get("PERMANENTFLAGS") or [b""])[-1]
@@ -150,8 +209,8 @@ class Session:
         if archive.upper() == inbox.upper():
             raise Refused(None, f"messages can't be archived in {inbox}, which is watched")
         self.create(archive)
-        self.inbox, self.validity = inbox, int(_text(told["UIDVALIDITY"][-1]))
-        return self.validity, archive, _delimiter(told, namespaces)
+        self.inbox, self.validity = inbox, validity
+        return validity, archive, _delimiter(told, namespaces)
 
     def _select(self, inbox: str, question: tuple[str, ...]) -> dict[str, list[Any]]:
         """Asks and selects in one flight, so that asking costs no time; what the server told of both."""
@@ -181,15 +240,21 @@ class Session:
             except Refused:
                 raise refusal from None
 
-    def search(self, criteria: str) -> list[int]:
-        """The UIDs that match. A large mailbox is asked in windows, so that no answer is too long."""
+    def search(self, criteria: str) -> bytes:
+        """The UIDs that match, four octets each, the least significant first.
+
+        A large mailbox is asked in windows, so that no answer is too long.
+        """
         if self.exists <= SEARCH_WINDOW:
-            lines = self._tagged(self._fresh_search, criteria)
-        else:
-            self._tagged(self.imap.noop)
-            lines = [line for window in self._windows() for line in self._uid("SEARCH", window + criteria)]
-        # CONDSTORE may put "(MODSEQ 5)" behind the UIDs (RFC 7162, section 3.1.5).
-        return [int(word) for line in lines for word in line.split() if word.isdigit()]
+            return _found(self._tagged(self._fresh_search, criteria))
+        self._tagged(self.imap.noop)
+        self._absorb()
+        found = b""
+        for window in self._windows():
+            found += _found(self._uid("SEARCH", window + criteria))
+            if len(found) > 4 * MOST_FOUND:
+                raise Refused(None, f"more than {MOST_FOUND} mails match: search for less")
+        return found
 
     def _fresh_search(self, criteria: str) -> tuple[str, list[Any]]:
         """NOOP and SEARCH in one flight: a server searches what it has announced, and announces by NOOP."""
@@ -206,9 +271,13 @@ class Session:
         found: tuple[str, list[Any]] = self.imap._untagged_response(typ, data, "SEARCH")
         return found
 
-    def _windows(self) -> list[str]:
-        ends = range(SEARCH_WINDOW, self.exists, SEARCH_WINDOW)
-        return [f"{end - SEARCH_WINDOW + 1}:{end} " for end in ends] + [f"{ends[-1] + 1}:* "]
+    def _windows(self) -> Iterator[str]:
+        # One at a time: a server may say that there are billions.
+        last = 0
+        for end in range(SEARCH_WINDOW, self.exists, SEARCH_WINDOW):
+            yield f"{last + 1}:{end} "
+            last = end
+        yield f"{last + 1}:* "
 
     def fetch(self, uids: str, most: int, room: int) -> list[tuple[int, int, bytes]]:
         """UID, size on the server and the first `most` octets of each mail, without marking it seen.
@@ -250,7 +319,8 @@ class Session:
         with self._visiting(mailbox, readonly=True) as validity:
             last = since[1] if since[0] == validity else 0
             criteria = f"UID {last + 1}:*" if last else f"{max(1, self.exists - most + 1)}:*"
-            newer = sorted(uid for uid in (self.search(criteria) if self.exists else []) if uid > last)[-most:]
+            found = _uids(self.search(criteria)) if self.exists else []
+            newer = sorted(uid for uid in found if uid > last)[-most:]
             for at in range(0, len(newer), RECALL_WINDOW):
                 window = newer[at : at + RECALL_WINDOW]
                 # Others archive too: what comes between two of these is new to us, and wanted.
@@ -278,7 +348,7 @@ class Session:
             self._tagged(self.imap.select, quoted(mailbox), readonly)
             validity = self.imap.untagged_responses.get("UIDVALIDITY")
             self._absorb()
-            yield int(_text(validity[-1])) if validity else 0
+            yield (_number32(validity[-1]) if validity else None) or 0
         except Refused:
             self._return()
             raise
@@ -292,13 +362,14 @@ class Session:
             raise imaplib.IMAP4.abort(f"{self.inbox} can't be selected again: {error}") from None
         validity = self.imap.untagged_responses.get("UIDVALIDITY")
         self._absorb()
-        if not validity or int(_text(validity[-1])) != self.validity:
+        if not validity or _number32(validity[-1]) != self.validity:
             raise imaplib.IMAP4.abort(f"{self.inbox} was made anew meanwhile")
 
     def sizes(self, uids: str) -> list[tuple[int, int]]:
         """UID and size on the server of each mail."""
         data = self._uid("FETCH", uids, "(UID RFC822.SIZE)")
-        return [(_number(_UID, item), _number(_SIZE, item)) for item in data if item and re.search(_SIZE, item)]
+        lines = [item for item in data if isinstance(item, bytes)]
+        return [(_number(_UID, line), _number(_SIZE, line)) for line in lines if re.search(_SIZE, line)]
 
     def copy(self, uids: str, mailbox: str) -> str | None:
         """Copies; returns COPYUID's three words (RFC 4315) where the server says them."""
@@ -328,6 +399,7 @@ class Session:
 
     def logout(self) -> None:
         """A bare LOGOUT: CLOSE would expunge what other clients have flagged."""
+        self.imap.meter.room = ANSWER
         self.imap.logout()
 
     def abandon(self) -> None:
@@ -355,31 +427,24 @@ class Session:
 
     def _absorb(self) -> None:
         untagged = self.imap.untagged_responses
-        if "EXISTS" in untagged:
-            self.exists = int(_text(untagged["EXISTS"][-1]))
+        exists = _number32(untagged["EXISTS"][-1]) if "EXISTS" in untagged else self.exists
         untagged.clear()
+        if exists is None:
+            raise imaplib.IMAP4.abort("the server says no number of mails that there can be")
+        self.exists = exists
 
 
 def _bad(error: imaplib.IMAP4.error) -> Exception:
     """The refusal that a tagged BAD is; anything else stays what it was."""
-    import ast  # here, because it costs every start 2 ms and is seldom needed
-
-    bad = re.match(_TAGGED_BAD, str(error))
-    if bad is None:
+    if not isinstance(error, _Bad):
         return error
-    # imaplib shows the text as Python would write it, quoted twice: a secret in it would not be recognised.
-    refusal = _refusal(_text(ast.literal_eval(bad.group(1))[-1]))
+    refusal = _refusal(str(error))
     return Refused(refusal.args[0] or "BAD", refusal.args[1])
 
 
-def _login_refusal(error: imaplib.IMAP4.error) -> Refused:
-    """imaplib raises a tagged NO to a login as well, with its text."""
-    bad = _bad(error)
-    return bad if isinstance(bad, Refused) else _refusal(_text(error.args[0] if error.args else ""))
-
-
 def _refusal(text: str) -> Refused:
-    code = re.search(_CODE, text)
+    # Whole it goes to where secrets are hidden in it; a code is at its beginning, more or less.
+    code = re.search(_CODE, text[:1_000])
     return Refused(code.group(1) if code else None, text)
 
 
@@ -414,8 +479,34 @@ def _literals(data: list[Any]) -> list[tuple[int, bytes]]:
     return [(_number(_UID, b" ".join([item[0], *tail])), item[1]) for item, tail in found]
 
 
+def _number32(text: object) -> int | None:
+    """A number of 32 bits, or nothing where a server says anything else."""
+    digits = isinstance(text, bytes) and re.fullmatch(rb"\d{1,10}", text)
+    return int(text) if digits and int(text) <= MOST else None
+
+
+def _found(lines: list[Any]) -> bytes:
+    """The UIDs in SEARCH's answers, four octets each; words that are none say something else."""
+    found = bytearray()
+    for line in lines:
+        if not isinstance(line, bytes):
+            raise imaplib.IMAP4.abort("a literal is no answer to SEARCH")
+        # CONDSTORE may put "(MODSEQ 5)" behind the UIDs (RFC 7162, section 3.1.5).
+        for word in re.finditer(rb"(?<!\S)\d{1,10}(?!\S)", line.partition(b"(")[0]):
+            uid = int(word.group())
+            if 0 < uid <= MOST:
+                found += uid.to_bytes(4, "little")
+            if len(found) > 4 * FOUND:
+                raise imaplib.IMAP4.abort("the server finds more than there can be")
+    return bytes(found)
+
+
+def _uids(found: bytes) -> list[int]:
+    return [int.from_bytes(found[at : at + 4], "little") for at in range(0, len(found), 4)]
+
+
 def _mail(head: bytes, octets: bytes, tail: object) -> tuple[int, int, bytes]:
-    if not isinstance(tail, bytes) or not re.fullmatch(_TAIL, tail):
+    if not isinstance(tail, bytes) or len(tail) > LONGEST_TAIL or not re.fullmatch(_TAIL, tail):
         raise imaplib.IMAP4.abort("a mail's data goes on where it should end")
     attributes = head + b" " + tail
     return _number(_UID, attributes), _number(_SIZE, attributes), octets
@@ -430,7 +521,13 @@ def _number(pattern: bytes, text: bytes) -> int:
 
 def _short_body(line: bytes) -> bytes:
     # From the first one on: a line that has it a thousand times must not be read a thousand times.
-    body = re.match(_SHORT_BODY, line.partition(b"BODY[]")[2])
-    if body is None:
+    rest = line.partition(b"BODY[]")[2]
+    start = re.match(_SHORT_BODY, rest)
+    if start is not None and start.group().endswith(b"NIL"):
+        return b""
+    text = rest[start.end() :] if start is not None and len(rest) <= LONGEST_SHORT else b""
+    # Without a repeated group, which takes `re` a hundred times the text's size: `\\` is out of the way first.
+    end = re.search(_QUOTE, text.replace(rb"\\", b"  "))
+    if end is None:
         raise imaplib.IMAP4.abort("a mail's data has a shape that is unknown")
-    return re.sub(_ESCAPED, rb"\1", body.group(1) or b"")
+    return b"\\".join(part.replace(b"\\", b"") for part in text[: end.start()].split(rb"\\"))

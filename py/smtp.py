@@ -8,6 +8,7 @@ without the final dot.
 from __future__ import annotations
 
 import base64
+import re
 import smtplib
 import socket
 import ssl
@@ -25,12 +26,21 @@ CLOSING = 421
 GO_AHEAD = 354
 # What one reply may have, over all of its lines.
 REPLY = 256 * 1024
+_REPLY = rb"[2-5]\d\d(?![0-9A-Za-z_])"
 # Up to this size a message's data goes out in one write with its final dot.
 ONE_WRITE = 64 * 1024
 
 
+class _NoReply(Exception):
+    """What came is no reply of RFC 5321, section 4.2; smtplib makes one of almost anything."""
+
+
+class _OutOfStep(_NoReply):
+    """A reply, but to something else: from here on nobody knows which belongs to which."""
+
+
 class _Metered:
-    """A file that lines are read from until a reply is too long."""
+    """A file that a reply's lines are read from, until they are too many or none."""
 
     def __init__(self, file: Any, meter: Meter) -> None:
         self.file = file
@@ -38,10 +48,12 @@ class _Metered:
 
     def readline(self, most: int) -> bytes:
         line: bytes = self.file.readline(most)
-        if not self.meter.take(len(line)):
-            raise OSError("the server's reply has no end")
-        if line and not line.endswith(b"\n") and len(line) < most:
-            raise OSError("the server's reply was cut")  # it may well look like a whole one
+        if len(line) >= most or not self.meter.take(len(line)):
+            raise _NoReply("the server's reply has no end")
+        if line and not line.endswith(b"\n"):
+            raise _NoReply("the server's reply was cut")  # it may well look like a whole one
+        if line and not re.match(_REPLY, line):
+            raise _NoReply(f"the server sends no reply code: {_text(line)}")
         return line
 
     def close(self) -> None:
@@ -51,8 +63,8 @@ class _Metered:
 class _Smtp(smtplib.SMTP):
     """On a connected socket, encrypted or not yet; metered, and prompt."""
 
-    def __init__(self, sock: socket.socket, host: str, port: int, local_name: str) -> None:
-        self.meter = Meter()
+    def __init__(self, sock: socket.socket, host: str, port: int, seconds: float, local_name: str) -> None:
+        self.meter = Meter(seconds)
         self.replies = 0
         self._adopted = sock
         super().__init__(host, port, local_name)
@@ -82,16 +94,27 @@ class Session:
     """One connection."""
 
     def __init__(
-        self, descriptor: int, host: str, port: int, security: str, roots: list[str], local_name: str
+        self,
+        descriptor: int,
+        host: str,
+        port: int,
+        security: str,
+        roots: list[str],
+        seconds: float,
+        local_name: str,
     ) -> None:
         sock = adopt(descriptor, host, security, roots)
         try:
-            self.smtp = _Smtp(sock, host, port, local_name)
+            self.smtp = _Smtp(sock, host, port, seconds, local_name)
             self.smtp.ehlo_or_helo_if_needed()
             if security == "starttls":
                 self._starttls(roots)
         except smtplib.SMTPResponseException as error:
             raise smtplib.SMTPServerDisconnected(f"{error.smtp_code} {_text(error.smtp_error)}") from None
+
+    def hurry(self, seconds: float) -> None:
+        """What is called next has this long."""
+        self.smtp.meter.hurry(seconds)
 
     def traffic(self) -> tuple[int, int, int]:
         """Commands, octets sent, octets received so far."""
@@ -137,7 +160,7 @@ class Session:
     def size_limit(self) -> int:
         """The largest message that the server says it takes (RFC 1870); 0 when it says nothing."""
         limit = self.smtp.esmtp_features.get("size", "")
-        return int(limit) if limit.isascii() and limit.isdigit() else 0
+        return int(limit) if re.fullmatch(r"[0-9]{1,18}", limit) else 0
 
     def send(self, messages: list[Message]) -> list[Outcome]:
         """Sends in order; for each message an outcome, what it rests on, and the recipients' replies.
@@ -151,6 +174,10 @@ class Session:
         except BaseException as error:  # whatever it is, Ctrl-C too: the outcomes so far stand
             # With its traceback, it and this frame would keep each other, and what the server said.
             error.__traceback__ = None
+            under_way = self.smtp.has_extn("pipelining") and isinstance(error, _OutOfStep)
+            if under_way and outcomes and outcomes[-1][0] == "sent":
+                # What was taken for the answer to its end may have been one to the next message's MAIL.
+                outcomes[-1] = ("unknown", error, [])
             outcomes.extend([("unsent", error, [])] * (len(messages) - len(outcomes)))
         return outcomes
 
@@ -164,7 +191,7 @@ class Session:
             stage, reply, answers = self._offer(message, pipelining)
             if stage:
                 yield "refused", (stage, *reply), answers
-                self._reply_to(b"RSET\r\n")
+                self._in_step("RSET", self._reply_to(b"RSET\r\n"), 200)
                 under_way = False
                 continue
             more = pipelining and at + 1 < len(messages)
@@ -189,7 +216,9 @@ class Session:
         for command in commands:
             if not under_way and _hopeless(replies, len(commands)):
                 break
-            replies.append(self._reply_to(b"" if under_way else command))
+            yes = GO_AHEAD if command == b"DATA\r\n" else 200
+            reply = self._reply_to(b"" if under_way else command)
+            replies.append(self._in_step(command[:4].decode(), reply, yes))
         mail, answers = replies[0], replies[1 : len(commands) - 1]
         go_ahead = len(replies) == len(commands) and replies[-1][0] == GO_AHEAD
         if go_ahead and not _hopeless(replies[:-1], len(commands)):
@@ -211,8 +240,7 @@ class Session:
         try:
             self.smtp.send(data + b".\r\n" + ahead)
             code, text = self._reply()
-            if code == GO_AHEAD:
-                raise smtplib.SMTPServerDisconnected(f"{code} is no answer to a message's end: {text}")
+            self._in_step("a message's end", (code, text), 200)
         except BaseException as error:  # from here on nobody can say
             return "unknown", error
         return ("sent", (code, text)) if code < 300 else ("refused", ("DATA", code, text))
@@ -225,6 +253,13 @@ class Session:
         if code == CLOSING:
             raise smtplib.SMTPServerDisconnected(f"{code} {text}")
         return code, text
+
+    def _in_step(self, asked: str, reply: Reply, yes: int) -> Reply:
+        """A reply that this command can have: its kind of yes, or a no."""
+        code, text = reply
+        if code < 400 and (code >= 300 or yes == GO_AHEAD) and code != yes:
+            raise _OutOfStep(f"{code} is no answer to {asked}: {text}")
+        return reply
 
     def _reply(self) -> Reply:
         code, text = self.smtp.getreply()

@@ -36,6 +36,8 @@ pub(super) struct Dialogue {
     secrets: Vec<String>,
     watched: Watched,
     traffic: Cell<Traffic>,
+    /// Of what is called next.
+    deadline: Cell<Deadline>,
 }
 
 impl Dialogue {
@@ -59,7 +61,7 @@ impl Dialogue {
         let socket = dial(&server.host, port, deadline, &action)?;
         let watched = Watched::new(&socket)?;
         let guard = watched.until(deadline);
-        let opened = Self::on(socket, watched, service, common, (port, local_name), &action);
+        let opened = Self::on(socket, watched, service, common, (port, local_name), deadline, &action);
         guard.judge(opened.and_then(begin), &action)
     }
 
@@ -69,6 +71,7 @@ impl Dialogue {
         service: &Service,
         common: &Common,
         (port, local_name): (u16, Option<&str>),
+        deadline: Deadline,
         action: &str,
     ) -> Result<Self> {
         let server = &common.server;
@@ -83,18 +86,21 @@ impl Dialogue {
             let class = service.module.session_class(py)?;
             let roots = server.certificates();
             // From here on the descriptor is Python's.
-            let args = (socket.into_raw_fd(), &*server.host, port, security, roots);
+            let seconds = deadline.left().as_secs_f64();
+            let args = (socket.into_raw_fd(), &*server.host, port, security, roots, seconds);
             let object = match local_name {
-                Some(name) => class.call1((args.0, args.1, args.2, args.3, args.4, name)),
+                Some(name) => class.call1((args.0, args.1, args.2, args.3, args.4, args.5, name)),
                 None => class.call1(args),
             };
             object.map(Bound::unbind).map_err(|e| owned(py, &e, asking))
         })?;
-        Ok(Self { object: Some(object), secrets, watched, traffic: Cell::default() })
+        let (traffic, deadline) = (Cell::default(), Cell::new(deadline));
+        Ok(Self { object: Some(object), secrets, watched, traffic, deadline })
     }
 
     /// Shuts the connection down when the deadline comes, for as long as the guard is there.
     pub(super) fn watch(&self, deadline: Deadline) -> Guard {
+        self.deadline.set(deadline);
         self.watched.until(deadline)
     }
 
@@ -150,7 +156,9 @@ impl Dialogue {
     ) -> Result<T> {
         attached(|py| {
             let object = self.object(py);
-            let done = work(&object).map_err(|e| owned(py, &e, asking));
+            let seconds = self.deadline.get().left().as_secs_f64();
+            let hurried = object.call_method1("hurry", (seconds,));
+            let done = hurried.and_then(|_| work(&object)).map_err(|e| owned(py, &e, asking));
             let counted = object.call_method0("traffic").and_then(|traffic| traffic.extract());
             if let Ok((commands, sent, received)) = counted {
                 self.traffic.set(Traffic { commands, sent, received });

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use pyo3::call::PyCallArgs;
 use pyo3::conversion::FromPyObjectOwned;
+use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::PyBytes;
 
 use super::dialogue::{Dialogue, Service};
 use super::modules;
@@ -40,6 +42,19 @@ pub(crate) enum Copied {
     These(UidSet),
     /// It did not say.
     Untold,
+}
+
+/// What `Session.search` found: four octets each, because a list of Python's takes ten times that.
+struct Uids(Vec<Uid>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Uids {
+    type Error = PyErr;
+
+    fn extract(found: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let found = found.cast::<PyBytes>()?;
+        let uid = |octets: &[u8]| Uid::new(u32::from_le_bytes(octets.try_into().ok()?));
+        Ok(Self(found.as_bytes().chunks_exact(4).filter_map(uid).collect()))
+    }
 }
 
 /// A mail, or its beginning, as the server sent it: borrowed from Python, not copied.
@@ -127,8 +142,8 @@ impl ImapSession {
 
     /// The mails that match, by an IMAP search program (RFC 3501, section 6.4.4).
     pub(crate) fn search(&mut self, criteria: &str) -> Result<UidSet> {
-        let uids: Vec<u32> = self.call("search", (criteria.to_owned(),), "SEARCH")?;
-        Ok(UidSet::new(self.validity, uids.into_iter().filter_map(Uid::new)))
+        let Uids(uids) = self.call("search", (criteria.to_owned(),), "SEARCH")?;
+        Ok(UidSet::new(self.validity, uids))
     }
 
     /// The first `most` octets of each of these mails, each once; what was not asked for is dropped.
