@@ -14,12 +14,12 @@ use crate::support::script::{Script, Step};
 
 const UIDPLUS: &[&str] = &["UIDPLUS"];
 
-fn mail(id: u32, body: &str) -> String {
+pub(super) fn mail(id: u32, body: &str) -> String {
     format!("From: bob@example.test\r\nTo: {ALICE}\r\nSubject: {TAG} {id}\r\n\r\n{body}")
 }
 
 /// The answer to a FETCH for one mail, of which it has as much as was asked for.
-fn fetched(uid: u32, mail: &str, command: &str) -> String {
+pub(super) fn fetched(uid: u32, mail: &str, command: &str) -> String {
     let most = command.split_once("<0.").and_then(|(_, rest)| rest.split('>').next()?.parse().ok());
     let octets = &mail[..mail.len().min(most.unwrap_or(usize::MAX))];
     let (size, sent) = (mail.len(), octets.len());
@@ -27,7 +27,7 @@ fn fetched(uid: u32, mail: &str, command: &str) -> String {
 }
 
 /// A server with these mails in its inbox, the first with UID 1.
-fn holding(capabilities: &[&str], mails: &[String]) -> Script {
+pub(super) fn holding(capabilities: &[&str], mails: &[String]) -> Script {
     let uids: Vec<String> = (1..=mails.len()).map(|uid| uid.to_string()).collect();
     let mails = mails.to_vec();
     Script::imap(capabilities)
@@ -39,7 +39,7 @@ fn holding(capabilities: &[&str], mails: &[String]) -> Script {
         .says("UID SEARCH UNDELETED SUBJECT", format!("* SEARCH {}\r\nTAG OK done\r\n", uids.join(" ")))
 }
 
-fn three() -> Vec<String> {
+pub(super) fn three() -> Vec<String> {
     (1..=3).map(|id| mail(id, "hello")).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Answers that a real server gives seldom or never.
 
+mod hostile;
 mod imap;
 mod imap_login;
 mod imap_namespace;

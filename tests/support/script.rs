@@ -4,10 +4,14 @@
 //! the beginning of a command; three names stand for what is no command: `GREETING`, `.` (the end of a message)
 //! and `> ` before each line of one.
 
+mod saying;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+
+use self::saying::{drip, say_without_end, tagged};
 
 /// What to do about a line. `TAG` in a text stands for the client's tag.
 #[derive(Clone, Debug)]
@@ -16,6 +20,12 @@ pub enum Step {
     Usual,
     /// Say this.
     Say(String),
+    /// Say this, which need not be text.
+    Octets(Vec<u8>),
+    /// Say the first once, and the second again and again until the client hangs up.
+    Endless(Vec<u8>, Vec<u8>),
+    /// Say this an octet at a time.
+    Drip(Vec<u8>),
     /// Say this and hang up.
     SayAndClose(String),
     /// Hang up.
@@ -87,6 +97,13 @@ impl Script {
     #[must_use]
     pub fn on(mut self, prefix: &str, answer: impl Fn(&Heard) -> Step + Send + Sync + 'static) -> Self {
         self.rules.push((prefix.to_owned(), Box::new(answer)));
+        self
+    }
+
+    /// The same, ahead of every rule so far.
+    #[must_use]
+    pub fn ahead(mut self, prefix: &str, answer: impl Fn(&Heard) -> Step + Send + Sync + 'static) -> Self {
+        self.rules.insert(0, (prefix.to_owned(), Box::new(answer)));
         self
     }
 
@@ -229,15 +246,18 @@ impl Talk {
             answer(&heard)
         });
         let step = steps.find(|step| !matches!(step, Step::Usual));
-        let (text, more) = match step.unwrap_or_else(|| self.script.usual(command)) {
-            Step::Say(text) => (text, true),
-            Step::SayAndClose(text) => (text, false),
-            Step::Usual | Step::Nothing => (String::new(), true),
+        let (octets, more) = match step.unwrap_or_else(|| self.script.usual(command)) {
+            Step::Say(text) => (text.into_bytes(), true),
+            Step::Octets(octets) => (octets, true),
+            Step::SayAndClose(text) => (text.into_bytes(), false),
+            Step::Usual | Step::Nothing => (Vec::new(), true),
             Step::Close => return None,
+            Step::Endless(first, again) => return say_without_end(stream, &tagged(&first, tag), &again),
+            Step::Drip(octets) => return drip(stream, &tagged(&octets, tag)),
         };
-        let text = text.replace("TAG", tag);
-        stream.write_all(text.as_bytes()).ok()?;
-        more.then_some(text)
+        let octets = tagged(&octets, tag);
+        stream.write_all(&octets).ok()?;
+        more.then(|| String::from_utf8_lossy(&octets).into_owned())
     }
 }
 

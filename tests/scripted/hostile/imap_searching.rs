@@ -1,0 +1,74 @@
+//! Bad answers to NOOP and SEARCH, and to the goodbye.
+
+use pymail::ErrorKind;
+
+use super::row::Answer::{Closes, Drips, Endless, Many, Octets, Says, SaysAndCloses, Silent};
+use super::row::{FEWER, LOST, LOST_IN_TIME, May, REFUSED, RIGHT, Row, SLOW, row};
+
+const SEARCH: &str = "UID SEARCH UNDELETED";
+
+const RIGHT_OR_FEWER: &[May] = &[May::Right, May::Fewer];
+const FEWER_OR_LOST: &[May] = &[May::Fewer, May::Fail(ErrorKind::Disconnected)];
+const RIGHT_OR_LATE: &[May] =
+    &[May::Right, May::Fail(ErrorKind::Disconnected), May::Fail(ErrorKind::Timeout)];
+
+#[rustfmt::skip] // a table
+const ROWS: &[Row] = &[
+    row("OK without data", SEARCH, Says("TAG OK done\r\n"), FEWER),
+    row("nothing found", SEARCH, Says("* SEARCH\r\nTAG OK done\r\n"), FEWER),
+    row("NO after data", SEARCH, Says("* SEARCH 1 2 3\r\nTAG NO done\r\n"), REFUSED),
+    row("BAD after data", SEARCH, Says("* SEARCH 1 2 3\r\nTAG BAD done\r\n"), REFUSED),
+    row("UID 0", SEARCH, Says("* SEARCH 0\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("UID 0 among others", SEARCH, Says("* SEARCH 0 1 2 3\r\nTAG OK done\r\n"), RIGHT_OR_LATE),
+    row("UID 2^32", SEARCH, Says("* SEARCH 4294967296\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("UID 2^64 among others", SEARCH, Says("* SEARCH 1 2 3 18446744073709551616\r\nTAG OK done\r\n"), RIGHT_OR_LATE),
+    row("a UID of 100,000 digits", SEARCH, Many("* SEARCH ", "9", 100_000, "\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("a UID below 0", SEARCH, Says("* SEARCH -1\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("words", SEARCH, Says("* SEARCH one two three\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("ranges", SEARCH, Says("* SEARCH 1:3\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("commas", SEARCH, Says("* SEARCH 1,2,3\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("ESEARCH unasked", SEARCH, Says("* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n"), FEWER),
+    row("digits of another script", SEARCH, Says("* SEARCH \u{661} \u{662}\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("NUL", SEARCH, Octets(b"* SEARCH 1\x002\x003\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("a literal", SEARCH, Says("* SEARCH {5}\r\n1 2 3\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("the same UIDs 100,000 times", SEARCH, Many("* SEARCH", " 1 2 3", 100_000, "\r\nTAG OK done\r\n"), RIGHT_OR_LATE),
+    row("UIDs that nobody has", SEARCH, Says("* SEARCH 4294967290 4294967295\r\nTAG OK done\r\n"), RIGHT_OR_FEWER),
+    row("UIDs backwards and twice", SEARCH, Says("* SEARCH 3 2 1 3\r\n* SEARCH 2\r\nTAG OK done\r\n"), RIGHT),
+    row("millions of UIDs", SEARCH, Many("* SEARCH", " 301 302 303 304 305 306 307 308 309 310", 24_000, "\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("three megabytes of UIDs", SEARCH, Many("", "* SEARCH 301 302 303 304 305 306 307 308 309 310 311 312 313 314 315 316\r\n", 40_000, "TAG OK done\r\n"), FEWER_OR_LOST),
+    row("parentheses 10,000 deep", SEARCH, Many("* SEARCH 1 2 3 ", "(", 10_000, "\r\nTAG OK done\r\n"), RIGHT_OR_LATE),
+    row("EXPUNGE of everything", SEARCH, Many("* SEARCH 1 2 3\r\n", "* 1 EXPUNGE\r\n", 3, "TAG OK done\r\n"), RIGHT),
+    row("EXISTS of 2^32-1", SEARCH, Says("* 4294967295 EXISTS\r\n* SEARCH 1 2 3\r\nTAG OK done\r\n"), RIGHT_OR_LATE),
+    row("EXISTS of 10^18", SEARCH, Says("* 1000000000000000000 EXISTS\r\n* SEARCH 1 2 3\r\nTAG OK done\r\n"), RIGHT_OR_LATE),
+    row("another UIDVALIDITY", SEARCH, Says("* OK [UIDVALIDITY 8] new\r\n* SEARCH 1 2 3\r\nTAG OK done\r\n"), RIGHT_OR_LATE),
+    row("the answer in two lines", SEARCH, Says("* SEARCH 1\r\n* SEARCH 2 3\r\nTAG OK done\r\n"), RIGHT),
+    row("BYE after the answer", SEARCH, SaysAndCloses("* SEARCH 1 2 3\r\nTAG OK done\r\n* BYE\r\n"), LOST),
+    row("NO", "NOOP", Says("TAG NO no\r\n"), REFUSED),
+    row("BAD", "NOOP", Says("TAG BAD no\r\n"), REFUSED),
+    row("two answers", "NOOP", Says("TAG OK one\r\nTAG OK two\r\n"), RIGHT_OR_LATE),
+    row("BYE", "NOOP", SaysAndCloses("* BYE idle\r\n"), LOST),
+    row("silence", "NOOP", Silent, SLOW),
+    row("hanging up", "NOOP", Closes, LOST),
+    row("a drip", "NOOP", Drips("* OK still here\r\n* OK still here\r\n* OK still here\r\n* OK still here\r\n"), SLOW),
+    row("no end", "NOOP", Endless("", "* 2 RECENT\r\n"), LOST),
+    row("kinds without end", "NOOP", Endless("", "* ABCDEFGH\r\n* HGFEDCBA\r\n* AAAA\r\n"), LOST),
+    row("EXPUNGE of everything", "NOOP", Many("", "* 1 EXPUNGE\r\n", 9, "* 0 EXISTS\r\nTAG OK done\r\n"), RIGHT),
+    row("100,000 EXPUNGE", "NOOP", Many("", "* 1 EXPUNGE\r\n", 100_000, "TAG OK done\r\n"), RIGHT_OR_LATE),
+    row("EXISTS of 10^18", "NOOP", Says("* 1000000000000000000 EXISTS\r\nTAG OK done\r\n"), LOST),
+    row("EXISTS of no number", "NOOP", Says("* EXISTS\r\nTAG OK done\r\n"), LOST),
+    row("FETCH unasked", "NOOP", Says("* 1 FETCH (UID 1 FLAGS (\\Deleted))\r\nTAG OK done\r\n"), RIGHT),
+    row("silence", "LOGOUT", Silent, SLOW),
+    row("OK without BYE", "LOGOUT", Says("TAG OK done\r\n"), RIGHT),
+    row("hanging up", "LOGOUT", Closes, LOST),
+    row("data after BYE", "LOGOUT", Says("* BYE\r\nTAG OK done\r\n* 3 EXISTS\r\n* SEARCH 1 2 3\r\n"), RIGHT),
+    row("data without end after BYE", "LOGOUT", Endless("* BYE\r\nTAG OK done\r\n", "* 3 EXISTS\r\n"), RIGHT),
+    row("data without end", "LOGOUT", Endless("", "* 3 EXISTS\r\n"), LOST_IN_TIME),
+    row("NO", "LOGOUT", Says("TAG NO stay\r\n"), &[May::Right, May::Fail(ErrorKind::Refused)]),
+    row("BAD", "LOGOUT", Says("TAG BAD stay\r\n"), &[May::Right, May::Fail(ErrorKind::Refused), May::Fail(ErrorKind::Disconnected)]),
+    row("a megabyte", "LOGOUT", Many("", "x", 900_000, "\r\n"), LOST),
+    row("a drip", "LOGOUT", Drips("* OK wait\r\n* OK wait\r\n* OK wait\r\n* OK wait\r\n* OK wait\r\n* OK wait\r\n"), SLOW),
+];
+
+pub(super) fn rows() -> Vec<Row> {
+    ROWS.to_vec()
+}

@@ -1,0 +1,150 @@
+//! What holds for every bad answer: in time, within memory, a clear error.
+
+use std::fs;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use pymail::{Error, Result};
+
+use super::row::{May, Row};
+use crate::scripted::assert_hidden;
+use crate::site::shown;
+
+/// Of every verb.
+pub(super) const DEADLINE: Duration = Duration::from_secs(1);
+
+/// How much later a verb may be back.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What an answer may cost beside what is configured: 16 MiB of lines, as Python's objects and once more as ours.
+const MOST_MEMORY: usize = 48 << 20;
+
+/// Longer texts help nobody.
+const LONGEST_TEXT: usize = 2_000;
+
+/// What an error begins with: what was being done.
+const ACTIONS: &[&str] = &[
+    "connecting",
+    "logging in to ",
+    "opening the mailboxes",
+    "looking into the archive",
+    "waiting for the server",
+    "saying goodbye",
+    "SEARCH",
+    "FETCH",
+    "MOVE",
+    "COPY",
+    "STORE",
+    "EXPUNGE",
+    "NOOP",
+    "LOGOUT",
+    "CREATE",
+    "QUIT",
+    "reading SIZE",
+    "sending",
+    "MAIL was refused",
+    "RCPT was refused",
+    "DATA was refused",
+    "the message was sent whole",
+    "the message has ",
+    "message UID ",
+    "mail UID ",
+    "the server asked to wait",
+    "an answer in the last moment",
+    "it ",
+    "the body says",
+    "these UIDs are",
+];
+
+/// What is wrong with how a row was taken.
+#[derive(Default)]
+pub(super) struct Findings(Mutex<Vec<String>>);
+
+impl Findings {
+    pub(super) fn add(&self, finding: impl Into<String>) {
+        self.0.lock().unwrap().push(finding.into());
+    }
+
+    pub(super) fn check(&self, so: bool, finding: impl FnOnce() -> String) {
+        if !so {
+            self.add(finding());
+        }
+    }
+
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    /// Calls a verb, which has to be back in time and to say clearly what is wrong.
+    pub(super) fn timed<T>(&self, what: &str, verb: impl FnOnce() -> Result<T>) -> Result<T> {
+        let began = Instant::now();
+        let answer = verb();
+        let took = began.elapsed();
+        self.check(took < DEADLINE + GRACE, || format!("{what} took {took:?}"));
+        if let Err(error) = &answer {
+            self.clear(what, error);
+        }
+        answer
+    }
+
+    /// That an error is fit to be read, by people and in logs.
+    pub(super) fn clear(&self, what: &str, error: &Error) {
+        let text = error.to_string();
+        let start: String = text.chars().take(200).collect();
+        self.check(ACTIONS.iter().any(|action| text.starts_with(action)), || {
+            format!("{what}: an error that names no action: {start:?}")
+        });
+        self.check(text.len() <= LONGEST_TEXT, || format!("{what}: an error of {} octets", text.len()));
+        self.check(!text.contains(char::is_control), || format!("{what}: control characters: {start:?}"));
+        self.check(!text.contains("Error: ") && !text.contains("object"), || {
+            format!("{what}: it speaks of Python: {start:?}")
+        });
+        let all = shown(error).len();
+        self.check(all <= 12 * LONGEST_TEXT, || format!("{what}: an error that shows {all} octets"));
+        assert_hidden(error);
+    }
+
+    /// That a failure is one that the row allows.
+    pub(super) fn allowed(&self, what: &str, row: &Row, error: &Error) {
+        // What is large is given up when it is too much, or when time is over: whichever is first.
+        let late = row.answer.is_large() && error.is_timeout();
+        self.check(late || row.may.contains(&May::Fail(error.kind())), || {
+            format!("{what}: {:?} is none of {:?}: {}", error.kind(), row.may, brief(error))
+        });
+    }
+
+    /// That what went well is allowed to.
+    pub(super) fn allows(&self, what: &str, row: &Row, outcome: May) {
+        self.check(row.may.contains(&outcome), || format!("{what}: {outcome:?} is none of {:?}", row.may));
+    }
+}
+
+/// The beginning of an error, for a failure's report.
+pub(super) fn brief(error: &Error) -> String {
+    format!("{error:?}").chars().take(300).collect()
+}
+
+/// The most memory that the process has had since the last look, beyond what it had then.
+pub(super) struct Memory {
+    before: usize,
+}
+
+impl Memory {
+    pub(super) fn watch() -> Self {
+        fs::write("/proc/self/clear_refs", "5").expect("the peak is forgotten");
+        Self { before: kilobytes("VmRSS:") }
+    }
+
+    /// In octets; more than there is room for is a finding.
+    pub(super) fn judge(&self, findings: &Findings) -> usize {
+        let grown = kilobytes("VmHWM:").saturating_sub(self.before) << 10;
+        findings.check(grown <= MOST_MEMORY, || format!("it took {} MiB of memory", grown >> 20));
+        grown
+    }
+}
+
+fn kilobytes(name: &str) -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("the process's status");
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of it");
+    line.trim().trim_end_matches(" kB").parse().expect("kB")
+}

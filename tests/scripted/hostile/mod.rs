@@ -1,0 +1,134 @@
+//! Servers that answer badly: tables of bad answers, and what may come of each.
+//!
+//! Each table is gone through by a process of its own, so that its memory is its own, a panic in any of its threads
+//! is seen, and a crash is one of a row with a name.
+
+mod imap;
+mod imap_archiving;
+mod imap_connecting;
+mod imap_everywhere;
+mod imap_fetching;
+mod imap_searching;
+mod judge;
+mod row;
+mod smtp;
+mod smtp_connecting;
+mod smtp_sending;
+
+use std::io::{BufRead as _, BufReader};
+use std::panic;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use self::judge::{Findings, Memory};
+use self::row::Row;
+use crate::support::script::Script;
+
+/// What a row's answer is met with.
+type Meet = fn(&Row, &Findings);
+
+/// A table's name, its rows, and what they are met with.
+type Table = (&'static str, fn() -> Vec<Row>, Meet);
+
+const TABLES: &[Table] = &[
+    ("imap late, login", || imap_everywhere::late("LOGIN"), imap::meet),
+    ("imap late, select", || imap_everywhere::late("SELECT"), imap::meet),
+    ("imap late, search", || imap_everywhere::late("UID SEARCH UNDELETED"), imap::meet),
+    ("imap late, fetch", || imap_everywhere::late("UID FETCH"), imap::meet),
+    ("imap late, copy", || imap_everywhere::late("UID COPY"), imap::meet),
+    ("imap bad, login", || imap_everywhere::prompt("LOGIN"), imap::meet),
+    ("imap bad, select", || imap_everywhere::prompt("SELECT"), imap::meet),
+    ("imap bad, search", || imap_everywhere::prompt("UID SEARCH UNDELETED"), imap::meet),
+    ("imap bad, fetch", || imap_everywhere::prompt("UID FETCH"), imap::meet),
+    ("imap bad, copy", || imap_everywhere::prompt("UID COPY"), imap::meet),
+    ("imap connecting", imap_connecting::rows, imap::meet),
+    ("imap searching", imap_searching::rows, imap::meet),
+    ("imap fetching", imap_fetching::rows, imap::meet),
+    ("imap archiving", imap_archiving::rows, imap::meet),
+    ("smtp connecting", smtp_connecting::rows, smtp::meet),
+    ("smtp sending", smtp_sending::rows, smtp::meet),
+    ("smtp pipelining", smtp_sending::pipelined, smtp::meet_pipelined),
+];
+
+/// The part of the issue that these tables are the answer to asks for as many.
+const FEWEST: usize = 150;
+
+#[test]
+fn whatever_a_server_answers_ends_in_time_within_memory_with_a_clear_error_and_harms_no_mail() {
+    let children: Vec<(&str, usize, Child)> =
+        TABLES.iter().map(|(table, rows, _)| (*table, rows().len(), child(table))).collect();
+    let all: usize = children.iter().map(|(_, rows, _)| rows).sum();
+    let reports =
+        children.into_iter().map(|(table, rows, child)| thread::spawn(move || report(table, rows, child)));
+    let reports: Vec<_> = reports.collect();
+    let failures: Vec<String> = reports.into_iter().flat_map(|report| report.join().unwrap()).collect();
+    assert!(failures.is_empty(), "{} findings in {all} rows:\n{}", failures.len(), failures.join("\n"));
+    assert!(all >= FEWEST, "{all} rows");
+}
+
+fn child(table: &str) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", "scripted::hostile::goes_through_a_table", "--nocapture"]);
+    // What is let go goes back at once: the next row's peak begins where this one's began.
+    child
+        .env("MALLOC_TRIM_THRESHOLD_", "0")
+        .env("MALLOC_MMAP_THRESHOLD_", "65536")
+        .env("MALLOC_ARENA_MAX", "1");
+    child.env("CHILD_TABLE", table).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// What a child says of its rows; a crash is a finding about the row that it happened in.
+fn report(table: &str, rows: usize, mut child: Child) -> Vec<String> {
+    let stderr = child.stderr.take().unwrap();
+    let noise =
+        thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).collect::<Vec<_>>());
+    let (mut failures, mut begun, mut ended) = (Vec::new(), Vec::new(), 0);
+    for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+        if let Some(row) = line.strip_prefix("BEGIN ") {
+            begun.push(row.to_owned());
+        } else if line.starts_with("END ") {
+            ended += 1;
+            println!("{table}: {line}"); // shown when the test fails
+        } else if let Some(finding) = line.strip_prefix("FINDING ") {
+            failures.push(format!("{table}: {finding}"));
+        }
+    }
+    let status = child.wait().unwrap();
+    if ended != rows || !status.success() {
+        let noise = noise.join().unwrap().join("\n");
+        failures.push(format!("{table}: ended with {status} in row {:?} of {rows}: {noise}", begun.last()));
+    }
+    failures
+}
+
+/// The interpreter's start is no row's time and no row's memory.
+fn warm_up() {
+    let (imap, smtp) = (Script::imap(&[]).start(), Script::smtp(&[]).start());
+    drop((super::imap(&imap), super::smtp(&smtp)));
+}
+
+#[test]
+#[ignore = "runs in child processes of the test above"]
+fn goes_through_a_table() {
+    let wanted = std::env::var("CHILD_TABLE").unwrap();
+    let only = std::env::var("CHILD_ROW").unwrap_or_default();
+    let findings = Arc::<Findings>::default();
+    let panics = Arc::clone(&findings);
+    panic::set_hook(Box::new(move |panic| panics.add(format!("a panic: {panic}"))));
+    let (_, rows, meet) = TABLES.iter().find(|(table, _, _)| *table == wanted).unwrap();
+    warm_up();
+    for row in rows().iter().filter(|row| row.name.contains(&only)) {
+        let name = format!("{} at {}", row.name, row.at);
+        println!("\nBEGIN {name}");
+        let memory = Memory::watch();
+        let began = std::time::Instant::now();
+        // What panics here is a finding already.
+        let _ = panic::catch_unwind(|| meet(row, &findings));
+        let grown = memory.judge(&findings);
+        for finding in findings.take() {
+            println!("FINDING {name}: {}", finding.replace('\n', " "));
+        }
+        println!("END {name}: {} MiB, {:?}", grown >> 20, began.elapsed());
+    }
+}
