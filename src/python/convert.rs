@@ -33,10 +33,28 @@ impl Asking<'_> {
         self.hide(text(value))
     }
 
+    /// Without secrets, and only then plain: half a secret would not be recognised.
     pub(super) fn hide(&self, text: String) -> String {
         let hide = |text: String, secret: &String| text.replace(secret.as_str(), "(..)");
-        self.secrets.iter().filter(|secret| !secret.is_empty()).fold(text, hide)
+        plain(&self.secrets.iter().filter(|secret| !secret.is_empty()).fold(text, hide))
     }
+}
+
+/// What is shown of a server's words, in characters.
+const LONGEST: usize = 400;
+
+/// A server's words as they can be shown: on one line, without what a terminal obeys, not for ever.
+pub(super) fn plain(text: &str) -> String {
+    let shown = |c: char| match c {
+        c if c.is_whitespace() => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    let mut plain: String = text.chars().take(LONGEST).map(shown).collect();
+    if text.chars().nth(LONGEST).is_some() {
+        plain.push_str(" (..)");
+    }
+    plain
 }
 
 /// An exception, as owned text: its class and its message.
@@ -111,8 +129,9 @@ fn refusal(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) -> Error 
     let (code, text): (Option<String>, String) = args.unwrap_or_else(|_| (None, text(exception)));
     let credentials = asking.phase == Phase::Login && is_about_credentials(code.as_deref());
     let kind = if credentials { ErrorKind::Auth } else { ErrorKind::Refused };
+    let text = asking.hide(text);
     let wait = throttle::wait_asked(&text);
-    let text = format!("{}: the server refused: {}", asking.action, asking.hide(text));
+    let text = format!("{}: the server refused: {text}", asking.action);
     let code = code.map(|code| asking.hide(code));
     Error::new(kind, text).with_code(code).with_retry_after(wait)
 }

@@ -124,7 +124,7 @@ fn refused((stage, code, text): (String, u16, String), answers: &[Reply]) -> Err
     let kind = if code == 552 && !quota { ErrorKind::TooLarge } else { ErrorKind::Refused };
     let others = if stage == "RCPT" { answers.get(1..).unwrap_or_default() } else { &[] };
     let all: Vec<String> = others.iter().map(|(code, text)| format!("{code} {text}")).collect();
-    let all = [&[format!("{code} {text}")], &all[..]].concat().join("; ");
+    let all = convert::plain(&[&[format!("{code} {text}")], &all[..]].concat().join("; "));
     Error::new(kind, format!("{stage} was refused: {all}")).with_code(Some(code.to_string()))
 }
 
