@@ -1,6 +1,5 @@
 //! The process with the handles: it says what it is told, a line a message, and how the handles are.
 
-use std::error::Error;
 use std::io::{BufRead as _, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -73,6 +72,22 @@ impl Shared {
         let reconnects: u64 = all.iter().map(|(_, stats)| stats.reconnects).sum();
         say(&format!("state {connected} {reconnects}"));
     }
+
+    /// Asks until there is an answer, a failure that will not pass, of which is told, or nobody to be answered.
+    fn retried<T>(&self, what: &str, ask: impl Fn() -> pymail::Result<T>) -> pymail::Result<T> {
+        loop {
+            match ask() {
+                Err(error) if is_passing(&error) && self.receives.load(Ordering::SeqCst) => rest(100..500),
+                Err(error) => {
+                    if !is_passing(&error) {
+                        say(&format!("wrong {what}: {:?}: {error}", error.kind()).replace('\n', " "));
+                    }
+                    return Err(error);
+                }
+                Ok(answer) => return Ok(answer),
+            }
+        }
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -95,20 +110,6 @@ fn is_passing(error: &pymail::Error) -> bool {
     error.is_transient() || error.kind() == ErrorKind::OutcomeUnknown
 }
 
-/// Asks until there is an answer, or a failure that will not pass; of that one it is told.
-fn retried<T>(what: &str, ask: impl Fn() -> pymail::Result<T>) -> Result<T, Box<dyn Error>> {
-    loop {
-        match ask() {
-            Err(error) if is_passing(&error) => rest(100..500),
-            Err(error) => {
-                say(&format!("wrong {what}: {:?}: {error}", error.kind()).replace('\n', " "));
-                return Err(error.into());
-            }
-            Ok(answer) => return Ok(answer),
-        }
-    }
-}
-
 fn send(shared: &Shared, plan: &Plan, account: &Account, number: usize, under_way: &AtomicI64) {
     let server = Server::tls(HOST).port(account.smtp).trust_pem(&plan.ca_pem);
     let config = SmtpConfig::new(server, Credentials::new(&account.user, PASSWORD)).tag(TAG);
@@ -116,7 +117,7 @@ fn send(shared: &Shared, plan: &Plan, account: &Account, number: usize, under_wa
     let config = config.backoff(Duration::from_millis(200), Duration::from_secs(2)).connects_a_minute(600);
     // Of two copies, two sharers may have one each at the same time.
     let config = config.resend_unknown(account.imaps.len() == 1);
-    let Ok(smtp) = retried("connecting to SMTP", || Smtp::connect(config.clone())) else { return };
+    let Ok(smtp) = shared.retried("connecting to SMTP", || Smtp::connect(config.clone())) else { return };
     locked(&shared.smtps).push(smtp.clone());
     let mut next = 0_u64;
     while shared.sends.load(Ordering::SeqCst) {
@@ -151,17 +152,17 @@ fn receive(shared: &Shared, plan: &Plan, account: &Account, port: u16, number: u
     // So much memory that it is full soon, and does not look like growth.
     let config = config.remember(1_000).batch(20);
     let config = if account.imaps.len() > 1 { config.shared(Duration::from_secs(40)) } else { config };
-    let Ok(imap) = retried("connecting to IMAP", || Imap::connect(config.clone())) else { return };
+    let Ok(imap) = shared.retried("connecting to IMAP", || Imap::connect(config.clone())) else { return };
     locked(&shared.imaps).push(imap.clone());
     while shared.receives.load(Ordering::SeqCst) {
-        let Ok(batch) = retried("fetching", || imap.fetch()) else { return };
+        let Ok(batch) = shared.retried("fetching", || imap.fetch()) else { return };
         if batch.is_empty() {
             rest(300..900);
             continue;
         }
         under_way.fetch_sub(i64::try_from(batch.len()).unwrap_or(0), Ordering::SeqCst);
         take(number, &batch);
-        let _ = retried("acknowledging", || batch.ack()); // What is wrong has been said.
+        let _ = shared.retried("acknowledging", || batch.ack()); // What is wrong has been said.
     }
 }
 
