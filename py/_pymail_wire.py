@@ -65,6 +65,10 @@ class Meter:
         self.received += octets
         return True
 
+    def refusal(self) -> str:
+        """Why there was none."""
+        return "the server answers more than was asked for" if self.room < 0 else "the time is over"
+
 
 def adopt(descriptor: int, host: str, security: str, roots: list[str]) -> socket.socket:
     """The socket that Rust has connected; it waits without end, and Rust shuts it down when that is too long."""

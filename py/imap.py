@@ -91,7 +91,7 @@ class _Imap(imaplib.IMAP4):
 
     def _take(self, octets: int, objects: int = 0) -> None:
         if not self.meter.take(octets, objects):
-            raise self.abort("the server answers more than was asked for")
+            raise self.abort(self.meter.refusal())
 
     def send(self, data: Any) -> None:
         super().send(data)

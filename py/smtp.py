@@ -48,8 +48,10 @@ class _Metered:
 
     def readline(self, most: int) -> bytes:
         line: bytes = self.file.readline(most)
-        if len(line) >= most or not self.meter.take(len(line)):
-            raise _NoReply("the server's reply has no end")
+        if not self.meter.take(len(line)):
+            raise _NoReply(self.meter.refusal())
+        if len(line) >= most:
+            raise _NoReply("the server's line has no end")
         if line and not line.endswith(b"\n"):
             raise _NoReply("the server's reply was cut")  # it may well look like a whole one
         if line and not re.match(_REPLY, line):

@@ -111,6 +111,9 @@ fn deliveries(mails: Vec<Mail>, validity: UidValidity, imap: &Imap) -> Vec<Deliv
     // Each mail is let go as soon as it is read: a batch is in memory once, not twice.
     for mail in mails {
         let uid = mail.uid;
+        if mail.octets().is_empty() {
+            continue; // No mail is empty: the server has not looked properly, and says nothing of whose it is.
+        }
         let Some(message) = read(&mail, imap) else {
             imap.known.lock().settle(validity, uid, Settled::Foreign);
             continue;

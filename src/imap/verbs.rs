@@ -36,37 +36,56 @@ pub(super) fn move_or_make(session: &mut ImapSession, set: &UidSet, mailbox: &st
 pub(super) fn move_to(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
     for chunk in set.chunks() {
         if session.has_move() {
-            session.move_to(&chunk, mailbox)?;
-            continue;
+            let moved = session.move_to(&chunk, mailbox)?;
+            nothing_left(session, &chunk, &named(moved, &chunk), "MOVE")?;
+        } else if session.has_uidplus() {
+            let copied = session.copy(&chunk, mailbox)?;
+            let copied = named(copied, &chunk);
+            delete(session, &copied)?;
+            nothing_left(session, &chunk, &copied, "COPY")?;
+        } else {
+            // What stays flagged here must not be copied again.
+            let chunk = undeleted(session, &chunk)?;
+            if !chunk.is_empty() {
+                session.copy(&chunk, mailbox)?;
+                delete(session, &chunk)?;
+            }
         }
-        // What stays flagged here must not be copied again.
-        let chunk = if session.has_uidplus() { chunk } else { undeleted(session, &chunk)? };
-        if chunk.is_empty() {
-            continue;
-        }
-        let copied = match session.copy(&chunk, mailbox)? {
-            Copied::These(copied) => copied,
-            Copied::Untold if session.has_uidplus() => unconfirmed(session, &chunk)?,
-            Copied::Untold => chunk,
-        };
-        delete(session, &copied)?;
     }
     Ok(())
+}
+
+/// What the server said that it did.
+fn named(copied: Copied, asked: &UidSet) -> UidSet {
+    match copied {
+        Copied::These(these) => these,
+        Copied::Untold => UidSet::none(asked.validity()),
+    }
+}
+
+/// A server's OK is no proof: what it did not name (COPYUID) is gone, for it was gone before, or was left alone.
+fn nothing_left(session: &mut ImapSession, asked: &UidSet, named: &UidSet, command: &str) -> Result<()> {
+    let mut unnamed = asked.clone();
+    unnamed.retain(|uid| !named.contains(uid));
+    if unnamed.is_empty() {
+        return Ok(());
+    }
+    let mut left = session.search(&format!("UID {unnamed}"))?;
+    left.retain(|uid| unnamed.contains(uid));
+    if left.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "{command}: the server says yes, but {} of {} mails are still there",
+        left.len(),
+        asked.len()
+    );
+    Err(Error::new(ErrorKind::Refused, text))
 }
 
 fn undeleted(session: &mut ImapSession, set: &UidSet) -> Result<UidSet> {
     let mut left = session.search(&format!("UID {set} UNDELETED"))?;
     left.retain(|uid| set.contains(uid));
-    Ok(left)
-}
-
-/// A server with UIDPLUS that names no copies has made none: fine when the mail is gone, and else a failure.
-fn unconfirmed(session: &mut ImapSession, set: &UidSet) -> Result<UidSet> {
-    let left = session.search(&format!("UID {set}"))?;
-    if !left.is_empty() {
-        let text = "COPY: the server says yes and names no copies (COPYUID): nothing was deleted";
-        return Err(Error::new(ErrorKind::Refused, text));
-    }
     Ok(left)
 }
 

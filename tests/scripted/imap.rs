@@ -251,3 +251,31 @@ fn a_message_id_that_would_break_a_header_is_replaced(#[case] id: &str) {
     assert!(!id.is_empty() && id.bytes().all(|octet| octet.is_ascii_graphic()), "{id:?}");
     assert!(!id.contains("Bcc") && !id.contains("[2J"), "{id:?}");
 }
+
+#[rstest]
+#[case::nothing("TAG OK done\r\n")]
+#[case::others("* OK [COPYUID 9 77:78 11:12] done\r\nTAG OK done\r\n")]
+fn a_move_that_moved_nothing_is_an_error_whatever_the_server_calls_it(#[case] answer: &'static str) {
+    let server = holding(&["MOVE", "UIDPLUS"], &three())
+        .says("UID MOVE", answer)
+        .says("UID SEARCH UID 1:3", "* SEARCH 1 2 3\r\nTAG OK done\r\n")
+        .start();
+    let error = imap(&server).fetch().unwrap().ack().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+    assert!(error.to_string().contains("3 of 3"), "{error}");
+}
+
+#[rstest]
+fn a_mail_that_comes_empty_once_is_delivered_when_it_comes_whole() {
+    let server = Script::imap(UIDPLUS)
+        .says("UID SEARCH", "* SEARCH 1\r\nTAG OK done\r\n")
+        .on("UID FETCH", |heard| {
+            let empty = "* 1 FETCH (UID 1 RFC822.SIZE 100 BODY[]<0> NIL)\r\nTAG OK done\r\n";
+            Step::say(empty).when(heard.nth == 1)
+        })
+        .on("UID FETCH", |heard| Step::Say(fetched(1, &mail(1, "hello"), &heard.text) + "TAG OK done\r\n"))
+        .start();
+    let imap = Imap::connect(imap_config(&server).remember(0)).unwrap();
+    assert_eq!(deliveries(&imap), []);
+    assert_eq!(deliveries(&imap), [(1, "hello".into())]);
+}

@@ -18,7 +18,7 @@ use crate::support::script::Scripted;
 const NEVER: Duration = Duration::from_secs(3_600);
 
 /// Long enough for every answer, short enough to fail for one that never comes.
-const BRIEFLY: Duration = Duration::from_secs(10);
+const BRIEFLY: Duration = Duration::from_secs(40);
 
 /// Easy to find, and with characters that IMAP quotes.
 const MARKED: &str = r#"mar"ked \ s3cret"#;

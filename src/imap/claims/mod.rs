@@ -203,7 +203,7 @@ fn ours_of(session: &mut ImapSession, uids: &UidSet, imap: &Imap) -> Result<UidS
         for (uid, headers) in session.identities(&chunk)? {
             if is_ours(&headers, &imap.config.common.tag) {
                 ours.push(uid);
-            } else {
+            } else if !headers.is_empty() {
                 imap.known.lock().settle(uids.validity(), uid, Settled::Foreign);
             }
         }

@@ -48,7 +48,7 @@ const ROWS: &[Row] = &[
     row("hanging up", MOVE, Closes, LOST),
     row("BYE after data", MOVE, SaysAndCloses("* OK [COPYUID 9 1:3 11:13] x\r\n* BYE\r\n"), LOST),
     row("EXPUNGE without end", MOVE, Endless("", "* 1 EXPUNGE\r\n"), LOST),
-    row("OK without data", MOVE, Says("TAG OK done\r\n"), RIGHT),
+    row("OK without data", MOVE, Says("TAG OK done\r\n"), REFUSED),
     row("COPYUID of everything", MOVE, Says("* OK [COPYUID 9 1:4294967295 1:4294967295] x\r\nTAG OK done\r\n"), RIGHT_OR_REFUSED),
     row("NO", STORE, Says("TAG NO [CANNOT] no\r\n"), REFUSED),
     row("BAD", STORE, Says("TAG BAD no\r\n"), REFUSED),
