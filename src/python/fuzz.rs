@@ -4,7 +4,7 @@ use std::ffi::CStr;
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::PyBytes;
 
 use super::convert::{self, Asking, Phase, import_error};
 use super::imap::Copied;
@@ -41,9 +41,8 @@ pub(crate) fn errors(words: &[u8], secret: &str) -> Result<Vec<Error>> {
 }
 
 fn exceptions<'py>(py: Python<'py>, words: &[u8]) -> PyResult<Vec<Bound<'py, PyBaseException>>> {
-    let imap = py.import("_pymail_imap")?;
-    let octets = PyBytes::new(py, words);
-    let text = imap.call_method1("_text", (&octets,))?;
+    let answers = py.import("_pymail_answers")?;
+    let text = answers.call_method1("as_text", (PyBytes::new(py, words),))?;
     let mut exceptions = Vec::new();
     for (module, name) in RAISED {
         let class = py.import(module)?.getattr(name)?;
@@ -51,10 +50,9 @@ fn exceptions<'py>(py: Python<'py>, words: &[u8]) -> PyResult<Vec<Bound<'py, PyB
         let class = if name == "IMAP4" { class.getattr("abort")? } else { class };
         exceptions.push(class.call1((&text,))?);
     }
-    exceptions.push(imap.call_method1("_refusal", (&text,))?);
-    let bad = format!("UID command error: BAD {}", PyList::new(py, [octets])?.repr()?);
-    let bad = py.import("imaplib")?.getattr("IMAP4")?.getattr("error")?.call1((bad,))?;
-    exceptions.push(imap.call_method1("_bad", (bad,))?);
+    exceptions.push(answers.call_method1("refusal", (&text,))?);
+    let bad = py.import("_pymail_imap4")?.getattr("Bad")?.call1((&text,))?;
+    exceptions.push(py.import("_pymail_imap")?.call_method1("_bad", (bad,))?);
     exceptions.into_iter().map(|exception| exception.cast_into().map_err(Into::into)).collect()
 }
 

@@ -15,23 +15,28 @@ pub(super) struct Module {
     name: &'static CStr,
     file: &'static CStr,
     code: &'static CStr,
+    /// What it imports of ours.
+    needs: &'static [&'static Module],
     loaded: PyOnceLock<Py<PyModule>>,
 }
 
 macro_rules! module {
-    ($name:literal, $file:literal) => {
+    ($name:literal, $file:literal, $needs:expr) => {
         Module {
             name: pyo3::ffi::c_str!($name),
             file: pyo3::ffi::c_str!($file),
             code: pyo3::ffi::c_str!(include_str!(concat!("../../", $file))),
+            needs: $needs,
             loaded: PyOnceLock::new(),
         }
     };
 }
 
-static WIRE: Module = module!("_pymail_wire", "py/_pymail_wire.py");
-pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py");
-pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py");
+static WIRE: Module = module!("_pymail_wire", "py/_pymail_wire.py", &[]);
+static ANSWERS: Module = module!("_pymail_answers", "py/_pymail_answers.py", &[&WIRE]);
+static IMAP4: Module = module!("_pymail_imap4", "py/_pymail_imap4.py", &[&WIRE, &ANSWERS]);
+pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py", &[&IMAP4]);
+pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&WIRE]);
 
 /// Two that load at once would each wait for the other's interpreter; one after the other, the first is on the
 /// network while the second loads.
@@ -41,12 +46,7 @@ impl Module {
     /// Loads the file and what it imports, once.
     pub(super) fn ready(&self) -> Result<()> {
         let _loading = LOADING.lock();
-        attached(|py| {
-            without_collector(py, || {
-                WIRE.load(py)?;
-                self.load(py).map(drop)
-            })
-        })
+        attached(|py| without_collector(py, || self.load(py).map(drop)))
     }
 
     /// The class that each dialogue file has: one connection.
@@ -56,6 +56,12 @@ impl Module {
     }
 
     fn load<'py>(&self, py: Python<'py>) -> Result<&Bound<'py, PyModule>> {
+        if let Some(module) = self.loaded.get(py) {
+            return Ok(module.bind(py));
+        }
+        for module in self.needs {
+            module.load(py)?;
+        }
         let load = || PyModule::from_code(py, self.code, self.file, self.name).map(Bound::unbind);
         let module = self.loaded.get_or_try_init(py, load);
         module.map(|module| module.bind(py)).map_err(|e| import_error(py, &self.name.to_string_lossy(), &e))
