@@ -21,11 +21,11 @@ const TO_CONNECT: Duration = Duration::from_secs(180);
 /// How long the last messages may take to arrive.
 const TO_ARRIVE: Duration = Duration::from_secs(180);
 
-/// How long there is load without faults, before the handles' memory is measured: a minute, of a run that is long
-/// enough.
-const WARM_UP: Duration = Duration::from_secs(60);
+/// How long load and storm take before the handles' memory is measured for the first time: until all that is kept
+/// of the latest messages is full, and every part of the program was used. A fifth of a run that is shorter.
+const WARM_UP: Duration = Duration::from_secs(300);
 
-/// How long it rains once it has stopped to storm.
+/// How often it is told how it goes.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A server that is back is noticed soon.
@@ -91,10 +91,10 @@ fn judge(options: &Options, mut watch: Watch, storm: &Storm<'_>) -> io::Result<(
     let all_connected = |watch: &Watch| watch.connected == handles;
     watch.until("all handles", TO_CONNECT, all_connected)?;
     let (began, whole) = (Instant::now(), Duration::from_secs_f64(options.minutes * 60.0));
-    watch.listen_for(WARM_UP.min(whole / 5))?;
+    let mut strikes = raging(&mut watch, storm, WARM_UP.min(whole / 5))?;
     watch.until("all handles", TO_CONNECT, all_connected)?;
     let start = watch.size()?;
-    let strikes = raging(&mut watch, storm, whole.saturating_sub(began.elapsed()))?;
+    strikes += raging(&mut watch, storm, whole.saturating_sub(began.elapsed()))?;
     watch.until("all handles", TO_CONNECT, all_connected)?;
     let end = watch.size()?;
     watch.stop_sending()?;

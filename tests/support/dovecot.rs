@@ -150,6 +150,13 @@ impl Dovecot {
         self.end_sessions("TERM");
     }
 
+    /// Sends a signal to the processes of all logged-in IMAP connections, and waits for nothing.
+    pub fn strike_all(&self, signal: &str) {
+        if let Some(group) = &*self.running.lock().expect("no panic while Dovecot changed") {
+            group.signal("imap", signal);
+        }
+    }
+
     /// Stops the server: connections are cut and new ones refused until [`Dovecot::restart`].
     pub fn stop(&self) {
         self.running.lock().expect("no panic while Dovecot stopped").take();

@@ -148,6 +148,11 @@ impl Postfix {
         self.group.end("smtpd", "KILL");
     }
 
+    /// Kills the processes of all SMTP connections, and waits for nothing.
+    pub fn strike_all(&self) {
+        self.group.signal("smtpd", "KILL");
+    }
+
     /// Waits until the ports are open; `false` when one was taken.
     fn is_ready(&mut self) -> bool {
         let pid = self.dir().join("queue/pid/master.pid");

@@ -140,10 +140,16 @@ impl ProcessGroup {
         targets.any(|target| listening.iter().any(|it| target.as_os_str() == it.as_str()))
     }
 
-    /// Sends a signal, such as `KILL`, to all members with that short name, and waits until they're gone.
-    pub fn end(&self, name: &str, signal: &str) {
+    /// Sends a signal, such as `KILL`, to all members with that short name; who they are.
+    pub fn signal(&self, name: &str, signal: &str) -> Vec<u32> {
         let pids: Vec<u32> = self.members().iter().filter(|it| it.name == name).map(|it| it.pid).collect();
         kill(signal, pids.iter().map(ToString::to_string));
+        pids
+    }
+
+    /// Sends a signal, such as `KILL`, to all members with that short name, and waits until they're gone.
+    pub fn end(&self, name: &str, signal: &str) {
+        let pids = self.signal(name, signal);
         wait_until(&format!("the end of {name}"), || !self.members().iter().any(|it| pids.contains(&it.pid)));
     }
 }
