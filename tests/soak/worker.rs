@@ -16,6 +16,9 @@ use crate::support::dovecot::{HOST, PASSWORD};
 
 const TAG: &str = "__SOAK__";
 
+/// Two deadlines, and more: when a server comes back, a busy machine takes long to connect all handles again.
+const LEASE: Duration = Duration::from_secs(150);
+
 /// A sender waits while so many of its messages are under way.
 const MOST_UNDER_WAY: i64 = 50;
 
@@ -77,7 +80,7 @@ impl Shared {
     fn retried<T>(&self, what: &str, ask: impl Fn() -> pymail::Result<T>) -> pymail::Result<T> {
         loop {
             match ask() {
-                Err(error) if is_passing(&error) && self.receives.load(Ordering::SeqCst) => rest(100..500),
+                Err(error) if is_passing(&error) && self.receives.load(Ordering::SeqCst) => rest(500..2_000),
                 Err(error) => {
                     if !is_passing(&error) {
                         say(&format!("wrong {what}: {:?}: {error}", error.kind()).replace('\n', " "));
@@ -113,7 +116,7 @@ fn is_passing(error: &pymail::Error) -> bool {
 fn send(shared: &Shared, plan: &Plan, account: &Account, number: usize, under_way: &AtomicI64) {
     let server = Server::tls(HOST).port(account.smtp).trust_pem(&plan.ca_pem);
     let config = SmtpConfig::new(server, Credentials::new(&account.user, PASSWORD)).tag(TAG);
-    let config = config.deadline(Duration::from_secs(10)).heartbeat(Duration::from_secs(3));
+    let config = config.heartbeat(Duration::from_secs(3));
     let config = config.backoff(Duration::from_millis(200), Duration::from_secs(2)).connects_a_minute(600);
     // Of two copies, two sharers may have one each at the same time.
     let config = config.resend_unknown(account.imaps.len() == 1);
@@ -147,11 +150,11 @@ fn send(shared: &Shared, plan: &Plan, account: &Account, number: usize, under_wa
 fn receive(shared: &Shared, plan: &Plan, account: &Account, port: u16, number: usize, under_way: &AtomicI64) {
     let server = Server::tls(HOST).port(port).trust_pem(&plan.ca_pem);
     let config = ImapConfig::new(server, Credentials::new(&account.user, PASSWORD)).tag(TAG);
-    let config = config.deadline(Duration::from_secs(10)).heartbeat(Duration::from_secs(3));
+    let config = config.heartbeat(Duration::from_secs(3));
     let config = config.backoff(Duration::from_millis(200), Duration::from_secs(2)).connects_a_minute(600);
     // So much memory that it is full soon, and does not look like growth.
     let config = config.remember(1_000).batch(20);
-    let config = if account.imaps.len() > 1 { config.shared(Duration::from_secs(40)) } else { config };
+    let config = if account.imaps.len() > 1 { config.shared(LEASE) } else { config };
     let Ok(imap) = shared.retried("connecting to IMAP", || Imap::connect(config.clone())) else { return };
     locked(&shared.imaps).push(imap.clone());
     while shared.receives.load(Ordering::SeqCst) {
