@@ -8,7 +8,8 @@ from types import FrameType
 from typing import Any
 from zlib import crc32
 
-FOLLOWED = ("imap.py", "smtp.py", "imaplib.py", "smtplib.py", "_pymail_answers.py", "_pymail_imap4.py", "_pymail_wire.py")
+OURS = ("imap.py", "smtp.py", "_pymail_answers.py", "_pymail_imap4.py", "_pymail_wire.py")
+FOLLOWED = (*OURS, "imaplib.py", "smtplib.py")
 SIZE = 8_192
 
 
