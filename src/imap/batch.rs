@@ -111,6 +111,7 @@ impl Batch {
 
     /// Archives every message of the batch, unreadable ones too, and takes them out of the inbox.
     ///
+    /// An empty batch has something to acknowledge too: second copies, which are not delivered, leave the inbox then.
     /// To acknowledge some of them: [`Imap::ack`].
     ///
     /// # Errors

@@ -57,7 +57,11 @@ fn consume(orders: &Orders) -> Outcome {
         let batch = retried(&record, || imap.fetch())?;
         if !batch.is_empty() {
             handle(&record, &batch, orders.work)?;
-        } else if end.recv_timeout(A_MOMENT * 10) == Err(RecvTimeoutError::Disconnected) {
+            continue;
+        }
+        // Second copies leave the inbox with an acknowledgement, also with one of nothing else.
+        retried(&record, || batch.ack())?;
+        if end.recv_timeout(A_MOMENT * 10) == Err(RecvTimeoutError::Disconnected) {
             return Ok(imap.stop()?);
         }
     }
