@@ -36,7 +36,8 @@ impl Options {
 
     /// All servers, at the size that the promise speaks of.
     fn full() -> Self {
-        let (deadline, lease) = (Duration::from_secs(10), Duration::from_secs(30));
+        // Eight sessions at once wait for one another in Courier for up to 20 s.
+        let (deadline, lease) = (Duration::from_secs(30), Duration::from_secs(60));
         let servers = Kind::ALL.to_vec();
         Self { servers, messages: 5_000, processes: 8, kills: 25, batch: 25, deadline, lease }
     }
