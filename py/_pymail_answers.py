@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import imaplib
 import re
+import struct
+from collections.abc import Iterator
 from typing import Any
 
 from _pymail_wire import Refused
 
 # More UIDs than one SEARCH is asked for, by far: mail may come meanwhile.
 MOST_FOUND_AT_ONCE = 100_000
+# Ranges are short: a line of them can say more than there is room for.
+MOST_IN_SETS = 1_000_000
 # What may follow a mail's data; more takes `re` a hundred times its size.
 LONGEST_TAIL = 10_000
 # A mail on one line, without a literal; servers do that for next to nothing.
@@ -24,12 +28,18 @@ MOST = (1 << 32) - 1
 _CODE = r"\[([A-Z][A-Z0-9-]{0,63})(?![A-Z0-9-])[^\]]*\]"
 _UID = rb"\bUID (\d{1,10})\b"
 _SIZE = rb"\bRFC822\.SIZE (\d{1,19})\b"
+_DELETED = rb"(?i)\bFLAGS \([^()]*\\Deleted\b"
+_ALL = rb"\bALL (\d{1,10}(?::\d{1,10})?(?:,\d{1,10}(?::\d{1,10})?)*)(?!\S)"
 _SHORT_BODY = rb'(?:<0>)? (?:NIL|")'
 _QUOTE = rb'(?<!\\)"'
 _DELIVERY = rb"(?i)\$PymailDelivery(\d{1,3})\b"
 _TAIL = rb'(?: [A-Za-z0-9.-]+ (?:\d+|NIL|\([^()]*\)|"[^"]*"))*\)'
 _NAMESPACE = r'\("([ !#-\[\]-~]{0,255})" (?:"\\?([!-~])"|NIL)'
 _LISTED = r'\([^()]*\) "\\?([!-~])" '
+
+
+# UID, size on the server, whether it is flagged deleted, and octets of a mail.
+Mail = tuple[int, int, bool, bytes]
 
 
 def refusal(text: str) -> Refused:
@@ -76,12 +86,12 @@ def number32(text: object) -> int | None:
     return int(text) if int(text) <= MOST else None
 
 
-def found(lines: list[Any]) -> bytes:
-    """The UIDs in SEARCH's answers, four octets each; words that are none say something else."""
+def found(lines: list[Any], sets: list[Any]) -> bytes:
+    """The UIDs in SEARCH's and ESEARCH's answers, four octets each; words that are none say something else."""
+    if not all(isinstance(line, bytes) for line in lines + sets):
+        raise imaplib.IMAP4.abort("a literal is no answer to SEARCH")
     found = bytearray()
     for line in lines:
-        if not isinstance(line, bytes):
-            raise imaplib.IMAP4.abort("a literal is no answer to SEARCH")
         # CONDSTORE may put "(MODSEQ 5)" behind the UIDs (RFC 7162, section 3.1.5).
         for word in re.finditer(rb"(?<!\S)\d{1,10}(?!\S)", line.partition(b"(")[0]):
             uid = int(word.group())
@@ -89,11 +99,31 @@ def found(lines: list[Any]) -> bytes:
                 found += uid.to_bytes(4, "little")
             if len(found) > 4 * MOST_FOUND_AT_ONCE:
                 raise imaplib.IMAP4.abort("the server finds more than there can be")
+    for line in sets:
+        for low, high in _ranges(line):
+            if high - low >= MOST_IN_SETS - len(found) // 4:
+                raise imaplib.IMAP4.abort("the server finds more than there can be")
+            found += struct.pack(f"<{high - low + 1}I", *range(low, high + 1))
     return bytes(found)
 
 
+def _ranges(line: bytes) -> Iterator[tuple[int, int]]:
+    """First and last UID of each range in an ESEARCH's ALL (RFC 4731, section 3.1)."""
+    told = re.search(_ALL, line)
+    for words in told.group(1).split(b",") if told else []:
+        first, _, last = words.partition(b":")
+        low, high = sorted((int(first), int(last or first)))
+        if low and high <= MOST:
+            yield low, high
+
+
+def last(found: bytes) -> int:
+    """The highest of these UIDs; 0 when there is none."""
+    return max(uids(found), default=0)
+
+
 def uids(found: bytes) -> list[int]:
-    return [int.from_bytes(found[at : at + 4], "little") for at in range(0, len(found), 4)]
+    return list(struct.unpack(f"<{len(found) // 4}I", found))
 
 
 def deliveries(data: list[Any]) -> list[tuple[int, int]]:
@@ -108,8 +138,8 @@ def sizes(data: list[Any]) -> list[tuple[int, int]]:
     return [(_number(_UID, line), _number(_SIZE, line)) for line in lines if re.search(_SIZE, line)]
 
 
-def mails(data: list[Any]) -> list[tuple[int, int, bytes]]:
-    """UID, size on the server and octets of each mail."""
+def mails(data: list[Any]) -> list[Mail]:
+    """Each mail in FETCH's answers."""
     found = []
     for at, item in enumerate(data):
         if isinstance(item, tuple):
@@ -120,11 +150,12 @@ def mails(data: list[Any]) -> list[tuple[int, int, bytes]]:
     return found
 
 
-def _mail(head: bytes, octets: bytes, tail: object) -> tuple[int, int, bytes]:
+def _mail(head: bytes, octets: bytes, tail: object) -> Mail:
     if not isinstance(tail, bytes) or len(tail) > LONGEST_TAIL or not re.fullmatch(_TAIL, tail):
         raise imaplib.IMAP4.abort("a mail's data goes on where it should end")
     attributes = head + b" " + tail
-    return _number(_UID, attributes), _number(_SIZE, attributes), octets
+    is_deleted = re.search(_DELETED, attributes) is not None
+    return _number(_UID, attributes), _number(_SIZE, attributes), is_deleted, octets
 
 
 def _number(pattern: bytes, text: bytes) -> int:

@@ -7,6 +7,7 @@ import re
 import socket
 import ssl
 from contextlib import suppress
+from functools import lru_cache
 from itertools import islice
 from time import monotonic
 
@@ -16,6 +17,8 @@ ANSWER = 16 << 20
 OBJECT = 256
 # Rust is the one to say that time is over; this is for what it can't wake up from waiting.
 LATE = 0.2
+# How long a TLS context is used.
+CONTEXT_SECONDS = 3_600
 # A folder with fewer certificates has somebody's own, and the system's are elsewhere.
 A_SYSTEMS_ROOTS = 20
 
@@ -83,9 +86,18 @@ def adopt(descriptor: int, host: str, security: str, roots: list[str]) -> socket
 
 
 def tls_context(roots: list[str]) -> ssl.SSLContext:
-    """A context that verifies against the system's roots, those of SSL_CERT_FILE, and the given PEM texts."""
+    """A context that verifies against the system's roots, those of SSL_CERT_FILE, and the given PEM texts.
+
+    Connections share one, which takes 20 ms and 100 KB; the system's roots are read again after a while.
+    """
+    where = (os.environ.get("SSL_CERT_FILE", ""), "SSL_CERT_DIR" in os.environ)
+    return _tls_context(tuple(roots), *where, int(monotonic() / CONTEXT_SECONDS))
+
+
+@lru_cache(maxsize=8)
+def _tls_context(roots: tuple[str, ...], file: str, has_folder: bool, _age: int) -> ssl.SSLContext:
     paths = ssl.get_default_verify_paths()
-    if "SSL_CERT_DIR" not in os.environ and _is_hashed(paths.openssl_capath):
+    if not has_folder and _is_hashed(paths.openssl_capath):
         # OpenSSL looks up there what it needs; reading all roots from a file takes 20 ms each time.
         context = ssl.create_default_context(capath=paths.openssl_capath)
     else:
@@ -93,7 +105,6 @@ def tls_context(roots: list[str]) -> ssl.SSLContext:
         # SSL_CERT_FILE takes the place of OpenSSL's own file; we mean it as well as, not instead of.
         if os.path.isfile(paths.openssl_cafile):
             context.load_verify_locations(cafile=paths.openssl_cafile)
-    file = os.environ.get("SSL_CERT_FILE", "")
     if os.path.isfile(file):
         context.load_verify_locations(cafile=file)
     for pem in roots:

@@ -7,19 +7,21 @@ raised as Refused; whatever else is raised ends the connection.
 from __future__ import annotations
 
 import imaplib
-import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import _pymail_answers as answers
-from _pymail_imap4 import Bad, Metered
-from _pymail_wire import ANSWER, Refused, adopt, forget, tls_context
+from _pymail_connection import Connection, Told, quoted
+from _pymail_wire import Refused
 
 # imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
 SEARCH_WINDOW = 50_000
 # A larger result does not fit into what a client has to spare, and is no use either.
 MOST_FOUND = 4_000_000
+
+# An inbox with more is not selected again just to see what is new: that takes some servers their time.
+FEW = 200
 
 # How many mails are asked at a time who they are, and how much each may say.
 RECALL_WINDOW = 1_000
@@ -30,87 +32,21 @@ IDENTITY = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{IDENTITY_OCTE
 ENTRY_OCTETS = 64 << 10
 
 
-def quoted(text: str) -> str:
-    """An IMAP quoted string (RFC 3501, section 4.3), which every version of imaplib passes on unchanged."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+class Session(Connection):
+    """One connection, with its inbox selected."""
 
+    inbox = ""
+    validity = 0
+    # Where the UIDs of new mail begin, as far as is known.
+    next_uid = 0
+    # Whether older mail than that was looked for.
+    has_searched = False
 
-class Session:
-    """One connection."""
-
-    def __init__(
-        self, descriptor: int, host: str, port: int, security: str, roots: list[str], seconds: float
-    ) -> None:
-        self.exists = 0
-        self.inbox = ""
-        self.validity = 0
-        self.has_uidplus = False
-        self.has_keywords = False
-        self.imap = Metered(adopt(descriptor, host, security, roots), host, port, seconds)
-        if security == "starttls":
-            self._starttls(roots)
-        if self.imap.state != "NONAUTH":
-            self.abandon()
-            raise ssl.SSLError("the server greets as if logged in already")
-
-    def hurry(self, seconds: float) -> None:
-        """What is called next has this long."""
-        self.imap.meter.hurry(seconds)
-
-    def traffic(self) -> tuple[int, int, int]:
-        """Commands, octets sent, octets received so far."""
-        return self.imap.tagnum, self.imap.meter.sent, self.imap.meter.received
-
-    def _starttls(self, roots: list[str]) -> None:
-        if self.imap.state != "NONAUTH" or "STARTTLS" not in self.imap.capabilities:
-            self.abandon()
-            raise ssl.SSLError("the server offers no STARTTLS")
-        self.imap.starttls(tls_context(roots))
-        # What came before the encryption may come from anybody.
-        self.imap.untagged_responses.clear()
-
-    def login(self, user: str, password: str) -> list[str]:
-        """Logs in and returns the capabilities of after it: servers show most of them only then."""
-        try:
-            return self._login(user, password)
-        except BaseException as error:
-            forget(error)
-            raise
-
-    def _login(self, user: str, password: str) -> list[str]:
-        self._absorb()
-        try:
-            if (user + password).isascii() and "LOGINDISABLED" not in self.imap.capabilities:
-                self.imap.login(quoted(user), password)
-            else:
-                secret = f"\0{user}\0{password}".encode()
-                self.imap.authenticate("PLAIN", lambda _: secret)
-        except imaplib.IMAP4.abort:
-            raise
-        except imaplib.IMAP4.error as error:
-            raise self._login_refusal(error) from None
-        finally:
-            # It may repeat the password.
-            self.imap.answer = None
-        # Many servers tell them with their yes, which is as good as asking (RFC 3501, section 6.2.3).
-        told = self.imap.untagged_responses.get("CAPABILITY")
-        with suppress(Refused):  # which says nothing of the password
-            told = told or self._tagged(self.imap.capability)
-        capabilities = answers.as_text(told[-1]).upper().split() if told else list(self.imap.capabilities)
-        self.has_uidplus = "UIDPLUS" in capabilities
-        return capabilities
-
-    def _login_refusal(self, error: imaplib.IMAP4.error) -> Exception:
-        """imaplib raises a tagged NO to a login as well, and everything that is no answer."""
-        if isinstance(error, Bad) or self.imap.answer is None:
-            return _bad(error)
-        return answers.refusal(answers.as_text(self.imap.answer[1][-1]))
-
-    def prepare(self, inbox: str, archive: str, has_namespace: bool) -> tuple[int, str, str]:
+    def prepare(self, inbox: str, archive: str, has_namespace: bool) -> tuple[int, str, str, bool]:
         """Selects the inbox, and makes the archive if it is missing.
 
-        Returns the inbox's UIDVALIDITY, the archive's name as this server wants it, and what it puts between a
-        mailbox's name and those of the mailboxes within it: "" for nothing.
+        Returns the inbox's UIDVALIDITY, the archive's name as this server wants it, what it puts between a
+        mailbox's name and those of the mailboxes within it ("" for nothing), and whether the archive was made.
         """
         told = self._select(inbox, ("NAMESPACE",) if has_namespace else ("LIST", '""', '""'))
         validity = answers.number32(told["UIDVALIDITY"][-1]) if told.get("UIDVALIDITY") else None
@@ -122,11 +58,13 @@ class Session:
         archive = answers.in_namespace(archive, namespaces)
         if archive.upper() == inbox.upper():
             raise Refused(None, f"messages can't be archived in {inbox}, which is watched")
-        self.create(archive)
+        is_new = self.create(archive)
         self.inbox, self.validity = inbox, validity
-        return validity, archive, answers.delimiter(told, namespaces)
+        self.next_uid = answers.number32((told.get("UIDNEXT") or [None])[-1]) or 0
+        self.has_searched = not self.exists
+        return validity, archive, answers.delimiter(told, namespaces), is_new
 
-    def _select(self, inbox: str, question: tuple[str, ...]) -> dict[str, list[Any]]:
+    def _select(self, inbox: str, question: tuple[str, ...]) -> Told:
         """Asks and selects in one flight, so that asking costs no time; what the server told of both."""
         self._absorb()
         tag = self.imap._command(*question)
@@ -140,17 +78,19 @@ class Session:
             self._tagged(self.imap._command_complete, question[0], tag)
         return told
 
-    def create(self, name: str) -> None:
-        """Makes a mailbox, unless it is there."""
+    def create(self, name: str) -> bool:
+        """Makes a mailbox; False when it is there already."""
         mailbox = quoted(name)
         try:
             self._tagged(self.imap.create, mailbox)
+            return True
         except Refused as refusal:
             if refusal.args[0] == "ALREADYEXISTS":
-                return
+                return False
             # Not every server says why. One that has the mailbox can tell about it.
             try:
                 self._tagged(self.imap.status, mailbox, "(UIDVALIDITY)")
+                return False
             except Refused:
                 raise refusal from None
 
@@ -159,31 +99,56 @@ class Session:
 
         A large mailbox is asked in windows, so that no answer is too long.
         """
-        if self.exists <= SEARCH_WINDOW:
-            return answers.found(self._tagged(self._fresh_search, criteria))
+        if self.exists > SEARCH_WINDOW:
+            return self._search_windows(criteria)
+        # A server searches what it has announced, and announces by NOOP: both in one flight.
+        self._ask("NOOP")
+        self._ask("UID", "SEARCH", criteria)
+        told = self._all()
+        if "SEARCH" in told[0] and "EXISTS" in told[0]:
+            # Dovecot announces when it has answered everything that it has read.
+            self._ask("UID", "SEARCH", criteria)
+            told = self._all()
+        return self._found(told)
+
+    def _search_windows(self, criteria: str) -> bytes:
         self._tagged(self.imap.noop)
         self._absorb()
         found = b""
         for window in self._windows():
-            found += answers.found(self._uid("SEARCH", window + criteria))
+            self._ask("UID", "SEARCH", window + criteria)
+            found += self._found(self._all())
             if len(found) > 4 * MOST_FOUND:
                 raise Refused(None, f"more than {MOST_FOUND} mails match: search for less")
         return found
 
-    def _fresh_search(self, criteria: str) -> tuple[str, list[Any]]:
-        """NOOP and SEARCH in one flight: a server searches what it has announced, and announces by NOOP."""
-        noop, search = self.imap._command("NOOP"), self.imap._command("UID", "SEARCH", criteria)
-        try:
-            self.imap._command_complete("NOOP", noop)
-        except imaplib.IMAP4.abort:
-            raise
-        except imaplib.IMAP4.error:
-            # The second answer is on its way, and must not be taken for a later one's.
-            self.imap._command_complete("UID", search)
-            raise
-        typ, data = self.imap._command_complete("UID", search)
-        found: tuple[str, list[Any]] = self.imap._untagged_response(typ, data, "SEARCH")
+    def _found(self, told: list[Told]) -> bytes:
+        found = b"".join(answers.found(it.get("SEARCH", []), it.get("ESEARCH", [])) for it in told)
+        self.next_uid = max(self.next_uid, answers.last(found) + 1)
+        self.has_searched = True
         return found
+
+    def look_ahead(self, criteria: str, count: int, most: int) -> tuple[bytes, list[answers.Mail]] | None:
+        """As `search`, and as `fetch` for what is new, in one flight (SEARCHRES, RFC 5182); None if that can't be.
+
+        What is new has a UID of the next `count` ones: no more can come than was asked for.
+        """
+        can_be = self.has_searchres and self.has_searched and self.next_uid
+        if not can_be or self.exists > FEW:
+            return None
+        new = f"UID {self.next_uid}:{min(self.next_uid + count - 1, answers.MOST)}"
+        # What follows on a SELECT is done when new mail is announced, which is not so with NOOP.
+        self._ask("SELECT", quoted(self.inbox))
+        self._ask("UID", "SEARCH", f"RETURN (SAVE ALL) {new} {criteria}")
+        self._ask("UID", "FETCH", "$", _items(most))
+        self._ask("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}")
+        try:
+            told = self._all(room=count * most)
+        except Refused:
+            self.has_searchres = False  # It says so, but it can't.
+            return None
+        self._is_still(told[0].get("UIDVALIDITY"))
+        return self._found(told), answers.mails([item for it in told for item in it.get("FETCH", [])])
 
     def _windows(self) -> Iterator[str]:
         # One at a time: a server may say that there are billions.
@@ -193,13 +158,17 @@ class Session:
             last = end
         yield f"{last + 1}:* "
 
-    def fetch(self, uids: str, most: int, room: int) -> list[tuple[int, int, bytes]]:
-        """UID, size on the server and the first `most` octets of each mail, without marking it seen.
+    def ask_for_mails(self, windows: list[str], most: int) -> None:
+        """Asks for the first `most` octets of each mail, without marking it seen, in windows of UIDs."""
+        for uids in windows:
+            self._ask("UID", "FETCH", uids, _items(most))
+
+    def next_mails(self, room: int) -> list[answers.Mail]:
+        """The mails of the first window that was asked for.
 
         An answer of more than `room` octets, beside what any answer may have, ends the connection.
         """
-        data = self._uid("FETCH", uids, f"(UID RFC822.SIZE BODY.PEEK[]<0.{most}>)", room=room)
-        return answers.mails(data)
+        return answers.mails(self._next(room).get("FETCH", []))
 
     def deliveries(self, uids: str) -> list[tuple[int, int]]:
         """UID and count of deliveries of each mail, as it is marked."""
@@ -268,6 +237,9 @@ class Session:
             raise imaplib.IMAP4.abort(f"{self.inbox} can't be selected again: {error}") from None
         validity = self.imap.untagged_responses.get("UIDVALIDITY")
         self._absorb()
+        self._is_still(validity)
+
+    def _is_still(self, validity: list[Any] | None) -> None:
         if not validity or answers.number32(validity[-1]) != self.validity:
             raise imaplib.IMAP4.abort(f"{self.inbox} was made anew meanwhile")
 
@@ -297,51 +269,6 @@ class Session:
         """Removes those of exactly these mails that are flagged (UIDPLUS, RFC 4315)."""
         self._uid("EXPUNGE", uids)
 
-    def noop(self) -> None:
-        """A sign of life; takes in what the server said unasked."""
-        self._tagged(self.imap.noop)
-        self._absorb()
 
-    def logout(self) -> None:
-        """A bare LOGOUT: CLOSE would expunge what other clients have flagged."""
-        self.imap.meter.room = ANSWER
-        self.imap.logout()
-
-    def abandon(self) -> None:
-        """Closes the socket, says nothing."""
-        self.imap.shutdown()
-
-    def _uid(self, command: str, *args: str, room: int = 0) -> list[Any]:
-        return self._tagged(self.imap.uid, command, *args, room=room)
-
-    def _tagged(
-        self, command: Callable[..., tuple[str, list[Any]]], *args: Any, room: int = 0
-    ) -> list[Any]:
-        # imaplib keeps untagged answers for ever, and would give old ones for new.
-        self._absorb()
-        self.imap.meter.room = ANSWER + room
-        try:
-            typ, data = command(*args)
-        except (imaplib.IMAP4.abort, imaplib.IMAP4.readonly):
-            raise
-        except imaplib.IMAP4.error as error:
-            raise _bad(error) from None
-        if typ != "OK":
-            raise answers.refusal(answers.as_text(data[-1]))
-        return [item for item in data if item is not None]
-
-    def _absorb(self) -> None:
-        untagged = self.imap.untagged_responses
-        exists = answers.number32(untagged["EXISTS"][-1]) if "EXISTS" in untagged else self.exists
-        untagged.clear()
-        if exists is None:
-            raise imaplib.IMAP4.abort("the server says no number of mails that there can be")
-        self.exists = exists
-
-
-def _bad(error: imaplib.IMAP4.error) -> Exception:
-    """The refusal that a tagged BAD is; anything else stays what it was."""
-    if not isinstance(error, Bad):
-        return error
-    refusal = answers.refusal(str(error))
-    return Refused(refusal.args[0] or "BAD", refusal.args[1])
+def _items(most: int) -> str:
+    return f"(UID FLAGS RFC822.SIZE BODY.PEEK[]<0.{most}>)"

@@ -1,11 +1,25 @@
-//! The thread that keeps a connection alive: only the thread.
+//! The threads that keep connections alive, for all of them: only the threads.
+//!
+//! One thread waits for whatever is due first, however many connections there are. While it is at that, another one
+//! waits for the next: there are as many threads as beats that are under way, and one.
 
-use std::sync::Weak;
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle, ThreadId};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
+
+/// More threads are not begun: what is due then waits for one of them.
+const MOST_THREADS: usize = 128;
+
+/// So many may wait for something to do, so that not each beat begins a thread.
+const MOST_IDLE: usize = 2;
+
+/// Those of this process; they go with the last heartbeat.
+static SHARED: Mutex<Weak<Heart>> = Mutex::new(Weak::new());
 
 /// What a heartbeat keeps alive.
 pub(crate) trait Pulse: Send + Sync + 'static {
@@ -13,78 +27,282 @@ pub(crate) trait Pulse: Send + Sync + 'static {
     fn pulse(&self) -> Duration;
 }
 
-/// A named thread that pulses its target until either of them goes away.
+/// Pulses its target until either of them goes away.
 pub(crate) struct Heartbeat {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    heart: Arc<Heart>,
+    number: u64,
 }
 
+struct Heart {
+    beats: Arc<Beats>,
+    /// A child that was forked has no such threads.
+    process: u32,
+}
+
+#[derive(Default)]
+struct Beats {
+    plan: Mutex<Plan>,
+    changed: Condvar,
+    done: Condvar,
+}
+
+#[derive(Default)]
+struct Plan {
+    due: BTreeMap<Key, Weak<dyn Pulse>>,
+    /// When each heartbeat comes next, until it is stopped.
+    times: HashMap<u64, Instant>,
+    last: u64,
+    under_way: HashMap<u64, ThreadId>,
+    threads: HashMap<ThreadId, JoinHandle<()>>,
+    idle: usize,
+    ended: bool,
+}
+
+/// When a beat is due, and whose it is.
+type Key = (Instant, u64);
+
 impl Heartbeat {
-    /// The thread holds its target weakly: it never keeps a connection open that nobody uses.
-    pub(crate) fn start<P: Pulse>(name: &str, first: Duration, target: Weak<P>) -> Result<Self> {
-        let (stop, stopped) = mpsc::channel::<()>();
-        let run = move || {
-            let mut wait = first;
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(wait) {
-                let Some(target) = target.upgrade() else { return };
-                wait = target.pulse();
-            }
+    /// Holds its target weakly: it never keeps a connection open that nobody uses.
+    pub(crate) fn start<P: Pulse>(first: Duration, target: Weak<P>) -> Result<Self> {
+        let heart = Heart::shared();
+        let number = {
+            let mut plan = heart.beats.plan.lock();
+            plan.last += 1;
+            let number = plan.last;
+            plan.put(number, first, target);
+            heart.beats.be_ready(&mut plan)?;
+            number
         };
-        let thread = thread::Builder::new().name(name.into()).spawn(run);
-        let thread =
-            thread.map_err(|e| Error::new(ErrorKind::Runtime, "no heartbeat thread").with_source(e))?;
-        Ok(Self { stop, thread })
+        heart.beats.changed.notify_one();
+        Ok(Self { heart, number })
     }
 
-    /// Ends the thread and waits for it, unless it is the one that calls.
+    /// Ends it, and waits for a beat that is under way, unless that is what calls.
     pub(crate) fn stop(self) {
-        drop(self.stop);
-        if self.thread.thread().id() != thread::current().id() {
-            // A panic in there has been reported by the panic hook; there is nothing to add here.
-            let _ = self.thread.join();
+        let mut plan = self.heart.beats.plan.lock();
+        plan.remove(self.number);
+        let me = thread::current().id();
+        while plan.under_way.get(&self.number).is_some_and(|thread| *thread != me) {
+            self.heart.beats.done.wait(&mut plan);
         }
+    }
+}
+
+/// Ends it, without waiting.
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        if self.heart.is_ours() {
+            self.heart.beats.plan.lock().remove(self.number);
+        }
+    }
+}
+
+impl Heart {
+    fn shared() -> Arc<Self> {
+        let mut shared = SHARED.lock();
+        shared.upgrade().unwrap_or_else(|| {
+            let heart = Arc::new(Self { beats: Arc::default(), process: std::process::id() });
+            *shared = Arc::downgrade(&heart);
+            heart
+        })
+    }
+
+    fn is_ours(&self) -> bool {
+        self.process == std::process::id()
+    }
+}
+
+/// Whoever is making a connection ends with that; the others are waited for.
+impl Drop for Heart {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            return;
+        }
+        let idle = {
+            let mut plan = self.beats.plan.lock();
+            plan.ended = true;
+            let mut threads = std::mem::take(&mut plan.threads);
+            threads.remove(&thread::current().id());
+            plan.under_way.values().for_each(|busy| drop(threads.remove(busy)));
+            threads
+        };
+        self.beats.changed.notify_all();
+        // A panic in there has been reported by the panic hook; there is nothing to add here.
+        for thread in idle.into_values() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Beats {
+    /// Sees to it that somebody waits for what is due next.
+    fn be_ready(self: &Arc<Self>, plan: &mut Plan) -> Result<()> {
+        if plan.idle > 0 || plan.threads.len() >= MOST_THREADS {
+            return Ok(());
+        }
+        let beats = Arc::clone(self);
+        let thread = thread::Builder::new().name("pymail-heartbeat".into()).spawn(move || beats.run());
+        let thread =
+            thread.map_err(|e| Error::new(ErrorKind::Runtime, "no heartbeat thread").with_source(e))?;
+        plan.idle += 1;
+        plan.threads.insert(thread.thread().id(), thread);
+        Ok(())
+    }
+
+    /// It was counted as idle when it was begun.
+    fn run(self: &Arc<Self>) {
+        let mut plan = self.plan.lock();
+        while !plan.ended && plan.idle <= MOST_IDLE {
+            let first = plan.due.first_key_value().map(|(key, _)| *key);
+            match first {
+                Some(key) if key.0 <= Instant::now() => self.beat(&mut plan, key),
+                Some((at, _)) => drop(self.changed.wait_until(&mut plan, at)),
+                None => self.changed.wait(&mut plan),
+            }
+        }
+        plan.idle -= 1;
+        plan.threads.remove(&thread::current().id());
+        // Whoever stays may wait for something later.
+        self.changed.notify_one();
+    }
+
+    fn beat(self: &Arc<Self>, plan: &mut MutexGuard<'_, Plan>, key: Key) {
+        let Some(target) = plan.due.remove(&key).and_then(|target| target.upgrade()) else { return };
+        plan.idle -= 1;
+        plan.under_way.insert(key.1, thread::current().id());
+        // Without a further thread, what is due next waits for this one.
+        let _ = self.be_ready(plan);
+        self.changed.notify_one();
+        let beat = UnderWay { beats: self, number: key.1 };
+        let again = Arc::downgrade(&target);
+        let wait = MutexGuard::unlocked(plan, move || {
+            let wait = target.pulse();
+            drop(target); // It may be the last to hold it.
+            drop(beat);
+            wait
+        });
+        plan.idle += 1;
+        if plan.times.contains_key(&key.1) {
+            plan.put(key.1, wait, again);
+        }
+    }
+}
+
+impl Plan {
+    fn put(&mut self, number: u64, wait: Duration, target: Weak<dyn Pulse>) {
+        let at = Instant::now() + wait;
+        self.times.insert(number, at);
+        self.due.insert((at, number), target);
+    }
+
+    fn remove(&mut self, number: u64) {
+        if let Some(at) = self.times.remove(&number) {
+            self.due.remove(&(at, number));
+        }
+    }
+}
+
+/// Ends with its beat, however that ends.
+struct UnderWay<'a> {
+    beats: &'a Beats,
+    number: u64,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.beats.plan.lock().under_way.remove(&self.number);
+        self.beats.done.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::sync::mpsc::Receiver;
-
-    use parking_lot::Mutex;
+    use std::sync::mpsc::{self, Receiver, Sender};
 
     use super::*;
 
-    struct Counted(Mutex<Sender<()>>);
+    const PATIENCE: Duration = Duration::from_secs(10);
 
-    impl Pulse for Counted {
+    /// Tells of each beat, and then waits until it may end.
+    struct Told {
+        begun: Mutex<Sender<ThreadId>>,
+        may_end: Mutex<Option<Receiver<()>>>,
+    }
+
+    impl Pulse for Told {
         fn pulse(&self) -> Duration {
-            let _ = self.0.lock().send(());
+            let _ = self.begun.lock().send(thread::current().id());
+            if let Some(may_end) = self.may_end.lock().take() {
+                let _ = may_end.recv();
+            }
             Duration::from_millis(1)
         }
     }
 
-    fn counted() -> (Arc<Counted>, Receiver<()>) {
-        let (sender, pulses) = mpsc::channel();
-        (Arc::new(Counted(Mutex::new(sender))), pulses)
+    fn target(may_end: Option<Receiver<()>>) -> (Arc<Told>, Receiver<ThreadId>) {
+        let (begun, beats) = mpsc::channel();
+        (Arc::new(Told { begun: Mutex::new(begun), may_end: Mutex::new(may_end) }), beats)
+    }
+
+    fn start(target: &Arc<Told>) -> Heartbeat {
+        Heartbeat::start(Duration::ZERO, Arc::downgrade(target)).unwrap()
     }
 
     #[test]
-    fn it_pulses_again_and_again() {
-        let (target, pulses) = counted();
-        let heartbeat = Heartbeat::start("test", Duration::ZERO, Arc::downgrade(&target)).unwrap();
+    fn it_pulses_again_and_again_until_it_is_stopped() {
+        let (target, beats) = target(None);
+        let heartbeat = start(&target);
         for _ in 0..3 {
-            pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+            beats.recv_timeout(PATIENCE).unwrap();
         }
         heartbeat.stop();
+        while beats.try_recv().is_ok() {}
+        assert_eq!(beats.recv_timeout(Duration::from_millis(50)), Err(mpsc::RecvTimeoutError::Timeout));
     }
 
     #[test]
     fn it_ends_with_its_target() {
-        let (target, pulses) = counted();
-        let heartbeat = Heartbeat::start("test", Duration::ZERO, Arc::downgrade(&target)).unwrap();
+        let (target, beats) = target(None);
+        let _heartbeat = start(&target);
         drop(target);
-        while pulses.recv_timeout(Duration::from_secs(10)).is_ok() {}
-        heartbeat.thread.join().unwrap();
+        while beats.recv_timeout(PATIENCE).is_ok() {}
+    }
+
+    #[test]
+    fn one_that_hangs_delays_no_other() {
+        let ((release, may_end), (release_it, hangs)) = (mpsc::channel(), mpsc::channel());
+        let ((slow, slow_beats), (slower, slower_beats)) = (target(Some(may_end)), target(Some(hangs)));
+        let (quick, quick_beats) = target(None);
+        let heartbeats = [start(&slow), start(&slower), start(&quick)];
+        slow_beats.recv_timeout(PATIENCE).unwrap();
+        slower_beats.recv_timeout(PATIENCE).unwrap();
+        for _ in 0..3 {
+            quick_beats.recv_timeout(PATIENCE).unwrap();
+        }
+        drop((release, release_it));
+        heartbeats.into_iter().for_each(Heartbeat::stop);
+    }
+
+    #[test]
+    fn stop_waits_for_a_beat_that_is_under_way() {
+        let (release, may_end) = mpsc::channel();
+        let (target, beats) = target(Some(may_end));
+        let heartbeat = start(&target);
+        beats.recv_timeout(PATIENCE).unwrap();
+        let stopped = thread::spawn(move || heartbeat.stop());
+        assert!(!stopped.is_finished());
+        release.send(()).unwrap();
+        stopped.join().unwrap();
+        assert_eq!(Arc::strong_count(&target), 1);
+    }
+
+    #[test]
+    fn a_thousand_take_a_few_threads() {
+        let all: Vec<_> = (0..1_000).map(|_| target(None)).collect();
+        let heartbeats: Vec<Heartbeat> = all.iter().map(|(target, _)| start(target)).collect();
+        let threads = all.iter().map(|(_, beats)| beats.recv_timeout(PATIENCE).unwrap());
+        let threads: std::collections::HashSet<ThreadId> = threads.collect();
+        assert!(threads.len() < 50, "{}", threads.len());
+        heartbeats.into_iter().for_each(Heartbeat::stop);
     }
 }

@@ -69,7 +69,10 @@ pub struct UidSet {
 }
 
 /// Command lines stay well below the 8,000 octets that servers are told to take (RFC 7162, section 4).
-const MAX_SET_LEN: usize = 4_000;
+const MAX_SET_LEN: usize = 7_000;
+
+/// The longest text of a range: two numbers of 10 digits, a colon and a comma.
+const LONGEST_RANGE: usize = 22;
 
 impl UidSet {
     pub(crate) fn new(validity: UidValidity, uids: impl IntoIterator<Item = Uid>) -> Self {
@@ -143,9 +146,28 @@ impl UidSet {
 
     /// The set in pieces that each fit on a command line.
     pub(crate) fn chunks(&self) -> Vec<UidSet> {
-        // The longest text of one UID is 10 digits and a comma.
-        let chunk = |uids: &[Uid]| Self { validity: self.validity, uids: uids.to_vec() };
-        self.uids.chunks(MAX_SET_LEN / 11).map(chunk).collect()
+        self.windows(usize::MAX)
+    }
+
+    /// The set in pieces of at most this many UIDs, each of which fits on a command line.
+    pub(crate) fn windows(&self, most: usize) -> Vec<UidSet> {
+        let mut windows: Vec<UidSet> = Vec::new();
+        let mut length = 0;
+        for run in self.uids.chunk_by(|one, next| one.get() + 1 == next.get()) {
+            for run in run.chunks(most) {
+                length += LONGEST_RANGE;
+                match windows.last_mut() {
+                    Some(last) if length <= MAX_SET_LEN && last.len() + run.len() <= most => {
+                        last.uids.extend(run);
+                    }
+                    _ => {
+                        windows.push(Self { validity: self.validity, uids: run.to_vec() });
+                        length = LONGEST_RANGE;
+                    }
+                }
+            }
+        }
+        windows
     }
 }
 
@@ -218,6 +240,17 @@ mod tests {
             let text = written.to_string();
             prop_assert_eq!(UidSet::parse(VALIDITY, &text, written.len()), Some(written.clone()));
             prop_assert_eq!(UidSet::parse(VALIDITY, &text, written.len() - 1), None);
+        }
+
+        #[test]
+        fn windows_lose_nothing_and_none_is_too_large(
+            numbers in vec(prop_oneof![1..3_000_u32, (u32::MAX - 3_000).., any::<u32>()], 0..2_000),
+            most in 1..300_usize,
+        ) {
+            let all = set(&numbers);
+            let windows = all.windows(most);
+            prop_assert!(windows.iter().flat_map(UidSet::iter).eq(all.iter()));
+            prop_assert!(windows.iter().all(|window| window.len() <= most && window.to_string().len() <= MAX_SET_LEN));
         }
 
         #[test]

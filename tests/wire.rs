@@ -61,6 +61,38 @@ fn a_batch_costs_one_search_one_fetch_and_one_move(#[from(logging)] site: Site) 
 }
 
 #[rstest]
+fn new_messages_come_with_the_answer_to_the_search_that_finds_them(#[from(logging)] site: Site) {
+    let imap = site.imap();
+    assert_eq!(imap.drain().unwrap().len(), 20);
+    wait_until("the log", || count(&commands(&site), "UID MOVE") > 0);
+    let before = commands(&site).len();
+    site.deliver(&[message("21", "new"), message("22", "new")]);
+    assert_eq!(imap.drain().unwrap().len(), 2);
+    wait_until("the log", || count(&commands(&site), "UID MOVE") > 1);
+    let after = commands(&site);
+    let words =
+        after[before..].iter().map(|command| command.split(' ').take(4).collect::<Vec<_>>().join(" "));
+    let flight = [
+        "NOOP",
+        "UID SEARCH RETURN (SAVE",
+        "UID FETCH $ (UID",
+        "UID SEARCH RETURN (ALL)",
+        "UID MOVE 21:22 \"__TEST__\"",
+    ];
+    assert!(words.eq(flight), "{after:?}");
+}
+
+#[rstest]
+fn what_a_search_has_found_is_not_searched_for_again(#[from(logging)] site: Site) {
+    let imap = Imap::connect(site.imap_config().batch(5)).unwrap();
+    let drained: Vec<usize> = std::iter::repeat_with(|| imap.drain().unwrap().len()).take(5).collect();
+    assert_eq!(drained, [5, 5, 5, 5, 0]);
+    wait_until("the log", || count(&commands(&site), "UID SEARCH RETURN (ALL)") > 0);
+    let all = commands(&site);
+    assert_eq!((count(&all, "UID SEARCH UNDELETED"), count(&all, "UID FETCH 1")), (1, 3), "{all:?}");
+}
+
+#[rstest]
 fn neither_expunge_nor_close_is_ever_sent(#[from(logging)] site: Site) {
     let imap = site.imap();
     imap.drain().unwrap();

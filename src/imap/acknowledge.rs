@@ -19,6 +19,7 @@ pub(super) fn acknowledge<'a>(
     for life in lives(deliveries) {
         imap.link.repeat(deadline, |session| archive(session, &life, imap))?;
         let mut known = imap.known.lock();
+        known.gone(&life.uids());
         life.identities().for_each(|identity| known.acknowledged().add(identity));
     }
     let spent = imap.known.lock().spent();

@@ -91,6 +91,7 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
         session.append(&mailbox, &note)?;
         verbs::move_or_make(session, &set, &mailbox)?;
         imap.claims.iter().for_each(|claims| claims.release(&set));
+        imap.known.lock().gone(&set);
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! What a handle knows of the mail in the inbox, besides what the server says: what is not to be delivered.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::ops::Bound;
 
 use crate::message::Identity;
 use crate::python::Since;
@@ -10,9 +11,37 @@ use crate::uid::{Uid, UidSet, UidValidity};
 #[derive(Debug, Default)]
 pub(super) struct Known {
     validity: Option<UidValidity>,
+    /// Candidates that were found, are not settled, and have not left the inbox since as far as this handle knows.
+    waiting: BTreeMap<Uid, Size>,
     settled: BTreeMap<Uid, Settled>,
     in_hand: InHand,
     acknowledged: Acknowledged,
+}
+
+/// With its size, what is ours and needs a fetch of its own.
+type Size = Option<u64>;
+
+/// A candidate.
+pub(super) type Waiting = (Uid, Size);
+
+/// How far somebody has come who walks through the inbox.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cursor {
+    validity: Option<UidValidity>,
+    last: Option<Uid>,
+    left: Vec<Uid>,
+}
+
+impl Cursor {
+    /// Up to `last`, but for those that were left.
+    pub(super) fn new(validity: UidValidity, last: Option<Uid>, left: Vec<Uid>) -> Self {
+        Self { validity: Some(validity), last, left }
+    }
+
+    /// What was left, and the last one that was come to; nothing in another life of the mailbox.
+    pub(super) fn at(&self, validity: UidValidity) -> (&[Uid], Option<Uid>) {
+        if self.validity == Some(validity) { (&self.left, self.last) } else { (&[], None) }
+    }
 }
 
 /// Why a candidate needs no further look.
@@ -29,18 +58,18 @@ impl Known {
         Self { acknowledged: Acknowledged { most: remember, ..Acknowledged::default() }, ..Self::default() }
     }
 
-    fn of(&mut self, validity: UidValidity) -> &mut BTreeMap<Uid, Settled> {
+    fn of(&mut self, validity: UidValidity) -> &mut Self {
         if self.validity != Some(validity) {
             self.validity = Some(validity);
+            self.waiting.clear();
             self.settled.clear();
             self.in_hand = InHand::default();
         }
-        &mut self.settled
+        self
     }
 
     pub(super) fn in_hand(&mut self, validity: UidValidity) -> &mut InHand {
-        self.of(validity);
-        &mut self.in_hand
+        &mut self.of(validity).in_hand
     }
 
     /// Why a message could not be handled the last time, as far as this handle was told.
@@ -48,16 +77,51 @@ impl Known {
         self.in_hand.failed.get(&uid).map(|(_, reason)| reason.clone())
     }
 
-    /// Takes what is settled out of the candidates, and forgets what is no candidate any more.
-    pub(super) fn leave_out_of(&mut self, wanted: &mut UidSet) {
-        let settled = self.of(wanted.validity());
-        settled.retain(|uid, _| wanted.contains(*uid));
-        wanted.retain(|uid| !settled.contains_key(&uid));
-        self.in_hand.keep(wanted);
+    /// These are all candidates that there are: forgets what is none any more.
+    pub(super) fn found(&mut self, present: &UidSet) {
+        let known = self.of(present.validity());
+        known.settled.retain(|uid, _| present.contains(*uid));
+        known.in_hand.keep(present);
+        let before = std::mem::take(&mut known.waiting);
+        let unsettled = present.iter().filter(|uid| !known.settled.contains_key(uid));
+        known.waiting = unsettled.map(|uid| (uid, before.get(&uid).copied().flatten())).collect();
+    }
+
+    /// The oldest candidates that wait and that the cursor has not come to, at most this many.
+    pub(super) fn waiting(&mut self, validity: UidValidity, cursor: &Cursor, most: usize) -> Vec<Waiting> {
+        let waiting = &self.of(validity).waiting;
+        let (left, last) = cursor.at(validity);
+        let left = left.iter().filter_map(|uid| waiting.get_key_value(uid));
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = waiting.range((after, Bound::Unbounded));
+        left.chain(behind).map(|(uid, size)| (*uid, *size)).take(most).collect()
+    }
+
+    /// Whether any wait.
+    pub(super) fn is_any_waiting(&mut self, validity: UidValidity) -> bool {
+        !self.of(validity).waiting.is_empty()
+    }
+
+    /// This one needs a fetch of its own.
+    pub(super) fn is_large(&mut self, validity: UidValidity, uid: Uid, size: u64) {
+        if let Some(known) = self.of(validity).waiting.get_mut(&uid) {
+            *known = Some(size);
+        }
+    }
+
+    /// These have left the inbox.
+    pub(super) fn gone(&mut self, uids: &UidSet) {
+        if self.validity == Some(uids.validity()) {
+            for uid in uids.iter() {
+                self.waiting.remove(&uid);
+            }
+        }
     }
 
     pub(super) fn settle(&mut self, validity: UidValidity, uid: Uid, how: Settled) {
-        self.of(validity).insert(uid, how);
+        let known = self.of(validity);
+        known.waiting.remove(&uid);
+        known.settled.insert(uid, how);
     }
 
     /// The second copies that wait for the next acknowledgement, to be archived with it.

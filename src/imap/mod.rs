@@ -4,8 +4,10 @@ mod acknowledge;
 mod batch;
 mod claims;
 mod dead_letters;
+mod deliveries;
 mod drain;
 mod known;
+mod reader;
 mod receive;
 mod verbs;
 
@@ -15,7 +17,8 @@ use parking_lot::Mutex;
 
 pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
-use self::known::Known;
+pub use self::deliveries::Deliveries;
+use self::known::{Cursor, Known};
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
 use crate::deadline::Deadline;
@@ -68,7 +71,7 @@ impl Imap {
         config.check()?;
         let config = Arc::new(config);
         let claims = config.lease.map(Claims::new).transpose()?.map(Arc::new);
-        let link = Link::open("pymail-imap", config.upkeep(), habits(&config, claims.as_ref()))?;
+        let link = Link::open(config.upkeep(), habits(&config, claims.as_ref()))?;
         let known = Arc::new(Mutex::new(Known::new(config.remember)));
         Ok(Self { link, config, known, claims, drained: Arc::default() })
     }
@@ -77,8 +80,10 @@ impl Imap {
     ///
     /// At most [`batch`](ImapConfig::batch) messages; an empty batch when none waits. What is not acknowledged
     /// is fetched again by the next call. Mail that is not ours, or that another client has marked `\Deleted`,
-    /// is not looked at further (RFC 3501: SEARCH UNDELETED SUBJECT, then one FETCH with `BODY.PEEK[]`, and a
-    /// second one for messages over 128 KiB).
+    /// is not looked at further (RFC 3501: SEARCH UNDELETED SUBJECT, then FETCH with `BODY.PEEK[]`, and a
+    /// second time for messages over 128 KiB). Where the server can save what it has found (SEARCHRES, RFC 5182), new
+    /// messages come with the answer to the search. What an earlier search has found is not searched for again as
+    /// long as it is a batch.
     ///
     /// # Errors
     /// `Disconnected`, `Connect`, `Timeout` for the connection; `Refused` when the server says no. A message
@@ -88,7 +93,36 @@ impl Imap {
     }
 
     fn fetch_by(&self, deadline: Deadline) -> Result<Batch> {
-        Ok(Batch::new(self.clone(), receive::receive(self, deadline)?))
+        Ok(Batch::new(self.clone(), receive::receive(self, &mut Cursor::default(), deadline)?))
+    }
+
+    /// All messages that wait, oldest first and each once, of which a batch at a time is in memory.
+    ///
+    /// Nothing is changed on the server: acknowledge with [`ack`](Imap::ack), in portions rather than one by one, since
+    /// each costs a round trip. Every batch has its own deadline. A second copy of a message comes along with the first
+    /// one when both are in one batch or the first was acknowledged before, and else as a message of its own.
+    ///
+    /// ```no_run
+    /// # fn handle(_: &pymail::Delivery) -> pymail::Result<()> { Ok(()) }
+    /// # fn walk(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// let mut handled = Vec::new();
+    /// for delivery in imap.deliveries() {
+    ///     let delivery = delivery?;
+    ///     handle(&delivery)?;
+    ///     handled.push(delivery);
+    ///     if handled.len() == 100 {
+    ///         imap.ack(&std::mem::take(&mut handled))?;
+    ///     }
+    /// }
+    /// imap.ack(&handled)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The items are those of [`fetch`](Imap::fetch), and so are the errors; the first one is the last item.
+    pub fn deliveries(&self) -> Deliveries {
+        Deliveries::new(self.clone())
     }
 
     /// What finds our messages, and others' too: which are ours, their headers tell.

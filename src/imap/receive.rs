@@ -1,96 +1,164 @@
-//! From candidates on the server to deliveries: a SEARCH, a FETCH, and what is ours of it.
+//! From candidates on the server to deliveries: what is there, what is fetched of it, and what is still to come.
 
-use std::collections::HashMap;
-
-use super::known::Settled;
+use super::known::{Cursor, Waiting};
+use super::reader::Reader;
 use super::{Delivery, Imap, dead_letters};
 use crate::config::ImapConfig;
 use crate::deadline::Deadline;
-use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Identity, Message, is_ours, parse};
-use crate::python::{ImapSession, Mail};
+use crate::error::Result;
+use crate::message::Identity;
+use crate::python::{ImapSession, Mail, Since};
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// What the first look takes of each mail; most of ours are smaller by far.
 const FIRST_LOOK: usize = 128 << 10;
 
+/// So many mails are asked for at a time, so that some are read while others are on their way.
+const WINDOW: usize = 250;
+
+/// The same for large mails, in octets.
+const WINDOW_OCTETS: u64 = 8 << 20;
+
+/// So many new mails are fetched at most before anybody knows how many there are.
+const UNSEEN: usize = 1_000;
+
+/// And so much of each at least, however little room there is.
+const LEAST_LOOK: usize = 16 << 10;
+
 /// A server that always says that there is more must not keep a caller for ever.
 const MOST_LOOKS: usize = 100;
 
-/// Mails as they came, and whether more candidates wait.
+/// What a look at the inbox saw.
 struct Look {
-    validity: UidValidity,
-    mails: Vec<Mail>,
+    deliveries: Vec<Delivery>,
+    more: bool,
+    cursor: Cursor,
+}
+
+/// What is to be looked at next.
+struct Candidates {
+    /// Oldest first.
+    small: UidSet,
+    /// Ours, with sizes, that need a fetch of their own.
+    large: Vec<(Uid, u64)>,
+    /// The beginnings of those that came along when they were found.
+    ahead: Vec<Mail>,
     more: bool,
 }
 
-/// The oldest waiting messages.
+/// The oldest waiting messages that the cursor has not come to.
 ///
 /// A look at nothing but foreign mail, or at mail that has gone meanwhile, says nothing about what is behind it.
-pub(super) fn receive(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
+pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> Result<Vec<Delivery>> {
     let mut looks = 0;
     loop {
         looks += 1;
-        let look = imap.link.repeat(deadline, |session| look(session, imap))?;
-        let deliveries = deliveries(look.mails, look.validity, imap);
-        let deliveries = dead_letters::sort_out(imap, deliveries, deadline)?;
+        let look = imap.link.repeat(deadline, |session| look(session, imap, cursor))?;
+        let deliveries = dead_letters::sort_out(imap, look.deliveries, deadline)?;
+        *cursor = look.cursor;
         if !deliveries.is_empty() || !look.more || looks == MOST_LOOKS {
             return Ok(deliveries);
         }
     }
 }
 
-/// One SEARCH and one FETCH, and a second FETCH when there are large messages.
-fn look(session: &mut ImapSession, imap: &Imap) -> Result<Look> {
-    let config = &*imap.config;
-    let validity = session.validity();
-    let present = session.search(&imap.candidates())?;
-    let mut wanted = present.clone();
-    imap.known.lock().leave_out_of(&mut wanted);
-    let (wanted, more) = match &imap.claims {
-        Some(claims) => claims.claim(session, &wanted, &present, imap)?,
-        None => wanted.first(config.batch),
-    };
-    if wanted.is_empty() {
-        return Ok(Look { validity, mails: Vec::new(), more });
+/// A search, windows of first looks, and windows of large messages; or less, where it is known or comes along.
+fn look(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Look> {
+    let (config, validity) = (&*imap.config, session.validity());
+    let Candidates { small, large, ahead, more } = candidates(session, imap, cursor)?;
+    if !(small.is_empty() && large.is_empty()) {
+        recall(session, imap)?;
     }
-    recall(session, imap)?;
+    let came = UidSet::new(validity, ahead.iter().map(|mail| mail.uid));
+    let mut rest = small.clone();
+    rest.retain(|uid| !came.contains(uid));
+    let mut reader = Reader::new(imap, validity, large);
+    reader.take(ahead, unseen(config).1);
     let most = FIRST_LOOK.min(config.max_message);
-    let mut mails = session.fetch(&wanted, most, wanted.len() * most)?;
-    let large = large_ones(&mails, most, config);
-    let whole = if large.is_empty() {
-        Vec::new()
-    } else {
-        let room = config.batch_bytes.max(config.max_message + 1);
-        session.fetch(&UidSet::new(validity, large), config.max_message + 1, room)?
-    };
-    mails.retain(|mail| {
-        mail.is_whole(most) || !fits(mail, config) || !is_ours(mail.octets(), &config.common.tag)
-    });
-    mails.extend(whole);
-    mails.sort_by_key(|mail| mail.uid);
-    Ok(Look { validity, mails, more })
+    session.fetch(&rest.windows(WINDOW), most, WINDOW * most, |mails| reader.take(mails, most))?;
+    let large = reader.large();
+    let room = config.batch_bytes.max(config.max_message + 1);
+    let windows = by_octets(validity, &large);
+    session.fetch(&windows, config.max_message + 1, room, |mails| reader.take_whole(mails))?;
+    imap.known.lock().gone(&reader.missing(small));
+    imap.known.lock().gone(&reader.missing(UidSet::new(validity, large.iter().map(|(uid, _)| *uid))));
+    let left: Vec<Uid> = reader.left().collect();
+    let more = more || !left.is_empty();
+    let cursor = Cursor::new(validity, reader.last().max(cursor.at(validity).1), left);
+    Ok(Look { deliveries: reader.deliveries(), more, cursor })
 }
 
-/// The messages of ours that need a second FETCH, as many as there is room for, and one in any case.
-fn large_ones(mails: &[Mail], most: usize, config: &ImapConfig) -> Vec<Uid> {
-    let large = mails.iter().filter(|mail| {
-        !mail.is_whole(most) && fits(mail, config) && is_ours(mail.octets(), &config.common.tag)
-    });
-    let mut room = config.batch_bytes as u64;
-    let mut chosen = Vec::new();
-    for mail in large {
-        if mail.size() > room && !chosen.is_empty() {
-            break;
+fn candidates(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Candidates> {
+    let validity = session.validity();
+    let (chosen, ahead, more) = match &imap.claims {
+        Some(claims) => {
+            let present = session.search(&imap.candidates())?;
+            imap.known.lock().found(&present);
+            let waiting = imap.known.lock().waiting(validity, cursor, usize::MAX);
+            let waiting = UidSet::new(validity, waiting.into_iter().map(|(uid, _)| uid));
+            let (mine, more) = claims.claim(session, &waiting, &present, imap)?;
+            let mut waiting = imap.known.lock().waiting(validity, cursor, usize::MAX);
+            waiting.retain(|(uid, _)| mine.contains(*uid));
+            (waiting, Vec::new(), more)
         }
-        room = room.saturating_sub(mail.size());
-        chosen.push(mail.uid);
-    }
-    chosen
+        None => oldest(session, imap, cursor)?,
+    };
+    let small = chosen.iter().filter(|(_, size)| size.is_none()).map(|(uid, _)| *uid);
+    let small = UidSet::new(validity, small);
+    let large = chosen.iter().filter_map(|(uid, size)| Some((*uid, (*size)?))).collect();
+    let ahead = ahead.into_iter().filter(|mail| small.contains(mail.uid)).collect();
+    Ok(Candidates { small, large, ahead, more })
 }
 
-fn fits(mail: &Mail, config: &ImapConfig) -> bool {
-    mail.size() <= config.max_message as u64
+/// What was found before, as long as that is a batch; else a search, which may bring new mails with it.
+fn oldest(
+    session: &mut ImapSession,
+    imap: &Imap,
+    cursor: &Cursor,
+) -> Result<(Vec<Waiting>, Vec<Mail>, bool)> {
+    let (most, validity, criteria) = (imap.config.batch, session.validity(), imap.candidates());
+    let waiting = || imap.known.lock().waiting(validity, cursor, most + 1);
+    let (mut chosen, mut ahead) = (waiting(), Vec::new());
+    if chosen.len() < most {
+        let is_known = imap.known.lock().is_any_waiting(validity);
+        let (count, octets) = unseen(&imap.config);
+        let told = if is_known { None } else { session.look_ahead(&criteria, count, octets)? };
+        let found = match told {
+            Some((found, mails)) => {
+                ahead = mails;
+                found
+            }
+            None => session.search(&criteria)?,
+        };
+        imap.known.lock().found(&found);
+        chosen = waiting();
+    }
+    let more = chosen.len() > most;
+    chosen.truncate(most);
+    Ok((chosen, ahead, more))
+}
+
+/// How many new mails to fetch unseen, and how much of each.
+fn unseen(config: &ImapConfig) -> (usize, usize) {
+    let count = config.batch.min(UNSEEN);
+    (count, (config.batch_bytes / count).clamp(LEAST_LOOK, FIRST_LOOK).min(config.max_message))
+}
+
+/// In windows that are not too large, each of one mail at least.
+fn by_octets(validity: UidValidity, mails: &[(Uid, u64)]) -> Vec<UidSet> {
+    let mut windows: Vec<Vec<Uid>> = Vec::new();
+    let mut room = 0;
+    for &(uid, size) in mails {
+        match windows.last_mut() {
+            Some(last) if size <= room => last.push(uid),
+            _ => {
+                windows.push(vec![uid]);
+                room = WINDOW_OCTETS;
+            }
+        }
+        room = room.saturating_sub(size);
+    }
+    windows.into_iter().map(|uids| UidSet::new(validity, uids)).collect()
 }
 
 /// Reads from the archive what was acknowledged by an earlier handle, or by another one meanwhile.
@@ -98,53 +166,12 @@ fn recall(session: &mut ImapSession, imap: &Imap) -> Result<()> {
     let Some((most, since)) = imap.known.lock().acknowledged().to_be_recalled(imap.claims.is_some()) else {
         return Ok(());
     };
+    if session.archive_is_new() && imap.claims.is_none() {
+        imap.known.lock().acknowledged().recall(Since::default(), []);
+        return Ok(());
+    }
     let (since, archived) = session.recall(most, since)?;
     let identities = archived.iter().filter_map(|headers| Identity::read(headers));
     imap.known.lock().acknowledged().recall(since, identities);
     Ok(())
-}
-
-/// Deliveries for what is ours and was not acknowledged yet. A second copy goes with the first.
-fn deliveries(mails: Vec<Mail>, validity: UidValidity, imap: &Imap) -> Vec<Delivery> {
-    let mut deliveries: Vec<Delivery> = Vec::new();
-    let mut first: HashMap<Identity, usize> = HashMap::new();
-    // Each mail is let go as soon as it is read: a batch is in memory once, not twice.
-    for mail in mails {
-        let uid = mail.uid;
-        if mail.octets().is_empty() {
-            continue; // No mail is empty: the server has not looked properly, and says nothing of whose it is.
-        }
-        let Some(message) = read(&mail, imap) else {
-            imap.known.lock().settle(validity, uid, Settled::Foreign);
-            continue;
-        };
-        let identity = message.as_ref().ok().and_then(|(_, identity)| *identity);
-        if identity.is_some_and(|identity| imap.known.lock().acknowledged().contains(identity)) {
-            tracing::info!(%uid, "a second copy of an acknowledged message is not delivered");
-            imap.known.lock().settle(validity, uid, Settled::Spent);
-            continue;
-        }
-        if let Some(&at) = identity.and_then(|identity| first.get(&identity)) {
-            deliveries[at].copies.push(uid);
-            continue;
-        }
-        first.extend(identity.map(|identity| (identity, deliveries.len())));
-        let message = message.map(|(message, _)| message);
-        deliveries.push(Delivery { uid, validity, identity, copies: Vec::new(), message });
-    }
-    deliveries
-}
-
-/// What is ours, or the reason why it can't be read; `None` for what is somebody else's.
-fn read(mail: &Mail, imap: &Imap) -> Option<Result<(Message, Option<Identity>)>> {
-    let tag = &imap.config.common.tag;
-    if fits(mail, &imap.config) {
-        return parse(mail.octets(), tag);
-    }
-    is_ours(mail.octets(), tag).then(|| Err(too_large(mail, imap.config.max_message)))
-}
-
-fn too_large(mail: &Mail, limit: usize) -> Error {
-    let text = format!("message UID {} has {} bytes, over the limit of {limit}", mail.uid, mail.size());
-    Error::new(ErrorKind::TooLarge, text)
 }

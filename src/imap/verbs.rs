@@ -2,7 +2,7 @@
 
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::python::{Copied, ImapSession, Mail};
+use crate::python::{Copied, ImapSession, Mail, Wanted};
 use crate::uid::{Uid, UidSet};
 
 /// Any mail, as it is on the server.
@@ -115,13 +115,19 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
             }
             room -= size;
         }
-        for mail in session.fetch(&chunk, config.max_message + 1, config.batch_bytes)? {
-            if mail.size() > config.max_message as u64 {
-                return Err(too_much(mail.uid, mail.size()));
-            }
-            mails.push(raw(&mail));
-        }
+        let mut too_large = None;
+        session.fetch(&[chunk], config.max_message + 1, config.batch_bytes, |fetched| {
+            too_large = fetched
+                .iter()
+                .find(|mail| mail.size() > config.max_message as u64)
+                .map(|mail| too_much(mail.uid, mail.size()));
+            mails.extend(fetched.iter().map(raw));
+            Wanted::More
+        })?;
+        too_large.map_or(Ok(()), Err)?;
     }
+    mails.sort_by_key(|mail| mail.uid);
+    mails.dedup_by_key(|mail| mail.uid);
     Ok(mails)
 }
 

@@ -118,8 +118,8 @@ impl<S: Session> Clone for Link<S> {
 }
 
 impl<S: Session> Link<S> {
-    /// Connects, and keeps the connection alive with a heartbeat in a thread of this name.
-    pub(crate) fn open(name: &str, upkeep: Upkeep, habits: Habits<S>) -> Result<Self> {
+    /// Connects, and keeps the connection alive with a heartbeat.
+    pub(crate) fn open(upkeep: Upkeep, habits: Habits<S>) -> Result<Self> {
         let mut pace = Pace::new(upkeep);
         pace.admit(Instant::now())?;
         let session = S::unattached(|| (habits.connect)(Deadline::after(upkeep.deadline)))?;
@@ -135,7 +135,7 @@ impl<S: Session> Link<S> {
         });
         line.ledger.lock().connected(session.traffic());
         line.slot.lock().session = Some(session);
-        let heartbeat = Heartbeat::start(name, upkeep.heartbeat, Arc::downgrade(&line))?;
+        let heartbeat = Heartbeat::start(upkeep.heartbeat, Arc::downgrade(&line))?;
         Ok(Self(Arc::new(Owner { line, heartbeat: Mutex::new(Some(heartbeat)) })))
     }
 

@@ -63,7 +63,7 @@ fn link(connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> (Link<
         connect(ours.connects.fetch_add(1, Ordering::SeqCst) + 1)?;
         Ok(Fake { log: Arc::clone(&ours), noop: Ok(()), pulses: None })
     };
-    (Link::open("test", every(NEVER), Habits::new(connect)).unwrap(), log)
+    (Link::open(every(NEVER), Habits::new(connect)).unwrap(), log)
 }
 
 fn connects(log: &Log) -> usize {
@@ -143,7 +143,7 @@ fn beating(noop: Result<()>) -> (Link<Fake>, Arc<Log>, Receiver<()>) {
         ours.connects.fetch_add(1, Ordering::SeqCst);
         Ok(Fake { log: Arc::clone(&ours), noop: noop.clone(), pulses: Some(sender.clone()) })
     };
-    (Link::open("test", every(Duration::from_millis(5)), Habits::new(connect)).unwrap(), log, pulses)
+    (Link::open(every(Duration::from_millis(5)), Habits::new(connect)).unwrap(), log, pulses)
 }
 
 #[test]

@@ -31,9 +31,13 @@ pub(crate) struct ImapSession {
     validity: UidValidity,
     archive: String,
     delimiter: String,
+    archive_is_new: bool,
     has_move: bool,
     has_uidplus: bool,
 }
+
+/// So many windows of mails are asked for before the first of them is read.
+const AHEAD: usize = 4;
 
 /// What a server tells of a COPY or MOVE by COPYUID (RFC 4315): the mails that it did copy.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,6 +46,15 @@ pub(crate) enum Copied {
     These(UidSet),
     /// It did not say.
     Untold,
+}
+
+/// Whether further windows of mails are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// As long as there are any.
+    More,
+    /// What is under way already comes all the same.
+    Nothing,
 }
 
 /// What `Session.search` found: four octets each, because a list of Python's takes ten times that.
@@ -61,10 +74,19 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Uids {
 pub(crate) struct Mail {
     pub(crate) uid: Uid,
     size: u64,
+    /// Flagged by another client.
+    pub(crate) is_deleted: bool,
     octets: Option<PyBackedBytes>,
 }
 
+/// A mail as Python has it: its UID, its size on the server, whether it is flagged deleted, its octets.
+type Fetched = (u32, u64, bool, PyBackedBytes);
+
 impl Mail {
+    fn new((uid, size, is_deleted, octets): Fetched) -> Option<Self> {
+        Some(Self { uid: Uid::new(uid)?, size, is_deleted, octets: Some(octets) })
+    }
+
     pub(crate) fn octets(&self) -> &[u8] {
         self.octets.as_deref().unwrap_or_default()
     }
@@ -100,11 +122,13 @@ impl ImapSession {
         let capabilities = dialogue.login(&SERVICE, &config.common)?;
         let has = |name: &str| capabilities.iter().any(|capability| capability == name);
         let names = (config.inbox.clone(), config.archive_name().to_owned(), has("NAMESPACE"));
-        let (number, archive, delimiter) = dialogue.call("prepare", names, "opening the mailboxes")?;
+        let (number, archive, delimiter, archive_is_new) =
+            dialogue.call("prepare", names, "opening the mailboxes")?;
         Ok(Self {
             validity: UidValidity::new(number, config.mailbox()),
             archive,
             delimiter,
+            archive_is_new,
             has_move: has("MOVE"),
             has_uidplus: has("UIDPLUS"),
             dialogue,
@@ -118,6 +142,11 @@ impl ImapSession {
     /// The archive's name on this server, with the prefix of the personal namespace (RFC 2342).
     pub(crate) fn archive(&self) -> &str {
         &self.archive
+    }
+
+    /// Whether the archive was made for this connection: there was nothing in it.
+    pub(crate) fn archive_is_new(&self) -> bool {
+        self.archive_is_new
     }
 
     /// What stands between a mailbox's name and those of the mailboxes within it; empty when nothing does.
@@ -146,20 +175,65 @@ impl ImapSession {
         Ok(UidSet::new(self.validity, uids))
     }
 
-    /// The first `most` octets of each of these mails, each once; what was not asked for is dropped.
+    /// What `search` finds, and those of it that are new, `most` octets of each, at most `count`: all in one flight.
     ///
-    /// A server that answers with more than `room` octets loses the connection.
-    pub(crate) fn fetch(&mut self, set: &UidSet, most: usize, room: usize) -> Result<Vec<Mail>> {
-        self.check(set)?;
-        let mails: Vec<(u32, u64, PyBackedBytes)> =
-            self.call("fetch", (set.to_string(), most, room), "FETCH")?;
-        let mails = mails
-            .into_iter()
-            .filter_map(|(uid, size, octets)| Some(Mail { uid: Uid::new(uid)?, size, octets: Some(octets) }));
-        let mut mails: Vec<Mail> = mails.filter(|mail| set.contains(mail.uid)).collect();
-        mails.sort_by_key(|mail| mail.uid);
-        mails.dedup_by_key(|mail| mail.uid);
-        Ok(mails)
+    /// Nothing where the server can't do that (SEARCHRES, RFC 5182).
+    pub(crate) fn look_ahead(
+        &mut self,
+        criteria: &str,
+        count: usize,
+        most: usize,
+    ) -> Result<Option<(UidSet, Vec<Mail>)>> {
+        let args = (criteria.to_owned(), count, most);
+        let told: Option<(Uids, Vec<Fetched>)> = self.call("look_ahead", args, "SEARCH and FETCH")?;
+        Ok(told.map(|(Uids(uids), mails)| {
+            let found = UidSet::new(self.validity, uids);
+            let mails = mails.into_iter().filter_map(Mail::new).filter(|mail| found.contains(mail.uid));
+            let mails = mails.collect();
+            (found, mails)
+        }))
+    }
+
+    /// The first `most` octets of the mails in these windows, which are on their way while the ones before them are
+    /// taken; until they are enough. Mails that were not asked for are dropped.
+    ///
+    /// A server that answers with more than `room` octets to a window loses the connection.
+    pub(crate) fn fetch(
+        &mut self,
+        windows: &[UidSet],
+        most: usize,
+        room: usize,
+        mut take: impl FnMut(Vec<Mail>) -> Wanted,
+    ) -> Result<()> {
+        windows.iter().try_for_each(|window| self.check(window))?;
+        let is_wanted = |mail: &Mail| windows.iter().any(|window| window.contains(mail.uid));
+        let (mut rest, mut under_way, mut refusal) = (windows, 0, None);
+        loop {
+            let (next, later) = rest.split_at(rest.len().min(AHEAD - under_way));
+            if !next.is_empty() {
+                let next: Vec<String> = next.iter().map(UidSet::to_string).collect();
+                under_way += next.len();
+                self.dialogue.tell("ask_for_mails", (next, most), "FETCH")?;
+            }
+            rest = later;
+            if under_way == 0 {
+                return refusal.map_or(Ok(()), Err);
+            }
+            under_way -= 1;
+            let mails: Result<Vec<Fetched>> = self.call("next_mails", (room,), "FETCH");
+            let wanted = match mails {
+                Ok(mails) => take(mails.into_iter().filter_map(Mail::new).filter(is_wanted).collect()),
+                Err(error) if error.ends_connection() => return Err(error),
+                Err(error) => {
+                    // The others' answers are still to be taken.
+                    refusal.get_or_insert(error);
+                    Wanted::Nothing
+                }
+            };
+            if wanted == Wanted::Nothing {
+                rest = &[];
+            }
+        }
     }
 
     /// The headers of each of these mails that tell who it is.

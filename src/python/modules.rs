@@ -35,7 +35,8 @@ macro_rules! module {
 static WIRE: Module = module!("_pymail_wire", "py/_pymail_wire.py", &[]);
 static ANSWERS: Module = module!("_pymail_answers", "py/_pymail_answers.py", &[&WIRE]);
 static IMAP4: Module = module!("_pymail_imap4", "py/_pymail_imap4.py", &[&WIRE, &ANSWERS]);
-pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py", &[&IMAP4]);
+static CONNECTION: Module = module!("_pymail_connection", "py/_pymail_connection.py", &[&IMAP4]);
+pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py", &[&CONNECTION]);
 pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&WIRE]);
 
 /// Two that load at once would each wait for the other's interpreter; one after the other, the first is on the

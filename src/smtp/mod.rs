@@ -48,7 +48,7 @@ impl Smtp {
             let config = Arc::clone(&config);
             move |deadline| SmtpSession::connect(&config, deadline)
         };
-        let link = Link::open("pymail-smtp", config.common.upkeep, Habits::new(connect))?;
+        let link = Link::open(config.common.upkeep, Habits::new(connect))?;
         Ok(Self { link, config })
     }
 

@@ -33,6 +33,13 @@ const CHANGING: &[&str] = &[
 /// Where an acknowledgement is answered badly.
 const ACKNOWLEDGES: &[&str] = &["UID MOVE", "UID COPY", "UID STORE", "UID EXPUNGE", "UID SEARCH UID"];
 
+/// What is asked together where the server has SEARCHRES, and all of its mail is new.
+const IN_FLIGHT: &[&str] = &["UID SEARCH RETURN (SAVE", "UID SEARCH RETURN (ALL)", "UID FETCH $"];
+
+/// The answer to a SELECT of an inbox with nothing in it yet.
+const EMPTY: &str =
+    "* 0 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\n* OK [UIDNEXT 1] next\r\nTAG OK [READ-WRITE] done\r\n";
+
 pub(super) fn meet(row: &Row, findings: &Findings) {
     meets_it(row, findings);
     lives_with_it(row, findings);
@@ -44,6 +51,7 @@ fn server(row: &Row, malice: &Malice) -> Scripted {
         "UID MOVE" => &["MOVE", "UIDPLUS"],
         "NAMESPACE" => &["UIDPLUS", "NAMESPACE"],
         "UID SEARCH UID" => &[],
+        at if IN_FLIGHT.contains(&at) => &["UIDPLUS", "SEARCHRES"],
         _ => &["UIDPLUS"],
     };
     let sizes: String = (1..).zip(three()).map(|(uid, mail)| size(uid, mail.len())).collect();
@@ -52,7 +60,11 @@ fn server(row: &Row, malice: &Malice) -> Scripted {
         .ahead(SIZES, move |_| Step::say(&sizes))
         .says("UID COPY", "TAG OK [COPYUID 9 1:3 11:13] done\r\n")
         .says("UID MOVE", "* OK [COPYUID 9 1:3 11:13] moved\r\n* 1 EXPUNGE\r\nTAG OK done\r\n")
-        .says("UID SEARCH UID 1:3", "* SEARCH 1 2 3\r\nTAG OK done\r\n");
+        .says("UID SEARCH UID 1:3", "* SEARCH 1 2 3\r\nTAG OK done\r\n")
+        .says("UID SEARCH RETURN (SAVE", "* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n")
+        .says("UID SEARCH RETURN (ALL)", "* ESEARCH (TAG \"TAG\") UID\r\nTAG OK done\r\n");
+    let script =
+        if IN_FLIGHT.contains(&row.at) { script.ahead("SELECT", |_| Step::say(EMPTY)) } else { script };
     malice.spoil(script, row).start()
 }
 

@@ -7,6 +7,11 @@ use super::row::{FEWER, LOST, LOST_IN_TIME, May, REFUSED, RIGHT, Row, SLOW, row}
 
 const SEARCH: &str = "UID SEARCH UNDELETED";
 
+/// A search for what is new, whose answer is fetched in the same flight (SEARCHRES), and one for everything else.
+const NEW: &str = "UID SEARCH RETURN (SAVE";
+const OTHERS: &str = "UID SEARCH RETURN (ALL)";
+const SAVED: &str = "UID FETCH $";
+
 const RIGHT_OR_FEWER: &[May] = &[May::Right, May::Fewer];
 const FEWER_OR_LOST: &[May] = &[May::Fewer, May::Fail(ErrorKind::Disconnected)];
 const RIGHT_OR_LATE: &[May] =
@@ -27,7 +32,7 @@ const ROWS: &[Row] = &[
     row("words", SEARCH, Says("* SEARCH one two three\r\nTAG OK done\r\n"), FEWER_OR_LOST),
     row("ranges", SEARCH, Says("* SEARCH 1:3\r\nTAG OK done\r\n"), FEWER_OR_LOST),
     row("commas", SEARCH, Says("* SEARCH 1,2,3\r\nTAG OK done\r\n"), FEWER_OR_LOST),
-    row("ESEARCH unasked", SEARCH, Says("* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n"), FEWER),
+    row("ESEARCH unasked", SEARCH, Says("* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n"), RIGHT),
     row("digits of another script", SEARCH, Says("* SEARCH \u{661} \u{662}\r\nTAG OK done\r\n"), FEWER_OR_LOST),
     row("NUL", SEARCH, Octets(b"* SEARCH 1\x002\x003\r\nTAG OK done\r\n"), FEWER_OR_LOST),
     row("a literal", SEARCH, Says("* SEARCH {5}\r\n1 2 3\r\nTAG OK done\r\n"), FEWER_OR_LOST),
@@ -57,6 +62,39 @@ const ROWS: &[Row] = &[
     row("EXISTS of 10^18", "NOOP", Says("* 1000000000000000000 EXISTS\r\nTAG OK done\r\n"), LOST),
     row("EXISTS of no number", "NOOP", Says("* EXISTS\r\nTAG OK done\r\n"), LOST),
     row("FETCH unasked", "NOOP", Says("* 1 FETCH (UID 1 FLAGS (\\Deleted))\r\nTAG OK done\r\n"), RIGHT),
+    row("OK without data", NEW, Says("TAG OK done\r\n"), FEWER),
+    row("NO", NEW, Says("TAG NO no\r\n"), RIGHT),
+    row("BAD", NEW, Says("TAG BAD no\r\n"), RIGHT),
+    row("NO after data", NEW, Says("* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG NO no\r\n"), RIGHT),
+    row("nothing", NEW, Says("* ESEARCH (TAG \"TAG\") UID\r\nTAG OK done\r\n"), FEWER),
+    row("SEARCH instead", NEW, Says("* SEARCH 1 2 3\r\nTAG OK done\r\n"), RIGHT),
+    row("a range of all UIDs", NEW, Says("* ESEARCH (TAG \"TAG\") UID ALL 1:4294967295\r\nTAG OK done\r\n"), LOST),
+    row("many large ranges", NEW, Many("* ESEARCH (TAG \"TAG\") UID ALL 1:3", ",1:900000", 1_000, "\r\nTAG OK done\r\n"), LOST),
+    row("many lines of large ranges", NEW, Many("", "* ESEARCH UID ALL 1:900000\r\n", 5_000, "TAG OK done\r\n"), LOST),
+    row("a range backwards", NEW, Says("* ESEARCH (TAG \"TAG\") UID ALL 3:1\r\nTAG OK done\r\n"), RIGHT),
+    row("UID 0", NEW, Says("* ESEARCH (TAG \"TAG\") UID ALL 0:3\r\nTAG OK done\r\n"), FEWER),
+    row("UID 2^32", NEW, Says("* ESEARCH (TAG \"TAG\") UID ALL 4294967296\r\nTAG OK done\r\n"), FEWER),
+    row("UIDs of 20 digits", NEW, Says("* ESEARCH (TAG \"TAG\") UID ALL 1:18446744073709551615\r\nTAG OK done\r\n"), FEWER),
+    row("a star", NEW, Says("* ESEARCH (TAG \"TAG\") UID ALL 1:*\r\nTAG OK done\r\n"), FEWER),
+    row("other mail's UIDs", NEW, Says("* ESEARCH (TAG \"TAG\") UID ALL 71:73\r\nTAG OK done\r\n"), FEWER),
+    row("a literal", NEW, Says("* ESEARCH {3}\r\n1:3\r\nTAG OK done\r\n"), LOST),
+    row("BYE", NEW, SaysAndCloses("* BYE idle\r\n"), LOST),
+    row("hanging up", NEW, Closes, LOST),
+    row("silence", NEW, Silent, SLOW),
+    row("no end", NEW, Endless("", "* ESEARCH UID ALL 1\r\n"), LOST),
+    row("NO", SAVED, Says("TAG NO [NOTSAVED] no\r\n"), RIGHT),
+    row("BAD", SAVED, Says("TAG BAD no\r\n"), RIGHT),
+    row("OK without data", SAVED, Says("TAG OK done\r\n"), RIGHT),
+    row("mail that was not found", SAVED, Says("* 7 FETCH (UID 7 RFC822.SIZE 3 BODY[]<0> {3}\r\nabc)\r\nTAG OK done\r\n"), RIGHT),
+    row("a cut literal", SAVED, SaysAndCloses("* 1 FETCH (UID 1 RFC822.SIZE 90 BODY[]<0> {90}\r\nabc"), LOST),
+    row("mails without end", SAVED, Endless("", "* 1 FETCH (UID 1 RFC822.SIZE 9 BODY[]<0> {9}\r\nabcdefghi)\r\n"), LOST),
+    row("hanging up", SAVED, Closes, LOST),
+    row("silence", SAVED, Silent, SLOW),
+    row("NO", OTHERS, Says("TAG NO no\r\n"), RIGHT),
+    row("the same again", OTHERS, Says("* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n"), RIGHT),
+    row("UIDs that nobody has", OTHERS, Says("* ESEARCH (TAG \"TAG\") UID ALL 4294967290:4294967295\r\nTAG OK done\r\n"), RIGHT),
+    row("hanging up", OTHERS, Closes, LOST),
+    row("silence", OTHERS, Silent, SLOW),
     row("silence", "LOGOUT", Silent, SLOW),
     row("OK without BYE", "LOGOUT", Says("TAG OK done\r\n"), RIGHT),
     row("hanging up", "LOGOUT", Closes, LOST),

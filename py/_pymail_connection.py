@@ -1,0 +1,186 @@
+"""One connection to an IMAP server: encryption, login, and commands whose answers are told apart.
+
+What the server refuses is raised as Refused; whatever else is raised ends the connection.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import ssl
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import _pymail_answers as answers
+from _pymail_imap4 import Bad, Metered
+from _pymail_wire import ANSWER, Refused, adopt, forget, tls_context
+
+# What a server told, by kinds.
+Told = dict[str, list[Any]]
+
+
+def quoted(text: str) -> str:
+    """An IMAP quoted string (RFC 3501, section 4.3), which every version of imaplib passes on unchanged."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+class Connection:
+    """One connection."""
+
+    def __init__(
+        self, descriptor: int, host: str, port: int, security: str, roots: list[str], seconds: float
+    ) -> None:
+        self.exists = 0
+        self.inbox = ""
+        self.validity = 0
+        self.has_uidplus = False
+        self.has_searchres = False
+        self.has_keywords = False
+        # Commands whose answers are still to be taken, and their tags.
+        self._asked: deque[tuple[str, str]] = deque()
+        self.imap = Metered(adopt(descriptor, host, security, roots), host, port, seconds)
+        if security == "starttls":
+            self._starttls(roots)
+        if self.imap.state != "NONAUTH":
+            self.abandon()
+            raise ssl.SSLError("the server greets as if logged in already")
+
+    def hurry(self, seconds: float) -> None:
+        """What is called next has this long."""
+        self.imap.meter.hurry(seconds)
+
+    def traffic(self) -> tuple[int, int, int]:
+        """Commands, octets sent, octets received so far."""
+        return self.imap.tagnum, self.imap.meter.sent, self.imap.meter.received
+
+    def _starttls(self, roots: list[str]) -> None:
+        if self.imap.state != "NONAUTH" or "STARTTLS" not in self.imap.capabilities:
+            self.abandon()
+            raise ssl.SSLError("the server offers no STARTTLS")
+        self.imap.starttls(tls_context(roots))
+        # What came before the encryption may come from anybody.
+        self.imap.untagged_responses.clear()
+
+    def login(self, user: str, password: str) -> list[str]:
+        """Logs in and returns the capabilities of after it: servers show most of them only then."""
+        try:
+            return self._login(user, password)
+        except BaseException as error:
+            forget(error)
+            raise
+
+    def _login(self, user: str, password: str) -> list[str]:
+        self._absorb()
+        try:
+            if (user + password).isascii() and "LOGINDISABLED" not in self.imap.capabilities:
+                self.imap.login(quoted(user), password)
+            else:
+                secret = f"\0{user}\0{password}".encode()
+                self.imap.authenticate("PLAIN", lambda _: secret)
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error as error:
+            raise self._login_refusal(error) from None
+        finally:
+            # It may repeat the password.
+            self.imap.answer = None
+        # Many servers tell them with their yes, which is as good as asking (RFC 3501, section 6.2.3).
+        told = self.imap.untagged_responses.get("CAPABILITY")
+        with suppress(Refused):  # which says nothing of the password
+            told = told or self._tagged(self.imap.capability)
+        capabilities = answers.as_text(told[-1]).upper().split() if told else list(self.imap.capabilities)
+        self.has_uidplus = "UIDPLUS" in capabilities
+        self.has_searchres = "SEARCHRES" in capabilities
+        return capabilities
+
+    def _login_refusal(self, error: imaplib.IMAP4.error) -> Exception:
+        """imaplib raises a tagged NO to a login as well, and everything that is no answer."""
+        if isinstance(error, Bad) or self.imap.answer is None:
+            return _bad(error)
+        return answers.refusal(answers.as_text(self.imap.answer[1][-1]))
+
+    def noop(self) -> None:
+        """A sign of life; takes in what the server said unasked."""
+        self._tagged(self.imap.noop)
+        self._absorb()
+
+    def logout(self) -> None:
+        """A bare LOGOUT: CLOSE would expunge what other clients have flagged."""
+        self.imap.meter.room = ANSWER
+        self.imap.logout()
+
+    def abandon(self) -> None:
+        """Closes the socket, says nothing."""
+        self.imap.shutdown()
+
+    def _uid(self, command: str, *args: str, room: int = 0) -> list[Any]:
+        return self._tagged(self.imap.uid, command, *args, room=room)
+
+    def _tagged(self, command: Callable[..., tuple[str, list[Any]]], *args: Any, room: int = 0) -> list[Any]:
+        if self._asked:
+            raise imaplib.IMAP4.abort("answers to other commands are under way")
+        # imaplib keeps untagged answers for ever, and would give old ones for new.
+        self._absorb()
+        self.imap.meter.room = ANSWER + room
+        return self._agreed(command, *args)
+
+    def _agreed(self, command: Callable[..., tuple[str, list[Any]]], *args: Any) -> list[Any]:
+        try:
+            typ, data = command(*args)
+        except (imaplib.IMAP4.abort, imaplib.IMAP4.readonly):
+            raise
+        except imaplib.IMAP4.error as error:
+            raise _bad(error) from None
+        if typ != "OK":
+            raise answers.refusal(answers.as_text(data[-1]))
+        return [item for item in data if item is not None]
+
+    def _ask(self, *command: str) -> None:
+        """Sends a command, whose answer is taken in its turn."""
+        if not self._asked:
+            self._absorb()
+        self._asked.append((command[0], self.imap._command(*command)))
+
+    def _next(self, room: int = 0) -> Told:
+        """What the server told up to its yes to the first of the commands that were asked."""
+        name, tag = self._asked.popleft()
+        self.imap.meter.room = ANSWER + room
+        try:
+            self._agreed(self.imap._command_complete, name, tag)
+            return dict(self.imap.untagged_responses)
+        finally:
+            self._absorb()
+
+    def _all(self, room: int = 0) -> list[Told]:
+        """The same for each of them; a refusal is raised when all answers are in."""
+        told: list[Told] = []
+        refusal = None
+        while self._asked:
+            try:
+                told.append(self._next(room))
+            except Refused as error:
+                refusal = refusal or error
+        try:
+            if refusal is not None:
+                raise refusal
+            return told
+        finally:
+            # With its traceback, it and this frame would keep each other, and what the server said.
+            refusal = None
+
+    def _absorb(self) -> None:
+        untagged = self.imap.untagged_responses
+        exists = answers.number32(untagged["EXISTS"][-1]) if "EXISTS" in untagged else self.exists
+        untagged.clear()
+        if exists is None:
+            raise imaplib.IMAP4.abort("the server says no number of mails that there can be")
+        self.exists = exists
+
+
+def _bad(error: imaplib.IMAP4.error) -> Exception:
+    """The refusal that a tagged BAD is; anything else stays what it was."""
+    if not isinstance(error, Bad):
+        return error
+    refusal = answers.refusal(str(error))
+    return Refused(refusal.args[0] or "BAD", refusal.args[1])

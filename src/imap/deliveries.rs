@@ -1,0 +1,49 @@
+//! A walk through all messages that wait, a batch at a time.
+
+use super::known::Cursor;
+use super::{Delivery, Imap, receive};
+use crate::error::Result;
+
+/// The messages that wait in the inbox, oldest first; made by [`Imap::deliveries`].
+#[derive(Debug)]
+#[must_use = "nothing is fetched before it is asked for"]
+pub struct Deliveries {
+    imap: Imap,
+    cursor: Cursor,
+    batch: std::vec::IntoIter<Delivery>,
+    has_ended: bool,
+}
+
+impl Deliveries {
+    pub(super) fn new(imap: Imap) -> Self {
+        Self { imap, cursor: Cursor::default(), batch: Vec::new().into_iter(), has_ended: false }
+    }
+
+    fn fetch(&mut self) -> Option<Result<Delivery>> {
+        if self.has_ended {
+            return None;
+        }
+        match receive::receive(&self.imap, &mut self.cursor, self.imap.link.deadline()) {
+            Ok(deliveries) => {
+                self.has_ended = deliveries.is_empty();
+                self.batch = deliveries.into_iter();
+                self.batch.next().map(Ok)
+            }
+            Err(error) => {
+                self.has_ended = true;
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// Ends with the first error: another walk begins with what was not acknowledged.
+impl Iterator for Deliveries {
+    type Item = Result<Delivery>;
+
+    fn next(&mut self) -> Option<Result<Delivery>> {
+        self.batch.next().map(Ok).or_else(|| self.fetch())
+    }
+}
+
+impl std::iter::FusedIterator for Deliveries {}
