@@ -1,6 +1,7 @@
 //! Any octets from an IMAP server: no panic, no hang, no secret, and no command that could harm other mail.
 #![no_main]
 
+mod mailboxes;
 mod server;
 
 use std::collections::BTreeSet;
@@ -8,35 +9,63 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use pymail::fuzz::uid_set;
-use pymail::{Batch, Credentials, Error, Imap, ImapConfig, Server, Uid};
+use pymail::{Batch, Credentials, Delivery, Error, Imap, ImapConfig, Result, Server, Uid};
+
+use crate::mailboxes::Mailboxes;
 
 const SECRET: &str = "S3CRET";
 /// Commands that change no mail.
-const HARMLESS: [&str; 11] = [
-    "CAPABILITY",
-    "LOGIN",
-    "AUTHENTICATE",
-    "NAMESPACE",
-    "LIST",
-    "CREATE",
-    "STATUS",
-    "SELECT",
-    "EXAMINE",
-    "NOOP",
-    "LOGOUT",
-];
+const HARMLESS: [&str; 9] =
+    ["CAPABILITY", "LOGIN", "AUTHENTICATE", "NAMESPACE", "LIST", "CREATE", "STATUS", "NOOP", "LOGOUT"];
 
 const MAX_MESSAGE: usize = 4_096;
 
+/// What a handle is told to do besides the usual.
+#[derive(Clone, Copy, Default)]
+struct Mode {
+    shared: bool,
+    dead_letters: bool,
+}
+
 fuzz_target!(init: server::follow_python(), |octets: &[u8]| {
+    let (mode, answers) = mode(octets);
     let mut delivered = BTreeSet::new();
-    let heard = server::serve(octets, usual, || converse(&mut delivered));
+    let heard = server::serve(answers, Mailboxes::default(), || {
+        let _ = converse(mode, &mut delivered).inspect_err(check_error);
+    });
+    let text = String::from_utf8_lossy(answers).to_lowercase();
     // A copy beside its first is archived with it, and not delivered; only a Message-ID makes one.
-    let copies = String::from_utf8_lossy(octets).to_lowercase().contains("message-id");
-    check_commands(&heard, |uid| copies || delivered.contains(&uid));
+    let copies = text.contains("message-id");
+    // What can't be read is a dead letter before it is delivered; but what nobody has named is none.
+    let named = |uid: Uid| uid.get() <= 2 || text.contains(&format!("uid {uid}"));
+    let may_go = |uid| copies || delivered.contains(&uid) || (mode.dead_letters && named(uid));
+    check_commands(&heard, mode, may_go);
 });
 
-fn converse(delivered: &mut BTreeSet<Uid>) {
+/// By the first octet, if it is one that no answer begins with.
+fn mode(octets: &[u8]) -> (Mode, &[u8]) {
+    match octets {
+        [octet @ b'1'..=b'3', answers @ ..] => {
+            (Mode { shared: octet & 1 != 0, dead_letters: octet & 2 != 0 }, answers)
+        }
+        answers => (Mode::default(), answers),
+    }
+}
+
+fn converse(mode: Mode, delivered: &mut BTreeSet<Uid>) -> Result<()> {
+    let imap = Imap::connect(config(mode))?;
+    let rejected = if mode.dead_letters { reject_some(&imap, delivered) } else { Ok(()) };
+    let batch = imap.fetch()?;
+    delivered.extend(batch.iter().map(Delivery::uid));
+    check_batch(&batch);
+    let acknowledged = batch.ack();
+    let found = imap.search("ALL")?;
+    assert!(found.iter().collect::<Vec<_>>().is_sorted());
+    drop(batch);
+    rejected.and(acknowledged).and(imap.stop())
+}
+
+fn config(mode: Mode) -> ImapConfig {
     let server = Server::unencrypted("127.0.0.1").port(server::port());
     let config = ImapConfig::new(server, Credentials::new("alice", SECRET))
         .tag("OURS")
@@ -46,17 +75,19 @@ fn converse(delivered: &mut BTreeSet<Uid>) {
         .batch(8)
         .batch_bytes(2 * MAX_MESSAGE)
         .max_message(MAX_MESSAGE);
-    let outcome = Imap::connect(config).and_then(|imap| {
+    let config = if mode.shared { config.shared(Duration::from_secs(3_600)) } else { config };
+    if mode.dead_letters { config.dead_letters(2) } else { config }
+}
+
+/// As often as it takes for the oldest to be a dead letter.
+fn reject_some(imap: &Imap, delivered: &mut BTreeSet<Uid>) -> Result<()> {
+    for _ in 0..2 {
         let batch = imap.fetch()?;
-        delivered.extend(batch.iter().map(pymail::Delivery::uid));
+        delivered.extend(batch.iter().map(Delivery::uid));
         check_batch(&batch);
-        let acknowledged = batch.ack();
-        let found = imap.search("ALL")?;
-        assert!(found.iter().collect::<Vec<_>>().is_sorted());
-        drop(batch);
-        acknowledged.and(imap.stop())
-    });
-    let _ = outcome.inspect_err(check_error);
+        imap.reject(batch.iter().take(1), "no such account")?;
+    }
+    Ok(())
 }
 
 fn check_batch(batch: &Batch) {
@@ -77,44 +108,49 @@ fn check_error(error: &Error) {
 }
 
 /// Only commands that are ours to give, and only for what was delivered.
-fn check_commands(heard: &[u8], may_go: impl Fn(Uid) -> bool) {
-    for line in heard.split(|&octet| octet == b'\n') {
+fn check_commands(heard: &[u8], mode: Mode, may_go: impl Fn(Uid) -> bool) {
+    let mut rest = heard;
+    let mut in_log = false;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|&octet| octet == b'\n').map_or(rest.len(), |at| at + 1);
+        let (line, behind) = rest.split_at(end);
+        rest = behind_the_literal(line, behind);
         let line = String::from_utf8_lossy(line);
         let Some((_, command)) = line.trim_end().split_once(' ') else { continue };
         let words: Vec<&str> = command.split(' ').collect();
         match words[..] {
+            // All that is in there is ours.
+            ["UID", "STORE", _, "+FLAGS.SILENT", r"(\Deleted)"] | ["UID", "EXPUNGE", _] | ["EXPUNGE"]
+                if in_log => {}
             ["UID", "MOVE" | "COPY", set, ..]
             | ["UID", "STORE", set, "+FLAGS.SILENT", r"(\Deleted)"]
             | ["UID", "EXPUNGE", set] => {
                 let set = uid_set(set, 1_000).expect("a set");
                 assert!(set.iter().all(&may_go), "it was not delivered: {command}");
             }
+            ["UID", "STORE", _, "+FLAGS.SILENT", "($PymailDelivery1)" | "($PymailDelivery2)"]
+                if mode.dead_letters => {}
+            ["APPEND", ..] => assert!(may_append(command, mode), "not ours to add: {command}"),
             ["UID", "SEARCH" | "FETCH", ..] => {}
+            ["SELECT" | "EXAMINE", ..] => in_log = mode.shared && command.ends_with("claims\""),
             [name, ..] if HARMLESS.contains(&name) => {}
             _ => panic!("not ours to say: {command}"),
         }
     }
 }
 
-fn usual(line: &[u8]) -> String {
-    let line = String::from_utf8_lossy(line).to_ascii_uppercase();
-    let command = line.split_once(' ').map_or(line.as_str(), |(_, command)| command);
-    let mail = "From: bob@example.org\r\nSubject: OURS 1\r\n\r\nhello";
-    let said = match command.split([' ', '\r']).take(2).collect::<Vec<_>>()[..] {
-        ["GREETING", ..] => return "* OK ready\r\n".into(),
-        ["CAPABILITY", ..] => "* CAPABILITY IMAP4rev1 MOVE UIDPLUS\r\n".into(),
-        ["SELECT" | "EXAMINE", ..] => "* 2 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\n".into(),
-        ["UID", "SEARCH"] => "* SEARCH 1 2\r\n".into(),
-        ["UID", "FETCH"] => {
-            let size = mail.len();
-            let one = |n: u8| {
-                format!("* {n} FETCH (UID {n} RFC822.SIZE {size} BODY[]<0> {{{size}}}\r\n{mail})\r\n")
-            };
-            format!("{}{}", one(1), one(2))
-        }
-        ["LIST", ..] => "* LIST (\\Noselect) \".\" \"\"\r\n".into(),
-        ["LOGOUT", ..] => "* BYE\r\n".into(),
-        _ => String::new(),
-    };
-    format!("{said}TAG OK done\r\n")
+/// What was sent after a command, without the command's literal; that one comes only where the server wants it.
+fn behind_the_literal<'a>(line: &[u8], behind: &'a [u8]) -> &'a [u8] {
+    let is_sent = behind.starts_with(b"Subject: ") || behind.starts_with(b"From: ");
+    match server::literal_after(line).filter(|_| is_sent) {
+        Some(length) => &behind[behind.len().min(length + 2)..],
+        None => behind,
+    }
+}
+
+/// The log's entries, and the reasons of dead letters.
+fn may_append(command: &str, mode: Mode) -> bool {
+    let Some((mailbox, _)) = command.split_once(" (\\Seen) {") else { return false };
+    mailbox.contains("OURS")
+        && (mode.shared && mailbox.ends_with("claims\"") || mode.dead_letters && mailbox.ends_with("dead\""))
 }

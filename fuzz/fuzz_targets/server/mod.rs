@@ -1,7 +1,7 @@
 //! A server on the loopback that answers with the fuzzer's octets, and remembers what it has heard.
 
 use std::ffi::CStr;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,8 +23,22 @@ static LISTENER: LazyLock<TcpListener> =
 #[unsafe(link_section = "__libfuzzer_extra_counters")]
 static mut COUNTERS: [u8; 8_192] = [0; 8_192];
 
-/// What a usual server says to a line; nothing to a line that is none of its business.
-pub type Usual = fn(line: &[u8]) -> String;
+/// A usual server, which says what the octets don't.
+pub trait Usual: Send {
+    /// What it says to a line and the literal behind it; nothing to what is none of its business.
+    fn say(&mut self, line: &[u8]) -> String;
+
+    /// What stands for each `WHO` in an answer: what the client calls itself, which no octets can know.
+    fn who(&self) -> &[u8] {
+        b"WHO"
+    }
+}
+
+impl<F: FnMut(&[u8]) -> String + Send> Usual for F {
+    fn say(&mut self, line: &[u8]) -> String {
+        self(line)
+    }
+}
 
 /// Lets the fuzzer see where its octets lead to within Python.
 pub fn follow_python() {
@@ -40,7 +54,7 @@ pub fn port() -> u16 {
 }
 
 /// Runs a client against these answers, and returns what the client said.
-pub fn serve(answers: &[u8], usual: Usual, client: impl FnOnce()) -> Vec<u8> {
+pub fn serve(answers: &[u8], mut usual: impl Usual, client: impl FnOnce()) -> Vec<u8> {
     let done = AtomicBool::new(false);
     let mut answers = answers.split(|&octet| octet == NEXT);
     std::thread::scope(|scope| {
@@ -51,7 +65,7 @@ pub fn serve(answers: &[u8], usual: Usual, client: impl FnOnce()) -> Vec<u8> {
                 if done.load(Ordering::SeqCst) {
                     return heard;
                 }
-                let _ = talk(&stream, &mut answers, usual, &mut heard);
+                let _ = talk(&stream, &mut answers, &mut usual, &mut heard);
                 let _ = stream.shutdown(Shutdown::Write);
                 let _ = stream.set_read_timeout(Some(PATIENCE));
                 // Up to the end: what is on its way counts.
@@ -68,43 +82,75 @@ pub fn serve(answers: &[u8], usual: Usual, client: impl FnOnce()) -> Vec<u8> {
 fn talk<'a>(
     mut stream: &TcpStream,
     answers: &mut impl Iterator<Item = &'a [u8]>,
-    usual: Usual,
+    usual: &mut impl Usual,
     heard: &mut Vec<u8>,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(STALL))?;
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     let mut line = b"GREETING\r\n".to_vec();
+    let mut whole = 0;
     loop {
-        let stalled = !line.ends_with(b"\n");
+        let stalled = !is_whole(&line, whole);
         let answer = match answers.next() {
-            Some(answer) if !answer.is_empty() => with_tag(answer, &line),
+            Some(answer) if !answer.is_empty() => filled(answer, &line, usual.who()),
             _ if stalled => return Ok(heard.extend(reader.buffer())),
-            _ => with_tag(usual(&line).as_bytes(), &line),
+            _ => filled(usual.say(&line).as_bytes(), &line, usual.who()),
         };
         stream.write_all(&answer)?;
-        if !stalled {
-            line.clear();
+        match literal_after(&line) {
+            // The literal, and the end of the line that goes on behind it.
+            Some(length) if !stalled && answer.starts_with(b"+") => whole = line.len() + length + 2,
+            _ if !stalled => (line, whole) = (Vec::new(), 0),
+            _ => {}
         }
         let before = line.len();
-        let read = reader.read_until(b'\n', &mut line);
+        let read = listen(&mut reader, &mut line, whole);
         heard.extend(&line[before..]);
         match read {
-            Ok(0) => return Ok(()),
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
             Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return Err(error),
-            _ => {}
+            Err(_) => {}
         }
     }
 }
 
+/// Reads on until the line is whole; false at the end.
+fn listen(reader: &mut impl BufRead, line: &mut Vec<u8>, whole: usize) -> std::io::Result<bool> {
+    loop {
+        if reader.read_until(b'\n', line)? == 0 {
+            return Ok(false);
+        }
+        if is_whole(line, whole) {
+            return Ok(true);
+        }
+    }
+}
+
+fn is_whole(line: &[u8], whole: usize) -> bool {
+    line.ends_with(b"\n") && line.len() >= whole
+}
+
+/// How long the literal is that a line announces.
+pub fn literal_after(line: &[u8]) -> Option<usize> {
+    let line = line.strip_suffix(b"}\r\n")?;
+    let begin = line.iter().rposition(|&octet| octet == b'{')? + 1;
+    std::str::from_utf8(&line[begin..]).ok()?.parse().ok().filter(|&length: &usize| length < 1 << 20)
+}
+
 /// The answer, with the client's tag in place of each `TAG`.
-fn with_tag(answer: &[u8], line: &[u8]) -> Vec<u8> {
+fn filled(answer: &[u8], line: &[u8], who: &[u8]) -> Vec<u8> {
     let tag = line.split(|&octet| octet == b' ').next().unwrap_or_default();
+    replaced(&replaced(answer, b"TAG", tag), b"WHO", who)
+}
+
+fn replaced(text: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut said = Vec::new();
-    let mut rest = answer;
-    while let Some(at) = rest.windows(3).position(|window| window == b"TAG") {
-        said.extend([&rest[..at], tag].concat());
-        rest = &rest[at + 3..];
+    let mut rest = text;
+    while let Some(at) = rest.windows(name.len()).position(|window| window == name) {
+        said.extend([&rest[..at], value].concat());
+        rest = &rest[at + name.len()..];
     }
     said.extend(rest);
     said
