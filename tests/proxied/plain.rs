@@ -224,6 +224,22 @@ fn what_looks_like_commands_in_a_literal_is_none(dovecot: Dovecot) {
 }
 
 #[rstest]
+fn a_command_ends_with_its_answer_when_its_literal_is_refused(dovecot: Dovecot) {
+    let proxy = proxy(&dovecot, []);
+    let mut client = logged_in(&proxy);
+    let refused = client.ask("b", "APPEND nowhere {900}").unwrap();
+    assert!(refused.starts_with("b NO [TRYCREATE]"), "{refused}");
+    client.ask("c", "CREATE nowhere").unwrap();
+    client.say("d APPEND nowhere {5}\r\n");
+    client.hear("+").unwrap();
+    client.say("hello\r\n");
+    client.hear("d OK").unwrap();
+    let exchanges = proxy.exchanges();
+    let said: Vec<&str> = exchanges.iter().map(|it| it.command.split(' ').next().unwrap()).collect();
+    assert_eq!(said, ["", "LOGIN", "APPEND", "CREATE", "APPEND"]);
+}
+
+#[rstest]
 fn a_dropped_proxy_has_ended_its_connections_on_both_sides(dovecot: Dovecot) {
     let proxy = proxy(&dovecot, []);
     let port = proxy.port();

@@ -53,8 +53,17 @@ pub(super) struct Dialogue {
     down: Way,
     /// Lines are a message's, not commands.
     in_data: bool,
+    announced: Announced,
     /// A line that the server asked for comes next: an answer to AUTHENTICATE, or what ends IDLE.
     asked: bool,
+}
+
+/// What becomes of the literal that a command has announced: it comes when the server asks for it, not if it says no.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Announced {
+    Nothing,
+    Awaited,
+    Refused,
 }
 
 /// The command or answer that is under way in a direction.
@@ -77,6 +86,7 @@ impl Dialogue {
             up: Way::default(),
             down: Way::default(),
             in_data: false,
+            announced: Announced::Nothing,
             asked: false,
         }
     }
@@ -94,6 +104,7 @@ impl Dialogue {
         way.in_unit += length as u64;
         let upgrades = ends && direction == Direction::Down && self.is_upgrade(number, piece);
         if ends && direction == Direction::Down {
+            self.refuse_literal(number);
             self.down = Way { number: number + 1, ..Way::default() };
         }
         Part {
@@ -146,7 +157,23 @@ impl Dialogue {
             Protocol::Smtp => more || (self.in_data && !ends_data),
         };
         self.in_data &= !ends_data;
+        let waits = more && self.protocol == Protocol::Imap && !piece.octets().ends_with(b"+}\r\n");
+        self.announced = if waits { Announced::Awaited } else { Announced::Nothing };
         !self.up.open
+    }
+
+    /// A command that is answered without its literal has come to its end.
+    fn refuse_literal(&mut self, answered: usize) {
+        if self.announced == Announced::Awaited && answered == self.up.number {
+            (self.announced, self.up.open) = (Announced::Refused, false);
+        }
+    }
+
+    /// Whether the literal that was announced last will not come; says so once.
+    pub(super) fn take_refused_literal(&mut self) -> bool {
+        let refused = self.announced == Announced::Refused;
+        self.announced = if refused { Announced::Nothing } else { self.announced };
+        refused
     }
 
     /// A piece of an answer; whether it is the last one.

@@ -38,6 +38,11 @@ impl Cutter {
         self.literal = Some(literal);
     }
 
+    /// What comes next is a line after all.
+    pub(super) fn expect_none(&mut self) {
+        self.literal = None;
+    }
+
     /// The next whole piece.
     pub(super) fn next(&mut self) -> Option<Piece> {
         if let Some(length) = self.literal {

@@ -81,6 +81,9 @@ impl Talk {
                 return Err(over());
             }
             let at_end = octets.is_empty();
+            if direction == Direction::Up && locked(&self.dialogue).take_refused_literal() {
+                stream.cutter.expect_none();
+            }
             stream.cutter.feed(&octets);
             while let Some(piece) = stream.cutter.next() {
                 self.pass(&mut stream, &piece)?;
