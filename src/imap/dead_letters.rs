@@ -41,7 +41,7 @@ fn count(session: &mut ImapSession, imap: &Imap, most: u32, mut fresh: UidSet) -
     let mut marks: Vec<Vec<Uid>> = vec![Vec::new(); most as usize];
     for chunk in fresh.chunks() {
         for (uid, told) in session.deliveries(&chunk)? {
-            let before = told.max(imap.known.lock().in_hand(validity).count(uid));
+            let before = imap.known.lock().in_hand(validity).count(uid, told);
             match marks.get_mut(before as usize) {
                 Some(mark) => mark.push(uid),
                 None => spent.push(uid),
@@ -50,6 +50,7 @@ fn count(session: &mut ImapSession, imap: &Imap, most: u32, mut fresh: UidSet) -
     }
     for (before, uids) in (0..).zip(marks) {
         let set = UidSet::new(validity, uids);
+        imap.known.lock().in_hand(validity).expect(&set, before + 1);
         set.chunks().iter().try_for_each(|chunk| session.mark_delivery(chunk, before + 1))?;
         imap.known.lock().in_hand(validity).take(&set, before + 1);
     }

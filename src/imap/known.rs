@@ -144,6 +144,8 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct InHand {
     held: BTreeMap<Uid, u32>,
+    /// What is about to be delivered, for which time: the server may have marked it, or not.
+    coming: BTreeMap<Uid, u32>,
     failed: BTreeMap<Uid, (u32, String)>,
 }
 
@@ -152,12 +154,21 @@ impl InHand {
         uids.retain(|uid| !self.held.contains_key(&uid));
     }
 
-    /// How often a message was delivered that this handle was told it could not be handled.
-    pub(super) fn count(&self, uid: Uid) -> u32 {
-        self.failed.get(&uid).map_or(0, |(times, _)| *times)
+    /// How often a message was delivered before, that is marked so often: a mark without an answer is no delivery,
+    /// and without keywords there are none.
+    pub(super) fn count(&self, uid: Uid, marked: u32) -> u32 {
+        match self.coming.get(&uid) {
+            Some(&nth) if marked <= nth => nth - 1,
+            _ => self.failed.get(&uid).map_or(marked, |(times, _)| marked.max(*times)),
+        }
+    }
+
+    pub(super) fn expect(&mut self, uids: &UidSet, times: u32) {
+        self.coming.extend(uids.iter().map(|uid| (uid, times)));
     }
 
     pub(super) fn take(&mut self, uids: &UidSet, times: u32) {
+        self.coming.retain(|uid, _| !uids.contains(*uid));
         self.held.extend(uids.iter().map(|uid| (uid, times)));
     }
 
@@ -170,6 +181,7 @@ impl InHand {
 
     fn keep(&mut self, present: &UidSet) {
         self.held.retain(|uid, _| present.contains(*uid));
+        self.coming.retain(|uid, _| present.contains(*uid));
         self.failed.retain(|uid, _| present.contains(*uid));
     }
 }

@@ -106,6 +106,25 @@ fn a_lost_answer_to_a_message_is_an_unknown_outcome_and_the_next_message_goes_ou
 }
 
 #[rstest]
+fn a_delivery_that_was_marked_without_an_answer_counts_once(
+    #[from(postfix)] site: Site,
+    #[values(Fault::Close, Fault::Silence)] fault: Fault,
+) {
+    let proxy = proxy(&site, Protocol::Imap, Security::Tls);
+    site.deliver(&[message("1", "a")]);
+    let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()).tag(TAG);
+    let config = config.heartbeat(NEVER).deadline(Duration::from_secs(2)).dead_letters(1);
+    let imap = Imap::connect(config).unwrap();
+    proxy.plan(Plan::new(Place::answer_like("UID STORE"), fault));
+    let batch = imap.fetch().or_else(|_| imap.fetch()).unwrap();
+    assert_eq!((batch.len(), proxy.hits()), (1, 1), "it is delivered, and no dead letter yet");
+    assert_eq!(mail(&site.other_client(), "INBOX")[0].flags, ["$PymailDelivery1"]);
+    imap.reject(&batch, "no such account").unwrap();
+    assert_eq!(mail(&site.other_client(), "INBOX"), []);
+    imap.stop().unwrap();
+}
+
+#[rstest]
 fn what_was_archived_without_an_answer_is_handed_out_by_the_next_drain(#[from(postfix)] site: Site) {
     let proxy = proxy(&site, Protocol::Imap, Security::Tls);
     site.deliver(&[message("1", "a"), message("2", "b")]);
