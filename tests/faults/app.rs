@@ -25,6 +25,10 @@ const NEVER: Duration = Duration::from_secs(3_600);
 /// For how long a consumer has a message to itself: longer than a case takes.
 const LEASE: Duration = Duration::from_secs(60);
 
+/// The message that the app can't handle, and what it says of it.
+pub const UNWANTED: &str = "two";
+pub const REASON: &str = "no such account";
+
 /// Everything that the app did and was told.
 #[derive(Default)]
 pub struct Diary {
@@ -126,15 +130,15 @@ impl App<'_> {
         let config = ImapConfig::new(self.server(), self.credentials());
         let config = config.tag(TAG).deadline(DEADLINE).heartbeat(self.heartbeat());
         let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
-        let config = if self.scenario.verb == Verb::Share { config.shared(LEASE) } else { config };
+        let config = self.scenario.verb.configured(config);
         let Some(imap) = diary.retry("connect", || Imap::connect(config.clone())) else { return };
         if self.scenario.verb == Verb::Heartbeat {
             self.wait(|| imap.status().state);
         }
-        if self.scenario.verb == Verb::Drain {
-            drain(diary, &imap);
-        } else {
-            fetch_and_ack(diary, &imap);
+        match self.scenario.verb {
+            Verb::Drain => drain(diary, &imap),
+            Verb::Reject => fetch_and_settle(diary, &imap),
+            _ => fetch_and_ack(diary, &imap),
         }
         let _ = diary.call("stop", || imap.stop());
         diary.call("drop", || drop(imap));
@@ -163,10 +167,22 @@ impl App<'_> {
     }
 }
 
+impl Verb {
+    fn configured(self, config: ImapConfig) -> ImapConfig {
+        match self {
+            Self::Share => config.shared(LEASE),
+            Self::Reject => config.dead_letters(1),
+            _ => config,
+        }
+    }
+}
+
 /// Receives what is left in a next life, in which nothing goes wrong.
-pub fn receive_the_rest(user: &str, place: &Place, diary: &mut Diary) {
+pub fn receive_the_rest(verb: Verb, user: &str, place: &Place, diary: &mut Diary) {
     let server = Server::starttls(HOST).port(place.inbox).trust_pem(&place.ca_pem);
     let config = ImapConfig::new(server, Credentials::new(user, PASSWORD)).tag(TAG).heartbeat(NEVER);
+    // Alone: nobody has to wait for what an earlier life has claimed.
+    let config = if verb == Verb::Share { config } else { verb.configured(config) };
     let imap = Imap::connect(config).expect("nothing is in the way");
     fetch_and_ack(diary, &imap);
     imap.stop().expect("nothing is in the way");
@@ -180,6 +196,25 @@ fn fetch_and_ack(diary: &mut Diary, imap: &Imap) {
         }
         let ids = diary.hand(&batch);
         if diary.retry("ack", || batch.ack()).is_none() {
+            return;
+        }
+        diary.acknowledged.extend(ids);
+    }
+}
+
+/// Rejects what can't be handled, and acknowledges the others.
+fn fetch_and_settle(diary: &mut Diary, imap: &Imap) {
+    loop {
+        let Some(batch) = diary.retry("fetch", || imap.fetch()) else { return };
+        if batch.is_empty() {
+            return;
+        }
+        let ids = diary.hand(&batch);
+        let (unwanted, wanted): (Vec<&Delivery>, Vec<&Delivery>) =
+            batch.iter().partition(|it| it.message().is_ok_and(|message| message.id == UNWANTED));
+        let rejected = diary.retry("reject", || imap.reject(unwanted.iter().copied(), REASON));
+        let acknowledged = diary.retry("ack", || imap.ack(wanted.iter().copied()));
+        if rejected.and(acknowledged).is_none() {
             return;
         }
         diary.acknowledged.extend(ids);

@@ -55,7 +55,8 @@ impl Scenario {
             Case { name: case.name + "-x3", times: 3, ..case }
         });
         let mut cases: Vec<Case> = once.chain(again).collect();
-        if step.is(&["UID FETCH"]) {
+        // A look at flags has no literal.
+        if step.is(&["UID FETCH"]) && self.verb != Verb::Reject {
             let spot = Spot::Answer(number, 0);
             cases.extend(
                 [Blow::Cut, Blow::Lengthen].map(|blow| Case::new(self, spot, &step.named("literal"), blow)),

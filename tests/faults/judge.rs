@@ -52,6 +52,18 @@ impl Verdict {
         self.notes.append(&mut diary.notes);
     }
 
+    pub fn lost(&mut self, what: String) {
+        self.add(|count| &mut count.lost, what);
+    }
+
+    pub fn altered(&mut self, what: String) {
+        self.add(|count| &mut count.altered, what);
+    }
+
+    pub fn duplicated(&mut self, what: String) {
+        self.add(|count| &mut count.wrongly_duplicated, what);
+    }
+
     /// Something is left of the case: a thread, a socket.
     pub fn leaked(&mut self, what: &str) {
         self.add(|count| &mut count.leaked, format!("leaked: {what}"));
@@ -83,6 +95,11 @@ impl Planted {
         Ok(Self { ours, raw, foreign })
     }
 
+    /// A message of ours as it was planted.
+    pub fn raw(&self, id: &str) -> &[u8] {
+        &self.raw[id]
+    }
+
     /// What became of the others' mail.
     pub fn check_foreign(&self, witness: &mut Witness, verdict: &mut Verdict) -> io::Result<()> {
         let now: Vec<Seen> = witness.list("INBOX")?.into_iter().filter(is_foreign).collect();
@@ -96,8 +113,15 @@ impl Planted {
         Ok(())
     }
 
-    /// That each of ours was handed out as it is, again only when it wasn't acknowledged, and is archived.
-    pub fn check_ours(&self, witness: &mut Witness, diary: &Diary, verdict: &mut Verdict) -> io::Result<()> {
+    /// That each of ours was handed out as it is, again only when it wasn't acknowledged, and is archived, unless
+    /// it is unwanted.
+    pub fn check_ours(
+        &self,
+        witness: &mut Witness,
+        diary: &Diary,
+        unwanted: Option<&str>,
+        verdict: &mut Verdict,
+    ) -> io::Result<()> {
         let archive = witness.list(TAG)?;
         for (id, body) in &self.ours {
             let handed: Vec<_> = diary.handed.iter().filter(|(handed, _)| handed == id).collect();
@@ -106,6 +130,9 @@ impl Planted {
             }
             if handed.iter().any(|(_, handed)| handed.as_ref() != Ok(body)) {
                 verdict.add(|count| &mut count.altered, format!("message {id} was handed out altered"));
+            }
+            if unwanted == Some(id.as_str()) {
+                continue;
             }
             let copies = archive.iter().filter(|seen| seen.raw == self.raw[id]).count();
             if copies == 0 {

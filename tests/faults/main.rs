@@ -9,6 +9,7 @@ mod app;
 mod case;
 mod cases;
 mod crew;
+mod dead;
 #[path = "../fixtures.rs"]
 mod fixtures;
 mod judge;

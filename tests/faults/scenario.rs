@@ -16,6 +16,8 @@ pub enum Verb {
     Drain,
     /// Fetch and acknowledge as one of several consumers.
     Share,
+    /// Reject a message, and acknowledge the others.
+    Reject,
     Send,
     SendAll,
     /// The same, by a handle that sends again what has an unknown outcome.
@@ -48,16 +50,18 @@ impl Scenario {
     /// All of them.
     pub fn all() -> Vec<Self> {
         use Kind::{Move, NoMove, NoUidplus, OneByOne, Pipelining};
-        use Verb::{Ack, Connect, Drain, Fetch, FetchLarge, Heartbeat, Resend, Send, SendAll, Share, Stop};
+        use Verb::{
+            Ack, Connect, Drain, Fetch, FetchLarge, Heartbeat, Reject, Resend, Send, SendAll, Share, Stop,
+        };
         let some = |kind, verbs: &[Verb]| {
             verbs.iter().map(|&verb| Self { verb, kind, implicit_tls: true }).collect::<Vec<_>>()
         };
         let starttls = |kind| vec![Self { verb: Connect, kind, implicit_tls: false }];
         [
-            some(Move, &[Connect, Fetch, FetchLarge, Ack, Drain, Share, Heartbeat, Stop]),
+            some(Move, &[Connect, Fetch, FetchLarge, Ack, Drain, Share, Reject, Heartbeat, Stop]),
             starttls(Move),
-            some(NoMove, &[Ack, Drain]),
-            some(NoUidplus, &[Ack, Drain]),
+            some(NoMove, &[Ack, Drain, Share, Reject]),
+            some(NoUidplus, &[Ack, Drain, Reject]),
             some(Pipelining, &[Connect, Send, SendAll, Resend, Heartbeat, Stop]),
             starttls(Pipelining),
             some(OneByOne, &[Send, SendAll]),
@@ -85,12 +89,19 @@ impl Scenario {
             Verb::Ack => only(work, &ARCHIVING),
             // Behind these there is a look at an inbox without any of ours, like the first one.
             Verb::Drain | Verb::Share => upto(work, |step| step.is(&ARCHIVING), usize::MAX),
+            Verb::Reject => counting(upto(work, |step| step.is(&ARCHIVING), usize::MAX)),
             Verb::Stop => only(work, &["LOGOUT", "QUIT"]),
             Verb::Resend => only(work, &["."]),
             Verb::Send | Verb::SendAll => upto(work, |step| step.is(&["."]), usize::MAX),
             Verb::Heartbeat => Vec::new(),
         }
     }
+}
+
+/// From the look at how often they were delivered: behind the last FETCH there is nothing that others don't have, too.
+fn counting(mut steps: Vec<&Step>) -> Vec<&Step> {
+    let last = steps.iter().rposition(|step| step.is(&["UID FETCH"])).unwrap_or(0);
+    steps.split_off(last)
 }
 
 fn only<'a>(steps: &'a [Step], words: &[&str]) -> Vec<&'a Step> {

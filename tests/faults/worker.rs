@@ -99,11 +99,15 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
         judge::settle(queue, user);
         let inbox = Witness::login(place.inbox, user)?.list("INBOX")?;
         judge::check_sent(&inbox, &diary, case.may_copy(), &mut verdict);
-        receive_the_rest(user, place, &mut diary);
+        receive_the_rest(scenario.verb, user, place, &mut diary);
         judge::check_received(&inbox, &diary, &mut verdict);
     } else {
-        receive_the_rest(user, place, &mut diary);
-        planted.check_ours(&mut Witness::login(place.inbox, user)?, &diary, &mut verdict)?;
+        receive_the_rest(scenario.verb, user, place, &mut diary);
+        let mut witness = Witness::login(place.inbox, user)?;
+        planted.check_ours(&mut witness, &diary, case.unwanted(), &mut verdict)?;
+        if case.unwanted().is_some() {
+            planted.check_dead(case, &mut witness, &diary, &mut verdict)?;
+        }
     }
     planted.check_foreign(&mut Witness::login(place.inbox, user)?, &mut verdict)?;
     verdict.take_over(&mut diary);

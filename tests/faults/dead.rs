@@ -1,0 +1,95 @@
+//! What became of the message that the app could not handle.
+
+use std::io;
+
+use crate::app::{Diary, REASON, UNWANTED};
+use crate::case::Case;
+use crate::judge::{Planted, Verdict};
+use crate::scenario::Verb;
+use crate::site::{TAG, contains};
+use crate::support::other_client::Seen;
+use crate::witness::Witness;
+use crate::world::Kind;
+
+/// What stays in the inbox where nothing may be expunged.
+const DELETED: &str = "\\Deleted";
+
+/// Where dead letters are on these servers.
+const DEAD: &str = "__TEST__.dead";
+
+impl Case {
+    /// The message that the app rejects.
+    pub fn unwanted(&self) -> Option<&'static str> {
+        (self.scenario.verb == Verb::Reject).then_some(UNWANTED)
+    }
+
+    /// How often it may be a dead letter: as with the archive, a COPY whose answer is lost is asked for again.
+    fn most_letters(&self) -> usize {
+        if self.scenario.kind == Kind::Move { 1 } else { self.most_reasons() }
+    }
+
+    /// The reason is written first, and again after a fault.
+    fn most_reasons(&self) -> usize {
+        1 + self.times
+    }
+}
+
+impl Planted {
+    /// That the message that was rejected is a dead letter, with the reason beside it, and is nowhere else.
+    pub fn check_dead(
+        &self,
+        case: &Case,
+        witness: &mut Witness,
+        diary: &Diary,
+        verdict: &mut Verdict,
+    ) -> io::Result<()> {
+        let raw = self.raw(UNWANTED);
+        let (letters, others): (Vec<Seen>, Vec<Seen>) =
+            witness.list(DEAD)?.into_iter().partition(|seen| seen.raw == raw);
+        let (reasons, others): (Vec<Seen>, Vec<Seen>) = others.into_iter().partition(is_reason);
+        check_letters(letters.len(), case, verdict);
+        check_reasons(&reasons, case, diary, verdict);
+        if !others.is_empty() {
+            verdict.altered(format!("{} other mails are among the dead letters", others.len()));
+        }
+        let inbox =
+            witness.list("INBOX")?.into_iter().filter(|seen| !seen.flags.contains(&DELETED.to_owned()));
+        if inbox.chain(witness.list(TAG)?).any(|seen| seen.raw == raw) {
+            verdict.duplicated("the dead letter is in the archive or in the inbox, too".to_owned());
+        }
+        Ok(())
+    }
+}
+
+fn check_letters(letters: usize, case: &Case, verdict: &mut Verdict) {
+    match letters {
+        0 => verdict.lost("the message that was rejected is no dead letter".to_owned()),
+        1 => {}
+        _ if letters <= case.most_letters() => {
+            verdict.notes.push("a message is a dead letter more than once".to_owned());
+        }
+        _ => verdict.duplicated(format!("the message is a dead letter {letters} times")),
+    }
+}
+
+fn check_reasons(reasons: &[Seen], case: &Case, diary: &Diary, verdict: &mut Verdict) {
+    let said = reasons.iter().any(|seen| contains(&text(seen), REASON.as_bytes()));
+    let rejected = diary.acknowledged.iter().any(|id| id == UNWANTED);
+    if reasons.is_empty() || (rejected && !said) {
+        verdict.lost(format!("the app's reason is in none of {} beside the dead letter", reasons.len()));
+    }
+    if reasons.len() > case.most_reasons() {
+        verdict.duplicated(format!("{} reasons are beside the dead letter", reasons.len()));
+    }
+}
+
+/// What says why the unwanted message is there, and is marked as seen.
+fn is_reason(seen: &Seen) -> bool {
+    contains(&seen.raw, b"Subject: Dead letter")
+        && contains(&seen.raw, format!("In-Reply-To: <{UNWANTED}@bob>").as_bytes())
+}
+
+/// Without the soft line ends of quoted-printable.
+fn text(seen: &Seen) -> Vec<u8> {
+    String::from_utf8_lossy(&seen.raw).replace("=\r\n", "").into_bytes()
+}
