@@ -5,7 +5,7 @@
 //! result. Nothing else of a server is relied on: not that MOVE is atomic, which it is not, nor on keywords, nor
 //! on anybody's clock.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
 use crate::uid::{Uid, UidSet, UidValidity};
@@ -92,10 +92,23 @@ fn set<'a>(words: impl Iterator<Item = &'a str>, validity: UidValidity) -> Optio
 }
 
 impl Entry {
+    /// To how many messages it lays claim.
+    pub(super) fn len(&self) -> usize {
+        self.uids().map_or(0, UidSet::len)
+    }
+
     fn uids(&self) -> Option<&UidSet> {
         match &self.word {
             Word::Claim(uids) | Word::Take { uids, .. } => Some(uids),
             Word::Hold | Word::Bye => None,
+        }
+    }
+
+    /// Whom it takes from, or tries to.
+    fn robs(&self) -> Option<Consumer> {
+        match self.word {
+            Word::Take { from, .. } => Some(from),
+            _ => None,
         }
     }
 }
@@ -120,6 +133,8 @@ pub(super) fn write(by: Consumer, validity: UidValidity, word: &Word) -> String 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ownership {
     owners: BTreeMap<Uid, Consumer>,
+    /// What each has got, and may have lost since.
+    got: HashMap<Consumer, Vec<Uid>>,
     newest: HashMap<Consumer, Uid>,
 }
 
@@ -134,21 +149,36 @@ impl Ownership {
 
     fn read(&mut self, entry: &Entry) {
         match &entry.word {
-            Word::Claim(uids) => uids.iter().for_each(|uid| {
-                self.owners.entry(uid).or_insert(entry.by);
-            }),
+            Word::Claim(uids) => self.give(uids, entry.by, None),
             Word::Take { from, last_seen, uids } if !self.has_spoken_since(*from, *last_seen) => {
-                for uid in uids.iter() {
-                    let owner = self.owners.entry(uid).or_insert(entry.by);
-                    if owner == from {
-                        *owner = entry.by;
-                    }
-                }
+                self.give(uids, entry.by, Some(*from));
             }
-            Word::Bye => self.owners.retain(|_, owner| *owner != entry.by),
+            Word::Bye => self.let_go(entry.by),
             Word::Take { .. } | Word::Hold => {}
         }
         self.newest.insert(entry.by, entry.at);
+    }
+
+    /// Gives what is nobody's, or this other one's.
+    fn give(&mut self, uids: &UidSet, to: Consumer, from: Option<Consumer>) {
+        for uid in uids.iter() {
+            let owner = self.owners.entry(uid).or_insert(to);
+            if Some(*owner) == from {
+                *owner = to;
+            }
+            if *owner == to {
+                self.got.entry(to).or_default().push(uid);
+            }
+        }
+    }
+
+    /// Takes no longer than it took to get what it is: there may be many who say goodbye.
+    fn let_go(&mut self, by: Consumer) {
+        for uid in self.got.remove(&by).unwrap_or_default() {
+            if self.owner(uid) == Some(by) {
+                self.owners.remove(&uid);
+            }
+        }
     }
 
     fn has_spoken_since(&self, consumer: Consumer, last_seen: Uid) -> bool {
@@ -188,15 +218,15 @@ pub(super) fn obsolete(entries: &[Entry], present: &UidSet) -> Vec<Uid> {
     let is_alive =
         |entry: &&Entry| entry.uids().is_some_and(|uids| uids.iter().any(|uid| present.contains(uid)));
     let alive: Vec<&Entry> = entries.iter().filter(is_alive).collect();
+    let places: HashSet<Uid> = alive.iter().map(|entry| entry.at).collect();
+    let speakers: HashSet<Consumer> = alive.iter().map(|entry| entry.by).collect();
+    let robbed: HashSet<Consumer> = alive.iter().filter_map(|entry| entry.robs()).collect();
     let ownership = Ownership::of(entries);
     let is_needed = |entry: &&Entry| {
         let is_last = ownership.last_word(entry.by) == Some(entry.at);
-        let is_about = |it: &&Entry| {
-            it.at == entry.at
-                || matches!(&it.word, Word::Take { from, .. } if *from == entry.by)
-                || (it.by == entry.by && (is_last || entry.word == Word::Bye))
-        };
-        alive.iter().any(is_about)
+        places.contains(&entry.at)
+            || robbed.contains(&entry.by)
+            || (speakers.contains(&entry.by) && (is_last || entry.word == Word::Bye))
     };
     entries.iter().filter(|entry| !is_needed(entry)).map(|entry| entry.at).collect()
 }

@@ -1,26 +1,30 @@
 //! Several consumers of one mailbox: a message is handed to whoever has claimed it first, in a log that all share.
 
 mod log;
+mod view;
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use self::log::{Consumer, Entry, Line, Ownership, Word, obsolete, read, write};
+use self::log::{Consumer, Line, Word, read, write};
+use self::view::View;
 use super::Imap;
 use super::known::Settled;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Session as _;
 use crate::message::is_ours;
 use crate::python::ImapSession;
-use crate::uid::{Uid, UidSet};
+use crate::uid::UidSet;
 
 /// How much longer than a lease somebody's silence is waited for: clocks do not run alike.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// How often a handle that lost a race runs another one before it says that there is nothing for it.
 const MOST_RACES: usize = 20;
+
+/// More claims to messages than this, no log has: what it says takes time and memory, and a server may say anything.
+const MOST_CLAIMED: usize = 500_000;
 
 /// The name of the log, within the archive.
 const LOG: &str = "claims";
@@ -31,22 +35,6 @@ pub(super) struct Claims {
     me: Consumer,
     lease: Duration,
     view: Mutex<View>,
-}
-
-/// The log as it was read last, which may be old: it guides, and what is decided is read again.
-#[derive(Debug, Default)]
-struct View {
-    entries: Vec<Entry>,
-    /// What the inbox had when it was searched, if that was after these entries were read.
-    present: Option<UidSet>,
-    /// Entries about an earlier life of the inbox.
-    outlived: Vec<Uid>,
-    ownership: Ownership,
-    read: Option<Instant>,
-    /// Each consumer's last word, and since when it has been the last.
-    heard: HashMap<Consumer, (Uid, Instant)>,
-    /// Just before this handle's last word was said.
-    renewed: Option<Instant>,
 }
 
 impl Claims {
@@ -185,9 +173,17 @@ fn read_log(session: &mut ImapSession, view: &mut View) -> Result<()> {
     let drop = view.meaningless();
     let texts = session.log(&session.beside_the_archive(LOG), &drop)?;
     let mut entries = Vec::new();
+    let mut claimed = 0;
     for (at, text) in texts {
         match read(at, &String::from_utf8_lossy(&text), session.validity()) {
-            Line::Entry(entry) => entries.push(entry),
+            Line::Entry(entry) => {
+                claimed += entry.len();
+                if claimed > MOST_CLAIMED {
+                    let text = format!("reading the log: it has more than {MOST_CLAIMED} claims");
+                    return Err(Error::new(ErrorKind::Refused, text));
+                }
+                entries.push(entry);
+            }
             Line::Outlived => view.outlived.push(at),
             Line::Other => {}
         }
@@ -209,91 +205,4 @@ fn ours_of(session: &mut ImapSession, uids: &UidSet, imap: &Imap) -> Result<UidS
         }
     }
     Ok(UidSet::new(uids.validity(), ours))
-}
-
-impl View {
-    /// The entries that mean nothing any more.
-    ///
-    /// An entry that was read after the search may be about a message that came after it, and is not there to be
-    /// found: of such ones nothing is said before the next search.
-    fn meaningless(&mut self) -> Vec<Uid> {
-        let present = self.present.take();
-        let mut entries = present.map(|present| obsolete(&self.entries, &present)).unwrap_or_default();
-        entries.append(&mut self.outlived);
-        entries
-    }
-
-    fn take_in(&mut self, mut entries: Vec<Entry>) {
-        let now = Instant::now();
-        entries.sort_by_key(|entry| entry.at);
-        self.ownership = Ownership::of(&entries);
-        self.entries = entries;
-        self.present = None;
-        self.read = Some(now);
-        let before = std::mem::take(&mut self.heard);
-        self.heard = self
-            .ownership
-            .newest()
-            .map(|(consumer, at)| {
-                let same = before.get(&consumer).filter(|(last, _)| *last == at);
-                (consumer, *same.unwrap_or(&(at, now)))
-            })
-            .collect();
-    }
-
-    /// The messages that somebody has.
-    fn of(&self, consumer: Consumer, wanted: &UidSet) -> UidSet {
-        self.that(wanted, |owner| owner == Some(consumer))
-    }
-
-    /// Messages that nobody has: the oldest, or some of them when others are after them too.
-    fn some_free(&self, me: Consumer, wanted: &UidSet, room: usize) -> UidSet {
-        let free = self.that(wanted, |owner| owner.is_none());
-        let is_alone = self.heard.keys().all(|consumer| *consumer == me);
-        let spare = free.len().saturating_sub(room);
-        let random = getrandom::u32().unwrap_or(0) as usize;
-        let skipped = if is_alone || room == 0 { 0 } else { random % (spare / room.max(1) + 1) * room };
-        UidSet::new(free.validity(), free.iter().skip(skipped).take(room))
-    }
-
-    /// How to take messages from a consumer that nobody has heard of for that long.
-    fn left_behind(&self, me: Consumer, wanted: &UidSet, room: usize, silence: Duration) -> Option<Word> {
-        let silent = self.heard.iter().filter(|(who, (_, since))| **who != me && since.elapsed() > silence);
-        silent.into_iter().find_map(|(from, (last_seen, _))| {
-            let (uids, _) = self.of(*from, wanted).first(room);
-            (!uids.is_empty()).then_some(Word::Take { from: *from, last_seen: *last_seen, uids })
-        })
-    }
-
-    fn that(&self, wanted: &UidSet, is_so: impl Fn(Option<Consumer>) -> bool) -> UidSet {
-        let mut uids = wanted.clone();
-        uids.retain(|uid| is_so(self.ownership.owner(uid)));
-        uids
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::uid::UidValidity;
-
-    fn uids(numbers: &[u32]) -> UidSet {
-        UidSet::new(UidValidity::new(7, "inbox"), numbers.iter().filter_map(|&n| Uid::new(n)))
-    }
-
-    #[test]
-    fn a_claim_to_a_message_that_came_after_the_search_is_kept() {
-        let claim = |at, numbers: &[u32]| {
-            let (at, word) = (Uid::new(at).unwrap(), Word::Claim(uids(numbers)));
-            Entry { at, by: Consumer(at.get().into()), word }
-        };
-        let mut view = View::default();
-        view.take_in(vec![claim(1, &[1]), claim(2, &[2])]);
-        view.present = Some(uids(&[2]));
-        assert_eq!(view.meaningless(), [Uid::new(1).unwrap()]);
-        view.take_in(vec![claim(2, &[2]), claim(3, &[3])]);
-        assert_eq!(view.meaningless(), [], "3 came after the search");
-        view.present = Some(uids(&[2, 3]));
-        assert_eq!(view.meaningless(), []);
-    }
 }

@@ -46,7 +46,7 @@ pub(super) fn meet(row: &Row, findings: &Findings) {
 }
 
 /// The server that is spoilt has three mails, and all that it takes to come to the row's place.
-fn server(row: &Row, malice: &Malice) -> Scripted {
+pub(super) fn server(row: &Row, malice: &Malice) -> Scripted {
     let capabilities: &[&str] = match row.at {
         "UID MOVE" => &["MOVE", "UIDPLUS"],
         "NAMESPACE" => &["UIDPLUS", "NAMESPACE"],
@@ -73,7 +73,7 @@ fn size(uid: u32, size: usize) -> String {
 }
 
 /// Small, so that what is over it shows.
-fn config(server: &Scripted) -> ImapConfig {
+pub(super) fn config(server: &Scripted) -> ImapConfig {
     let small = imap_config(server).batch(8).batch_bytes(1 << 20).max_message(256 << 10);
     small.deadline(DEADLINE).connects_a_minute(1_000)
 }

@@ -5,6 +5,7 @@
 
 mod imap;
 mod imap_archiving;
+mod imap_claims;
 mod imap_connecting;
 mod imap_everywhere;
 mod imap_fetching;
@@ -47,6 +48,7 @@ const TABLES: &[Table] = &[
     ("imap searching", imap_searching::rows, imap::meet),
     ("imap fetching", imap_fetching::rows, imap::meet),
     ("imap archiving", imap_archiving::rows, imap::meet),
+    ("imap claims", imap_claims::rows, imap_claims::meet),
     ("smtp connecting", smtp_connecting::rows, smtp::meet),
     ("smtp sending", smtp_sending::rows, smtp::meet),
     ("smtp pipelining", smtp_sending::pipelined, smtp::meet_pipelined),

@@ -1,0 +1,66 @@
+//! Bad answers to a consumer among several: logs that no consumers have written.
+
+use pymail::{ErrorKind, Imap, Result};
+
+use super::imap::{config, server};
+use super::judge::{DEADLINE, Findings};
+use super::row::Answer::{self, Endless, Many, Says};
+use super::row::{FEWER, Malice, May, REFUSED, Row, row};
+use crate::support::script::Scripted;
+
+const LOG: &str = "UID FETCH 1:* (UID BODY.PEEK[TEXT]";
+
+const FEWER_OR_LOST: &[May] = &[May::Fewer, May::Fail(ErrorKind::Disconnected)];
+const FEWER_OR_LATE: &[May] = &[May::Fewer, May::Fail(ErrorKind::Timeout)];
+const LOST: &[May] = &[May::Fail(ErrorKind::Disconnected)];
+
+#[rustfmt::skip] // a table
+const ROWS: &[Row] = &[
+    row("somebody has everything", LOG, Says("* 1 FETCH (UID 1 BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), FEWER),
+    row("the same entry twice", LOG, Many("", "* 1 FETCH (UID 1 BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\n", 2, "TAG OK done\r\n"), FEWER),
+    row("NO after data", LOG, Says("* 1 FETCH (UID 1 BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG NO done\r\n"), REFUSED),
+    row("an entry without a UID", LOG, Says("* 1 FETCH (BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), LOST),
+    row("10,000 entries", LOG, Many("", "* 1 FETCH (UID 1 BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\n", 10_000, "TAG OK done\r\n"), FEWER_OR_LOST),
+    row("entries of all UIDs", LOG, Many("", "* 1 FETCH (UID 1 BODY[TEXT]<0> {38}\r\npymail-claims-1 f 7 claim 1:4294967295)\r\n", 10_000, "* 1 FETCH (UID 1 BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("10,000 claims to 100,000 messages each", LOG, Many("", "* 1 FETCH (UID 1 BODY[TEXT]<0> {34}\r\npymail-claims-1 f 7 claim 1:100000)\r\n", 10_000, "TAG OK done\r\n"), REFUSED),
+    row("5,000 goodbyes after 200,000 claims", LOG, Answer::Made(goodbyes), FEWER_OR_LATE),
+    row("entries without end", LOG, Endless("", "* 1 FETCH (UID 1 BODY[TEXT]<0> {34}\r\npymail-claims-1 f 7 claim 1:100000)\r\n"), LOST),
+];
+
+/// An entry of the log.
+fn entry(text: &str) -> String {
+    format!("* 1 FETCH (UID 1 BODY[TEXT]<0> {{{}}}\r\npymail-claims-1 {text})\r\n", text.len() + 16)
+}
+
+fn goodbyes(_: &str) -> String {
+    let claims = (0..2).map(|n| entry(&format!("ffffff 7 claim {}:{}", n * 100_000 + 1, (n + 1) * 100_000)));
+    let others =
+        (0..5_000).map(|n| entry(&format!("{n:x} 7 claim 200001")) + &entry(&format!("{n:x} 7 bye")));
+    claims.chain(others).collect::<String>() + "TAG OK done\r\n"
+}
+
+pub(super) fn rows() -> Vec<Row> {
+    ROWS.to_vec()
+}
+
+/// A consumer that finds nothing, or an error; and can ask for something else then.
+pub(super) fn meet(row: &Row, findings: &Findings) {
+    let malice = Malice::default();
+    let server = server(row, &malice);
+    malice.set(usize::MAX);
+    match life(&server, findings) {
+        Ok(outcome) => findings.allows("fetch", row, outcome),
+        Err(error) => findings.allowed("fetch", row, &error),
+    }
+    let said =
+        server.heard("UID MOVE").len() + server.heard("UID COPY").len() + server.heard("UID STORE").len();
+    findings.check(said == 0, || "it changes mail that is another consumer's".into());
+}
+
+fn life(server: &Scripted, findings: &Findings) -> Result<May> {
+    let imap = Imap::connect(config(server).shared(4 * DEADLINE))?;
+    let fetched = findings.timed("fetch", || imap.fetch());
+    let searched = findings.timed("the next command", || imap.search("ALL"));
+    findings.check(searched.is_ok(), || format!("the next command: {searched:?}"));
+    fetched.map(|batch| if batch.is_empty() { May::Fewer } else { May::Right })
+}
