@@ -152,7 +152,8 @@ impl Imap {
     /// Without `dead_letters` this does nothing, and they are delivered again.
     ///
     /// # Errors
-    /// As [`ack`](Imap::ack). After any error the messages are still in the inbox or in the dead letters.
+    /// As [`ack`](Imap::ack). After any error the messages are still in the inbox or in the dead letters; the next
+    /// [`fetch`](Imap::fetch) takes there what has failed often enough.
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
         dead_letters::reject(self, deliveries, reason, self.link.deadline())
     }

@@ -35,7 +35,7 @@ use crate::worker::{Answer, Task};
 use crate::world::{Servers, World};
 
 /// How many cases the quick part has.
-const QUICK: usize = 240;
+const QUICK: usize = 320;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
