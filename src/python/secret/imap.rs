@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use super::scripted::{answered, at, closes, says, waiting};
 use super::support::certs::Authority;
 use super::support::process::free_port;
 use super::support::script::{Script, Step};
 use super::support::tls_server::{Protocol, TlsServer, TlsServerOptions};
 use super::{MARKED, Path, Shown, imap_config, imap_fails, path, shown};
-use crate::{Imap, ImapConfig, Result, Server};
+use crate::{Imap, Result, Server};
 
 type Verb = fn(&Imap) -> Result<()>;
 
@@ -54,24 +55,14 @@ pub(super) fn tls(protocol: Protocol, fails: fn(Server) -> Shown) -> Vec<Path> {
     ]
 }
 
-fn config(script: Script) -> ImapConfig {
-    imap_config(Server::unencrypted("localhost").port(script.start().port()))
+/// Connecting fails at this server.
+fn fails_at(script: Script) -> Shown {
+    imap_fails(imap_config(at(&script.start())))
 }
 
 /// Connecting fails when a line of this kind is answered so.
 fn fails(name: &'static str, offers: &'static [&'static str], line: &'static str, step: Step) -> Path {
-    path(name, move || {
-        let step = step.clone();
-        imap_fails(config(Script::imap(offers).on(line, move |_| step.clone())))
-    })
-}
-
-fn says(text: &str) -> Step {
-    Step::Say(text.replace("SECRET", MARKED))
-}
-
-fn closes(text: &str) -> Step {
-    Step::SayAndClose(text.replace("SECRET", MARKED))
+    path(name, move || answered(Script::imap(offers), line, step, |server| imap_fails(imap_config(server))))
 }
 
 fn greetings() -> Vec<Path> {
@@ -103,11 +94,11 @@ fn logins() -> Vec<Path> {
     paths.extend(responses());
     paths.push(path("a login that is sent back", || {
         let echo = Script::imap(&[]).on("LOGIN", |heard| Step::Say(format!("TAG NO {}\r\n", heard.text)));
-        imap_fails(config(echo))
+        fails_at(echo)
     }));
     paths.push(path("a login without an answer", || {
         let silent = Script::imap(&[]).on("LOGIN", |_| Step::Nothing);
-        imap_fails(config(silent).deadline(Duration::from_millis(300)))
+        imap_fails(imap_config(at(&silent.start())).deadline(Duration::from_millis(300)))
     }));
     paths
 }
@@ -118,7 +109,7 @@ fn responses() -> Vec<Path> {
         path(name, move || {
             let script = Script::imap(&["LOGINDISABLED", "AUTH=PLAIN"]).says("AUTHENTICATE", "+ \r\n");
             let code = "AGFsaWNl"; // how the user's name begins
-            imap_fails(config(script.on(code, move |heard| step(&heard.text))))
+            fails_at(script.on(code, move |heard| step(&heard.text)))
         })
     };
     vec![
@@ -137,7 +128,7 @@ fn mailboxes() -> Vec<Path> {
         fails("a strange UIDVALIDITY", &[], "SELECT", says("* OK [UIDVALIDITY SECRET] x\r\nTAG OK x\r\n")),
         path("no archive", || {
             let no = format!("TAG NO {MARKED}\r\n");
-            imap_fails(config(Script::imap(&[]).says("CREATE", &*no).says("STATUS", &*no)))
+            fails_at(Script::imap(&[]).says("CREATE", &*no).says("STATUS", &*no))
         }),
     ]
 }
@@ -145,12 +136,11 @@ fn mailboxes() -> Vec<Path> {
 /// A verb fails, on a handle that is there before and after, when a line of this kind is answered so.
 fn verb(name: &'static str, line: &'static str, step: Step, verb: Verb) -> Path {
     path(name, move || {
-        let step = step.clone();
-        let script = Script::imap(&["MOVE", "UIDPLUS"]).on(line, move |_| step.clone());
-        let found = script.says("UID SEARCH UNDELETED", "* SEARCH 1\r\nTAG OK done\r\n");
-        let imap = Imap::connect(config(found)).unwrap();
-        let told = shown(verb(&imap));
-        vec![told, format!("{imap:?} {:?} {:?}", imap.status(), imap.stats())]
+        answered(waiting(&["MOVE", "UIDPLUS"]), line, step, |server| {
+            let imap = Imap::connect(imap_config(server)).unwrap();
+            let told = shown(verb(&imap));
+            vec![told, format!("{imap:?} {:?} {:?}", imap.status(), imap.stats())]
+        })
     })
 }
 
@@ -160,7 +150,7 @@ fn verbs() -> Vec<Path> {
     let drain: Verb = |imap| imap.drain().map(drop);
     let noop: Verb = Imap::noop;
     let stopped: Verb = |imap| imap.stop().and_then(|()| imap.noop());
-    let fetched = "* 1 FETCH (UID 1 RFC822.SIZE 30 BODY[]<0> {30}\r\nSubject: TAG 1\r\n\r\n0123456789 SECRET)\r\n\
+    let fetched = "* 1 FETCH (UID 1 RFC822.SIZE 30 BODY[]<0> {30}\r\nSubject: __APP__ 1\r\n\r\n0123456789 SECRET)\r\n\
         TAG OK done\r\n";
     let unread = "* 1 FETCH (UID 1 RFC822.SIZE 3 BODY[] SECRET)\r\nTAG OK done\r\n";
     let odd = "* 1 FETCH (BODY[] \"SECRET\")\r\nTAG OK done\r\n";
@@ -178,16 +168,6 @@ fn verbs() -> Vec<Path> {
         verb("a refused NOOP", "NOOP", says("TAG NO SECRET\r\n"), noop),
         verb("a goodbye for a NOOP", "NOOP", closes("* BYE SECRET\r\n"), noop),
         verb("a stopped handle", "LOGOUT", closes("* BYE SECRET\r\nTAG OK SECRET\r\n"), stopped),
-        path("a refused MOVE", move || {
-            let mail = "Subject: TAG 1\r\n\r\nhello";
-            let size = mail.len();
-            let fetched = format!("* 1 FETCH (UID 1 RFC822.SIZE {size} BODY[]<0> {{{size}}}\r\n{mail})\r\n");
-            let script = Script::imap(&["MOVE", "UIDPLUS"])
-                .says("UID SEARCH", "* SEARCH 1\r\nTAG OK done\r\n")
-                .says("UID FETCH", format!("{fetched}TAG OK done\r\n"))
-                .on("UID MOVE", |_| says("* OK SECRET\r\nTAG NO SECRET\r\n"));
-            let imap = Imap::connect(config(script)).unwrap();
-            vec![shown(drain(&imap)), format!("{imap:?} {:?}", imap.status())]
-        }),
+        verb("a refused MOVE", "UID MOVE", says("* OK SECRET\r\nTAG NO SECRET\r\n"), drain),
     ]
 }

@@ -1,6 +1,7 @@
 //! Promise 9 on every path: the password is in no error, no `Debug`, no event, no panic and no object of Python's.
 
 mod imap;
+mod scripted;
 mod smtp;
 
 use std::ffi::CStr;
@@ -19,6 +20,9 @@ use crate::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 /// Easy to find, and with characters that IMAP quotes and that Python escapes.
 const MARKED: &str = r#"mar"k'd \ s3cret9b1e"#;
 
+/// Of our messages; `TAG` is what a script says in place of an IMAP command's.
+const TAG: &str = "__APP__";
+
 const USER: &str = "alice@example.test";
 
 /// Long enough for every answer.
@@ -30,10 +34,10 @@ type Shown = Vec<String>;
 /// A way to fail, and what it shows. The handles are gone when it is over.
 struct Path {
     name: &'static str,
-    walk: Box<dyn Fn() -> Shown>,
+    walk: Box<dyn FnOnce() -> Shown>,
 }
 
-fn path(name: &'static str, walk: impl Fn() -> Shown + 'static) -> Path {
+fn path(name: &'static str, walk: impl FnOnce() -> Shown + 'static) -> Path {
     Path { name, walk: Box::new(walk) }
 }
 
@@ -42,11 +46,11 @@ fn credentials() -> Credentials {
 }
 
 fn imap_config(server: Server) -> ImapConfig {
-    ImapConfig::new(server, credentials()).tag("TAG").heartbeat(Duration::from_secs(3_600)).deadline(PATIENCE)
+    ImapConfig::new(server, credentials()).tag(TAG).heartbeat(Duration::from_secs(3_600)).deadline(PATIENCE)
 }
 
 fn smtp_config(server: Server) -> SmtpConfig {
-    SmtpConfig::new(server, credentials()).tag("TAG").heartbeat(Duration::from_secs(3_600)).deadline(PATIENCE)
+    SmtpConfig::new(server, credentials()).tag(TAG).heartbeat(Duration::from_secs(3_600)).deadline(PATIENCE)
 }
 
 /// Everything that an error shows; a path that comes to none is no error path.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use super::imap::tls;
+use super::scripted::{answered, at, closes, says};
 use super::support::process::free_port;
 use super::support::script::{Script, Step};
 use super::support::tls_server::Protocol;
-use super::{MARKED, Path, USER, path, shown, smtp_config, smtp_fails};
-use crate::{Message, Result, Server, Smtp, SmtpConfig};
+use super::{Path, USER, path, shown, smtp_config, smtp_fails};
+use crate::{Message, Result, Server, Smtp};
 
 const PLAIN: &[&str] = &["AUTH PLAIN"];
 const LOGIN: &[&str] = &["AUTH LOGIN"];
@@ -25,24 +26,9 @@ pub(super) fn paths() -> Vec<Path> {
     paths
 }
 
-fn config(script: Script) -> SmtpConfig {
-    smtp_config(Server::unencrypted("localhost").port(script.start().port()))
-}
-
 /// Connecting fails when a line of this kind is answered so.
 fn fails(name: &'static str, offers: &'static [&'static str], line: &'static str, step: Step) -> Path {
-    path(name, move || {
-        let step = step.clone();
-        smtp_fails(config(Script::smtp(offers).on(line, move |_| step.clone())))
-    })
-}
-
-fn says(text: &str) -> Step {
-    Step::Say(text.replace("SECRET", MARKED))
-}
-
-fn closes(text: &str) -> Step {
-    Step::SayAndClose(text.replace("SECRET", MARKED))
+    path(name, move || answered(Script::smtp(offers), line, step, |server| smtp_fails(smtp_config(server))))
 }
 
 fn greetings() -> Vec<Path> {
@@ -76,12 +62,12 @@ fn logins() -> Vec<Path> {
                 let is_login = heard.text.len() > 20 && !heard.text.starts_with("MAIL");
                 Step::Say(format!("535 5.7.8 {}\r\n", heard.text)).when(is_login)
             });
-            smtp_fails(config(echo))
+            smtp_fails(smtp_config(at(&echo.start())))
         })
     }));
     paths.push(path("a login without an answer", || {
         let silent = Script::smtp(PLAIN).on("AUTH", |_| Step::Nothing);
-        smtp_fails(config(silent).deadline(Duration::from_millis(300)))
+        smtp_fails(smtp_config(at(&silent.start())).deadline(Duration::from_millis(300)))
     }));
     paths
 }
@@ -93,11 +79,11 @@ fn send(smtp: &Smtp) -> Result<()> {
 /// A verb fails, on a handle that is there before and after, when a line of this kind is answered so.
 fn verb(name: &'static str, line: &'static str, step: Step, verb: fn(&Smtp) -> Result<()>) -> Path {
     path(name, move || {
-        let step = step.clone();
-        let script = Script::smtp(PLAIN).on(line, move |_| step.clone());
-        let smtp = Smtp::connect(config(script)).unwrap();
-        let told = shown(verb(&smtp));
-        vec![told, format!("{smtp:?} {:?} {:?}", smtp.status(), smtp.stats())]
+        answered(Script::smtp(PLAIN), line, step, |server| {
+            let smtp = Smtp::connect(smtp_config(server)).unwrap();
+            let told = shown(verb(&smtp));
+            vec![told, format!("{smtp:?} {:?} {:?}", smtp.status(), smtp.stats())]
+        })
     })
 }
 
@@ -118,7 +104,7 @@ fn messages() -> Vec<Path> {
             let step = says("250 SECRET\r\n");
             let script = Script::smtp(PLAIN).on(".", move |_| step.clone());
             let refuses = script.on("RCPT", |heard| says("550 SECRET\r\n").when(heard.nth == 2));
-            let smtp = Smtp::connect(config(refuses)).unwrap();
+            let smtp = Smtp::connect(smtp_config(at(&refuses.start()))).unwrap();
             let receipt = smtp.send(&Message::new("1", USER, [USER, USER], "hello")).unwrap();
             vec![format!("{receipt:?}"), serde_json::to_string(&receipt).unwrap()]
         }),
