@@ -1,0 +1,149 @@
+//! How putting a message aside fails, and what is written when it doesn't.
+
+use super::scripted::{answered, at, closes, says, waiting, with_mail};
+use super::support::script::{Script, Step};
+use super::{MARKED, Path, Shown, TAG, imap_config, path, shown};
+use crate::{Imap, Result, Server};
+
+const OFFERS: &[&str] = &["MOVE", "UIDPLUS"];
+const APPEND: &str = r#"APPEND "__APP__-dead""#;
+const CREATE: &str = r#"CREATE "__APP__-dead""#;
+const FLAGS: &str = "UID FETCH 1 (UID FLAGS)";
+const MOVE: &str = "UID MOVE";
+
+pub(super) fn paths() -> Vec<Path> {
+    let mut paths = vec![path("a dead letter", buried), path("an unreadable dead letter", unread)];
+    paths.extend(rejections());
+    paths.extend(counts());
+    paths
+}
+
+fn connected(server: Server) -> Imap {
+    Imap::connect(imap_config(server).dead_letters(1)).unwrap()
+}
+
+/// With what the server was told after the login.
+fn written(script: Script, meet: impl FnOnce(&Imap) -> Shown) -> Shown {
+    let refuses = script.ahead("UID COPY", |_| says("TAG NO [X-SECRET] SECRET\r\n"));
+    let moves = refuses.ahead(MOVE, |_| says("* OK [COPYUID 7 1 1] SECRET\r\nTAG OK SECRET\r\n"));
+    let takes = moves.ahead("APPEND", |_| says("+ SECRET\r\nTAG OK [APPENDUID 7 1] SECRET\r\n"));
+    let server = takes.start();
+    let imap = connected(at(&server));
+    let mut told = meet(&imap);
+    assert_eq!((server.heard(APPEND).len(), server.heard(MOVE).len()), (1, 1));
+    let login = server.heard("LOGIN");
+    told.extend(server.heard("").into_iter().filter(|line| !line.is_empty() && !login.contains(line)));
+    told.push(format!("{imap:?} {:?} {:?}", imap.status(), imap.stats()));
+    told
+}
+
+/// The reason is an error of ours, as an app would say it.
+fn buried() -> Shown {
+    written(waiting(OFFERS), |imap| {
+        let batch = imap.fetch().unwrap();
+        let reason = shown(imap.copy(&imap.search("UNDELETED").unwrap(), "elsewhere"));
+        imap.reject(&batch, &reason).unwrap();
+        vec![reason, format!("{batch:?}")]
+    })
+}
+
+fn unreadable() -> Script {
+    let size = format!("Content-Disposition: inline; size=1; x=\"{MARKED}\"");
+    with_mail(OFFERS, &format!("Subject: {TAG} 1\r\n{size}\r\n\r\nhello {MARKED}"))
+}
+
+fn unread() -> Shown {
+    written(unreadable(), |imap| {
+        let batch = imap.fetch().unwrap();
+        batch.iter().map(|delivery| shown(delivery.message())).collect()
+    })
+}
+
+/// A rejected message can't be put aside when a line of this kind is answered so.
+fn rejection(name: &'static str, line: &'static str, step: Step) -> Path {
+    failure(
+        name,
+        line,
+        step,
+        || waiting(OFFERS),
+        |imap| {
+            let batch = imap.fetch().unwrap();
+            assert_eq!(batch.len(), 1);
+            imap.reject(&batch, "no such account")
+        },
+    )
+}
+
+fn failure(
+    name: &'static str,
+    line: &'static str,
+    step: Step,
+    script: fn() -> Script,
+    verb: fn(&Imap) -> Result<()>,
+) -> Path {
+    path(name, move || {
+        answered(script(), line, step, |server| {
+            let imap = connected(server);
+            vec![shown(verb(&imap)), format!("{imap:?} {:?} {:?}", imap.status(), imap.stats())]
+        })
+    })
+}
+
+fn rejections() -> Vec<Path> {
+    vec![
+        rejection("a refused dead letter", APPEND, says("TAG NO SECRET\r\n")),
+        rejection(
+            "a dead letter that is refused when it is there",
+            APPEND,
+            says("+ SECRET\r\nTAG NO SECRET\r\n"),
+        ),
+        rejection("a misunderstood dead letter", APPEND, says("TAG BAD SECRET\r\n")),
+        rejection("no room for a dead letter", APPEND, says("TAG NO [OVERQUOTA] SECRET\r\n")),
+        rejection("a dead letter that is put off", APPEND, says("TAG NO [UNAVAILABLE] SECRET\r\n")),
+        rejection("a strange answer to a dead letter", APPEND, closes("SECRET\r\n")),
+        rejection("a goodbye for a dead letter", APPEND, closes("* BYE SECRET\r\n")),
+        rejection("a loss at a dead letter", APPEND, Step::Close),
+        rejection("a dead letter that is not let in", MOVE, says("TAG NO SECRET\r\n")),
+        rejection("a dead letter that is in no mailbox", MOVE, says("TAG NO [TRYCREATE] SECRET\r\n")),
+        rejection("a goodbye for a dead letter's message", MOVE, closes("* BYE SECRET\r\n")),
+        path("no mailbox for dead letters", || {
+            let no = format!("TAG NO {MARKED}\r\n");
+            let script = waiting(OFFERS).ahead(APPEND, |_| says("TAG NO [TRYCREATE] SECRET\r\n"));
+            let script = script.says(r#"STATUS "__APP__-dead""#, &*no);
+            answered(script, CREATE, Step::Say(no), |server| {
+                let imap = connected(server);
+                vec![shown(imap.reject(&imap.fetch().unwrap(), "no such account")), format!("{imap:?}")]
+            })
+        }),
+    ]
+}
+
+/// Where the count of deliveries is kept, and what was delivered too often or can't be read is put aside.
+fn counts() -> Vec<Path> {
+    let fetch: fn(&Imap) -> Result<()> = |imap| imap.fetch().map(drop);
+    let spent = || {
+        waiting(OFFERS)
+            .ahead(FLAGS, |_| Step::say("* 1 FETCH (UID 1 FLAGS ($PymailDelivery1))\r\nTAG OK done\r\n"))
+    };
+    let marked = || {
+        waiting(OFFERS).ahead("SELECT", |_| {
+            Step::say("* OK [UIDVALIDITY 7] x\r\n* OK [PERMANENTFLAGS (\\*)] x\r\nTAG OK [READ-WRITE] x\r\n")
+        })
+    };
+    let no = || says("TAG NO SECRET\r\n");
+    vec![
+        failure("counts that can't be read", FLAGS, no(), || waiting(OFFERS), fetch),
+        failure(
+            "strange counts",
+            FLAGS,
+            closes("* 1 FETCH (FLAGS (SECRET))\r\nSECRET\r\n"),
+            || waiting(OFFERS),
+            fetch,
+        ),
+        failure("counts that can't be written", "UID STORE", no(), marked, fetch),
+        failure("a goodbye for a count", "UID STORE", closes("* BYE SECRET\r\n"), marked, fetch),
+        failure("one delivery too many that stays", APPEND, no(), spent, fetch),
+        failure("an unreadable message that stays", APPEND, no(), unreadable, fetch),
+        failure("an unreadable message that is not let in", MOVE, no(), unreadable, fetch),
+    ]
+}
