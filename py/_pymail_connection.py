@@ -83,8 +83,7 @@ class Connection:
         except imaplib.IMAP4.error as error:
             raise self._login_refusal(error) from None
         finally:
-            # It may repeat the password.
-            self.imap.answer = None
+            self.imap.forget_words()
         # Many servers tell them with their yes, which is as good as asking (RFC 3501, section 6.2.3).
         told = self.imap.untagged_responses.get("CAPABILITY")
         with suppress(Refused):  # which says nothing of the password
@@ -131,8 +130,12 @@ class Connection:
         except (imaplib.IMAP4.abort, imaplib.IMAP4.readonly):
             raise
         except imaplib.IMAP4.error as error:
+            self._absorb()
             raise _bad(error) from None
+        finally:
+            self.imap.forget_words()
         if typ != "OK":
+            self._absorb()  # its code too may be anything
             raise answers.refusal(answers.as_text(data[-1]))
         return [item for item in data if item is not None]
 

@@ -56,6 +56,13 @@ class Metered(imaplib.IMAP4):
     def _log(self, line: bytes) -> None:
         """Keeps nothing: imaplib would keep ten lines of up to a megabyte, LOGIN among them."""
 
+    def forget_words(self) -> None:
+        """Keeps nothing that a server says in words of its own: they may repeat the password."""
+        self.answer = None
+        self.continuation_response, self.mo = "", None
+        for kind in ("OK", "NO", "BAD"):
+            self.untagged_responses.pop(kind, None)
+
     def _append_untagged(self, typ: str, dat: Any) -> None:
         super()._append_untagged(typ, dat)  # type: ignore[misc]
         if len(self.untagged_responses) > MOST_KINDS:

@@ -2,7 +2,7 @@
 
 use super::scripted::{answered, at, closes, says, waiting, with_mail};
 use super::support::script::{Script, Step};
-use super::{MARKED, Path, Shown, TAG, imap_config, path, shown};
+use super::{MARKED, Path, Shown, TAG, imap_config, imap_shows, path, shown};
 use crate::{Imap, Result, Server};
 
 const OFFERS: &[&str] = &["MOVE", "UIDPLUS"];
@@ -33,7 +33,7 @@ fn written(script: Script, meet: impl FnOnce(&Imap) -> Shown) -> Shown {
     assert_eq!((server.heard(APPEND).len(), server.heard(MOVE).len()), (1, 1));
     let login = server.heard("LOGIN");
     told.extend(server.heard("").into_iter().filter(|line| !line.is_empty() && !login.contains(line)));
-    told.push(format!("{imap:?} {:?} {:?}", imap.status(), imap.stats()));
+    told.push(imap_shows(&imap));
     told
 }
 
@@ -84,7 +84,7 @@ fn failure(
     path(name, move || {
         answered(script(), line, step, |server| {
             let imap = connected(server);
-            vec![shown(verb(&imap)), format!("{imap:?} {:?} {:?}", imap.status(), imap.stats())]
+            vec![shown(verb(&imap)), imap_shows(&imap)]
         })
     })
 }
@@ -112,7 +112,7 @@ fn rejections() -> Vec<Path> {
             let script = script.says(r#"STATUS "__APP__-dead""#, &*no);
             answered(script, CREATE, Step::Say(no), |server| {
                 let imap = connected(server);
-                vec![shown(imap.reject(&imap.fetch().unwrap(), "no such account")), format!("{imap:?}")]
+                vec![shown(imap.reject(&imap.fetch().unwrap(), "no such account")), imap_shows(&imap)]
             })
         }),
     ]

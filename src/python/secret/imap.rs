@@ -7,7 +7,7 @@ use super::support::certs::Authority;
 use super::support::process::free_port;
 use super::support::script::{Script, Step};
 use super::support::tls_server::{Protocol, TlsServer, TlsServerOptions};
-use super::{MARKED, Path, Shown, imap_config, imap_fails, path, shown};
+use super::{MARKED, Path, Shown, imap_config, imap_fails, imap_shows, path, shown};
 use crate::{Imap, Result, Server};
 
 type Verb = fn(&Imap) -> Result<()>;
@@ -139,7 +139,7 @@ fn verb(name: &'static str, line: &'static str, step: Step, verb: Verb) -> Path 
         answered(waiting(&["MOVE", "UIDPLUS"]), line, step, |server| {
             let imap = Imap::connect(imap_config(server)).unwrap();
             let told = shown(verb(&imap));
-            vec![told, format!("{imap:?} {:?} {:?}", imap.status(), imap.stats())]
+            vec![told, imap_shows(&imap)]
         })
     })
 }

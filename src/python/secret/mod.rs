@@ -68,6 +68,21 @@ fn shown<T: Debug>(outcome: Result<T, crate::Error>) -> String {
     text
 }
 
+/// What is shown of a handle that goes on, in whose session Python keeps the secret no more than anywhere else.
+fn imap_shows(imap: &Imap) -> String {
+    alive(&format!("{imap:?} {:?} {:?}", imap.status(), imap.stats()))
+}
+
+fn smtp_shows(smtp: &Smtp) -> String {
+    alive(&format!("{smtp:?} {:?} {:?}", smtp.status(), smtp.stats()))
+}
+
+fn alive(shown: &str) -> String {
+    let kept = holders(MARKED);
+    let kept = if kept.is_empty() { String::new() } else { format!("{kept:?}, which keeps {MARKED}") };
+    format!("{shown} {kept}")
+}
+
 fn imap_fails(config: ImapConfig) -> Shown {
     vec![format!("{config:?}"), shown(Imap::connect(config))]
 }

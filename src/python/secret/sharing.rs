@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::scripted::{answered, closes, is_command, played, says, waiting};
 use super::support::process::wait_until;
 use super::support::script::{Script, Step};
-use super::{EVENTS, Path, Shown, imap_config, path, shown};
+use super::{EVENTS, Path, Shown, imap_config, imap_shows, path, shown};
 use crate::{Imap, ImapConfig, Server};
 
 const OFFERS: &[&str] = &["MOVE", "UIDPLUS"];
@@ -39,11 +39,7 @@ fn briefly(server: Server) -> ImapConfig {
 /// A fetch fails, on a handle that shares its mailbox.
 fn fetch(server: Server) -> Shown {
     let imap = Imap::connect(imap_config(server).shared(Duration::from_secs(300))).unwrap();
-    vec![shown(imap.fetch()), shows(&imap)]
-}
-
-fn shows(imap: &Imap) -> String {
-    format!("{imap:?} {:?} {:?}", imap.status(), imap.stats())
+    vec![shown(imap.fetch()), imap_shows(&imap)]
 }
 
 /// The log can't be used when a line of this kind is answered so.
@@ -94,7 +90,7 @@ fn unrenewed() -> Shown {
         let batch = imap.fetch().unwrap();
         assert_eq!(batch.len(), 1);
         wait_until("a refused sign of life", || imap.status().last_error.is_some());
-        vec![shows(&imap), format!("{batch:?}")]
+        vec![imap_shows(&imap), format!("{batch:?}")]
     })
 }
 
@@ -108,7 +104,7 @@ fn unreleased() -> Shown {
         let before = EVENTS.text().len();
         imap.stop().unwrap();
         assert!(EVENTS.text()[before..].contains("are held until the lease is over"));
-        vec![shows(&imap), shown(imap.noop())]
+        vec![imap_shows(&imap), shown(imap.noop())]
     })
 }
 
@@ -125,7 +121,7 @@ fn lost() -> Shown {
         wait_until("the lease's end", || Instant::now() > over);
         let error = batch.ack().unwrap_err();
         assert_eq!(error.code(), Some("LEASE"));
-        vec![shown::<()>(Err(error)), shows(&imap)]
+        vec![shown::<()>(Err(error)), imap_shows(&imap)]
     })
 }
 

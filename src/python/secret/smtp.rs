@@ -7,7 +7,7 @@ use super::scripted::{answered, at, closes, says};
 use super::support::process::free_port;
 use super::support::script::{Script, Step};
 use super::support::tls_server::Protocol;
-use super::{Path, USER, path, shown, smtp_config, smtp_fails};
+use super::{Path, USER, path, shown, smtp_config, smtp_fails, smtp_shows};
 use crate::{Message, Result, Server, Smtp};
 
 const PLAIN: &[&str] = &["AUTH PLAIN"];
@@ -82,7 +82,7 @@ fn verb(name: &'static str, line: &'static str, step: Step, verb: fn(&Smtp) -> R
         answered(Script::smtp(PLAIN), line, step, |server| {
             let smtp = Smtp::connect(smtp_config(server)).unwrap();
             let told = shown(verb(&smtp));
-            vec![told, format!("{smtp:?} {:?} {:?}", smtp.status(), smtp.stats())]
+            vec![told, smtp_shows(&smtp)]
         })
     })
 }
