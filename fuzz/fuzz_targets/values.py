@@ -60,9 +60,10 @@ class Session:
         many = range(self.next() % 6)
         likely: dict[str, Callable[[], Any]] = {
             "login": lambda: [["MOVE"], ["UIDPLUS", "NAMESPACE"], []][self.next() % 3],
-            "prepare": lambda: (self.number(), self.text(), self.text()),
-            "search": lambda: [self.number() for _ in many],
-            "fetch": lambda: [(self.number(), self.number(), self.mail()) for _ in many],
+            "prepare": lambda: (self.number(), self.text(), self.text(), self.next() % 2 == 0),
+            "search": lambda: self.uids(many),
+            "look_ahead": lambda: None if self.next() % 2 else (self.uids(many), self.mails(many)),
+            "next_mails": lambda: self.mails(many),
             "sizes": lambda: [(self.number(), self.number()) for _ in many],
             "copy": lambda: f"7 {self.text()} {self.text()}",
             "move": lambda: f"7 {self.text()} {self.text()}",
@@ -71,6 +72,14 @@ class Session:
             "send": lambda: [self.outcome() for _ in many],
         }
         return likely.get(verb, lambda: None)()
+
+    def uids(self, many: range) -> bytes:
+        return b"".join(self.octet_string() if self.next() % 8 == 0 else bytes([n + 1, 0, 0, 0]) for n in many)
+
+    def mails(self, many: range) -> list[Any]:
+        """UID, size, whether it is flagged deleted, octets."""
+        uid = lambda n: self.number() if self.next() % 4 == 0 else n + 1  # noqa: E731
+        return [(uid(n), self.number(), self.next() % 8 == 0, self.mail()) for n in many]
 
     def mail(self) -> Any:
         """Ours, mostly."""

@@ -52,7 +52,7 @@ fn exceptions<'py>(py: Python<'py>, words: &[u8]) -> PyResult<Vec<Bound<'py, PyB
     }
     exceptions.push(answers.call_method1("refusal", (&text,))?);
     let bad = py.import("_pymail_imap4")?.getattr("Bad")?.call1((&text,))?;
-    exceptions.push(py.import("_pymail_imap")?.call_method1("_bad", (bad,))?);
+    exceptions.push(py.import("_pymail_connection")?.call_method1("_bad", (bad,))?);
     exceptions.into_iter().map(|exception| exception.cast_into().map_err(Into::into)).collect()
 }
 
