@@ -1,77 +1,124 @@
-//! The cases: what is measured, and what counts as done.
+//! The cases: what is measured, with whom, and how often.
 
 use std::time::Duration;
 
-use crate::job::Work;
+use crate::job::{System, Work};
+use crate::mails::Sizes;
 
-/// What is asked of pymail, as pymail's number over that of the subprocess version.
-#[derive(Clone, Copy, Debug)]
-pub enum Target {
-    /// Rate, at least so many times that of the subprocess version.
-    Rate(f64),
-    /// Time, at most this part of the subprocess version's.
-    Time(f64),
-    /// Memory, at most this part of the subprocess version's.
-    Memory(f64),
-}
+use System::{AsyncImap, Floor, Imap, Lettre, MailSend, Pymail, Python, SmtpSource, Subprocess};
 
-/// One line of the report, once for each contestant.
-#[derive(Clone, Copy, Debug)]
+const KB: Sizes = Sizes::Fixed(1024);
+const BIG: Sizes = Sizes::Fixed(5_000_000);
+const RTT_MS: u64 = 50;
+
+const RECEIVERS: [System; 6] = [Pymail, Subprocess, Imap, AsyncImap, Python, Floor];
+const SENDERS: [System; 6] = [Pymail, Subprocess, Lettre, MailSend, Python, SmtpSource];
+
+/// Some lines of the report: one for each system.
+#[derive(Clone, Debug)]
 pub struct Case {
-    /// The name in the report.
+    /// The name on the command line and in the report.
     pub name: &'static str,
     /// What a client does.
     pub work: Work,
-    /// How many messages, or mailboxes.
+    /// How many messages, mailboxes or calls, where a system has no number of its own.
     pub n: usize,
-    /// The body of a message, in bytes.
-    pub size: usize,
+    /// The bodies of the messages.
+    pub sizes: Sizes,
     /// The round trip that the delay proxy makes; zero for none.
     pub rtt_ms: u64,
-    /// Send to Postfix by STARTTLS and AUTH, not to `smtp-sink`.
-    pub tls: bool,
-    /// How many times each contestant takes its turn.
+    /// How long a connection is silent before a heartbeat; mailboxes are watched for three of them.
+    pub heartbeat_ms: u64,
+    /// How many times each system takes its turn.
     pub turns: usize,
-    /// What is asked of pymail.
-    pub target: Target,
+    /// Who takes part in what order, and with how many.
+    pub systems: Vec<(System, usize)>,
 }
 
 impl Case {
-    const fn new(name: &'static str, work: Work, n: usize, target: Target) -> Self {
-        Self { name, work, n, size: 1024, rtt_ms: 0, tls: false, turns: 1, target }
+    fn new(name: &'static str, work: Work, n: usize, systems: &[System]) -> Self {
+        let systems = systems.iter().map(|&system| (system, n)).collect();
+        Self { name, work, n, sizes: KB, rtt_ms: 0, heartbeat_ms: 10_000, turns: 5, systems }
     }
 
-    /// The cases of a full run or a quick one.
-    pub fn all(quick: bool) -> Vec<Self> {
-        let sent = if quick { 300 } else { 1000 };
-        let mut cases = vec![
-            Self::new("receive", Work::Receive, 1000, Target::Rate(20.0)),
-            Self { rtt_ms: 20, ..Self::new("receive", Work::Receive, 50, Target::Rate(20.0)) },
-            Self::new("send", Work::Send, sent, Target::Rate(1.0)),
-            Self::new("send-all", Work::SendAll, sent, Target::Rate(1.0)),
-            Self { tls: true, ..Self::new("send-tls", Work::Send, 300, Target::Rate(1.0)) },
-            Self { tls: true, ..Self::new("send-all-tls", Work::SendAll, 300, Target::Rate(1.0)) },
-            Self { size: 0, tls: true, ..Self::new("start", Work::Start, 1, Target::Time(0.6)) },
-            Self { size: 0, ..Self::new("memory", Work::Memory, 10, Target::Memory(0.2)) },
-        ];
-        if !quick {
-            let large = Self::new("receive", Work::Receive, 40, Target::Rate(1.0));
-            cases.insert(1, Self { size: 1_000_000, ..large });
+    /// Slow ones take no more than this.
+    fn at_most(mut self, most: usize, system: System) -> Self {
+        for (_, n) in self.systems.iter_mut().filter(|(it, _)| *it == system) {
+            *n = (*n).min(most);
         }
-        for case in &mut cases {
-            case.turns = case.turns_of(quick);
+        self
+    }
+
+    /// The cases of a full run or a quick one, in which each system takes one turn at a few.
+    pub fn all(quick: bool) -> Vec<Self> {
+        let mut cases = drains_small(quick);
+        cases.extend(drains(quick));
+        cases.extend(sends(quick));
+        cases.extend(calls(quick));
+        cases.extend(mailboxes(quick));
+        for case in cases.iter_mut().filter(|_| quick) {
+            (case.turns, case.heartbeat_ms) = (1, 1_000);
         }
         cases
-    }
-
-    fn turns_of(&self, quick: bool) -> usize {
-        let turns = if quick { 1 } else { 3 };
-        // A start is short, and at the mercy of the scheduler.
-        if self.work == Work::Start { 3 * turns } else { turns }
     }
 
     /// The round trip that the delay proxy makes.
     pub fn rtt(&self) -> Duration {
         Duration::from_millis(self.rtt_ms)
     }
+}
+
+fn drains_small(quick: bool) -> Vec<Case> {
+    let numbers: &[usize] = if quick { &[1, 100, 1_000] } else { &[1, 100, 1_000, 10_000, 100_000] };
+    let case = |n| Case::new("drain_small", Work::Drain, n, receivers_of(n));
+    let small = numbers.iter().map(|&n| Case { turns: if n > 10_000 { 3 } else { 5 }, ..case(n) });
+    small.map(|case| case.at_most(if quick { 100 } else { 1_000 }, Subprocess)).collect()
+}
+
+/// Who takes part in a drain of so many: with most of them, only pymail, the best peer and the floor.
+fn receivers_of(n: usize) -> &'static [System] {
+    match n {
+        0..=1_000 => &RECEIVERS,
+        1_001..=10_000 => &[Pymail, Imap, AsyncImap, Python, Floor],
+        _ => &[Pymail, Imap, Floor],
+    }
+}
+
+fn drains(quick: bool) -> [Case; 3] {
+    let big = Case::new("drain_big", Work::Drain, if quick { 3 } else { 40 }, &RECEIVERS);
+    let mixed = Case::new("drain_mixed", Work::Drain, if quick { 50 } else { 1_000 }, &RECEIVERS);
+    let wan = Case::new("drain_wan", Work::Drain, if quick { 50 } else { 1_000 }, &RECEIVERS);
+    [
+        Case { sizes: BIG, ..big },
+        Case { sizes: Sizes::LogNormal(8 * 1024), ..mixed },
+        Case { rtt_ms: RTT_MS, ..wan }.at_most(if quick { 5 } else { 100 }, Subprocess),
+    ]
+}
+
+fn sends(quick: bool) -> [Case; 3] {
+    let small = Case::new("send_small", Work::Send, if quick { 300 } else { 3_000 }, &SENDERS);
+    let big = Case::new("send_big", Work::Send, if quick { 1 } else { 5 }, &SENDERS);
+    let wan = Case::new("send_wan", Work::Send, if quick { 10 } else { 100 }, &SENDERS);
+    [
+        small.at_most(if quick { 20 } else { 200 }, Lettre),
+        Case { sizes: BIG, ..big },
+        Case { rtt_ms: RTT_MS, ..wan }.at_most(if quick { 3 } else { 100 }, Lettre),
+    ]
+}
+
+/// Both are short, and at the mercy of the scheduler.
+fn calls(quick: bool) -> [Case; 2] {
+    let start = Case::new("start", Work::Start, 1, &[Pymail, Subprocess]);
+    let calls = Case::new("noop", Work::Noop, if quick { 50 } else { 2_000 }, &RECEIVERS);
+    [Case { turns: 15, ..start }, calls]
+}
+
+fn mailboxes(quick: bool) -> Vec<Case> {
+    let numbers: &[usize] = if quick { &[1, 5] } else { &[1, 10, 100, 1_000] };
+    let systems: fn(usize) -> &'static [System] = |n| match n {
+        ..=10 => &[Pymail, Subprocess, Imap, AsyncImap],
+        _ => &[Pymail, Imap, AsyncImap],
+    };
+    let case = |n| Case { turns: 3, ..Case::new("mailboxes", Work::Mailboxes, n, systems(n)) };
+    numbers.iter().map(|&n| case(n)).collect()
 }

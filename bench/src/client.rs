@@ -1,20 +1,19 @@
 //! The measured process: does one piece of work with one contestant and prints the outcome.
 //!
-//! It says "ready" once its connections are there, waits for "go" (the bench delivers mail meanwhile), works, and
+//! It says "ready" once its connections are there, waits for "go" (the bench puts mail there meanwhile), works, and
 //! prints an [`Outcome`] as JSON.
 
-use std::collections::HashSet;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use pymail::Message;
-
-use crate::job::{Outcome, Params, Result, System, Work};
+use crate::job::{Account, Outcome, Params, Result, System, Work};
+use crate::mails::{Bodies, Seen};
 use crate::meter::Meter;
-use crate::systems::{self, Received};
+use crate::rest;
+use crate::systems::{self, Mailbox};
 
 /// No case takes longer than this, unless messages are lost.
-const DEADLINE: Duration = Duration::from_secs(200);
+const DEADLINE: Duration = Duration::from_mins(10);
 
 /// Do the work and print its outcome.
 ///
@@ -22,112 +21,107 @@ const DEADLINE: Duration = Duration::from_secs(200);
 /// When anything at all went wrong, a wrong count included.
 pub fn run(work: Work, system: System, params: &Params) -> Result<()> {
     let outcome = match work {
-        Work::Receive => receive(system, params),
-        Work::Send | Work::SendAll => send(work, system, params),
+        Work::Drain => drain(system, params),
+        Work::Send => send(system, params),
         Work::Start => start(system, params),
-        Work::Memory => memory(system, params),
+        Work::Noop => noop(system, params),
+        Work::Mailboxes => mailboxes(system, params),
     }?;
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(())
 }
 
-fn receive(system: System, params: &Params) -> Result<Outcome> {
-    let users = [params.imap.user.clone()];
-    let mut mailbox = systems::mailboxes(system, params, &users)?.remove(0);
-    let children = Vec::from_iter(mailbox.child());
+fn drain(system: System, params: &Params) -> Result<Outcome> {
+    let mut mailbox = systems::mailbox(system, params)?;
+    let mut seen = Seen::new(params);
     wait_for_go()?;
-    let (meter, deadline) = (Meter::start(&children)?, Instant::now() + DEADLINE);
-    let mut seen = Seen::default();
-    while seen.count() < params.n {
+    // The server tells of new mail after a command, and searches in what it has told.
+    mailbox.noop()?;
+    let (meter, deadline) = (Meter::start(mailbox.processes())?, Instant::now() + DEADLINE);
+    let mut count = 0;
+    while count < params.n {
         if Instant::now() > deadline {
-            return Err(format!("only {} of {} messages came", seen.count(), params.n).into());
+            return Err(format!("only {count} of {} messages came", params.n).into());
         }
-        seen.add(mailbox.receive()?, params)?;
+        count += mailbox.receive(&mut seen)?;
     }
-    let outcome = meter.stop(&[])?;
-    seen.add(mailbox.receive()?, params)?;
+    let outcome = meter.stop()?;
+    account_for(system, &mut *mailbox, count, seen)?;
     mailbox.stop()?;
     Ok(outcome)
 }
 
-fn send(work: Work, system: System, params: &Params) -> Result<Outcome> {
+/// All of them came, once, and nothing else: the floor knows no more than the count.
+fn account_for(system: System, mailbox: &mut dyn Mailbox, mut count: usize, mut seen: Seen) -> Result<()> {
+    mailbox.account_for(&mut seen)?;
+    let noted = if system == System::Floor { count } else { seen.count() };
+    count += mailbox.receive(&mut seen)?;
+    if count == noted { Ok(()) } else { Err(format!("{count} messages came, {noted} of them ours").into()) }
+}
+
+fn send(system: System, params: &Params) -> Result<Outcome> {
+    let bodies = Bodies::new(params.n, params.sizes);
     let mut outbox = systems::outbox(system, params)?;
-    let body = body(params.size);
-    let (from, to) = ("bench@example.test", params.recipient.as_str());
-    let messages: Vec<_> =
-        (0..params.n).map(|id| Message::new(id.to_string(), from, to, body.as_str())).collect();
-    let children = Vec::from_iter(outbox.child());
+    outbox.prepare(&bodies)?;
     wait_for_go()?;
-    let meter = Meter::start(&children)?;
-    match work {
-        Work::SendAll => outbox.send_all(&messages)?,
-        _ => messages.iter().try_for_each(|message| outbox.send(message))?,
-    }
-    let outcome = meter.stop(&[])?;
+    let meter = Meter::start(outbox.processes())?;
+    outbox.send_all(&bodies)?;
+    let outcome = meter.stop()?;
     outbox.stop()?;
     Ok(outcome)
 }
 
+/// The bench has the wall clock, which began before this process did.
 fn start(system: System, params: &Params) -> Result<Outcome> {
-    wait_for_go()?;
-    let meter = Meter::start(&[])?;
     let (mailbox, outbox) = systems::both(system, params)?;
-    let children: Vec<_> = mailbox.child().into_iter().chain(outbox.child()).collect();
-    let outcome = meter.stop(&children)?;
+    println!("ready");
+    io::stdout().flush()?;
+    let mut processes = [mailbox.processes(), outbox.processes()].concat();
+    processes.sort_unstable();
+    processes.dedup(); // this one is in both
+    let outcome = Meter::since_birth(processes).stop()?;
+    expect_go()?;
     mailbox.stop()?;
     outbox.stop()?;
     Ok(outcome)
 }
 
-fn memory(system: System, params: &Params) -> Result<Outcome> {
+fn noop(system: System, params: &Params) -> Result<Outcome> {
+    let mut mailbox = systems::mailbox(system, params)?;
+    mailbox.noop()?;
     wait_for_go()?;
-    let meter = Meter::start(&[])?;
-    let users: Vec<_> = (0..params.n).map(|number| format!("{number}.{}", params.imap.user)).collect();
-    let mailboxes = systems::mailboxes(system, params, &users)?;
-    let children: Vec<_> = mailboxes.iter().filter_map(|mailbox| mailbox.child()).collect();
-    let outcome = meter.stop(&children)?;
-    mailboxes.into_iter().try_for_each(systems::Mailbox::stop)?;
+    let meter = Meter::start(mailbox.processes())?;
+    (0..params.n).try_for_each(|_| mailbox.noop())?;
+    let outcome = meter.stop()?;
+    mailbox.stop()?;
+    Ok(outcome)
+}
+
+fn mailboxes(system: System, params: &Params) -> Result<Outcome> {
+    let user = |number| format!("{number}.{}", params.imap.user);
+    let account = |number| Account { user: user(number), ..params.imap.clone() };
+    let accounts: Vec<_> = (0..params.n).map(account).collect();
+    wait_for_go()?;
+    let started = Instant::now();
+    let mut mailboxes = systems::mailboxes(system, params, &accounts)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let processes = rest::processes(&mailboxes);
+    let connected = Meter::since_birth(processes.clone()).stop()?;
+    let rest_cores = Some(rest::cores(&mut mailboxes, processes, params)?);
+    let late_s = rest::lateness(&mailboxes, params);
+    let outcome = Outcome { seconds, rest_cores, late_s, ..connected };
+    mailboxes.into_iter().try_for_each(Mailbox::stop)?;
     Ok(outcome)
 }
 
 fn wait_for_go() -> Result<()> {
     println!("ready");
     io::stdout().flush()?;
+    expect_go()
+}
+
+fn expect_go() -> Result<()> {
     let mut line = String::new();
     io::stdin().read_line(&mut line)?;
     if line.trim() == "go" { Ok(()) } else { Err("the bench went away".into()) }
-}
-
-/// The body that every message of a run carries: ASCII lines.
-pub fn body(size: usize) -> String {
-    let line = "The quick brown fox jumps over the lazy dog; 0123456789, and so on.\n";
-    line.chars().cycle().take(size).collect()
-}
-
-/// Which messages have come, each once and whole.
-#[derive(Default)]
-pub struct Seen {
-    ids: HashSet<String>,
-}
-
-impl Seen {
-    /// How many have come.
-    pub fn count(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// Note messages.
-    ///
-    /// # Errors
-    /// When one is cut, came before, or was never sent.
-    pub fn add(&mut self, messages: Vec<Received>, params: &Params) -> Result<()> {
-        for (id, body) in messages {
-            let (known, size) = (id.parse::<usize>().is_ok_and(|id| id < params.n), body.len());
-            if !known || size != params.size || self.ids.contains(&id) {
-                return Err(format!("message {id:?} of {size} bytes is unknown, cut or a second copy").into());
-            }
-            self.ids.insert(id);
-        }
-        Ok(())
-    }
 }

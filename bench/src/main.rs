@@ -1,24 +1,28 @@
-//! pymail against the subprocess version, on a private Dovecot, Postfix and `smtp-sink`.
+//! pymail beside its peers, on a private Dovecot, Postfix and `smtp-sink`.
 //!
 //! ```text
-//! cargo run --release -p pymail-bench -- [--quick] [--only CASE]...
+//! cargo run --release -p pymail-bench -- [--quick] [--case NAME]... [--system NAME]... [--n N]... [--turns N]
 //! ```
 //!
 //! Each contestant takes its turn in a fresh process of this program (`client`), so that CPU and memory are those
-//! of the client alone. The rows go to `target/bench/results.jsonl` and, as tables, to stdout.
+//! of the client alone. The rows go to `target/bench/results.jsonl` and, as a table, to stdout.
 
 mod cases;
 mod client;
+mod fill;
 mod job;
-mod lmtp;
+mod mails;
 mod meter;
+mod options;
 mod proxy;
+mod python;
 mod report;
+mod rest;
 mod servers;
 mod sink;
-mod subprocess;
 mod support;
 mod systems;
+mod tls;
 mod turn;
 
 use std::env;
@@ -26,11 +30,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use cases::Case;
-use job::{Outcome, Result, System};
+use job::{Outcome, Result};
+use options::Options;
 use report::Row;
 use servers::Servers;
 
-const USAGE: &str = "pymail-bench [--quick] [--only CASE]...";
 const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/python");
 const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/results.jsonl");
 
@@ -56,55 +60,31 @@ fn serve(work: &str, system: &str, params: &str) -> Result<()> {
     client::run(work, system, &serde_json::from_str(params)?)
 }
 
-#[derive(Default)]
-struct Options {
-    quick: bool,
-    only: Vec<String>,
-}
-
-impl Options {
-    fn parse(arguments: &[&str]) -> Result<Self> {
-        let (mut options, mut arguments) = (Self::default(), arguments.iter());
-        while let Some(argument) = arguments.next() {
-            match *argument {
-                "--quick" => options.quick = true,
-                "--only" => options.only.push((*arguments.next().ok_or(USAGE)?).to_owned()),
-                _ => return Err(USAGE.into()),
-            }
-        }
-        Ok(options)
-    }
-
-    fn cases(&self) -> Vec<Case> {
-        let wanted = |case: &Case| self.only.is_empty() || self.only.iter().any(|name| name == case.name);
-        Case::all(self.quick).into_iter().filter(wanted).collect()
-    }
-}
-
 fn bench(options: &Options) -> Result<()> {
-    let python = subprocess::clean_python(Path::new(PYTHON))?;
-    eprintln!("starting Dovecot and Postfix; Python is {python}");
-    let (servers, cases) = (Servers::start(&python)?, options.cases());
+    let python = python::clean(Path::new(PYTHON))?;
+    eprintln!("starting Dovecot; Python is {python}");
+    let servers = Servers::start(&python)?;
     let mut rows = Vec::new();
-    for case in &cases {
-        rows.extend(compare(&servers, case, &python)?);
+    for case in options.cases()? {
+        rows.extend(compare(&servers, &case, &python)?);
+        report::save(Path::new(RESULTS), &rows)?;
     }
-    report::save(Path::new(RESULTS), &rows)?;
-    println!("{}\n{}", report::table(&rows), report::ratios(&cases, &rows));
+    println!("{}", report::table(&rows));
     Ok(())
 }
 
-/// Let the contestants take turns, so that a slow minute of the machine hits both.
+/// Let the contestants take turns, so that a slow minute of the machine hits all of them.
 fn compare(servers: &Servers, case: &Case, python: &str) -> Result<Vec<Row>> {
-    let mut outcomes = System::ALL.map(|system| (system, Vec::<Outcome>::new()));
+    let mut outcomes = vec![Vec::<Outcome>::new(); case.systems.len()];
     for turn in 1..=case.turns {
-        for (system, outcomes) in &mut outcomes {
-            let name = format!("{} {} {turn}/{}", report::describe(case), system.name(), case.turns);
-            let outcome = turn::take(servers, case, *system, python);
+        for (&(system, n), outcomes) in case.systems.iter().zip(&mut outcomes) {
+            let name = format!("{} {n} {} {turn}/{}", case.name, system.name(), case.turns);
+            let outcome = turn::take(servers, case, system, n, python);
             let outcome = outcome.map_err(|error| format!("{name}: {error}"))?;
-            eprintln!("{name}: {:.4} s, {:.1} MB", outcome.seconds, outcome.peak_rss_mb);
+            eprintln!("{name}: {:.4} s, {:.4} s of CPU", outcome.seconds, outcome.cpu_s);
             outcomes.push(outcome);
         }
     }
-    Ok(outcomes.iter().map(|(system, outcomes)| Row::new(case, *system, outcomes)).collect())
+    let rows = case.systems.iter().zip(&outcomes);
+    Ok(rows.map(|(&(system, n), outcomes)| Row::new(case, system, n, outcomes)).collect())
 }

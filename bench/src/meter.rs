@@ -1,8 +1,8 @@
-//! Measures a client with its children: wall clock, CPU time and memory.
+//! Measures the processes of a system: wall clock, CPU time and memory.
 
 use std::io;
 use std::time::{Duration, Instant};
-use std::{fs, mem, process};
+use std::{fs, mem};
 
 use crate::job::{Outcome, Result};
 
@@ -14,35 +14,65 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Start to measure this process and those children that live now.
+    /// Start to measure these processes; with none, the children that end meanwhile.
     ///
     /// # Errors
-    /// When a child has gone.
-    pub fn start(children: &[u32]) -> Result<Self> {
-        let pids = [&[process::id()], children].concat();
+    /// When one has gone.
+    pub fn start(pids: Vec<u32>) -> Result<Self> {
         let cpu = cpu_time(&pids)?;
         Ok(Self { pids, started: Instant::now(), cpu })
     }
 
-    /// Stop, while the children still live; those that came since are named in `newcomers`.
+    /// Measure these processes, as if from their start; somebody else has the clock.
+    pub fn since_birth(pids: Vec<u32>) -> Self {
+        Self { pids, started: Instant::now(), cpu: Duration::ZERO }
+    }
+
+    /// Stop, while the processes still live.
     ///
     /// # Errors
-    /// When a child has gone.
-    pub fn stop(mut self, newcomers: &[u32]) -> Result<Outcome> {
+    /// When one has gone.
+    pub fn stop(self) -> Result<Outcome> {
         let seconds = self.started.elapsed().as_secs_f64();
-        self.pids.extend(newcomers);
-        let cpu = cpu_time(&self.pids)?.saturating_sub(self.cpu);
+        let cpu_s = cpu_time(&self.pids)?.saturating_sub(self.cpu).as_secs_f64();
+        if self.pids.is_empty() {
+            // What memory they had is not known any more.
+            return Ok(Outcome { seconds, cpu_s, ..Outcome::default() });
+        }
         Ok(Outcome {
             seconds,
-            cpu_us: cpu.as_secs_f64() * 1e6,
-            peak_rss_mb: megabytes(&self.pids, "status", "VmHWM:")?,
-            pss_mb: megabytes(&self.pids, "smaps_rollup", "Pss:")?,
+            cpu_s,
+            peak_rss_mb: Some(megabytes(&self.pids, "status", "VmHWM:")?),
+            rss_mb: Some(megabytes(&self.pids, "status", "VmRSS:")?),
+            pss_mb: Some(megabytes(&self.pids, "smaps_rollup", "Pss:")?),
+            ..Outcome::default()
         })
     }
 }
 
 fn cpu_time(pids: &[u32]) -> Result<Duration> {
-    pids.iter().map(|&pid| process_clock(pid).map_err(Into::into)).sum()
+    if pids.is_empty() {
+        Ok(ended_children()?)
+    } else {
+        pids.iter().map(|&pid| Ok(process_clock(pid)?)).sum()
+    }
+}
+
+/// User and system time of the children that have ended.
+#[allow(unsafe_code)]
+fn ended_children() -> io::Result<Duration> {
+    // SAFETY: a rusage is made of integers, for which zero is a value.
+    let mut usage: libc::rusage = unsafe { mem::zeroed() };
+    // SAFETY: `usage` is valid for the write of one rusage.
+    if unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let time = |it: libc::timeval| {
+        let (seconds, micros) = (u64::try_from(it.tv_sec), u64::try_from(it.tv_usec));
+        let seconds = seconds.map(Duration::from_secs).map_err(io::Error::other)?;
+        Ok::<_, io::Error>(seconds + micros.map(Duration::from_micros).map_err(io::Error::other)?)
+    };
+    Ok(time(usage.ru_utime)? + time(usage.ru_stime)?)
 }
 
 /// User and system time of a living process, all its threads included.

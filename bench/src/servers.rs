@@ -1,28 +1,32 @@
 //! The servers of a run: a Dovecot, and a Postfix that delivers to it.
 
-use std::net::TcpStream;
+use std::cell::OnceCell;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use tempfile::TempDir;
 
-use crate::client::{self, Seen};
+use crate::cases::Case;
+use crate::fill;
 use crate::job::{Account, Params, Result};
-use crate::lmtp;
-use crate::subprocess::{self, ImapProcess};
-use crate::support::dovecot::{Dovecot, PASSWORD};
+use crate::mails::Bodies;
+use crate::python;
+use crate::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
 use crate::support::postfix::Postfix;
-use crate::systems::Mailbox;
+use crate::systems::Mailbox as _;
+use crate::systems::floor::Session;
+use crate::tls;
 
-const HOST: &str = "localhost";
 const TAG: &str = "__SNACKIS__";
-const DEADLINE: Duration = Duration::from_secs(50);
-const GLANCE: Duration = Duration::from_millis(20);
+
+/// Room for a thousand logged-in connections, each of which has a process of its own, and stays with the login
+/// process, which has its TLS.
+const ROOM: &str =
+    "service imap-login {\n  client_limit = 4096\n}\nservice imap {\n  process_limit = 2048\n}\n";
 
 /// Running servers. Dropping them stops them.
 pub struct Servers {
-    postfix: Postfix,
+    postfix: OnceCell<Postfix>,
     dovecot: Dovecot,
     ca_file: PathBuf,
     ca_bundle: PathBuf,
@@ -30,22 +34,21 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Start both, ready when this returns.
+    /// Start Dovecot, ready when this returns.
     ///
     /// # Errors
-    /// When one does not start.
+    /// When it does not start.
     pub fn start(python: &str) -> Result<Self> {
-        let dovecot = Dovecot::start();
-        let postfix = Postfix::start(&dovecot);
+        let dovecot = Dovecot::with(&DovecotOptions { extra: ROOM.into(), ..DovecotOptions::default() });
         let folder = tempfile::tempdir()?;
         let (ca_file, ca_bundle) = (folder.path().join("ca.pem"), folder.path().join("bundle.pem"));
         fs::write(&ca_file, dovecot.ca_pem())?;
         fs::write(&ca_bundle, system_roots(python)? + dovecot.ca_pem())?;
-        Ok(Self { postfix, dovecot, ca_file, ca_bundle, _folder: folder })
+        Ok(Self { postfix: OnceCell::new(), dovecot, ca_file, ca_bundle, _folder: folder })
     }
 
-    /// A receiving and a sending account of this user, who is new, and the user's mail address.
-    pub fn params(&self, user: &str, n: usize, size: usize) -> Params {
+    /// What a client of this user, who is new, has to know; where to send is missing yet.
+    pub fn params(&self, user: &str, case: &Case, n: usize) -> Params {
         let imap = Account {
             host: HOST.into(),
             port: self.dovecot.imaps_port(),
@@ -54,18 +57,42 @@ impl Servers {
             plain: false,
             tag: TAG.into(),
         };
-        let smtp = Account { port: self.postfix.submission_port(), ..imap.clone() };
-        let (ca_file, ca_bundle) = (self.ca_file.clone(), self.ca_bundle.clone());
-        Params { n, size, imap, smtp, recipient: user.into(), ca_file, ca_bundle }
+        Params {
+            n,
+            sizes: case.sizes,
+            smtp: imap.clone(),
+            imap,
+            recipient: user.into(),
+            ca_file: self.ca_file.clone(),
+            ca_bundle: self.ca_bundle.clone(),
+            heartbeat_ms: case.heartbeat_ms,
+        }
     }
-    /// Deliver `n` messages with bodies of `size` bytes to a user's INBOX.
+
+    /// The port of Postfix, which starts when it is first asked for.
+    pub fn submission_port(&self) -> u16 {
+        self.postfix.get_or_init(|| Postfix::start(&self.dovecot)).submission_port()
+    }
+
+    /// Put the messages into a user's INBOX, and have the server index them, Subjects included, for whoever comes.
     ///
     /// # Errors
-    /// When Dovecot refuses one.
-    pub fn deliver(&self, user: &str, n: usize, size: usize) -> Result<()> {
-        let stream = TcpStream::connect(("127.0.0.1", self.dovecot.lmtp_port()))?;
-        stream.set_nodelay(true)?;
-        lmtp::fill(stream, user, TAG, &client::body(size), n)
+    /// When they are not all found.
+    pub fn deliver(&self, params: &Params) -> Result<()> {
+        let account = Account { port: self.dovecot.imaps_port(), ..params.imap.clone() };
+        let connect = || Session::connect(&account, tls::connect(&account, tls::config(&self.ca_file)?)?);
+        let mut session = Box::new(connect()?);
+        let bodies = Bodies::new(params.n, params.sizes);
+        fill::fill(&self.maildir(&account.user), &account.user, TAG, &bodies)?;
+        // A SEARCH looks at what the session knows already.
+        session.noop()?;
+        let found = session.search()?.len();
+        session.stop()?;
+        if found == params.n {
+            Ok(())
+        } else {
+            Err(format!("{found} of {} messages to receive", params.n).into())
+        }
     }
 
     /// Check that a user's `n` messages are in the archive, and none in INBOX: in Dovecot's files, so that no
@@ -74,43 +101,29 @@ impl Servers {
     /// # Errors
     /// When they are elsewhere.
     pub fn expect_archived(&self, user: &str, n: usize) -> Result<()> {
-        let maildir = self.dovecot.dir().join("mail").join(user).join("mail");
-        let counts = (mails(&maildir)?, mails(&maildir.join(format!(".{TAG}")))?);
+        let maildir = self.maildir(user);
+        let counts = (fill::count(&maildir)?, fill::count(&maildir.join(format!(".{TAG}")))?);
         let found = format!("{n} received; INBOX, archive: {counts:?}");
         if counts == (0, n) { Ok(()) } else { Err(found.into()) }
     }
 
-    /// Wait until exactly the messages `0..n` have come to a user's INBOX, and take them out.
+    /// Remove a user's mail, whose turn is over.
     ///
     /// # Errors
-    /// When one is cut, comes twice or does not come.
-    pub fn expect(&self, user: &str, n: usize, size: usize) -> Result<()> {
-        let params = self.params(user, n, size);
-        let mut inbox = ImapProcess::start(&params.imap, &params.ca_bundle)?;
-        let (mut seen, deadline) = (Seen::default(), Instant::now() + DEADLINE);
-        while seen.count() < n {
-            let before = seen.count();
-            seen.add(Mailbox::receive(&mut inbox)?, &params)?;
-            if Instant::now() > deadline {
-                return Err(format!("only {} of {n} messages reached {user}", seen.count()).into());
-            }
-            if seen.count() == before {
-                thread::park_timeout(GLANCE);
-            }
-        }
-        Ok(inbox.stop()?)
+    /// When it is not there.
+    pub fn forget(&self, user: &str) -> Result<()> {
+        Ok(fs::remove_dir_all(self.dovecot.dir().join("mail").join(user))?)
     }
-}
 
-/// How many mails there are in a Maildir folder.
-fn mails(folder: &Path) -> Result<usize> {
-    Ok(fs::read_dir(folder.join("new"))?.count() + fs::read_dir(folder.join("cur"))?.count())
+    fn maildir(&self, user: &str) -> PathBuf {
+        self.dovecot.dir().join("mail").join(user).join("mail")
+    }
 }
 
 /// The certificates that Python's ssl trusts by itself, if they are in a file: reading them takes its time, and
 /// with a real provider both contestants would.
 fn system_roots(python: &str) -> Result<String> {
     let script = "import ssl; print(ssl.get_default_verify_paths().openssl_cafile)";
-    let path = subprocess::evaluate(python, script)?;
+    let path = python::evaluate(python, script)?;
     if Path::new(&path).is_file() { Ok(fs::read_to_string(path)?) } else { Ok(String::new()) }
 }

@@ -4,67 +4,84 @@ use std::env;
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crate::cases::Case;
 use crate::job::{Account, Outcome, Params, Result, System, Work};
 use crate::proxy;
+use crate::python;
 use crate::servers::Servers;
 use crate::sink::Sink;
-use crate::subprocess;
 
 static USERS: AtomicUsize = AtomicUsize::new(1);
 
-/// Let a contestant do the case's work once.
+/// Let a contestant do the case's work once, `n` times over.
 ///
 /// # Errors
 /// When anything at all goes wrong, a wrong count included.
-pub fn take(servers: &Servers, case: &Case, system: System, python: &str) -> Result<Outcome> {
+pub fn take(servers: &Servers, case: &Case, system: System, n: usize, python: &str) -> Result<Outcome> {
     let user = format!("bench{}@example.test", USERS.fetch_add(1, Ordering::Relaxed));
-    let mut params = servers.params(&user, case.n, case.size);
-    if case.rtt_ms > 0 {
-        params.imap.port = proxy::start(params.imap.port, case.rtt())?;
-        params.smtp.port = proxy::start(params.smtp.port, case.rtt())?;
-    }
+    let turn = Turn { case, system, python };
+    let params = servers.params(&user, case, n);
     match case.work {
-        Work::Send | Work::SendAll if !case.tls => to_sink(case, system, python, params),
-        Work::Send | Work::SendAll => {
-            let outcome = client(case, system, python, &params, || Ok(()))?;
-            servers.expect(&user, case.n, case.size)?;
-            Ok(outcome)
-        }
-        Work::Receive => {
-            let deliver = || servers.deliver(&user, case.n, case.size);
-            let outcome = client(case, system, python, &params, deliver)?;
-            servers.expect_archived(&user, case.n)?;
-            Ok(outcome)
-        }
-        Work::Start | Work::Memory => client(case, system, python, &params, || Ok(())),
+        Work::Drain => turn.drain(servers, params),
+        Work::Send => turn.send(params),
+        Work::Start => turn.start(servers, params),
+        Work::Noop | Work::Mailboxes => turn.client(&params, || Ok(())),
     }
 }
 
-fn to_sink(case: &Case, system: System, python: &str, mut params: Params) -> Result<Outcome> {
-    let sink = Sink::start()?;
-    params.smtp = Account { host: "127.0.0.1".into(), port: sink.port(), plain: true, ..params.smtp };
-    let outcome = client(case, system, python, &params, || Ok(()))?;
-    sink.expect(case.n)?;
-    Ok(outcome)
+struct Turn<'a> {
+    case: &'a Case,
+    system: System,
+    python: &'a str,
 }
 
-/// Run a client; `prepare` comes between its "ready" and its "go".
-fn client(
-    case: &Case,
-    system: System,
-    python: &str,
-    params: &Params,
-    prepare: impl FnOnce() -> Result<()>,
-) -> Result<Outcome> {
-    let mut client = Client::start(case.work, system, python, params)?;
-    client.expect("ready")?;
-    prepare()?;
-    writeln!(client.stdin, "go")?;
-    let outcome = serde_json::from_str(&client.line()?)?;
-    let status = client.child.wait()?;
-    if status.success() { Ok(outcome) } else { Err(format!("the client ended with {status}").into()) }
+impl Turn<'_> {
+    fn drain(&self, servers: &Servers, mut params: Params) -> Result<Outcome> {
+        params.imap.port = self.distant(params.imap.port)?;
+        let outcome = self.client(&params, || servers.deliver(&params))?;
+        servers.expect_archived(&params.imap.user, params.n)?;
+        servers.forget(&params.imap.user)?;
+        Ok(outcome)
+    }
+
+    fn send(&self, mut params: Params) -> Result<Outcome> {
+        let sink = Sink::start()?;
+        let port = self.distant(sink.port())?;
+        params.smtp = Account { host: "127.0.0.1".into(), port, plain: true, ..params.smtp };
+        let outcome = self.client(&params, || Ok(()))?;
+        sink.expect(params.n)?;
+        Ok(outcome)
+    }
+
+    fn start(&self, servers: &Servers, mut params: Params) -> Result<Outcome> {
+        params.smtp.port = servers.submission_port();
+        let begin = Instant::now();
+        let mut seconds = 0.0;
+        let ready = || {
+            seconds = begin.elapsed().as_secs_f64();
+            Ok(())
+        };
+        let outcome = self.client(&params, ready)?;
+        Ok(Outcome { seconds, ..outcome })
+    }
+
+    /// Where to connect, so that the server seems as far away as the case says.
+    fn distant(&self, port: u16) -> Result<u16> {
+        Ok(if self.case.rtt_ms == 0 { port } else { proxy::start(port, self.case.rtt())? })
+    }
+
+    /// Run a client; `prepare` comes between its "ready" and its "go".
+    fn client(&self, params: &Params, prepare: impl FnOnce() -> Result<()>) -> Result<Outcome> {
+        let mut client = Client::start(self.case.work, self.system, self.python, params)?;
+        client.expect("ready")?;
+        prepare()?;
+        writeln!(client.stdin, "go")?;
+        let outcome = serde_json::from_str(&client.line()?)?;
+        let status = client.child.wait()?;
+        if status.success() { Ok(outcome) } else { Err(format!("the client ended with {status}").into()) }
+    }
 }
 
 struct Client {
@@ -80,8 +97,8 @@ impl Client {
             .arg("client")
             .args([text(serde_json::to_value(work)?)?, text(serde_json::to_value(system)?)?])
             .arg(serde_json::to_string(params)?)
-            .env(subprocess::PYTHON, python)
-            .env_remove("SSL_CERT_FILE") // both trust the system's certificates and the servers' own
+            .env(python::PYTHON, python)
+            .env_remove("SSL_CERT_FILE") // all trust the system's certificates and the servers' own
             .env_remove("SSL_CERT_DIR")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,7 +1,8 @@
 """The subprocess version, receiving: each line on stdin is answered with the mail that has arrived since.
 
 Usage: imap_server.py HOST PORT USER PASSWORD (implicit TLS; SSL_CERT_FILE is honoured, PYMAIL_TAG names the tag).
-An answer is one JSON line a message, then an empty line; `quit` or the end of stdin logs out.
+An answer is one JSON line a message, then an empty line; `noop` is answered by an empty line once the server has
+answered; `quit` or the end of stdin logs out.
 """
 
 from __future__ import annotations
@@ -86,8 +87,11 @@ def main() -> None:
     for line in lines(imap.noop):
         if line.strip() == b"quit":
             break
-        for message in receive(imap):
-            sys.stdout.write(json.dumps(message) + "\n")
+        if line.strip() == b"noop":
+            check(imap.noop())
+        else:
+            for message in receive(imap):
+                sys.stdout.write(json.dumps(message) + "\n")
         sys.stdout.write("\n")
         sys.stdout.flush()
     imap.close()

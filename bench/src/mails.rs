@@ -1,0 +1,164 @@
+//! The messages of a run: what is sent, what is delivered, and whether all of it came.
+
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Params, Result};
+
+/// Who sends every message.
+pub const SENDER: &str = "bench@example.test";
+
+/// What the bodies are made of, over and over.
+pub const LINE: &str = "The quick brown fox jumps over the lazy dog; 0123456789, and so on.\n";
+const SEED: u64 = 20_260_731;
+const SIGMA: f64 = 1.5;
+const LARGEST: f64 = 5e6;
+
+/// How large the bodies are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sizes {
+    /// All of so many bytes.
+    Fixed(usize),
+    /// Log-normal around this median, as in a real inbox; the same in every run.
+    LogNormal(usize),
+}
+
+impl Sizes {
+    /// The sizes of the messages `0..n`.
+    pub fn list(self, n: usize) -> Vec<usize> {
+        match self {
+            Self::Fixed(size) => vec![size; n],
+            Self::LogNormal(median) => {
+                let mut random = fastrand::Rng::with_seed(SEED);
+                (0..n).map(|_| log_normal(&mut random, median)).collect()
+            }
+        }
+    }
+
+    /// The size that stands for all of them in the results.
+    pub fn typical(self) -> usize {
+        let (Self::Fixed(size) | Self::LogNormal(size)) = self;
+        size
+    }
+}
+
+/// By the method of Box and Muller.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
+fn log_normal(random: &mut fastrand::Rng, median: usize) -> usize {
+    let normal = (-2.0 * (1.0 - random.f64()).ln()).sqrt() * (std::f64::consts::TAU * random.f64()).cos();
+    (median as f64 * (SIGMA * normal).exp()).clamp(1.0, LARGEST) as usize
+}
+
+/// The bodies of a run: ASCII lines, each the beginning of one text.
+pub struct Bodies {
+    text: String,
+    sizes: Vec<usize>,
+}
+
+impl Bodies {
+    /// The bodies of the messages `0..n`.
+    pub fn new(n: usize, sizes: Sizes) -> Self {
+        let sizes = sizes.list(n);
+        let longest = sizes.iter().max().copied().unwrap_or(0);
+        let text = LINE.repeat(longest / LINE.len() + 1);
+        Self { text, sizes }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.sizes.len()
+    }
+
+    /// The body of one message.
+    pub fn of(&self, id: usize) -> &str {
+        &self.text[..self.sizes[id]]
+    }
+
+    /// One after the other, with their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &str)> {
+        (0..self.count()).map(|id| (id, self.of(id)))
+    }
+}
+
+/// Which messages have come, each once and whole.
+pub struct Seen {
+    bodies: Bodies,
+    tag: String,
+    came: Vec<bool>,
+    count: usize,
+}
+
+impl Seen {
+    /// Nothing has come yet.
+    pub fn new(params: &Params) -> Self {
+        let bodies = Bodies::new(params.n, params.sizes);
+        Self { bodies, tag: params.imap.tag.clone(), came: vec![false; params.n], count: 0 }
+    }
+
+    /// How many have come.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Note a mail that a Rust peer has fetched: decoded by what decodes it in pymail.
+    ///
+    /// # Errors
+    /// When it is none of ours, or as [`add`](Self::add).
+    pub fn decode(&mut self, raw: &[u8]) -> Result<()> {
+        let parsed = mail_parser::MessageParser::default().parse(raw).ok_or("a mail that can't be parsed")?;
+        let subject = parsed.subject().ok_or("a mail without a subject")?;
+        let id = subject.strip_prefix(self.tag.as_str()).ok_or("a mail of somebody else's")?;
+        let body = parsed.body_text(0).ok_or("a mail without a body")?;
+        self.add(id.trim_start(), body.as_bytes())
+    }
+
+    /// Note a message.
+    ///
+    /// # Errors
+    /// When it is altered, came before, or was never sent.
+    pub fn add(&mut self, id: &str, body: &[u8]) -> Result<()> {
+        let sent = self.expected(id)?;
+        if body != self.bodies.of(sent).as_bytes() {
+            return Err(format!("message {id:?} was altered, or cut to {} bytes", body.len()).into());
+        }
+        self.note(sent)
+    }
+
+    /// Note a message of which no more than the size is known.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    pub fn add_size(&mut self, id: &str, size: usize) -> Result<()> {
+        let sent = self.expected(id)?;
+        if size != self.bodies.of(sent).len() {
+            return Err(format!("message {id:?} has {size} bytes").into());
+        }
+        self.note(sent)
+    }
+
+    fn expected(&self, id: &str) -> Result<usize> {
+        let known = id.parse().ok().filter(|&id: &usize| id < self.came.len());
+        known.ok_or_else(|| format!("message {id:?} was never sent").into())
+    }
+
+    fn note(&mut self, id: usize) -> Result<()> {
+        if std::mem::replace(&mut self.came[id], true) {
+            return Err(format!("message {id} came twice").into());
+        }
+        self.count += 1;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sizes_of_a_real_inbox_are_the_same_each_time_and_half_of_them_above_the_median() {
+        let sizes = Sizes::LogNormal(8192).list(10_000);
+        assert_eq!(sizes, Sizes::LogNormal(8192).list(10_000));
+        let above = sizes.iter().filter(|&&size| size > 8192).count();
+        assert!((4_800..5_200).contains(&above), "{above}");
+    }
+}
