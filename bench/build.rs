@@ -1,9 +1,16 @@
-//! Tells the linker where pymail's libpython is, as any app does.
+//! Tells the linker where pymail's libpython is, as any app does, and the report which compiler this was.
+
+use std::env;
+use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=DEP_PYMAIL_LIB_DIR");
-    if let Ok(folder) = std::env::var("DEP_PYMAIL_LIB_DIR") {
+    if let Ok(folder) = env::var("DEP_PYMAIL_LIB_DIR") {
         println!("cargo::rustc-link-arg-bins=-Wl,-rpath,{folder}");
     }
+    let compiler = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version =
+        Command::new(compiler).arg("--version").output().map(|output| output.stdout).unwrap_or_default();
+    println!("cargo::rustc-env=PYMAIL_BENCH_RUSTC={}", String::from_utf8_lossy(&version).trim());
 }

@@ -35,6 +35,19 @@ pub enum System {
 }
 
 impl System {
+    /// Every one, in the order of the report.
+    pub const ALL: [Self; 9] = [
+        Self::Pymail,
+        Self::Subprocess,
+        Self::Imap,
+        Self::AsyncImap,
+        Self::Lettre,
+        Self::MailSend,
+        Self::Python,
+        Self::Floor,
+        Self::SmtpSource,
+    ];
+
     /// The name in the results and in the report.
     pub fn name(self) -> &'static str {
         match self {

@@ -2,10 +2,13 @@
 //!
 //! ```text
 //! cargo run --release -p pymail-bench -- [--quick] [--case NAME]... [--system NAME]... [--n N]... [--turns N]
+//! cargo run --release -p pymail-bench -- [--quick] --report
 //! ```
 //!
 //! Each contestant takes its turn in a fresh process of this program (`client`), so that CPU and memory are those
-//! of the client alone. The rows go to `target/bench/results.jsonl` and, as a table, to stdout.
+//! of the client alone. The rows go to stdout, as a table, and to `target/bench/results.jsonl`, where they take the
+//! place of older ones; `--report` makes `docs/performance.md` of that file. What `--quick` measures stays in
+//! `target/bench/quick`, with a report of its own.
 
 mod cases;
 mod client;
@@ -26,17 +29,18 @@ mod tls;
 mod turn;
 
 use std::env;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use cases::Case;
 use job::{Outcome, Result};
 use options::Options;
-use report::Row;
+use report::{Machine, Results, Row};
 use servers::Servers;
 
-const PYTHON: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/python");
-const RESULTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/bench/results.jsonl");
+const CRATE: &str = env!("CARGO_MANIFEST_DIR");
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -60,21 +64,53 @@ fn serve(work: &str, system: &str, params: &str) -> Result<()> {
     client::run(work, system, &serde_json::from_str(params)?)
 }
 
-fn bench(options: &Options) -> Result<()> {
-    let python = python::clean(Path::new(PYTHON))?;
-    eprintln!("starting Dovecot; Python is {python}");
-    let servers = Servers::start(&python)?;
-    let mut rows = Vec::new();
-    for case in options.cases()? {
-        rows.extend(compare(&servers, &case, &python)?);
-        report::save(Path::new(RESULTS), &rows)?;
+/// Where results and report are, of a quick run or of others.
+fn places(quick: bool) -> (PathBuf, PathBuf) {
+    let folder = Path::new(CRATE).join("../target/bench");
+    if quick {
+        (folder.join("quick/results.jsonl"), folder.join("quick/performance.md"))
+    } else {
+        (folder.join("results.jsonl"), Path::new(CRATE).join("../docs/performance.md"))
     }
-    println!("{}", report::table(&rows));
+}
+
+fn bench(options: &Options) -> Result<()> {
+    let (results, report) = places(options.quick);
+    if options.report {
+        return write(&Results::load(&results)?, &report);
+    }
+    let ran = run(options, &results)?;
+    if options.quick { write(&ran, &report) } else { Ok(()) }
+}
+
+fn write(results: &Results, path: &Path) -> Result<()> {
+    let notes = fs::read_to_string(Path::new(CRATE).join("notes.md"))?;
+    report::write(results, path, &notes)?;
+    eprintln!("wrote {}", path.display());
     Ok(())
 }
 
+/// Run what is asked for, and save the rows of each case when it is done.
+fn run(options: &Options, path: &Path) -> Result<Results> {
+    let python = python::clean(&Path::new(CRATE).join("../target/bench/python"))?;
+    eprintln!("starting Dovecot; Python is {python}");
+    let (servers, machine) = (Servers::start(&python)?, Machine::this(&python)?);
+    let older = Results::load(path).ok().filter(|it| it.machine == machine && !options.is_everything());
+    let mut results = older.unwrap_or_else(|| Results::new(machine));
+    let (begun, mut rows) = (SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(), Vec::new());
+    for case in options.cases()? {
+        for row in compare(&servers, &case, &python, begun)? {
+            results.put(row.clone());
+            rows.push(row);
+        }
+        results.save(path)?;
+    }
+    println!("{}\n{}", report::table(&rows), report::figures(&results));
+    Ok(results)
+}
+
 /// Let the contestants take turns, so that a slow minute of the machine hits all of them.
-fn compare(servers: &Servers, case: &Case, python: &str) -> Result<Vec<Row>> {
+fn compare(servers: &Servers, case: &Case, python: &str, begun: u64) -> Result<Vec<Row>> {
     let mut outcomes = vec![Vec::<Outcome>::new(); case.systems.len()];
     for turn in 1..=case.turns {
         for (&(system, n), outcomes) in case.systems.iter().zip(&mut outcomes) {
@@ -86,5 +122,5 @@ fn compare(servers: &Servers, case: &Case, python: &str) -> Result<Vec<Row>> {
         }
     }
     let rows = case.systems.iter().zip(&outcomes);
-    Ok(rows.map(|(&(system, n), outcomes)| Row::new(case, system, n, outcomes)).collect())
+    Ok(rows.map(|(&(system, n), outcomes)| Row::new(begun, case, system, n, outcomes)).collect())
 }

@@ -5,12 +5,16 @@ use std::str::FromStr;
 use crate::cases::Case;
 use crate::job::Result;
 
-const USAGE: &str = "pymail-bench [--quick] [--case NAME]... [--system NAME]... [--n N]... [--turns N]";
+const USAGE: &str = "pymail-bench [--quick] [--case NAME]... [--system NAME]... [--n N]... [--turns N]
+pymail-bench [--quick] --report";
 
 /// Which cases to run, and how.
 #[derive(Default)]
 pub struct Options {
-    quick: bool,
+    /// Each case small, with one turn.
+    pub quick: bool,
+    /// Run nothing, but write the report of what was run.
+    pub report: bool,
     cases: Vec<String>,
     systems: Vec<String>,
     numbers: Vec<usize>,
@@ -27,6 +31,7 @@ impl Options {
         while let Some(argument) = arguments.next() {
             match argument {
                 "--quick" => options.quick = true,
+                "--report" => options.report = true,
                 "--case" => options.cases.push(value(arguments.next())?),
                 "--system" => options.systems.push(value(arguments.next())?),
                 "--n" => options.numbers.push(value(arguments.next())?),
@@ -35,6 +40,11 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// Whether all cases are run as they are: what was measured before is void.
+    pub fn is_everything(&self) -> bool {
+        self.cases.is_empty() && self.systems.is_empty() && self.numbers.is_empty() && self.turns.is_none()
     }
 
     /// The cases that are asked for; all of them when none is named.

@@ -13,7 +13,8 @@ usage: cargo xtask COMMAND
 
   test       install what the tests need, then check formatting, lints, tests and docs
              [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too]
-  bench      run pymail and the subprocess version side by side [--quick]
+  bench      run pymail beside its peers [--quick] [--case NAME] [--system NAME] [--n N] [--turns N]
+             [--report: write docs/performance.md of what was run]
   faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
   consumers  let processes share a mailbox, kill some, and look who had what, on each server
              [--quick] [--server NAME]... [--messages N] [--processes N]
@@ -73,6 +74,8 @@ fn test(args: &[String]) -> Outcome {
         consumers(&quick.map(str::to_owned))?;
     }
     cargo(&["test", "--locked", "--package", "xtask", "--package", "pymail-bench"])?;
+    // Not as a release, which would build everything once more: nothing here depends on time.
+    cargo(&["run", "--locked", "--package", "pymail-bench", "--", "--quick"])?;
     run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))
 }
 

@@ -1,13 +1,9 @@
-//! The results, one JSON line for each system in each case.
-
-use std::fs::{self, File};
-use std::io::{BufWriter, Write as _};
-use std::path::Path;
+//! One result: a system in a case.
 
 use serde::{Deserialize, Serialize};
 
 use crate::cases::Case;
-use crate::job::{Outcome, Result, System};
+use crate::job::{Outcome, System};
 
 /// The medians of one system in one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -20,10 +16,14 @@ pub struct Row {
     pub n: usize,
     /// The bytes of a body, or their median.
     pub size: usize,
+    /// The bytes of all bodies.
+    pub bytes: usize,
     /// The round trip that the proxy made.
     pub rtt_ms: u64,
     /// How many turns the medians are over.
     pub turns: usize,
+    /// When the run began that this comes from, in seconds since 1970.
+    pub run: u64,
     /// Wall clock.
     pub seconds: f64,
     /// How many a second.
@@ -45,9 +45,29 @@ pub struct Row {
 }
 
 impl Row {
+    /// What two rows must not have in common.
+    pub fn key(&self) -> (&str, System, usize, u64) {
+        (&self.case, self.system, self.n, self.rtt_ms)
+    }
+
+    /// Resident memory of each mailbox, in kB.
+    pub fn kb_each(&self) -> Option<f64> {
+        Some(self.rss_mb? * 1e3 / self.count())
+    }
+
+    /// Megabytes of bodies a second.
+    pub fn mb_per_s(&self) -> f64 {
+        number(self.bytes) / 1e6 / self.seconds
+    }
+
+    /// How many, to reckon with.
+    pub fn count(&self) -> f64 {
+        number(self.n)
+    }
+
     /// Take the median of each number, over all turns.
-    pub fn new(case: &Case, system: System, n: usize, outcomes: &[Outcome]) -> Self {
-        let each = f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+    pub fn new(run: u64, case: &Case, system: System, n: usize, outcomes: &[Outcome]) -> Self {
+        let each = number(n);
         let seconds = median(outcomes, |it| Some(it.seconds)).unwrap_or_default();
         let cpu_s = median(outcomes, |it| Some(it.cpu_s)).unwrap_or_default();
         Self {
@@ -55,8 +75,10 @@ impl Row {
             system,
             n,
             size: case.sizes.typical(),
+            bytes: case.sizes.list(n).iter().sum(),
             rtt_ms: case.rtt_ms,
             turns: outcomes.len(),
+            run,
             seconds,
             per_s: rounded(each / seconds),
             cpu_s,
@@ -70,6 +92,12 @@ impl Row {
     }
 }
 
+/// None of those here is beyond 52 bits.
+#[allow(clippy::cast_precision_loss)]
+fn number(count: usize) -> f64 {
+    count as f64
+}
+
 /// The middle one, and of two in the middle the better.
 fn median(outcomes: &[Outcome], number: impl Fn(&Outcome) -> Option<f64>) -> Option<f64> {
     let mut numbers: Vec<_> = outcomes.iter().filter_map(number).collect();
@@ -80,20 +108,4 @@ fn median(outcomes: &[Outcome], number: impl Fn(&Outcome) -> Option<f64>) -> Opt
 /// Three decimals: more would claim what was not measured.
 fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
-}
-
-/// Write one JSON line a row.
-///
-/// # Errors
-/// When the file can't be written.
-pub fn save(path: &Path, rows: &[Row]) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let mut file = BufWriter::new(File::create(path)?);
-    for row in rows {
-        serde_json::to_writer(&mut file, row)?;
-        file.write_all(b"\n")?;
-    }
-    Ok(file.flush()?)
 }

@@ -4,61 +4,88 @@ use std::fmt::Write as _;
 
 use crate::report::Row;
 
-const HEAD: [&str; 11] = [
+const HEAD: [&str; 12] = [
     "case",
     "system",
     "n",
     "bytes",
-    "RTT ms",
     "s",
     "per s",
     "CPU us each",
     "peak RSS MB",
     "RSS MB",
     "PSS MB",
+    "% of a core at rest",
+    "99 % late by ms",
 ];
 
+/// How many columns, from the left, are words.
+const WORDS: usize = 2;
+
 /// A Markdown table of all rows, which is readable as text, too.
-pub fn table(rows: &[Row]) -> String {
-    let lines: Vec<_> = rows.iter().map(cells).collect();
-    aligned(&HEAD.map(str::to_owned), &lines)
+pub fn table<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
+    let lines: Vec<_> = rows.into_iter().map(cells).collect();
+    aligned(&lines)
 }
 
-fn cells(row: &Row) -> [String; 11] {
-    let memory = |megabytes: Option<f64>| megabytes.map_or("-".into(), |it| format!("{it:.1}"));
+/// One such table for each case, in the order in which they were first run.
+pub fn tables(rows: &[Row]) -> String {
+    let mut cases: Vec<Vec<&Row>> = Vec::new();
+    for row in rows {
+        match cases.iter_mut().find(|case| case[0].case == row.case) {
+            Some(case) => case.push(row),
+            None => cases.push(vec![row]),
+        }
+    }
+    let titled = cases.iter().map(|rows| format!("### {}\n\n{}", rows[0].case, table(rows.iter().copied())));
+    titled.collect::<Vec<_>>().join("\n")
+}
+
+fn cells(row: &Row) -> [String; HEAD.len()] {
+    let shown = |value: Option<f64>, digits| value.map_or("-".into(), |it| format!("{it:.digits$}"));
     [
         row.case.clone(),
         row.system.name().into(),
         row.n.to_string(),
-        row.size.to_string(),
-        row.rtt_ms.to_string(),
+        if row.size == 0 { "-".into() } else { row.size.to_string() },
         format!("{:.4}", row.seconds),
         format!("{:.1}", row.per_s),
         format!("{:.1}", row.cpu_us_each),
-        memory(row.peak_rss_mb),
-        memory(row.rss_mb),
-        memory(row.pss_mb),
+        shown(row.peak_rss_mb, 1),
+        shown(row.rss_mb, 1),
+        shown(row.pss_mb, 1),
+        shown(row.rest_cores.map(|cores| cores * 100.0), 3),
+        shown(row.late_s.map(|late| late * 1e3), 1),
     ]
 }
 
-/// A Markdown table with columns as wide as what is in them; the first two are words, the others numbers.
-fn aligned<const N: usize>(head: &[String; N], lines: &[[String; N]]) -> String {
-    let width = |column: usize| lines.iter().chain([head]).map(|line| line[column].len()).max().unwrap_or(0);
-    let widths: [usize; N] = std::array::from_fn(width);
-    let rule: [String; N] = std::array::from_fn(|column| {
-        if column < 2 { "-".repeat(widths[column]) } else { format!("{}:", "-".repeat(widths[column] - 1)) }
-    });
-    let mut text = String::new();
-    for line in [head, &rule].into_iter().chain(lines) {
-        for (column, (cell, width)) in line.iter().zip(widths).enumerate() {
-            // Writing to a string can't fail.
-            let _ = if column < 2 {
-                write!(text, "| {cell:<width$} ")
-            } else {
-                write!(text, "| {cell:>width$} ")
-            };
-        }
-        text.push_str("|\n");
+/// Columns as wide as what is in them; those in which nobody has anything are left out.
+fn aligned(lines: &[[String; HEAD.len()]]) -> String {
+    let used = |column: &usize| lines.iter().any(|line| line[*column] != "-");
+    let columns: Vec<_> = (0..HEAD.len()).filter(used).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let widths: Vec<_> = columns.iter().map(|&column| width(column).max(HEAD[column].len()).max(3)).collect();
+    let head = HEAD.map(str::to_owned);
+    let mut text = line(&head, &columns, &widths);
+    for (&column, &width) in columns.iter().zip(&widths) {
+        let rule = "-".repeat(width - usize::from(column >= WORDS));
+        // Writing to a string can't fail.
+        let _ = write!(text, "| {rule}{} ", if column >= WORDS { ":" } else { "" });
     }
-    text
+    text.push_str("|\n");
+    lines.iter().fold(text, |text, cells| text + &line(cells, &columns, &widths))
+}
+
+fn line(cells: &[String; HEAD.len()], columns: &[usize], widths: &[usize]) -> String {
+    let mut text = String::new();
+    for (&column, &width) in columns.iter().zip(widths) {
+        let cell = &cells[column];
+        // Writing to a string can't fail.
+        let _ = if column < WORDS {
+            write!(text, "| {cell:<width$} ")
+        } else {
+            write!(text, "| {cell:>width$} ")
+        };
+    }
+    text + "|\n"
 }
