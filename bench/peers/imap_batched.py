@@ -1,8 +1,8 @@
 """Python's own imaplib, asked for much at once: one SEARCH, one UID FETCH and one UID MOVE for all that waits.
 
 Usage: imap_batched.py HOST PORT USER PASSWORD (implicit TLS; SSL_CERT_FILE is honoured, PYMAIL_TAG names the tag).
-Each line on stdin is answered by a number: `drain` by how many messages came, `noop` by 0, `account` by how many there
-are to account for, and then an identifier and the size of its body a line; `quit` logs out.
+Each line on stdin is answered by a number: `drain` by how many messages came, `noop` by 0, `account` by how many
+there are to account for, and then an identifier and the size of its body a line; `quit` logs out.
 """
 
 from __future__ import annotations

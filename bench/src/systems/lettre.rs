@@ -1,13 +1,13 @@
 //! The `lettre` crate: a pool of one connection, which it keeps and asks for a sign of life before each message.
 
-use lettre::message::header::ContentType;
+use lettre::address::Envelope;
 use lettre::transport::smtp::PoolConfig;
-use lettre::{Message, SmtpTransport, Transport as _};
+use lettre::{SmtpTransport, Transport as _};
 
 use crate::job::{Params, Result};
 use crate::mails::{Bodies, SENDER};
 
-use super::Outbox;
+use super::{Outbox, compose};
 
 struct Sender {
     transport: SmtpTransport,
@@ -32,11 +32,10 @@ pub fn outbox(params: &Params) -> Result<Box<dyn Outbox>> {
 
 impl Outbox for Sender {
     fn send_all(&mut self, bodies: &Bodies) -> Result<()> {
-        let (from, to) = (SENDER.parse::<lettre::message::Mailbox>()?, self.recipient.parse()?);
-        let draft = Message::builder().from(from).to(to).header(ContentType::TEXT_PLAIN);
+        let envelope = Envelope::new(Some(SENDER.parse()?), vec![self.recipient.parse()?])?;
         for (id, body) in bodies.iter() {
-            let message = draft.clone().subject(format!("{} {id}", self.tag)).body(body.to_owned())?;
-            self.transport.send(&message)?;
+            let mail = compose::mail(&self.tag, &self.recipient, id, body)?;
+            self.transport.send_raw(&envelope, &mail)?;
         }
         Ok(())
     }

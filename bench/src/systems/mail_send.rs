@@ -1,6 +1,5 @@
 //! The `mail-send` crate on one thread of tokio: its `cmds` puts MAIL, RCPT and DATA into one flight.
 
-use mail_send::mail_builder::MessageBuilder;
 use mail_send::smtp::AssertReply as _;
 use mail_send::{SmtpClient, SmtpClientBuilder};
 use tokio::net::TcpStream;
@@ -9,7 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::job::{Params, Result};
 use crate::mails::{Bodies, SENDER};
 
-use super::Outbox;
+use super::{Outbox, compose};
 
 struct Sender {
     runtime: Runtime,
@@ -47,8 +46,7 @@ impl Sender {
 impl Outbox for Sender {
     fn send_all(&mut self, bodies: &Bodies) -> Result<()> {
         for (id, body) in bodies.iter() {
-            let message = MessageBuilder::new().from(SENDER).to(&*self.recipient).text_body(body);
-            let mail = message.subject(format!("{} {id}", self.tag)).write_to_vec()?;
+            let mail = compose::mail(&self.tag, &self.recipient, id, body)?;
             self.runtime.block_on(Self::send(&mut self.client, &self.recipient, &mail))?;
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! The contestants behind one face: a mailbox to receive from, an outbox to send with. One file a system.
 
 mod async_imap;
+mod compose;
 pub mod floor;
 mod imap;
 mod lettre;
