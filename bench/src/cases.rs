@@ -28,7 +28,7 @@ pub struct Case {
     pub sizes: Sizes,
     /// The round trip that the delay proxy makes; zero for none.
     pub rtt_ms: u64,
-    /// How long a connection is silent before a heartbeat; mailboxes are watched for three of them.
+    /// How long a connection is silent before a heartbeat; mailboxes are watched for some of them.
     pub heartbeat_ms: u64,
     /// How many times each system takes its turn.
     pub turns: usize,
