@@ -37,7 +37,7 @@ pub fn fill(maildir: &Path, user: &str, tag: &str, bodies: &Bodies) -> Result<()
 }
 
 /// What pymail would have sent, with the line ends of files.
-fn mail(user: &str, tag: &str, id: usize, body: &str) -> String {
+pub fn mail(user: &str, tag: &str, id: usize, body: &str) -> String {
     let mut mail = format!(
         "From: {SENDER}\nTo: {user}\nSubject: {tag} {id}\nMessage-ID: <{id}.{user}@bench.test>\n\
          MIME-Version: 1.0\nContent-Type: text/plain; charset=\"utf-8\"\nContent-Transfer-Encoding: base64\n\n"

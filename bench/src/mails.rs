@@ -154,6 +154,32 @@ impl Seen {
 mod tests {
     use super::*;
 
+    fn seen() -> Seen {
+        let bodies = Bodies::new(2, Sizes::Fixed(100));
+        Seen { bodies, tag: "T".into(), came: vec![false; 2], count: 0 }
+    }
+
+    #[test]
+    fn a_message_is_seen_once_and_whole() {
+        let (mut seen, body) = (seen(), Bodies::new(1, Sizes::Fixed(100)).of(0).to_owned());
+        seen.add("1", body.as_bytes()).unwrap();
+        assert!(seen.add("1", body.as_bytes()).is_err(), "a second copy");
+        assert!(seen.add("2", body.as_bytes()).is_err(), "never sent");
+        assert!(seen.add("0", &body.as_bytes()[1..]).is_err(), "cut");
+        assert!(seen.add("0", body.to_uppercase().as_bytes()).is_err(), "altered");
+        assert!(seen.add_size("0", 99).is_err(), "cut, by its size");
+        assert_eq!(seen.count(), 1);
+    }
+
+    #[test]
+    fn what_waits_is_what_a_peer_decodes() {
+        let (mut seen, bodies) = (seen(), Bodies::new(2, Sizes::Fixed(100)));
+        for (id, body) in bodies.iter() {
+            seen.decode(crate::fill::mail("alice", "T", id, body).as_bytes()).unwrap();
+        }
+        assert_eq!(seen.count(), 2);
+    }
+
     #[test]
     fn the_sizes_of_a_real_inbox_are_the_same_each_time_and_half_of_them_above_the_median() {
         let sizes = Sizes::LogNormal(8192).list(10_000);

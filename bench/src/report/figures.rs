@@ -222,3 +222,46 @@ fn short(value: f64) -> String {
         _ => format!("{value:.4}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Outcome;
+    use crate::mails::Sizes;
+    use crate::report::Machine;
+
+    /// A result of `drain_big`, which took so long.
+    fn row(system: System, n: usize, seconds: f64) -> Row {
+        let mut cases = crate::cases::Case::all(false);
+        cases.retain(|case| case.name == "drain_big");
+        assert_eq!(cases[0].sizes, Sizes::Fixed(5_000_000));
+        Row::new(0, &cases[0], system, n, &[Outcome { seconds, ..Outcome::default() }])
+    }
+
+    fn lines(rows: Vec<Row>) -> Vec<String> {
+        let table = table(&Results { machine: Machine { facts: Vec::new() }, rows });
+        table.lines().filter(|line| line.contains("drain_big")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn pymail_is_compared_with_the_best_peer_and_by_rate() {
+        let slow = [row(Subprocess, 10, 1.0), row(Imap, 40, 3.0)];
+        let rows =
+            [&slow[..], &[row(Pymail, 40, 1.0), row(AsyncImap, 40, 2.0), row(Floor, 40, 0.9)]].concat();
+        assert_eq!(
+            lines(rows),
+            [
+                "| drain_big, 40 | rate | subprocess (10) | 4.00 | at least 1.50 | yes |",
+                "| drain_big, 40 | rate | async-imap (40) | 2.00 | at least 1.30 | yes |",
+                "| drain_big, 40 | rate | floor (40) | 0.90 | at least 0.95 | **no** |",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_was_not_measured_is_said() {
+        let lines = lines(vec![row(Pymail, 40, 1.0)]);
+        assert_eq!(lines.len(), 3);
+        assert!(lines.iter().all(|line| line.ends_with("| not measured |")), "{lines:?}");
+    }
+}

@@ -26,6 +26,10 @@ pub struct Row {
     pub run: u64,
     /// Wall clock.
     pub seconds: f64,
+    /// The fastest turn's.
+    pub fastest: f64,
+    /// The slowest turn's.
+    pub slowest: f64,
     /// How many a second.
     pub per_s: f64,
     /// User and system time of its processes.
@@ -80,6 +84,8 @@ impl Row {
             turns: outcomes.len(),
             run,
             seconds,
+            fastest: outcomes.iter().map(|it| it.seconds).fold(f64::INFINITY, f64::min),
+            slowest: outcomes.iter().map(|it| it.seconds).fold(0.0, f64::max),
             per_s: rounded(each / seconds),
             cpu_s,
             cpu_us_each: rounded(cpu_s * 1e6 / each),

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use crate::report::Row;
 
-const HEAD: [&str; 12] = [
+const HEAD: [&str; 13] = [
     "case",
     "system",
     "n",
     "bytes",
     "s",
+    "from - to",
     "per s",
     "CPU us each",
     "peak RSS MB",
@@ -49,6 +50,7 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
         row.n.to_string(),
         if row.size == 0 { "-".into() } else { row.size.to_string() },
         format!("{:.4}", row.seconds),
+        if row.turns > 1 { format!("{:.4} - {:.4}", row.fastest, row.slowest) } else { "-".into() },
         format!("{:.1}", row.per_s),
         format!("{:.1}", row.cpu_us_each),
         shown(row.peak_rss_mb, 1),

@@ -128,3 +128,20 @@ fn literal(line: &[u8]) -> Option<usize> {
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_is_announced_at_the_end_of_a_line() {
+        assert_eq!(literal(b"* 1 FETCH (UID 7 BODY[] {1234}\r\n"), Some(1234));
+        assert_eq!(literal(b"* 1 FETCH (UID 7 BODY[] {1x}\r\n"), None);
+        assert_eq!(literal(b")\r\n"), None);
+    }
+
+    #[test]
+    fn quotes_and_backslashes_are_quoted() {
+        assert_eq!(quoted(r#"a"b\c"#), r#""a\"b\\c""#);
+    }
+}
