@@ -9,6 +9,9 @@
 //! of the client alone. The rows go to stdout, as a table, and to `target/bench/results.jsonl`, where they take the
 //! place of older ones; `--report` makes `docs/performance.md` of that file. What `--quick` measures stays in
 //! `target/bench/quick`, with a report of its own.
+//!
+//! `PYMAIL_BENCH_WRAP="perf record --call-graph dwarf -o target/perf.data"` profiles each client, and
+//! `CARGO_PROFILE_RELEASE_DEBUG=true` gives the profile its lines.
 
 mod cases;
 mod client;

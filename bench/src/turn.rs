@@ -13,6 +13,9 @@ use crate::python;
 use crate::servers::Servers;
 use crate::sink::Sink;
 
+/// Names a command that runs each client, such as a profiler.
+const WRAP: &str = "PYMAIL_BENCH_WRAP";
+
 static USERS: AtomicUsize = AtomicUsize::new(1);
 
 /// Let a contestant do the case's work once, `n` times over.
@@ -93,7 +96,7 @@ struct Client {
 impl Client {
     fn start(work: Work, system: System, python: &str, params: &Params) -> Result<Self> {
         let text = |value| serde_json::from_value::<String>(value);
-        let mut child = Command::new(env::current_exe()?)
+        let mut child = command()?
             .arg("client")
             .args([text(serde_json::to_value(work)?)?, text(serde_json::to_value(system)?)?])
             .arg(serde_json::to_string(params)?)
@@ -115,6 +118,17 @@ impl Client {
         let line = self.line()?;
         if line == word { Ok(()) } else { Err(format!("the client said {line:?}").into()) }
     }
+}
+
+/// This program, behind what is to run it.
+fn command() -> Result<Command> {
+    let this = env::current_exe()?;
+    let wrap = env::var(WRAP).unwrap_or_default();
+    let mut words = wrap.split_whitespace();
+    let Some(program) = words.next() else { return Ok(Command::new(this)) };
+    let mut command = Command::new(program);
+    command.args(words).arg(this);
+    Ok(command)
 }
 
 impl Drop for Client {
