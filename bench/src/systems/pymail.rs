@@ -90,7 +90,9 @@ fn connect_imap(account: &Account, params: &Params) -> Result<Imap> {
     let server = Server::tls(&account.host).port(account.port).trust_pem(ca_pem);
     let credentials = Credentials::new(&account.user, &account.password);
     let heartbeat = Duration::from_millis(params.heartbeat_ms);
-    Ok(Imap::connect(ImapConfig::new(server, credentials).tag(&account.tag).heartbeat(heartbeat))?)
+    Ok(Imap::connect(
+        ImapConfig::new(server, credentials).tag(&account.tag).heartbeat(heartbeat).batch(10_000),
+    )?)
 }
 
 fn connect_smtp(account: &Account, params: &Params) -> Result<Smtp> {
