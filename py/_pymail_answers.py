@@ -34,12 +34,14 @@ _SHORT_BODY = rb'(?:<0>)? (?:NIL|")'
 _QUOTE = rb'(?<!\\)"'
 _DELIVERY = rb"(?i)\$PymailDelivery(\d{1,3})\b"
 _TAIL = rb'(?: [A-Za-z0-9.-]+ (?:\d+|NIL|\([^()]*\)|"[^"]*"))*\)'
+_NO_MESSAGES = r"\(MESSAGES 0\)\s*$"
 _NAMESPACE = r'\("([ !#-\[\]-~]{0,255})" (?:"\\?([!-~])"|NIL)'
 _LISTED = r'\([^()]*\) "\\?([!-~])" '
 
 
 # UID, size on the server, whether it is flagged deleted, and octets of a mail.
 Mail = tuple[int, int, bool, bytes]
+PARTS_OF_A_MAIL = 4
 
 
 def refusal(text: str) -> Refused:
@@ -71,6 +73,11 @@ def in_namespace(name: str, namespaces: list[tuple[str, str]]) -> str:
 def delimiter(told: dict[str, list[Any]], namespaces: list[tuple[str, str]]) -> str:
     listed = re.match(_LISTED, as_text(told["LIST"][-1])) if told.get("LIST") else None
     return listed.group(1) if listed else namespaces[0][1]
+
+
+def is_empty(status: list[Any]) -> bool:
+    """Whether a STATUS says that there are no mails."""
+    return bool(status) and re.search(_NO_MESSAGES, as_text(status[-1])) is not None
 
 
 def literals(data: list[Any]) -> list[tuple[int, bytes]]:
@@ -142,7 +149,9 @@ def mails(data: list[Any]) -> list[Mail]:
     """Each mail in FETCH's answers."""
     found = []
     for at, item in enumerate(data):
-        if isinstance(item, tuple):
+        if isinstance(item, tuple) and len(item) == PARTS_OF_A_MAIL:
+            found.append(item)  # read already
+        elif isinstance(item, tuple):
             tail = data[at + 1] if at + 1 < len(data) else b""
             found.append(_mail(item[0], item[1], tail))
         elif item and b"BODY[]" in item and item.endswith(b")"):

@@ -145,10 +145,11 @@ class Connection:
             self._absorb()
         self._asked.append((command[0], self.imap._command(*command)))
 
-    def _next(self, room: int = 0) -> Told:
+    def _next(self, room: int | None = 0) -> Told:
         """What the server told up to its yes to the first of the commands that were asked."""
         name, tag = self._asked.popleft()
-        self.imap.meter.room = ANSWER + room
+        if room is not None:
+            self.imap.meter.room = ANSWER + room
         try:
             self._agreed(self.imap._command_complete, name, tag)
             return dict(self.imap.untagged_responses)

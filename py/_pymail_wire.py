@@ -59,14 +59,16 @@ class Meter:
         """What comes next has this long."""
         self.end = monotonic() + seconds + LATE
 
-    def take(self, octets: int, objects: int = 0) -> bool:
+    def come(self, octets: int) -> bool:
+        """Counts what came; False when it came too late."""
+        self.received += octets
+        # A connection that was shut down still gives what had come before, for seconds.
+        return monotonic() <= self.end
+
+    def spend(self, octets: int, objects: int = 0) -> bool:
         """Whether there is room for that much more of the answer, and for what Python makes of it."""
         self.room -= octets + objects * OBJECT
-        # A connection that was shut down still gives what had come before, for seconds.
-        if self.room < 0 or monotonic() > self.end:
-            return False
-        self.received += octets
-        return True
+        return self.room >= 0
 
     def refusal(self) -> str:
         """Why there was none."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import _pymail_answers as answers
 from _pymail_connection import Connection, Told, quoted
-from _pymail_wire import Refused
+from _pymail_wire import ANSWER, Refused
 
 # imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
 SEARCH_WINDOW = 50_000
@@ -22,6 +22,9 @@ MOST_FOUND = 4_000_000
 
 # An inbox with more is not selected again just to see what is new: that takes some servers their time.
 FEW = 200
+
+# So many mails are handed over at a time, which are read while others come.
+PORTION = 200
 
 # How many mails are asked at a time who they are, and how much each may say.
 RECALL_WINDOW = 1_000
@@ -41,12 +44,14 @@ class Session(Connection):
     next_uid = 0
     # Whether older mail than that was looked for.
     has_searched = False
+    # The command whose mails are being taken.
+    metered: Any = None
 
     def prepare(self, inbox: str, archive: str, has_namespace: bool) -> tuple[int, str, str, bool]:
         """Selects the inbox, and makes the archive if it is missing.
 
         Returns the inbox's UIDVALIDITY, the archive's name as this server wants it, what it puts between a
-        mailbox's name and those of the mailboxes within it ("" for nothing), and whether the archive was made.
+        mailbox's name and those of the mailboxes within it ("" for nothing), and whether the archive is empty.
         """
         told = self._select(inbox, ("NAMESPACE",) if has_namespace else ("LIST", '""', '""'))
         validity = answers.number32(told["UIDVALIDITY"][-1]) if told.get("UIDVALIDITY") else None
@@ -58,11 +63,11 @@ class Session(Connection):
         archive = answers.in_namespace(archive, namespaces)
         if archive.upper() == inbox.upper():
             raise Refused(None, f"messages can't be archived in {inbox}, which is watched")
-        is_new = self.create(archive)
+        is_empty = self.create(archive)
         self.inbox, self.validity = inbox, validity
         self.next_uid = answers.number32((told.get("UIDNEXT") or [None])[-1]) or 0
         self.has_searched = not self.exists
-        return validity, archive, answers.delimiter(told, namespaces), is_new
+        return validity, archive, answers.delimiter(told, namespaces), is_empty
 
     def _select(self, inbox: str, question: tuple[str, ...]) -> Told:
         """Asks and selects in one flight, so that asking costs no time; what the server told of both."""
@@ -79,20 +84,24 @@ class Session(Connection):
         return told
 
     def create(self, name: str) -> bool:
-        """Makes a mailbox; False when it is there already."""
-        mailbox = quoted(name)
+        """Makes a mailbox, unless it is there; whether it is known to be empty."""
+        self._ask("CREATE", quoted(name))
+        self._ask("STATUS", quoted(name), "(MESSAGES)")
+        refusal: Refused | None = None
         try:
-            self._tagged(self.imap.create, mailbox)
-            return True
-        except Refused as refusal:
-            if refusal.args[0] == "ALREADYEXISTS":
-                return False
-            # Not every server says why. One that has the mailbox can tell about it.
-            try:
-                self._tagged(self.imap.status, mailbox, "(UIDVALIDITY)")
-                return False
-            except Refused:
+            self._next()
+        except Refused as error:
+            refusal = error
+        try:
+            # Not every server says why it makes no mailbox. One that has it can tell about it.
+            return answers.is_empty(self._next().get("STATUS", []))
+        except Refused:
+            if refusal is not None and refusal.args[0] != "ALREADYEXISTS":
                 raise refusal from None
+            return False
+        finally:
+            # With its traceback, it and this frame would keep each other, and what the server said.
+            refusal = None
 
     def search(self, criteria: str) -> bytes:
         """The UIDs that match, four octets each, the least significant first.
@@ -142,11 +151,14 @@ class Session(Connection):
         self._ask("UID", "SEARCH", f"RETURN (SAVE ALL) {new} {criteria}")
         self._ask("UID", "FETCH", "$", _items(most))
         self._ask("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}")
+        self.imap.awaits_mails = True
         try:
             told = self._all(room=count * most)
         except Refused:
             self.has_searchres = False  # It says so, but it can't.
             return None
+        finally:
+            self.imap.awaits_mails = False
         self._is_still(told[0].get("UIDVALIDITY"))
         return self._found(told), answers.mails([item for it in told for item in it.get("FETCH", [])])
 
@@ -158,17 +170,22 @@ class Session(Connection):
             last = end
         yield f"{last + 1}:* "
 
-    def ask_for_mails(self, windows: list[str], most: int) -> None:
-        """Asks for the first `most` octets of each mail, without marking it seen, in windows of UIDs."""
-        for uids in windows:
-            self._ask("UID", "FETCH", uids, _items(most))
+    def ask_for_mails(self, uids: str, most: int) -> None:
+        """Asks for the first `most` octets of each mail, without marking it seen."""
+        self._ask("UID", "FETCH", uids, _items(most))
 
-    def next_mails(self, room: int) -> list[answers.Mail]:
-        """The mails of the first window that was asked for.
+    def next_mails(self, room: int) -> tuple[list[answers.Mail], bool]:
+        """Some of the mails that were asked for first, and whether these are all.
 
         An answer of more than `room` octets, beside what any answer may have, ends the connection.
         """
-        return answers.mails(self._next(room).get("FETCH", []))
+        tag = self._asked[0][1]
+        if tag != self.metered:
+            self.metered = tag
+            self.imap.meter.room = ANSWER + room
+        is_done = self.imap.take_mails(tag, PORTION)
+        told = self._next(None) if is_done else self.imap.untagged_responses
+        return answers.mails(told.pop("FETCH", [])), is_done
 
     def deliveries(self, uids: str) -> list[tuple[int, int]]:
         """UID and count of deliveries of each mail, as it is marked."""

@@ -48,7 +48,7 @@ class _Metered:
 
     def readline(self, most: int) -> bytes:
         line: bytes = self.file.readline(most)
-        if not self.meter.take(len(line)):
+        if not (self.meter.come(len(line)) and self.meter.spend(len(line))):
             raise _NoReply(self.meter.refusal())
         if len(line) >= most:
             raise _NoReply("the server's line has no end")

@@ -151,23 +151,27 @@ impl UidSet {
 
     /// The set in pieces of at most this many UIDs, each of which fits on a command line.
     pub(crate) fn windows(&self, most: usize) -> Vec<UidSet> {
-        let mut windows: Vec<UidSet> = Vec::new();
-        let mut length = 0;
-        for run in self.uids.chunk_by(|one, next| one.get() + 1 == next.get()) {
-            for run in run.chunks(most) {
-                length += LONGEST_RANGE;
-                match windows.last_mut() {
-                    Some(last) if length <= MAX_SET_LEN && last.len() + run.len() <= most => {
-                        last.uids.extend(run);
-                    }
-                    _ => {
-                        windows.push(Self { validity: self.validity, uids: run.to_vec() });
-                        length = LONGEST_RANGE;
-                    }
-                }
-            }
+        let (mut windows, mut from) = (Vec::new(), 0);
+        while from < self.len() {
+            let window = self.window(from, most);
+            from += window.len();
+            windows.push(window);
         }
         windows
+    }
+
+    /// Such a piece, from the UID at this place on.
+    pub(crate) fn window(&self, from: usize, most: usize) -> UidSet {
+        let uids = self.uids.get(from..).unwrap_or_default();
+        let (mut end, mut length) = (0, 0);
+        for run in uids.chunk_by(|one, next| one.get() + 1 == next.get()) {
+            length += LONGEST_RANGE;
+            if length > MAX_SET_LEN || end >= most {
+                break;
+            }
+            end += run.len();
+        }
+        Self { validity: self.validity, uids: uids[..end.min(most)].to_vec() }
     }
 }
 

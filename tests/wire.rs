@@ -68,8 +68,7 @@ fn new_messages_come_with_the_answer_to_the_search_that_finds_them(#[from(loggin
     assert_eq!(imap.drain().unwrap().len(), 2);
     wait_until("the log", || count(&commands(&site), "UID MOVE") > 1);
     let after = commands(&site);
-    let words = after[after.len() - 5..].iter();
-    let words = words.map(|command| command.split(' ').take(4).collect::<Vec<_>>().join(" "));
+    let words = after.iter().map(|command| command.split(' ').take(4).collect::<Vec<_>>().join(" "));
     let flight = [
         "SELECT \"INBOX\"",
         "UID SEARCH RETURN (SAVE",
@@ -77,7 +76,7 @@ fn new_messages_come_with_the_answer_to_the_search_that_finds_them(#[from(loggin
         "UID SEARCH RETURN (ALL)",
         "UID MOVE 21:22 \"__TEST__\"",
     ];
-    assert!(words.eq(flight), "{after:?}");
+    assert!(words.collect::<Vec<_>>().windows(flight.len()).any(|words| words == flight), "{after:?}");
 }
 
 #[rstest]
@@ -109,7 +108,10 @@ fn a_connection_selects_the_inbox_makes_the_archive_and_asks_for_nothing_that_it
     imap.noop().unwrap();
     wait_until("the log", || count(&commands(&site), "NOOP") > 0);
     // Dovecot tells its capabilities with its yes to the login, which is before this log begins.
-    assert_eq!(commands(&site), ["NAMESPACE", "SELECT \"INBOX\"", "CREATE \"__TEST__\"", "NOOP"]);
+    assert_eq!(
+        commands(&site),
+        ["NAMESPACE", "SELECT \"INBOX\"", "CREATE \"__TEST__\"", "STATUS \"__TEST__\" (MESSAGES)", "NOOP"]
+    );
 }
 
 #[rstest]

@@ -14,6 +14,8 @@ pub(super) struct Known {
     /// Candidates that were found, are not settled, and have not left the inbox since as far as this handle knows.
     waiting: BTreeMap<Uid, Size>,
     settled: BTreeMap<Uid, Settled>,
+    /// How large mails were on average.
+    typical: Option<usize>,
     in_hand: InHand,
     acknowledged: Acknowledged,
 }
@@ -107,6 +109,14 @@ impl Known {
         if let Some(known) = self.of(validity).waiting.get_mut(&uid) {
             *known = Some(size);
         }
+    }
+
+    pub(super) fn typical(&self) -> Option<usize> {
+        self.typical
+    }
+
+    pub(super) fn is_typical(&mut self, size: usize) {
+        self.typical = Some(size);
     }
 
     /// These have left the inbox.

@@ -10,6 +10,7 @@ mod known;
 mod reader;
 mod receive;
 mod verbs;
+mod windows;
 
 use std::sync::Arc;
 

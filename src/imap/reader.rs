@@ -6,7 +6,7 @@ use super::known::Settled;
 use super::{Delivery, Imap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Identity, Message, is_ours, parse};
-use crate::python::{Mail, Wanted};
+use crate::python::Mail;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// Reads the mails of one batch as they come.
@@ -21,6 +21,8 @@ pub(super) struct Reader<'a> {
     large: Vec<(Uid, u64)>,
     /// For so many octets more.
     room: usize,
+    /// How large all mails are that came, and how many these are.
+    sizes: (u64, u64),
     last: Option<Uid>,
 }
 
@@ -29,18 +31,19 @@ impl<'a> Reader<'a> {
     pub(super) fn new(imap: &'a Imap, validity: UidValidity, large: Vec<(Uid, u64)>) -> Self {
         let (deliveries, first, seen) = (Vec::new(), HashMap::new(), HashSet::new());
         let room = imap.config.batch_bytes;
-        Self { imap, validity, deliveries, first, seen, large, room, last: None }
+        Self { imap, validity, deliveries, first, seen, large, room, sizes: (0, 0), last: None }
     }
 
     /// Reads mails, or the beginnings of large ones: `asked` octets were asked for.
     ///
     /// Each mail is let go as soon as it is read: a batch is in memory once, not twice.
-    pub(super) fn take(&mut self, mails: Vec<Mail>, asked: usize) -> Wanted {
+    pub(super) fn take(&mut self, mails: Vec<Mail>, asked: usize) {
         for mail in mails {
             if self.is_full() {
-                return Wanted::Nothing;
+                return;
             }
             self.last = self.last.max(Some(mail.uid));
+            self.sizes = (self.sizes.0.saturating_add(mail.size()), self.sizes.1 + 1);
             if self.is_to_be_fetched_whole(&mail, asked) {
                 self.large.push((mail.uid, mail.size()));
             } else {
@@ -48,18 +51,29 @@ impl<'a> Reader<'a> {
                 self.read(&mail);
             }
         }
-        if self.is_full() { Wanted::Nothing } else { Wanted::More }
     }
 
     /// Reads mails that there is room for whatever their size is.
-    pub(super) fn take_whole(&mut self, mails: Vec<Mail>) -> Wanted {
+    pub(super) fn take_whole(&mut self, mails: Vec<Mail>) {
         for mail in mails {
             self.read(&mail);
         }
-        Wanted::More
     }
 
-    fn is_full(&self) -> bool {
+    /// How large mails are here, as far as anybody knows.
+    pub(super) fn typical(&self) -> Option<usize> {
+        let average = self.sizes.0.checked_div(self.sizes.1);
+        let average = average.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+        average.or_else(|| self.imap.known.lock().typical())
+    }
+
+    /// Mails of this life of the mailbox.
+    pub(super) fn set(&self, uids: impl Iterator<Item = Uid>) -> UidSet {
+        UidSet::new(self.validity, uids)
+    }
+
+    /// Whether there is no room for more.
+    pub(super) fn is_full(&self) -> bool {
         self.room == 0
     }
 
@@ -145,6 +159,9 @@ impl<'a> Reader<'a> {
 
     /// The deliveries, oldest first.
     pub(super) fn deliveries(mut self) -> Vec<Delivery> {
+        if let Some(size) = self.typical() {
+            self.imap.known.lock().is_typical(size);
+        }
         self.deliveries.sort_by_key(|delivery| delivery.uid);
         self.deliveries
     }

@@ -2,28 +2,17 @@
 
 use super::known::{Cursor, Waiting};
 use super::reader::Reader;
+use super::windows::{FirstLooks, WholeMails, look};
 use super::{Delivery, Imap, dead_letters};
 use crate::config::ImapConfig;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::message::Identity;
 use crate::python::{ImapSession, Mail, Since};
-use crate::uid::{Uid, UidSet, UidValidity};
-
-/// What the first look takes of each mail; most of ours are smaller by far.
-const FIRST_LOOK: usize = 128 << 10;
-
-/// So many mails are asked for at a time, so that some are read while others are on their way.
-const WINDOW: usize = 250;
-
-/// The same for large mails, in octets.
-const WINDOW_OCTETS: u64 = 8 << 20;
+use crate::uid::{Uid, UidSet};
 
 /// So many new mails are fetched at most before anybody knows how many there are.
 const UNSEEN: usize = 1_000;
-
-/// And so much of each at least, however little room there is.
-const LEAST_LOOK: usize = 16 << 10;
 
 /// A server that always says that there is more must not keep a caller for ever.
 const MOST_LOOKS: usize = 100;
@@ -53,7 +42,7 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
     let mut looks = 0;
     loop {
         looks += 1;
-        let look = imap.link.repeat(deadline, |session| look(session, imap, cursor))?;
+        let look = imap.link.repeat(deadline, |session| look_at(session, imap, cursor))?;
         let deliveries = dead_letters::sort_out(imap, look.deliveries, deadline)?;
         *cursor = look.cursor;
         if !deliveries.is_empty() || !look.more || looks == MOST_LOOKS {
@@ -63,7 +52,7 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
 }
 
 /// A search, windows of first looks, and windows of large messages; or less, where it is known or comes along.
-fn look(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Look> {
+fn look_at(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Look> {
     let (config, validity) = (&*imap.config, session.validity());
     let Candidates { small, large, ahead, more } = candidates(session, imap, cursor)?;
     if !(small.is_empty() && large.is_empty()) {
@@ -74,12 +63,9 @@ fn look(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Look>
     rest.retain(|uid| !came.contains(uid));
     let mut reader = Reader::new(imap, validity, large);
     reader.take(ahead, unseen(config).1);
-    let most = FIRST_LOOK.min(config.max_message);
-    session.fetch(&rest.windows(WINDOW), most, WINDOW * most, |mails| reader.take(mails, most))?;
+    session.fetch(&mut FirstLooks::new(&mut reader, &rest, config))?;
     let large = reader.large();
-    let room = config.batch_bytes.max(config.max_message + 1);
-    let windows = by_octets(validity, &large);
-    session.fetch(&windows, config.max_message + 1, room, |mails| reader.take_whole(mails))?;
+    session.fetch(&mut WholeMails::new(&mut reader, &large, config))?;
     imap.known.lock().gone(&reader.missing(small));
     imap.known.lock().gone(&reader.missing(UidSet::new(validity, large.iter().map(|(uid, _)| *uid))));
     let left: Vec<Uid> = reader.left().collect();
@@ -141,24 +127,7 @@ fn oldest(
 /// How many new mails to fetch unseen, and how much of each.
 fn unseen(config: &ImapConfig) -> (usize, usize) {
     let count = config.batch.min(UNSEEN);
-    (count, (config.batch_bytes / count).clamp(LEAST_LOOK, FIRST_LOOK).min(config.max_message))
-}
-
-/// In windows that are not too large, each of one mail at least.
-fn by_octets(validity: UidValidity, mails: &[(Uid, u64)]) -> Vec<UidSet> {
-    let mut windows: Vec<Vec<Uid>> = Vec::new();
-    let mut room = 0;
-    for &(uid, size) in mails {
-        match windows.last_mut() {
-            Some(last) if size <= room => last.push(uid),
-            _ => {
-                windows.push(vec![uid]);
-                room = WINDOW_OCTETS;
-            }
-        }
-        room = room.saturating_sub(size);
-    }
-    windows.into_iter().map(|uids| UidSet::new(validity, uids)).collect()
+    (count, look(config.batch_bytes / count, config))
 }
 
 /// Reads from the archive what was acknowledged by an earlier handle, or by another one meanwhile.
@@ -166,7 +135,7 @@ fn recall(session: &mut ImapSession, imap: &Imap) -> Result<()> {
     let Some((most, since)) = imap.known.lock().acknowledged().to_be_recalled(imap.claims.is_some()) else {
         return Ok(());
     };
-    if session.archive_is_new() && imap.claims.is_none() {
+    if session.archive_is_empty() && imap.claims.is_none() {
         imap.known.lock().acknowledged().recall(Since::default(), []);
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::python::{Copied, ImapSession, Mail, Wanted};
+use crate::python::{Copied, Fetching, ImapSession, Mail, Window};
 use crate::uid::{Uid, UidSet};
 
 /// Any mail, as it is on the server.
@@ -115,16 +115,13 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
             }
             room -= size;
         }
-        let mut too_large = None;
-        session.fetch(&[chunk], config.max_message + 1, config.batch_bytes, |fetched| {
-            too_large = fetched
-                .iter()
-                .find(|mail| mail.size() > config.max_message as u64)
-                .map(|mail| too_much(mail.uid, mail.size()));
-            mails.extend(fetched.iter().map(raw));
-            Wanted::More
-        })?;
-        too_large.map_or(Ok(()), Err)?;
+        let most = config.max_message + 1;
+        let window = Some(Window { uids: chunk, most, room: config.batch_bytes });
+        let mut raw = Raw { window, mails: &mut mails, too_large: None };
+        session.fetch(&mut raw)?;
+        if let Some((uid, size)) = raw.too_large {
+            return Err(too_much(uid, size));
+        }
     }
     mails.sort_by_key(|mail| mail.uid);
     mails.dedup_by_key(|mail| mail.uid);
@@ -136,6 +133,24 @@ fn too_much(uid: Uid, size: u64) -> Error {
     Error::new(ErrorKind::TooLarge, text)
 }
 
-fn raw(mail: &Mail) -> RawMail {
-    RawMail { uid: mail.uid, octets: mail.octets().into() }
+/// The fetch of one window, of mails as they are.
+struct Raw<'a> {
+    window: Option<Window>,
+    mails: &'a mut Vec<RawMail>,
+    too_large: Option<(Uid, u64)>,
+}
+
+impl Fetching for Raw<'_> {
+    fn next(&mut self) -> Option<Window> {
+        self.window.take()
+    }
+
+    fn take(&mut self, mails: Vec<Mail>, most: usize) {
+        for mail in mails {
+            if mail.size() >= most as u64 {
+                self.too_large = Some((mail.uid, mail.size()));
+            }
+            self.mails.push(RawMail { uid: mail.uid, octets: mail.octets().into() });
+        }
+    }
 }

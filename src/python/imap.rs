@@ -31,7 +31,7 @@ pub(crate) struct ImapSession {
     validity: UidValidity,
     archive: String,
     delimiter: String,
-    archive_is_new: bool,
+    archive_is_empty: bool,
     has_move: bool,
     has_uidplus: bool,
 }
@@ -48,13 +48,22 @@ pub(crate) enum Copied {
     Untold,
 }
 
-/// Whether further windows of mails are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// As long as there are any.
-    More,
-    /// What is under way already comes all the same.
-    Nothing,
+/// Mails that are asked for together.
+pub(crate) struct Window {
+    pub(crate) uids: UidSet,
+    /// So many octets of each.
+    pub(crate) most: usize,
+    /// A server that answers with more octets loses the connection.
+    pub(crate) room: usize,
+}
+
+/// What windows of mails are fetched for.
+pub(crate) trait Fetching {
+    /// What to ask for next, until there is nothing more to ask for.
+    fn next(&mut self) -> Option<Window>;
+
+    /// Mails of a window, of which so many octets were asked for.
+    fn take(&mut self, mails: Vec<Mail>, most: usize);
 }
 
 /// What `Session.search` found: four octets each, because a list of Python's takes ten times that.
@@ -122,13 +131,13 @@ impl ImapSession {
         let capabilities = dialogue.login(&SERVICE, &config.common)?;
         let has = |name: &str| capabilities.iter().any(|capability| capability == name);
         let names = (config.inbox.clone(), config.archive_name().to_owned(), has("NAMESPACE"));
-        let (number, archive, delimiter, archive_is_new) =
+        let (number, archive, delimiter, archive_is_empty) =
             dialogue.call("prepare", names, "opening the mailboxes")?;
         Ok(Self {
             validity: UidValidity::new(number, config.mailbox()),
             archive,
             delimiter,
-            archive_is_new,
+            archive_is_empty,
             has_move: has("MOVE"),
             has_uidplus: has("UIDPLUS"),
             dialogue,
@@ -144,9 +153,9 @@ impl ImapSession {
         &self.archive
     }
 
-    /// Whether the archive was made for this connection: there was nothing in it.
-    pub(crate) fn archive_is_new(&self) -> bool {
-        self.archive_is_new
+    /// Whether nothing was in the archive when this connection was made.
+    pub(crate) fn archive_is_empty(&self) -> bool {
+        self.archive_is_empty
     }
 
     /// What stands between a mailbox's name and those of the mailboxes within it; empty when nothing does.
@@ -194,44 +203,33 @@ impl ImapSession {
         }))
     }
 
-    /// The first `most` octets of the mails in these windows, which are on their way while the ones before them are
-    /// taken; until they are enough. Mails that were not asked for are dropped.
-    ///
-    /// A server that answers with more than `room` octets to a window loses the connection.
-    pub(crate) fn fetch(
-        &mut self,
-        windows: &[UidSet],
-        most: usize,
-        room: usize,
-        mut take: impl FnMut(Vec<Mail>) -> Wanted,
-    ) -> Result<()> {
-        windows.iter().try_for_each(|window| self.check(window))?;
-        let is_wanted = |mail: &Mail| windows.iter().any(|window| window.contains(mail.uid));
-        let (mut rest, mut under_way, mut refusal) = (windows, 0, None);
+    /// Mails in windows, of which the next are on their way while one is taken. What was not asked for is dropped.
+    pub(crate) fn fetch(&mut self, fetching: &mut impl Fetching) -> Result<()> {
+        let (mut asked, mut taken, mut refusal) = (Vec::<Window>::new(), 0, None);
         loop {
-            let (next, later) = rest.split_at(rest.len().min(AHEAD - under_way));
-            if !next.is_empty() {
-                let next: Vec<String> = next.iter().map(UidSet::to_string).collect();
-                under_way += next.len();
-                self.dialogue.tell("ask_for_mails", (next, most), "FETCH")?;
+            while asked.len() < taken + AHEAD
+                && refusal.is_none()
+                && let Some(window) = fetching.next()
+            {
+                self.check(&window.uids)?;
+                self.dialogue.tell("ask_for_mails", (window.uids.to_string(), window.most), "FETCH")?;
+                asked.push(window);
             }
-            rest = later;
-            if under_way == 0 {
-                return refusal.map_or(Ok(()), Err);
-            }
-            under_way -= 1;
-            let mails: Result<Vec<Fetched>> = self.call("next_mails", (room,), "FETCH");
-            let wanted = match mails {
-                Ok(mails) => take(mails.into_iter().filter_map(Mail::new).filter(is_wanted).collect()),
+            let Some(window) = asked.get(taken) else { return refusal.map_or(Ok(()), Err) };
+            let told: Result<(Vec<Fetched>, bool)> = self.call("next_mails", (window.room,), "FETCH");
+            let is_wanted = |mail: &Mail| asked.iter().rev().any(|window| window.uids.contains(mail.uid));
+            match told {
+                Ok((mails, is_done)) => {
+                    taken += usize::from(is_done);
+                    let mails = mails.into_iter().filter_map(Mail::new).filter(is_wanted).collect();
+                    fetching.take(mails, window.most);
+                }
                 Err(error) if error.ends_connection() => return Err(error),
                 Err(error) => {
                     // The others' answers are still to be taken.
+                    taken += 1;
                     refusal.get_or_insert(error);
-                    Wanted::Nothing
                 }
-            };
-            if wanted == Wanted::Nothing {
-                rest = &[];
             }
         }
     }

@@ -13,5 +13,5 @@ mod smtp;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use imap::{Copied, ImapSession, Mail, Since, Wanted};
+pub(crate) use imap::{Copied, Fetching, ImapSession, Mail, Since, Window};
 pub(crate) use smtp::{Outgoing, Sent, SmtpSession};
