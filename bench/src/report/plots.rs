@@ -151,7 +151,7 @@ fn color(system: System) -> RGBColor {
         System::Pymail => RGBColor(213, 94, 0),
         System::Subprocess => RGBColor(204, 121, 167),
         System::Imap | System::Lettre => RGBColor(0, 114, 178),
-        System::AsyncImap | System::MailSend => RGBColor(86, 180, 233),
+        System::AsyncImap | System::MailSend => RGBColor(230, 159, 0),
         System::Python => RGBColor(0, 158, 115),
         System::Floor | System::SmtpSource => BLACK,
     }
