@@ -41,8 +41,12 @@ fn machine(results: &Results) -> String {
         1 => "one run".to_owned(),
         several => format!("{several} runs"),
     };
-    let mut text =
-        format!("## The machine\n\nAll numbers are from {runs} on this machine.\n\n| | |\n| --- | --- |\n");
+    let turns = results.rows.iter().map(|row| row.turns);
+    let (least, most) = (turns.clone().min().unwrap_or(0), turns.max().unwrap_or(0));
+    let mut text = format!(
+        "## The machine\n\nAll numbers are from {runs} on this machine, the medians of {least} to {most} turns.\n\n\
+         | | |\n| --- | --- |\n"
+    );
     for (name, value) in &results.machine.facts {
         // Writing to a string can't fail.
         let _ = writeln!(text, "| {name} | {value} |");
