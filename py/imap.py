@@ -142,12 +142,12 @@ class Session(Connection):
 
         What is new has a UID of the next `count` ones: no more can come than was asked for.
         """
-        can_be = self.has_searchres and self.has_searched and self.next_uid
-        if not can_be or self.exists > FEW:
+        if not (self.has_searchres and self.has_searched and self.next_uid) or self.exists > SEARCH_WINDOW:
             return None
         new = f"UID {self.next_uid}:{min(self.next_uid + count - 1, answers.MOST)}"
-        # What follows on a SELECT is done when new mail is announced, which is not so with NOOP.
-        self._ask("SELECT", quoted(self.inbox))
+        # What follows on a SELECT is done when new mail is announced, which with NOOP is not certain.
+        is_sure = self.exists <= FEW
+        self._ask(*(("SELECT", quoted(self.inbox)) if is_sure else ("NOOP",)))
         self._ask("UID", "SEARCH", f"RETURN (SAVE ALL) {new} {criteria}")
         self._ask("UID", "FETCH", "$", _items(most))
         self._ask("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}")
@@ -159,7 +159,10 @@ class Session(Connection):
             return None
         finally:
             self.imap.awaits_mails = False
-        self._is_still(told[0].get("UIDVALIDITY"))
+        if is_sure:
+            self._is_still(told[0].get("UIDVALIDITY"))
+        elif "EXISTS" in told[0]:
+            return None
         return self._found(told), answers.mails([item for it in told for item in it.get("FETCH", [])])
 
     def _windows(self) -> Iterator[str]:

@@ -10,3 +10,4 @@ mod secret;
 mod several_consumers;
 mod stays_up;
 mod tls;
+mod walk;
