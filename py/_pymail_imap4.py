@@ -5,6 +5,7 @@ from __future__ import annotations
 import imaplib
 import re
 import socket
+from functools import cache
 from typing import Any
 
 from _pymail_answers import as_text
@@ -19,6 +20,7 @@ CHUNK = 64 << 10
 # Mails up to this size are read together.
 SMALL = 64 << 10
 TAIL = b")\r\n"
+LONGEST_HEAD = 1_200
 OBJECTS_OF_A_MAIL = 3
 SHORTEST_EXPUNGED = len("* 1 EXPUNGE\r\n")
 # As text, compiled by `re` on first use.
@@ -41,8 +43,8 @@ class Metered(imaplib.IMAP4):
     # The last tagged answer.
     answer: tuple[str, list[Any]] | None = None
 
-    # Whether the mails of a FETCH are waited for.
-    awaits_mails = False
+    # So many mails of a FETCH are waited for.
+    awaited = 0
 
     def __init__(self, sock: socket.socket, host: str, port: int, seconds: float) -> None:
         self.meter = Meter(seconds)
@@ -56,9 +58,9 @@ class Metered(imaplib.IMAP4):
     def _create_socket(self, timeout: float | None) -> socket.socket:
         return self._adopted
 
-    def _receive(self) -> bytes:
+    def _receive(self, most: int = CHUNK) -> bytes:
         """What comes next; nothing at the end."""
-        octets: bytes = self.sock.recv(CHUNK)
+        octets: bytes = self.sock.recv(most)
         if not self.meter.come(len(octets)):
             raise self.abort(self.meter.refusal())
         return octets
@@ -68,20 +70,19 @@ class Metered(imaplib.IMAP4):
         if self.sock is not self._come_from:
             self._come, self._at, self._come_from = b"", 0, self.sock
 
-    def read(self, size: int) -> bytes:
-        self._spend(size)
-        pieces = [self._come[self._at : self._at + size]]
-        self._at += len(pieces[0])
-        missing = size - len(pieces[0])
-        while missing > 0:
-            self._come = self._receive()
-            self._at = min(missing, len(self._come))
-            if not self._at:
-                break
-            pieces.append(self._come[: self._at])
-            missing -= self._at
+    def _receive_all(self, size: int, pieces: list[bytes], spare: int = 0) -> bytes:
+        """These pieces and so many octets more, up to that many to spare; less at the end."""
+        while size > 0 and (octets := self._receive(min(size + spare, CHUNK))):
+            pieces.append(octets)
+            size -= len(octets)
             _few(pieces)
         return b"".join(pieces)
+
+    def read(self, size: int) -> bytes:
+        self._spend(size)
+        piece = self._come[self._at : self._at + size]
+        self._at += len(piece)
+        return piece if len(piece) == size else self._receive_all(size - len(piece), [piece])
 
     def readline(self) -> bytes:
         self._forget_the_unencrypted()
@@ -109,50 +110,67 @@ class Metered(imaplib.IMAP4):
     def _get_response(self, *args: Any, **kwargs: Any) -> Any:
         """One answer; those of two kinds, of which many come, imaplib takes long for."""
         self._forget_the_unencrypted()
-        if self._skip_expunged() or (self.awaits_mails and self._take_mail()):
+        if (self.awaited and self._take_mails()) or self._skip_expunged():
             return None
         return super()._get_response(*args, **kwargs)  # type: ignore[misc]
 
     def take_mails(self, tag: Any, most: int) -> bool:
         """Takes in at most so many mails; whether the command is done."""
-        self.awaits_mails = True
+        self.awaited = most
         try:
-            for _ in range(most):
+            while self.awaited > 0:
                 if self.tagged_commands[tag] is not None or "BYE" in self.untagged_responses:
                     return True
                 self._get_response()
+                self.awaited -= 1
             return False
         finally:
-            self.awaits_mails = False
+            self.awaited = 0
 
     def _skip_expunged(self) -> bool:
         """Nobody asks which sequence numbers are gone: UIDs stay."""
-        expunged = re.compile(_EXPUNGED).match(self._come, self._at)
+        expunged = _pattern(_EXPUNGED).match(self._come, self._at)
         if expunged is None:
             return False
-        self._at = expunged.end()
-        self._spend(self._at - expunged.start(), (self._at - expunged.start()) // SHORTEST_EXPUNGED)
+        octets = expunged.end() - self._at
+        self._at += octets
+        self._spend(octets, octets // SHORTEST_EXPUNGED)
         return True
 
-    def _take_mail(self) -> bool:
-        """A small mail, as most servers send it; what is sent in any other way is left to imaplib."""
-        head = re.compile(_MAIL).match(self._come, self._at)
-        if head is None or (size := int(head[4])) > SMALL:
-            return False
-        begin, end = head.end() - self._at, head.end() - self._at + size
-        while len(self._come) < self._at + end + len(TAIL):
-            octets = self._receive()
-            if not octets:
-                return False
-            self._come, self._at = self._come[self._at :] + octets, 0
-        begin, end = begin + self._at, end + self._at
-        if not self._come.startswith(TAIL, end):
-            return False
-        self._spend(end - self._at, OBJECTS_OF_A_MAIL)
-        mail: Any = (int(head[1]), int(head[3]), b"\\deleted" in head[2].lower(), self._come[begin:end])
-        self.untagged_responses.setdefault("FETCH", []).append(mail)
-        self._at = end + len(TAIL)
-        return True
+    def _take_mails(self) -> bool:
+        """Small mails, as most servers send them; what is sent in any other way is left to imaplib."""
+        come, at, match = self._come, self._at, _pattern(_MAIL).match
+        mails: list[Any] = []
+        octets = 0
+        while len(mails) < self.awaited:
+            head = match(come, at)
+            if head is None:
+                if len(come) - at > LONGEST_HEAD or b"\n" in come[at:] or not (more := self._receive()):
+                    break
+                come, at = come[at:] + more, 0
+                continue
+            uid, flags, size, length = head.groups()
+            begin = head.end()
+            end = begin + int(length)
+            missing = end + len(TAIL) - len(come)
+            if missing > 0:
+                if end - begin > SMALL:
+                    break
+                come, at = self._receive_all(missing, [come[at:]], CHUNK), 0
+                if end + len(TAIL) - begin > len(come):
+                    break
+                continue
+            if not come.startswith(TAIL, end):
+                break
+            is_deleted = b"\\deleted" in flags.lower()
+            mails.append((int(uid), int(size), is_deleted, come[begin:end]))
+            octets += end - at
+            at = end + len(TAIL)
+        self._come, self._at = come, at
+        self._spend(octets, OBJECTS_OF_A_MAIL * len(mails))
+        self.untagged_responses.setdefault("FETCH", []).extend(mails)
+        self.awaited -= len(mails)
+        return bool(mails)
 
     def send(self, data: Any) -> None:
         super().send(data)
@@ -190,6 +208,11 @@ class Metered(imaplib.IMAP4):
             if self.answer is None or self.answer[0] != "BAD":
                 raise
             raise Bad(as_text(self.answer[1][-1])) from None
+
+
+@cache
+def _pattern(text: bytes) -> re.Pattern[bytes]:
+    return re.compile(text)
 
 
 def _few(pieces: list[bytes]) -> None:

@@ -151,14 +151,14 @@ class Session(Connection):
         self._ask("UID", "SEARCH", f"RETURN (SAVE ALL) {new} {criteria}")
         self._ask("UID", "FETCH", "$", _items(most))
         self._ask("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}")
-        self.imap.awaits_mails = True
+        self.imap.awaited = count
         try:
             told = self._all(room=count * most)
         except Refused:
             self.has_searchres = False  # It says so, but it can't.
             return None
         finally:
-            self.imap.awaits_mails = False
+            self.imap.awaited = 0
         if is_sure:
             self._is_still(told[0].get("UIDVALIDITY"))
         elif "EXISTS" in told[0]:
