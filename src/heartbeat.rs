@@ -297,12 +297,22 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_take_a_few_threads() {
+    fn a_thousand_leave_no_more_threads_than_are_busy() {
         let all: Vec<_> = (0..1_000).map(|_| target(None)).collect();
         let heartbeats: Vec<Heartbeat> = all.iter().map(|(target, _)| start(target)).collect();
-        let threads = all.iter().map(|(_, beats)| beats.recv_timeout(PATIENCE).unwrap());
-        let threads: std::collections::HashSet<ThreadId> = threads.collect();
-        assert!(threads.len() < 50, "{}", threads.len());
+        for (_, beats) in &all {
+            beats.recv_timeout(PATIENCE).unwrap();
+        }
+        let beats = Arc::clone(&heartbeats[0].heart.beats);
+        let (other, _beats) = target(None);
+        let last = start(&other); // So that the threads stay.
         heartbeats.into_iter().for_each(Heartbeat::stop);
+        let deadline = Instant::now() + PATIENCE;
+        let is_calm = |plan: &Plan| plan.threads.len() <= plan.under_way.len() + MOST_IDLE;
+        while !is_calm(&beats.plan.lock()) && Instant::now() < deadline {
+            thread::park_timeout(Duration::from_millis(5));
+        }
+        assert!(is_calm(&beats.plan.lock()));
+        last.stop();
     }
 }

@@ -5,12 +5,11 @@ use std::borrow::Cow;
 use pyo3::call::PyCallArgs;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
-use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use super::dialogue::{Dialogue, Service};
 use super::modules;
-use super::runtime::{self, attached, detached};
+use super::runtime::{self, detached};
 use crate::config::ImapConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,9 +35,6 @@ pub(crate) struct ImapSession {
     has_uidplus: bool,
 }
 
-/// So many windows of mails are asked for before the first of them is read.
-const AHEAD: usize = 4;
-
 /// What a server tells of a COPY or MOVE by COPYUID (RFC 4315): the mails that it did copy.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Copied {
@@ -48,26 +44,8 @@ pub(crate) enum Copied {
     Untold,
 }
 
-/// Mails that are asked for together.
-pub(crate) struct Window {
-    pub(crate) uids: UidSet,
-    /// So many octets of each.
-    pub(crate) most: usize,
-    /// A server that answers with more octets loses the connection.
-    pub(crate) room: usize,
-}
-
-/// What windows of mails are fetched for.
-pub(crate) trait Fetching {
-    /// What to ask for next, until there is nothing more to ask for.
-    fn next(&mut self) -> Option<Window>;
-
-    /// Mails of a window, of which so many octets were asked for.
-    fn take(&mut self, mails: Vec<Mail>, most: usize);
-}
-
 /// What `Session.search` found: four octets each, because a list of Python's takes ten times that.
-struct Uids(Vec<Uid>);
+pub(super) struct Uids(pub(super) Vec<Uid>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Uids {
     type Error = PyErr;
@@ -76,48 +54,6 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Uids {
         let found = found.cast::<PyBytes>()?;
         let uid = |octets: &[u8]| Uid::new(u32::from_le_bytes(octets.try_into().ok()?));
         Ok(Self(found.as_bytes().chunks_exact(4).filter_map(uid).collect()))
-    }
-}
-
-/// A mail, or its beginning, as the server sent it: borrowed from Python, not copied.
-pub(crate) struct Mail {
-    pub(crate) uid: Uid,
-    size: u64,
-    /// Flagged by another client.
-    pub(crate) is_deleted: bool,
-    octets: Option<PyBackedBytes>,
-}
-
-/// A mail as Python has it: its UID, its size on the server, whether it is flagged deleted, its octets.
-type Fetched = (u32, u64, bool, PyBackedBytes);
-
-impl Mail {
-    fn new((uid, size, is_deleted, octets): Fetched) -> Option<Self> {
-        Some(Self { uid: Uid::new(uid)?, size, is_deleted, octets: Some(octets) })
-    }
-
-    pub(crate) fn octets(&self) -> &[u8] {
-        self.octets.as_deref().unwrap_or_default()
-    }
-
-    /// The size of the whole mail, by the server, or more when more came.
-    pub(crate) fn size(&self) -> u64 {
-        self.size.max(self.octets().len() as u64)
-    }
-
-    /// Whether nothing is missing, when `asked` octets were asked for. Some servers' sizes are estimates.
-    pub(crate) fn is_whole(&self, asked: usize) -> bool {
-        self.octets().len() < asked || self.size == asked as u64
-    }
-}
-
-/// Bytes that are let go detached would stay until somebody attaches.
-impl Drop for Mail {
-    fn drop(&mut self) {
-        let _ = attached(|_| {
-            self.octets = None;
-            Ok(())
-        });
     }
 }
 
@@ -182,56 +118,6 @@ impl ImapSession {
     pub(crate) fn search(&mut self, criteria: &str) -> Result<UidSet> {
         let Uids(uids) = self.call("search", (criteria.to_owned(),), "SEARCH")?;
         Ok(UidSet::new(self.validity, uids))
-    }
-
-    /// What `search` finds, and those of it that are new, `most` octets of each, at most `count`: all in one flight.
-    ///
-    /// Nothing where the server can't do that (SEARCHRES, RFC 5182).
-    pub(crate) fn look_ahead(
-        &mut self,
-        criteria: &str,
-        count: usize,
-        most: usize,
-    ) -> Result<Option<(UidSet, Vec<Mail>)>> {
-        let args = (criteria.to_owned(), count, most);
-        let told: Option<(Uids, Vec<Fetched>)> = self.call("look_ahead", args, "SEARCH and FETCH")?;
-        Ok(told.map(|(Uids(uids), mails)| {
-            let found = UidSet::new(self.validity, uids);
-            let mails = mails.into_iter().filter_map(Mail::new).filter(|mail| found.contains(mail.uid));
-            let mails = mails.collect();
-            (found, mails)
-        }))
-    }
-
-    /// Mails in windows, of which the next are on their way while one is taken. What was not asked for is dropped.
-    pub(crate) fn fetch(&mut self, fetching: &mut impl Fetching) -> Result<()> {
-        let (mut asked, mut taken, mut refusal) = (Vec::<Window>::new(), 0, None);
-        loop {
-            while asked.len() < taken + AHEAD
-                && refusal.is_none()
-                && let Some(window) = fetching.next()
-            {
-                self.check(&window.uids)?;
-                self.dialogue.tell("ask_for_mails", (window.uids.to_string(), window.most), "FETCH")?;
-                asked.push(window);
-            }
-            let Some(window) = asked.get(taken) else { return refusal.map_or(Ok(()), Err) };
-            let told: Result<(Vec<Fetched>, bool)> = self.call("next_mails", (window.room,), "FETCH");
-            let is_wanted = |mail: &Mail| asked.iter().rev().any(|window| window.uids.contains(mail.uid));
-            match told {
-                Ok((mails, is_done)) => {
-                    taken += usize::from(is_done);
-                    let mails = mails.into_iter().filter_map(Mail::new).filter(is_wanted).collect();
-                    fetching.take(mails, window.most);
-                }
-                Err(error) if error.ends_connection() => return Err(error),
-                Err(error) => {
-                    // The others' answers are still to be taken.
-                    taken += 1;
-                    refusal.get_or_insert(error);
-                }
-            }
-        }
     }
 
     /// The headers of each of these mails that tell who it is.
@@ -336,7 +222,12 @@ impl ImapSession {
         Err(Error::new(ErrorKind::Refused, text).with_code(Some("UIDVALIDITY".into())))
     }
 
-    fn call<T>(&mut self, verb: &str, args: impl for<'py> PyCallArgs<'py>, action: &str) -> Result<T>
+    pub(super) fn call<T>(
+        &mut self,
+        verb: &str,
+        args: impl for<'py> PyCallArgs<'py>,
+        action: &str,
+    ) -> Result<T>
     where
         T: for<'py> FromPyObjectOwned<'py, Error: Into<pyo3::PyErr>>,
     {

@@ -5,6 +5,7 @@ mod dialogue;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
 mod imap;
+mod mails;
 mod modules;
 mod runtime;
 #[cfg(test)]
@@ -13,5 +14,6 @@ mod smtp;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use imap::{Copied, Fetching, ImapSession, Mail, Since, Window};
+pub(crate) use imap::{Copied, ImapSession, Since};
+pub(crate) use mails::{Fetching, Mail, Window};
 pub(crate) use smtp::{Outgoing, Sent, SmtpSession};

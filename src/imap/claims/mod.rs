@@ -1,6 +1,9 @@
 //! Several consumers of one mailbox: a message is handed to whoever has claimed it first, in a log that all share.
 
 mod log;
+mod ownership;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::time::{Duration, Instant};

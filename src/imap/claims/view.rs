@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::log::{Consumer, Entry, Ownership, Word, obsolete};
+use super::log::{Consumer, Entry, Word};
+use super::ownership::{Ownership, obsolete};
 use crate::uid::{Uid, UidSet};
 
 /// The log as it was read last, which may be old: it guides, and what is decided is read again.

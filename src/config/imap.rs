@@ -1,0 +1,186 @@
+//! What a handle that receives needs to know.
+
+use std::hash::Hash;
+use std::time::Duration;
+
+use super::{Common, Credentials, SENSIBLE, Server, Upkeep, check_mailbox};
+use crate::error::{Error, Result};
+
+/// How to receive.
+///
+/// ```
+/// use std::time::Duration;
+/// use pymail::{Credentials, ImapConfig, Server};
+///
+/// let config = ImapConfig::new(Server::tls("imap.example.org"), Credentials::new("alice", "secret"))
+///     .tag("__APP__")
+///     .heartbeat(Duration::from_secs(20))
+///     .batch(100);
+/// # let _ = config;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImapConfig {
+    pub(crate) common: Common,
+    pub(crate) inbox: String,
+    pub(crate) archive: Option<String>,
+    pub(crate) batch: usize,
+    pub(crate) batch_bytes: usize,
+    pub(crate) max_message: usize,
+    pub(crate) remember: usize,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) dead_letters: Option<u32>,
+}
+
+impl ImapConfig {
+    /// The defaults for this server and these credentials.
+    #[must_use]
+    pub fn new(server: Server, credentials: Credentials) -> Self {
+        Self {
+            common: Common::new(server, credentials),
+            inbox: "INBOX".into(),
+            archive: None,
+            batch: 1_000,
+            batch_bytes: 64 << 20,
+            max_message: 32 << 20,
+            remember: 10_000,
+            lease: None,
+            dead_letters: None,
+        }
+    }
+
+    common_setters!();
+
+    /// The mailbox that is watched. Default `INBOX`.
+    #[must_use]
+    pub fn inbox(mut self, mailbox: impl Into<String>) -> Self {
+        self.inbox = mailbox.into();
+        self
+    }
+
+    /// The mailbox that acknowledged messages go to. Default: named like the tag. Created when missing.
+    ///
+    /// Where the server wants a prefix before the names of one's own mailboxes, such as `INBOX.` (RFC 2342), it is
+    /// put before a name that lacks it.
+    #[must_use]
+    pub fn archive(mut self, mailbox: impl Into<String>) -> Self {
+        self.archive = Some(mailbox.into());
+        self
+    }
+
+    /// How many messages one `fetch` returns at most. Default 1,000; at least 1.
+    ///
+    /// Whoever drains large mailboxes is quicker with more: a server may look through all of a mailbox for each batch
+    /// (Dovecot, with maildir, takes three times as long in batches of 500 as in batches of 10,000). What a batch may
+    /// hold is bounded by [`batch_bytes`](ImapConfig::batch_bytes) all the same. Whoever shares a mailbox has its
+    /// messages better spread with fewer.
+    #[must_use]
+    pub fn batch(mut self, messages: usize) -> Self {
+        self.batch = messages;
+        self
+    }
+
+    /// How many bytes of mail one `fetch` holds at most. Default 64 MiB.
+    ///
+    /// A message over this alone is still fetched, as long as it is within
+    /// [`max_message`](ImapConfig::max_message). What a server is asked for in one go is held besides: up to
+    /// 32 MiB.
+    #[must_use]
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes;
+        self
+    }
+
+    /// The largest message that is read, in bytes on the wire. Default 32 MiB.
+    ///
+    /// A larger one comes back as [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) in its place.
+    #[must_use]
+    pub fn max_message(mut self, bytes: usize) -> Self {
+        self.max_message = bytes;
+        self
+    }
+
+    /// How many acknowledged messages are remembered, so that a second copy of one is dropped. Default 10,000.
+    ///
+    /// The memory is the archive itself: the first fetch that finds anything reads the Message-ID, Subject and
+    /// From of its newest mails, once a handle. That costs some round trips and about 200 bytes a mail; each
+    /// mail takes 20 bytes of memory. A copy of a message that was archived longer ago is delivered again. With 0
+    /// nothing is remembered; copies that are in the inbox together are one delivery all the same.
+    #[must_use]
+    pub fn remember(mut self, messages: usize) -> Self {
+        self.remember = messages;
+        self
+    }
+
+    /// Puts messages that were delivered this often without an acknowledgement into the mailbox `dead` within the
+    /// archive, and those that can't be read at once; beside each a mail that says why. 1 to 20; by default
+    /// nothing goes there.
+    ///
+    /// A delivery has failed when the app says so by [`Imap::reject`](crate::Imap::reject), or when its handle is
+    /// gone without having acknowledged it. The count is kept on the server by the keywords `$PymailDelivery1` and
+    /// so on; on a server without keywords it ends with the handle. What can't be read is still an error in its
+    /// place, once.
+    #[must_use]
+    pub fn dead_letters(mut self, after: u32) -> Self {
+        self.dead_letters = Some(after);
+        self
+    }
+
+    /// Shares the mailbox with any number of other handles, in any number of processes, each configured so.
+    ///
+    /// A message is handed to one of them, and to another only when that one has stopped, or has not been heard of
+    /// for the lease: because it died, or because its connection was lost for so long. 5 min are a good lease;
+    /// it is at least two [`deadline`](ImapConfig::deadline)s. The order of messages is not kept.
+    ///
+    /// The handles agree by a log in the mailbox `claims` within the archive; they need nothing of the server but
+    /// that UIDs ascend, as they do on every one. Nobody else may change that mailbox. A second copy of a message
+    /// is dropped when the first was acknowledged by then, not while another handle still has it. By default the
+    /// mailbox is not shared.
+    #[must_use]
+    pub fn shared(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// How the connection is kept: the heartbeat is also what renews a lease, and comes in time for that.
+    pub(crate) fn upkeep(&self) -> Upkeep {
+        let upkeep = self.common.upkeep;
+        let heartbeat = self.lease.map_or(upkeep.heartbeat, |lease| upkeep.heartbeat.min(lease / 4));
+        Upkeep { heartbeat, regardless: self.lease.is_some(), ..upkeep }
+    }
+
+    /// What tells the inbox from any other mailbox anywhere.
+    pub(crate) fn mailbox(&self) -> impl Hash {
+        let Common { server, credentials, .. } = &self.common;
+        let user = credentials.login.as_ref().map(|(user, _)| user.clone());
+        (server.host.clone(), server.port, user, self.inbox.clone())
+    }
+
+    pub(crate) fn archive_name(&self) -> &str {
+        self.archive.as_deref().unwrap_or(&self.common.tag)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.common.check()?;
+        check_mailbox(&self.inbox)?;
+        check_mailbox(self.archive_name())?;
+        if self.archive_name().eq_ignore_ascii_case(&self.inbox) {
+            return Err(Error::config("messages can't be archived in the mailbox that is watched"));
+        }
+        if self.common.credentials.login.is_none() {
+            return Err(Error::config("IMAP needs credentials"));
+        }
+        if self
+            .lease
+            .is_some_and(|lease| !SENSIBLE.contains(&lease) || lease < 2 * self.common.upkeep.deadline)
+        {
+            return Err(Error::config("a lease is from two deadlines to a week"));
+        }
+        if self.dead_letters.is_some_and(|after| !(1..=20).contains(&after)) {
+            return Err(Error::config("a message goes to the dead letters after 1 to 20 deliveries"));
+        }
+        if self.batch == 0 || self.batch_bytes == 0 || self.max_message == 0 {
+            return Err(Error::config("batch, batch_bytes and max_message are at least 1"));
+        }
+        Ok(())
+    }
+}

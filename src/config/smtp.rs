@@ -1,0 +1,64 @@
+//! What a handle that sends needs to know.
+
+use std::time::Duration;
+
+use super::{Common, Credentials, Server};
+use crate::error::{Error, Result};
+
+/// How to send.
+///
+/// ```
+/// use pymail::{Credentials, Server, SmtpConfig};
+///
+/// let config = SmtpConfig::new(Server::starttls("smtp.example.org"), Credentials::new("alice", "secret"))
+///     .tag("__APP__");
+/// # let _ = config;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SmtpConfig {
+    pub(crate) common: Common,
+    pub(crate) local_name: String,
+    pub(crate) resend_unknown: bool,
+}
+
+impl SmtpConfig {
+    /// The defaults for this server and these credentials.
+    #[must_use]
+    pub fn new(server: Server, credentials: Credentials) -> Self {
+        // A name of our own, because smtplib's default asks the DNS, which may stall.
+        Self {
+            common: Common::new(server, credentials),
+            local_name: "localhost".into(),
+            resend_unknown: false,
+        }
+    }
+
+    common_setters!();
+
+    /// Whether to send a message again when the connection was lost between its last byte and the server's answer.
+    /// Default no.
+    ///
+    /// It goes out under the same Message-ID, by which [`Imap`](crate::Imap) knows a second copy and drops it. With
+    /// other receivers a message may then arrive twice. An attempt that fails leaves
+    /// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown).
+    #[must_use]
+    pub fn resend_unknown(mut self, yes: bool) -> Self {
+        self.resend_unknown = yes;
+        self
+    }
+
+    /// The name that this client gives in EHLO (RFC 5321, section 4.1.1.1). Default `localhost`.
+    #[must_use]
+    pub fn local_name(mut self, name: impl Into<String>) -> Self {
+        self.local_name = name.into();
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.common.check()?;
+        if self.local_name.is_empty() || !self.local_name.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(Error::config(format!("{:?} is not a name for EHLO", self.local_name)));
+        }
+        Ok(())
+    }
+}
