@@ -47,7 +47,6 @@ impl<'a> Reader<'a> {
             if self.is_to_be_fetched_whole(&mail, asked) {
                 self.large.push((mail.uid, mail.size()));
             } else {
-                self.room = self.room.saturating_sub(mail.octets().len());
                 self.read(&mail);
             }
         }
@@ -106,6 +105,7 @@ impl<'a> Reader<'a> {
             self.deliveries[at].copies.push(uid);
             return;
         }
+        self.room = self.room.saturating_sub(mail.octets().len());
         self.first.extend(identity.map(|identity| (identity, self.deliveries.len())));
         let (validity, message) = (self.validity, message.map(|(message, _)| message));
         self.deliveries.push(Delivery { uid, validity, identity, copies: Vec::new(), message });

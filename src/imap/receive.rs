@@ -69,7 +69,7 @@ fn look_at(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Lo
     imap.known.lock().gone(&reader.missing(small));
     imap.known.lock().gone(&reader.missing(UidSet::new(validity, large.iter().map(|(uid, _)| *uid))));
     let left: Vec<Uid> = reader.left().collect();
-    let more = more || !left.is_empty();
+    let more = more || reader.is_full() || !left.is_empty();
     let cursor = Cursor::new(validity, reader.last().max(cursor.at(validity).1), left);
     Ok(Look { deliveries: reader.deliveries(), more, cursor })
 }
