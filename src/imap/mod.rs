@@ -82,7 +82,7 @@ impl Imap {
     /// At most [`batch`](ImapConfig::batch) messages; an empty batch when none waits. What is not acknowledged
     /// is fetched again by the next call. Mail that is not ours, or that another client has marked `\Deleted`,
     /// is not looked at further (RFC 3501: SEARCH UNDELETED SUBJECT, then FETCH with `BODY.PEEK[]`, and a
-    /// second time for messages over 128 KiB). Where the server can save what it has found (SEARCHRES, RFC 5182), new
+    /// second time for large messages). Where the server can save what it has found (SEARCHRES, RFC 5182), new
     /// messages come with the answer to the search. What an earlier search has found is not searched for again as
     /// long as it is a batch.
     ///
