@@ -39,9 +39,9 @@ _NAMESPACE = r'\("([ !#-\[\]-~]{0,255})" (?:"\\?([!-~])"|NIL)'
 _LISTED = r'\([^()]*\) "\\?([!-~])" '
 
 
-# UID, size on the server, whether it is flagged deleted, and octets of a mail.
-Mail = tuple[int, int, bool, bytes]
-PARTS_OF_A_MAIL = 4
+# UID, size on the server, whether it is flagged deleted, octets of a mail and where in them it begins and ends.
+Mail = tuple[int, int, bool, bytes, int, int]
+PARTS_OF_A_MAIL = 6
 
 
 def refusal(text: str) -> Refused:
@@ -164,7 +164,7 @@ def _mail(head: bytes, octets: bytes, tail: object) -> Mail:
         raise imaplib.IMAP4.abort("a mail's data goes on where it should end")
     attributes = head + b" " + tail
     is_deleted = re.search(_DELETED, attributes) is not None
-    return _number(_UID, attributes), _number(_SIZE, attributes), is_deleted, octets
+    return _number(_UID, attributes), _number(_SIZE, attributes), is_deleted, octets, 0, len(octets)
 
 
 def _number(pattern: bytes, text: bytes) -> int:

@@ -20,6 +20,7 @@ CHUNK = 64 << 10
 # Mails up to this size are read together.
 SMALL = 64 << 10
 TAIL = b")\r\n"
+LENGTH_OF_TAIL = len(TAIL)
 LONGEST_HEAD = 1_200
 OBJECTS_OF_A_MAIL = 3
 SHORTEST_EXPUNGED = len("* 1 EXPUNGE\r\n")
@@ -152,20 +153,21 @@ class Metered(imaplib.IMAP4):
             uid, flags, size, length = head.groups()
             begin = head.end()
             end = begin + int(length)
-            missing = end + len(TAIL) - len(come)
-            if missing > 0:
+            tail = end + LENGTH_OF_TAIL
+            if tail > len(come):
                 if end - begin > SMALL:
                     break
-                come, at = self._receive_all(missing, [come[at:]], CHUNK), 0
-                if end + len(TAIL) - begin > len(come):
+                come, at = self._receive_all(tail - len(come), [come[at:]], CHUNK), 0
+                if tail - begin > len(come):
                     break
                 continue
-            if not come.startswith(TAIL, end):
+            if come[end:tail] != TAIL:
                 break
-            is_deleted = b"\\deleted" in flags.lower()
-            mails.append((int(uid), int(size), is_deleted, come[begin:end]))
-            octets += end - at
-            at = end + len(TAIL)
+            is_deleted = flags != b"" and b"\\deleted" in flags.lower()
+            # Not cut out: that would be an object more for each.
+            mails.append((int(uid), int(size), is_deleted, come, begin, end))
+            octets += tail - at
+            at = tail
         self._come, self._at = come, at
         self._spend(octets, OBJECTS_OF_A_MAIL * len(mails))
         self.untagged_responses.setdefault("FETCH", []).extend(mails)

@@ -115,8 +115,8 @@ impl Known {
         self.typical
     }
 
-    pub(super) fn is_typical(&mut self, size: usize) {
-        self.typical = Some(size);
+    pub(super) fn is_typical(&mut self, size: Option<usize>) {
+        self.typical = size;
     }
 
     /// These have left the inbox.

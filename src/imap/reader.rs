@@ -1,13 +1,34 @@
 //! From mails to deliveries: what is ours, what was seen before, and what needs a second fetch.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::known::Settled;
 use super::{Delivery, Imap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Identity, Message, is_ours, parse};
-use crate::python::Mail;
+use crate::python::{Mail, Mails};
 use crate::uid::{Uid, UidSet, UidValidity};
+
+/// How many octets more a batch has room for; those who fetch look at it while others read.
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<AtomicUsize>);
+
+impl Room {
+    pub(super) fn is_full(&self) -> bool {
+        self.left() == 0
+    }
+
+    fn left(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Only readers take, one at a time.
+    fn take(&self, octets: usize) {
+        self.0.store(self.left().saturating_sub(octets), Ordering::Relaxed);
+    }
+}
 
 /// Reads the mails of one batch as they come.
 pub(super) struct Reader<'a> {
@@ -19,10 +40,7 @@ pub(super) struct Reader<'a> {
     seen: HashSet<Uid>,
     /// Ours, with sizes, of which there is only a beginning.
     large: Vec<(Uid, u64)>,
-    /// For so many octets more.
-    room: usize,
-    /// How large all mails are that came, and how many these are.
-    sizes: (u64, u64),
+    room: Room,
     last: Option<Uid>,
 }
 
@@ -30,50 +48,39 @@ impl<'a> Reader<'a> {
     /// `large` are those that are known to be large, and ours.
     pub(super) fn new(imap: &'a Imap, validity: UidValidity, large: Vec<(Uid, u64)>) -> Self {
         let (deliveries, first, seen) = (Vec::new(), HashMap::new(), HashSet::new());
-        let room = imap.config.batch_bytes;
-        Self { imap, validity, deliveries, first, seen, large, room, sizes: (0, 0), last: None }
+        let room = Room(Arc::new(AtomicUsize::new(imap.config.batch_bytes)));
+        Self { imap, validity, deliveries, first, seen, large, room, last: None }
     }
 
     /// Reads mails, or the beginnings of large ones: `asked` octets were asked for.
-    ///
-    /// Each mail is let go as soon as it is read: a batch is in memory once, not twice.
-    pub(super) fn take(&mut self, mails: Vec<Mail>, asked: usize) {
-        for mail in mails {
+    pub(super) fn take(&mut self, mails: &Mails, asked: usize) {
+        for mail in mails.iter() {
             if self.is_full() {
                 return;
             }
             self.last = self.last.max(Some(mail.uid));
-            self.sizes = (self.sizes.0.saturating_add(mail.size()), self.sizes.1 + 1);
-            if self.is_to_be_fetched_whole(&mail, asked) {
+            if self.is_to_be_fetched_whole(mail, asked) {
                 self.large.push((mail.uid, mail.size()));
             } else {
-                self.read(&mail);
+                self.read(mail);
             }
         }
     }
 
     /// Reads mails that there is room for whatever their size is.
-    pub(super) fn take_whole(&mut self, mails: Vec<Mail>) {
-        for mail in mails {
-            self.read(&mail);
+    pub(super) fn take_whole(&mut self, mails: &Mails) {
+        for mail in mails.iter() {
+            self.read(mail);
         }
     }
 
-    /// How large mails are here, as far as anybody knows.
-    pub(super) fn typical(&self) -> Option<usize> {
-        let average = self.sizes.0.checked_div(self.sizes.1);
-        let average = average.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
-        average.or_else(|| self.imap.known.lock().typical())
-    }
-
-    /// Mails of this life of the mailbox.
-    pub(super) fn set(&self, uids: impl Iterator<Item = Uid>) -> UidSet {
-        UidSet::new(self.validity, uids)
+    pub(super) fn room(&self) -> Room {
+        self.room.clone()
     }
 
     /// Whether there is no room for more.
     pub(super) fn is_full(&self) -> bool {
-        self.room == 0
+        self.room.is_full()
     }
 
     fn is_to_be_fetched_whole(&self, mail: &Mail, asked: usize) -> bool {
@@ -105,7 +112,7 @@ impl<'a> Reader<'a> {
             self.deliveries[at].copies.push(uid);
             return;
         }
-        self.room = self.room.saturating_sub(mail.octets().len());
+        self.room.take(mail.octets().len());
         self.first.extend(identity.map(|identity| (identity, self.deliveries.len())));
         let (validity, message) = (self.validity, message.map(|(message, _)| message));
         self.deliveries.push(Delivery { uid, validity, identity, copies: Vec::new(), message });
@@ -124,7 +131,7 @@ impl<'a> Reader<'a> {
     pub(super) fn large(&mut self) -> Vec<(Uid, u64)> {
         self.large.sort_unstable();
         self.large.dedup_by_key(|(uid, _)| *uid);
-        let mut room = self.room as u64;
+        let mut room = self.room.left() as u64;
         let mut fits = |mail: &&(Uid, u64)| {
             let before = room;
             room = room.saturating_sub(mail.1);
@@ -159,9 +166,6 @@ impl<'a> Reader<'a> {
 
     /// The deliveries, oldest first.
     pub(super) fn deliveries(mut self) -> Vec<Delivery> {
-        if let Some(size) = self.typical() {
-            self.imap.known.lock().is_typical(size);
-        }
         self.deliveries.sort_by_key(|delivery| delivery.uid);
         self.deliveries
     }

@@ -2,13 +2,13 @@
 
 use super::known::{Cursor, Waiting};
 use super::reader::Reader;
-use super::windows::{FirstLooks, WholeMails, look};
+use super::windows::{FirstLooks, WholeMails, look, read_while_they_come};
 use super::{Delivery, Imap, dead_letters};
 use crate::config::ImapConfig;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::message::Identity;
-use crate::python::{ImapSession, Mail, Since};
+use crate::python::{ImapSession, Mails, Since};
 use crate::uid::{Uid, UidSet};
 
 /// So many new mails are fetched at most before anybody knows how many there are.
@@ -31,7 +31,7 @@ struct Candidates {
     /// Ours, with sizes, that need a fetch of their own.
     large: Vec<(Uid, u64)>,
     /// The beginnings of those that came along when they were found.
-    ahead: Vec<Mail>,
+    ahead: Mails,
     more: bool,
 }
 
@@ -62,10 +62,14 @@ fn look_at(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Lo
     let mut rest = small.clone();
     rest.retain(|uid| !came.contains(uid));
     let mut reader = Reader::new(imap, validity, large);
-    reader.take(ahead, unseen(config).1);
-    session.fetch(&mut FirstLooks::new(&mut reader, &rest, config))?;
+    let mut looks = FirstLooks::new(&rest, imap.known.lock().typical(), reader.room(), config);
+    let ahead = (ahead, unseen(config).1);
+    read_while_they_come(session, &mut looks, ahead, |mails, most| reader.take(mails, most))?;
+    imap.known.lock().is_typical(looks.typical());
     let large = reader.large();
-    session.fetch(&mut WholeMails::new(&mut reader, &large, config))?;
+    let mut whole = WholeMails { validity, mails: &large, config };
+    let nothing = (Mails::default(), 0);
+    read_while_they_come(session, &mut whole, nothing, |mails, _| reader.take_whole(mails))?;
     imap.known.lock().gone(&reader.missing(small));
     imap.known.lock().gone(&reader.missing(UidSet::new(validity, large.iter().map(|(uid, _)| *uid))));
     let left: Vec<Uid> = reader.left().collect();
@@ -76,7 +80,7 @@ fn look_at(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Lo
 
 fn candidates(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Candidates> {
     let validity = session.validity();
-    let (chosen, ahead, more) = match &imap.claims {
+    let (chosen, mut ahead, more) = match &imap.claims {
         Some(claims) => {
             let present = session.search(&imap.candidates())?;
             imap.known.lock().found(&present);
@@ -85,26 +89,22 @@ fn candidates(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result
             let (mine, more) = claims.claim(session, &waiting, &present, imap)?;
             let mut waiting = imap.known.lock().waiting(validity, cursor, usize::MAX);
             waiting.retain(|(uid, _)| mine.contains(*uid));
-            (waiting, Vec::new(), more)
+            (waiting, Mails::default(), more)
         }
         None => oldest(session, imap, cursor)?,
     };
     let small = chosen.iter().filter(|(_, size)| size.is_none()).map(|(uid, _)| *uid);
     let small = UidSet::new(validity, small);
     let large = chosen.iter().filter_map(|(uid, size)| Some((*uid, (*size)?))).collect();
-    let ahead = ahead.into_iter().filter(|mail| small.contains(mail.uid)).collect();
+    ahead.keep(&small);
     Ok(Candidates { small, large, ahead, more })
 }
 
 /// What was found before, as long as that is a batch; else a search, which may bring new mails with it.
-fn oldest(
-    session: &mut ImapSession,
-    imap: &Imap,
-    cursor: &Cursor,
-) -> Result<(Vec<Waiting>, Vec<Mail>, bool)> {
+fn oldest(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<(Vec<Waiting>, Mails, bool)> {
     let (most, validity, criteria) = (imap.config.batch, session.validity(), imap.candidates());
     let waiting = || imap.known.lock().waiting(validity, cursor, most + 1);
-    let (mut chosen, mut ahead) = (waiting(), Vec::new());
+    let (mut chosen, mut ahead) = (waiting(), Mails::default());
     if chosen.len() < most {
         let is_known = imap.known.lock().is_any_waiting(validity);
         let (count, octets) = unseen(&imap.config);

@@ -2,7 +2,7 @@
 
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::python::{Copied, Fetching, ImapSession, Mail, Window};
+use crate::python::{Copied, Fetching, ImapSession, Mails, Window};
 use crate::uid::{Uid, UidSet};
 
 /// Any mail, as it is on the server.
@@ -145,8 +145,8 @@ impl Fetching for Raw<'_> {
         self.window.take()
     }
 
-    fn take(&mut self, mails: Vec<Mail>, most: usize) {
-        for mail in mails {
+    fn take(&mut self, mails: Mails, most: usize) {
+        for mail in mails.iter() {
             if mail.size() >= most as u64 {
                 self.too_large = Some((mail.uid, mail.size()));
             }

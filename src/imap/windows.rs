@@ -3,10 +3,15 @@
 //! Some servers look through a whole mailbox after each command (Dovecot, with maildir): many small windows cost more
 //! than they hide.
 
-use super::reader::Reader;
+use std::iter::once;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+
+use super::reader::Room;
 use crate::config::ImapConfig;
-use crate::python::{Fetching, Mail, Window};
-use crate::uid::{Uid, UidSet};
+use crate::error::{Error, ErrorKind, Result};
+use crate::python::{Fetching, ImapSession, Mails, Window};
+use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The first look takes so much of each mail at most, and at least, by how large the mails before were.
 const MOST: usize = 128 << 10;
@@ -21,30 +26,94 @@ const OCTETS: usize = 32 << 20;
 /// The same for large mails, whose sizes are known.
 const LARGE_OCTETS: u64 = 8 << 20;
 
+/// So many portions of mails may wait to be read.
+const PORTIONS: usize = 2;
+
 /// How much of each mail to look at, when so much would do.
 pub(super) fn look(wanted: usize, config: &ImapConfig) -> usize {
     wanted.clamp(LEAST, MOST).min(config.max_message)
 }
 
-/// Looks at mails of which nothing is known.
-pub(super) struct FirstLooks<'r, 'a> {
-    reader: &'r mut Reader<'a>,
-    uids: &'r UidSet,
-    asked: usize,
-    is_waiting: bool,
-    config: &'r ImapConfig,
+/// In which windows some mails are asked for.
+pub(super) trait Windows {
+    /// What to ask for next, until there is nothing more to ask for.
+    fn next(&mut self) -> Option<Window>;
+
+    /// These have come.
+    fn note(&mut self, _mails: &Mails) {}
 }
 
-impl<'r, 'a> FirstLooks<'r, 'a> {
-    pub(super) fn new(reader: &'r mut Reader<'a>, uids: &'r UidSet, config: &'r ImapConfig) -> Self {
-        Self { reader, uids, asked: 0, is_waiting: false, config }
+/// Fetches mails, and reads some while the next ones come, and first of all those that came ahead, with how many
+/// octets of each were asked for.
+///
+/// Whoever stops to read makes the server wait, whose way to us holds few mails.
+pub(super) fn read_while_they_come(
+    session: &mut ImapSession,
+    windows: &mut (impl Windows + Send),
+    ahead: (Mails, usize),
+    mut read: impl FnMut(&Mails, usize) + Send,
+) -> Result<()> {
+    windows.note(&ahead.0);
+    let Some(first) = windows.next() else {
+        read(&ahead.0, ahead.1);
+        return Ok(());
+    };
+    thread::scope(|scope| {
+        let (came, taken) = sync_channel::<(Mails, usize)>(PORTIONS);
+        let reading = move || once(ahead).chain(taken).for_each(|(mails, most)| read(&mails, most));
+        let thread = thread::Builder::new().name("pymail-reader".into()).spawn_scoped(scope, reading);
+        thread.map_err(|error| Error::new(ErrorKind::Runtime, format!("can't start a thread: {error}")))?;
+        session.fetch(&mut Coming { first: Some(first), windows, came })
+    })
+}
+
+/// Mails on their way to the thread that reads them.
+struct Coming<'a, W> {
+    first: Option<Window>,
+    windows: &'a mut W,
+    came: SyncSender<(Mails, usize)>,
+}
+
+impl<W: Windows> Fetching for Coming<'_, W> {
+    fn next(&mut self) -> Option<Window> {
+        self.first.take().or_else(|| self.windows.next())
+    }
+
+    fn take(&mut self, mails: Mails, most: usize) {
+        self.windows.note(&mails);
+        // Whoever reads them is gone only with a panic, which is passed on.
+        let _ = self.came.send((mails, most));
     }
 }
 
-impl Fetching for FirstLooks<'_, '_> {
+/// Looks at mails of which nothing is known.
+pub(super) struct FirstLooks<'a> {
+    uids: &'a UidSet,
+    asked: usize,
+    is_waiting: bool,
+    /// How large mails were before, how large all mails are that came now, and how many these are.
+    before: Option<usize>,
+    sizes: (u64, u64),
+    room: Room,
+    config: &'a ImapConfig,
+}
+
+impl<'a> FirstLooks<'a> {
+    pub(super) fn new(uids: &'a UidSet, before: Option<usize>, room: Room, config: &'a ImapConfig) -> Self {
+        Self { uids, asked: 0, is_waiting: false, before, sizes: (0, 0), room, config }
+    }
+
+    /// How large mails are here, as far as anybody knows.
+    pub(super) fn typical(&self) -> Option<usize> {
+        let average = self.sizes.0.checked_div(self.sizes.1);
+        average.map(|size| usize::try_from(size).unwrap_or(usize::MAX)).or(self.before)
+    }
+}
+
+impl Windows for FirstLooks<'_> {
     fn next(&mut self) -> Option<Window> {
-        let typical = self.reader.typical();
-        if self.reader.is_full() || (typical.is_none() && self.is_waiting) {
+        let typical = self.typical();
+        if self.room.is_full() || (typical.is_none() && self.is_waiting) {
             return None; // The first ones tell how large the others are.
         }
         self.is_waiting = true;
@@ -55,26 +124,22 @@ impl Fetching for FirstLooks<'_, '_> {
         (!uids.is_empty()).then_some(Window { uids, most, room: count * most })
     }
 
-    fn take(&mut self, mails: Vec<Mail>, most: usize) {
+    fn note(&mut self, mails: &Mails) {
         self.is_waiting = false;
-        self.reader.take(mails, most);
+        for mail in mails.iter() {
+            self.sizes = (self.sizes.0.saturating_add(mail.size()), self.sizes.1 + 1);
+        }
     }
 }
 
 /// Fetches large mails, which there is room for.
-pub(super) struct WholeMails<'r, 'a> {
-    reader: &'r mut Reader<'a>,
-    mails: &'r [(Uid, u64)],
-    config: &'r ImapConfig,
+pub(super) struct WholeMails<'a> {
+    pub(super) validity: UidValidity,
+    pub(super) mails: &'a [(Uid, u64)],
+    pub(super) config: &'a ImapConfig,
 }
 
-impl<'r, 'a> WholeMails<'r, 'a> {
-    pub(super) fn new(reader: &'r mut Reader<'a>, mails: &'r [(Uid, u64)], config: &'r ImapConfig) -> Self {
-        Self { reader, mails, config }
-    }
-}
-
-impl Fetching for WholeMails<'_, '_> {
+impl Windows for WholeMails<'_> {
     fn next(&mut self) -> Option<Window> {
         let mut room = LARGE_OCTETS;
         let fits = self.mails.iter().take_while(|(_, size)| {
@@ -85,13 +150,9 @@ impl Fetching for WholeMails<'_, '_> {
         let count = fits.count().max(1).min(self.mails.len());
         let (window, rest) = self.mails.split_at(count);
         self.mails = rest;
-        let uids = self.reader.set(window.iter().map(|(uid, _)| *uid));
+        let uids = UidSet::new(self.validity, window.iter().map(|(uid, _)| *uid));
         let most = self.config.max_message + 1;
         let room = most.max(self.config.batch_bytes);
         (!uids.is_empty()).then_some(Window { uids, most, room })
-    }
-
-    fn take(&mut self, mails: Vec<Mail>, _most: usize) {
-        self.reader.take_whole(mails);
     }
 }

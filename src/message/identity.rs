@@ -3,9 +3,9 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
 
-use mail_parser::{Message as Parsed, MessageParser};
+use mail_parser::Message as Parsed;
 
-use super::parse::{guarded, sender, subject};
+use super::parse::{guarded, parse_headers, sender, subject};
 
 /// The Message-ID, Subject and sender of a message, in little room.
 ///
@@ -16,7 +16,7 @@ pub(crate) struct Identity([u64; 2]);
 impl Identity {
     /// By the headers of a mail, of which these three are enough; `None` without a Message-ID.
     pub(crate) fn read(headers: &[u8]) -> Option<Self> {
-        guarded(|| Self::of(&MessageParser::default().parse_headers(headers)?))
+        guarded(|| Self::of(&parse_headers(headers)?))
     }
 
     pub(super) fn of(parsed: &Parsed<'_>) -> Option<Self> {

@@ -1,5 +1,6 @@
 //! What is sent and received.
 
+mod body;
 mod compose;
 mod identity;
 mod json;

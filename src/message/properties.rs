@@ -6,6 +6,7 @@ use proptest::prelude::*;
 mod strategies;
 
 use self::strategies::{Parts, config, parts, tag};
+use super::parse::whole;
 use super::{Message, compose, is_ours};
 use crate::error::Result;
 
@@ -92,4 +93,33 @@ proptest! {
             (message.id, message.sent_by, message.sent_to, message.body)
         );
     }
+
+    #[test]
+    fn however_a_mail_is_read_the_same_comes_out(
+        parts in parts(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), change()), 0..4),
+    ) {
+        let mut mail = compose(&message(parts), "TAG")?;
+        for (at, change) in changes {
+            let at = at.index(mail.len());
+            mail.splice(at..at + usize::from(change.len() == 1), change);
+        }
+        if let Some(read) = super::parse(&mail, "TAG") {
+            let whole = whole(&mail, "TAG").map(|(message, identity)| (parts_of(message), identity));
+            let read = read.map(|(message, identity)| (parts_of(message), identity));
+            prop_assert_eq!(read.map_err(|error| error.kind()), whole.map_err(|error| error.kind()));
+        }
+    }
+}
+
+/// Without the Message-ID, which is made up for mails that have none.
+fn parts_of(message: Message) -> Parts {
+    (message.id, message.sent_by, message.sent_to, message.body)
+}
+
+/// What may be found in the place of an octet of a mail, or beside it.
+fn change() -> impl Strategy<Value = Vec<u8>> {
+    let octet = prop::sample::select(&b"=\r\n AQz/+-\0\xff;:"[..]).prop_map(|octet| vec![octet]);
+    let words = [&b""[..], b"\r\n", b"\n\n", b"==", b"\r\n\r\n", b"77u/", b"Subject: TAG 2\r\n", b"7Q=="];
+    prop_oneof![octet, prop::sample::select(words.map(<[u8]>::to_vec).to_vec())]
 }

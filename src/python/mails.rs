@@ -1,5 +1,7 @@
 //! Mails on their way from the server: in windows, borrowed from Python.
 
+use std::ops::{Deref, Range};
+
 use pyo3::pybacked::PyBackedBytes;
 
 use super::imap::{ImapSession, Uids};
@@ -25,7 +27,7 @@ pub(crate) trait Fetching {
     fn next(&mut self) -> Option<Window>;
 
     /// Mails of a window, of which so many octets were asked for.
-    fn take(&mut self, mails: Vec<Mail>, most: usize);
+    fn take(&mut self, mails: Mails, most: usize);
 }
 
 /// A mail, or its beginning, as the server sent it: borrowed from Python, not copied.
@@ -34,19 +36,26 @@ pub(crate) struct Mail {
     size: u64,
     /// Flagged by another client.
     pub(crate) is_deleted: bool,
-    octets: Option<PyBackedBytes>,
+    /// What came with it, too.
+    octets: PyBackedBytes,
+    place: Range<usize>,
 }
 
-/// A mail as Python has it: its UID, its size on the server, whether it is flagged deleted, its octets.
-type Fetched = (u32, u64, bool, PyBackedBytes);
+/// Mails that came together, and go together.
+#[derive(Default)]
+pub(crate) struct Mails(Vec<Mail>);
+
+/// A mail as Python has it: its UID, its size on the server, whether it is flagged deleted, octets, and where in
+/// them it begins and ends.
+type Fetched = (u32, u64, bool, PyBackedBytes, usize, usize);
 
 impl Mail {
-    fn new((uid, size, is_deleted, octets): Fetched) -> Option<Self> {
-        Some(Self { uid: Uid::new(uid)?, size, is_deleted, octets: Some(octets) })
+    fn new((uid, size, is_deleted, octets, begin, end): Fetched) -> Option<Self> {
+        Some(Self { uid: Uid::new(uid)?, size, is_deleted, octets, place: begin..end })
     }
 
     pub(crate) fn octets(&self) -> &[u8] {
-        self.octets.as_deref().unwrap_or_default()
+        self.octets.get(self.place.clone()).unwrap_or_default()
     }
 
     /// The size of the whole mail, by the server, or more when more came.
@@ -60,13 +69,36 @@ impl Mail {
     }
 }
 
-/// Bytes that are let go detached would stay until somebody attaches.
-impl Drop for Mail {
-    fn drop(&mut self) {
+impl Mails {
+    fn new(fetched: Vec<Fetched>, is_wanted: impl FnMut(&Mail) -> bool) -> Self {
+        Self(fetched.into_iter().filter_map(Mail::new).filter(is_wanted).collect())
+    }
+
+    /// Lets go of all others.
+    pub(crate) fn keep(&mut self, wanted: &UidSet) {
+        self.change(|mails| mails.retain(|mail| wanted.contains(mail.uid)));
+    }
+
+    /// Bytes that are let go detached would stay until somebody attaches.
+    fn change(&mut self, change: impl FnOnce(&mut Vec<Mail>)) {
         let _ = attached(|_| {
-            self.octets = None;
+            change(&mut self.0);
             Ok(())
         });
+    }
+}
+
+impl Deref for Mails {
+    type Target = [Mail];
+
+    fn deref(&self) -> &[Mail] {
+        &self.0
+    }
+}
+
+impl Drop for Mails {
+    fn drop(&mut self) {
+        self.change(Vec::clear);
     }
 }
 
@@ -79,13 +111,12 @@ impl ImapSession {
         criteria: &str,
         count: usize,
         most: usize,
-    ) -> Result<Option<(UidSet, Vec<Mail>)>> {
+    ) -> Result<Option<(UidSet, Mails)>> {
         let args = (criteria.to_owned(), count, most);
         let told: Option<(Uids, Vec<Fetched>)> = self.call("look_ahead", args, "SEARCH and FETCH")?;
         Ok(told.map(|(Uids(uids), mails)| {
             let found = UidSet::new(self.validity(), uids);
-            let mails = mails.into_iter().filter_map(Mail::new).filter(|mail| found.contains(mail.uid));
-            let mails = mails.collect();
+            let mails = Mails::new(mails, |mail| found.contains(mail.uid));
             (found, mails)
         }))
     }
@@ -108,8 +139,7 @@ impl ImapSession {
             match told {
                 Ok((mails, is_done)) => {
                     taken += usize::from(is_done);
-                    let mails = mails.into_iter().filter_map(Mail::new).filter(is_wanted).collect();
-                    fetching.take(mails, window.most);
+                    fetching.take(Mails::new(mails, is_wanted), window.most);
                 }
                 Err(error) if error.ends_connection() => return Err(error),
                 Err(error) => {

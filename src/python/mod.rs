@@ -15,5 +15,5 @@ mod smtp;
 mod tests;
 
 pub(crate) use imap::{Copied, ImapSession, Since};
-pub(crate) use mails::{Fetching, Mail, Window};
+pub(crate) use mails::{Fetching, Mail, Mails, Window};
 pub(crate) use smtp::{Outgoing, Sent, SmtpSession};
