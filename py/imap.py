@@ -144,8 +144,7 @@ class Session(Connection):
     def look_ahead(self, criteria: str, count: int, most: int) -> tuple[bytes, list[answers.Mail]] | None:
         """As `search`, and as `fetch` for what is new, in one flight (SEARCHRES, RFC 5182); None if that can't be.
 
-        What is new has a UID of the next `count` ones: no more can come than was asked for. If there is more, the
-        flight takes longer than two.
+        What is new has a UID of the next `count` ones: no more can come than was asked for, nor is it worth it.
         """
         if not (self.has_searchres and self.next_uid) or self.searched is None or self.exists > SEARCH_WINDOW:
             return None

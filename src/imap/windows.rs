@@ -23,6 +23,10 @@ const SPREAD: usize = 8;
 /// What the first looks of a window may be together.
 const OCTETS: usize = 32 << 20;
 
+/// So many windows share that while nobody knows how large mails are. With one alone, the server would be done before
+/// the next is asked for.
+const BLIND: usize = 2;
+
 /// The same for large mails, whose sizes are known.
 const LARGE_OCTETS: u64 = 8 << 20;
 
@@ -90,7 +94,8 @@ impl<W: Windows> Fetching for Coming<'_, W> {
 pub(super) struct FirstLooks<'a> {
     uids: &'a UidSet,
     asked: usize,
-    is_waiting: bool,
+    /// So many windows were asked for before anybody knew how large mails are.
+    blind: usize,
     /// How large mails were before, how large all mails are that came now, and how many these are.
     before: Option<usize>,
     sizes: (u64, u64),
@@ -100,7 +105,7 @@ pub(super) struct FirstLooks<'a> {
 
 impl<'a> FirstLooks<'a> {
     pub(super) fn new(uids: &'a UidSet, before: Option<usize>, room: Room, config: &'a ImapConfig) -> Self {
-        Self { uids, asked: 0, is_waiting: false, before, sizes: (0, 0), room, config }
+        Self { uids, asked: 0, blind: 0, before, sizes: (0, 0), room, config }
     }
 
     /// How large mails are here, as far as anybody knows.
@@ -113,19 +118,20 @@ impl<'a> FirstLooks<'a> {
 impl Windows for FirstLooks<'_> {
     fn next(&mut self) -> Option<Window> {
         let typical = self.typical();
-        if self.room.is_full() || (typical.is_none() && self.is_waiting) {
+        let is_blind = typical.is_none();
+        if self.room.is_full() || (is_blind && self.blind == BLIND) {
             return None; // The first ones tell how large the others are.
         }
-        self.is_waiting = true;
+        self.blind += usize::from(is_blind);
         let most = look(typical.map_or(MOST, |size| size.saturating_mul(SPREAD)), self.config);
-        let count = (OCTETS.min(self.config.batch_bytes) / most).max(1);
+        let octets = if is_blind { OCTETS / BLIND } else { OCTETS };
+        let count = (octets.min(self.config.batch_bytes) / most).max(1);
         let uids = self.uids.window(self.asked, count);
         self.asked += uids.len();
         (!uids.is_empty()).then_some(Window { uids, most, room: count * most })
     }
 
     fn note(&mut self, mails: &Mails) {
-        self.is_waiting = false;
         for mail in mails.iter() {
             self.sizes = (self.sizes.0.saturating_add(mail.size()), self.sizes.1 + 1);
         }
