@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import imaplib
-import re
 import socket
-from functools import cache
 from typing import Any
 
 from _pymail_answers import as_text
-from _pymail_wire import Meter
+from _pymail_wire import Meter, pattern
 
 # Known to UID commands since RFC 6851; imaplib learnt the name in 2026.
 imaplib.Commands.setdefault("MOVE", ("SELECTED",))
@@ -130,7 +128,7 @@ class Metered(imaplib.IMAP4):
 
     def _skip_expunged(self) -> bool:
         """Nobody asks which sequence numbers are gone: UIDs stay."""
-        expunged = _pattern(_EXPUNGED).match(self._come, self._at)
+        expunged = pattern(_EXPUNGED).match(self._come, self._at)
         if expunged is None:
             return False
         octets = expunged.end() - self._at
@@ -140,7 +138,7 @@ class Metered(imaplib.IMAP4):
 
     def _take_mails(self) -> bool:
         """Small mails, as most servers send them; what is sent in any other way is left to imaplib."""
-        come, at, match = self._come, self._at, _pattern(_MAIL).match
+        come, at, match = self._come, self._at, pattern(_MAIL).match
         mails: list[Any] = []
         octets = 0
         while len(mails) < self.awaited:
@@ -210,11 +208,6 @@ class Metered(imaplib.IMAP4):
             if self.answer is None or self.answer[0] != "BAD":
                 raise
             raise Bad(as_text(self.answer[1][-1])) from None
-
-
-@cache
-def _pattern(text: bytes) -> re.Pattern[bytes]:
-    return re.compile(text)
 
 
 def _few(pieces: list[bytes]) -> None:

@@ -7,7 +7,7 @@ import re
 import socket
 import ssl
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import islice
 from time import monotonic
 
@@ -21,6 +21,12 @@ LATE = 0.2
 CONTEXT_SECONDS = 3_600
 # A folder with fewer certificates has somebody's own, and the system's are elsewhere.
 A_SYSTEMS_ROOTS = 20
+
+
+@cache
+def pattern(text: bytes) -> re.Pattern[bytes]:
+    """Compiled on first use: that costs a process's start more than all its other work here."""
+    return re.compile(text)
 
 
 class Refused(Exception):

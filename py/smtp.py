@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import re
 import smtplib
-import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any
 
-from _pymail_wire import Meter, Refused, acknowledge, adopt, forget, tls_context
+from _pymail_replies import NoReply, Smtp
+from _pymail_wire import Refused, adopt, forget, tls_context
 
 Reply = tuple[int, str]
 Message = tuple[str, list[str], bytes]
@@ -24,72 +24,13 @@ Outcome = tuple[str, Any, Answers]
 
 CLOSING = 421
 GO_AHEAD = 354
-# What one reply may have, over all of its lines.
-REPLY = 256 * 1024
-_REPLY = rb"[2-5]\d\d(?![0-9A-Za-z_])"
+DATA = b"DATA\r\n"
 # Up to this size a message's data goes out in one write with its final dot.
 ONE_WRITE = 64 * 1024
 
 
-class _NoReply(Exception):
-    """What came is no reply of RFC 5321, section 4.2; smtplib makes one of almost anything."""
-
-
-class _OutOfStep(_NoReply):
+class _OutOfStep(NoReply):
     """A reply, but to something else: from here on nobody knows which belongs to which."""
-
-
-class _Metered:
-    """A file that a reply's lines are read from, until they are too many or none."""
-
-    def __init__(self, file: Any, meter: Meter) -> None:
-        self.file = file
-        self.meter = meter
-
-    def readline(self, most: int) -> bytes:
-        line: bytes = self.file.readline(most)
-        if not (self.meter.come(len(line)) and self.meter.spend(len(line))):
-            raise _NoReply(self.meter.refusal())
-        if len(line) >= most:
-            raise _NoReply("the server's line has no end")
-        if line and not line.endswith(b"\n"):
-            raise _NoReply("the server's reply was cut")  # it may well look like a whole one
-        if line and not re.match(_REPLY, line):
-            raise _NoReply(f"the server sends no reply code: {_text(line)}")
-        return line
-
-    def close(self) -> None:
-        self.file.close()
-
-
-class _Smtp(smtplib.SMTP):
-    """On a connected socket, encrypted or not yet; metered, and prompt."""
-
-    def __init__(self, sock: socket.socket, host: str, port: int, seconds: float, local_name: str) -> None:
-        self.meter = Meter(seconds)
-        self.replies = 0
-        self._adopted = sock
-        super().__init__(host, port, local_name)
-
-    def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
-        return self._adopted
-
-    def send(self, s: Any) -> None:
-        super().send(s)
-        self.meter.sent += len(s)
-        assert self.sock is not None
-        acknowledge(self.sock)  # what is answered, at once
-
-    def getreply(self) -> tuple[int, bytes]:
-        if self.file is None and self.sock is not None:
-            self.file = _Metered(self.sock.makefile("rb"), self.meter)
-        self.meter.room = REPLY
-        self.replies += 1
-        code, text = super().getreply()
-        if not 200 <= code <= 599:
-            # smtplib has cut the beginning off its text: a password in it would not be recognised.
-            raise smtplib.SMTPServerDisconnected(f"no reply code: {code}")
-        return code, text
 
 
 class Session:
@@ -107,7 +48,7 @@ class Session:
     ) -> None:
         sock = adopt(descriptor, host, security, roots)
         try:
-            self.smtp = _Smtp(sock, host, port, seconds, local_name)
+            self.smtp = Smtp(sock, host, port, seconds, local_name)
             self.smtp.ehlo_or_helo_if_needed()
             if security == "starttls":
                 self._starttls(roots)
@@ -187,40 +128,40 @@ class Session:
         """With PIPELINING (RFC 2920), a message's last write carries the commands of the next one."""
         pipelining = self.smtp.has_extn("pipelining")
         under_way = False
-        for at, message in enumerate(messages):
+        upcoming = map(self._commands, messages)
+        commands, following = next(upcoming, []), next(upcoming, [])
+        for message in messages:
             if pipelining and not under_way:
-                self.smtp.send(b"".join(self._commands(message)))
-            stage, reply, answers = self._offer(message, pipelining)
+                self.smtp.send(b"".join(commands))
+            stage, reply, answers = self._offer(commands, pipelining)
             if stage:
                 yield "refused", (stage, *reply), answers
-                self._in_step("RSET", self._reply_to(b"RSET\r\n"), 200)
+                self._in_step(b"RSET\r\n", self._reply_to(b"RSET\r\n"), 200)
                 under_way = False
+                commands, following = following, next(upcoming, [])
                 continue
-            more = pipelining and at + 1 < len(messages)
-            ahead = b"".join(self._commands(messages[at + 1])) if more else b""
-            under_way = more
-            what, basis = self._data(message[2], ahead)
+            ahead = b"".join(following) if pipelining else b""
+            under_way = ahead != b""
+            what, basis, later = self._data(message[2], ahead, upcoming)
             yield what, basis, answers
             if what == "unknown":
                 raise basis
+            commands, following = following, later
 
     def _commands(self, message: Message) -> list[bytes]:
         sender, recipients, data = message
         size = f" SIZE={len(data)}" if self.smtp.has_extn("size") else ""
         rcpts = [f"RCPT TO:<{recipient}>\r\n" for recipient in recipients]
-        lines = [f"MAIL FROM:<{sender}>{size}\r\n", *rcpts, "DATA\r\n"]
-        return [line.encode("ascii") for line in lines]
+        return [line.encode("ascii") for line in (f"MAIL FROM:<{sender}>{size}\r\n", *rcpts)] + [DATA]
 
-    def _offer(self, message: Message, under_way: bool) -> tuple[str, Reply, Answers]:
+    def _offer(self, commands: list[bytes], under_way: bool) -> tuple[str, Reply, Answers]:
         """MAIL, RCPT, DATA: the stage that was refused ("" for none), its reply, the recipients' replies."""
-        commands = self._commands(message)
         replies: list[Reply] = []
         for command in commands:
             if not under_way and _hopeless(replies, len(commands)):
                 break
-            yes = GO_AHEAD if command == b"DATA\r\n" else 200
             reply = self._reply_to(b"" if under_way else command)
-            replies.append(self._in_step(command[:4].decode(), reply, yes))
+            replies.append(self._in_step(command, reply, GO_AHEAD if command is DATA else 200))
         mail, answers = replies[0], replies[1 : len(commands) - 1]
         go_ahead = len(replies) == len(commands) and replies[-1][0] == GO_AHEAD
         if go_ahead and not _hopeless(replies[:-1], len(commands)):
@@ -234,18 +175,19 @@ class Session:
             return "RCPT", answers[0], answers
         return "DATA", replies[-1], answers
 
-    def _data(self, data: bytes, ahead: bytes) -> tuple[str, Any]:
+    def _data(self, data: bytes, ahead: bytes, upcoming: Iterator[list[bytes]]) -> tuple[str, Any, list[bytes]]:
+        """Sends a message and the next one's commands; prepares more of them while the server has it."""
         if len(data) > ONE_WRITE:
             # A loss in here comes before the message's end: it is unsent, for certain.
             self.smtp.send(data)
             data = b""
         try:
             self.smtp.send(data + b".\r\n" + ahead)
-            code, text = self._reply()
-            self._in_step("a message's end", (code, text), 200)
+            later = next(upcoming, [])
+            code, text = self._in_step(b"the end of DATA", self._reply(), 200)
         except BaseException as error:  # from here on nobody can say
-            return "unknown", error
-        return ("sent", (code, text)) if code < 300 else ("refused", ("DATA", code, text))
+            return "unknown", error, []
+        return ("sent", (code, text), later) if code < 300 else ("refused", ("DATA", code, text), later)
 
     def _reply_to(self, command: bytes) -> Reply:
         """The next reply; a server that is closing (421) has not done what was asked."""
@@ -256,11 +198,12 @@ class Session:
             raise smtplib.SMTPServerDisconnected(f"{code} {text}")
         return code, text
 
-    def _in_step(self, asked: str, reply: Reply, yes: int) -> Reply:
+    def _in_step(self, asked: bytes, reply: Reply, yes: int) -> Reply:
         """A reply that this command can have: its kind of yes, or a no."""
         code, text = reply
         if code < 400 and (code >= 300 or yes == GO_AHEAD) and code != yes:
-            raise _OutOfStep(f"{code} is no answer to {asked}: {text}")
+            asked = asked if asked.startswith(b"the") else asked[:4]
+            raise _OutOfStep(f"{code} is no answer to {asked.decode()}: {text}")
         return reply
 
     def _reply(self) -> Reply:

@@ -37,7 +37,8 @@ static ANSWERS: Module = module!("_pymail_answers", "py/_pymail_answers.py", &[&
 static IMAP4: Module = module!("_pymail_imap4", "py/_pymail_imap4.py", &[&WIRE, &ANSWERS]);
 static CONNECTION: Module = module!("_pymail_connection", "py/_pymail_connection.py", &[&IMAP4]);
 pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py", &[&CONNECTION]);
-pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&WIRE]);
+static REPLIES: Module = module!("_pymail_replies", "py/_pymail_replies.py", &[&WIRE]);
+pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&REPLIES]);
 
 /// Two that load at once would each wait for the other's interpreter; one after the other, the first is on the
 /// network while the second loads.
