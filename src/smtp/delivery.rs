@@ -1,5 +1,8 @@
 //! From messages to outcomes: windows, what is sent again after a loss, and what is not.
 
+use std::sync::mpsc::sync_channel;
+use std::thread;
+
 use super::Receipt;
 use crate::config::SmtpConfig;
 use crate::deadline::Deadline;
@@ -15,21 +18,51 @@ const WINDOW_BYTES: usize = 8 << 20;
 /// After this many messages in a row that each cost two connections, it is not the messages.
 const HOPELESS: usize = 3;
 
-/// One result a message, in the same order.
+/// A window of messages, each with what goes over the wire.
+type Composed<'a> = (&'a [Message], Vec<Result<Outgoing>>);
+
+/// One result a message, in the same order. A window is composed while the one before is on the wire.
 pub(super) fn send_all(
     link: &Link<SmtpSession>,
     config: &SmtpConfig,
     messages: &[Message],
 ) -> Vec<Result<Receipt>> {
     let mut results = Vec::with_capacity(messages.len());
-    for window in windows(messages) {
-        if let Some(hopeless) = send_window(link, config, window, &mut results) {
-            // The rest would only knock at the same closed door, window after window.
-            results.resize_with(messages.len(), || Err(hopeless.clone()));
-            break;
+    if windows(messages).nth(1).is_some() {
+        thread::scope(|scope| {
+            let (ready, composed) = sync_channel(0);
+            let all = windows(messages).map(|window| compose_window(window, config));
+            let compose = move || all.map_while(|window| ready.send(window).ok()).for_each(drop);
+            // Without a thread, nothing is composed in there.
+            let _ = thread::Builder::new().name("pymail-composer".into()).spawn_scoped(scope, compose);
+            send_windows(link, config, messages.len(), composed, &mut results);
+        });
+    }
+    let rest = messages.get(results.len()..).unwrap_or_default();
+    let rest = windows(rest).map(|window| compose_window(window, config));
+    send_windows(link, config, messages.len(), rest, &mut results);
+    results
+}
+
+fn compose_window<'a>(window: &'a [Message], config: &SmtpConfig) -> Composed<'a> {
+    (window, window.iter().map(|message| outgoing(message, config)).collect())
+}
+
+/// Adds a result for each message, and as many as there are messages in all when there is no use in going on: the
+/// rest would only knock at the same closed door, window after window.
+fn send_windows<'a>(
+    link: &Link<SmtpSession>,
+    config: &SmtpConfig,
+    count: usize,
+    windows: impl IntoIterator<Item = Composed<'a>>,
+    results: &mut Vec<Result<Receipt>>,
+) {
+    for (window, composed) in windows {
+        if let Some(hopeless) = send_window(link, config, window, &composed, results) {
+            results.resize_with(count, || Err(hopeless.clone()));
+            return;
         }
     }
-    results
 }
 
 /// Adds a result for each message; returns why there is no use in going on, if there is none.
@@ -37,9 +70,9 @@ fn send_window(
     link: &Link<SmtpSession>,
     config: &SmtpConfig,
     messages: &[Message],
+    composed: &[Result<Outgoing>],
     results: &mut Vec<Result<Receipt>>,
 ) -> Option<Error> {
-    let composed: Vec<Result<Outgoing>> = messages.iter().map(|message| outgoing(message, config)).collect();
     let ready = composed.iter().flatten().collect();
     let mut delivery = Delivery::new(link, config.resend_unknown, ready);
     let hopeless = delivery.run();
@@ -48,7 +81,7 @@ fn send_window(
         composed.as_ref().map_err(Error::clone)?;
         outcomes.next().unwrap_or_else(|| Err(not_sent())).map(|sent| Receipt::new(message, sent))
     };
-    results.extend(messages.iter().zip(&composed).map(outcome));
+    results.extend(messages.iter().zip(composed).map(outcome));
     hopeless
 }
 
