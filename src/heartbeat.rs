@@ -1,7 +1,8 @@
 //! The threads that keep connections alive, for all of them: only the threads.
 //!
-//! One thread waits for whatever is due first, however many connections there are. While it is at that, another one
-//! waits for the next: there are as many threads as beats that are under way, and one.
+//! One thread waits for whatever is due first, however many connections there are, and is mostly back before the next
+//! is due; another one sees to it when not: there are as many threads as beats that take long, and one or two. Who is
+//! awake does what is due a little later, too: many connections cost a fraction of the wake-ups.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
@@ -18,8 +19,19 @@ const MOST_THREADS: usize = 128;
 /// So many may wait for something to do, so that not each beat begins a thread.
 const MOST_IDLE: usize = 2;
 
+/// What is due may wait so long for the thread that is to be back soon.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// A beat may come earlier than it is due by this part of its interval.
+const SLACK: u32 = 64;
+
 /// Those of this process; they go with the last heartbeat.
 static SHARED: Mutex<Weak<Heart>> = Mutex::new(Weak::new());
+
+/// How much earlier than after `interval` a beat may come, if somebody is awake then.
+pub(crate) fn slack(interval: Duration) -> Duration {
+    interval / SLACK
+}
 
 /// What a heartbeat keeps alive.
 pub(crate) trait Pulse: Send + Sync + 'static {
@@ -48,17 +60,19 @@ struct Beats {
 
 #[derive(Default)]
 struct Plan {
-    due: BTreeMap<Key, Weak<dyn Pulse>>,
+    due: BTreeMap<Key, (Duration, Weak<dyn Pulse>)>,
     /// When each heartbeat comes next, until it is stopped.
     times: HashMap<u64, Instant>,
     last: u64,
     under_way: HashMap<u64, ThreadId>,
     threads: HashMap<ThreadId, JoinHandle<()>>,
     idle: usize,
+    /// Until when some of these wait.
+    waits: Vec<Instant>,
     ended: bool,
 }
 
-/// When a beat is due, and whose it is.
+/// When a beat is due, and whose it is. With it goes how much earlier it may come.
 type Key = (Instant, u64);
 
 impl Heartbeat {
@@ -73,7 +87,7 @@ impl Heartbeat {
             heart.beats.be_ready(&mut plan)?;
             number
         };
-        heart.beats.changed.notify_one();
+        heart.beats.changed.notify_all();
         Ok(Self { heart, number })
     }
 
@@ -152,13 +166,16 @@ impl Beats {
     /// It was counted as idle when it was begun.
     fn run(self: &Arc<Self>) {
         let mut plan = self.plan.lock();
+        let mut is_awake = false;
         while !plan.ended && plan.idle <= MOST_IDLE {
-            let first = plan.due.first_key_value().map(|(key, _)| *key);
-            match first {
-                Some(key) if key.0 <= Instant::now() => self.beat(&mut plan, key),
-                Some((at, _)) => drop(self.changed.wait_until(&mut plan, at)),
-                None => self.changed.wait(&mut plan),
-            }
+            let Some((key, slack)) = plan.next() else {
+                self.changed.wait(&mut plan);
+                continue;
+            };
+            let at = if plan.is_watched(key.0) { key.0 + GRACE } else { key.0 };
+            let early = if is_awake { slack } else { Duration::ZERO };
+            is_awake = at <= Instant::now() + early;
+            if is_awake { self.beat(&mut plan, key) } else { self.wait(&mut plan, at) }
         }
         plan.idle -= 1;
         plan.threads.remove(&thread::current().id());
@@ -166,13 +183,23 @@ impl Beats {
         self.changed.notify_one();
     }
 
+    fn wait(&self, plan: &mut MutexGuard<'_, Plan>, at: Instant) {
+        plan.waits.push(at);
+        self.changed.wait_until(plan, at);
+        if let Some(place) = plan.waits.iter().position(|other| *other == at) {
+            plan.waits.swap_remove(place);
+        }
+    }
+
     fn beat(self: &Arc<Self>, plan: &mut MutexGuard<'_, Plan>, key: Key) {
-        let Some(target) = plan.due.remove(&key).and_then(|target| target.upgrade()) else { return };
+        let Some(target) = plan.due.remove(&key).and_then(|(_, target)| target.upgrade()) else { return };
         plan.idle -= 1;
         plan.under_way.insert(key.1, thread::current().id());
         // Without a further thread, what is due next waits for this one.
         let _ = self.be_ready(plan);
-        self.changed.notify_one();
+        if plan.next().is_some_and(|(next, _)| !plan.is_watched(next.0 + GRACE)) {
+            self.changed.notify_one();
+        }
         let beat = UnderWay { beats: self, number: key.1 };
         let again = Arc::downgrade(&target);
         let wait = MutexGuard::unlocked(plan, move || {
@@ -192,7 +219,16 @@ impl Plan {
     fn put(&mut self, number: u64, wait: Duration, target: Weak<dyn Pulse>) {
         let at = Instant::now() + wait;
         self.times.insert(number, at);
-        self.due.insert((at, number), target);
+        self.due.insert((at, number), (slack(wait), target));
+    }
+
+    /// Whether somebody wakes up by then.
+    fn is_watched(&self, at: Instant) -> bool {
+        self.waits.iter().any(|wait| *wait <= at)
+    }
+
+    fn next(&self) -> Option<(Key, Duration)> {
+        self.due.first_key_value().map(|(key, (slack, _))| (*key, *slack))
     }
 
     fn remove(&mut self, number: u64) {
@@ -246,6 +282,20 @@ mod tests {
 
     fn start(target: &Arc<Told>) -> Heartbeat {
         Heartbeat::start(Duration::ZERO, Arc::downgrade(target)).unwrap()
+    }
+
+    #[test]
+    fn while_one_hangs_and_another_waits_for_long_a_third_is_on_time() {
+        let (release, may_end) = mpsc::channel();
+        let (hangs, hanging) = target(Some(may_end));
+        let far = target(None).0;
+        let _far = Heartbeat::start(Duration::from_secs(3_600), Arc::downgrade(&far)).unwrap();
+        let (third, beats) = target(None);
+        let _third = Heartbeat::start(Duration::from_millis(300), Arc::downgrade(&third)).unwrap();
+        let _hangs = start(&hangs);
+        hanging.recv_timeout(PATIENCE).unwrap();
+        beats.recv_timeout(PATIENCE).unwrap();
+        release.send(()).unwrap();
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use self::status::{State, Stats, Status};
 use crate::config::Upkeep;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::heartbeat::{Heartbeat, Pulse};
+use crate::heartbeat::{Heartbeat, Pulse, slack};
 
 /// How long a goodbye may take, where a verb may take longer.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -290,7 +290,7 @@ impl<S: Session> Pulse for Line<S> {
             let quiet =
                 if self.upkeep.regardless { slot.last_beat } else { slot.last_beat.max(slot.last_used) };
             let left = every.saturating_sub(quiet.elapsed());
-            if !left.is_zero() {
+            if left > slack(every) {
                 return left;
             }
             let deadline = Deadline::after(every.max(LEAST_PATIENCE).min(self.upkeep.deadline));
