@@ -1,0 +1,131 @@
+//! Handles: shared, dropped anywhere, and left behind at a process's end.
+
+use std::env;
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+use std::thread;
+
+use pymail::{Imap, Smtp};
+use rstest::rstest;
+
+use super::{child, imap, passes, smtp};
+use crate::fixtures::embedded;
+use crate::site::{Site, message};
+
+const EXITS: usize = 300;
+
+#[rstest]
+fn a_panic_while_deliveries_are_walked_through_leaves_the_handle_usable(#[from(embedded)] site: Site) {
+    site.deliver(&[message("1", "a"), message("2", "b")]);
+    let imap = site.imap();
+    let walk = AssertUnwindSafe(|| {
+        let mut deliveries = imap.deliveries();
+        if let Some(delivery) = deliveries.next() {
+            panic!("the host's own: {}", delivery.unwrap().uid());
+        }
+    });
+    let panicked = catch_unwind(walk).unwrap_err();
+    assert!(panicked.downcast_ref::<String>().is_some_and(|text| text.starts_with("the host's own")));
+    assert_eq!(imap.drain().unwrap().len(), 2);
+    assert_eq!(imap.stats().reconnects, 0);
+}
+
+#[rstest]
+fn handles_may_be_dropped_while_unwinding_in_another_thread_and_never(#[from(embedded)] site: Site) {
+    passes(&mut child("handles::drops_everywhere", &site));
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn drops_everywhere() {
+    static KEPT: OnceLock<(Imap, Smtp)> = OnceLock::new();
+    thread_local!(static LOCAL: OnceLock<Imap> = const { OnceLock::new() });
+    KEPT.get_or_init(|| (imap(), smtp()));
+    let unwound = catch_unwind(|| {
+        let _handles = (imap(), smtp());
+        panic!("while both are there");
+    });
+    assert!(unwound.is_err());
+    let (imap, smtp) = (imap(), smtp());
+    thread::spawn(move || drop((imap, smtp))).join().unwrap();
+    // Dropped by the thread's end, after its last statement.
+    thread::spawn(|| LOCAL.with(|local| drop(local.set(self::imap())))).join().unwrap();
+    KEPT.get().unwrap().0.noop().unwrap();
+}
+
+#[rstest]
+fn a_process_may_end_in_the_middle_of_tls_traffic(#[from(embedded)] site: Site) {
+    let ends = |from: usize| {
+        for turn in (from..EXITS).step_by(2) {
+            let way = ["exit", "return"][turn / 2 % 2];
+            let output = child("handles::ends_in_the_middle", &site).env("CHILD_WAY", way).output().unwrap();
+            let wanted = if way == "exit" { 7 } else { 0 };
+            assert_eq!(output.status.code(), Some(wanted), "{turn}, {way}: {output:?}");
+        }
+    };
+    thread::scope(|threads| {
+        threads.spawn(|| ends(0));
+        threads.spawn(|| ends(1));
+    });
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn ends_in_the_middle() {
+    let imap = imap();
+    for _ in 0..4 {
+        let imap = imap.clone();
+        thread::spawn(move || while imap.noop().is_ok() {});
+    }
+    (0..10).for_each(|_| imap.noop().unwrap());
+    if env::var("CHILD_WAY").unwrap() == "exit" {
+        std::process::exit(7);
+    }
+    // The harness returns from `main`, with the threads still at it.
+    std::mem::forget(imap);
+}
+
+#[rstest]
+fn a_dropped_handle_leaves_no_thread_and_no_socket(#[from(embedded)] site: Site) {
+    passes(&mut child("handles::drops_its_handles", &site));
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn drops_its_handles() {
+    let before = (threads(), sockets());
+    for _ in 0..3 {
+        let imap = imap();
+        let clone = imap.clone();
+        drop(imap);
+        assert!(threads().len() > before.0.len() && sockets() > before.1, "while a clone is there");
+        drop(clone);
+    }
+    assert_eq!((threads(), sockets()), before);
+}
+
+fn threads() -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    tasks
+        .filter_map(|task| Some(fs::read_to_string(task.path().join("comm")).ok()?.trim().to_owned()))
+        .collect()
+}
+
+fn sockets() -> usize {
+    let files = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    files
+        .filter(|file| fs::read_link(file.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:")))
+        .count()
+}
+
+#[rstest]
+fn many_threads_share_a_handle(#[from(embedded)] site: Site) {
+    let imap = site.imap();
+    thread::scope(|threads| {
+        for _ in 0..8 {
+            threads.spawn(|| (0..20).for_each(|_| imap.noop().unwrap()));
+        }
+    });
+    assert!(imap.status().last_error.is_none());
+}

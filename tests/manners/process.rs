@@ -1,0 +1,146 @@
+//! The process: signals, environment, locale, output, forks.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::{CStr, CString, c_int};
+use std::fs;
+use std::panic::catch_unwind;
+
+use pymail::ErrorKind;
+use rstest::rstest;
+
+use super::{child, imap, passes, round_trip, smtp};
+use crate::fixtures::embedded;
+use crate::site::{Site, message};
+
+#[rstest]
+fn signals_have_the_dispositions_that_the_host_gave_them(#[from(embedded)] site: Site) {
+    passes(&mut child("process::looks_at_its_signals", &site));
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn looks_at_its_signals() {
+    extern "C" fn handle(_: c_int) {}
+    let handler = handle as extern "C" fn(c_int) as libc::sighandler_t;
+    // SAFETY: the handler does nothing, which any signal may be answered with.
+    unsafe { libc::signal(libc::SIGTERM, handler) };
+    let all = [libc::SIGINT, libc::SIGTERM, libc::SIGPIPE, libc::SIGCHLD, libc::SIGHUP, libc::SIGUSR1];
+    let before = all.map(disposition);
+    assert_eq!((before[0], before[1]), (libc::SIG_DFL, handler));
+    round_trip();
+    assert_eq!(all.map(disposition), before);
+}
+
+fn disposition(signal: c_int) -> libc::sighandler_t {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: only asks; `action` has room for the answer, and zeroes are one.
+    unsafe {
+        assert_eq!(libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()), 0);
+        action.assume_init().sa_sigaction
+    }
+}
+
+#[rstest]
+fn pythons_variables_and_what_lies_in_the_folder_change_nothing(#[from(embedded)] site: Site) {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home/.local/lib");
+    let version = |minor| home.join(format!("python3.{minor}/site-packages"));
+    let mut folders: Vec<_> = (9..16).map(version).collect();
+    folders.push(folder.path().to_owned());
+    for folder in &folders {
+        fs::create_dir_all(folder).unwrap();
+        for module in ["imaplib", "smtplib", "ssl", "sitecustomize", "usercustomize", "startup"] {
+            fs::write(folder.join(format!("{module}.py")), "raise SystemExit('hostile')\n").unwrap();
+        }
+    }
+    let mut child = child("process::makes_a_round_trip", &site);
+    child.current_dir(folder.path()).env("HOME", folder.path().join("home"));
+    child.env("PYTHONPATH", folder.path()).env("PYTHONHOME", folder.path());
+    child.env("PYTHONSTARTUP", folder.path().join("startup.py")).env("PYTHONINSPECT", "1");
+    passes(child.env("PYTHONUSERBASE", folder.path().join("home/.local")).env("PYTHONVERBOSE", "1"));
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn makes_a_round_trip() {
+    round_trip();
+}
+
+#[rstest]
+fn locale_environment_and_folder_stay_as_they_are(#[from(embedded)] site: Site) {
+    passes(child("process::looks_around", &site).env("LC_ALL", "C.UTF-8"));
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn looks_around() {
+    let before = surroundings();
+    round_trip();
+    assert_eq!(surroundings(), before);
+}
+
+fn surroundings() -> (String, BTreeMap<String, String>, String, u32) {
+    // SAFETY: asks for a name, which is copied before anything else is called.
+    let locale = unsafe { CStr::from_ptr(libc::setlocale(libc::LC_ALL, std::ptr::null())) };
+    let locale = locale.to_string_lossy().into_owned();
+    // SAFETY: sets the mask to what it was, with nobody else here to see it in between.
+    let mask = unsafe {
+        let mask = libc::umask(0o22);
+        libc::umask(mask);
+        mask
+    };
+    (locale, env::vars().collect(), env::current_dir().unwrap().display().to_string(), mask)
+}
+
+#[rstest]
+fn nothing_is_written_to_stdout_or_stderr(#[from(embedded)] site: Site) {
+    let folder = tempfile::tempdir().unwrap();
+    let written = folder.path().join("written");
+    passes(child("process::says_nothing", &site).env("CHILD_FILE", &written));
+    assert_eq!(fs::read_to_string(written).unwrap(), "");
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn says_nothing() {
+    let file = CString::new(env::var("CHILD_FILE").unwrap()).unwrap();
+    // SAFETY: plain descriptors of this process, whose test harness writes nothing meanwhile.
+    unsafe {
+        let file = libc::open(file.as_ptr(), libc::O_CREAT | libc::O_WRONLY | libc::O_APPEND, 0o600);
+        let (out, err) = (libc::dup(1), libc::dup(2));
+        assert!(file >= 0 && libc::dup2(file, 1) == 1 && libc::dup2(file, 2) == 2);
+        let done = catch_unwind(round_trip);
+        assert!(libc::dup2(out, 1) == 1 && libc::dup2(err, 2) == 2);
+        done.unwrap();
+    }
+}
+
+#[rstest]
+fn a_forked_childs_handle_is_an_error_and_the_parents_goes_on(#[from(embedded)] site: Site) {
+    passes(&mut child("process::forks", &site));
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn forks() {
+    let (imap, smtp) = (imap(), smtp());
+    // SAFETY: the child only takes errors and leaves, without the harness's code and the parent's exit hooks.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let is_refused = |error: pymail::Error| error.kind() == ErrorKind::Runtime;
+        let told = imap.noop().is_err_and(is_refused)
+            && smtp.send(&message("1", "")).is_err_and(is_refused)
+            && imap.stop().is_err_and(is_refused);
+        drop((imap, smtp));
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(c_int::from(!told)) };
+    }
+    let mut status: c_int = -1;
+    // SAFETY: waits for the child made above.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0);
+    imap.noop().unwrap();
+    smtp.noop().unwrap();
+    assert_eq!((imap.stats().reconnects, smtp.stats().reconnects), (0, 0));
+}
