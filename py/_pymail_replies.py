@@ -12,6 +12,16 @@ from typing import Any
 
 from _pymail_wire import Meter, acknowledge, pattern
 
+# Code and text.
+Reply = tuple[int, str]
+Answers = list[Reply]
+# Sender, recipients, and data with CRLF line ends and stuffed dots, without the final dot.
+Message = tuple[str, list[str], bytes]
+# A word for what became of a message, what it rests on, and the recipients' replies.
+Outcome = tuple[str, Any, Answers]
+
+# Up to this size a message goes out in one write with its end.
+ONE_WRITE = 64 * 1024
 # What one reply may have, over all of its lines.
 REPLY = 256 * 1024
 # So much is taken from the socket at a time.

@@ -14,19 +14,13 @@ import ssl
 from collections.abc import Iterator
 from typing import Any
 
-from _pymail_replies import NoReply, Smtp
+from _pymail_chunks import Flight
+from _pymail_replies import ONE_WRITE, Answers, Message, NoReply, Outcome, Reply, Smtp
 from _pymail_wire import Refused, adopt, forget, tls_context
-
-Reply = tuple[int, str]
-Message = tuple[str, list[str], bytes]
-Answers = list[Reply]
-Outcome = tuple[str, Any, Answers]
 
 CLOSING = 421
 GO_AHEAD = 354
 DATA = b"DATA\r\n"
-# Up to this size a message's data goes out in one write with its final dot.
-ONE_WRITE = 64 * 1024
 
 
 class _OutOfStep(NoReply):
@@ -105,12 +99,15 @@ class Session:
         limit = self.smtp.esmtp_features.get("size", "")
         return int(limit) if re.fullmatch(r"[0-9]{1,18}", limit) else 0
 
-    def send(self, messages: list[Message]) -> list[Outcome]:
-        """Sends in order; for each message an outcome, what it rests on, and the recipients' replies.
+    def send(self, messages: list[Message], window: int) -> list[Outcome]:
+        """Sends in order, up to so many in one flight; for each message an outcome, what it rests on, and the
+        recipients' replies.
 
         sent: the server took it (reply). refused: it did not (stage, code, text). unknown: the connection was
         lost between the message's end and the answer to it (exception). unsent: lost before (exception).
         """
+        if window > 1 and self._takes_chunks(messages):
+            return self._fly(Flight(self, messages, window))
         outcomes: list[Outcome] = []
         try:
             outcomes.extend(self._dialogues(messages))
@@ -124,11 +121,24 @@ class Session:
             outcomes.extend([("unsent", error, [])] * (len(messages) - len(outcomes)))
         return outcomes
 
+    def _takes_chunks(self, messages: list[Message]) -> bool:
+        is_stuffed = any(data.startswith(b".") or b"\n." in data for _, _, data in messages)
+        return self.smtp.has_extn("chunking") and self.smtp.has_extn("pipelining") and not is_stuffed
+
+    def _fly(self, flight: Flight) -> list[Outcome]:
+        lost: Any = None
+        try:
+            flight.fly()
+        except BaseException as error:  # as above
+            error.__traceback__ = None
+            lost = error
+        return [outcome or ("unsent", lost, []) for outcome in flight.outcomes]
+
     def _dialogues(self, messages: list[Message]) -> Iterator[Outcome]:
         """With PIPELINING (RFC 2920), a message's last write carries the commands of the next one."""
         pipelining = self.smtp.has_extn("pipelining")
         under_way = False
-        upcoming = map(self._commands, messages)
+        upcoming = map(self.commands, messages)
         commands, following = next(upcoming, []), next(upcoming, [])
         for message in messages:
             if pipelining and not under_way:
@@ -136,7 +146,7 @@ class Session:
             stage, reply, answers = self._offer(commands, pipelining)
             if stage:
                 yield "refused", (stage, *reply), answers
-                self._in_step(b"RSET\r\n", self._reply_to(b"RSET\r\n"), 200)
+                self.reset()
                 under_way = False
                 commands, following = following, next(upcoming, [])
                 continue
@@ -148,7 +158,8 @@ class Session:
                 raise basis
             commands, following = following, later
 
-    def _commands(self, message: Message) -> list[bytes]:
+    def commands(self, message: Message) -> list[bytes]:
+        """MAIL, RCPTs and DATA of a message."""
         sender, recipients, data = message
         size = f" SIZE={len(data)}" if self.smtp.has_extn("size") else ""
         rcpts = [f"RCPT TO:<{recipient}>\r\n" for recipient in recipients]
@@ -197,6 +208,14 @@ class Session:
         if code == CLOSING:
             raise smtplib.SMTPServerDisconnected(f"{code} {text}")
         return code, text
+
+    def reply_to_sent(self, command: bytes, *, may_close: bool = False) -> Reply:
+        """The reply to a command that is under way."""
+        return self._in_step(command, self._reply() if may_close else self._reply_to(b""), 200)
+
+    def reset(self) -> None:
+        """Ends a transaction that was begun."""
+        self._in_step(b"RSET\r\n", self._reply_to(b"RSET\r\n"), 200)
 
     def _in_step(self, asked: bytes, reply: Reply, yes: int) -> Reply:
         """A reply that this command can have: its kind of yes, or a no."""

@@ -4,6 +4,7 @@
 mod bad_input;
 mod corpus;
 mod fixtures;
+mod flights;
 mod foreign_programs;
 mod judges;
 mod line_protocol;

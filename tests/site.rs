@@ -72,6 +72,15 @@ impl Site {
         }
     }
 
+    /// What the Postfix of a site that has one has logged so far.
+    pub fn smtp_log(&self) -> String {
+        let (Self::Real { postfix, .. } | Self::Cyrus { postfix, .. } | Self::Courier { postfix, .. }) = self
+        else {
+            panic!("this site has no Postfix")
+        };
+        postfix.log()
+    }
+
     /// Everybody's password.
     pub fn password(&self) -> &'static str {
         if matches!(self, Self::Embedded(_)) { Embedded::PASSWORD } else { dovecot::PASSWORD }

@@ -19,6 +19,8 @@ pub struct SmtpConfig {
     pub(crate) common: Common,
     pub(crate) local_name: String,
     pub(crate) resend_unknown: bool,
+    pub(crate) window: usize,
+    pub(crate) connections: usize,
 }
 
 impl SmtpConfig {
@@ -30,6 +32,8 @@ impl SmtpConfig {
             common: Common::new(server, credentials),
             local_name: "localhost".into(),
             resend_unknown: false,
+            window: 1,
+            connections: 1,
         }
     }
 
@@ -47,6 +51,32 @@ impl SmtpConfig {
         self
     }
 
+    /// How many messages may be on their way at once on a connection, where the server has CHUNKING (RFC 3030) and
+    /// PIPELINING (RFC 2920). From 1 to 100, default 1.
+    ///
+    /// With 1, each message takes a round trip, and a lost connection leaves one of them with
+    /// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) at most. With more, [`Smtp::send_all`] does not
+    /// wait for answers in between, and a loss leaves so many. Where the server has neither, it is as with 1.
+    ///
+    /// [`Smtp::send_all`]: crate::Smtp::send_all
+    #[must_use]
+    pub fn window(mut self, messages: usize) -> Self {
+        self.window = messages;
+        self
+    }
+
+    /// How many connections the handle has, for sending in parallel. From 1 to 32, default 1.
+    ///
+    /// [`Smtp::send_all`](crate::Smtp::send_all) shares its messages out among them, and keeps no order between these
+    /// shares; calls from several threads take turns. Each is a session of its own at the server, which may limit
+    /// them, with its own heartbeat and its own
+    /// [`connects_a_minute`](SmtpConfig::connects_a_minute).
+    #[must_use]
+    pub fn connections(mut self, number: usize) -> Self {
+        self.connections = number;
+        self
+    }
+
     /// The name that this client gives in EHLO (RFC 5321, section 4.1.1.1). Default `localhost`.
     #[must_use]
     pub fn local_name(mut self, name: impl Into<String>) -> Self {
@@ -58,6 +88,9 @@ impl SmtpConfig {
         self.common.check()?;
         if self.local_name.is_empty() || !self.local_name.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(Error::config(format!("{:?} is not a name for EHLO", self.local_name)));
+        }
+        if !(1..=100).contains(&self.window) || !(1..=32).contains(&self.connections) {
+            return Err(Error::config("window is from 1 to 100, and connections from 1 to 32"));
         }
         Ok(())
     }

@@ -47,6 +47,18 @@ pub struct Stats {
     pub bytes_received: u64,
 }
 
+impl Stats {
+    /// What two connections have done.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            commands: self.commands + other.commands,
+            reconnects: self.reconnects + other.reconnects,
+            bytes_sent: self.bytes_sent + other.bytes_sent,
+            bytes_received: self.bytes_received + other.bytes_received,
+        }
+    }
+}
+
 /// What went over one connection so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {

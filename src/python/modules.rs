@@ -38,7 +38,8 @@ static IMAP4: Module = module!("_pymail_imap4", "py/_pymail_imap4.py", &[&WIRE, 
 static CONNECTION: Module = module!("_pymail_connection", "py/_pymail_connection.py", &[&IMAP4]);
 pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py", &[&CONNECTION]);
 static REPLIES: Module = module!("_pymail_replies", "py/_pymail_replies.py", &[&WIRE]);
-pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&REPLIES]);
+static CHUNKS: Module = module!("_pymail_chunks", "py/_pymail_chunks.py", &[&REPLIES]);
+pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&CHUNKS]);
 
 /// Two that load at once would each wait for the other's interpreter; one after the other, the first is on the
 /// network while the second loads.

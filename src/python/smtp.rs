@@ -38,6 +38,7 @@ pub(crate) struct Sent {
 pub(crate) struct SmtpSession {
     pub(super) dialogue: Dialogue,
     size_limit: u64,
+    window: usize,
 }
 
 impl SmtpSession {
@@ -50,7 +51,7 @@ impl SmtpSession {
     fn begin(dialogue: Dialogue, config: &SmtpConfig) -> Result<Self> {
         dialogue.login(&SERVICE, &config.common)?;
         let size_limit = dialogue.call("size_limit", (), "reading SIZE")?;
-        Ok(Self { dialogue, size_limit })
+        Ok(Self { dialogue, size_limit, window: config.window })
     }
 
     /// Sends in order. A message after the one that lost the connection is `Disconnected`: it was not sent.
@@ -87,7 +88,7 @@ impl SmtpSession {
                 let data = PyBytes::new(session.py(), &message.data);
                 list.append((&message.sender, &message.recipients, data))?;
             }
-            let outcomes: Vec<Outcome<'_>> = session.call_method1("send", (list,))?.extract()?;
+            let outcomes: Vec<Outcome<'_>> = session.call_method1("send", (list, self.window))?.extract()?;
             outcomes.into_iter().map(|outcome| become_of(outcome, asking)).collect::<PyResult<_>>()
         });
         // An error of the call itself says nothing of how far it came, unless it never began.

@@ -1,13 +1,16 @@
 //! From messages to outcomes: windows, what is sent again after a loss, and what is not.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::sync_channel;
 use std::thread;
+
+use parking_lot::Mutex;
 
 use super::Receipt;
 use crate::config::SmtpConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::Link;
+use crate::link::{Link, Session as _};
 use crate::message::{Message, compose};
 use crate::python::{Outgoing, Sent, SmtpSession};
 
@@ -21,17 +24,31 @@ const HOPELESS: usize = 3;
 /// A window of messages, each with what goes over the wire.
 type Composed<'a> = (&'a [Message], Vec<Result<Outgoing>>);
 
-/// One result a message, in the same order. A window is composed while the one before is on the wire.
+/// One result a message, in the same order. With several connections, each sends some of them.
 pub(super) fn send_all(
+    links: &[&Link<SmtpSession>],
+    config: &SmtpConfig,
+    messages: &[Message],
+) -> Vec<Result<Receipt>> {
+    let most = messages.len().div_ceil(links.len()).clamp(1, WINDOW_MESSAGES);
+    match links {
+        [link] => send_in_order(link, config, messages),
+        // Whoever waits for threads that attach must not be attached.
+        links => SmtpSession::unattached(|| send_in_parallel(links, config, messages, most)),
+    }
+}
+
+/// A window is composed while the one before is on the wire.
+fn send_in_order(
     link: &Link<SmtpSession>,
     config: &SmtpConfig,
     messages: &[Message],
 ) -> Vec<Result<Receipt>> {
     let mut results = Vec::with_capacity(messages.len());
-    if windows(messages).nth(1).is_some() {
+    if windows(messages, WINDOW_MESSAGES).nth(1).is_some() {
         thread::scope(|scope| {
             let (ready, composed) = sync_channel(0);
-            let all = windows(messages).map(|window| compose_window(window, config));
+            let all = windows(messages, WINDOW_MESSAGES).map(|window| compose_window(window, config));
             let compose = move || all.map_while(|window| ready.send(window).ok()).for_each(drop);
             // Without a thread, nothing is composed in there.
             let _ = thread::Builder::new().name("pymail-composer".into()).spawn_scoped(scope, compose);
@@ -39,9 +56,45 @@ pub(super) fn send_all(
         });
     }
     let rest = messages.get(results.len()..).unwrap_or_default();
-    let rest = windows(rest).map(|window| compose_window(window, config));
+    let rest = windows(rest, WINDOW_MESSAGES).map(|window| compose_window(window, config));
     send_windows(link, config, messages.len(), rest, &mut results);
     results
+}
+
+/// Each connection takes the next window as soon as it has sent one.
+fn send_in_parallel(
+    links: &[&Link<SmtpSession>],
+    config: &SmtpConfig,
+    messages: &[Message],
+    most: usize,
+) -> Vec<Result<Receipt>> {
+    let upcoming = Mutex::new(windows(messages, most).enumerate());
+    let (sent, hopeless) = (Mutex::new(BTreeMap::new()), Mutex::new(None));
+    let work = |link: &Link<SmtpSession>| {
+        while hopeless.lock().is_none() {
+            let Some((place, window)) = upcoming.lock().next() else { return };
+            let (mut results, (window, composed)) = (Vec::new(), compose_window(window, config));
+            let reason = send_window(link, config, window, &composed, &mut results);
+            sent.lock().insert(place, results);
+            if let Some(reason) = reason {
+                hopeless.lock().get_or_insert(reason);
+            }
+        }
+    };
+    if let Some((first, others)) = links.split_first() {
+        thread::scope(|scope| {
+            for link in others {
+                // Without a thread, the others do its part.
+                let _ =
+                    thread::Builder::new().name("pymail-sender".into()).spawn_scoped(scope, || work(link));
+            }
+            work(first);
+        });
+    }
+    let (mut sent, hopeless) = (sent.into_inner(), hopeless.into_inner().unwrap_or_else(not_sent));
+    let unsent = |window: &[Message]| window.iter().map(|_| Err(hopeless.clone())).collect();
+    let all = windows(messages, most).enumerate();
+    all.flat_map(|(place, window)| sent.remove(&place).unwrap_or_else(|| unsent(window))).collect()
 }
 
 fn compose_window<'a>(window: &'a [Message], config: &SmtpConfig) -> Composed<'a> {
@@ -181,10 +234,10 @@ fn loss(outcome: &Result<Sent>) -> Option<Error> {
 }
 
 /// Cuts where a window is full, by number or by bytes.
-fn windows(mut messages: &[Message]) -> impl Iterator<Item = &[Message]> {
+fn windows(mut messages: &[Message], most: usize) -> impl Iterator<Item = &[Message]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
-        let fits = messages.iter().take(WINDOW_MESSAGES).take_while(|message| {
+        let fits = messages.iter().take(most).take_while(|message| {
             bytes += message.body.len();
             bytes <= WINDOW_BYTES
         });
@@ -206,9 +259,10 @@ mod tests {
     fn windows_hold_every_message_once_and_are_bounded() {
         let large = WINDOW_BYTES / 2 + 1;
         let messages: Vec<Message> = [1, large, large, 2 * WINDOW_BYTES, 1].map(message).into();
-        let sizes: Vec<usize> = windows(&messages).map(<[Message]>::len).collect();
+        let sizes: Vec<usize> = windows(&messages, WINDOW_MESSAGES).map(<[Message]>::len).collect();
         assert_eq!(sizes, [2, 1, 1, 1]);
-        assert_eq!(windows(&vec![message(1); 250]).map(<[Message]>::len).collect::<Vec<_>>(), [100, 100, 50]);
-        assert_eq!(windows(&[]).count(), 0);
+        let sizes = |most| windows(&vec![message(1); 250], most).map(<[Message]>::len).collect::<Vec<_>>();
+        assert_eq!((sizes(100), sizes(150)), (vec![100, 100, 50], vec![150, 100]));
+        assert_eq!(windows(&[], WINDOW_MESSAGES).count(), 0);
     }
 }

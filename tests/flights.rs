@@ -1,0 +1,150 @@
+//! Several messages on their way at once: in one flight (CHUNKING), and on several connections.
+
+use std::collections::{BTreeMap, HashSet};
+
+use pymail::{ErrorKind, Message, Receipt, Result, Smtp, SmtpConfig, State};
+use rstest::rstest;
+use rstest_reuse::apply;
+
+use crate::fixtures::{every_site, postfix};
+use crate::site::{ALICE, REFUSED, Site, TAG, message};
+use crate::support::process::wait_until;
+use crate::support::relay::Relay;
+
+const WINDOW: usize = 8;
+
+fn messages(count: usize) -> Vec<Message> {
+    (0..count).map(|n| message(&n.to_string(), format!("body {n}"))).collect()
+}
+
+/// How often each id is received, once all of these are.
+fn received(site: &Site, wanted: &[String]) -> BTreeMap<String, usize> {
+    let imap = site.imap();
+    let mut received = BTreeMap::new();
+    wait_until("the messages", || {
+        for delivery in imap.drain().unwrap() {
+            *received.entry(delivery.into_message().unwrap().id).or_default() += 1;
+        }
+        wanted.iter().all(|id| received.contains_key(id))
+    });
+    received
+}
+
+fn once(ids: impl IntoIterator<Item = usize>) -> BTreeMap<String, usize> {
+    ids.into_iter().map(|id| (id.to_string(), 1)).collect()
+}
+
+fn ids(ids: impl IntoIterator<Item = usize>) -> Vec<String> {
+    ids.into_iter().map(|id| id.to_string()).collect()
+}
+
+fn through(relay: &Relay, site: &Site) -> SmtpConfig {
+    SmtpConfig::new(site.smtp_server().port(relay.port()), site.smtp_credentials()).tag(TAG)
+}
+
+fn kind(outcome: &Result<Receipt>) -> Option<ErrorKind> {
+    outcome.as_ref().err().map(pymail::Error::kind)
+}
+
+#[apply(every_site)]
+fn what_goes_out_in_flights_arrives_once_and_exactly(#[case] site: Site) {
+    let smtp = Smtp::connect(site.smtp_config().window(WINDOW)).unwrap();
+    let mut all = messages(50);
+    // Bare dots, and more than goes out in one write.
+    all.push(message("50", ".\r\n..\r\n.\r\n"));
+    all.push(message("51", vec![b'.'; 300_000]));
+    all.push(message("52", "the last"));
+    for receipt in smtp.send_all(&all) {
+        assert!(receipt.unwrap().all_accepted());
+    }
+    let imap = site.imap();
+    let mut received = BTreeMap::new();
+    wait_until("the messages", || {
+        for delivery in imap.drain().unwrap() {
+            let Message { id, body, .. } = delivery.into_message().unwrap();
+            assert!(received.insert(id, body).is_none(), "twice");
+        }
+        received.len() == all.len()
+    });
+    assert!(all.iter().all(|sent| received[&sent.id] == sent.body));
+}
+
+#[rstest]
+fn a_message_in_a_flight_costs_three_replies(#[from(postfix)] site: Site) {
+    let commands_of_ten = |window| {
+        let smtp = Smtp::connect(site.smtp_config().window(window)).unwrap();
+        let before = smtp.stats().commands;
+        assert!(smtp.send_all(&messages(10)).iter().all(Result::is_ok));
+        smtp.stats().commands - before
+    };
+    // MAIL, RCPT, DATA and the end; MAIL, RCPT and BDAT.
+    assert_eq!([commands_of_ten(1), commands_of_ten(WINDOW)], [40, 30]);
+}
+
+#[rstest]
+fn a_refusal_within_a_flight_is_that_messages_alone(#[from(postfix)] site: Site) {
+    let smtp = Smtp::connect(site.smtp_config().window(WINDOW)).unwrap();
+    let mut all = messages(40);
+    for at in [0, 5, 6, 20, 39] {
+        all[at].sent_to = vec![REFUSED.into()];
+    }
+    all[10].sent_to = vec![REFUSED.into(), ALICE.into()];
+    let outcomes = smtp.send_all(&all);
+    let refused: Vec<usize> = (0..40).filter(|&at| kind(&outcomes[at]) == Some(ErrorKind::Refused)).collect();
+    assert_eq!(refused, [0, 5, 6, 20, 39], "{outcomes:?}");
+    assert!(!outcomes[10].as_ref().unwrap().all_accepted());
+    let sent: Vec<usize> = (0..40).filter(|&at| outcomes[at].is_ok()).collect();
+    assert_eq!(sent.len(), 35, "{outcomes:?}");
+    assert_eq!(received(&site, &ids(sent.clone())), once(sent));
+}
+
+#[rstest]
+fn a_loss_leaves_no_more_unknown_than_the_window_and_sends_the_rest_once(#[from(postfix)] site: Site) {
+    let relay = Relay::start("127.0.0.1", site.ports().smtp);
+    let smtp = Smtp::connect(through(&relay, &site).window(WINDOW)).unwrap();
+    let all = messages(600);
+    let outcomes = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| smtp.send_all(&all));
+        wait_until("the first messages", || site.smtp_log().matches("client=").count() > 20);
+        relay.cut();
+        sending.join().unwrap()
+    });
+    let count = |wanted| outcomes.iter().filter(|outcome| kind(outcome) == wanted).count();
+    let unknown = count(Some(ErrorKind::OutcomeUnknown));
+    assert!((1..=WINDOW).contains(&unknown), "{unknown}");
+    assert_eq!((count(None) + unknown, smtp.stats().reconnects), (600, 1));
+    let sent = ids((0..600).filter(|&at| outcomes[at].is_ok()));
+    let received = received(&site, &sent);
+    assert!(received.values().all(|&times| times == 1), "{received:?}");
+}
+
+#[rstest]
+fn several_connections_share_the_messages_out(#[from(postfix)] site: Site) {
+    let smtp = Smtp::connect(site.smtp_config().connections(4)).unwrap();
+    let mut all = messages(200);
+    all[77].sent_to = vec![REFUSED.into()];
+    let outcomes = smtp.send_all(&all);
+    assert_eq!(kind(&outcomes[77]), Some(ErrorKind::Refused));
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 199);
+    let sent = (0..200).filter(|&at| at != 77);
+    assert_eq!(received(&site, &ids(sent.clone())), once(sent));
+    // postfix/submission/smtpd[17]: 4F: client=localhost[127.0.0.1], ...
+    let log = site.smtp_log();
+    let servers =
+        log.lines().filter(|line| line.contains("client=")).filter_map(|line| line.split(']').next());
+    let servers: HashSet<&str> = servers.filter_map(|line| line.rsplit('[').next()).collect();
+    assert_eq!(servers.len(), 4, "{servers:?}");
+    smtp.stop().unwrap();
+    assert_eq!(smtp.status().state, State::Stopped);
+    assert_eq!(kind(&smtp.send(&all[0])), Some(ErrorKind::Stopped));
+}
+
+#[rstest]
+fn without_a_server_every_message_of_several_connections_has_its_error(#[from(postfix)] site: Site) {
+    let relay = Relay::start("127.0.0.1", site.ports().smtp);
+    let smtp = Smtp::connect(through(&relay, &site).connections(2).connects_a_minute(1)).unwrap();
+    relay.cut();
+    let outcomes = smtp.send_all(&messages(250));
+    assert_eq!(outcomes.len(), 250);
+    assert!(outcomes.iter().all(|outcome| kind(outcome) == Some(ErrorKind::Connect)), "{outcomes:?}");
+}
