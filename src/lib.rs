@@ -74,6 +74,7 @@ mod imap;
 mod link;
 mod message;
 mod python; // the only module that may name pyo3
+mod runtime;
 mod smtp;
 mod throttle;
 mod uid;
@@ -84,6 +85,7 @@ pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::imap::{Batch, Deliveries, Delivery, Imap, RawMail};
 pub use crate::link::{State, Stats, Status};
 pub use crate::message::{Message, MessageId, Recipients};
+pub use crate::runtime::{Runtime, RuntimeBuilder};
 pub use crate::smtp::{Answer, Receipt, Smtp};
 pub use crate::uid::{Uid, UidSet, UidValidity};
 

@@ -21,6 +21,9 @@ const EXIT_WAIT: Duration = Duration::from_secs(2);
 /// The outcome of the one start; it can't be tried again in the same process.
 static STARTED: OnceLock<Result<()>> = OnceLock::new();
 
+/// The home that the host has named.
+static HOME: OnceLock<PathBuf> = OnceLock::new();
+
 /// The process that started Python; 0 before that.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
@@ -62,6 +65,26 @@ impl Drop for Pass {
             GATE.left.notify_all();
         }
     }
+}
+
+/// Starts the interpreter, with the standard library of this home if one is named.
+pub(crate) fn start_in(home: Option<PathBuf>) -> Result<()> {
+    if let Some(home) = home {
+        // SAFETY: this call only reads whether an interpreter runs; it needs no GIL.
+        let is_running = STARTED.get().is_some() || unsafe { ffi::Py_IsInitialized() } != 0;
+        if !is_running && !home.join(stdlib()).is_dir() {
+            return Err(runtime_error(format!("no {} in {}", stdlib(), home.display())));
+        }
+        if HOME.get() != Some(&home) && (is_running || HOME.set(home).is_err()) {
+            return Err(Error::config("Python runs already, with another home"));
+        }
+    }
+    attached(|_| Ok(()))
+}
+
+/// Where the standard library is in its home; one that lacks this can't be used, nor tried again.
+fn stdlib() -> String {
+    format!("lib/python{}/encodings", env!("PYMAIL_PYTHON_VERSION"))
 }
 
 /// Runs `work` attached to the interpreter, which is started on first use.
@@ -132,8 +155,11 @@ fn runtime_error(text: impl Into<String>) -> Error {
 ///
 /// Left to itself, CPython looks for the first `python3` on PATH, which may be another one.
 pub(super) fn home() -> Result<PathBuf> {
+    if let Some(home) = HOME.get() {
+        return Ok(home.clone());
+    }
     let library = libpython().ok_or_else(|| runtime_error("can't tell where libpython was loaded from"))?;
-    let stdlib = format!("lib/python{}/encodings", env!("PYMAIL_PYTHON_VERSION"));
+    let stdlib = stdlib();
     let built_with = option_env!("PYMAIL_PYTHON_LIB_DIR").map(Path::new);
     let homes = library.ancestors().chain(built_with.into_iter().flat_map(Path::ancestors));
     let found = homes.into_iter().find(|dir| dir.join(&stdlib).is_dir());
@@ -170,6 +196,8 @@ fn initialize(home: &Path) -> Result<()> {
     unsafe {
         let mut pre = MaybeUninit::<ffi::PyPreConfig>::zeroed();
         ffi::PyPreConfig_InitIsolatedConfig(pre.as_mut_ptr());
+        // Whatever the host's locale is: each other one takes a codec, which may not have been shipped.
+        pre.assume_init_mut().utf8_mode = 1;
         check(ffi::Py_PreInitialize(pre.as_ptr()))?;
         let mut config = MaybeUninit::<ffi::PyConfig>::zeroed();
         ffi::PyConfig_InitIsolatedConfig(config.as_mut_ptr());

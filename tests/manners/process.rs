@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::{CStr, CString, c_int};
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
 
-use pymail::ErrorKind;
+use pymail::{ErrorKind, Runtime};
 use rstest::rstest;
 
 use super::{child, imap, passes, round_trip, smtp};
@@ -143,4 +145,47 @@ fn forks() {
     imap.noop().unwrap();
     smtp.noop().unwrap();
     assert_eq!((imap.stats().reconnects, smtp.stats().reconnects), (0, 0));
+}
+
+#[rstest]
+fn a_host_may_name_another_home_for_python(#[from(embedded)] site: Site) {
+    // As an app has it that ships a standard library of its own, elsewhere.
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let libpython =
+        maps.lines().find_map(|line| line.split_whitespace().last().filter(|it| it.contains("libpython3")));
+    let is_stdlib = |path: &PathBuf| path.join("encodings").is_dir();
+    let libraries =
+        Path::new(libpython.unwrap()).ancestors().filter_map(|home| home.join("lib").read_dir().ok());
+    let mut libraries = libraries.flatten().flatten().map(|entry| entry.path());
+    let stdlib = libraries.find(is_stdlib).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (folder, mark) =
+        (home.path().join("lib").join(stdlib.file_name().unwrap()), home.path().join("mark"));
+    fs::create_dir_all(&folder).unwrap();
+    for entry in fs::read_dir(&stdlib).unwrap().map(Result::unwrap) {
+        if entry.file_name() != "imaplib.py" && entry.file_name() != "__pycache__" {
+            symlink(entry.path(), folder.join(entry.file_name())).unwrap();
+        }
+    }
+    // Its imaplib tells that it is the one that is used.
+    let imaplib = fs::read_to_string(stdlib.join("imaplib.py")).unwrap();
+    fs::write(
+        folder.join("imaplib.py"),
+        imaplib + "\nimport os\nopen(os.environ['CHILD_MARK'], 'x').close()\n",
+    )
+    .unwrap();
+    passes(child("process::names_its_home", &site).env("CHILD_HOME", home.path()).env("CHILD_MARK", &mark));
+    assert!(mark.is_file());
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn names_its_home() {
+    let start = |home: &str| Runtime::builder().home(home).start().map_err(|error| error.kind());
+    let home = env::var("CHILD_HOME").unwrap();
+    assert_eq!(start("/nonexistent"), Err(ErrorKind::Runtime));
+    assert_eq!(start(&home), Ok(()));
+    round_trip();
+    assert_eq!((start(&home), start("/nonexistent")), (Ok(()), Err(ErrorKind::Config)));
+    assert_eq!(Runtime::builder().start().map_err(|error| error.kind()), Ok(()));
 }
