@@ -13,6 +13,7 @@ mod promises;
 mod properties;
 mod proxied;
 mod scripted;
+mod shipped;
 mod site;
 mod strategies;
 mod support;

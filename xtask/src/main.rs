@@ -1,7 +1,9 @@
 //! The chores of the project: `cargo xtask test`, `cargo xtask bench`, and the judges of faults and load.
 
 mod fuzz;
+mod pythons;
 mod servers;
+mod ship;
 
 use std::env;
 use std::path::Path;
@@ -13,6 +15,9 @@ usage: cargo xtask COMMAND
 
   test       install what the tests need, then check formatting, lints, tests and docs
              [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too]
+             [--python PATH: only run the tests, with this Python; --all-pythons: with each that is found]
+  bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
+  ship       bundle the example, follow docs/shipping.md, and run what comes out in an empty root
   bench      run pymail beside its peers [--quick] [--case NAME] [--system NAME] [--n N] [--turns N]
              [--report: write docs/performance.md of what was run]
   faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
@@ -34,6 +39,8 @@ fn main() -> ExitCode {
         Some("test") => test(&args.collect::<Vec<_>>()),
         Some("consumers") => consumers(&args.collect::<Vec<_>>()),
         Some("soak") => soak(&args.collect::<Vec<_>>()),
+        Some("bundle") => ship::bundle(&args.collect::<Vec<_>>()),
+        Some("ship") => ship(),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
         Some("faults") => faults(&args.collect::<Vec<_>>()),
         Some("fuzz") => fuzz::run_targets(args),
@@ -52,6 +59,8 @@ fn test(args: &[String]) -> Outcome {
     let all_servers = match args {
         [] => false,
         [flag] if flag == "--all-servers" => true,
+        [flag] if flag == "--all-pythons" => return test_pythons(&pythons::all()),
+        [flag, path] if flag == "--python" => return test_python(Path::new(path)),
         _ => return Err(USAGE.to_owned()),
     };
     servers::install()?;
@@ -73,10 +82,42 @@ fn test(args: &[String]) -> Outcome {
             ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
         consumers(&quick.map(str::to_owned))?;
     }
-    cargo(&["test", "--locked", "--package", "xtask", "--package", "pymail-bench"])?;
+    cargo(&[
+        "test",
+        "--locked",
+        "--package",
+        "xtask",
+        "--package",
+        "pymail-bench",
+        "--package",
+        "pymail-bundle",
+    ])?;
+    if all_servers {
+        ship()?;
+    }
     // Not as a release, which would build everything once more: nothing here depends on time.
     cargo(&["run", "--locked", "--package", "pymail-bench", "--", "--quick"])?;
     run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))
+}
+
+fn test_python(program: &Path) -> Outcome {
+    let python = pythons::Python::at(program);
+    let none = || format!("{} is no CPython 3.9 to 3.15 with a shared library", program.display());
+    test_pythons(&[python.ok_or_else(none)?])
+}
+
+fn test_pythons(pythons: &[pythons::Python]) -> Outcome {
+    if pythons.is_empty() {
+        return Err("no CPython 3.9 to 3.15 with a shared library is found".into());
+    }
+    servers::install()?;
+    pythons.iter().try_for_each(pythons::Python::test)
+}
+
+fn ship() -> Outcome {
+    servers::install()?;
+    ship::example()?;
+    ship::guide()
 }
 
 fn consumers(args: &[String]) -> Outcome {

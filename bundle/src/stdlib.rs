@@ -1,0 +1,130 @@
+//! The part of the standard library that pymail needs: found by importing it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::libraries::Library;
+use crate::{Result, copy as copy_file, output};
+
+/// What pymail's Python files import, but for themselves.
+const IMPORTS: [&str; 6] = ["__future__", "imaplib", "smtplib", "ssl", "stringprep", "typing"];
+
+/// The folder `lib`, from `lib/python3.X/lib-dynload`.
+const LIB_OF_A_MODULE: &[u8] = b"$ORIGIN/../..";
+
+/// What was copied, besides modules.
+pub(crate) struct Stdlib {
+    /// Extension modules, in their old place.
+    pub(crate) extensions: Vec<PathBuf>,
+    pub(crate) licence: Option<PathBuf>,
+}
+
+/// The interpreter that belongs to a libpython, or the one that was named.
+pub(crate) fn python_of(libpython: &Library, named: Option<&Path>) -> Result<PathBuf> {
+    let version = libpython.soname.trim_start_matches("libpython");
+    let version =
+        version.split(".so").next().unwrap_or_default().trim_end_matches(|c: char| c.is_alphabetic());
+    let path =
+        libpython.path.canonicalize().map_err(|error| format!("{}: {error}", libpython.path.display()))?;
+    let beside = || {
+        let homes =
+            path.ancestors().filter(|home| home.join("lib").join(format!("python{version}")).is_dir());
+        homes.map(|home| home.join("bin").join(format!("python{version}"))).find(|program| program.is_file())
+    };
+    let none = || format!("no interpreter belongs to {}: name it with --python", path.display());
+    let python = named.map(Path::to_owned).or_else(beside).ok_or_else(none)?;
+    let ask = "import sys; print('%d.%d' % sys.version_info[:2])";
+    let found = output(Command::new(&python).args(["-I", "-S", "-c", ask]))?;
+    if found.trim() == version {
+        return Ok(python);
+    }
+    Err(format!("{} is Python {}, and the app links {}", python.display(), found.trim(), libpython.soname))
+}
+
+/// Copies what is imported into `lib/python3.X`, and compiles it.
+pub(crate) fn copy(python: &Path, lib: &Path) -> Result<Stdlib> {
+    let args = ["-I", "-S", "-c", include_str!("modules.py")];
+    let told = output(Command::new(python).args(args).args(IMPORTS))?;
+    let mut lines = told.lines();
+    let (Some(folder), Some(licence), Some(native)) = (lines.next(), lines.next(), lines.next()) else {
+        return Err(format!("{} tells nothing of its standard library", python.display()));
+    };
+    let name = Path::new(folder).file_name().ok_or("a standard library without a name")?;
+    let to = lib.join(name);
+    let mut extensions = Vec::new();
+    for file in lines.map(Path::new) {
+        let place = file.strip_prefix(folder).map_err(|_| format!("{} is elsewhere", file.display()))?;
+        copy_file(file, &to.join(place))?;
+        if file.extension().is_some_and(|kind| kind == "so") {
+            look_beside(&to.join(place), native)?;
+            extensions.push(file.to_owned());
+        }
+    }
+    // Valid wherever the folder is, and whenever its files were written.
+    let compile = ["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"];
+    output(Command::new(python).args(compile).arg(&to))?;
+    let licence = Some(licence).filter(|path| !path.is_empty()).map(PathBuf::from);
+    Ok(Stdlib { extensions, licence })
+}
+
+/// Some Pythons' modules look for libraries where the interpreter was installed, and not where the app says.
+///
+/// The path is a text in the file, which another one that is no longer can take the place of.
+fn look_beside(module: &Path, native: &str) -> Result<()> {
+    let octets = fs::read(module).map_err(|error| format!("{}: {error}", module.display()))?;
+    match replaced(octets, native.as_bytes(), LIB_OF_A_MODULE) {
+        Some(octets) => fs::write(module, octets).map_err(|error| format!("{}: {error}", module.display())),
+        None => Ok(()),
+    }
+}
+
+/// Every text that is just `old`, replaced; nothing where there is none, or too short a one.
+fn replaced(mut octets: Vec<u8>, old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+    let whole = [b"\0", old, b"\0"].concat();
+    let mut padded = [b"\0", new].concat();
+    if padded.len() >= whole.len() {
+        return None;
+    }
+    padded.resize(whole.len(), 0);
+    let places: Vec<usize> = octets
+        .windows(whole.len())
+        .enumerate()
+        .filter(|(_, text)| *text == whole)
+        .map(|(at, _)| at)
+        .collect();
+    for &at in &places {
+        octets[at..at + whole.len()].copy_from_slice(&padded);
+    }
+    (!places.is_empty()).then_some(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_in_a_file_is_replaced_where_it_is_all_of_a_text() {
+        let replaced = |text: &[u8]| super::replaced(text.to_vec(), b"/opt/lib", b"$O");
+        assert_eq!(replaced(b"a\0/opt/lib\0b").unwrap(), b"a\0$O\0\0\0\0\0\0\0b");
+        assert_eq!(replaced(b"a\0/opt/lib/b\0"), None);
+        assert_eq!(super::replaced(b"\0/l\0".to_vec(), b"/l", b"$ORIGIN"), None);
+    }
+
+    #[test]
+    fn all_that_pymails_files_import_is_imported() {
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../py").read_dir().unwrap().flatten();
+        let text: String = files.map(|file| fs::read_to_string(file.path()).unwrap()).collect();
+        let words = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with("import ") || line.starts_with("from "));
+        let modules =
+            words.filter_map(|line| line.split(' ').nth(1)).filter(|name| !name.starts_with("_pymail"));
+        let mut script = String::from("import sys\n");
+        script.extend(IMPORTS.map(|name| format!("import {name}\n")));
+        script.extend(modules.map(|name| format!("assert '{name}' in sys.modules, '{name}'\n")));
+        assert!(script.contains("'imaplib'") && script.contains("'contextlib'"), "{script}");
+        output(Command::new("python3").args(["-I", "-S", "-c", &script])).unwrap();
+    }
+}

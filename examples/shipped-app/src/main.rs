@@ -1,0 +1,49 @@
+//! Sends a message to itself and waits for it.
+//!
+//! ```text
+//! shipped-app HOST IMAPS_PORT SUBMISSION_PORT USER PASSWORD CA_FILE
+//! ```
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use pymail::{Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
+
+const USAGE: &str = "usage: shipped-app HOST IMAPS_PORT SUBMISSION_PORT USER PASSWORD CA_FILE";
+
+fn main() -> ExitCode {
+    match run(&env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(body) => {
+            println!("{body}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<String, Box<dyn Error>> {
+    let [host, imaps, submission, user, password, ca] = args else { return Err(USAGE.into()) };
+    let ca = fs::read_to_string(ca)?;
+    let account = || Credentials::new(user, password);
+    let receiving = Server::tls(host).port(imaps.parse()?).trust_pem(ca.as_str());
+    let sending = Server::starttls(host).port(submission.parse()?).trust_pem(ca.as_str());
+    let smtp = Smtp::connect(SmtpConfig::new(sending, account()).tag("__SHIPPED__"))?;
+    let imap = Imap::connect(ImapConfig::new(receiving, account()).tag("__SHIPPED__"))?;
+    let message = Message::new("1", user.as_str(), user.as_str(), "it came back");
+    if !smtp.send(&message)?.all_accepted() {
+        return Err("the server takes no mail for that user".into());
+    }
+    loop {
+        if let Some(delivery) = imap.drain()?.pop() {
+            return Ok(String::from_utf8(delivery.into_message()?.body)?);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}

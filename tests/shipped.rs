@@ -1,0 +1,103 @@
+//! An app that was bundled, in a root that has nothing but it and libc.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rstest::rstest;
+
+use crate::fixtures::postfix;
+use crate::site::{ALICE, Site};
+
+/// Where `cargo xtask test` has put the bundle.
+const BUNDLE: &str = "PYMAIL_SHIPPED_APP";
+
+const PLACE: &str = "/srv/some where/app";
+
+#[rstest]
+#[ignore = "for cargo xtask test, which builds and bundles the app"]
+fn a_bundled_app_runs_in_an_empty_root(#[from(postfix)] site: Site) {
+    let root = tempfile::tempdir().unwrap();
+    // Not where it was bundled: it may be anywhere.
+    let app = root.path().join(PLACE.trim_start_matches('/'));
+    let bundle = env::var(BUNDLE).expect("the folder of the bundle");
+    copy_all(Path::new(&bundle), &app);
+    let program = fs::read_dir(app.join("bin")).unwrap().next().unwrap().unwrap().file_name();
+    let program = Path::new(PLACE).join("bin").join(program);
+    for library in of_the_system(&app) {
+        let to = root.path().join(library.strip_prefix("/").unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(&library, to).unwrap();
+    }
+    // Every Linux has this, and the linker asks it where the program is.
+    fs::create_dir_all(root.path().join("proc/self")).unwrap();
+    symlink(&program, root.path().join("proc/self/exe")).unwrap();
+    fs::write(root.path().join("ca.pem"), site.ca_pem()).unwrap();
+    let ports = site.ports();
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "chroot"]);
+    if is_root() {
+        command = Command::new("chroot");
+    }
+    command.arg(root.path()).arg(&program).args([
+        "127.0.0.1",
+        &ports.imaps.to_string(),
+        &ports.smtp.to_string(),
+        ALICE,
+        site.password(),
+        "/ca.pem",
+    ]);
+    let path = env::var_os("PATH").unwrap();
+    let output = command.env_clear().env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "it came back\n");
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output().unwrap();
+    output.stdout.trim_ascii() == b"0"
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// The linker, and what is linked by any file of the bundle and not in it.
+fn of_the_system(app: &Path) -> BTreeSet<PathBuf> {
+    let mut libraries = BTreeSet::new();
+    for file in files(app) {
+        let is_native = file.to_string_lossy().contains(".so") || file.parent().unwrap().ends_with("bin");
+        if is_native {
+            let told =
+                Command::new("ldd").arg(&file).env("LD_LIBRARY_PATH", app.join("lib")).output().unwrap();
+            let told = String::from_utf8(told.stdout).unwrap();
+            let paths = told.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from);
+            libraries.extend(paths.filter(|path| !path.starts_with(app) && path.is_file()));
+        }
+    }
+    let is_libc = |path: &&PathBuf| {
+        let name = path.file_name().unwrap().to_string_lossy();
+        ["ld-linux", "libc.", "libm.", "libdl.", "libpthread.", "librt.", "libutil."]
+            .iter()
+            .any(|it| name.starts_with(it))
+    };
+    assert!(libraries.iter().all(|path| is_libc(&path)), "{libraries:?} are not all of libc");
+    libraries
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}

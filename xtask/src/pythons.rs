@@ -1,0 +1,107 @@
+//! The Pythons of this machine that pymail can be built with, and the tests on one of them.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{Outcome, root, run, step};
+
+/// What `PyO3` 0.30 embeds of CPython.
+const OLDEST: (u32, u32) = (3, 9);
+const NEWEST: (u32, u32) = (3, 15);
+
+/// Prints version and home of a CPython that has a shared library, and nothing for any other.
+const ASK: &str = "\
+import platform, sys, sysconfig
+shared = sysconfig.get_config_var('Py_ENABLE_SHARED')
+if platform.python_implementation() == 'CPython' and shared:
+    free = 't' if sysconfig.get_config_var('Py_GIL_DISABLED') else ''
+    print(*sys.version_info[:2], platform.python_version() + free, sys.base_prefix)
+";
+
+/// A Python that can be embedded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Python {
+    program: PathBuf,
+    minor: (u32, u32),
+    version: String,
+    home: String,
+}
+
+impl Python {
+    /// Asks a program; `None` for what is no CPython that pymail can be built with.
+    pub(super) fn at(program: &Path) -> Option<Self> {
+        let output =
+            Command::new(program).args(["-I", "-S", "-c", ASK]).stderr(Stdio::null()).output().ok()?;
+        let (minor, version, home) = told(&String::from_utf8(output.stdout).ok()?)?;
+        (OLDEST..=NEWEST).contains(&minor).then(|| Self { program: program.into(), minor, version, home })
+    }
+
+    /// Runs the tests with it, in a target folder of its own.
+    pub(super) fn test(&self) -> Outcome {
+        eprintln!("\nPython {} at {}", self.version, self.program.display());
+        let folder = root().join("target").join(format!("python-{}", self.version));
+        let mut tests = step("cargo", &["test", "--locked"]);
+        run(tests.env("PYO3_PYTHON", &self.program).env("CARGO_TARGET_DIR", folder))
+    }
+}
+
+fn told(line: &str) -> Option<((u32, u32), String, String)> {
+    let mut words = line.trim().splitn(4, ' ');
+    let minor = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some((minor, words.next()?.to_owned(), words.next()?.to_owned()))
+}
+
+/// All that are found, one for each minor version, the oldest first: `pyenv`'s, and those on the PATH.
+pub(super) fn all() -> Vec<Python> {
+    let mut found = BTreeMap::new();
+    for program in programs() {
+        if let Some(python) = Python::at(&program) {
+            found.entry((python.minor, python.version.ends_with('t'))).or_insert(python);
+        }
+    }
+    found.into_values().collect()
+}
+
+fn programs() -> Vec<PathBuf> {
+    let home = env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".pyenv")));
+    let versions = home.and_then(|home| home.join("versions").read_dir().ok());
+    let installed =
+        versions.into_iter().flatten().flatten().map(|version| version.path().join("bin/python3"));
+    let path = env::var_os("PATH").unwrap_or_default();
+    let on_path = env::split_paths(&path).filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+    let on_path = on_path.map(|entry| entry.path()).filter(|program| is_python(program.file_name()));
+    let mut all: Vec<PathBuf> = installed.chain(on_path).filter(|program| program.is_file()).collect();
+    all.sort();
+    all
+}
+
+/// `python3` and `python3.11`, but not `python3-config`.
+fn is_python(name: Option<&OsStr>) -> bool {
+    let version = name.and_then(OsStr::to_str).and_then(|name| name.strip_prefix("python3"));
+    version.is_some_and(|rest| {
+        rest.is_empty() || rest.strip_prefix('.').is_some_and(|minor| minor.parse::<u32>().is_ok())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_interpreters_are_asked() {
+        let is = |name: &str| is_python(Some(OsStr::new(name)));
+        assert!(is("python3") && is("python3.11"));
+        assert!(!is("python3-config") && !is("python3.11-config") && !is("python") && !is("python2.7"));
+    }
+
+    #[test]
+    fn what_a_python_tells_is_its_version_and_home() {
+        let told = told("3 13 3.13.0t /opt/my python\n");
+        assert_eq!(told, Some(((3, 13), "3.13.0t".into(), "/opt/my python".into())));
+        assert_eq!(super::told(""), None);
+    }
+}

@@ -1,0 +1,66 @@
+//! Apps with their own Python: bundled as an app's author does it, and run in an empty root.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use super::{Outcome, cargo, root, run, step};
+
+/// By the tool that apps use, too.
+pub(super) fn bundle(args: &[String]) -> Outcome {
+    let fixed = ["run", "--quiet", "--locked", "--package", "pymail-bundle", "--"];
+    cargo(&fixed.into_iter().chain(args.iter().map(String::as_str)).collect::<Vec<_>>())
+}
+
+/// The example, which is outside of the workspace.
+pub(super) fn example() -> Outcome {
+    let (manifest, target) = ("examples/shipped-app/Cargo.toml", "target/shipped-app");
+    cargo(&["build", "--release", "--locked", "--manifest-path", manifest, "--target-dir", target])?;
+    let out = root().join(target).join("bundle");
+    clear(&out)?;
+    let app = format!("{target}/release/shipped-app");
+    bundle(&["--binary", &app, "--out", &out.display().to_string()].map(str::to_owned))?;
+    runs_in_an_empty_root(&out)
+}
+
+/// The steps of docs/shipping.md, word for word, in an empty folder.
+pub(super) fn guide() -> Outcome {
+    let text = root().join("docs/shipping.md");
+    let text = fs::read_to_string(&text).map_err(|error| format!("{}: {error}", text.display()))?;
+    let folder = env::temp_dir().join(format!("pymail-guide-{}", std::process::id()));
+    clear(&folder)?;
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut shell = step("sh", &["-eux", "-c", &steps(&text)]);
+    run(shell.current_dir(&folder).env("PYMAIL", root()))?;
+    runs_in_an_empty_root(&folder.join("postbox/unpacked"))?;
+    clear(&folder)
+}
+
+/// What is to be typed: the blocks for a shell.
+fn steps(text: &str) -> String {
+    let blocks = text.split("```sh\n").skip(1);
+    blocks.filter_map(|block| block.split("```").next()).collect()
+}
+
+fn runs_in_an_empty_root(bundle: &Path) -> Outcome {
+    let test = ["test", "--locked", "--test", "all", "--", "--include-ignored", "shipped::"];
+    run(step("cargo", &test).env("PYMAIL_SHIPPED_APP", bundle))
+}
+
+fn clear(folder: &Path) -> Outcome {
+    match folder.exists().then(|| fs::remove_dir_all(folder)) {
+        Some(Err(error)) => Err(format!("{}: {error}", folder.display())),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_guides_steps_are_its_blocks_for_a_shell() {
+        let text = "Do:\n\n```sh\na\nb\n```\n\nand\n\n```toml\nc\n```\n\n```sh\nd\n```\n";
+        assert_eq!(steps(text), "a\nb\nd\n");
+    }
+}
