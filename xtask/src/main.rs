@@ -1,6 +1,7 @@
 //! The chores of the project: `cargo xtask test`, `cargo xtask bench`, and the judges of faults and load.
 
 mod fuzz;
+mod guards;
 mod pythons;
 mod servers;
 mod ship;
@@ -18,6 +19,7 @@ usage: cargo xtask COMMAND
              [--python PATH: only run the tests, with this Python; --all-pythons: with each that is found]
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
   ship       bundle the example, follow docs/shipping.md, and run what comes out in an empty root
+  guards     see what builds say that can't work, and that the public API names nothing of PyO3
   bench      run pymail beside its peers [--quick] [--case NAME] [--system NAME] [--n N] [--turns N]
              [--report: write docs/performance.md of what was run]
   faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Some("soak") => soak(&args.collect::<Vec<_>>()),
         Some("bundle") => ship::bundle(&args.collect::<Vec<_>>()),
         Some("ship") => ship(),
+        Some("guards") => guards(),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
         Some("faults") => faults(&args.collect::<Vec<_>>()),
         Some("fuzz") => fuzz::run_targets(args),
@@ -97,7 +100,13 @@ fn test(args: &[String]) -> Outcome {
     }
     // Not as a release, which would build everything once more: nothing here depends on time.
     cargo(&["run", "--locked", "--package", "pymail-bench", "--", "--quick"])?;
-    run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))
+    guards()
+}
+
+fn guards() -> Outcome {
+    run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    guards::api_names_no_pyo3()?;
+    guards::builds_speak()
 }
 
 fn test_python(program: &Path) -> Outcome {

@@ -1,0 +1,71 @@
+//! What a build says when it can't work, and what the public API must not name.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Outcome, cargo, root, step};
+
+/// As `PyO3` takes it instead of a Python.
+const CONFIG: &str = "implementation=CPython\nversion=3.11\nabi3=false\nlib_name=python3.11\nlib_dir=/nonexistent\n\
+                      executable=/opt/bin/python3.11\n";
+
+/// Builds that can't work say what to install or to set.
+pub(super) fn builds_speak() -> Outcome {
+    let folder = root().join("target/refusals");
+    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let config = |shared: bool| {
+        let file = folder.join(format!("shared-{shared}"));
+        let written = fs::write(&file, format!("{CONFIG}shared={shared}\n"));
+        written.map(|()| file.display().to_string()).map_err(|error| format!("{}: {error}", file.display()))
+    };
+    says(
+        &folder,
+        "PYO3_CONFIG_FILE",
+        &config(true)?,
+        "install its development files (Debian: libpython3.11-dev;",
+    )?;
+    says(&folder, "PYO3_CONFIG_FILE", &config(false)?, "an app must be linked with -rdynamic")?;
+    says(
+        &folder,
+        "PYO3_PYTHON",
+        "/nonexistent/python3",
+        "failed to run the Python interpreter at /nonexistent/python3",
+    )
+}
+
+fn says(folder: &Path, name: &str, value: &str, wanted: &str) -> Outcome {
+    eprintln!("\n$ {name}={value} cargo check");
+    let mut check = step("cargo", &["check", "--locked", "--target-dir"]);
+    let output =
+        check.arg(folder).env(name, value).output().map_err(|error| format!("cargo check: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    if text.contains(wanted) {
+        return Ok(());
+    }
+    Err(format!("the build does not say {wanted:?}, but:\n{text}"))
+}
+
+/// No type of `PyO3` is in the documentation of what is public.
+pub(super) fn api_names_no_pyo3() -> Outcome {
+    // Its documentation is made too, because only then there are links to it.
+    cargo(&["doc", "--no-deps", "--locked", "--package", "pymail", "--package", "pyo3"])?;
+    let pages = root().join("target/doc/pymail");
+    match linking(&pages, "/pyo3/") {
+        None if linking(&pages, "struct.ImapConfig.html").is_some() => Ok(()),
+        None => Err(format!("no documentation in {}", pages.display())),
+        Some(page) => Err(format!("{page} names a type of pyo3")),
+    }
+}
+
+/// A page with this text, but for the traits that every type has.
+fn linking(folder: &Path, text: &str) -> Option<String> {
+    let mut paths = folder.read_dir().ok()?.flatten().map(|entry| entry.path());
+    paths.find_map(|path| {
+        if path.is_dir() {
+            return linking(&path, text);
+        }
+        let page = fs::read_to_string(&path).ok()?;
+        let own = page.split("id=\"blanket-implementations\"").next()?;
+        own.contains(text).then(|| path.display().to_string())
+    })
+}
