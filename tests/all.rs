@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod corpus;
+mod extension;
 mod fixtures;
 mod flights;
 mod foreign_programs;

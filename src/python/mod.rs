@@ -4,6 +4,7 @@ mod convert;
 mod dialogue;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod gate;
 mod imap;
 mod mails;
 mod modules;

@@ -7,16 +7,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyCFunction;
 
+use super::gate;
 use crate::error::{Error, ErrorKind, Result};
-
-/// How long a process that ends waits for calls that are under way.
-const EXIT_WAIT: Duration = Duration::from_secs(2);
 
 /// The outcome of the one start; it can't be tried again in the same process.
 static STARTED: OnceLock<Result<()>> = OnceLock::new();
@@ -29,43 +26,6 @@ static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// Whether the interpreter is our own, and not the host's.
 static OURS: AtomicBool = AtomicBool::new(false);
-
-static GATE: Gate = Gate { state: Mutex::new(Calls { running: 0, closed: false }), left: Condvar::new() };
-
-/// Lets calls into the interpreter until the process ends.
-struct Gate {
-    state: Mutex<Calls>,
-    left: Condvar,
-}
-
-struct Calls {
-    running: usize,
-    closed: bool,
-}
-
-/// A call inside the gate.
-struct Pass;
-
-impl Gate {
-    fn enter(&self) -> Result<Pass> {
-        let mut state = self.state.lock();
-        if state.closed {
-            return Err(Error::new(ErrorKind::Stopped, "the process is ending"));
-        }
-        state.running += 1;
-        Ok(Pass)
-    }
-}
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        let mut state = GATE.state.lock();
-        state.running -= 1;
-        if state.closed && state.running == 0 {
-            GATE.left.notify_all();
-        }
-    }
-}
 
 /// Starts the interpreter, with the standard library of this home if one is named.
 pub(crate) fn start_in(home: Option<PathBuf>) -> Result<()> {
@@ -97,7 +57,7 @@ pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> Result<T>) -> Result<
     if is_forked() {
         return Err(Error::forked());
     }
-    let _pass = GATE.enter()?;
+    let _pass = gate::enter()?;
     // SAFETY: this call only reads whether an interpreter runs; it needs no GIL.
     if unsafe { ffi::Py_IsInitialized() } == 0 {
         return Err(Error::new(ErrorKind::Stopped, "the host has finalised Python"));
@@ -132,6 +92,9 @@ fn start() -> Result<()> {
     }
     Python::initialize();
     keeping_interrupts(|| Python::attach(import_modules))?;
+    if !OURS.load(Ordering::Relaxed) {
+        leave_before_the_host()?;
+    }
     leave_politely();
     Ok(())
 }
@@ -287,14 +250,19 @@ pub(super) fn without_collector<T>(py: Python<'_>, work: impl FnOnce() -> T) -> 
     done
 }
 
+/// A host's interpreter ends with its main program; whoever waits for it then is ended by it, in the middle of a call.
+fn leave_before_the_host() -> Result<()> {
+    let registered = Python::attach(|py| {
+        let close = PyCFunction::new_closure(py, None, None, |args, _| args.py().detach(gate::close))?;
+        py.import("atexit")?.call_method1("register", (close,)).map(drop)
+    });
+    registered.map_err(|_| runtime_error("no exit hook in the host's Python"))
+}
+
 /// A process that exits while a thread is inside TLS crashes: calls end before OpenSSL does.
 fn leave_politely() {
     extern "C" fn close() {
-        let mut state = GATE.state.lock();
-        state.closed = true;
-        if state.running > 0 {
-            GATE.left.wait_while_for(&mut state, |state| state.running > 0, EXIT_WAIT);
-        }
+        gate::close();
     }
     // SAFETY: `close` is a plain function that does not unwind: it locks, waits and returns.
     let registered: c_int = unsafe { libc::atexit(close) };
@@ -305,6 +273,8 @@ fn leave_politely() {
 
 #[cfg(test)]
 mod tests {
+    use parking_lot::Mutex;
+
     use super::*;
 
     #[test]

@@ -1,8 +1,12 @@
 //! What can be seen from inside only: Python's objects, and an interpreter that the host started.
 
 use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyList};
 
 #[path = "../../tests/support/mod.rs"]
 pub(super) mod support;
@@ -81,6 +85,56 @@ fn the_delimiter_of_hierarchies_is_known_with_namespaces_and_without() {
         let config = ImapConfig::new(server, Credentials::new("alice@example.test", PASSWORD));
         assert_eq!(ImapSession::connect(&config, soon()).unwrap().delimiter(), delimiter);
     }
+}
+
+#[test]
+fn callers_attached_or_not_on_many_threads_never_wait_for_one_another_for_ever() {
+    const THREADS: usize = 16;
+    const ROUNDS: usize = 10_000;
+    let dovecot = Dovecot::start();
+    let server = Server::tls(HOST).port(dovecot.imaps_port()).trust_pem(dovecot.ca_pem());
+    let config = ImapConfig::new(server, Credentials::new("alice@example.test", PASSWORD));
+    let imap = crate::Imap::connect(config.heartbeat(Duration::from_millis(1))).unwrap();
+    let (done, all) = mpsc::channel();
+    for _ in 0..THREADS {
+        let (imap, done) = (imap.clone(), done.clone());
+        thread::spawn(move || {
+            for round in 0..ROUNDS / THREADS {
+                let told = match round % 3 {
+                    0 => Python::attach(|_| imap.noop()),
+                    1 => Python::attach(|py| py.detach(|| imap.noop())),
+                    _ => imap.noop(),
+                };
+                told.unwrap();
+            }
+            done.send(()).unwrap();
+        });
+    }
+    for _ in 0..THREADS {
+        all.recv_timeout(Duration::from_secs(120)).expect("nobody waits for ever");
+    }
+    assert!(imap.stats().commands >= ROUNDS as u64);
+}
+
+#[test]
+fn handles_may_be_dropped_attached_detached_and_by_pythons_collector() {
+    let dovecot = Dovecot::start();
+    let server = || Server::tls(HOST).port(dovecot.imaps_port()).trust_pem(dovecot.ca_pem());
+    let config = || ImapConfig::new(server(), Credentials::new("alice@example.test", PASSWORD));
+    let imap = || crate::Imap::connect(config()).unwrap();
+    let kept = imap();
+    let (first, second, third) = (imap(), imap(), imap());
+    Python::attach(|_| drop(first));
+    Python::attach(|py| py.detach(|| drop(second)));
+    Python::attach(|py| {
+        // A closure that Python owns, in a cycle that only the collector undoes.
+        let finaliser = PyCFunction::new_closure(py, None, None, move |_, _| drop(third.clone())).unwrap();
+        let cycle = PyList::new(py, [&finaliser]).unwrap();
+        cycle.append(&cycle).unwrap();
+        drop((finaliser, cycle));
+        py.import("gc").unwrap().call_method0("collect").unwrap();
+    });
+    kept.noop().unwrap();
 }
 
 #[test]

@@ -18,7 +18,8 @@ usage: cargo xtask COMMAND
              [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too]
              [--python PATH: only run the tests, with this Python; --all-pythons: with each that is found]
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
-  ship       bundle the example, follow docs/shipping.md, and run what comes out in an empty root
+  ship       bundle the example, follow docs/shipping.md, and run what comes out in an empty root; run in an
+             extension module of Python
   guards     see what builds say that can't work, and that the public API names nothing of PyO3
   bench      run pymail beside its peers [--quick] [--case NAME] [--system NAME] [--n N] [--turns N]
              [--report: write docs/performance.md of what was run]
@@ -126,7 +127,8 @@ fn test_pythons(pythons: &[pythons::Python]) -> Outcome {
 fn ship() -> Outcome {
     servers::install()?;
     ship::example()?;
-    ship::guide()
+    ship::guide()?;
+    ship::extension()
 }
 
 fn consumers(args: &[String]) -> Outcome {

@@ -36,6 +36,15 @@ pub(super) fn guide() -> Outcome {
     clear(&folder)
 }
 
+/// A Python module with pymail in it, in an interpreter that ends before the process.
+pub(super) fn extension() -> Outcome {
+    let (manifest, target) = ("examples/extension-module/Cargo.toml", "target/extension-module");
+    cargo(&["build", "--locked", "--manifest-path", manifest, "--target-dir", target])?;
+    let module = root().join(target).join("debug/libpymail_extension.so");
+    let test = ["test", "--locked", "--test", "all", "--", "--include-ignored", "extension::"];
+    run(step("cargo", &test).env("PYMAIL_EXTENSION", module))
+}
+
 /// What is to be typed: the blocks for a shell.
 fn steps(text: &str) -> String {
     let blocks = text.split("```sh\n").skip(1);

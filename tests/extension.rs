@@ -1,0 +1,46 @@
+//! pymail inside a Python extension module: in an interpreter that is somebody else's, and ends before the process.
+
+use std::env;
+use std::fs;
+use std::process::Command;
+
+use rstest::rstest;
+
+use crate::fixtures::postfix;
+use crate::site::{ALICE, Site};
+
+/// What a host has of its own, before and after.
+const HOST: &str = "
+import imaplib, signal, sys
+folder, imaps, submission, user, password, ca = sys.argv[1:]
+sys.path.insert(0, folder)
+imaplib.mark_of_the_host = 42
+before = list(sys.path), signal.getsignal(signal.SIGINT), sys.getswitchinterval(), sys.excepthook
+import pymail_extension
+print(pymail_extension.round_trip('localhost', int(imaps), int(submission), user, password, open(ca).read()))
+assert before == (list(sys.path), signal.getsignal(signal.SIGINT), sys.getswitchinterval(), sys.excepthook)
+assert sys.modules['imaplib'].mark_of_the_host == 42
+";
+
+/// How often the interpreter ends while a heartbeat is at it.
+const ENDS: usize = 20;
+
+#[rstest]
+#[ignore = "for cargo xtask test, which builds the module"]
+fn inside_an_extension_module_the_round_trip_passes_and_the_interpreter_ends(#[from(postfix)] site: Site) {
+    let module = env::var("PYMAIL_EXTENSION").expect("the module's file");
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    fs::copy(module, folder.path().join("pymail_extension.so")).unwrap();
+    fs::write(&ca, site.ca_pem()).unwrap();
+    let ports = site.ports();
+    for _ in 0..ENDS {
+        let python = env::var("PYO3_PYTHON").unwrap_or_else(|_| "python3".into());
+        let mut host = Command::new(python);
+        host.args(["-c", HOST]).arg(folder.path());
+        host.args([ports.imaps.to_string(), ports.smtp.to_string(), ALICE.into(), site.password().into()]);
+        let output = host.arg(&ca).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!((output.stdout, output.stderr), (b"it came back\n".to_vec(), Vec::new()));
+    }
+}
