@@ -14,7 +14,7 @@ from typing import Any
 
 import _pymail_answers as answers
 from _pymail_imap4 import Bad, Metered
-from _pymail_wire import ANSWER, Refused, adopt, forget, tls_context
+from _pymail_wire import ANSWER, Refused, Trust, adopt, forget, tls_context
 
 # What a server told, by kinds.
 Told = dict[str, list[Any]]
@@ -28,9 +28,7 @@ def quoted(text: str) -> str:
 class Connection:
     """One connection."""
 
-    def __init__(
-        self, descriptor: int, host: str, port: int, security: str, roots: list[str], seconds: float
-    ) -> None:
+    def __init__(self, descriptor: int, host: str, port: int, security: str, trust: Trust, seconds: float) -> None:
         self.exists = 0
         self.inbox = ""
         self.validity = 0
@@ -39,9 +37,9 @@ class Connection:
         self.has_keywords = False
         # Commands whose answers are still to be taken, and their tags.
         self._asked: deque[tuple[str, str]] = deque()
-        self.imap = Metered(adopt(descriptor, host, security, roots), host, port, seconds)
+        self.imap = Metered(adopt(descriptor, host, security, trust), host, port, seconds)
         if security == "starttls":
-            self._starttls(roots)
+            self._starttls(trust)
         if self.imap.state != "NONAUTH":
             self.abandon()
             raise ssl.SSLError("the server greets as if logged in already")
@@ -54,11 +52,11 @@ class Connection:
         """Commands, octets sent, octets received so far."""
         return self.imap.tagnum, self.imap.meter.sent, self.imap.meter.received
 
-    def _starttls(self, roots: list[str]) -> None:
+    def _starttls(self, trust: Trust) -> None:
         if self.imap.state != "NONAUTH" or "STARTTLS" not in self.imap.capabilities:
             self.abandon()
             raise ssl.SSLError("the server offers no STARTTLS")
-        self.imap.starttls(tls_context(roots))
+        self.imap.starttls(tls_context(trust))
         # What came before the encryption may come from anybody.
         self.imap.untagged_responses.clear()
 

@@ -11,6 +11,9 @@ from functools import cache, lru_cache
 from itertools import islice
 from time import monotonic
 
+# More roots as PEM texts, and where this system may have its own when OpenSSL finds none.
+Trust = tuple[list[str], str]
+
 # What one answer may have, where no mail was asked for: lists of UIDs, flags of a large mailbox.
 ANSWER = 16 << 20
 # What an object takes, and the time that it takes: a line of one octet is one too.
@@ -81,29 +84,29 @@ class Meter:
         return "the server answers more than was asked for" if self.room < 0 else "the time is over"
 
 
-def adopt(descriptor: int, host: str, security: str, roots: list[str]) -> socket.socket:
+def adopt(descriptor: int, host: str, security: str, trust: Trust) -> socket.socket:
     """The socket that Rust has connected; it waits without end, and Rust shuts it down when that is too long."""
     sock = socket.socket(fileno=descriptor)
     try:
         sock.settimeout(None)  # the host may have set a default
         tune(sock)
-        return tls_context(roots).wrap_socket(sock, server_hostname=host) if security == "tls" else sock
+        return tls_context(trust).wrap_socket(sock, server_hostname=host) if security == "tls" else sock
     except BaseException:
         sock.close()
         raise
 
 
-def tls_context(roots: list[str]) -> ssl.SSLContext:
+def tls_context(trust: Trust) -> ssl.SSLContext:
     """A context that verifies against the system's roots, those of SSL_CERT_FILE, and the given PEM texts.
 
     Connections share one, which takes 20 ms and 100 KB; the system's roots are read again after a while.
     """
     where = (os.environ.get("SSL_CERT_FILE", ""), "SSL_CERT_DIR" in os.environ)
-    return _tls_context(tuple(roots), *where, int(monotonic() / CONTEXT_SECONDS))
+    return _tls_context(tuple(trust[0]), trust[1], *where, int(monotonic() / CONTEXT_SECONDS))
 
 
 @lru_cache(maxsize=8)
-def _tls_context(roots: tuple[str, ...], file: str, has_folder: bool, _age: int) -> ssl.SSLContext:
+def _tls_context(pems: tuple[str, ...], elsewhere: str, file: str, has_folder: bool, _age: int) -> ssl.SSLContext:
     paths = ssl.get_default_verify_paths()
     if not has_folder and _is_hashed(paths.openssl_capath):
         # OpenSSL looks up there what it needs; reading all roots from a file takes 20 ms each time.
@@ -113,9 +116,11 @@ def _tls_context(roots: tuple[str, ...], file: str, has_folder: bool, _age: int)
         # SSL_CERT_FILE takes the place of OpenSSL's own file; we mean it as well as, not instead of.
         if os.path.isfile(paths.openssl_cafile):
             context.load_verify_locations(cafile=paths.openssl_cafile)
+        elif not has_folder and not os.path.isfile(file) and os.path.isfile(elsewhere):
+            context.load_verify_locations(cafile=elsewhere)
     if os.path.isfile(file):
         context.load_verify_locations(cafile=file)
-    for pem in roots:
+    for pem in pems:
         context.load_verify_locations(cadata=pem)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context

@@ -16,7 +16,7 @@ from typing import Any
 
 from _pymail_chunks import Flight
 from _pymail_replies import ONE_WRITE, Answers, Message, NoReply, Outcome, Reply, Smtp
-from _pymail_wire import Refused, adopt, forget, tls_context
+from _pymail_wire import Refused, Trust, adopt, forget, tls_context
 
 CLOSING = 421
 GO_AHEAD = 354
@@ -36,16 +36,16 @@ class Session:
         host: str,
         port: int,
         security: str,
-        roots: list[str],
+        trust: Trust,
         seconds: float,
         local_name: str,
     ) -> None:
-        sock = adopt(descriptor, host, security, roots)
+        sock = adopt(descriptor, host, security, trust)
         try:
             self.smtp = Smtp(sock, host, port, seconds, local_name)
             self.smtp.ehlo_or_helo_if_needed()
             if security == "starttls":
-                self._starttls(roots)
+                self._starttls(trust)
         except smtplib.SMTPResponseException as error:
             raise smtplib.SMTPServerDisconnected(f"{error.smtp_code} {_text(error.smtp_error)}") from None
 
@@ -57,11 +57,11 @@ class Session:
         """Commands, octets sent, octets received so far."""
         return self.smtp.replies, self.smtp.meter.sent, self.smtp.meter.received
 
-    def _starttls(self, roots: list[str]) -> None:
+    def _starttls(self, trust: Trust) -> None:
         if not self.smtp.has_extn("starttls"):
             self.abandon()
             raise ssl.SSLError("the server offers no STARTTLS")
-        self.smtp.starttls(context=tls_context(roots))
+        self.smtp.starttls(context=tls_context(trust))
         self.smtp.ehlo_or_helo_if_needed()
 
     def login(self, user: str, password: str) -> None:

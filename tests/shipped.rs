@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::env;
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,7 +19,14 @@ const PLACE: &str = "/srv/some where/app";
 
 #[rstest]
 #[ignore = "for cargo xtask test, which builds and bundles the app"]
-fn a_bundled_app_runs_in_an_empty_root(#[from(postfix)] site: Site) {
+#[case::by_a_file_that_the_app_names("ca.pem", &["/ca.pem"])]
+#[ignore = "for cargo xtask test, which builds and bundles the app"]
+#[case::by_the_roots_of_another_system("etc/pki/tls/certs/ca-bundle.crt", &[])]
+fn a_bundled_app_runs_in_an_empty_root(
+    #[from(postfix)] site: Site,
+    #[case] authority: &str,
+    #[case] named: &[&str],
+) {
     let root = tempfile::tempdir().unwrap();
     // Not where it was bundled: it may be anywhere.
     let app = root.path().join(PLACE.trim_start_matches('/'));
@@ -28,32 +35,38 @@ fn a_bundled_app_runs_in_an_empty_root(#[from(postfix)] site: Site) {
     let program = fs::read_dir(app.join("bin")).unwrap().next().unwrap().unwrap().file_name();
     let program = Path::new(PLACE).join("bin").join(program);
     for library in of_the_system(&app) {
-        let to = root.path().join(library.strip_prefix("/").unwrap());
-        fs::create_dir_all(to.parent().unwrap()).unwrap();
-        fs::copy(&library, to).unwrap();
+        put(root.path(), &library, &fs::read(&library).unwrap());
     }
     // Every Linux has this, and the linker asks it where the program is.
     fs::create_dir_all(root.path().join("proc/self")).unwrap();
     symlink(&program, root.path().join("proc/self/exe")).unwrap();
-    fs::write(root.path().join("ca.pem"), site.ca_pem()).unwrap();
+    put(root.path(), Path::new(authority), site.ca_pem().as_bytes());
     let ports = site.ports();
+    let args = ["127.0.0.1", &ports.imaps.to_string(), &ports.smtp.to_string(), ALICE, site.password()];
+    let mut command = in_root(root.path());
+    command.arg(&program).args(args).args(named);
+    let path = env::var_os("PATH").unwrap();
+    let output = command.env_clear().env("PATH", path).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "it came back\n");
+}
+
+fn put(root: &Path, file: &Path, octets: &[u8]) {
+    let to = root.join(file.strip_prefix("/").unwrap_or(file));
+    fs::create_dir_all(to.parent().unwrap()).unwrap();
+    fs::write(&to, octets).unwrap();
+    fs::set_permissions(&to, Permissions::from_mode(0o755)).unwrap();
+}
+
+/// What runs a program there, as root or as anybody.
+fn in_root(root: &Path) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "chroot"]);
     if is_root() {
         command = Command::new("chroot");
     }
-    command.arg(root.path()).arg(&program).args([
-        "127.0.0.1",
-        &ports.imaps.to_string(),
-        &ports.smtp.to_string(),
-        ALICE,
-        site.password(),
-        "/ca.pem",
-    ]);
-    let path = env::var_os("PATH").unwrap();
-    let output = command.env_clear().env("PATH", path).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "it came back\n");
+    command.arg(root);
+    command
 }
 
 fn is_root() -> bool {

@@ -84,10 +84,10 @@ impl Dialogue {
         let asking = Asking { phase: Phase::Connect, action, secrets: &secrets };
         let object = attached(|py| {
             let class = service.module.session_class(py)?;
-            let roots = server.certificates();
+            let trust = (server.certificates(), elsewhere());
             // From here on the descriptor is Python's.
             let seconds = deadline.left().as_secs_f64();
-            let args = (socket.into_raw_fd(), &*server.host, port, security, roots, seconds);
+            let args = (socket.into_raw_fd(), &*server.host, port, security, trust, seconds);
             let object = match local_name {
                 Some(name) => class.call1((args.0, args.1, args.2, args.3, args.4, args.5, name)),
                 None => class.call1(args),
@@ -166,6 +166,12 @@ impl Dialogue {
             done
         })
     }
+}
+
+/// Where this system has its trust roots, when OpenSSL was built for another one.
+fn elsewhere() -> String {
+    let file = openssl_probe::probe().cert_file;
+    file.map(|file| file.display().to_string()).unwrap_or_default()
 }
 
 fn owned(py: Python<'_>, exception: &PyErr, asking: Asking<'_>) -> crate::Error {

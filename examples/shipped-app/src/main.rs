@@ -1,8 +1,10 @@
 //! Sends a message to itself and waits for it.
 //!
 //! ```text
-//! shipped-app HOST IMAPS_PORT SUBMISSION_PORT USER PASSWORD CA_FILE
+//! shipped-app HOST IMAPS_PORT SUBMISSION_PORT USER PASSWORD [CA_FILE]
 //! ```
+//!
+//! Certificates are trusted by the system's roots, and by those in CA_FILE.
 
 use std::env;
 use std::error::Error;
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 use pymail::{Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
 
-const USAGE: &str = "usage: shipped-app HOST IMAPS_PORT SUBMISSION_PORT USER PASSWORD CA_FILE";
+const USAGE: &str = "usage: shipped-app HOST IMAPS_PORT SUBMISSION_PORT USER PASSWORD [CA_FILE]";
 
 fn main() -> ExitCode {
     match run(&env::args().skip(1).collect::<Vec<_>>()) {
@@ -29,11 +31,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &[String]) -> Result<String, Box<dyn Error>> {
-    let [host, imaps, submission, user, password, ca] = args else { return Err(USAGE.into()) };
-    let ca = fs::read_to_string(ca)?;
+    let [host, imaps, submission, user, password, ca @ ..] = args else { return Err(USAGE.into()) };
+    let trust = |server: Server| match ca {
+        [] => Ok(server),
+        [file, ..] => fs::read_to_string(file).map(|pem| server.trust_pem(pem)),
+    };
     let account = || Credentials::new(user, password);
-    let receiving = Server::tls(host).port(imaps.parse()?).trust_pem(ca.as_str());
-    let sending = Server::starttls(host).port(submission.parse()?).trust_pem(ca.as_str());
+    let receiving = trust(Server::tls(host).port(imaps.parse()?))?;
+    let sending = trust(Server::starttls(host).port(submission.parse()?))?;
     let smtp = Smtp::connect(SmtpConfig::new(sending, account()).tag("__SHIPPED__"))?;
     let imap = Imap::connect(ImapConfig::new(receiving, account()).tag("__SHIPPED__"))?;
     let message = Message::new("1", user.as_str(), user.as_str(), "it came back");
