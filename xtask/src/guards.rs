@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Outcome, cargo, root, step};
+use super::{Outcome, cargo, root, run, step};
 
 /// As `PyO3` takes it instead of a Python.
 const CONFIG: &str = "implementation=CPython\nversion=3.11\nabi3=false\nlib_name=python3.11\nlib_dir=/nonexistent\n\
@@ -43,6 +43,16 @@ fn says(folder: &Path, name: &str, value: &str, wanted: &str) -> Outcome {
         return Ok(());
     }
     Err(format!("the build does not say {wanted:?}, but:\n{text}"))
+}
+
+/// The documentation can be built where there is no Python, as docs.rs does it.
+pub(super) fn docs_need_no_python() -> Outcome {
+    let manifest =
+        fs::read_to_string(root().join("Cargo.toml")).map_err(|error| format!("Cargo.toml: {error}"))?;
+    let args = manifest.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
+    let args = args.filter(|arg| arg.starts_with("env.PYO3_CONFIG_FILE")).flat_map(|arg| ["--config", arg]);
+    let mut doc = step("cargo", &["doc", "--no-deps", "--locked", "--target-dir", "target/refusals"]);
+    run(doc.args(args).env("PYO3_PYTHON", "/nonexistent/python3").env("DOCS_RS", "1"))
 }
 
 /// No type of `PyO3` is in the documentation of what is public.

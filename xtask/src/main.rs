@@ -107,6 +107,7 @@ fn test(args: &[String]) -> Outcome {
 fn guards() -> Outcome {
     run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
     guards::api_names_no_pyo3()?;
+    guards::docs_need_no_python()?;
     guards::builds_speak()
 }
 
