@@ -108,6 +108,7 @@ fn guards() -> Outcome {
     run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
     guards::api_names_no_pyo3()?;
     guards::docs_need_no_python()?;
+    pythons::another_is_refused()?;
     guards::builds_speak()
 }
 

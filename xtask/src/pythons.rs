@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -12,13 +15,14 @@ use super::{Outcome, root, run, step};
 const OLDEST: (u32, u32) = (3, 9);
 const NEWEST: (u32, u32) = (3, 15);
 
-/// Prints version and home of a CPython that has a shared library, and nothing for any other.
+/// Prints version and library of a CPython that has a shared library, and nothing for any other.
 const ASK: &str = "\
-import platform, sys, sysconfig
+import os, platform, sys, sysconfig
 shared = sysconfig.get_config_var('Py_ENABLE_SHARED')
 if platform.python_implementation() == 'CPython' and shared:
     free = 't' if sysconfig.get_config_var('Py_GIL_DISABLED') else ''
-    print(*sys.version_info[:2], platform.python_version() + free, sys.base_prefix)
+    library = os.path.join(sysconfig.get_config_var('LIBDIR'), sysconfig.get_config_var('INSTSONAME'))
+    print(*sys.version_info[:2], platform.python_version() + free, library)
 ";
 
 /// A Python that can be embedded.
@@ -27,7 +31,7 @@ pub(super) struct Python {
     program: PathBuf,
     minor: (u32, u32),
     version: String,
-    home: String,
+    library: PathBuf,
 }
 
 impl Python {
@@ -35,8 +39,8 @@ impl Python {
     pub(super) fn at(program: &Path) -> Option<Self> {
         let output =
             Command::new(program).args(["-I", "-S", "-c", ASK]).stderr(Stdio::null()).output().ok()?;
-        let (minor, version, home) = told(&String::from_utf8(output.stdout).ok()?)?;
-        (OLDEST..=NEWEST).contains(&minor).then(|| Self { program: program.into(), minor, version, home })
+        let (minor, version, library) = told(&String::from_utf8(output.stdout).ok()?)?;
+        (OLDEST..=NEWEST).contains(&minor).then(|| Self { program: program.into(), minor, version, library })
     }
 
     /// Runs the tests with it, in a target folder of its own.
@@ -48,10 +52,44 @@ impl Python {
     }
 }
 
-fn told(line: &str) -> Option<((u32, u32), String, String)> {
+/// A program that loads another version than it was built with says so, before it runs anything.
+pub(super) fn another_is_refused() -> Outcome {
+    super::cargo(&["build", "--locked", "--example", "stdio"])?;
+    let libraries: Vec<PathBuf> = all().into_iter().map(|python| python.library).collect();
+    let mut refused = 0;
+    for library in &libraries {
+        let folder = root().join("target/another-python");
+        // Whatever version the program asks for, it gets this one.
+        let mut links = libraries.iter().filter_map(|other| Some(folder.join(other.file_name()?)));
+        let prepared = fs::create_dir_all(&folder);
+        let prepared = prepared.and_then(|()| links.try_for_each(|link| linked(library, &link)));
+        prepared.map_err(|error| format!("{}: {error}", folder.display()))?;
+        let mut program = Command::new(root().join("target/debug/examples/stdio"));
+        program.args(["imap", "localhost", "1", "alice", "secret"]).env("LD_LIBRARY_PATH", &folder);
+        let output = program.output().map_err(|error| format!("stdio: {error}"))?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        // An older one lacks what the linker wants at once.
+        let is_refused = ["built for Python", "symbol lookup error"].iter().any(|words| text.contains(words));
+        if output.status.success() || !(is_refused || text.contains("connecting to IMAP")) {
+            return Err(format!("{} was loaded, and the program said: {text}", library.display()));
+        }
+        refused += usize::from(is_refused);
+    }
+    eprintln!("\n{refused} of {} Pythons were another one, and refused", libraries.len());
+    if refused + 1 >= libraries.len() { Ok(()) } else { Err("more than one Python was taken".into()) }
+}
+
+fn linked(file: &Path, link: &Path) -> io::Result<()> {
+    if link.is_symlink() {
+        fs::remove_file(link)?;
+    }
+    symlink(file, link)
+}
+
+fn told(line: &str) -> Option<((u32, u32), String, PathBuf)> {
     let mut words = line.trim().splitn(4, ' ');
     let minor = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    Some((minor, words.next()?.to_owned(), words.next()?.to_owned()))
+    Some((minor, words.next()?.to_owned(), words.next()?.into()))
 }
 
 /// All that are found, one for each minor version, the oldest first: `pyenv`'s, and those on the PATH.
@@ -99,9 +137,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_python_tells_is_its_version_and_home() {
-        let told = told("3 13 3.13.0t /opt/my python\n");
-        assert_eq!(told, Some(((3, 13), "3.13.0t".into(), "/opt/my python".into())));
+    fn what_a_python_tells_is_its_version_and_library() {
+        let told = told("3 13 3.13.0t /opt/my lib/libpython3.13t.so.1.0\n");
+        assert_eq!(told, Some(((3, 13), "3.13.0t".into(), "/opt/my lib/libpython3.13t.so.1.0".into())));
         assert_eq!(super::told(""), None);
     }
 }
