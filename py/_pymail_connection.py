@@ -111,6 +111,28 @@ class Connection:
         """Closes the socket, says nothing."""
         self.imap.shutdown()
 
+    def visit(self, mailbox: str, readonly: bool) -> int:
+        """Selects another mailbox; its UIDVALIDITY."""
+        self._tagged(self.imap.select, quoted(mailbox), readonly)
+        validity = self.imap.untagged_responses.get("UIDVALIDITY")
+        self._absorb()
+        return (answers.number32(validity[-1]) if validity else None) or 0
+
+    def come_back(self) -> None:
+        """Selects the inbox again, as it was; a refused SELECT leaves nothing selected."""
+        try:
+            self._tagged(self.imap.select, quoted(self.inbox))
+        except (Refused, imaplib.IMAP4.readonly) as error:
+            raise imaplib.IMAP4.abort(f"{self.inbox} can't be selected again: {error}") from None
+        validity = self.imap.untagged_responses.get("UIDVALIDITY")
+        self._absorb()
+        self.is_still(validity)
+
+    def is_still(self, validity: list[Any] | None) -> None:
+        """Ends the connection when the inbox, whose UIDVALIDITY is told, is another one by now."""
+        if not validity or answers.number32(validity[-1]) != self.validity:
+            raise imaplib.IMAP4.abort(f"{self.inbox} was made anew meanwhile")
+
     def _uid(self, command: str, *args: str, room: int = 0) -> list[Any]:
         return self._tagged(self.imap.uid, command, *args, room=room)
 
@@ -178,6 +200,27 @@ class Connection:
         if exists is None:
             raise imaplib.IMAP4.abort("the server says no number of mails that there can be")
         self.exists = exists
+
+
+class Visit:
+    """Another mailbox is selected for a while, and then the inbox again, unless the connection is lost.
+
+    No generator: up to Python 3.10, contextlib keeps what was raised, in which a server may repeat the password.
+    """
+
+    def __init__(self, connection: Connection, mailbox: str, *, readonly: bool) -> None:
+        self.connection, self.mailbox, self.readonly = connection, mailbox, readonly
+
+    def __enter__(self) -> int:
+        try:
+            return self.connection.visit(self.mailbox, self.readonly)
+        except Refused:
+            self.connection.come_back()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, Refused):
+            self.connection.come_back()
 
 
 def _bad(error: imaplib.IMAP4.error) -> Exception:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import imaplib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import _pymail_answers as answers
-from _pymail_connection import Connection, Told, quoted
+from _pymail_connection import Connection, Told, Visit, quoted
 from _pymail_wire import ANSWER, Refused
 
 # imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
@@ -166,7 +166,7 @@ class Session(Connection):
         finally:
             self.imap.awaited = 0
         if is_sure:
-            self._is_still(told[0].get("UIDVALIDITY"))
+            self.is_still(told[0].get("UIDVALIDITY"))
         elif "EXISTS" in told[0]:
             return None
         return self._found(told), answers.mails([item for it in told for item in it.get("FETCH", [])])
@@ -217,7 +217,7 @@ class Session(Connection):
         most `most`. Returns with them since when to ask the next time.
         """
         headers: list[bytes] = []
-        with self._visiting(mailbox, readonly=True) as validity:
+        with Visit(self, mailbox, readonly=True) as validity:
             last = since[1] if since[0] == validity else 0
             criteria = f"UID {last + 1}:*" if last else f"{max(1, self.exists - most + 1)}:*"
             found = answers.uids(self.search(criteria)) if self.exists else []
@@ -234,40 +234,13 @@ class Session(Connection):
 
     def log(self, mailbox: str, drop: str) -> list[tuple[int, bytes]]:
         """UID and text of every entry in a mailbox that is a log; before that, removes these entries."""
-        with self._visiting(mailbox, readonly=False):
+        with Visit(self, mailbox, readonly=False):
             if drop:
                 self.flag_deleted(drop)
                 # All that is in there is ours: without UIDPLUS, everything that is flagged may go.
                 self.expunge(drop) if self.has_uidplus else self._tagged(self.imap.expunge)
             data = self._uid("FETCH", "1:*", f"(UID BODY.PEEK[TEXT]<0.{ENTRY_OCTETS}>)") if self.exists else []
             return answers.literals(data)
-
-    @contextmanager
-    def _visiting(self, mailbox: str, *, readonly: bool) -> Iterator[int]:
-        """Selects another mailbox, whose UIDVALIDITY it is, and then the inbox again."""
-        try:
-            self._tagged(self.imap.select, quoted(mailbox), readonly)
-            validity = self.imap.untagged_responses.get("UIDVALIDITY")
-            self._absorb()
-            yield (answers.number32(validity[-1]) if validity else None) or 0
-        except Refused:
-            self._return()
-            raise
-        self._return()
-
-    def _return(self) -> None:
-        """Selects the inbox again, as it was; a refused SELECT leaves nothing selected."""
-        try:
-            self._tagged(self.imap.select, quoted(self.inbox))
-        except (Refused, imaplib.IMAP4.readonly) as error:
-            raise imaplib.IMAP4.abort(f"{self.inbox} can't be selected again: {error}") from None
-        validity = self.imap.untagged_responses.get("UIDVALIDITY")
-        self._absorb()
-        self._is_still(validity)
-
-    def _is_still(self, validity: list[Any] | None) -> None:
-        if not validity or answers.number32(validity[-1]) != self.validity:
-            raise imaplib.IMAP4.abort(f"{self.inbox} was made anew meanwhile")
 
     def sizes(self, uids: str) -> list[tuple[int, int]]:
         """UID and size on the server of each mail."""
