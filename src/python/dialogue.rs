@@ -204,11 +204,15 @@ fn shown_by_python(text: &str) -> [String; 4] {
 /// Closes the socket now; a reference let go detached would keep it open until somebody attaches.
 impl Drop for Dialogue {
     fn drop(&mut self) {
-        let _ = attached(|py| {
+        let attempt = attached(|py| {
             // It may be closed already; there is nobody to tell.
             let _ = self.object(py).call_method0("abandon");
             self.object = None;
             Ok(())
         });
+        if attempt.is_err() {
+            // In a forked child, or at the end of the process, nobody may touch it.
+            std::mem::forget(self.object.take());
+        }
     }
 }

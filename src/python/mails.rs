@@ -81,10 +81,14 @@ impl Mails {
 
     /// Bytes that are let go detached would stay until somebody attaches.
     fn change(&mut self, change: impl FnOnce(&mut Vec<Mail>)) {
-        let _ = attached(|_| {
+        let attempt = attached(|_| {
             change(&mut self.0);
             Ok(())
         });
+        if attempt.is_err() {
+            // At the end of the process nobody may touch them.
+            std::mem::forget(std::mem::take(&mut self.0));
+        }
     }
 }
 

@@ -97,11 +97,18 @@ fn test(args: &[String]) -> Outcome {
         "pymail-bundle",
     ])?;
     if all_servers {
+        without_a_pool()?;
         ship()?;
     }
     // Not as a release, which would build everything once more: nothing here depends on time.
     cargo(&["run", "--locked", "--package", "pymail-bench", "--", "--quick"])?;
     guards()
+}
+
+/// What is let go without the interpreter would be a panic, where a host has `PyO3` built so.
+fn without_a_pool() -> Outcome {
+    let mut tests = step("cargo", &["test", "--locked", "--lib", "--target-dir", "target/without-a-pool"]);
+    run(tests.env("RUSTFLAGS", "--cfg pyo3_disable_reference_pool"))
 }
 
 fn guards() -> Outcome {
