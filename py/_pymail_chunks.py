@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from _pymail_replies import ONE_WRITE, Message, Outcome, Reply, Smtp
+from _pymail_replies import ONE_WRITE, Message, NoReply, Outcome, Reply, Smtp
 
-BAD_SEQUENCE = 503
+RSET = b"RSET\r\n"
 
 
 class Dialogue(Protocol):
@@ -36,15 +36,12 @@ class Flight:
         self._waiting = deque(range(len(messages)))
         # On their way whole, the first one's replies first.
         self._flying: deque[tuple[int, list[bytes]]] = deque()
-        # What the server would not begin, after another message that it did not end.
-        self._again: list[int] = []
-        self._is_broken = False
 
     def fly(self) -> None:
         """Sends all; whatever is raised leaves no outcome for what was not sent."""
         try:
             while self._waiting or self._flying:
-                if self._waiting and not self._is_broken and len(self._flying) < self.window:
+                if self._waiting and len(self._flying) < self.window:
                     self._send(self._waiting.popleft())
                 else:
                     self._land()
@@ -57,6 +54,9 @@ class Flight:
         message = self.messages[at]
         data = message[2]
         commands = [*self.dialogue.commands(message)[:-1], f"BDAT {len(data)} LAST\r\n".encode()]
+        if self._flying:
+            # A refused BDAT may leave a transaction open, whose recipients would get this message (RFC 3030).
+            commands.insert(0, RSET)
         before = b"".join(commands)
         if len(data) > ONE_WRITE:
             # A loss in here comes before the message's end: it is unsent, for certain.
@@ -67,20 +67,14 @@ class Flight:
 
     def _land(self) -> None:
         at, commands = self._flying[0]
+        if commands[0] is RSET and self.dialogue.reply_to_sent(commands.pop(0))[0] >= 300:
+            raise NoReply("the server refuses RSET")
         replies = [self.dialogue.reply_to_sent(command) for command in commands[:-1]]
         end = self.dialogue.reply_to_sent(commands[-1], may_close=True)
         self._flying.popleft()
-        outcome = _outcome(replies, end)
-        if self._is_broken and replies[0][0] == BAD_SEQUENCE:
-            self._again.append(at)
-        else:
-            self.outcomes[at] = outcome
-        self._is_broken |= outcome[0] != "sent"
-        if self._is_broken and not self._flying:
-            # A transaction that was begun and not ended is in the way of the next one.
+        self.outcomes[at] = _outcome(replies, end)
+        if end[0] >= 300 and not self._flying:
             self.dialogue.reset()
-            self._waiting.extendleft(reversed(self._again))
-            self._again, self._is_broken = [], False
 
 
 def _outcome(replies: list[Reply], end: Reply) -> Outcome:

@@ -73,7 +73,7 @@ mod heartbeat;
 mod imap;
 mod link;
 mod message;
-mod python; // the only module that may name pyo3
+mod python; // the interpreter, of which no other module knows anything
 mod runtime;
 mod smtp;
 mod throttle;

@@ -1,8 +1,11 @@
 //! Several messages on their way at once: in one flight (CHUNKING), and on several connections.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::sync::Mutex;
 
-use pymail::{ErrorKind, Message, Receipt, Result, Smtp, SmtpConfig, State};
+use pymail::{Credentials, ErrorKind, Message, Receipt, Result, Server, Smtp, SmtpConfig, State};
 use rstest::rstest;
 use rstest_reuse::apply;
 
@@ -70,15 +73,15 @@ fn what_goes_out_in_flights_arrives_once_and_exactly(#[case] site: Site) {
 }
 
 #[rstest]
-fn a_message_in_a_flight_costs_three_replies(#[from(postfix)] site: Site) {
+fn a_flight_has_no_data_and_its_messages_have_rset_between_them(#[from(postfix)] site: Site) {
     let commands_of_ten = |window| {
         let smtp = Smtp::connect(site.smtp_config().window(window)).unwrap();
         let before = smtp.stats().commands;
         assert!(smtp.send_all(&messages(10)).iter().all(Result::is_ok));
         smtp.stats().commands - before
     };
-    // MAIL, RCPT, DATA and the end; MAIL, RCPT and BDAT.
-    assert_eq!([commands_of_ten(1), commands_of_ten(WINDOW)], [40, 30]);
+    // MAIL, RCPT, DATA and the end; MAIL, RCPT and BDAT, and RSET before all but the first.
+    assert_eq!([commands_of_ten(1), commands_of_ten(WINDOW)], [40, 39]);
 }
 
 #[rstest]
@@ -147,4 +150,65 @@ fn without_a_server_every_message_of_several_connections_has_its_error(#[from(po
     let outcomes = smtp.send_all(&messages(250));
     assert_eq!(outcomes.len(), 250);
     assert!(outcomes.iter().all(|outcome| kind(outcome) == Some(ErrorKind::Connect)), "{outcomes:?}");
+}
+
+/// A server whose transaction stays open after a refused BDAT: it takes the next message's recipients and data into it.
+fn lenient(listener: &TcpListener, taken: &Mutex<Vec<String>>) {
+    for stream in listener.incoming().flatten() {
+        let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
+        let (mut line, mut is_open, mut has_recipient) = (String::new(), false, false);
+        writer.write_all(b"220 lenient\r\n").unwrap();
+        while reader.read_line(&mut line).is_ok_and(|length| length > 0) {
+            let size = line.strip_prefix("BDAT ").and_then(|rest| rest.split(' ').next());
+            let answer = match (line.get(..4).unwrap_or_default(), size) {
+                ("ehlo" | "EHLO", _) => "250-lenient\r\n250-PIPELINING\r\n250 CHUNKING\r\n",
+                ("MAIL", _) if is_open => "503 nested\r\n",
+                ("MAIL", _) => {
+                    is_open = true;
+                    "250 ok\r\n"
+                }
+                ("RCPT", _) if line.contains(REFUSED) => "550 no\r\n",
+                ("RCPT", _) => {
+                    has_recipient = true;
+                    "250 ok\r\n"
+                }
+                (_, Some(size)) => {
+                    let mut data = vec![0; size.parse().unwrap()];
+                    reader.read_exact(&mut data).unwrap();
+                    let was_for_somebody = std::mem::take(&mut has_recipient);
+                    is_open &= !was_for_somebody;
+                    if was_for_somebody {
+                        taken.lock().unwrap().push(String::from_utf8(data).unwrap());
+                        "250 taken\r\n"
+                    } else {
+                        "554 for nobody\r\n"
+                    }
+                }
+                _ => {
+                    (is_open, has_recipient) = (false, false);
+                    "250 ok\r\n"
+                }
+            };
+            writer.write_all(answer.as_bytes()).unwrap();
+            line.clear();
+        }
+    }
+}
+
+#[test]
+fn a_transaction_that_a_refused_message_left_open_is_not_the_next_ones() {
+    static TAKEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::unencrypted("127.0.0.1").port(listener.local_addr().unwrap().port());
+    std::thread::spawn(move || lenient(&listener, &TAKEN));
+    let smtp = Smtp::connect(SmtpConfig::new(server, Credentials::none()).tag(TAG).window(WINDOW)).unwrap();
+    let mut all = messages(4);
+    all[0].sent_to = vec![REFUSED.into()];
+    let outcomes = smtp.send_all(&all);
+    let kinds: Vec<_> = outcomes.iter().map(kind).collect();
+    assert_eq!(kinds, [Some(ErrorKind::Refused), None, None, None], "{outcomes:?}");
+    let taken = TAKEN.lock().unwrap().clone();
+    let times =
+        |id: &str| taken.iter().filter(|data| data.contains(&format!("Subject: {TAG} {id}\r\n"))).count();
+    assert_eq!(["0", "1", "2", "3"].map(times), [0, 1, 1, 1], "{taken:?}");
 }
