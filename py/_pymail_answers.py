@@ -133,6 +133,13 @@ def uids(found: bytes) -> list[int]:
     return list(struct.unpack(f"<{len(found) // 4}I", found))
 
 
+def divided(found: bytes, first: int, last: int) -> tuple[bytes, bytes]:
+    """Those of these UIDs that are from the first to the last one, and the others."""
+    within = [uid for uid in uids(found) if first <= uid <= last]
+    others = [uid for uid in uids(found) if not first <= uid <= last]
+    return struct.pack(f"<{len(within)}I", *within), struct.pack(f"<{len(others)}I", *others)
+
+
 def deliveries(data: list[Any]) -> list[tuple[int, int]]:
     """UID and count of deliveries of each mail, by its flags."""
     lines = [item for item in data if isinstance(item, bytes) and re.search(_UID, item)]

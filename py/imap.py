@@ -44,6 +44,8 @@ class Session(Connection):
     next_uid = 0
     # How many mails there were when older mail than that was last looked for, if it was.
     searched: int | None = None
+    # What was found besides new mails so far, when it was looked ahead.
+    others: bytes | None = None
     # The command whose mails are being taken.
     metered: Any = None
 
@@ -141,35 +143,51 @@ class Session(Connection):
         self.searched = self.exists
         return found
 
-    def look_ahead(self, criteria: str, count: int, most: int) -> tuple[bytes, list[answers.Mail]] | None:
-        """As `search`, and as `fetch` for what is new, in one flight (SEARCHRES, RFC 5182); None if that can't be.
+    def look_ahead(self, criteria: str, count: int, most: int) -> bytes | None:
+        """As `search` for what is new, and asks for it too, in one flight (SEARCHRES, RFC 5182); None if it can't.
 
         What is new has a UID of the next `count` ones: no more can come than was asked for, nor is it worth it.
+        Take the mails then, and then what else there is.
         """
         if not (self.has_searchres and self.next_uid) or self.searched is None or self.exists > SEARCH_WINDOW:
             return None
         if self.exists - self.searched > count:
             return None
-        new = f"UID {self.next_uid}:{min(self.next_uid + count - 1, answers.MOST)}"
+        first, last = self.next_uid, min(self.next_uid + count - 1, answers.MOST)
+        new = f"UID {first}:{last}"
         # What follows on a SELECT is done when new mail is announced, which with NOOP is not certain.
         is_sure = self.exists <= FEW
         self._ask(*(("SELECT", quoted(self.inbox)) if is_sure else ("NOOP",)))
         self._ask("UID", "SEARCH", f"RETURN (SAVE ALL) {new} {criteria}")
         self._ask("UID", "FETCH", "$", _items(most))
         self._ask("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}")
-        self.imap.awaited = count
         try:
-            told = self._all(room=count * most)
+            announced = self._next()
+            if is_sure:
+                self.is_still(announced.get("UIDVALIDITY"))
+            # Dovecot answers a search before it has done with what was asked before it.
+            found = self._found([announced, self._next()])
         except Refused:
+            self.what_else(count * most, worked=False)
+            return None
+        if not is_sure and "EXISTS" in announced:
+            self.what_else(count * most, worked=True)
+            return None
+        found, self.others = answers.divided(found, first, last)
+        return found
+
+    def what_else(self, room: int, worked: bool) -> bytes | None:
+        """What was found besides the new mails of a look ahead, if that has worked so far."""
+        try:
+            others = (self.others or b"") + self._found(self._all(room))
+        except Refused:
+            worked = False
+        finally:
+            self.others = None
+        if not worked:
             self.has_searchres = False  # It says so, but it can't.
             return None
-        finally:
-            self.imap.awaited = 0
-        if is_sure:
-            self.is_still(told[0].get("UIDVALIDITY"))
-        elif "EXISTS" in told[0]:
-            return None
-        return self._found(told), answers.mails([item for it in told for item in it.get("FETCH", [])])
+        return others
 
     def _windows(self) -> Iterator[str]:
         # One at a time: a server may say that there are billions.
@@ -194,6 +212,9 @@ class Session(Connection):
             self.imap.meter.room = ANSWER + room
         is_done = self.imap.take_mails(tag, PORTION)
         told = self._next(None) if is_done else self.imap.untagged_responses
+        if is_done and self.others is not None:
+            # The answer to the search behind it may have come already.
+            self.others += answers.found(told.get("SEARCH", []), told.get("ESEARCH", []))
         return answers.mails(told.pop("FETCH", [])), is_done
 
     def deliveries(self, uids: str) -> list[tuple[int, int]]:

@@ -71,8 +71,7 @@ impl Case {
 
 fn drains_small(quick: bool) -> Vec<Case> {
     let numbers: &[usize] = if quick { &[1, 100, 300] } else { &[1, 100, 1_000, 10_000, 100_000] };
-    let case = |n| Case::new("drain_small", Work::Drain, n, receivers_of(n));
-    numbers.iter().map(|&n| Case { turns: if n > 10_000 { 3 } else { 5 }, ..case(n) }).collect()
+    numbers.iter().map(|&n| Case::new("drain_small", Work::Drain, n, receivers_of(n))).collect()
 }
 
 /// Who takes part in a drain of so many: with most of them, only pymail, the Rust peers and the floor.
@@ -119,7 +118,6 @@ fn mailboxes(quick: bool) -> Vec<Case> {
         ..=10 => &[Pymail, Subprocess, Imap, AsyncImap],
         _ => &[Pymail, Imap, AsyncImap],
     };
-    let case =
-        |n| Case { sizes: NOTHING, turns: 3, ..Case::new("mailboxes", Work::Mailboxes, n, systems(n)) };
+    let case = |n| Case { sizes: NOTHING, ..Case::new("mailboxes", Work::Mailboxes, n, systems(n)) };
     numbers.iter().map(|&n| case(n)).collect()
 }

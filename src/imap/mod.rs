@@ -1,6 +1,7 @@
 //! The handle that receives: a short method a verb.
 
 mod acknowledge;
+mod ahead;
 mod batch;
 mod claims;
 mod dead_letters;
@@ -8,6 +9,7 @@ mod deliveries;
 mod drain;
 mod known;
 mod reader;
+mod recall;
 mod receive;
 mod verbs;
 mod windows;

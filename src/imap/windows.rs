@@ -3,8 +3,7 @@
 //! Some servers look through a whole mailbox after each command (Dovecot, with maildir): many small windows cost more
 //! than they hide.
 
-use std::iter::once;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use super::reader::Room;
@@ -30,6 +29,9 @@ const BLIND: usize = 2;
 /// The same for large mails, whose sizes are known.
 const LARGE_OCTETS: u64 = 8 << 20;
 
+/// So many mails that are asked for already come together, and need no thread.
+const FEW: usize = 200;
+
 /// So many portions of mails may wait to be read.
 const PORTIONS: usize = 2;
 
@@ -47,46 +49,51 @@ pub(super) trait Windows {
     fn note(&mut self, _mails: &Mails) {}
 }
 
-/// Fetches mails, and reads some while the next ones come, and first of all those that came ahead, with how many
-/// octets of each were asked for.
+/// Fetches mails, and reads some while the next ones come; the first window may be asked for already.
 ///
 /// Whoever stops to read makes the server wait, whose way to us holds few mails.
 pub(super) fn read_while_they_come(
     session: &mut ImapSession,
+    asked: Option<Window>,
     windows: &mut (impl Windows + Send),
-    ahead: (Mails, usize),
     mut read: impl FnMut(&Mails, usize) + Send,
 ) -> Result<()> {
-    windows.note(&ahead.0);
-    let Some(first) = windows.next() else {
-        read(&ahead.0, ahead.1);
+    if asked.as_ref().is_some_and(|window| window.uids.len() <= FEW) {
+        let take = |mails: Mails, most| read(&mails, most);
+        return session.fetch(asked, &mut Coming { first: None, windows, take });
+    }
+    let first = if asked.is_some() { None } else { windows.next() };
+    if asked.is_none() && first.is_none() {
         return Ok(());
-    };
+    }
     thread::scope(|scope| {
         let (came, taken) = sync_channel::<(Mails, usize)>(PORTIONS);
-        let reading = move || once(ahead).chain(taken).for_each(|(mails, most)| read(&mails, most));
+        let reading = move || taken.iter().for_each(|(mails, most)| read(&mails, most));
         let thread = thread::Builder::new().name("pymail-reader".into()).spawn_scoped(scope, reading);
         thread.map_err(|error| Error::new(ErrorKind::Runtime, format!("can't start a thread: {error}")))?;
-        session.fetch(&mut Coming { first: Some(first), windows, came })
+        let take = move |mails, most| {
+            // Whoever reads them is gone only with a panic, which is passed on.
+            let _ = came.send((mails, most));
+        };
+        session.fetch(asked, &mut Coming { first, windows, take })
     })
 }
 
-/// Mails on their way to the thread that reads them.
-struct Coming<'a, W> {
+/// Mails on their way to whoever reads them.
+struct Coming<'a, W, T> {
     first: Option<Window>,
     windows: &'a mut W,
-    came: SyncSender<(Mails, usize)>,
+    take: T,
 }
 
-impl<W: Windows> Fetching for Coming<'_, W> {
+impl<W: Windows, T: FnMut(Mails, usize)> Fetching for Coming<'_, W, T> {
     fn next(&mut self) -> Option<Window> {
         self.first.take().or_else(|| self.windows.next())
     }
 
     fn take(&mut self, mails: Mails, most: usize) {
         self.windows.note(&mails);
-        // Whoever reads them is gone only with a panic, which is passed on.
-        let _ = self.came.send((mails, most));
+        (self.take)(mails, most);
     }
 }
 

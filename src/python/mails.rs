@@ -42,7 +42,6 @@ pub(crate) struct Mail {
 }
 
 /// Mails that came together, and go together.
-#[derive(Default)]
 pub(crate) struct Mails(Vec<Mail>);
 
 /// A mail as Python has it: its UID, its size on the server, whether it is flagged deleted, octets, and where in
@@ -73,23 +72,6 @@ impl Mails {
     fn new(fetched: Vec<Fetched>, is_wanted: impl FnMut(&Mail) -> bool) -> Self {
         Self(fetched.into_iter().filter_map(Mail::new).filter(is_wanted).collect())
     }
-
-    /// Lets go of all others.
-    pub(crate) fn keep(&mut self, wanted: &UidSet) {
-        self.change(|mails| mails.retain(|mail| wanted.contains(mail.uid)));
-    }
-
-    /// Bytes that are let go detached would stay until somebody attaches.
-    fn change(&mut self, change: impl FnOnce(&mut Vec<Mail>)) {
-        let attempt = attached(|_| {
-            change(&mut self.0);
-            Ok(())
-        });
-        if attempt.is_err() {
-            // At the end of the process nobody may touch them.
-            std::mem::forget(std::mem::take(&mut self.0));
-        }
-    }
 }
 
 impl Deref for Mails {
@@ -101,33 +83,41 @@ impl Deref for Mails {
 }
 
 impl Drop for Mails {
+    /// Bytes that are let go detached would stay until somebody attaches.
     fn drop(&mut self) {
-        self.change(Vec::clear);
+        let attempt = attached(|_| {
+            self.0.clear();
+            Ok(())
+        });
+        if attempt.is_err() {
+            // At the end of the process nobody may touch them.
+            std::mem::forget(std::mem::take(&mut self.0));
+        }
     }
 }
 
 impl ImapSession {
-    /// What `search` finds, and those of it that are new, `most` octets of each, at most `count`: all in one flight.
+    /// What `search` finds of new mails, at most `count`; `most` octets of each are asked for, all in one flight.
     ///
-    /// Nothing where the server can't do that (SEARCHRES, RFC 5182).
-    pub(crate) fn look_ahead(
-        &mut self,
-        criteria: &str,
-        count: usize,
-        most: usize,
-    ) -> Result<Option<(UidSet, Mails)>> {
+    /// Fetch them then, and ask what else there is. Nothing where the server can't do that (SEARCHRES, RFC 5182).
+    pub(crate) fn look_ahead(&mut self, criteria: &str, count: usize, most: usize) -> Result<Option<Window>> {
         let args = (criteria.to_owned(), count, most);
-        let told: Option<(Uids, Vec<Fetched>)> = self.call("look_ahead", args, "SEARCH and FETCH")?;
-        Ok(told.map(|(Uids(uids), mails)| {
-            let found = UidSet::new(self.validity(), uids);
-            let mails = Mails::new(mails, |mail| found.contains(mail.uid));
-            (found, mails)
-        }))
+        let told: Option<Uids> = self.call("look_ahead", args, "SEARCH and FETCH")?;
+        let validity = self.validity();
+        Ok(told.map(|Uids(uids)| Window { uids: UidSet::new(validity, uids), most, room: count * most }))
+    }
+
+    /// What was found besides these new mails, unless looking ahead has not worked.
+    pub(crate) fn what_else(&mut self, room: usize, worked: bool) -> Result<Option<UidSet>> {
+        let told: Option<Uids> = self.call("what_else", (room, worked), "SEARCH")?;
+        Ok(told.map(|Uids(uids)| UidSet::new(self.validity(), uids)))
     }
 
     /// Mails in windows, of which the next are on their way while one is taken. What was not asked for is dropped.
-    pub(crate) fn fetch(&mut self, fetching: &mut impl Fetching) -> Result<()> {
-        let (mut asked, mut taken, mut refusal) = (Vec::<Window>::new(), 0, None);
+    ///
+    /// The first window may be asked for already.
+    pub(crate) fn fetch(&mut self, first: Option<Window>, fetching: &mut impl Fetching) -> Result<()> {
+        let (mut asked, mut taken, mut refusal) = (Vec::from_iter(first), 0, None);
         loop {
             while asked.len() < taken + AHEAD
                 && refusal.is_none()

@@ -85,3 +85,17 @@ fn what_another_client_does_to_mail_that_was_found_before_is_respected(#[from(po
     let fifth = kept.iter().find(|seen| seen.uid == 5).unwrap();
     assert!(fifth.flags.contains(&"\\Deleted".into()), "{fifth:?}");
 }
+
+#[rstest]
+fn an_older_message_that_turns_up_with_new_ones_comes_first(#[from(postfix)] site: Site) {
+    let other = site.other_client();
+    site.deliver(&numbered(0..2));
+    other.flag("INBOX", 1, &["\\Deleted"]).unwrap();
+    let imap = Imap::connect(site.imap_config().batch(3)).unwrap();
+    assert_eq!(imap.drain().unwrap().len(), 1);
+    site.deliver(&numbered(2..4));
+    other.unflag("INBOX", 1, &["\\Deleted"]).unwrap();
+    let fetched = || imap.fetch().unwrap().iter().map(|it| it.uid().get()).collect::<Vec<_>>();
+    assert_eq!(fetched(), [1, 3, 4]);
+    assert_eq!(fetched(), [1, 3, 4], "as long as they wait");
+}

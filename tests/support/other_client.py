@@ -106,10 +106,10 @@ def append(client, request):
     return {}
 
 
-def flag(client, request):
+def flag(client, request, change="+FLAGS"):
     mailbox = to_wire(request["mailbox"])
     done(client.select(mailbox))
-    done(client.uid("STORE", str(request["uid"]), "+FLAGS", "(" + " ".join(request["flags"]) + ")"))
+    done(client.uid("STORE", str(request["uid"]), change, "(" + " ".join(request["flags"]) + ")"))
     leave(client, mailbox)
     return {}
 
@@ -162,6 +162,7 @@ ACTIONS = {
     "create_mailbox": create_mailbox,
     "expunge": expunge,
     "flag": flag,
+    "unflag": lambda client, request: flag(client, request, "-FLAGS"),
     "list": list_mail,
     "mailboxes": mailboxes,
     "open": open_mailbox,

@@ -112,6 +112,11 @@ impl OtherClient {
         self.tell(&json!({"do": "flag", "mailbox": self.named(mailbox), "uid": uid, "flags": flags}))
     }
 
+    /// Takes flags from a message.
+    pub fn unflag(&self, mailbox: &str, uid: u32, flags: &[&str]) -> Result<()> {
+        self.tell(&json!({"do": "unflag", "mailbox": self.named(mailbox), "uid": uid, "flags": flags}))
+    }
+
     /// Removes these messages, and no others that are marked as deleted (UIDPLUS).
     pub fn expunge(&self, mailbox: &str, uids: &[u32]) -> Result<()> {
         self.tell(&json!({"do": "expunge", "mailbox": self.named(mailbox), "uids": uids}))

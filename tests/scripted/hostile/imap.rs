@@ -9,7 +9,7 @@ use super::row::{Malice, May, Row};
 use crate::scripted::imap::{holding, three};
 use crate::scripted::imap_config;
 use crate::site::TAG;
-use crate::support::script::{Scripted, Step};
+use crate::support::script::{Script, Scripted, Step};
 
 /// The first look of [`Imap::fetch_uids`].
 pub(super) const SIZES: &str = "UID FETCH 1:3 (UID RFC822.SIZE)";
@@ -40,6 +40,8 @@ const IN_FLIGHT: &[&str] = &["UID SEARCH RETURN (SAVE", "UID SEARCH RETURN (ALL)
 const EMPTY: &str =
     "* 0 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\n* OK [UIDNEXT 1] next\r\nTAG OK [READ-WRITE] done\r\n";
 
+const NOTHING_ARCHIVED: &str = "* STATUS __TEST__ (MESSAGES 0)\r\nTAG OK done\r\n";
+
 pub(super) fn meet(row: &Row, findings: &Findings) {
     meets_it(row, findings);
     lives_with_it(row, findings);
@@ -62,9 +64,12 @@ pub(super) fn server(row: &Row, malice: &Malice) -> Scripted {
         .says("UID MOVE", "* OK [COPYUID 9 1:3 11:13] moved\r\n* 1 EXPUNGE\r\nTAG OK done\r\n")
         .says("UID SEARCH UID 1:3", "* SEARCH 1 2 3\r\nTAG OK done\r\n")
         .says("UID SEARCH RETURN (SAVE", "* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n")
-        .says("UID SEARCH RETURN (ALL)", "* ESEARCH (TAG \"TAG\") UID\r\nTAG OK done\r\n");
-    let script =
-        if IN_FLIGHT.contains(&row.at) { script.ahead("SELECT", |_| Step::say(EMPTY)) } else { script };
+        .says("UID SEARCH RETURN (ALL) NOT", "* ESEARCH (TAG \"TAG\") UID\r\nTAG OK done\r\n")
+        .says("UID SEARCH RETURN (ALL) UNDELETED", "* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n");
+    // Only where the archive is empty, too, nobody looks into it first.
+    let empty =
+        |script: Script| script.ahead("SELECT", |_| Step::say(EMPTY)).says("STATUS", NOTHING_ARCHIVED);
+    let script = if IN_FLIGHT.contains(&row.at) { empty(script) } else { script };
     malice.spoil(script, row).start()
 }
 

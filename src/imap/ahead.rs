@@ -1,0 +1,70 @@
+//! What is new, searched for, fetched and read in one flight, where nothing else waits.
+
+use super::Imap;
+use super::known::Cursor;
+use super::reader::Reader;
+use super::recall::is_recalled;
+use super::windows::{FirstLooks, look as look_at, read_while_they_come};
+use crate::config::ImapConfig;
+use crate::error::Result;
+use crate::python::{ImapSession, Window};
+use crate::uid::{UidSet, UidValidity};
+
+/// So many new mails are fetched at most before anybody knows how many there are.
+const UNSEEN: usize = 1_000;
+
+/// The new mails, read; nothing when they can't be had so, or when others wait as well, which come first.
+pub(super) fn look<'a>(
+    session: &mut ImapSession,
+    imap: &'a Imap,
+    cursor: &Cursor,
+) -> Result<Option<(UidSet, Reader<'a>)>> {
+    let validity = session.validity();
+    if imap.claims.is_some() || is_any_waiting(imap, validity) || !is_recalled(session, imap) {
+        return Ok(None);
+    }
+    let (count, most) = unseen(&imap.config);
+    let Some(window) = session.look_ahead(&imap.candidates(), count, most)? else { return Ok(None) };
+    let (new, room) = (window.uids.clone(), window.room);
+    let mut reader = Reader::new(imap, validity, Vec::new());
+    let read = read(session, imap, window, &mut reader);
+    if let Err(error) = &read
+        && error.ends_connection()
+    {
+        return Err(error.clone());
+    }
+    let worked = read.is_ok() && reader.missing(new.clone()).is_empty();
+    let Some(others) = session.what_else(room, worked)? else { return Ok(None) };
+    Ok(are_all_that_waits(imap, cursor, &new, &others).then_some((new, reader)))
+}
+
+fn is_any_waiting(imap: &Imap, validity: UidValidity) -> bool {
+    imap.known.lock().is_any_waiting(validity)
+}
+
+fn read(session: &mut ImapSession, imap: &Imap, window: Window, reader: &mut Reader<'_>) -> Result<()> {
+    if window.uids.is_empty() {
+        return Ok(()); // What the server says to the FETCH of nothing is taken with what else there is.
+    }
+    let nothing = UidSet::none(window.uids.validity());
+    let mut looks = FirstLooks::new(&nothing, imap.known.lock().typical(), reader.room(), &imap.config);
+    read_while_they_come(session, Some(window), &mut looks, |mails, most| reader.take(mails, most))?;
+    imap.known.lock().is_typical(looks.typical());
+    Ok(())
+}
+
+/// Whether whoever is at the cursor would choose exactly what was read.
+fn are_all_that_waits(imap: &Imap, cursor: &Cursor, new: &UidSet, others: &UidSet) -> bool {
+    let (validity, most) = (new.validity(), imap.config.batch);
+    let mut known = imap.known.lock();
+    known.found(&UidSet::new(validity, new.iter().chain(others.iter())));
+    let all = known.waiting(validity, &Cursor::default(), most + 1);
+    let chosen = known.waiting(validity, cursor, most + 1);
+    all.len() <= most && chosen.len() == all.len() && all.iter().all(|(uid, _)| new.contains(*uid))
+}
+
+/// How many new mails to fetch unseen, and how much of each.
+fn unseen(config: &ImapConfig) -> (usize, usize) {
+    let count = config.batch.min(UNSEEN);
+    (count, look_at(config.batch_bytes / count, config))
+}
