@@ -15,7 +15,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test       install what the tests need, then check formatting, lints, tests and docs
-             [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too]
+             [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too, and on the oldest and
+             the newest Python that are found]
              [--python PATH: only run the tests, with this Python; --all-pythons: with each that is found]
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
   ship       bundle the example, follow docs/shipping.md, and run what comes out in an empty root; run in an
@@ -77,32 +78,29 @@ fn test(args: &[String]) -> Outcome {
     // of the targets.
     cargo(&["test", "--locked"])?;
     if all_servers {
-        cargo(
-            &[&["test", "--locked", "--test", "all", "--", "--include-ignored"], &ON_ALL_SERVERS[..]]
-                .concat(),
-        )?;
-        // Courier is slow at this, and not the same each time: `cargo xtask consumers` has it.
-        let quick =
-            ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
-        consumers(&quick.map(str::to_owned))?;
+        on_all_servers()?;
     }
-    cargo(&[
-        "test",
-        "--locked",
-        "--package",
-        "xtask",
-        "--package",
-        "pymail-bench",
-        "--package",
-        "pymail-bundle",
-    ])?;
-    if all_servers {
-        without_a_pool()?;
-        ship()?;
-    }
+    let members = ["--package", "xtask", "--package", "pymail-bench", "--package", "pymail-bundle"];
+    cargo(&[&["test", "--locked"], &members[..]].concat())?;
     // Not as a release, which would build everything once more: nothing here depends on time.
     cargo(&["run", "--locked", "--package", "pymail-bench", "--", "--quick"])?;
-    guards()
+    guards()?;
+    if all_servers {
+        let pythons = pythons::test_ends()?;
+        eprintln!("\n{pythons}");
+    }
+    Ok(())
+}
+
+/// The promises on the other servers, and in the hosts that are slow to build.
+fn on_all_servers() -> Outcome {
+    let ignored = ["test", "--locked", "--test", "all", "--", "--include-ignored"];
+    cargo(&[&ignored[..], &ON_ALL_SERVERS[..]].concat())?;
+    // Courier is slow at this, and not the same each time: `cargo xtask consumers` has it.
+    let quick = ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
+    consumers(&quick.map(str::to_owned))?;
+    without_a_pool()?;
+    ship()
 }
 
 /// What is let go without the interpreter would be a panic, where a host has `PyO3` built so.
