@@ -2,6 +2,7 @@
 
 mod fuzz;
 mod guards;
+mod msrv;
 mod pythons;
 mod servers;
 mod ship;
@@ -21,7 +22,8 @@ usage: cargo xtask COMMAND
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
   ship       bundle the example, follow docs/shipping.md, and run what comes out in an empty root; run in an
              extension module of Python
-  guards     see what builds say that can't work, and that the public API names nothing of PyO3
+  guards     see what builds say that can't work, that the public API names nothing of PyO3, and that no
+             dependency wants a newer Rust
   bench      run pymail beside its peers [--quick] [--case NAME] [--system NAME] [--n N] [--turns N]
              [--report: write docs/performance.md of what was run]
   faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
@@ -110,6 +112,7 @@ fn without_a_pool() -> Outcome {
 }
 
 fn guards() -> Outcome {
+    msrv::no_dependency_wants_a_newer_rust()?;
     run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
     guards::api_names_no_pyo3()?;
     guards::docs_need_no_python()?;
