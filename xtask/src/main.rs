@@ -9,7 +9,7 @@ mod ship;
 
 use std::env;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 const USAGE: &str = "\
@@ -24,6 +24,8 @@ usage: cargo xtask COMMAND
              extension module of Python
   guards     see what builds say that can't work, that the public API names nothing of PyO3, and that no
              dependency wants a newer Rust
+  deny       look whether what we build on has a licence, a source or a known defect that we don't accept
+             [--offline: but for the defects, whose list is fetched]
   bench      run pymail beside its peers [--quick] [--case NAME] [--system NAME] [--n N] [--turns N]
              [--report: write docs/performance.md of what was run]
   faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Some("bundle") => ship::bundle(&args.collect::<Vec<_>>()),
         Some("ship") => ship(),
         Some("guards") => guards(),
+        Some("deny") => deny(&args.collect::<Vec<_>>()),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
         Some("faults") => faults(&args.collect::<Vec<_>>()),
         Some("fuzz") => fuzz::run_targets(args),
@@ -88,6 +91,7 @@ fn test(args: &[String]) -> Outcome {
     cargo(&["run", "--locked", "--package", "pymail-bench", "--", "--quick"])?;
     guards()?;
     if all_servers {
+        deny(&["--offline".to_owned()])?;
         let pythons = pythons::test_ends()?;
         eprintln!("\n{pythons}");
     }
@@ -118,6 +122,17 @@ fn guards() -> Outcome {
     guards::docs_need_no_python()?;
     pythons::another_is_refused()?;
     guards::builds_speak()
+}
+
+/// By the rules of deny.toml, for the peers of the bench, too.
+fn deny(args: &[String]) -> Outcome {
+    let which: &[&str] = match args {
+        [] => &["all"],
+        [flag] if flag == "--offline" => &["bans", "licenses", "sources"],
+        _ => return Err(USAGE.to_owned()),
+    };
+    provide("deny", "0.20.2")?;
+    cargo(&[&["deny", "--locked", "--workspace", "check", "--hide-inclusion-graph"], which].concat())
 }
 
 fn test_python(program: &Path) -> Outcome {
@@ -174,6 +189,15 @@ fn faults(args: &[String]) -> Outcome {
 
 fn cargo(args: &[&str]) -> Outcome {
     run(&mut step("cargo", args))
+}
+
+/// Installs a command of cargo's that is not there; the version, so that a newer one can't ask for a newer Rust.
+fn provide(tool: &str, version: &str) -> Outcome {
+    let installed = Command::new("cargo").args([tool, "--version"]).stderr(Stdio::null()).output();
+    if installed.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    cargo(&["install", &format!("cargo-{tool}"), "--version", version, "--locked"])
 }
 
 /// A command that runs in the project's folder.
