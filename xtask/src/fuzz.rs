@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use super::{Outcome, root, run, step};
+use super::{Outcome, provide, root, run, step};
 
 const TARGETS: [&str; 5] = ["mail", "imap", "smtp", "values", "codes"];
 
@@ -14,7 +14,7 @@ const LIMITS: [&str; 3] = ["-timeout=20", "-rss_limit_mb=1024", "-max_len=65536"
 /// Runs the targets one after the other, and says at the end how many have found something.
 pub(super) fn run_targets(args: impl Iterator<Item = String>) -> Outcome {
     let (minutes, targets) = options(args)?;
-    install()?;
+    provide("fuzz", "*")?;
     run(&mut cargo_fuzz(&["build"]))?;
     seed()?;
     let found: Vec<&str> = targets.iter().copied().filter(|target| finds(target, minutes)).collect();
@@ -37,14 +37,6 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<(u32, Vec<&'static 
         return Err(format!("a minute or more, and one of the targets {}", TARGETS.join(", ")));
     }
     Ok((minutes, targets))
-}
-
-fn install() -> Outcome {
-    let installed = Command::new("cargo").args(["fuzz", "--version"]).stderr(Stdio::null()).output();
-    if installed.is_ok_and(|output| output.status.success()) {
-        return Ok(());
-    }
-    run(&mut step("cargo", &["install", "cargo-fuzz", "--locked"]))
 }
 
 /// cargo-fuzz with the compiler that builds everything else here.

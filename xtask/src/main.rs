@@ -2,25 +2,30 @@
 
 mod fuzz;
 mod guards;
+mod msrv;
 mod pythons;
 mod servers;
 mod ship;
 
 use std::env;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test       install what the tests need, then check formatting, lints, tests and docs
-             [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too]
+             [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too, and on the oldest and
+             the newest Python that are found]
              [--python PATH: only run the tests, with this Python; --all-pythons: with each that is found]
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
   ship       bundle the example, follow docs/shipping.md, and run what comes out in an empty root; run in an
              extension module of Python
-  guards     see what builds say that can't work, and that the public API names nothing of PyO3
+  guards     see what builds say that can't work, that the public API names nothing of PyO3, and that no
+             dependency wants a newer Rust
+  deny       look whether what we build on has a licence, a source or a known defect that we don't accept
+             [--offline: but for the defects, whose list is fetched]
   bench      run pymail beside its peers [--quick] [--case NAME] [--system NAME] [--n N] [--turns N]
              [--report: write docs/performance.md of what was run]
   faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
@@ -45,6 +50,7 @@ fn main() -> ExitCode {
         Some("bundle") => ship::bundle(&args.collect::<Vec<_>>()),
         Some("ship") => ship(),
         Some("guards") => guards(),
+        Some("deny") => deny(&args.collect::<Vec<_>>()),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
         Some("faults") => faults(&args.collect::<Vec<_>>()),
         Some("fuzz") => fuzz::run_targets(args),
@@ -77,32 +83,30 @@ fn test(args: &[String]) -> Outcome {
     // of the targets.
     cargo(&["test", "--locked"])?;
     if all_servers {
-        cargo(
-            &[&["test", "--locked", "--test", "all", "--", "--include-ignored"], &ON_ALL_SERVERS[..]]
-                .concat(),
-        )?;
-        // Courier is slow at this, and not the same each time: `cargo xtask consumers` has it.
-        let quick =
-            ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
-        consumers(&quick.map(str::to_owned))?;
+        on_all_servers()?;
     }
-    cargo(&[
-        "test",
-        "--locked",
-        "--package",
-        "xtask",
-        "--package",
-        "pymail-bench",
-        "--package",
-        "pymail-bundle",
-    ])?;
-    if all_servers {
-        without_a_pool()?;
-        ship()?;
-    }
+    let members = ["--package", "xtask", "--package", "pymail-bench", "--package", "pymail-bundle"];
+    cargo(&[&["test", "--locked"], &members[..]].concat())?;
     // Not as a release, which would build everything once more: nothing here depends on time.
     cargo(&["run", "--locked", "--package", "pymail-bench", "--", "--quick"])?;
-    guards()
+    guards()?;
+    if all_servers {
+        deny(&["--offline".to_owned()])?;
+        let pythons = pythons::test_ends()?;
+        eprintln!("\n{pythons}");
+    }
+    Ok(())
+}
+
+/// The promises on the other servers, and in the hosts that are slow to build.
+fn on_all_servers() -> Outcome {
+    let ignored = ["test", "--locked", "--test", "all", "--", "--include-ignored"];
+    cargo(&[&ignored[..], &ON_ALL_SERVERS[..]].concat())?;
+    // Courier is slow at this, and not the same each time: `cargo xtask consumers` has it.
+    let quick = ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
+    consumers(&quick.map(str::to_owned))?;
+    without_a_pool()?;
+    ship()
 }
 
 /// What is let go without the interpreter would be a panic, where a host has `PyO3` built so.
@@ -112,11 +116,23 @@ fn without_a_pool() -> Outcome {
 }
 
 fn guards() -> Outcome {
+    msrv::no_dependency_wants_a_newer_rust()?;
     run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
     guards::api_names_no_pyo3()?;
     guards::docs_need_no_python()?;
     pythons::another_is_refused()?;
     guards::builds_speak()
+}
+
+/// By the rules of deny.toml, for the peers of the bench, too.
+fn deny(args: &[String]) -> Outcome {
+    let which: &[&str] = match args {
+        [] => &["all"],
+        [flag] if flag == "--offline" => &["bans", "licenses", "sources"],
+        _ => return Err(USAGE.to_owned()),
+    };
+    provide("deny", "0.20.2")?;
+    cargo(&[&["deny", "--locked", "--workspace", "check", "--hide-inclusion-graph"], which].concat())
 }
 
 fn test_python(program: &Path) -> Outcome {
@@ -173,6 +189,15 @@ fn faults(args: &[String]) -> Outcome {
 
 fn cargo(args: &[&str]) -> Outcome {
     run(&mut step("cargo", args))
+}
+
+/// Installs a command of cargo's that is not there; the version, so that a newer one can't ask for a newer Rust.
+fn provide(tool: &str, version: &str) -> Outcome {
+    let installed = Command::new("cargo").args([tool, "--version"]).stderr(Stdio::null()).output();
+    if installed.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    cargo(&["install", &format!("cargo-{tool}"), "--version", version, "--locked"])
 }
 
 /// A command that runs in the project's folder.

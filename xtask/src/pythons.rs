@@ -45,11 +45,50 @@ impl Python {
 
     /// Runs the tests with it, in a target folder of its own.
     pub(super) fn test(&self) -> Outcome {
+        self.test_in(&format!("python-{}", self.version))
+    }
+
+    fn test_in(&self, folder: &str) -> Outcome {
         eprintln!("\nPython {} at {}", self.version, self.program.display());
-        let folder = root().join("target").join(format!("python-{}", self.version));
+        let folder = root().join("target").join(folder);
         let mut tests = step("cargo", &["test", "--locked"]);
         run(tests.env("PYO3_PYTHON", &self.program).env("CARGO_TARGET_DIR", folder))
     }
+}
+
+/// Tests on the oldest and on the newest that are found, but for the one that everything was tested on before, and
+/// says on which: those in between are for `--all-pythons`.
+pub(super) fn test_ends() -> Result<String, String> {
+    let built = built_with()?;
+    let ends = ends(all(), built);
+    // What is not linked with Python, most of all, is built once for both.
+    ends.iter().try_for_each(|end| end.test_in("python-ends"))?;
+    let (default, others) = (format!("{}.{}", built.0, built.1), ends.iter().map(|end| end.version.as_str()));
+    let versions: Vec<&str> = [default.as_str()].into_iter().chain(others).collect();
+    let alone = if ends.is_empty() { " alone: no older and no newer one is found" } else { "" };
+    Ok(format!("tested on Python {}{alone}", versions.join(", ")))
+}
+
+/// Free-threaded ones are asked for by their path.
+fn ends(mut pythons: Vec<Python>, built: (u32, u32)) -> Vec<Python> {
+    pythons.retain(|python| !python.version.ends_with('t'));
+    let newest = pythons.len().saturating_sub(1);
+    let ends = pythons.into_iter().enumerate().filter(|(place, _)| [0, newest].contains(place));
+    ends.map(|(_, python)| python).filter(|python| python.minor != built).collect()
+}
+
+/// The minor version that `PyO3` has picked, as our build script was told.
+fn built_with() -> Result<(u32, u32), String> {
+    let mut build = step("cargo", &["build", "--locked", "--message-format", "json"]);
+    let output = build.stderr(Stdio::inherit()).output().map_err(|error| format!("cargo build: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    minor_of(&text).ok_or_else(|| "the build does not say which Python it is for".into())
+}
+
+fn minor_of(messages: &str) -> Option<(u32, u32)> {
+    let (_, rest) = messages.split_once(r#"["PYMAIL_PYTHON_VERSION",""#)?;
+    let (major, minor) = rest.split('"').next()?.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// A program that loads another version than it was built with says so, before it runs anything.
@@ -134,6 +173,31 @@ mod tests {
         let is = |name: &str| is_python(Some(OsStr::new(name)));
         assert!(is("python3") && is("python3.11"));
         assert!(!is("python3-config") && !is("python3.11-config") && !is("python") && !is("python2.7"));
+    }
+
+    #[test]
+    fn the_others_are_the_oldest_and_the_newest() {
+        let python = |minor, version: &str| Python {
+            program: PathBuf::new(),
+            minor: (3, minor),
+            version: version.into(),
+            library: PathBuf::new(),
+        };
+        let all = [python(9, "3.9.1"), python(11, "3.11.1"), python(13, "3.13.1"), python(13, "3.13.1t")];
+        let ends = |all: &[Python], built| ends(all.to_vec(), (3, built));
+        assert_eq!(ends(&all, 11), [all[0].clone(), all[2].clone()]);
+        assert_eq!(ends(&all, 9), [all[2].clone()]);
+        assert_eq!(ends(&all, 13), [all[0].clone()]);
+        assert_eq!(ends(&all[1..2], 11), []);
+        assert_eq!(ends(&all[1..2], 12), [all[1].clone()]);
+        assert_eq!(ends(&[], 11), []);
+    }
+
+    #[test]
+    fn the_build_tells_its_python() {
+        let text = r#"{"reason":"build-script-executed","env":[["PYMAIL_PYTHON_VERSION","3.11"],["A","b"]]}"#;
+        assert_eq!(minor_of(text), Some((3, 11)));
+        assert_eq!(minor_of("{}"), None);
     }
 
     #[test]
