@@ -104,10 +104,17 @@ fn check_version() -> Result<()> {
     // SAFETY: returns a static string; may be called before initialization.
     let running = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) }.to_string_lossy();
     let built = env!("PYMAIL_PYTHON_VERSION");
-    if running.strip_prefix(built).is_some_and(|rest| rest.starts_with(['.', ' ', '+'])) {
+    if is_version(&running, built) {
         return Ok(());
     }
     Err(runtime_error(format!("built for Python {built}, but the libpython that was loaded is {running}")))
+}
+
+/// Whether that is the Python that was built with: objects of the free-threaded 3.14 have another shape than 3.14's.
+fn is_version(running: &str, built: &str) -> bool {
+    let (version, is_free) = built.strip_suffix('t').map_or((built, false), |version| (version, true));
+    let is_same = running.strip_prefix(version).is_some_and(|rest| rest.starts_with(['.', ' ', '+']));
+    is_same && running.contains("free-threading build") == is_free
 }
 
 fn runtime_error(text: impl Into<String>) -> Error {
@@ -300,6 +307,15 @@ mod tests {
         // SAFETY: waits for the child made above.
         assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
         assert_eq!(status, 0);
+    }
+
+    #[test]
+    fn another_version_and_another_build_are_another_python() {
+        let free = "3.14.7 free-threading build (v3.14.7) [GCC 12.2.0]";
+        let usual = "3.14.7 (v3.14.7) [GCC 12.2.0]";
+        assert!(is_version(usual, "3.14") && is_version(free, "3.14t") && is_version("3.14+ (main)", "3.14"));
+        assert!(!is_version(free, "3.14") && !is_version(usual, "3.14t"));
+        assert!(!is_version(usual, "3.1") && !is_version(free, "3.13t"));
     }
 
     #[test]
