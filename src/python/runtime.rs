@@ -316,6 +316,11 @@ mod tests {
         assert_eq!(status, 0);
     }
 
+    /// Needs the GIL, and where there is none, that all who are attached come to a halt.
+    fn collect(py: Python<'_>) {
+        py.import("gc").unwrap().call_method0("collect").unwrap();
+    }
+
     #[test]
     fn another_version_and_another_build_are_another_python() {
         let free = "3.14.7 free-threading build (v3.14.7) [GCC 12.2.0]";
@@ -347,7 +352,11 @@ mod tests {
                 threads.spawn(move || {
                     let held = lock.lock();
                     ready.send(()).unwrap();
-                    attached(|_| Ok(())).unwrap();
+                    attached(|py| {
+                        collect(py);
+                        Ok(())
+                    })
+                    .unwrap();
                     drop(held);
                 });
                 is_ready.recv().unwrap();
