@@ -13,7 +13,9 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     pyo3_build_config::add_libpython_rpath_link_args();
     let python = pyo3_build_config::get();
-    println!("cargo::rustc-env=PYMAIL_PYTHON_VERSION={}", python.version());
+    // As its folder in `lib` is called: the free-threaded 3.14 is another Python than 3.14.
+    let free = if python.is_free_threaded() { "t" } else { "" };
+    println!("cargo::rustc-env=PYMAIL_PYTHON_VERSION={}{free}", python.version());
     if let Some(lib_dir) = python.lib_dir() {
         println!("cargo::metadata=LIB_DIR={lib_dir}");
         println!("cargo::rustc-env=PYMAIL_PYTHON_LIB_DIR={lib_dir}");

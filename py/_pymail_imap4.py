@@ -39,6 +39,9 @@ class Bad(imaplib.IMAP4.error):
 class Metered(imaplib.IMAP4):
     """On a connected socket, encrypted or not yet; metered."""
 
+    # Not asked for yet.
+    capabilities: tuple[str, ...] = ()
+
     # The last tagged answer.
     answer: tuple[str, list[Any]] | None = None
 
@@ -56,6 +59,13 @@ class Metered(imaplib.IMAP4):
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
         return self._adopted
+
+    def _refresh_capabilities(self) -> None:
+        """After a login, imaplib, from 2026 on, would take away what the server told, or ask what we ask."""
+        if self._tls_established:  # what came before the encryption may come from anybody
+            self.untagged_responses.pop("CAPABILITY", None)
+        if self.state == "NONAUTH" or not self.capabilities:
+            super()._refresh_capabilities()  # type: ignore[misc]
 
     def _receive(self, most: int = CHUNK) -> bytes:
         """What comes next; nothing at the end."""

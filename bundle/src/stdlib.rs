@@ -22,9 +22,7 @@ pub(crate) struct Stdlib {
 
 /// The interpreter that belongs to a libpython, or the one that was named.
 pub(crate) fn python_of(libpython: &Library, named: Option<&Path>) -> Result<PathBuf> {
-    let version = libpython.soname.trim_start_matches("libpython");
-    let version =
-        version.split(".so").next().unwrap_or_default().trim_end_matches(|c: char| c.is_alphabetic());
+    let version = version_of(&libpython.soname);
     let path =
         libpython.path.canonicalize().map_err(|error| format!("{}: {error}", libpython.path.display()))?;
     let beside = || {
@@ -34,12 +32,18 @@ pub(crate) fn python_of(libpython: &Library, named: Option<&Path>) -> Result<Pat
     };
     let none = || format!("no interpreter belongs to {}: name it with --python", path.display());
     let python = named.map(Path::to_owned).or_else(beside).ok_or_else(none)?;
-    let ask = "import sys; print('%d.%d' % sys.version_info[:2])";
+    let ask = "import sys; print('%d.%d' % sys.version_info[:2] + 't' * ('t' in sys.abiflags))";
     let found = output(Command::new(&python).args(["-I", "-S", "-c", ask]))?;
     if found.trim() == version {
         return Ok(python);
     }
     Err(format!("{} is Python {}, and the app links {}", python.display(), found.trim(), libpython.soname))
+}
+
+/// As its folder in `lib` is called: free-threaded ones have a `t`, what else may follow is not in there.
+fn version_of(soname: &str) -> &str {
+    let name = soname.trim_start_matches("libpython").split(".so").next().unwrap_or_default();
+    name.trim_end_matches(|c: char| c.is_alphabetic() && c != 't')
 }
 
 /// Copies what is imported into `lib/python3.X`, and compiles it.
@@ -109,6 +113,17 @@ mod tests {
         assert_eq!(replaced(b"a\0/opt/lib\0b").unwrap(), b"a\0$O\0\0\0\0\0\0\0b");
         assert_eq!(replaced(b"a\0/opt/lib/b\0"), None);
         assert_eq!(super::replaced(b"\0/l\0".to_vec(), b"/l", b"$ORIGIN"), None);
+    }
+
+    #[test]
+    fn a_free_threaded_python_is_another_one() {
+        let versions = [
+            "libpython3.11.so.1.0",
+            "libpython3.14t.so.1.0",
+            "libpython3.14td.so.1.0",
+            "libpython3.11d.so.1.0",
+        ];
+        assert_eq!(versions.map(version_of), ["3.11", "3.14t", "3.14t", "3.11"]);
     }
 
     #[test]

@@ -65,7 +65,8 @@ pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> Result<T>) -> Result<
     Python::attach(work)
 }
 
-/// Whether this process was forked from the one that started Python: in it, the GIL may be held for ever.
+/// Whether this process was forked from the one that started Python: in it, the GIL, or a lock of the interpreter's,
+/// may be held for ever.
 pub(crate) fn is_forked() -> bool {
     let process = PROCESS.load(Ordering::Relaxed);
     process != 0 && process != std::process::id()
@@ -73,12 +74,18 @@ pub(crate) fn is_forked() -> bool {
 
 /// Runs `wait`, which may block, detached from the interpreter, even when the caller is attached to it.
 pub(crate) fn detached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
-    // Before our first use nobody who waits for us can be attached through us, but a host may be.
-    // SAFETY: this call only reads whether an interpreter runs; it needs no GIL.
-    if is_forked() || unsafe { ffi::Py_IsInitialized() } == 0 {
+    // Who is not attached has nothing to let go of. Attaching for that would wait for others, enter an interpreter
+    // that another thread has half started, which no GIL need keep anybody from, or panic in one that ends.
+    if is_forked() || !is_attached() {
         return wait();
     }
     Python::attach(|py| py.detach(wait))
+}
+
+/// Whether this thread is attached, through us or by a host. Always true where there are subinterpreters.
+fn is_attached() -> bool {
+    // SAFETY: both only read what is known of the interpreter and this thread, and may be called at any time.
+    unsafe { ffi::Py_IsInitialized() != 0 && ffi::PyGILState_Check() != 0 }
 }
 
 /// Makes Python ready.
@@ -104,10 +111,17 @@ fn check_version() -> Result<()> {
     // SAFETY: returns a static string; may be called before initialization.
     let running = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) }.to_string_lossy();
     let built = env!("PYMAIL_PYTHON_VERSION");
-    if running.strip_prefix(built).is_some_and(|rest| rest.starts_with(['.', ' ', '+'])) {
+    if is_version(&running, built) {
         return Ok(());
     }
     Err(runtime_error(format!("built for Python {built}, but the libpython that was loaded is {running}")))
+}
+
+/// Whether that is the Python that was built with: objects of the free-threaded 3.14 have another shape than 3.14's.
+fn is_version(running: &str, built: &str) -> bool {
+    let (version, is_free) = built.strip_suffix('t').map_or((built, false), |version| (version, true));
+    let is_same = running.strip_prefix(version).is_some_and(|rest| rest.starts_with(['.', ' ', '+']));
+    is_same && running.contains("free-threading build") == is_free
 }
 
 fn runtime_error(text: impl Into<String>) -> Error {
@@ -302,6 +316,32 @@ mod tests {
         assert_eq!(status, 0);
     }
 
+    /// Needs the GIL, and where there is none, that all who are attached come to a halt.
+    fn collect(py: Python<'_>) {
+        py.import("gc").unwrap().call_method0("collect").unwrap();
+    }
+
+    #[test]
+    fn another_version_and_another_build_are_another_python() {
+        let free = "3.14.7 free-threading build (v3.14.7) [GCC 12.2.0]";
+        let usual = "3.14.7 (v3.14.7) [GCC 12.2.0]";
+        assert!(is_version(usual, "3.14") && is_version(free, "3.14t") && is_version("3.14+ (main)", "3.14"));
+        assert!(!is_version(free, "3.14") && !is_version(usual, "3.14t"));
+        assert!(!is_version(usual, "3.1") && !is_version(free, "3.13t"));
+    }
+
+    #[test]
+    fn nobody_attaches_in_order_to_wait_detached() {
+        attached(|_| {
+            let (done, is_done) = std::sync::mpsc::channel();
+            // Not joined: it would hang with the test if it waited for who is attached here.
+            std::thread::spawn(move || detached(|| done.send(())));
+            is_done.recv_timeout(std::time::Duration::from_secs(60)).expect("it waits for nobody");
+            Ok(())
+        })
+        .unwrap();
+    }
+
     #[test]
     fn a_verb_called_while_attached_does_not_hold_the_gil() {
         let lock = Mutex::new(());
@@ -312,7 +352,11 @@ mod tests {
                 threads.spawn(move || {
                     let held = lock.lock();
                     ready.send(()).unwrap();
-                    attached(|_| Ok(())).unwrap();
+                    attached(|py| {
+                        collect(py);
+                        Ok(())
+                    })
+                    .unwrap();
                     drop(held);
                 });
                 is_ready.recv().unwrap();

@@ -1,7 +1,7 @@
 //! What can be seen from inside only: Python's objects, and an interpreter that the host started.
 
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use self::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
 use self::support::postfix::Postfix;
 use super::dialogue::Dialogue;
 use super::runtime::{attached, home};
-use super::{ImapSession, SmtpSession};
+use super::{ImapSession, SmtpSession, modules};
 use crate::deadline::Deadline;
 use crate::{Credentials, ImapConfig, Server, SmtpConfig};
 
@@ -91,6 +91,7 @@ fn the_delimiter_of_hierarchies_is_known_with_namespaces_and_without() {
 fn callers_attached_or_not_on_many_threads_never_wait_for_one_another_for_ever() {
     const THREADS: usize = 16;
     const ROUNDS: usize = 10_000;
+    const COLLECT_EVERY: usize = 100;
     let dovecot = Dovecot::start();
     let server = Server::tls(HOST).port(dovecot.imaps_port()).trust_pem(dovecot.ca_pem());
     let config = ImapConfig::new(server, Credentials::new("alice@example.test", PASSWORD));
@@ -106,6 +107,10 @@ fn callers_attached_or_not_on_many_threads_never_wait_for_one_another_for_ever()
                     _ => imap.noop(),
                 };
                 told.unwrap();
+                // Nobody goes on before all who are attached have come to a halt, on a Python without a GIL too.
+                if round % COLLECT_EVERY == 0 {
+                    Python::attach(|py| py.import("gc").unwrap().call_method0("collect").map(drop)).unwrap();
+                }
             }
             done.send(()).unwrap();
         });
@@ -114,6 +119,54 @@ fn callers_attached_or_not_on_many_threads_never_wait_for_one_another_for_ever()
         all.recv_timeout(Duration::from_secs(120)).expect("nobody waits for ever");
     }
     assert!(imap.stats().commands >= ROUNDS as u64);
+}
+
+#[test]
+fn the_first_calls_may_come_from_many_threads_at_once() {
+    for _ in 0..3 {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--ignored", "--exact", "python::tests::many_first_calls", "--test-threads=1"]);
+        let output = child.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn many_first_calls() {
+    const PAIRS: usize = 8;
+    let dovecot = Dovecot::start();
+    let postfix = Postfix::start(&dovecot);
+    let trusted = |server: Server, port| server.port(port).trust_pem(dovecot.ca_pem());
+    let credentials = || Credentials::new("alice@example.test", PASSWORD);
+    let imap = ImapConfig::new(trusted(Server::tls(HOST), dovecot.imaps_port()), credentials());
+    let smtp = SmtpConfig::new(trusted(Server::starttls(HOST), postfix.submission_port()), credentials());
+    let (imap, smtp, together) = (&imap, &smtp, &Barrier::new(2 * PAIRS));
+    thread::scope(|threads| {
+        for _ in 0..PAIRS {
+            threads.spawn(|| {
+                together.wait();
+                crate::Imap::connect(imap.clone()).unwrap().noop().unwrap();
+            });
+            threads.spawn(|| {
+                together.wait();
+                crate::Smtp::connect(smtp.clone()).unwrap().noop().unwrap();
+            });
+        }
+    });
+}
+
+#[test]
+fn nothing_that_is_imported_brings_the_gil_back() {
+    modules::IMAP.ready().unwrap();
+    modules::SMTP.ready().unwrap();
+    attached(|py| {
+        let is_enabled = py.import("sys").unwrap().getattr("_is_gil_enabled");
+        let is_enabled = is_enabled.map_or(true, |ask| ask.call0().unwrap().extract().unwrap());
+        assert_eq!(is_enabled, !env!("PYMAIL_PYTHON_VERSION").ends_with('t'));
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]

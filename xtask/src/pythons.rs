@@ -156,11 +156,12 @@ fn programs() -> Vec<PathBuf> {
     all
 }
 
-/// `python3` and `python3.11`, but not `python3-config`.
+/// `python3`, `python3.11` and the free-threaded `python3.14t`, but not `python3-config`.
 fn is_python(name: Option<&OsStr>) -> bool {
     let version = name.and_then(OsStr::to_str).and_then(|name| name.strip_prefix("python3"));
     version.is_some_and(|rest| {
-        rest.is_empty() || rest.strip_prefix('.').is_some_and(|minor| minor.parse::<u32>().is_ok())
+        let minor = rest.strip_prefix('.').map(|minor| minor.strip_suffix('t').unwrap_or(minor));
+        rest.is_empty() || minor.is_some_and(|minor| minor.parse::<u32>().is_ok())
     })
 }
 
@@ -171,7 +172,7 @@ mod tests {
     #[test]
     fn only_interpreters_are_asked() {
         let is = |name: &str| is_python(Some(OsStr::new(name)));
-        assert!(is("python3") && is("python3.11"));
+        assert!(is("python3") && is("python3.11") && is("python3.14t"));
         assert!(!is("python3-config") && !is("python3.11-config") && !is("python") && !is("python2.7"));
     }
 
