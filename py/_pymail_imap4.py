@@ -62,10 +62,11 @@ class Metered(imaplib.IMAP4):
 
     def _refresh_capabilities(self) -> None:
         """After a login, imaplib, from 2026 on, would take away what the server told, or ask what we ask."""
+        if self.state != "NONAUTH" and self.capabilities:
+            return
         if self._tls_established:  # what came before the encryption may come from anybody
             self.untagged_responses.pop("CAPABILITY", None)
-        if self.state == "NONAUTH" or not self.capabilities:
-            super()._refresh_capabilities()  # type: ignore[misc]
+        super()._refresh_capabilities()  # type: ignore[misc]
 
     def _receive(self, most: int = CHUNK) -> bytes:
         """What comes next; nothing at the end."""

@@ -76,31 +76,30 @@ pub(crate) fn copy(python: &Path, lib: &Path) -> Result<Stdlib> {
 ///
 /// The path is a text in the file, which another one that is no longer can take the place of.
 fn look_beside(module: &Path, native: &str) -> Result<()> {
-    let octets = fs::read(module).map_err(|error| format!("{}: {error}", module.display()))?;
-    match replaced(octets, native.as_bytes(), LIB_OF_A_MODULE) {
-        Some(octets) => fs::write(module, octets).map_err(|error| format!("{}: {error}", module.display())),
-        None => Ok(()),
+    let failed = |error| format!("{}: {error}", module.display());
+    let mut octets = fs::read(module).map_err(failed)?;
+    match replace(&mut octets, native.as_bytes(), LIB_OF_A_MODULE) {
+        0 => Ok(()),
+        _ if native.len() < LIB_OF_A_MODULE.len() => Err(format!(
+            "{} looks for libraries in {native}, which is too short a path to be changed: take a Python that is \
+             installed in a longer one, with --python",
+            module.display()
+        )),
+        _ => fs::write(module, octets).map_err(failed),
     }
 }
 
-/// Every text that is just `old`, replaced; nothing where there is none, or too short a one.
-fn replaced(mut octets: Vec<u8>, old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+/// Replaces every text that is just `old`, as far as `new` fits, and says how many there are.
+fn replace(octets: &mut [u8], old: &[u8], new: &[u8]) -> usize {
     let whole = [b"\0", old, b"\0"].concat();
     let mut padded = [b"\0", new].concat();
-    if padded.len() >= whole.len() {
-        return None;
-    }
     padded.resize(whole.len(), 0);
-    let places: Vec<usize> = octets
-        .windows(whole.len())
-        .enumerate()
-        .filter(|(_, text)| *text == whole)
-        .map(|(at, _)| at)
-        .collect();
+    let texts = octets.windows(whole.len()).enumerate().filter(|(_, text)| *text == whole);
+    let places: Vec<usize> = texts.map(|(at, _)| at).collect();
     for &at in &places {
         octets[at..at + whole.len()].copy_from_slice(&padded);
     }
-    (!places.is_empty()).then_some(octets)
+    places.len()
 }
 
 #[cfg(test)]
@@ -109,10 +108,24 @@ mod tests {
 
     #[test]
     fn a_path_in_a_file_is_replaced_where_it_is_all_of_a_text() {
-        let replaced = |text: &[u8]| super::replaced(text.to_vec(), b"/opt/lib", b"$O");
-        assert_eq!(replaced(b"a\0/opt/lib\0b").unwrap(), b"a\0$O\0\0\0\0\0\0\0b");
-        assert_eq!(replaced(b"a\0/opt/lib/b\0"), None);
-        assert_eq!(super::replaced(b"\0/l\0".to_vec(), b"/l", b"$ORIGIN"), None);
+        let replaced = |text: &[u8]| {
+            let mut octets = text.to_vec();
+            let count = replace(&mut octets, b"/opt/lib", b"$O");
+            (octets, count)
+        };
+        assert_eq!(replaced(b"a\0/opt/lib\0b"), (b"a\0$O\0\0\0\0\0\0\0b".to_vec(), 1));
+        assert_eq!(replaced(b"a\0/opt/lib/b\0"), (b"a\0/opt/lib/b\0".to_vec(), 0));
+    }
+
+    #[test]
+    fn a_module_whose_path_is_too_short_to_be_changed_is_an_error() {
+        let module = std::env::temp_dir().join(format!("pymail-bundle-{}.so", std::process::id()));
+        for (text, path, is_fine) in [("\0/l\0", "/l", false), ("\0/l\0", "/m", true)] {
+            fs::write(&module, text).unwrap();
+            assert_eq!(look_beside(&module, path).is_ok(), is_fine, "{path}");
+            assert_eq!(fs::read_to_string(&module).unwrap(), text);
+        }
+        fs::remove_file(module).unwrap();
     }
 
     #[test]

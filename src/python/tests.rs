@@ -1,5 +1,6 @@
 //! What can be seen from inside only: Python's objects, and an interpreter that the host started.
 
+use std::ffi::CStr;
 use std::process::Command;
 use std::sync::{Barrier, mpsc};
 use std::thread;
@@ -203,16 +204,52 @@ fn an_interpreter_that_the_host_started_is_used_as_it_is() {
 fn host_with_python() {
     Python::initialize();
     Python::attach(|py| {
-        py.run(c"import sys; sys.mark_of_the_host = 42", None, None).unwrap();
+        py.run(OF_THE_HOST, None, None).unwrap();
         // The host's thread is attached when it calls us: nothing may wait for it then.
-        let error = crate::Imap::connect(ImapConfig::new(
-            Server::tls("localhost").port(1),
-            Credentials::new("alice", "secret"),
-        ));
+        let error = crate::Imap::connect(nobody_there());
         assert_eq!(error.unwrap_err().kind(), crate::ErrorKind::Connect);
-        let mark: u32 = py.import("sys").unwrap().getattr("mark_of_the_host").unwrap().extract().unwrap();
-        assert_eq!(mark, 42);
+        py.run(AS_THE_HOST_LEFT_IT, None, None).unwrap();
     });
+}
+
+/// Named as files of ours are, among others.
+const OF_THE_HOST: &CStr = c"
+import sys, types
+for name in 'imap', 'smtp', 'mark_of_the_host':
+    sys.modules[name] = types.ModuleType(name)
+sys.path.append('/of/the/host')
+sys.mark_of_the_host = [*sys.path], dict(sys.modules)
+";
+
+const AS_THE_HOST_LEFT_IT: &CStr = c"
+import sys, imap, smtp, mark_of_the_host
+path, modules = sys.mark_of_the_host
+assert sys.path == path, sys.path
+assert all(sys.modules[name] is module for name, module in modules.items())
+";
+
+fn nobody_there() -> ImapConfig {
+    ImapConfig::new(Server::tls("localhost").port(1), Credentials::new("alice", "secret"))
+}
+
+#[test]
+fn a_host_may_use_the_interpreter_that_pymail_started() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", "python::tests::host_after_pymail", "--test-threads=1"]);
+    let status = child.output().unwrap();
+    assert!(status.status.success(), "{status:?}");
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn host_after_pymail() {
+    let connects =
+        || assert_eq!(crate::Imap::connect(nobody_there()).unwrap_err().kind(), crate::ErrorKind::Connect);
+    connects();
+    Python::initialize();
+    Python::attach(|py| py.run(OF_THE_HOST, None, None)).unwrap();
+    connects();
+    Python::attach(|py| py.run(AS_THE_HOST_LEFT_IT, None, None)).unwrap();
 }
 
 #[test]

@@ -5,8 +5,10 @@ use std::env;
 use std::ffi::{CStr, CString, c_int};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt as _;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use pymail::{ErrorKind, Runtime};
 use rstest::rstest;
@@ -41,6 +43,25 @@ fn disposition(signal: c_int) -> libc::sighandler_t {
         assert_eq!(libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()), 0);
         action.assume_init().sa_sigaction
     }
+}
+
+#[rstest]
+fn ctrl_c_ends_a_host_that_did_not_ask_otherwise(#[from(embedded)] site: Site) {
+    let output = child("process::waits_and_gets_ctrl_c", &site).output().unwrap();
+    assert_eq!(output.status.signal(), Some(libc::SIGINT), "{output:?}");
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn waits_and_gets_ctrl_c() {
+    let imap = imap();
+    let busy = imap.clone();
+    thread::spawn(move || while busy.noop().is_ok() {});
+    imap.noop().unwrap();
+    // SAFETY: to be signalled is what any process must expect.
+    unsafe { libc::kill(libc::getpid(), libc::SIGINT) };
+    // To be here for long is what must not be.
+    while imap.noop().is_ok() {}
 }
 
 #[rstest]

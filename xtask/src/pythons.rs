@@ -87,7 +87,7 @@ fn built_with() -> Result<(u32, u32), String> {
 
 fn minor_of(messages: &str) -> Option<(u32, u32)> {
     let (_, rest) = messages.split_once(r#"["PYMAIL_PYTHON_VERSION",""#)?;
-    let (major, minor) = rest.split('"').next()?.split_once('.')?;
+    let (major, minor) = rest.split('"').next()?.trim_end_matches('t').split_once('.')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
@@ -198,6 +198,7 @@ mod tests {
     fn the_build_tells_its_python() {
         let text = r#"{"reason":"build-script-executed","env":[["PYMAIL_PYTHON_VERSION","3.11"],["A","b"]]}"#;
         assert_eq!(minor_of(text), Some((3, 11)));
+        assert_eq!(minor_of(&text.replace("3.11", "3.14t")), Some((3, 14)));
         assert_eq!(minor_of("{}"), None);
     }
 
