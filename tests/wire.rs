@@ -4,10 +4,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use pymail::Imap;
+use pymail::{Imap, ImapConfig, Server};
 use rstest::{fixture, rstest};
 
-use crate::site::{ALICE, Site, message};
+use crate::site::{ALICE, Site, TAG, message};
 use crate::support::dovecot::DovecotOptions;
 use crate::support::postfix::PostfixOptions;
 use crate::support::process::wait_until;
@@ -102,10 +102,13 @@ fn neither_expunge_nor_close_is_ever_sent(#[from(logging)] site: Site) {
 }
 
 #[rstest]
+#[case::tls(Site::imaps_server)]
+#[case::starttls(Site::imap_server)]
 fn a_connection_selects_the_inbox_makes_the_archive_and_asks_for_nothing_that_it_was_told(
     #[from(logging)] site: Site,
+    #[case] server: fn(&Site) -> Server,
 ) {
-    let imap = site.imap();
+    let imap = Imap::connect(ImapConfig::new(server(&site), site.credentials()).tag(TAG)).unwrap();
     imap.noop().unwrap();
     wait_until("the log", || count(&commands(&site), "NOOP") > 0);
     // Dovecot tells its capabilities with its yes to the login, which is before this log begins.

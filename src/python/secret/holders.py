@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import sys
 
 
 def holders(backwards: list[str]) -> list[str]:
@@ -11,6 +12,9 @@ def holders(backwards: list[str]) -> list[str]:
     needles = [secret[::-1] for secret in backwards]
     found: list[str] = []
     seen: set[int] = set()
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        # What one thread made and another let go of is freed by the first, or by the collector.
+        gc.collect()
     waiting = gc.get_objects()
     ours = {id(needles), id(found), id(seen), id(waiting)}
     while waiting:
