@@ -91,7 +91,13 @@ fn test(args: &[String]) -> Outcome {
     cargo(&["run", "--locked", "--package", "pymail-bench", "--", "--quick"])?;
     guards()?;
     if all_servers {
-        deny(&["--offline".to_owned()])?;
+        if is_there("deny") {
+            deny(&["--offline".to_owned()])?;
+        } else {
+            eprintln!(
+                "\ncargo deny is not installed, which takes minutes: `cargo xtask deny` does that, and looks"
+            );
+        }
         let pythons = pythons::test_ends()?;
         eprintln!("\n{pythons}");
     }
@@ -193,11 +199,15 @@ fn cargo(args: &[&str]) -> Outcome {
 
 /// Installs a command of cargo's that is not there; the version, so that a newer one can't ask for a newer Rust.
 fn provide(tool: &str, version: &str) -> Outcome {
-    let installed = Command::new("cargo").args([tool, "--version"]).stderr(Stdio::null()).output();
-    if installed.is_ok_and(|output| output.status.success()) {
+    if is_there(tool) {
         return Ok(());
     }
     cargo(&["install", &format!("cargo-{tool}"), "--version", version, "--locked"])
+}
+
+fn is_there(tool: &str) -> bool {
+    let asked = Command::new("cargo").args([tool, "--version"]).stderr(Stdio::null()).output();
+    asked.is_ok_and(|output| output.status.success())
 }
 
 /// A command that runs in the project's folder.
