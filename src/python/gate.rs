@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::runtime::{is_attached, this_thread};
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long whoever ends waits for calls that are under way.
 const EXIT_WAIT: Duration = Duration::from_secs(2);
 
-static GATE: Gate = Gate { state: Mutex::new(Calls { running: 0, closed: false }), left: Condvar::new() };
+static GATE: Gate =
+    Gate { state: Mutex::new(Calls { running: 0, closed: false, exiting: None }), left: Condvar::new() };
 
 struct Gate {
     state: Mutex<Calls>,
@@ -19,6 +21,8 @@ struct Gate {
 struct Calls {
     running: usize,
     closed: bool,
+    /// Who ends the process.
+    exiting: Option<libc::pthread_t>,
 }
 
 /// A call inside the gate.
@@ -28,10 +32,21 @@ pub(super) struct Pass(());
 pub(super) fn enter() -> Result<Pass> {
     let mut state = GATE.state.lock();
     if state.closed {
+        wait_for_the_end(&mut state);
         return Err(Error::new(ErrorKind::Stopped, "the process is ending"));
     }
     state.running += 1;
     Ok(Pass(()))
+}
+
+/// A thread that has used OpenSSL and ends while the process's exit cleans up after OpenSSL crashes both: its caller
+/// learns of the exit too late to end in time.
+///
+/// Who ends the process must go on, and so must whoever waits for a thread in an exit hook: not for ever.
+fn wait_for_the_end(state: &mut MutexGuard<'_, Calls>) {
+    if state.exiting.is_some_and(|exiting| exiting != this_thread()) && !is_attached() {
+        GATE.left.wait_while_for(state, |_| true, EXIT_WAIT);
+    }
 }
 
 /// Lets no further call in, and waits for those that are.
@@ -41,6 +56,12 @@ pub(super) fn close() {
     if state.running > 0 {
         GATE.left.wait_while_for(&mut state, |state| state.running > 0, EXIT_WAIT);
     }
+}
+
+/// The same when the process ends, with this thread.
+pub(super) fn close_with_the_process() {
+    GATE.state.lock().exiting = Some(this_thread());
+    close();
 }
 
 impl Drop for Pass {

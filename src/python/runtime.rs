@@ -83,9 +83,15 @@ pub(crate) fn detached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Whether this thread is attached, through us or by a host. Always true where there are subinterpreters.
-fn is_attached() -> bool {
+pub(super) fn is_attached() -> bool {
     // SAFETY: both only read what is known of the interpreter and this thread, and may be called at any time.
     unsafe { ffi::Py_IsInitialized() != 0 && ffi::PyGILState_Check() != 0 }
+}
+
+/// Which thread this is; `std` can't say so any more when it ends.
+pub(super) fn this_thread() -> libc::pthread_t {
+    // SAFETY: it may be called at any time.
+    unsafe { libc::pthread_self() }
 }
 
 /// Makes Python ready.
@@ -276,7 +282,7 @@ fn leave_before_the_host() -> Result<()> {
 /// A process that exits while a thread is inside TLS crashes: calls end before OpenSSL does.
 fn leave_politely() {
     extern "C" fn close() {
-        gate::close();
+        gate::close_with_the_process();
     }
     // SAFETY: `close` is a plain function that does not unwind: it locks, waits and returns.
     let registered: c_int = unsafe { libc::atexit(close) };
