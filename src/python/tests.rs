@@ -47,6 +47,20 @@ fn texts(dialogue: &Dialogue) -> Vec<String> {
     .unwrap()
 }
 
+/// A test that is run in a process of its own.
+pub(super) fn child(test: &str) -> Command {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", test, "--test-threads=1"]);
+    child
+}
+
+/// That test is there, and passes.
+pub(super) fn passes(child: &mut Command) {
+    let output = child.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+}
+
 fn soon() -> Deadline {
     Deadline::after(std::time::Duration::from_secs(60))
 }
@@ -125,10 +139,7 @@ fn callers_attached_or_not_on_many_threads_never_wait_for_one_another_for_ever()
 #[test]
 fn the_first_calls_may_come_from_many_threads_at_once() {
     for _ in 0..3 {
-        let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--ignored", "--exact", "python::tests::many_first_calls", "--test-threads=1"]);
-        let output = child.output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        passes(&mut child("python::tests::many_first_calls"));
     }
 }
 
@@ -193,10 +204,7 @@ fn handles_may_be_dropped_attached_detached_and_by_pythons_collector() {
 
 #[test]
 fn an_interpreter_that_the_host_started_is_used_as_it_is() {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--ignored", "--exact", "python::tests::host_with_python", "--test-threads=1"]);
-    let status = child.env("PYTHONHOME", home().unwrap()).output().unwrap();
-    assert!(status.status.success(), "{status:?}");
+    passes(child("python::tests::host_with_python").env("PYTHONHOME", home().unwrap()));
 }
 
 #[test]
@@ -234,10 +242,7 @@ fn nobody_there() -> ImapConfig {
 
 #[test]
 fn a_host_may_use_the_interpreter_that_pymail_started() {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--ignored", "--exact", "python::tests::host_after_pymail", "--test-threads=1"]);
-    let status = child.output().unwrap();
-    assert!(status.status.success(), "{status:?}");
+    passes(&mut child("python::tests::host_after_pymail"));
 }
 
 #[test]
@@ -254,10 +259,8 @@ fn host_after_pymail() {
 
 #[test]
 fn our_own_interpreter_is_isolated() {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--ignored", "--exact", "python::tests::host_without_python", "--test-threads=1"]);
-    let status = child.env("PYTHONHOME", "/nonexistent").env("PYTHONPATH", "/nonexistent").output().unwrap();
-    assert!(status.status.success(), "{status:?}");
+    let mut child = child("python::tests::host_without_python");
+    passes(child.env("PYTHONHOME", "/nonexistent").env("PYTHONPATH", "/nonexistent"));
 }
 
 #[test]
@@ -276,8 +279,5 @@ fn host_without_python() {
 
 #[test]
 fn a_fork_is_told_that_python_is_not_for_it() {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--ignored", "--exact", "python::runtime::tests::in_a_fork", "--test-threads=1"]);
-    let status = child.output().unwrap();
-    assert!(status.status.success(), "{status:?}");
+    passes(&mut child("python::runtime::tests::in_a_fork"));
 }

@@ -5,11 +5,11 @@ use std::ffi::c_int;
 use std::fmt::Debug;
 use std::io::Read as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::Command;
 
 use super::scripted::{at, waiting};
 use super::support::script::Script;
 use super::{EVENTS, Shown, USER, imap_config, leaks, panics, path, shown, smtp_config};
+use crate::python::tests::{child, passes};
 use crate::{ErrorKind, Imap, Message, Result, Smtp};
 
 /// After this many seconds, a child that hangs is ended.
@@ -18,11 +18,7 @@ const PATIENCE: u32 = 20;
 /// In a process of its own, where no other test's thread has a lock that the child waits for.
 #[test]
 fn no_handle_in_a_forked_child_shows_the_password() {
-    let mut process = Command::new(std::env::current_exe().unwrap());
-    process.args(["--ignored", "--exact", "python::secret::fork::in_forked_children", "--test-threads=1"]);
-    let output = process.output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+    passes(&mut child("python::secret::fork::in_forked_children"));
 }
 
 #[test]

@@ -83,7 +83,7 @@ fn logins() -> Vec<Path> {
         fails("a login that is put off", &[], "LOGIN", says("TAG NO [UNAVAILABLE] SECRET\r\n")),
         fails("a misunderstood login", &[], "LOGIN", says("TAG BAD SECRET\r\n")),
         fails("a strange answer to a login", &[], "LOGIN", closes("SECRET\r\n")),
-        fails("another's answer to a login", &[], "LOGIN", closes("XXX9 OK SECRET\r\n")),
+        fails("another's answer to a login", &[], "LOGIN", closes("ZZZ9 OK SECRET\r\n")),
         fails("a goodbye for a login", &[], "LOGIN", closes("* BYE SECRET\r\n")),
         fails("half an answer to a login", &[], "LOGIN", closes("TAG NO SEC")),
         fails("a loss at the login", &[], "LOGIN", Step::Close),
