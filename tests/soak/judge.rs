@@ -18,6 +18,9 @@ use crate::watch::Watch;
 /// How long the handles may take to be connected, all of them.
 const TO_CONNECT: Duration = Duration::from_secs(180);
 
+/// How long the senders may take to tell of their last messages: several deadlines, of whoever is at it.
+const TO_END: Duration = Duration::from_secs(180);
+
 /// How long the last messages may take to arrive.
 const TO_ARRIVE: Duration = Duration::from_secs(180);
 
@@ -98,6 +101,10 @@ fn judge(options: &Options, mut watch: Watch, storm: &Storm<'_>) -> io::Result<(
     watch.until("all handles", TO_CONNECT, all_connected)?;
     let end = watch.size()?;
     watch.stop_sending()?;
+    // What is on its way to the server now is told later, and received later still.
+    if let Err(error) = watch.until("the senders", TO_END, |watch| watch.sending == 0) {
+        watch.wrong.push(error.to_string());
+    }
     // Who waits in vain has lost something: the books say what.
     let _ = watch.until("the last messages", TO_ARRIVE, |watch| watch.books.missing() == 0);
     // A second copy may still be on its way.

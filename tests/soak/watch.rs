@@ -22,6 +22,8 @@ pub struct Watch {
     pub connected: usize,
     /// How often a connection was replaced.
     pub reconnects: u64,
+    /// How many accounts still send, or have not told yet of everything that they sent.
+    pub sending: usize,
     /// Whatever should never be.
     pub wrong: Vec<String>,
 }
@@ -46,8 +48,16 @@ impl Watch {
         thread::spawn(move || {
             BufReader::new(output).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
         });
-        let (books, wrong) = (Books::default(), Vec::new());
-        Ok(Self { child, lines, began: Instant::now(), books, connected: 0, reconnects: 0, wrong })
+        Ok(Self {
+            child,
+            lines,
+            began: Instant::now(),
+            books: Books::default(),
+            connected: 0,
+            reconnects: 0,
+            sending: plan.accounts.len(),
+            wrong: Vec::new(),
+        })
     }
 
     /// Listens until it is so; an error when that takes longer than this.
@@ -96,6 +106,7 @@ impl Watch {
             "unknown" => self.books.told(second, account, Told::Unknown, at),
             "failed" => self.books.told(second, account, Told::Failed, at),
             "received" => self.books.received(second, account, at),
+            "ended" => self.sending = self.sending.saturating_sub(1),
             _ => (self.connected, self.reconnects) = (usize::try_from(first).unwrap_or(0), second),
         }
     }

@@ -42,7 +42,10 @@ pub fn main(plan: &str) -> ExitCode {
     thread::scope(|threads| {
         for (number, account) in plan.accounts.iter().enumerate() {
             let (shared, plan, count) = (&shared, &plan, &under_way[number]);
-            threads.spawn(move || send(shared, plan, account, number, count));
+            threads.spawn(move || {
+                send(shared, plan, account, number, count);
+                say(&format!("ended {number} 0"));
+            });
             for &port in &account.imaps {
                 threads.spawn(move || receive(shared, plan, account, port, number, count));
             }
