@@ -119,16 +119,31 @@ class Connection:
         return (answers.number32(validity[-1]) if validity else None) or 0
 
     def come_back(self) -> None:
-        """Selects the inbox again, as it was; a refused SELECT leaves nothing selected."""
+        """Selects the inbox again, as it was."""
         try:
             self._tagged(self.imap.select, quoted(self.inbox))
         except (Refused, imaplib.IMAP4.readonly) as error:
-            raise imaplib.IMAP4.abort(f"{self.inbox} can't be selected again: {error}") from None
+            raise self._deselected(error) from None
         validity = self.imap.untagged_responses.get("UIDVALIDITY")
         self._absorb()
-        self.is_still(validity)
+        self._is_still(validity)
 
-    def is_still(self, validity: list[Any] | None) -> None:
+    def _next_selected(self) -> Told:
+        """What the server told with its yes to a SELECT of the inbox, which was asked first."""
+        try:
+            told = self._next()
+        except Refused as error:
+            raise self._deselected(error) from None
+        if "READ-ONLY" in told:
+            raise self._deselected("it is read-only")
+        self._is_still(told.get("UIDVALIDITY"))
+        return told
+
+    def _deselected(self, why: object) -> Exception:
+        # A refused SELECT leaves nothing selected (RFC 3501, section 6.3.1): there is no way back.
+        return imaplib.IMAP4.abort(f"{self.inbox} can't be selected again: {why}")
+
+    def _is_still(self, validity: list[Any] | None) -> None:
         """Ends the connection when the inbox, whose UIDVALIDITY is told, is another one by now."""
         if not validity or answers.number32(validity[-1]) != self.validity:
             raise imaplib.IMAP4.abort(f"{self.inbox} was made anew meanwhile")

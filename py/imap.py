@@ -162,9 +162,7 @@ class Session(Connection):
         self._ask("UID", "FETCH", "$", _items(most))
         self._ask("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}")
         try:
-            announced = self._next()
-            if is_sure:
-                self.is_still(announced.get("UIDVALIDITY"))
+            announced = self._next_selected() if is_sure else self._next()
             # Dovecot answers a search before it has done with what was asked before it.
             found = self._found([announced, self._next()])
         except Refused:

@@ -279,3 +279,19 @@ fn a_mail_that_comes_empty_once_is_delivered_when_it_comes_whole() {
     assert_eq!(deliveries(&imap), []);
     assert_eq!(deliveries(&imap), [(1, "hello".into())]);
 }
+
+#[rstest]
+#[case::refused("TAG NO not now\r\n")]
+#[case::read_only("* OK [UIDVALIDITY 7] life\r\nTAG OK [READ-ONLY] done\r\n")]
+fn an_inbox_that_can_not_be_selected_again_is_looked_at_on_another_connection(#[case] answer: &'static str) {
+    let empty = "* 0 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\n* OK [UIDNEXT 1] next\r\nTAG OK done\r\n";
+    let server = holding(&["UIDPLUS", "SEARCHRES"], &three())
+        .on("SELECT", move |heard| Step::say(empty).when(heard.nth == 1))
+        .on("SELECT", move |heard| Step::say(answer).when(heard.connection == 1))
+        .ahead("UID", |heard| Step::say("TAG BAD nothing is selected\r\n").when(heard.connection == 1))
+        .says("UID SEARCH RETURN (ALL) UNDELETED", "* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n")
+        .start();
+    let imap = Imap::connect(imap_config(&server).remember(0)).unwrap();
+    assert_eq!(imap.fetch().unwrap().len(), 3);
+    assert_eq!((server.heard("SELECT").len(), server.connections()), (3, 2));
+}
