@@ -102,7 +102,7 @@ class Connection:
         self._tagged(self.imap.noop)
         self._absorb()
 
-    def logout(self) -> None:
+    def goodbye(self) -> None:
         """A bare LOGOUT: CLOSE would expunge what other clients have flagged."""
         self.imap.meter.room = ANSWER
         self.imap.logout()

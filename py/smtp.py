@@ -233,7 +233,7 @@ class Session:
         """A sign of life."""
         self._reply_to(b"NOOP\r\n")
 
-    def quit(self) -> None:
+    def goodbye(self) -> None:
         """Says goodbye; what the server makes of it changes nothing."""
         if self.smtp.sock is not None:
             self.smtp.quit()

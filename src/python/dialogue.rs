@@ -30,7 +30,7 @@ pub(super) struct Service {
 }
 
 /// A `Session` of one of the files in `py/`, and the watch over its connection.
-pub(super) struct Dialogue {
+pub(crate) struct Dialogue {
     object: Option<Py<PyAny>>,
     /// A server can send back what it was sent, at any time, and on a later connection too.
     secrets: Vec<String>,

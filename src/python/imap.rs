@@ -9,13 +9,11 @@ use pyo3::types::PyBytes;
 
 use super::dialogue::{Dialogue, Service};
 use super::modules;
-use super::runtime::{self, detached};
+use super::speaker::Speaker;
 use crate::config::ImapConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::{Session, Traffic};
 use crate::uid::{Uid, UidSet, UidValidity};
-use crate::watchdog::Guard;
 
 /// RFC 8314: 993 with implicit TLS, 143 otherwise.
 const SERVICE: Service =
@@ -245,28 +243,10 @@ pub(super) fn copied(told: &str, asked: &UidSet) -> Copied {
     })
 }
 
-impl Session for ImapSession {
-    fn noop(&mut self) -> Result<()> {
-        self.dialogue.tell("noop", (), "NOOP")
-    }
+impl Speaker for ImapSession {
+    const GOODBYE: &'static str = "LOGOUT";
 
-    fn close(self) -> Result<()> {
-        self.dialogue.tell("logout", (), "LOGOUT")
-    }
-
-    fn watch(&self, deadline: Deadline) -> Guard {
-        self.dialogue.watch(deadline)
-    }
-
-    fn traffic(&self) -> Traffic {
-        self.dialogue.traffic()
-    }
-
-    fn is_forked() -> bool {
-        runtime::is_forked()
-    }
-
-    fn unattached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
-        detached(wait)
+    fn dialogue(&self) -> &Dialogue {
+        &self.dialogue
     }
 }

@@ -12,6 +12,7 @@ mod runtime;
 #[cfg(test)]
 mod secret;
 mod smtp;
+mod speaker;
 #[cfg(test)]
 mod tests;
 

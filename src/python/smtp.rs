@@ -7,12 +7,10 @@ use pyo3::types::{PyBytes, PyList};
 use super::convert::{self, Asking};
 use super::dialogue::{Dialogue, Service};
 use super::modules;
-use super::runtime::{self, detached};
+use super::speaker::Speaker;
 use crate::config::SmtpConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::{Session, Traffic};
-use crate::watchdog::Guard;
 
 /// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
 const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 465, starttls: 587, plain: 25 };
@@ -134,28 +132,10 @@ fn unknown(error: Error) -> Error {
     Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
 }
 
-impl Session for SmtpSession {
-    fn noop(&mut self) -> Result<()> {
-        self.dialogue.tell("noop", (), "NOOP")
-    }
+impl Speaker for SmtpSession {
+    const GOODBYE: &'static str = "QUIT";
 
-    fn close(self) -> Result<()> {
-        self.dialogue.tell("quit", (), "QUIT")
-    }
-
-    fn watch(&self, deadline: Deadline) -> Guard {
-        self.dialogue.watch(deadline)
-    }
-
-    fn traffic(&self) -> Traffic {
-        self.dialogue.traffic()
-    }
-
-    fn is_forked() -> bool {
-        runtime::is_forked()
-    }
-
-    fn unattached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
-        detached(wait)
+    fn dialogue(&self) -> &Dialogue {
+        &self.dialogue
     }
 }
