@@ -4,6 +4,9 @@
 //! is due; another one sees to it when not: there are as many threads as beats that take long, and one or two. Who is
 //! awake does what is due a little later, too: many connections cost a fraction of the wake-ups.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle, ThreadId};
@@ -248,121 +251,5 @@ impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.beats.plan.lock().under_way.remove(&self.number);
         self.beats.done.notify_all();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::{self, Receiver, Sender};
-
-    use super::*;
-
-    const PATIENCE: Duration = Duration::from_secs(10);
-
-    /// Tells of each beat, and then waits until it may end.
-    struct Told {
-        begun: Mutex<Sender<ThreadId>>,
-        may_end: Mutex<Option<Receiver<()>>>,
-    }
-
-    impl Pulse for Told {
-        fn pulse(&self) -> Duration {
-            let _ = self.begun.lock().send(thread::current().id());
-            if let Some(may_end) = self.may_end.lock().take() {
-                let _ = may_end.recv();
-            }
-            Duration::from_millis(1)
-        }
-    }
-
-    fn target(may_end: Option<Receiver<()>>) -> (Arc<Told>, Receiver<ThreadId>) {
-        let (begun, beats) = mpsc::channel();
-        (Arc::new(Told { begun: Mutex::new(begun), may_end: Mutex::new(may_end) }), beats)
-    }
-
-    fn start(target: &Arc<Told>) -> Heartbeat {
-        Heartbeat::start(Duration::ZERO, Arc::downgrade(target)).unwrap()
-    }
-
-    #[test]
-    fn while_one_hangs_and_another_waits_for_long_a_third_is_on_time() {
-        let (release, may_end) = mpsc::channel();
-        let (hangs, hanging) = target(Some(may_end));
-        let far = target(None).0;
-        let _far = Heartbeat::start(Duration::from_secs(3_600), Arc::downgrade(&far)).unwrap();
-        let (third, beats) = target(None);
-        let _third = Heartbeat::start(Duration::from_millis(300), Arc::downgrade(&third)).unwrap();
-        let _hangs = start(&hangs);
-        hanging.recv_timeout(PATIENCE).unwrap();
-        beats.recv_timeout(PATIENCE).unwrap();
-        release.send(()).unwrap();
-    }
-
-    #[test]
-    fn it_pulses_again_and_again_until_it_is_stopped() {
-        let (target, beats) = target(None);
-        let heartbeat = start(&target);
-        for _ in 0..3 {
-            beats.recv_timeout(PATIENCE).unwrap();
-        }
-        heartbeat.stop();
-        while beats.try_recv().is_ok() {}
-        assert_eq!(beats.recv_timeout(Duration::from_millis(50)), Err(mpsc::RecvTimeoutError::Timeout));
-    }
-
-    #[test]
-    fn it_ends_with_its_target() {
-        let (target, beats) = target(None);
-        let _heartbeat = start(&target);
-        drop(target);
-        while beats.recv_timeout(PATIENCE).is_ok() {}
-    }
-
-    #[test]
-    fn one_that_hangs_delays_no_other() {
-        let ((release, may_end), (release_it, hangs)) = (mpsc::channel(), mpsc::channel());
-        let ((slow, slow_beats), (slower, slower_beats)) = (target(Some(may_end)), target(Some(hangs)));
-        let (quick, quick_beats) = target(None);
-        let heartbeats = [start(&slow), start(&slower), start(&quick)];
-        slow_beats.recv_timeout(PATIENCE).unwrap();
-        slower_beats.recv_timeout(PATIENCE).unwrap();
-        for _ in 0..3 {
-            quick_beats.recv_timeout(PATIENCE).unwrap();
-        }
-        drop((release, release_it));
-        heartbeats.into_iter().for_each(Heartbeat::stop);
-    }
-
-    #[test]
-    fn stop_waits_for_a_beat_that_is_under_way() {
-        let (release, may_end) = mpsc::channel();
-        let (target, beats) = target(Some(may_end));
-        let heartbeat = start(&target);
-        beats.recv_timeout(PATIENCE).unwrap();
-        let stopped = thread::spawn(move || heartbeat.stop());
-        assert!(!stopped.is_finished());
-        release.send(()).unwrap();
-        stopped.join().unwrap();
-        assert_eq!(Arc::strong_count(&target), 1);
-    }
-
-    #[test]
-    fn a_thousand_leave_no_more_threads_than_are_busy() {
-        let all: Vec<_> = (0..1_000).map(|_| target(None)).collect();
-        let heartbeats: Vec<Heartbeat> = all.iter().map(|(target, _)| start(target)).collect();
-        for (_, beats) in &all {
-            beats.recv_timeout(PATIENCE).unwrap();
-        }
-        let beats = Arc::clone(&heartbeats[0].heart.beats);
-        let (other, _beats) = target(None);
-        let last = start(&other); // So that the threads stay.
-        heartbeats.into_iter().for_each(Heartbeat::stop);
-        let deadline = Instant::now() + PATIENCE;
-        let is_calm = |plan: &Plan| plan.threads.len() <= plan.under_way.len() + MOST_IDLE;
-        while !is_calm(&beats.plan.lock()) && Instant::now() < deadline {
-            thread::park_timeout(Duration::from_millis(5));
-        }
-        assert!(is_calm(&beats.plan.lock()));
-        last.stop();
     }
 }

@@ -1,6 +1,7 @@
 //! One supervised connection: its lock, its deadlines, its one reconnect a verb, its heartbeat. Knows no protocol.
 
 mod pace;
+mod pulse;
 mod session;
 mod status;
 #[cfg(test)]
@@ -21,13 +22,10 @@ pub use self::status::{State, Stats, Status};
 use crate::config::Upkeep;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::heartbeat::{Heartbeat, Pulse, slack};
+use crate::heartbeat::Heartbeat;
 
 /// How long a goodbye may take, where a verb may take longer.
 const GOODBYE: Duration = Duration::from_secs(5);
-
-/// Whoever asks for signs of life more often than this does not want a busy server taken for a dead one.
-const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A connection that all clones of a handle share.
 pub(crate) struct Link<S: Session>(Arc<Owner<S>>);
@@ -275,48 +273,5 @@ impl<S: Session> Line<S> {
         let mut status = self.status.lock();
         status.last_error = Some(error.to_string());
         status.last_error_kind = Some(error.kind());
-    }
-}
-
-impl<S: Session> Pulse for Line<S> {
-    fn pulse(&self) -> Duration {
-        let every = self.upkeep.heartbeat;
-        // A verb that holds the lock is traffic enough.
-        let Some(mut slot) = self.slot.try_lock() else { return every };
-        if slot.ended.is_some() {
-            return every;
-        }
-        if slot.session.is_some() {
-            let quiet =
-                if self.upkeep.regardless { slot.last_beat } else { slot.last_beat.max(slot.last_used) };
-            let left = every.saturating_sub(quiet.elapsed());
-            if left > slack(every) {
-                return left;
-            }
-            let deadline = Deadline::after(every.max(LEAST_PATIENCE).min(self.upkeep.deadline));
-            if let Err(error) = self.ask(&mut slot, deadline, &self.habits.beat) {
-                self.note(&error); // The next verb is told by making its own connection.
-            }
-            slot.last_beat = Instant::now();
-            return self.until_next(&slot);
-        }
-        if slot.pace.admit(Instant::now()).is_err() {
-            return self.until_next(&slot);
-        }
-        // Said before the lock is let go, which `stop` waits for: it must not wait for the connection, too.
-        self.connecting.store(true, Ordering::SeqCst);
-        drop(slot);
-        // Without the lock: a verb that comes meanwhile makes its own connection and waits for nobody.
-        let made = (self.habits.connect)(Deadline::after(self.upkeep.deadline));
-        self.connecting.store(false, Ordering::SeqCst);
-        let mut slot = self.slot.lock();
-        let _ = self.settle(&mut slot, made); // A failure shows in the status.
-        self.until_next(&slot)
-    }
-}
-
-impl<S: Session> Line<S> {
-    fn until_next(&self, slot: &Slot<S>) -> Duration {
-        if slot.session.is_some() { self.upkeep.heartbeat } else { slot.pace.wait(Instant::now()) }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
+use crate::heartbeat::Pulse as _;
 use crate::watchdog::Guard;
 
 /// What the fake sessions of one link have been through.
