@@ -39,8 +39,8 @@ pub(super) fn enter() -> Result<Pass> {
     Ok(Pass(()))
 }
 
-/// A thread that has used OpenSSL and ends while the process's exit cleans up after OpenSSL crashes both: its caller
-/// learns of the exit too late to end in time.
+/// Where a host used OpenSSL before we could keep it from cleaning up at exit, a thread that has used it and ends
+/// meanwhile crashes with it: whoever calls now learns of the exit too late to end in time.
 ///
 /// Who ends the process must go on, and so must whoever waits for a thread in an exit hook: not for ever.
 fn wait_for_the_end(state: &mut MutexGuard<'_, Calls>) {

@@ -1,0 +1,146 @@
+//! Which interpreter it is, where its home is, and how it is started.
+
+use std::ffi::{CStr, CString, OsStr, c_void};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use pyo3::ffi;
+
+use super::{HOME, runtime_error};
+use crate::error::Result;
+
+/// A program can load another libpython than it was built with, when it has no rpath.
+pub(super) fn check_version() -> Result<()> {
+    // SAFETY: returns a static string; may be called before initialization.
+    let running = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) }.to_string_lossy();
+    let built = env!("PYMAIL_PYTHON_VERSION");
+    if is_version(&running, built) {
+        return Ok(());
+    }
+    Err(runtime_error(format!("built for Python {built}, but the libpython that was loaded is {running}")))
+}
+
+/// Whether that is the Python that was built with: objects of the free-threaded 3.14 have another shape than 3.14's.
+fn is_version(running: &str, built: &str) -> bool {
+    let (version, is_free) = built.strip_suffix('t').map_or((built, false), |version| (version, true));
+    let is_same = running.strip_prefix(version).is_some_and(|rest| rest.starts_with(['.', ' ', '+']));
+    is_same && running.contains("free-threading build") == is_free
+}
+
+/// Where the standard library is in its home; one that lacks this can't be used, nor tried again.
+pub(super) fn stdlib() -> String {
+    format!("lib/python{}/encodings", env!("PYMAIL_PYTHON_VERSION"))
+}
+
+/// The folder above the standard library that belongs to the libpython in this process.
+///
+/// Left to itself, CPython looks for the first `python3` on PATH, which may be another one.
+pub(in crate::python) fn home() -> Result<PathBuf> {
+    if let Some(home) = HOME.get() {
+        return Ok(home.clone());
+    }
+    let library = libpython().ok_or_else(|| runtime_error("can't tell where libpython was loaded from"))?;
+    let stdlib = stdlib();
+    let built_with = option_env!("PYMAIL_PYTHON_LIB_DIR").map(Path::new);
+    let homes = library.ancestors().chain(built_with.into_iter().flat_map(Path::ancestors));
+    let found = homes.into_iter().find(|dir| dir.join(&stdlib).is_dir());
+    found.map(Path::to_owned).ok_or_else(|| {
+        runtime_error(format!(
+            "no {stdlib} in any folder above {}: ship the standard library",
+            library.display()
+        ))
+    })
+}
+
+/// The file that holds CPython's code: a shared libpython, or the program itself when it is static.
+fn libpython() -> Option<PathBuf> {
+    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
+    let symbol = ffi::Py_IsInitialized as *const c_void;
+    // SAFETY: `symbol` is the address of a function in this process and `info` has room for the answer,
+    // whose name, where there is one, lives as long as the library is loaded.
+    let name = unsafe {
+        if libc::dladdr(symbol, info.as_mut_ptr()) == 0 || info.assume_init_ref().dli_fname.is_null() {
+            return None;
+        }
+        CStr::from_ptr(info.assume_init_ref().dli_fname)
+    };
+    // Links are followed: in a virtual environment or a package they lead to the real installation.
+    std::fs::canonicalize(OsStr::from_bytes(name.to_bytes())).ok()
+}
+
+/// Starts an isolated interpreter: no environment, no user site, no signal handlers, no `site`.
+pub(super) fn initialize(home: &Path) -> Result<()> {
+    let program = home.join(format!("bin/python{}", env!("PYMAIL_PYTHON_VERSION")));
+    let (home, program) = (c_path(home)?, c_path(&program)?);
+    // SAFETY: no interpreter exists, and `STARTED` lets one thread in here. Both configurations are
+    // initialised by CPython before they are read, and cleared after; the strings outlive the calls.
+    unsafe {
+        let mut pre = MaybeUninit::<ffi::PyPreConfig>::zeroed();
+        ffi::PyPreConfig_InitIsolatedConfig(pre.as_mut_ptr());
+        // Whatever the host's locale is: each other one takes a codec, which may not have been shipped.
+        pre.assume_init_mut().utf8_mode = 1;
+        check(ffi::Py_PreInitialize(pre.as_ptr()))?;
+        let mut config = MaybeUninit::<ffi::PyConfig>::zeroed();
+        ffi::PyConfig_InitIsolatedConfig(config.as_mut_ptr());
+        let config = config.assume_init_mut();
+        config.site_import = 0;
+        config.install_signal_handlers = 0;
+        config.write_bytecode = 0;
+        let outcome = configure_and_run(config, &program, &home);
+        ffi::PyConfig_Clear(config);
+        outcome?;
+        // The interpreter starts with this thread attached; nobody must be, between calls.
+        ffi::PyEval_SaveThread();
+    }
+    Ok(())
+}
+
+/// # Safety
+/// `config` is initialised, and the interpreter is not.
+unsafe fn configure_and_run(config: &mut ffi::PyConfig, program: &CStr, home: &CStr) -> Result<()> {
+    let whole: *mut ffi::PyConfig = config;
+    // SAFETY: the fields belong to `config`, the strings are NUL-terminated.
+    unsafe {
+        check(ffi::PyConfig_SetBytesString(whole, &raw mut (*whole).program_name, program.as_ptr()))?;
+        check(ffi::PyConfig_SetBytesString(whole, &raw mut (*whole).home, home.as_ptr()))?;
+        check(ffi::Py_InitializeFromConfig(whole))
+    }
+}
+
+fn check(status: ffi::PyStatus) -> Result<()> {
+    // SAFETY: `status` was made by CPython; its message is static.
+    unsafe {
+        if ffi::PyStatus_Exception(status) == 0 {
+            return Ok(());
+        }
+        let text = if status.err_msg.is_null() { c"no reason given" } else { CStr::from_ptr(status.err_msg) };
+        Err(runtime_error(format!("Python does not start: {}", text.to_string_lossy())))
+    }
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| runtime_error("NUL in the path of libpython"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_is_that_of_the_libpython_in_this_process() {
+        let home = home().unwrap();
+        assert!(libpython().unwrap().starts_with(&home));
+        let version = format!("lib/python{}/imaplib.py", env!("PYMAIL_PYTHON_VERSION"));
+        assert!(home.join(version).is_file());
+    }
+
+    #[test]
+    fn another_version_and_another_build_are_another_python() {
+        let free = "3.14.7 free-threading build (v3.14.7) [GCC 12.2.0]";
+        let usual = "3.14.7 (v3.14.7) [GCC 12.2.0]";
+        assert!(is_version(usual, "3.14") && is_version(free, "3.14t") && is_version("3.14+ (main)", "3.14"));
+        assert!(!is_version(free, "3.14") && !is_version(usual, "3.14t"));
+        assert!(!is_version(usual, "3.1") && !is_version(free, "3.13t"));
+    }
+}
