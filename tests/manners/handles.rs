@@ -3,30 +3,44 @@
 use std::env;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::thread;
 
-use pymail::{Imap, Smtp};
+use pymail::{Delivery, Imap, Message, Smtp};
 use rstest::rstest;
 
 use super::{child, imap, passes, smtp};
 use crate::fixtures::embedded;
-use crate::site::{Site, message};
+use crate::site::{ALICE, Site};
 
 const EXITS: usize = 300;
 
+const ALL_DROPPED: i32 = 7;
+
+static FOR_EXIT: Mutex<Vec<(Imap, Smtp)>> = Mutex::new(Vec::new());
+
 #[rstest]
-fn a_panic_while_deliveries_are_walked_through_leaves_the_handle_usable(#[from(embedded)] site: Site) {
-    site.deliver(&[message("1", "a"), message("2", "b")]);
-    let imap = site.imap();
-    let walk = AssertUnwindSafe(|| {
-        let mut deliveries = imap.deliveries();
-        if let Some(delivery) = deliveries.next() {
-            panic!("the host's own: {}", delivery.unwrap().uid());
-        }
-    });
-    let panicked = catch_unwind(walk).unwrap_err();
-    assert!(panicked.downcast_ref::<String>().is_some_and(|text| text.starts_with("the host's own")));
+fn a_panic_in_the_hosts_code_passes_through_and_leaves_the_handle_usable(#[from(embedded)] site: Site) {
+    passes(&mut child("handles::panics", &site));
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn panics() {
+    let imap = imap();
+    let sent = ["1", "2"].map(|id| Message::new(id, ALICE, ALICE, "hello"));
+    assert!(smtp().send_all(&sent).into_iter().all(|sent| sent.unwrap().all_accepted()));
+    let mut batch = imap.fetch().unwrap();
+    while batch.len() < sent.len() {
+        batch = imap.fetch().unwrap();
+    }
+    let mine = |delivery: &Delivery| -> bool { panic!("the host's own, at {}", delivery.uid()) };
+    let panics = |what: &dyn Fn()| {
+        let panicked = catch_unwind(AssertUnwindSafe(what)).unwrap_err();
+        assert!(panicked.downcast_ref::<String>().is_some_and(|text| text.starts_with("the host's own")));
+    };
+    panics(&|| imap.deliveries().for_each(|delivery| assert!(mine(&delivery.unwrap()))));
+    panics(&|| imap.ack(batch.iter().filter(|delivery| mine(delivery))).unwrap());
     assert_eq!(imap.drain().unwrap().len(), 2);
     assert_eq!(imap.stats().reconnects, 0);
 }
@@ -52,6 +66,35 @@ fn drops_everywhere() {
     // Dropped by the thread's end, after its last statement.
     thread::spawn(|| LOCAL.with(|local| drop(local.set(self::imap())))).join().unwrap();
     KEPT.get().unwrap().0.noop().unwrap();
+}
+
+#[rstest]
+fn handles_may_be_dropped_while_their_process_exits(#[from(embedded)] site: Site) {
+    let output = child("handles::drops_at_exit", &site).output().unwrap();
+    assert_eq!(output.status.code(), Some(ALL_DROPPED), "{output:?}");
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn drops_at_exit() {
+    extern "C" fn drop_one() {
+        drop(FOR_EXIT.lock().unwrap().pop());
+    }
+    extern "C" fn drop_the_last() {
+        drop_one();
+        let left = FOR_EXIT.lock().unwrap().len();
+        // SAFETY: ends the process at once.
+        unsafe { libc::_exit(if left == 0 { ALL_DROPPED } else { 1 }) };
+    }
+    thread_local!(static LOCAL: OnceLock<Imap> = const { OnceLock::new() });
+    // What is registered last runs first: one before pymail's own hook, one after it.
+    // SAFETY: neither unwinds, with a lock that nobody holds in a panic.
+    unsafe { libc::atexit(drop_the_last) };
+    FOR_EXIT.lock().unwrap().extend([(imap(), smtp()), (imap(), smtp())]);
+    // SAFETY: as above.
+    unsafe { libc::atexit(drop_one) };
+    LOCAL.with(|local| drop(local.set(imap())));
+    std::process::exit(0);
 }
 
 #[rstest]
