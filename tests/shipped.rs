@@ -17,6 +17,9 @@ const BUNDLE: &str = "PYMAIL_SHIPPED_APP";
 
 const PLACE: &str = "/srv/some where/app";
 
+/// Debian's libpython 3.11 has 8 MB, and Python is to take 20 at most. Others are larger, with symbols or tuned.
+const MOST_BESIDE_LIBPYTHON: u64 = 12_000_000;
+
 #[rstest]
 #[ignore = "for cargo xtask test, which builds and bundles the app"]
 #[case::by_a_file_that_the_app_names("ca.pem", &["/ca.pem"])]
@@ -30,8 +33,7 @@ fn a_bundled_app_runs_in_an_empty_root(
     let root = tempfile::tempdir().unwrap();
     // Not where it was bundled: it may be anywhere.
     let app = root.path().join(PLACE.trim_start_matches('/'));
-    let bundle = env::var(BUNDLE).expect("the folder of the bundle");
-    copy_all(Path::new(&bundle), &app);
+    copy_all(&bundle(), &app);
     let program = fs::read_dir(app.join("bin")).unwrap().next().unwrap().unwrap().file_name();
     let program = Path::new(PLACE).join("bin").join(program);
     for library in of_the_system(&app) {
@@ -49,6 +51,22 @@ fn a_bundled_app_runs_in_an_empty_root(
     let output = command.env_clear().env("PATH", path).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "it came back\n");
+}
+
+#[test]
+#[ignore = "for cargo xtask test, which builds and bundles the app"]
+fn a_bundled_standard_library_is_small() {
+    let (bundle, mut octets) = (bundle(), 0);
+    for file in files(&bundle).into_iter().filter(|file| !file.starts_with(bundle.join("bin"))) {
+        let name = file.file_name().unwrap().to_string_lossy();
+        let is_counted = !["libpython", "libssl", "libcrypto"].iter().any(|it| name.starts_with(it));
+        octets += if is_counted { file.metadata().unwrap().len() } else { 0 };
+    }
+    assert!((1..=MOST_BESIDE_LIBPYTHON).contains(&octets), "{octets}");
+}
+
+fn bundle() -> PathBuf {
+    env::var_os(BUNDLE).expect("the folder of the bundle").into()
 }
 
 fn put(root: &Path, file: &Path, octets: &[u8]) {
