@@ -30,7 +30,7 @@ fn main() {
 fn check(python: &InterpreterConfig) {
     let (version, name) = (python.version(), python.lib_name().unwrap_or_default());
     let program = python.executable().unwrap_or("the Python that PyO3 found");
-    let another = "Or set PYO3_PYTHON to another one, 3.9 to 3.13, and build again.";
+    let another = "Or set PYO3_PYTHON to another one, 3.9 to 3.15, and build again.";
     let Some(folder) = python.lib_dir() else { return };
     if !python.shared() {
         println!(

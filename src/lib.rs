@@ -44,8 +44,8 @@
 //! # Staying connected
 //!
 //! Every verb is back by its [`deadline`](ImapConfig::deadline), 60 s by the wall clock, whatever the server does.
-//! Each handle has a thread that sends a NOOP after 10 s without traffic, notices a dead connection, and replaces
-//! it in the background, first after a second and then less and less often. A verb does not wait for that: it
+//! In the background, a thread that all handles share sends a NOOP after 10 s without traffic, notices a dead
+//! connection, and replaces it, first after a second and then less and less often. A verb does not wait for that: it
 //! makes its own connection, unless there were [too many](ImapConfig::connects_a_minute) or the server has asked to
 //! wait. A verb that comes while a NOOP is under way waits for its answer: a round trip, and on a
 //! dead connection at most as long as the heartbeat's interval, after which it has a new one.
@@ -60,7 +60,7 @@
 //! host's. After a `fork`, a child's handles return [`ErrorKind::Runtime`]; a child that runs another program
 //! (`std::process::Command`) is not concerned.
 //!
-//! CPython 3.9 or later, with a shared libpython, on Unix. An app needs an rpath to it: see the README.
+//! CPython 3.9 to 3.15, with a shared libpython, on Unix. An app needs an rpath to it: see the README.
 
 mod config;
 mod deadline;

@@ -35,7 +35,7 @@ pub struct RuntimeBuilder {
 impl RuntimeBuilder {
     /// The folder whose `lib/python3.X` is the standard library: the one that fits the libpython in this process.
     ///
-    /// Default: the nearest such folder above that libpython.
+    /// Default: the nearest such folder above that libpython, else above the one that the app was built with.
     pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
         self.home = Some(folder.into());
         self
