@@ -29,12 +29,13 @@ class Connection:
     """One connection."""
 
     def __init__(self, descriptor: int, host: str, port: int, security: str, trust: Trust, seconds: float) -> None:
-        self.exists = 0
         self.inbox = ""
         self.validity = 0
         self.has_uidplus = False
         self.has_searchres = False
         self.has_keywords = False
+        # Whether another mailbox is selected for a while, and how many mails, and new ones, the inbox had before.
+        self.is_away, self.left_with = False, (0, 0)
         # Commands whose answers are still to be taken, and their tags.
         self._asked: deque[tuple[str, str]] = deque()
         self.imap = Metered(adopt(descriptor, host, security, trust), host, port, seconds)
@@ -43,6 +44,11 @@ class Connection:
         if self.imap.state != "NONAUTH":
             self.abandon()
             raise ssl.SSLError("the server greets as if logged in already")
+
+    @property
+    def exists(self) -> int:
+        """How many mails the selected mailbox has."""
+        return self.imap.exists
 
     def hurry(self, seconds: float) -> None:
         """What is called next has this long."""
@@ -113,6 +119,7 @@ class Connection:
 
     def visit(self, mailbox: str, readonly: bool) -> int:
         """Selects another mailbox; its UIDVALIDITY."""
+        self.is_away, self.left_with = True, (self.imap.exists, self.imap.arrived)
         self._tagged(self.imap.select, quoted(mailbox), readonly)
         validity = self.imap.untagged_responses.get("UIDVALIDITY")
         self._absorb()
@@ -127,6 +134,8 @@ class Connection:
         validity = self.imap.untagged_responses.get("UIDVALIDITY")
         self._absorb()
         self._is_still(validity)
+        exists, arrived = self.left_with
+        self.is_away, self.imap.arrived = False, arrived + max(0, self.exists - exists)
 
     def _next_selected(self) -> Told:
         """What the server told with its yes to a SELECT of the inbox, which was asked first."""
@@ -209,12 +218,7 @@ class Connection:
             refusal = None
 
     def _absorb(self) -> None:
-        untagged = self.imap.untagged_responses
-        exists = answers.number32(untagged["EXISTS"][-1]) if "EXISTS" in untagged else self.exists
-        untagged.clear()
-        if exists is None:
-            raise imaplib.IMAP4.abort("the server says no number of mails that there can be")
-        self.exists = exists
+        self.imap.untagged_responses.clear()
 
 
 class Visit:

@@ -6,7 +6,7 @@ import imaplib
 import socket
 from typing import Any
 
-from _pymail_answers import as_text
+from _pymail_answers import as_text, number32
 from _pymail_wire import Meter, pattern
 
 # Known to UID commands since RFC 6851; imaplib learnt the name in 2026.
@@ -17,6 +17,8 @@ MAXLINE = 1_000_000
 CHUNK = 64 << 10
 # Mails up to this size are read together.
 SMALL = 64 << 10
+# When so much has come, it is handed over.
+ENOUGH = 4 << 20
 TAIL = b")\r\n"
 LENGTH_OF_TAIL = len(TAIL)
 LONGEST_HEAD = 1_200
@@ -47,6 +49,10 @@ class Metered(imaplib.IMAP4):
 
     # So many mails of a FETCH are waited for.
     awaited = 0
+
+    # How many mails the selected mailbox has, and how many have arrived since somebody last looked.
+    exists = 0
+    arrived = 0
 
     def __init__(self, sock: socket.socket, host: str, port: int, seconds: float) -> None:
         self.meter = Meter(seconds)
@@ -125,10 +131,10 @@ class Metered(imaplib.IMAP4):
         return super()._get_response(*args, **kwargs)  # type: ignore[misc]
 
     def take_mails(self, tag: Any, most: int) -> bool:
-        """Takes in at most so many mails; whether the command is done."""
-        self.awaited = most
+        """Takes in some mails, at most so many; whether the command is done."""
+        self.awaited, enough = most, self.meter.received + ENOUGH
         try:
-            while self.awaited > 0:
+            while self.awaited > 0 and self.meter.received < enough:
                 if self.tagged_commands[tag] is not None or "BYE" in self.untagged_responses:
                     return True
                 self._get_response()
@@ -143,6 +149,7 @@ class Metered(imaplib.IMAP4):
         if expunged is None:
             return False
         octets = expunged.end() - self._at
+        self.exists = max(0, self.exists - self._come.count(b"\n", self._at, expunged.end()))
         self._at += octets
         self._spend(octets, octets // SHORTEST_EXPUNGED)
         return True
@@ -152,7 +159,7 @@ class Metered(imaplib.IMAP4):
         come, at, match = self._come, self._at, pattern(_MAIL).match
         mails: list[Any] = []
         octets = 0
-        while len(mails) < self.awaited:
+        while len(mails) < self.awaited and octets < ENOUGH:
             head = match(come, at)
             if head is None:
                 if len(come) - at > LONGEST_HEAD or b"\n" in come[at:] or not (more := self._receive()):
@@ -202,6 +209,14 @@ class Metered(imaplib.IMAP4):
         super()._append_untagged(typ, dat)  # type: ignore[misc]
         if len(self.untagged_responses) > MOST_KINDS:
             raise self.abort("the server's answers are of too many kinds")
+        if typ == "EXPUNGE":
+            self.exists = max(0, self.exists - 1)
+        elif typ == "EXISTS":
+            exists = number32(dat)
+            if exists is None:
+                raise self.abort("the server says no number of mails that there can be")
+            self.arrived += max(0, exists - self.exists)
+            self.exists = exists
 
     def _get_tagged_response(self, tag: bytes, *args: Any, **kwargs: Any) -> tuple[str, list[Any]]:
         self.answer = None

@@ -7,24 +7,12 @@ raised as Refused; whatever else is raised ends the connection.
 from __future__ import annotations
 
 import imaplib
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import _pymail_answers as answers
-from _pymail_connection import Connection, Told, Visit, quoted
-from _pymail_wire import ANSWER, Refused
-
-# imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
-SEARCH_WINDOW = 50_000
-# A larger result does not fit into what a client has to spare, and is no use either.
-MOST_FOUND = 4_000_000
-
-# An inbox with more is not selected again just to see what is new: that takes some servers their time.
-FEW = 200
-
-# So many mails are handed over at a time, which are read while others come.
-PORTION = 200
+from _pymail_connection import Told, Visit, quoted
+from _pymail_receive import Receiving
+from _pymail_wire import Refused
 
 # How many mails are asked at a time who they are, and how much each may say.
 RECALL_WINDOW = 1_000
@@ -35,19 +23,8 @@ IDENTITY = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{IDENTITY_OCTE
 ENTRY_OCTETS = 64 << 10
 
 
-class Session(Connection):
+class Session(Receiving):
     """One connection, with its inbox selected."""
-
-    inbox = ""
-    validity = 0
-    # Where the UIDs of new mail begin, as far as is known.
-    next_uid = 0
-    # How many mails there were when older mail than that was last looked for, if it was.
-    searched: int | None = None
-    # What was found besides new mails so far, when it was looked ahead.
-    others: bytes | None = None
-    # The command whose mails are being taken.
-    metered: Any = None
 
     def prepare(self, inbox: str, archive: str, has_namespace: bool) -> tuple[int, str, str, bool]:
         """Selects the inbox, and makes the archive if it is missing.
@@ -68,7 +45,7 @@ class Session(Connection):
         is_empty = self.create(archive)
         self.inbox, self.validity = inbox, validity
         self.next_uid = answers.number32((told.get("UIDNEXT") or [None])[-1]) or 0
-        self.searched = None if self.exists else 0
+        self.searched = not self.exists
         return validity, archive, answers.delimiter(told, namespaces), is_empty
 
     def _select(self, inbox: str, question: tuple[str, ...]) -> Told:
@@ -104,116 +81,6 @@ class Session(Connection):
         finally:
             # With its traceback, it and this frame would keep each other, and what the server said.
             refusal = None
-
-    def search(self, criteria: str) -> bytes:
-        """The UIDs that match, four octets each, the least significant first.
-
-        A large mailbox is asked in windows, so that no answer is too long.
-        """
-        if self.exists > SEARCH_WINDOW:
-            return self._search_windows(criteria)
-        # A server searches what it has announced, and announces by NOOP: both in one flight.
-        self._ask("NOOP")
-        self._ask_for(criteria)
-        told = self._all()
-        if told[0].keys() & {"SEARCH", "ESEARCH"} and "EXISTS" in told[0]:
-            # Dovecot announces when it has answered everything that it has read.
-            self._ask_for(criteria)
-            told = self._all()
-        return self._found(told)
-
-    def _ask_for(self, criteria: str) -> None:
-        # Ranges are shorter than a list (ESEARCH, RFC 4731), which whoever has SEARCHRES has, too.
-        self._ask("UID", "SEARCH", f"RETURN (ALL) {criteria}" if self.has_searchres else criteria)
-
-    def _search_windows(self, criteria: str) -> bytes:
-        self._tagged(self.imap.noop)
-        self._absorb()
-        found = b""
-        for window in self._windows():
-            self._ask_for(window + criteria)
-            found += self._found(self._all())
-            if len(found) > 4 * MOST_FOUND:
-                raise Refused(None, f"more than {MOST_FOUND} mails match: search for less")
-        return found
-
-    def _found(self, told: list[Told]) -> bytes:
-        found = b"".join(answers.found(it.get("SEARCH", []), it.get("ESEARCH", [])) for it in told)
-        self.next_uid = max(self.next_uid, answers.last(found) + 1)
-        self.searched = self.exists
-        return found
-
-    def look_ahead(self, criteria: str, count: int, most: int) -> bytes | None:
-        """As `search` for what is new, and asks for it too, in one flight (SEARCHRES, RFC 5182); None if it can't.
-
-        What is new has a UID of the next `count` ones: no more can come than was asked for, nor is it worth it.
-        Take the mails then, and then what else there is.
-        """
-        if not (self.has_searchres and self.next_uid) or self.searched is None or self.exists > SEARCH_WINDOW:
-            return None
-        if self.exists - self.searched > count:
-            return None
-        first, last = self.next_uid, min(self.next_uid + count - 1, answers.MOST)
-        new = f"UID {first}:{last}"
-        # What follows on a SELECT is done when new mail is announced, which with NOOP is not certain.
-        is_sure = self.exists <= FEW
-        self._ask(*(("SELECT", quoted(self.inbox)) if is_sure else ("NOOP",)))
-        self._ask("UID", "SEARCH", f"RETURN (SAVE ALL) {new} {criteria}")
-        self._ask("UID", "FETCH", "$", _items(most))
-        self._ask("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}")
-        try:
-            announced = self._next_selected() if is_sure else self._next()
-            # Dovecot answers a search before it has done with what was asked before it.
-            found = self._found([announced, self._next()])
-        except Refused:
-            self.what_else(count * most, worked=False)
-            return None
-        if not is_sure and "EXISTS" in announced:
-            self.what_else(count * most, worked=True)
-            return None
-        found, self.others = answers.divided(found, first, last)
-        return found
-
-    def what_else(self, room: int, worked: bool) -> bytes | None:
-        """What was found besides the new mails of a look ahead, if that has worked so far."""
-        try:
-            others = (self.others or b"") + self._found(self._all(room))
-        except Refused:
-            worked = False
-        finally:
-            self.others = None
-        if not worked:
-            self.has_searchres = False  # It says so, but it can't.
-            return None
-        return others
-
-    def _windows(self) -> Iterator[str]:
-        # One at a time: a server may say that there are billions.
-        last = 0
-        for end in range(SEARCH_WINDOW, self.exists, SEARCH_WINDOW):
-            yield f"{last + 1}:{end} "
-            last = end
-        yield f"{last + 1}:* "
-
-    def ask_for_mails(self, uids: str, most: int) -> None:
-        """Asks for the first `most` octets of each mail, without marking it seen."""
-        self._ask("UID", "FETCH", uids, _items(most))
-
-    def next_mails(self, room: int) -> tuple[list[answers.Mail], bool]:
-        """Some of the mails that were asked for first, and whether these are all.
-
-        An answer of more than `room` octets, beside what any answer may have, ends the connection.
-        """
-        tag = self._asked[0][1]
-        if tag != self.metered:
-            self.metered = tag
-            self.imap.meter.room = ANSWER + room
-        is_done = self.imap.take_mails(tag, PORTION)
-        told = self._next(None) if is_done else self.imap.untagged_responses
-        if is_done and self.others is not None:
-            # The answer to the search behind it may have come already.
-            self.others += answers.found(told.get("SEARCH", []), told.get("ESEARCH", []))
-        return answers.mails(told.pop("FETCH", [])), is_done
 
     def deliveries(self, uids: str) -> list[tuple[int, int]]:
         """UID and count of deliveries of each mail, as it is marked."""
@@ -286,7 +153,3 @@ class Session(Connection):
     def expunge(self, uids: str) -> None:
         """Removes those of exactly these mails that are flagged (UIDPLUS, RFC 4315)."""
         self._uid("EXPUNGE", uids)
-
-
-def _items(most: int) -> str:
-    return f"(UID FLAGS RFC822.SIZE BODY.PEEK[]<0.{most}>)"

@@ -1,0 +1,156 @@
+"""Receiving mail from the selected mailbox: which there are, and what is in them.
+
+A search is cut where its answer would be too long, and new mail comes in one flight with the search that finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import _pymail_answers as answers
+from _pymail_connection import Connection, Told, quoted
+from _pymail_wire import ANSWER, Refused
+
+# imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
+SEARCH_WINDOW = 50_000
+# A larger result does not fit into what a client has to spare, and is no use either.
+MOST_FOUND = 4_000_000
+
+# An inbox with more is not selected again just to see what is new: that takes some servers their time.
+FEW = 200
+
+# So many mails are handed over at a time, which are read while others come.
+PORTION = 200
+
+
+class Receiving(Connection):
+    """A connection that receives."""
+
+    # Where the UIDs of new mail begin, as far as is known.
+    next_uid = 0
+    # Whether older mail than that was looked for.
+    searched = False
+    # What was found besides new mails so far, when it was looked ahead.
+    others: bytes | None = None
+    # The command whose mails are being taken.
+    metered: Any = None
+
+    def search(self, criteria: str) -> bytes:
+        """The UIDs that match, four octets each, the least significant first.
+
+        A large mailbox is asked in windows, so that no answer is too long.
+        """
+        if self.exists > SEARCH_WINDOW:
+            return self._search_windows(criteria)
+        # A server searches what it has announced, and announces by NOOP: both in one flight.
+        self._ask("NOOP")
+        self._ask_for(criteria)
+        told = self._all()
+        if told[0].keys() & {"SEARCH", "ESEARCH"} and "EXISTS" in told[0]:
+            # Dovecot announces when it has answered everything that it has read.
+            self._ask_for(criteria)
+            told = self._all()
+        return self._found(told)
+
+    def _ask_for(self, criteria: str) -> None:
+        # Ranges are shorter than a list (ESEARCH, RFC 4731), which whoever has SEARCHRES has, too.
+        self._ask("UID", "SEARCH", f"RETURN (ALL) {criteria}" if self.has_searchres else criteria)
+
+    def _search_windows(self, criteria: str) -> bytes:
+        self._tagged(self.imap.noop)
+        self._absorb()
+        found = b""
+        for window in self._windows():
+            self._ask_for(window + criteria)
+            found += self._found(self._all())
+            if len(found) > 4 * MOST_FOUND:
+                raise Refused(None, f"more than {MOST_FOUND} mails match: search for less")
+        return found
+
+    def _found(self, told: list[Told]) -> bytes:
+        found = b"".join(answers.found(it.get("SEARCH", []), it.get("ESEARCH", [])) for it in told)
+        if not self.is_away:
+            self.next_uid = max(self.next_uid, answers.last(found) + 1)
+            self.searched, self.imap.arrived = True, 0
+        return found
+
+    def look_ahead(self, criteria: str, count: int, most: int) -> bytes | None:
+        """As `search` for what is new, and asks for it too, in one flight (SEARCHRES, RFC 5182); None if it can't.
+
+        What is new has a UID of the next `count` ones: no more can come than was asked for, nor is it worth it.
+        Take the mails then, and then what else there is.
+        """
+        if not (self.has_searchres and self.next_uid and self.searched):
+            return None
+        if self.exists > SEARCH_WINDOW or self.imap.arrived > count:
+            return None
+        first, last = self.next_uid, min(self.next_uid + count - 1, answers.MOST)
+        new = f"UID {first}:{last}"
+        # What follows on a SELECT is done when new mail is announced, which with NOOP is not certain.
+        is_sure = self.exists <= FEW
+        self._ask(*(("SELECT", quoted(self.inbox)) if is_sure else ("NOOP",)))
+        self._ask("UID", "SEARCH", f"RETURN (SAVE ALL) {new} {criteria}")
+        self._ask("UID", "FETCH", "$", _items(most))
+        self._ask("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}")
+        try:
+            announced = self._next_selected() if is_sure else self._next()
+            # Dovecot answers a search before it has done with what was asked before it.
+            found = self._found([announced, self._next()])
+        except Refused:
+            self.what_else(count * most, worked=False)
+            return None
+        if not is_sure and "EXISTS" in announced:
+            self.what_else(count * most, worked=True)
+            return None
+        found, self.others = answers.divided(found, first, last)
+        return found
+
+    def what_else(self, room: int, worked: bool) -> bytes | None:
+        """What was found besides the new mails of a look ahead, if that has worked so far."""
+        try:
+            others = (self.others or b"") + self._found(self._all(room))
+        except Refused:
+            worked = False
+        finally:
+            self.others = None
+        if not worked:
+            self.has_searchres = False  # It says so, but it can't.
+            return None
+        return others
+
+    def _windows(self) -> Iterator[str]:
+        """From the newest mail down: when some are expunged, others move into windows that are still to come."""
+        # One at a time: a server may say that there are billions.
+        last = max(0, self.exists - 1) // SEARCH_WINDOW * SEARCH_WINDOW
+        yield f"{last + 1}:* " if last else ""
+        for first in range(last - SEARCH_WINDOW + 1, 0, -SEARCH_WINDOW):
+            if first <= self.exists:
+                yield f"{first}:{min(first + SEARCH_WINDOW - 1, self.exists)} "
+
+    def ask_for_mails(self, uids: str, most: int) -> None:
+        """Asks for the first `most` octets of each mail, without marking it seen."""
+        self._ask("UID", "FETCH", uids, _items(most))
+
+    def next_mails(self, room: int) -> tuple[list[answers.Mail], bool]:
+        """Some of the mails that were asked for first, and whether these are all.
+
+        An answer of more than `room` octets, beside what any answer may have, ends the connection.
+        """
+        tag = self._asked[0][1]
+        if tag != self.metered:
+            self.metered = tag
+            self.imap.meter.room = ANSWER + room
+        is_done = self.imap.take_mails(tag, PORTION)
+        mails = answers.mails(self.imap.untagged_responses.pop("FETCH", []))
+        if mails or not is_done:
+            return mails, False  # Should the server refuse the rest, these have come.
+        told = self._next(None)
+        if self.others is not None:
+            # The answer to the search behind it may have come already.
+            self.others += answers.found(told.get("SEARCH", []), told.get("ESEARCH", []))
+        return [], True
+
+
+def _items(most: int) -> str:
+    return f"(UID FLAGS RFC822.SIZE BODY.PEEK[]<0.{most}>)"
