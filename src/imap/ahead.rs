@@ -4,9 +4,9 @@ use super::Imap;
 use super::known::Cursor;
 use super::reader::Reader;
 use super::recall::is_recalled;
-use super::windows::{FirstLooks, look as look_at, read_while_they_come};
+use super::windows::{FirstLooks, LEAST, OCTETS, look as look_at, read_while_they_come};
 use crate::config::ImapConfig;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::python::{ImapSession, Window};
 use crate::uid::{UidSet, UidValidity};
 
@@ -27,13 +27,10 @@ pub(super) fn look<'a>(
     let Some(window) = session.look_ahead(&imap.candidates(), count, most)? else { return Ok(None) };
     let (new, room) = (window.uids.clone(), window.room);
     let mut reader = Reader::new(imap, validity, Vec::new());
-    let read = read(session, imap, window, &mut reader);
-    if let Err(error) = &read
-        && error.ends_connection()
-    {
-        return Err(error.clone());
-    }
-    let worked = read.is_ok() && reader.missing(new.clone()).is_empty();
+    let refused = read(session, imap, window, &mut reader)?;
+    // What somebody else has taken meanwhile does not come, and proves nothing.
+    let has_come = new.is_empty() || reader.missing(new.clone()).len() < new.len();
+    let worked = refused.is_none() && has_come;
     let Some(others) = session.what_else(room, worked)? else { return Ok(None) };
     Ok(are_all_that_waits(imap, cursor, &new, &others).then_some((new, reader)))
 }
@@ -42,15 +39,21 @@ fn is_any_waiting(imap: &Imap, validity: UidValidity) -> bool {
     imap.known.lock().is_any_waiting(validity)
 }
 
-fn read(session: &mut ImapSession, imap: &Imap, window: Window, reader: &mut Reader<'_>) -> Result<()> {
+fn read(
+    session: &mut ImapSession,
+    imap: &Imap,
+    window: Window,
+    reader: &mut Reader<'_>,
+) -> Result<Option<Error>> {
     if window.uids.is_empty() {
-        return Ok(()); // What the server says to the FETCH of nothing is taken with what else there is.
+        return Ok(None); // What the server says to the FETCH of nothing is taken with what else there is.
     }
     let nothing = UidSet::none(window.uids.validity());
     let mut looks = FirstLooks::new(&nothing, imap.known.lock().typical(), reader.room(), &imap.config);
-    read_while_they_come(session, Some(window), &mut looks, |mails, most| reader.take(mails, most))?;
+    let refused =
+        read_while_they_come(session, Some(window), &mut looks, |mails, most| reader.take(mails, most))?;
     imap.known.lock().is_typical(looks.typical());
-    Ok(())
+    Ok(refused)
 }
 
 /// Whether whoever is at the cursor would choose exactly what was read.
@@ -65,6 +68,24 @@ fn are_all_that_waits(imap: &Imap, cursor: &Cursor, new: &UidSet, others: &UidSe
 
 /// How many new mails to fetch unseen, and how much of each.
 fn unseen(config: &ImapConfig) -> (usize, usize) {
-    let count = config.batch.min(UNSEEN);
-    (count, look_at(config.batch_bytes / count, config))
+    let octets = OCTETS.min(config.batch_bytes);
+    let count = config.batch.min(UNSEEN).min(octets / LEAST).max(1);
+    (count, look_at(octets / count, config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Credentials, Server};
+
+    #[test]
+    fn what_is_fetched_unseen_is_within_the_bounds_of_a_batch() {
+        for (batch, batch_bytes) in [(1_000, 64 << 20), (10_000, 1 << 30), (1_000, 1 << 20), (8, 4 << 20)] {
+            let server = Server::tls("localhost");
+            let config = ImapConfig::new(server, Credentials::new("alice", "secret"));
+            let (count, most) = unseen(&config.batch(batch).batch_bytes(batch_bytes));
+            assert!((1..=batch).contains(&count), "{count}");
+            assert!(count * most <= batch_bytes.min(OCTETS), "{count} times {most}");
+        }
+    }
 }

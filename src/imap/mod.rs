@@ -90,7 +90,8 @@ impl Imap {
     ///
     /// # Errors
     /// `Disconnected`, `Connect`, `Timeout` for the connection; `Refused` when the server says no. A message
-    /// that can't be read is no error here: its [`Delivery`] has it.
+    /// that can't be read is no error here: its [`Delivery`] has it. One that the server does not give out stays where
+    /// it is and keeps back no other; it is `Refused` when no other waits.
     pub fn fetch(&self) -> Result<Batch> {
         self.fetch_by(self.link.deadline())
     }

@@ -149,14 +149,25 @@ impl<'a> Reader<'a> {
     }
 
     /// Those of these mails that did not come, though they were asked for.
-    pub(super) fn missing(&self, mut asked: UidSet) -> UidSet {
-        asked.retain(|uid| !self.seen.contains(&uid) && !self.left().any(|left| left == uid));
-        if self.is_full() { UidSet::none(self.validity) } else { asked }
+    pub(super) fn missing(&self, asked: UidSet) -> UidSet {
+        if self.is_full() { UidSet::none(self.validity) } else { self.unread(asked, |_| true) }
     }
 
-    /// The messages that there was no room for.
-    pub(super) fn left(&self) -> impl Iterator<Item = Uid> {
-        self.large.iter().map(|(uid, _)| *uid)
+    /// What there was no room for, up to the last mail that was looked at: the large ones, and, of those that were
+    /// asked for, what has come behind later ones.
+    pub(super) fn left(&self, asked: &UidSet) -> Vec<Uid> {
+        let mut left: Vec<Uid> = self.large.iter().map(|(uid, _)| *uid).collect();
+        if self.is_full() {
+            left.extend(self.unread(asked.clone(), |uid| Some(uid) < self.last).iter());
+            left.sort_unstable();
+        }
+        left
+    }
+
+    fn unread(&self, mut asked: UidSet, is_wanted: impl Fn(Uid) -> bool) -> UidSet {
+        let large: HashSet<Uid> = self.large.iter().map(|(uid, _)| *uid).collect();
+        asked.retain(|uid| is_wanted(uid) && !self.seen.contains(&uid) && !large.contains(&uid));
+        asked
     }
 
     /// The last mail that was looked at.

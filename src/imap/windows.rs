@@ -14,13 +14,13 @@ use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The first look takes so much of each mail at most, and at least, by how large the mails before were.
 const MOST: usize = 128 << 10;
-const LEAST: usize = 16 << 10;
+pub(super) const LEAST: usize = 16 << 10;
 
 /// A mail is unlikely to be so many times as large as those before it.
 const SPREAD: usize = 8;
 
 /// What the first looks of a window may be together.
-const OCTETS: usize = 32 << 20;
+pub(super) const OCTETS: usize = 32 << 20;
 
 /// So many windows share that while nobody knows how large mails are. With one alone, the server would be done before
 /// the next is asked for.
@@ -51,20 +51,21 @@ pub(super) trait Windows {
 
 /// Fetches mails, and reads some while the next ones come; the first window may be asked for already.
 ///
-/// Whoever stops to read makes the server wait, whose way to us holds few mails.
+/// Whoever stops to read makes the server wait, whose way to us holds few mails. Returns the server's no, if it refused
+/// some of them.
 pub(super) fn read_while_they_come(
     session: &mut ImapSession,
     asked: Option<Window>,
     windows: &mut (impl Windows + Send),
     mut read: impl FnMut(&Mails, usize) + Send,
-) -> Result<()> {
+) -> Result<Option<Error>> {
     if asked.as_ref().is_some_and(|window| window.uids.len() <= FEW) {
         let take = |mails: Mails, most| read(&mails, most);
         return session.fetch(asked, &mut Coming { first: None, windows, take });
     }
     let first = if asked.is_some() { None } else { windows.next() };
     if asked.is_none() && first.is_none() {
-        return Ok(());
+        return Ok(None);
     }
     thread::scope(|scope| {
         let (came, taken) = sync_channel::<(Mails, usize)>(PORTIONS);

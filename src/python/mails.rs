@@ -6,7 +6,7 @@ use pyo3::pybacked::PyBackedBytes;
 
 use super::imap::{ImapSession, Uids};
 use super::runtime::attached;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::uid::{Uid, UidSet};
 
 /// So many windows of mails are asked for before the first of them is read.
@@ -115,8 +115,12 @@ impl ImapSession {
 
     /// Mails in windows, of which the next are on their way while one is taken. What was not asked for is dropped.
     ///
-    /// The first window may be asked for already.
-    pub(crate) fn fetch(&mut self, first: Option<Window>, fetching: &mut impl Fetching) -> Result<()> {
+    /// The first window may be asked for already. Returns the server's no, if it refused some of them.
+    pub(crate) fn fetch(
+        &mut self,
+        first: Option<Window>,
+        fetching: &mut impl Fetching,
+    ) -> Result<Option<Error>> {
         let (mut asked, mut taken, mut refusal) = (Vec::from_iter(first), 0, None);
         loop {
             while asked.len() < taken + AHEAD
@@ -127,7 +131,7 @@ impl ImapSession {
                 self.dialogue.tell("ask_for_mails", (window.uids.to_string(), window.most), "FETCH")?;
                 asked.push(window);
             }
-            let Some(window) = asked.get(taken) else { return refusal.map_or(Ok(()), Err) };
+            let Some(window) = asked.get(taken) else { return Ok(refusal) };
             let told: Result<(Vec<Fetched>, bool)> = self.call("next_mails", (window.room,), "FETCH");
             let is_wanted = |mail: &Mail| asked.iter().rev().any(|window| window.uids.contains(mail.uid));
             match told {

@@ -4,6 +4,7 @@ mod hostile;
 mod imap;
 mod imap_login;
 mod imap_namespace;
+mod imap_receiving;
 mod smtp;
 mod throttled;
 

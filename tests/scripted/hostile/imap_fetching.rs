@@ -6,7 +6,7 @@ use pymail::ErrorKind;
 
 use super::imap::SIZES;
 use super::row::Answer::{Endless, Made, Many, Says};
-use super::row::{FEWER, LOST, LOST_IN_TIME, May, REFUSED, RIGHT, Row, SLOW, TOO_LARGE, row};
+use super::row::{FEWER, LOST, LOST_IN_TIME, May, RIGHT, Row, SLOW, TOO_LARGE, row};
 use crate::scripted::imap::{fetched, mail, three};
 use crate::site::TAG;
 
@@ -25,8 +25,8 @@ const HIDDEN: &[May] = &[May::Fewer, May::Hidden];
 #[rustfmt::skip] // a table
 const ROWS: &[Row] = &[
     row("OK without data", FETCH, Says("TAG OK done\r\n"), FEWER),
-    row("NO after data", FETCH, Made(|command| good(command) + "TAG NO done\r\n"), REFUSED),
-    row("BAD after data", FETCH, Made(|command| good(command) + "TAG BAD done\r\n"), REFUSED),
+    row("NO after data", FETCH, Made(|command| good(command) + "TAG NO done\r\n"), RIGHT),
+    row("BAD after data", FETCH, Made(|command| good(command) + "TAG BAD done\r\n"), RIGHT),
     row("BYE after data", FETCH, Made(|command| good(command) + "* BYE done\r\n"), LOST),
     row("BYE after the answer", FETCH, Made(|command| good(command) + "TAG OK done\r\n* BYE done\r\n"), RIGHT_OR_LOST),
     row("mail that nobody asked for", FETCH, Made(|command| good(command) + &other(7, command) + "TAG OK done\r\n"), RIGHT),

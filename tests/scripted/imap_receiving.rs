@@ -1,0 +1,151 @@
+//! What becomes of the mail that is there when the server leaves something out, or somebody else takes it away.
+
+use std::fmt::Write as _;
+
+use pymail::{ErrorKind, Imap, ImapConfig};
+use rstest::rstest;
+
+use super::imap::{fetched, mail};
+use super::{imap, imap_config};
+use crate::support::script::{Script, Scripted, Step};
+
+/// The UIDs that a command names.
+fn named(command: &str) -> Vec<u32> {
+    let set = command.split(' ').nth(2).unwrap();
+    let ranges = set.split(',').map(|range| range.split_once(':').unwrap_or((range, range)));
+    ranges.flat_map(|(first, last)| first.parse().unwrap()..=last.parse().unwrap()).collect()
+}
+
+/// What a server sends of the mails that are asked for together, and how its answer ends.
+type Sends = fn(Vec<u32>) -> (Vec<u32>, &'static str);
+
+/// A server that finds these mails, with this body.
+fn finding(uids: &[u32], body: &'static str, sends: Sends) -> Script {
+    let found = uids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    let fetch = move |command: &str| {
+        let (sent, outcome) = sends(named(command));
+        let mails = sent.iter().map(|&uid| fetched(uid, &mail(uid, body), command));
+        Step::Say(mails.collect::<String>() + "TAG " + outcome + "\r\n")
+    };
+    Script::imap(&["MOVE", "UIDPLUS"])
+        .says("UID SEARCH UNDELETED", format!("* SEARCH {found}\r\nTAG OK done\r\n"))
+        .on("UID FETCH", move |heard| fetch(&heard.text))
+}
+
+fn fetched_by(config: ImapConfig) -> pymail::Result<Vec<u32>> {
+    Ok(Imap::connect(config)?.fetch()?.iter().map(|delivery| delivery.uid().get()).collect())
+}
+
+const BAD: u32 = 2;
+
+const REFUSAL: &str = "NO some mails could not be fetched";
+
+fn all_others(mut uids: Vec<u32>) -> (Vec<u32>, &'static str) {
+    let before = uids.len();
+    uids.retain(|uid| *uid != BAD);
+    let outcome = if uids.len() < before { REFUSAL } else { "OK done" };
+    (uids, outcome)
+}
+
+fn those_before(uids: Vec<u32>) -> (Vec<u32>, &'static str) {
+    let before = uids.iter().copied().take_while(|uid| *uid != BAD).collect();
+    if uids.contains(&BAD) { (before, REFUSAL) } else { (uids, "OK done") }
+}
+
+fn none(uids: Vec<u32>) -> (Vec<u32>, &'static str) {
+    if uids.contains(&BAD) { (Vec::new(), REFUSAL) } else { (uids, "OK done") }
+}
+
+#[rstest]
+#[case::the_others_come(all_others)]
+#[case::it_stops_there(those_before)]
+#[case::nothing_comes(none)]
+fn a_mail_that_the_server_can_not_send_keeps_back_no_other(#[case] sends: Sends) {
+    let config = |server: &Scripted, batch| imap_config(server).remember(0).batch(batch);
+    let server = finding(&[1, 2, 3, 4, 5], "hello", sends).start();
+    assert_eq!(fetched_by(config(&server, 10)).unwrap(), [1, 3, 4, 5]);
+    let server = finding(&[2, 3, 4], "hello", sends).start();
+    assert_eq!(fetched_by(config(&server, 1)).unwrap(), [3], "it waits behind");
+    let server = finding(&[2], "hello", sends).start();
+    assert_eq!(fetched_by(config(&server, 10)).unwrap_err().kind(), ErrorKind::Refused, "there is no other");
+}
+
+#[rstest]
+fn a_server_that_sends_no_mail_at_all_is_not_asked_for_ever() {
+    let uids: Vec<u32> = (1..=500).collect();
+    let server = finding(&uids, "hello", |_| (Vec::new(), "NO not now")).start();
+    let error = fetched_by(imap_config(&server).remember(0)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+    assert!(server.heard("UID FETCH").len() < 200, "{}", server.heard("UID FETCH").len());
+}
+
+#[rstest]
+fn what_comes_when_all_that_was_found_before_is_gone_is_fetched_at_once() {
+    let server = finding(&[1, 2, 3, 4], "hello", |uids| match uids[..] {
+        [3, 4] => (Vec::new(), "OK somebody has taken them"),
+        _ => (uids, "OK done"),
+    })
+    .ahead("UID SEARCH UNDELETED", |heard| Step::say("* SEARCH 5\r\nTAG OK done\r\n").when(heard.nth > 1))
+    .says("UID MOVE", "* OK [COPYUID 9 1:2 11:12] moved\r\nTAG OK done\r\n")
+    .start();
+    let imap = Imap::connect(imap_config(&server).remember(0).batch(2)).unwrap();
+    assert_eq!(imap.drain().unwrap().len(), 2);
+    let batch = imap.fetch().unwrap();
+    assert_eq!(batch.iter().map(|delivery| delivery.uid().get()).collect::<Vec<_>>(), [5]);
+}
+
+#[rstest]
+fn a_walk_comes_back_to_a_mail_that_there_was_no_room_for_behind_a_later_one() {
+    let body: &'static str = "0123456789".repeat(12_000).leak();
+    let server = finding(&[1, 2, 3, 4], body, |mut uids| {
+        uids.reverse();
+        (uids, "OK done")
+    })
+    .start();
+    let imap = Imap::connect(imap_config(&server).remember(0).batch_bytes(300_000)).unwrap();
+    let mut walked: Vec<u32> = imap.deliveries().map(|delivery| delivery.unwrap().uid().get()).collect();
+    walked.sort_unstable();
+    assert_eq!(walked, [1, 2, 3, 4]);
+}
+
+/// Of 60,000 mails with the UIDs 1 to 60,000, the first thousand go while the first window is searched.
+#[rstest]
+fn mails_that_are_expunged_between_the_windows_of_a_search_hide_no_others() {
+    const ALL: u32 = 60_000;
+    const GONE: u32 = 1_000;
+    let server = Script::imap(&[])
+        .says(
+            "SELECT",
+            format!("* {ALL} EXISTS\r\n* OK [UIDVALIDITY 7] life\r\nTAG OK [READ-WRITE] done\r\n"),
+        )
+        .on("UID SEARCH", |heard| {
+            let gone = if heard.nth == 1 { 0 } else { GONE };
+            let (first, last) = heard.text.split(' ').nth(2).unwrap().split_once(':').unwrap();
+            let last = last.parse().unwrap_or(ALL - gone).min(ALL - gone);
+            let mut said = "* SEARCH".to_owned();
+            for number in first.parse::<u32>().unwrap()..=last {
+                write!(said, " {}", number + gone).unwrap();
+            }
+            let expunged =
+                if heard.nth == 1 { "* 1 EXPUNGE\r\n".repeat(GONE as usize) } else { String::new() };
+            Step::Say(format!("{said}\r\n{expunged}TAG OK done\r\n"))
+        })
+        .start();
+    let found: Vec<u32> = imap(&server).search("ALL").unwrap().iter().map(pymail::Uid::get).collect();
+    assert_eq!(found, (GONE + 1..=ALL).collect::<Vec<_>>());
+}
+
+#[rstest]
+fn a_mailbox_that_was_emptied_is_not_searched_for_numbers_that_it_has_no_more() {
+    let select = "* 60000 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\nTAG OK [READ-WRITE] done\r\n";
+    let expunged = "* 1 EXPUNGE\r\n".repeat(59_999) + "* 1 FETCH (FLAGS ())\r\n* 1 EXPUNGE\r\n";
+    let server = Script::imap(&[])
+        .says("SELECT", select)
+        .on("NOOP", move |heard| Step::Say(format!("{expunged}TAG OK done\r\n")).when(heard.nth == 1))
+        .on("UID SEARCH", |heard| Step::say("TAG BAD no such mails\r\n").when(heard.text.contains(':')))
+        .start();
+    let imap = imap(&server);
+    assert!(imap.search("ALL").unwrap().is_empty());
+    assert!(imap.search("SEEN").unwrap().is_empty());
+    assert_eq!(server.heard("UID SEARCH"), ["UID SEARCH ALL", "UID SEARCH SEEN"]);
+}
