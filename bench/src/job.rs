@@ -28,7 +28,7 @@ pub enum System {
     MailSend,
     /// A script on Python's own `imaplib` and `smtplib`.
     Python,
-    /// A TLS socket that sends the commands and throws the answers away.
+    /// A TLS socket that searches, fetches and moves, and throws the answers away.
     Floor,
     /// Postfix's `smtp-source`, one session.
     SmtpSource,

@@ -100,7 +100,10 @@ impl Seen {
         self.count
     }
 
-    /// Note a mail that a Rust peer has fetched: decoded by what decodes it in pymail.
+    /// Note a mail that a Rust peer has fetched: parsed in full, as an app that uses these crates would.
+    ///
+    /// pymail is quicker at this: it has the same parser read the headers that it needs, and decodes simple bodies
+    /// itself.
     ///
     /// # Errors
     /// When it is none of ours, or as [`add`](Self::add).

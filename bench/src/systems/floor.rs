@@ -1,4 +1,7 @@
-//! The floor: a TLS socket that sends the same commands, and throws the answers away once it has found their ends.
+//! The floor: a TLS socket that sends one SEARCH, one FETCH and one MOVE for all, and throws the answers away once it has
+//! found their ends.
+//!
+//! pymail sends others: it searches and fetches in one flight where it can, and then needs a round trip less.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 
