@@ -17,8 +17,8 @@ import re
 import smtplib
 import ssl
 import sys
-from email.message import EmailMessage
-from email.policy import SMTP
+from email.mime.text import MIMEText
+from email.policy import compat32
 from typing import Any
 
 TAG = os.environ.get("PYMAIL_TAG", "__SNACKIS__")
@@ -26,6 +26,8 @@ TAG = os.environ.get("PYMAIL_TAG", "__SNACKIS__")
 # A dot that begins a line.
 DOT = re.compile(rb"\.(?<![^\n]\.)")
 END = b".\r\n"
+
+CRLF = compat32.clone(linesep="\r\n")
 
 
 def connect(host: str, port: int, user: str, password: str) -> smtplib.SMTP:
@@ -41,12 +43,11 @@ def connect(host: str, port: int, user: str, password: str) -> smtplib.SMTP:
 
 def compose(plan: dict[str, Any], number: int, body: str) -> bytes:
     """Return one message as bytes, of which every line ends with CRLF, the last one too."""
-    message = EmailMessage(policy=SMTP)
+    message = MIMEText(body, "plain", "utf-8")
     message["Subject"] = f"{TAG} {number}"
     message["From"] = plan["from"]
     message["To"] = plan["to"]
-    message.set_content(body.encode(), "text", "plain", cte="base64", params={"charset": "utf-8"})
-    return message.as_bytes()
+    return message.as_bytes(policy=CRLF)
 
 
 def send(smtp: smtplib.SMTP, plan: dict[str, Any], bodies: list[str]) -> int:

@@ -109,9 +109,10 @@ fn mailboxes(system: System, params: &Params) -> Result<Outcome> {
     let connected = Meter::since_birth(processes.clone()).stop()?;
     let rest_cores = Some(rest::cores(&mut mailboxes, processes, params)?);
     let late_s = rest::lateness(&mailboxes, params);
-    let outcome = Outcome { seconds, rest_cores, late_s, ..connected };
+    let stopping = Instant::now();
     mailboxes.into_iter().try_for_each(Mailbox::stop)?;
-    Ok(outcome)
+    let stop_s = Some(stopping.elapsed().as_secs_f64());
+    Ok(Outcome { seconds, rest_cores, late_s, stop_s, ..connected })
 }
 
 fn wait_for_go() -> Result<()> {

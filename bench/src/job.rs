@@ -135,4 +135,6 @@ pub struct Outcome {
     pub rest_cores: Option<f64>,
     /// How late a heartbeat came at most, 99 times of 100, in seconds.
     pub late_s: Option<f64>,
+    /// How long it took to stop all mailboxes, one after the other.
+    pub stop_s: Option<f64>,
 }

@@ -46,6 +46,8 @@ pub struct Row {
     pub rest_cores: Option<f64>,
     /// How late heartbeats were, at most, 99 of 100.
     pub late_s: Option<f64>,
+    /// How long it took to stop all of them, one after the other.
+    pub stop_s: Option<f64>,
 }
 
 impl Row {
@@ -94,6 +96,7 @@ impl Row {
             pss_mb: median(outcomes, |it| it.pss_mb),
             rest_cores: median(outcomes, |it| it.rest_cores),
             late_s: median(outcomes, |it| it.late_s),
+            stop_s: median(outcomes, |it| it.stop_s),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::report::Row;
 
-const HEAD: [&str; 13] = [
+const HEAD: [&str; 14] = [
     "case",
     "system",
     "n",
@@ -18,6 +18,7 @@ const HEAD: [&str; 13] = [
     "PSS MB",
     "% of a core at rest",
     "99 % late by ms",
+    "stopped in s",
 ];
 
 /// How many columns, from the left, are words.
@@ -58,6 +59,7 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
         shown(row.pss_mb, 1),
         shown(row.rest_cores.map(|cores| cores * 100.0), 3),
         shown(row.late_s.map(|late| late * 1e3), 1),
+        shown(row.stop_s, 2),
     ]
 }
 
