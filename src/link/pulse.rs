@@ -1,7 +1,7 @@
 //! What the heartbeat does to a connection: asks for a sign of life where it is quiet, and makes a new one where it is
 //! lost.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
@@ -13,6 +13,31 @@ use crate::heartbeat::{Pulse, slack};
 
 /// Whoever asks for signs of life more often than this does not want a busy server taken for a dead one.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
+
+/// So many connections of a process are made in the background at a time. Each can take as long as a verb may, and the
+/// heartbeats of connections that are well must not wait for it.
+const MOST_CONNECTING: usize = 64;
+
+/// When so many are being made, another one waits this long for its turn.
+const TURN: Duration = Duration::from_secs(1);
+
+static CONNECTING: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them.
+struct Connecting(());
+
+impl Connecting {
+    fn begin() -> Option<Self> {
+        let more = |count| (count < MOST_CONNECTING).then_some(count + 1);
+        CONNECTING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Self(()))
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        CONNECTING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl<S: Session> Pulse for Line<S> {
     fn pulse(&self) -> Duration {
@@ -44,6 +69,7 @@ impl<S: Session> Line<S> {
 
     /// Connects without the lock: a verb that comes meanwhile makes its own connection and waits for nobody.
     fn connect_again(&self, mut slot: MutexGuard<'_, Slot<S>>) -> Duration {
+        let Some(turn) = Connecting::begin() else { return TURN };
         if slot.pace.admit(Instant::now()).is_err() {
             return self.until_next(&slot);
         }
@@ -51,6 +77,7 @@ impl<S: Session> Line<S> {
         self.connecting.store(true, Ordering::SeqCst);
         drop(slot);
         let made = (self.habits.connect)(Deadline::after(self.upkeep.deadline));
+        drop(turn);
         self.connecting.store(false, Ordering::SeqCst);
         let mut slot = self.slot.lock();
         let _ = self.settle(&mut slot, made); // A failure shows in the status.
