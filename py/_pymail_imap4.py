@@ -124,10 +124,10 @@ class Metered(imaplib.IMAP4):
             raise self.abort(self.meter.refusal())
 
     def _get_response(self, *args: Any, **kwargs: Any) -> Any:
-        """One answer; those of two kinds, of which many come, imaplib takes long for."""
+        """One answer; those of two kinds, of which many come, imaplib takes long for. None is the server's +."""
         self._forget_the_unencrypted()
         if (self.awaited and self._take_mails()) or self._skip_expunged():
-            return None
+            return True
         return super()._get_response(*args, **kwargs)  # type: ignore[misc]
 
     def take_mails(self, tag: Any, most: int) -> bool:

@@ -132,6 +132,20 @@ class Receiving(Connection):
         """Asks for the first `most` octets of each mail, without marking it seen."""
         self._ask("UID", "FETCH", uids, _items(most))
 
+    def what_comes(self, uids: str, items: str, room: int) -> list[Any]:
+        """What the server tells of these mails; a refusal is raised when it tells of none."""
+        self._ask("UID", "FETCH", uids, items)
+        self.imap.meter.room = ANSWER + room
+        while not self.imap.take_mails(self._asked[0][1], PORTION):
+            pass
+        told: list[Any] = self.imap.untagged_responses.pop("FETCH", [])
+        try:
+            self._next(None)
+        except Refused:
+            if not told:
+                raise
+        return told
+
     def next_mails(self, room: int) -> tuple[list[answers.Mail], bool]:
         """Some of the mails that were asked for first, and whether these are all.
 

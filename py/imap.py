@@ -93,8 +93,8 @@ class Session(Receiving):
             self._uid("STORE", uids, "+FLAGS.SILENT", f"($PymailDelivery{nth})")
 
     def identities(self, uids: str, count: int) -> list[tuple[int, bytes]]:
-        """UID and the headers that tell who it is, of each mail."""
-        return answers.literals(self._uid("FETCH", uids, f"(UID {IDENTITY})", room=count * IDENTITY_OCTETS))
+        """UID and the headers that tell who it is, of each mail that the server gives out."""
+        return answers.literals(self.what_comes(uids, f"(UID {IDENTITY})", count * IDENTITY_OCTETS))
 
     def recall(self, mailbox: str, most: int, since: tuple[int, int]) -> tuple[tuple[int, int], list[bytes]]:
         """The same headers of the newest mails in another mailbox; the inbox is selected again after that.

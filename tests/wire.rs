@@ -1,5 +1,6 @@
 //! What goes over the wire, as Dovecot's own log of it shows: round trips, and commands that must never be sent.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -77,6 +78,35 @@ fn new_messages_come_with_the_answer_to_the_search_that_finds_them(#[from(loggin
         "UID MOVE 21:22 \"__TEST__\"",
     ];
     assert!(words.collect::<Vec<_>>().windows(flight.len()).any(|words| words == flight), "{after:?}");
+}
+
+/// Selecting it again would take the server longer, and so many mails are read in a thread while they come.
+#[rstest]
+fn in_a_large_inbox_too_new_messages_come_with_the_answer_to_their_search(#[from(logging)] site: Site) {
+    const FOREIGN: usize = 201;
+    const NEW: usize = 450;
+    let deliver = |subjects: Vec<String>| {
+        let mails = subjects
+            .iter()
+            .map(|subject| format!("From: bob@example.test\r\nSubject: {subject}\r\n\r\nnew\r\n"));
+        site.dovecot().deliver_all(ALICE, mails);
+    };
+    deliver((0..FOREIGN).map(|n| format!("hello {n}")).collect());
+    let imap = site.imap();
+    assert_eq!(imap.drain().unwrap().len(), 20);
+    for part in [1, 2] {
+        deliver((0..NEW).map(|n| format!("{TAG} {part}-{n}")).collect());
+        // So that the server has announced them.
+        imap.noop().unwrap();
+        let drained = imap.drain().unwrap();
+        let ids: BTreeSet<_> = drained.iter().map(|it| it.message().unwrap().id.clone()).collect();
+        assert_eq!((drained.len(), ids.len()), (NEW, NEW));
+    }
+    let moved = || count(&commands(&site), "UID MOVE") > 2;
+    wait_until("the log", moved);
+    let all = commands(&site);
+    assert_eq!((count(&all, "UID FETCH $"), count(&all, "SELECT")), (2, 1), "{all:?}");
+    assert_eq!(count(&all, "UID FETCH"), 3, "nothing is fetched twice: {all:?}");
 }
 
 #[rstest]

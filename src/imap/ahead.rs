@@ -6,8 +6,8 @@ use super::reader::Reader;
 use super::recall::is_recalled;
 use super::windows::{FirstLooks, LEAST, OCTETS, look as look_at, read_while_they_come};
 use crate::config::ImapConfig;
-use crate::error::{Error, Result};
-use crate::python::{ImapSession, Window};
+use crate::error::Result;
+use crate::python::{ImapSession, Refusal, Window};
 use crate::uid::{UidSet, UidValidity};
 
 /// So many new mails are fetched at most before anybody knows how many there are.
@@ -27,11 +27,14 @@ pub(super) fn look<'a>(
     let Some(window) = session.look_ahead(&imap.candidates(), count, most)? else { return Ok(None) };
     let (new, room) = (window.uids.clone(), window.room);
     let mut reader = Reader::new(imap, validity, Vec::new());
-    let refused = read(session, imap, window, &mut reader)?;
-    // What somebody else has taken meanwhile does not come, and proves nothing.
+    let refusal = read(session, imap, window, &mut reader)?;
+    // A no that passes, and what somebody else has taken meanwhile, prove nothing.
     let has_come = new.is_empty() || reader.missing(new.clone()).len() < new.len();
-    let worked = refused.is_none() && has_come;
+    let worked = has_come || refusal.as_ref().is_some_and(|refusal| refusal.error.is_transient());
     let Some(others) = session.what_else(room, worked)? else { return Ok(None) };
+    if refusal.is_some() {
+        return Ok(None);
+    }
     Ok(are_all_that_waits(imap, cursor, &new, &others).then_some((new, reader)))
 }
 
@@ -44,16 +47,16 @@ fn read(
     imap: &Imap,
     window: Window,
     reader: &mut Reader<'_>,
-) -> Result<Option<Error>> {
+) -> Result<Option<Refusal>> {
     if window.uids.is_empty() {
         return Ok(None); // What the server says to the FETCH of nothing is taken with what else there is.
     }
     let nothing = UidSet::none(window.uids.validity());
     let mut looks = FirstLooks::new(&nothing, imap.known.lock().typical(), reader.room(), &imap.config);
-    let refused =
+    let refusal =
         read_while_they_come(session, Some(window), &mut looks, |mails, most| reader.take(mails, most))?;
     imap.known.lock().is_typical(looks.typical());
-    Ok(refused)
+    Ok(refusal)
 }
 
 /// Whether whoever is at the cursor would choose exactly what was read.

@@ -1,6 +1,6 @@
 //! What a handle knows of the mail in the inbox, besides what the server says: what is not to be delivered.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Bound;
 
 use crate::message::Identity;
@@ -13,6 +13,10 @@ pub(super) struct Known {
     validity: Option<UidValidity>,
     /// Candidates that were found, are not settled, and have not left the inbox since as far as this handle knows.
     waiting: BTreeMap<Uid, Size>,
+    /// Those of them that the server refused to give out, one by one: others come first.
+    withheld: BTreeSet<Uid>,
+    /// The last of them that was given another chance.
+    tried: Option<Uid>,
     settled: BTreeMap<Uid, Settled>,
     /// How large mails were on average.
     typical: Option<usize>,
@@ -40,6 +44,13 @@ impl Cursor {
         Self { validity: Some(validity), last, left }
     }
 
+    /// Comes back to these.
+    pub(super) fn back_to(&mut self, uids: Vec<Uid>) {
+        self.left.extend(uids);
+        self.left.sort_unstable();
+        self.left.dedup();
+    }
+
     /// What was left, and the last one that was come to; nothing in another life of the mailbox.
     pub(super) fn at(&self, validity: UidValidity) -> (&[Uid], Option<Uid>) {
         if self.validity == Some(validity) { (&self.left, self.last) } else { (&[], None) }
@@ -64,6 +75,7 @@ impl Known {
         if self.validity != Some(validity) {
             self.validity = Some(validity);
             self.waiting.clear();
+            self.withheld.clear();
             self.settled.clear();
             self.in_hand = InHand::default();
         }
@@ -83,25 +95,47 @@ impl Known {
     pub(super) fn found(&mut self, present: &UidSet) {
         let known = self.of(present.validity());
         known.settled.retain(|uid, _| present.contains(*uid));
+        known.withheld.retain(|uid| present.contains(*uid));
         known.in_hand.keep(present);
         let before = std::mem::take(&mut known.waiting);
         let unsettled = present.iter().filter(|uid| !known.settled.contains_key(uid));
         known.waiting = unsettled.map(|uid| (uid, before.get(&uid).copied().flatten())).collect();
     }
 
-    /// The oldest candidates that wait and that the cursor has not come to, at most this many.
+    /// The oldest candidates that wait and that the cursor has not come to, at most this many. What is withheld is not
+    /// among them.
     pub(super) fn waiting(&mut self, validity: UidValidity, cursor: &Cursor, most: usize) -> Vec<Waiting> {
-        let waiting = &self.of(validity).waiting;
+        let Self { waiting, withheld, .. } = self.of(validity);
         let (left, last) = cursor.at(validity);
         let left = left.iter().filter_map(|uid| waiting.get_key_value(uid));
         let after = last.map_or(Bound::Unbounded, Bound::Excluded);
         let behind = waiting.range((after, Bound::Unbounded));
-        left.chain(behind).map(|(uid, size)| (*uid, *size)).take(most).collect()
+        let given = left.chain(behind).filter(|(uid, _)| !withheld.contains(uid));
+        given.map(|(uid, size)| (*uid, *size)).take(most).collect()
     }
 
     /// Whether any wait.
     pub(super) fn is_any_waiting(&mut self, validity: UidValidity) -> bool {
-        !self.of(validity).waiting.is_empty()
+        let known = self.of(validity);
+        known.waiting.len() > known.withheld.len()
+    }
+
+    /// The server does not give this one out.
+    pub(super) fn withhold(&mut self, validity: UidValidity, uid: Uid) {
+        let known = self.of(validity);
+        if known.waiting.contains_key(&uid) {
+            known.withheld.insert(uid);
+        }
+    }
+
+    /// Some that were withheld, each in its turn, are as the others again: these.
+    pub(super) fn give_another_chance(&mut self, most: usize) -> Vec<Uid> {
+        let after = (self.tried.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let in_turn = self.withheld.range(after).chain(&self.withheld);
+        let chosen: Vec<Uid> = in_turn.copied().take(most.min(self.withheld.len())).collect();
+        self.tried = chosen.last().copied();
+        self.withheld.retain(|uid| !chosen.contains(uid));
+        chosen
     }
 
     /// This one needs a fetch of its own.
@@ -124,6 +158,7 @@ impl Known {
         if self.validity == Some(uids.validity()) {
             for uid in uids.iter() {
                 self.waiting.remove(&uid);
+                self.withheld.remove(&uid);
             }
         }
     }
@@ -131,6 +166,7 @@ impl Known {
     pub(super) fn settle(&mut self, validity: UidValidity, uid: Uid, how: Settled) {
         let known = self.of(validity);
         known.waiting.remove(&uid);
+        known.withheld.remove(&uid);
         known.settled.insert(uid, how);
     }
 

@@ -11,6 +11,7 @@ mod known;
 mod reader;
 mod recall;
 mod receive;
+mod refusals;
 mod verbs;
 mod windows;
 

@@ -1,6 +1,6 @@
 //! From mails to deliveries: what is ours, what was seen before, and what needs a second fetch.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -150,24 +150,25 @@ impl<'a> Reader<'a> {
 
     /// Those of these mails that did not come, though they were asked for.
     pub(super) fn missing(&self, asked: UidSet) -> UidSet {
-        if self.is_full() { UidSet::none(self.validity) } else { self.unread(asked, |_| true) }
+        if self.is_full() { UidSet::none(self.validity) } else { self.unread(asked) }
     }
 
-    /// What there was no room for, up to the last mail that was looked at: the large ones, and, of those that were
-    /// asked for, what has come behind later ones.
-    pub(super) fn left(&self, asked: &UidSet) -> Vec<Uid> {
-        let mut left: Vec<Uid> = self.large.iter().map(|(uid, _)| *uid).collect();
-        if self.is_full() {
-            left.extend(self.unread(asked.clone(), |uid| Some(uid) < self.last).iter());
-            left.sort_unstable();
-        }
-        left
-    }
-
-    fn unread(&self, mut asked: UidSet, is_wanted: impl Fn(Uid) -> bool) -> UidSet {
+    /// Those of these mails that were not read, and are not to be fetched whole.
+    pub(super) fn unread(&self, mut asked: UidSet) -> UidSet {
         let large: HashSet<Uid> = self.large.iter().map(|(uid, _)| *uid).collect();
-        asked.retain(|uid| is_wanted(uid) && !self.seen.contains(&uid) && !large.contains(&uid));
+        asked.retain(|uid| !self.seen.contains(&uid) && !large.contains(&uid));
         asked
+    }
+
+    /// What is to be come back to, up to the last mail that was looked at: large ones that there was no room for, and
+    /// of these others, when there was none for them either, what has come behind later ones; and what still waits.
+    pub(super) fn left(&self, others: &UidSet, still_wait: &BTreeSet<Uid>) -> Vec<Uid> {
+        let unread = if self.is_full() { self.unread(others.clone()) } else { UidSet::none(self.validity) };
+        let all = unread.iter().chain(still_wait.iter().copied()).filter(|uid| Some(*uid) <= self.last);
+        let mut left: Vec<Uid> = all.chain(self.large.iter().map(|(uid, _)| *uid)).collect();
+        left.sort_unstable();
+        left.dedup();
+        left
     }
 
     /// The last mail that was looked at.

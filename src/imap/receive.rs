@@ -3,6 +3,7 @@
 use super::known::{Cursor, Waiting};
 use super::reader::Reader;
 use super::recall::recall;
+use super::refusals::{Asked, Open, PATIENCE, ask_for};
 use super::windows::{FirstLooks, WholeMails, read_while_they_come};
 use super::{Delivery, Imap, ahead, dead_letters};
 use crate::deadline::Deadline;
@@ -13,14 +14,15 @@ use crate::uid::{Uid, UidSet};
 /// A server that always says that there is more must not keep a caller for ever.
 const MOST_LOOKS: usize = 100;
 
-/// Of one look, the server refuses this many parts at most before nothing more is asked for.
-const MOST_REFUSALS: usize = 100;
+/// When nothing else waits, so many mails that were refused are asked for again.
+const ANOTHER_CHANCE: usize = 8;
 
 /// What a look at the inbox saw.
 struct Look {
     deliveries: Vec<Delivery>,
-    /// The server's no to some of it.
+    /// The server's no to some of it, and whether to leave it in peace.
     refused: Option<Error>,
+    stops: bool,
     more: bool,
     cursor: Cursor,
 }
@@ -39,24 +41,39 @@ struct Candidates {
 /// A look at nothing but foreign mail, or at mail that has gone meanwhile, says nothing about what is behind it. What
 /// the server does not give out keeps nobody from the others, and is an error when there are none.
 pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> Result<Vec<Delivery>> {
-    let (mut looks, mut refused) = (0, None);
-    loop {
-        looks += 1;
-        let look = imap.link.repeat(deadline, |session| look_at(session, imap, cursor))?;
+    let (mut patience, mut refused) = (PATIENCE, None);
+    for _ in 0..MOST_LOOKS {
+        let look = imap.link.repeat(deadline, |session| look_at(session, imap, cursor, &mut patience))?;
         let deliveries = dead_letters::sort_out(imap, look.deliveries, deadline)?;
         *cursor = look.cursor;
         refused = refused.or(look.refused);
-        if !deliveries.is_empty() || !look.more || looks == MOST_LOOKS {
-            return if deliveries.is_empty() { refused.map_or(Ok(deliveries), Err) } else { Ok(deliveries) };
+        if !deliveries.is_empty() {
+            return Ok(deliveries);
+        }
+        if look.stops || !(look.more || another_chance(imap, cursor, refused.as_ref())) {
+            break;
         }
     }
+    refused.map_or(Ok(Vec::new()), Err)
+}
+
+/// Whether there are mails that were refused before, and are to be asked for again.
+fn another_chance(imap: &Imap, cursor: &mut Cursor, refused: Option<&Error>) -> bool {
+    if refused.is_some() {
+        return false;
+    }
+    let again = imap.known.lock().give_another_chance(ANOTHER_CHANCE);
+    let are_any = !again.is_empty();
+    cursor.back_to(again);
+    are_any
 }
 
 /// What is new, in one flight; else a search, windows of first looks, and windows of large messages, or less, where
 /// it is known.
-fn look_at(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Look> {
+fn look_at(session: &mut ImapSession, imap: &Imap, cursor: &Cursor, patience: &mut usize) -> Result<Look> {
     if let Some((new, reader)) = ahead::look(session, imap, cursor)? {
-        return finish(session, imap, cursor, reader, Looked { small: new, refused: None, more: false });
+        let looked = Looked { small: new, open: Open::default(), more: false };
+        return finish(session, imap, cursor, reader, looked, patience);
     }
     let validity = session.validity();
     let Candidates { small, large, more } = candidates(session, imap, cursor)?;
@@ -64,61 +81,39 @@ fn look_at(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Lo
         recall(session, imap)?;
     }
     let mut reader = Reader::new(imap, validity, large);
-    let refused = first_looks(session, imap, &mut reader, &small)?;
-    let refused = match refused {
-        Some(refusal) if !refusal.is_transient() => in_halves(session, imap, &mut reader, &small, refusal)?,
-        refused => refused,
-    };
-    finish(session, imap, cursor, reader, Looked { small, refused, more })
+    let first = |reader: &mut Reader<'_>, uids: &UidSet| first_looks(session, imap, reader, uids);
+    let open = ask_for(&mut reader, imap, &small, patience, first)?;
+    finish(session, imap, cursor, reader, Looked { small, open, more }, patience)
 }
 
-/// Returns the server's no, if it refused some of them.
 fn first_looks(
     session: &mut ImapSession,
     imap: &Imap,
     reader: &mut Reader<'_>,
     uids: &UidSet,
-) -> Result<Option<Error>> {
+) -> Result<Asked> {
     let mut looks = FirstLooks::new(uids, imap.known.lock().typical(), reader.room(), &imap.config);
-    let refused = read_while_they_come(session, None, &mut looks, |mails, most| reader.take(mails, most))?;
+    let refusal = read_while_they_come(session, None, &mut looks, |mails, most| reader.take(mails, most))?;
     imap.known.lock().is_typical(looks.typical());
-    Ok(refused)
+    Ok(Asked { refusal, unasked: looks.unasked() })
 }
 
-/// Asks once more for what did not come with a refusal, in halves, so that it is not for the sake of one mail: some
-/// servers send what they can, some stop at the one that they can't send, some send nothing.
-fn in_halves(
+fn whole_mails(
     session: &mut ImapSession,
     imap: &Imap,
     reader: &mut Reader<'_>,
-    asked: &UidSet,
-    mut refusal: Error,
-) -> Result<Option<Error>> {
-    let (mut parts, mut refusals) = (halves(&reader.missing(asked.clone())), 0);
-    while let Some(part) = parts.pop() {
-        let Some(again) = first_looks(session, imap, reader, &part)? else { continue };
-        refusals += 1;
-        if again.is_transient() || refusals == MOST_REFUSALS {
-            return Ok(Some(again));
-        }
-        parts.extend(halves(&reader.missing(part)));
-        refusal = again;
-    }
-    let has_all = reader.missing(asked.clone()).is_empty();
-    Ok((!has_all).then_some(refusal))
-}
-
-/// The second half first; nothing of one mail, which can't be had.
-fn halves(uids: &UidSet) -> Vec<UidSet> {
-    let half = uids.len().div_ceil(2);
-    let parts = [uids.window(half, uids.len()), uids.window(0, half)];
-    if uids.len() < 2 { Vec::new() } else { parts.into() }
+    mails: &[(Uid, u64)],
+) -> Result<Asked> {
+    let mut whole = WholeMails { validity: session.validity(), mails, config: &imap.config };
+    let refusal = read_while_they_come(session, None, &mut whole, |mails, _| reader.take_whole(mails))?;
+    let unasked = UidSet::new(session.validity(), whole.mails.iter().map(|(uid, _)| *uid));
+    Ok(Asked { refusal, unasked })
 }
 
 /// First looks that were taken.
 struct Looked {
     small: UidSet,
-    refused: Option<Error>,
+    open: Open,
     more: bool,
 }
 
@@ -128,25 +123,27 @@ fn finish(
     imap: &Imap,
     cursor: &Cursor,
     mut reader: Reader<'_>,
-    Looked { small, mut refused, more }: Looked,
+    Looked { small, open, more }: Looked,
+    patience: &mut usize,
 ) -> Result<Look> {
     let validity = session.validity();
     let large = reader.large();
-    let mut whole = WholeMails { validity, mails: &large, config: &imap.config };
-    refused =
-        read_while_they_come(session, None, &mut whole, |mails, _| reader.take_whole(mails))?.or(refused);
-    if let Some(refusal) = &refused {
-        tracing::warn!(%refusal, "the server does not give out every message");
+    let uids = UidSet::new(validity, large.iter().map(|(uid, _)| *uid));
+    let whole = |reader: &mut Reader<'_>, uids: &UidSet| {
+        let mails: Vec<_> = large.iter().copied().filter(|(uid, _)| uids.contains(*uid)).collect();
+        whole_mails(session, imap, reader, &mails)
+    };
+    let open = open.and(ask_for(&mut reader, imap, &uids, patience, whole)?);
+    if let Some(error) = &open.refused {
+        tracing::warn!(%error, "the server does not give out every message");
     }
-    // Nobody comes back to what was refused before the next walk.
-    let refused_up_to = refused.as_ref().and_then(|_| small.iter().last());
-    let last = reader.last().max(refused_up_to).max(cursor.at(validity).1);
-    let left = reader.left(&small);
-    imap.known.lock().gone(&reader.missing(small));
-    imap.known.lock().gone(&reader.missing(UidSet::new(validity, large.iter().map(|(uid, _)| *uid))));
-    let more = more || reader.is_full() || !left.is_empty();
-    let cursor = Cursor::new(validity, last, left);
-    Ok(Look { deliveries: reader.deliveries(), refused, more, cursor })
+    let left = reader.left(&small, &open.waiting);
+    imap.known.lock().gone(&open.without(reader.missing(small)));
+    imap.known.lock().gone(&open.without(reader.missing(uids)));
+    let more = more || reader.is_full() || !left.is_empty() || !open.waiting.is_empty();
+    let cursor = Cursor::new(validity, reader.last().max(cursor.at(validity).1), left);
+    let Open { refused, stops, .. } = open;
+    Ok(Look { deliveries: reader.deliveries(), refused, stops, more, cursor })
 }
 
 fn candidates(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<Candidates> {

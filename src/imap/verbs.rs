@@ -118,7 +118,7 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
         let most = config.max_message + 1;
         let window = Some(Window { uids: chunk, most, room: config.batch_bytes });
         let mut raw = Raw { window, mails: &mut mails, too_large: None };
-        session.fetch(None, &mut raw)?.map_or(Ok(()), Err)?;
+        session.fetch(None, &mut raw)?.map_or(Ok(()), |refusal| Err(refusal.error))?;
         if let Some((uid, size)) = raw.too_large {
             return Err(too_much(uid, size));
         }

@@ -9,7 +9,7 @@ use std::thread;
 use super::reader::Room;
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::python::{Fetching, ImapSession, Mails, Window};
+use crate::python::{Fetching, ImapSession, Mails, Refusal, Window};
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The first look takes so much of each mail at most, and at least, by how large the mails before were.
@@ -51,14 +51,13 @@ pub(super) trait Windows {
 
 /// Fetches mails, and reads some while the next ones come; the first window may be asked for already.
 ///
-/// Whoever stops to read makes the server wait, whose way to us holds few mails. Returns the server's no, if it refused
-/// some of them.
+/// Whoever stops to read makes the server wait, whose way to us holds few mails.
 pub(super) fn read_while_they_come(
     session: &mut ImapSession,
     asked: Option<Window>,
     windows: &mut (impl Windows + Send),
     mut read: impl FnMut(&Mails, usize) + Send,
-) -> Result<Option<Error>> {
+) -> Result<Option<Refusal>> {
     if asked.as_ref().is_some_and(|window| window.uids.len() <= FEW) {
         let take = |mails: Mails, most| read(&mails, most);
         return session.fetch(asked, &mut Coming { first: None, windows, take });
@@ -114,6 +113,11 @@ pub(super) struct FirstLooks<'a> {
 impl<'a> FirstLooks<'a> {
     pub(super) fn new(uids: &'a UidSet, before: Option<usize>, room: Room, config: &'a ImapConfig) -> Self {
         Self { uids, asked: 0, blind: 0, before, sizes: (0, 0), room, config }
+    }
+
+    /// What was not asked for.
+    pub(super) fn unasked(&self) -> UidSet {
+        self.uids.window(self.asked, self.uids.len())
     }
 
     /// How large mails are here, as far as anybody knows.

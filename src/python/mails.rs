@@ -21,6 +21,12 @@ pub(crate) struct Window {
     pub(crate) room: usize,
 }
 
+/// The server's no to windows of mails, some of which may have come before it.
+pub(crate) struct Refusal {
+    pub(crate) uids: UidSet,
+    pub(crate) error: Error,
+}
+
 /// What windows of mails are fetched for.
 pub(crate) trait Fetching {
     /// What to ask for next, until there is nothing more to ask for.
@@ -69,8 +75,13 @@ impl Mail {
 }
 
 impl Mails {
-    fn new(fetched: Vec<Fetched>, is_wanted: impl FnMut(&Mail) -> bool) -> Self {
-        Self(fetched.into_iter().filter_map(Mail::new).filter(is_wanted).collect())
+    fn new(fetched: Vec<Fetched>) -> Self {
+        Self(fetched.into_iter().filter_map(Mail::new).collect())
+    }
+
+    /// Takes out those that are not in this set.
+    fn split_off(&mut self, set: &UidSet) -> Self {
+        Self(self.0.extract_if(.., |mail| !set.contains(mail.uid)).collect())
     }
 }
 
@@ -85,6 +96,9 @@ impl Deref for Mails {
 impl Drop for Mails {
     /// Bytes that are let go detached would stay until somebody attaches.
     fn drop(&mut self) {
+        if self.0.is_empty() {
+            return;
+        }
         let attempt = attached(|_| {
             self.0.clear();
             Ok(())
@@ -115,13 +129,13 @@ impl ImapSession {
 
     /// Mails in windows, of which the next are on their way while one is taken. What was not asked for is dropped.
     ///
-    /// The first window may be asked for already. Returns the server's no, if it refused some of them.
+    /// The first window may be asked for already. After a refusal, nothing more is asked for.
     pub(crate) fn fetch(
         &mut self,
         first: Option<Window>,
         fetching: &mut impl Fetching,
-    ) -> Result<Option<Error>> {
-        let (mut asked, mut taken, mut refusal) = (Vec::from_iter(first), 0, None);
+    ) -> Result<Option<Refusal>> {
+        let (mut asked, mut taken, mut refusal) = (Vec::from_iter(first), 0, None::<Refusal>);
         loop {
             while asked.len() < taken + AHEAD
                 && refusal.is_none()
@@ -133,19 +147,39 @@ impl ImapSession {
             }
             let Some(window) = asked.get(taken) else { return Ok(refusal) };
             let told: Result<(Vec<Fetched>, bool)> = self.call("next_mails", (window.room,), "FETCH");
-            let is_wanted = |mail: &Mail| asked.iter().rev().any(|window| window.uids.contains(mail.uid));
             match told {
                 Ok((mails, is_done)) => {
+                    hand_over(Mails::new(mails), &asked, taken, fetching);
                     taken += usize::from(is_done);
-                    fetching.take(Mails::new(mails, is_wanted), window.most);
                 }
                 Err(error) if error.ends_connection() => return Err(error),
                 Err(error) => {
                     // The others' answers are still to be taken.
                     taken += 1;
-                    refusal.get_or_insert(error);
+                    refusal = Some(Refusal::add(refusal, &window.uids, error));
                 }
             }
         }
+    }
+}
+
+impl Refusal {
+    fn add(before: Option<Self>, uids: &UidSet, error: Error) -> Self {
+        let Some(before) = before else { return Self { uids: uids.clone(), error } };
+        let both = before.uids.iter().chain(uids.iter());
+        Self { uids: UidSet::new(uids.validity(), both), error: before.error }
+    }
+}
+
+/// Each mail with what was asked for of it. A server may send those of a later window before (RFC 3501, section 5.5).
+fn hand_over(mut mails: Mails, asked: &[Window], taken: usize, fetching: &mut impl Fetching) {
+    let nearest = asked[taken..].iter().chain(&asked[..taken]);
+    for window in nearest {
+        let others = mails.split_off(&window.uids);
+        fetching.take(mails, window.most);
+        if others.is_empty() {
+            return;
+        }
+        mails = others;
     }
 }

@@ -71,12 +71,81 @@ fn a_mail_that_the_server_can_not_send_keeps_back_no_other(#[case] sends: Sends)
 }
 
 #[rstest]
-fn a_server_that_sends_no_mail_at_all_is_not_asked_for_ever() {
+fn a_server_that_sends_no_mail_at_all_is_not_asked_for_ever(#[values(5, 1_000)] batch: usize) {
     let uids: Vec<u32> = (1..=500).collect();
     let server = finding(&uids, "hello", |_| (Vec::new(), "NO not now")).start();
-    let error = fetched_by(imap_config(&server).remember(0)).unwrap_err();
+    let error = fetched_by(imap_config(&server).remember(0).batch(batch)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
-    assert!(server.heard("UID FETCH").len() < 200, "{}", server.heard("UID FETCH").len());
+    assert!(server.heard("UID FETCH").len() < 120, "{}", server.heard("UID FETCH").len());
+}
+
+/// The oldest 100 of 1,000, which takes more than one fetch to find out.
+#[rstest]
+fn many_mails_that_the_server_can_not_send_keep_back_no_other_for_long() {
+    let uids: Vec<u32> = (1..=1_000).collect();
+    let server = finding(&uids, "hello", |mut uids| {
+        let before = uids.len();
+        uids.retain(|uid| *uid > 100);
+        if uids.len() < before { (Vec::new(), REFUSAL) } else { (uids, "OK done") }
+    })
+    .start();
+    let imap = Imap::connect(imap_config(&server).remember(0).connects_a_minute(600)).unwrap();
+    let most = (0..10).map(|_| imap.fetch().map_or(0, |batch| batch.len())).max();
+    assert_eq!(most, Some(900));
+}
+
+#[rstest]
+fn a_refusal_that_passes_ends_the_fetch_and_loses_nothing() {
+    let server = finding(&[1, 2, 3], "hello", |uids| (uids, "OK done"))
+        .ahead("UID FETCH", |heard| Step::say("TAG NO [UNAVAILABLE] later\r\n").when(heard.nth == 1))
+        .start();
+    let imap = Imap::connect(imap_config(&server).remember(0)).unwrap();
+    let mut walk = imap.deliveries();
+    assert!(walk.next().unwrap().unwrap_err().is_transient());
+    assert_eq!(server.heard("UID FETCH").len(), 1, "it is left in peace");
+    assert_eq!(
+        imap.deliveries().map(|delivery| delivery.unwrap().uid().get()).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+}
+
+#[rstest]
+fn a_walk_ends_with_the_refusal_of_what_did_not_come(#[values(1, 2, 10)] batch: usize) {
+    let server = finding(&[1, 2, 3, 4], "hello", all_others).start();
+    let imap = Imap::connect(imap_config(&server).remember(0).batch(batch)).unwrap();
+    let walked: Vec<_> = imap.deliveries().map(|it| it.map(|delivery| delivery.uid().get())).collect();
+    let told: Vec<_> = walked.iter().map(|it| it.as_ref().map_err(pymail::Error::kind).copied()).collect();
+    assert_eq!(told, [Ok(1), Ok(3), Ok(4), Err(ErrorKind::Refused)]);
+}
+
+#[rstest]
+fn a_large_mail_that_the_server_can_not_send_keeps_back_no_other() {
+    let body: &'static str = "0123456789".repeat(20_000).leak();
+    let server = finding(&[1, 2, 3], body, |uids| (uids, "OK done"));
+    let server = server.ahead("UID FETCH", |heard| {
+        let is_whole = !heard.text.contains("<0.131072>");
+        Step::say(format!("TAG {REFUSAL}\r\n")).when(is_whole && named(&heard.text).contains(&BAD))
+    });
+    assert_eq!(fetched_by(imap_config(&server.start()).remember(0)).unwrap(), [1, 3]);
+}
+
+#[rstest]
+fn an_archived_mail_that_the_server_can_not_send_is_not_remembered_and_keeps_nothing_back() {
+    let headers = |uid: &u32| {
+        let text = format!("Message-ID: <{uid}@example.test>\r\nSubject: hello\r\n\r\n");
+        format!("* {uid} FETCH (UID {uid} BODY[HEADER.FIELDS (SUBJECT)]<0> {{{}}}\r\n{text})\r\n", text.len())
+    };
+    let server = finding(&[7], "hello", |uids| (uids, "OK done"))
+        .says("UID SEARCH 1:*", "* SEARCH 1 2 3\r\nTAG OK done\r\n")
+        .ahead("UID FETCH", move |heard| {
+            let is_of_headers = heard.text.contains("HEADER");
+            let (sent, outcome) = if is_of_headers { all_others(named(&heard.text)) } else { (vec![], "") };
+            let told: String = sent.iter().map(headers).collect();
+            Step::Say(format!("{told}TAG {outcome}\r\n")).when(is_of_headers)
+        })
+        .start();
+    assert_eq!(fetched_by(imap_config(&server)).unwrap(), [7]);
+    assert_eq!(server.heard("UID FETCH 1:3").len(), 1, "it was asked for");
 }
 
 #[rstest]
