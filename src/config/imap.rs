@@ -125,14 +125,15 @@ impl ImapConfig {
         self
     }
 
-    /// Shares the mailbox with any number of other handles, in any number of processes, each configured so.
+    /// Shares the mailbox with any number of other handles, in any number of processes, each with the same lease.
     ///
     /// A message is handed to one of them, and to another only when that one has stopped, or has not been heard of
     /// for the lease: because it died, or because its connection was lost for so long. 5 min are a good lease;
     /// it is at least two [`deadline`](ImapConfig::deadline)s. The order of messages is not kept.
     ///
-    /// The handles agree by a log in the mailbox `claims` within the archive; they need nothing of the server but
-    /// that UIDs ascend, as they do on every one. Nobody else may change that mailbox. A second copy of a message
+    /// The handles agree by a log in the mailbox `claims` within the archive (`claims-` and a hash for another inbox than
+    /// INBOX, or an archive that has not the tag's name); they need nothing of the server but that UIDs ascend, as
+    /// they do on every one. Nobody else may change that mailbox. A second copy of a message
     /// is dropped when the first was acknowledged by then, not while another handle still has it. By default the
     /// mailbox is not shared.
     #[must_use]

@@ -74,7 +74,7 @@ impl Imap {
     pub fn connect(config: ImapConfig) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);
-        let claims = config.lease.map(Claims::new).transpose()?.map(Arc::new);
+        let claims = config.lease.map(|lease| Claims::new(lease, &config)).transpose()?.map(Arc::new);
         let link = Link::open(config.upkeep(), habits(&config, claims.as_ref()))?;
         let known = Arc::new(Mutex::new(Known::new(config.remember)));
         Ok(Self { link, config, known, claims, drained: Arc::default() })

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pymail::{ErrorKind, Imap, ImapConfig, Server};
+use pymail::{ErrorKind, Imap, ImapConfig, Server, State};
 use rstest::rstest;
 use rstest_reuse::apply;
 
@@ -104,6 +104,56 @@ fn what_a_lost_handle_had_is_handed_to_another_when_its_lease_is_over_and_it_is_
     assert_eq!(mail(&site.other_client(), "INBOX").len(), 3);
     other.fetch().unwrap().ack().unwrap();
     assert_eq!(mail(&site.other_client(), TAG).len(), 3);
+}
+
+/// It is connected again before it acknowledges, and has said that it is alive.
+#[rstest]
+fn a_handle_that_came_back_too_late_is_told_so(#[from(postfix)] site: Site) {
+    deliver(&site, 3);
+    let relay = Relay::start("127.0.0.1", site.dovecot().imaps_port());
+    let server = Server::tls("localhost").port(relay.port()).trust_pem(site.ca_pem());
+    let config = ImapConfig::new(server, site.credentials()).tag(TAG).connects_a_minute(600);
+    let config = config.deadline(Duration::from_secs(2)).shared(Duration::from_secs(4));
+    let late = Imap::connect(config).unwrap();
+    let batch = late.fetch().unwrap();
+    let other = Imap::connect(briefly(&site)).unwrap();
+    relay.stall(Duration::from_secs(12));
+    wait_until("the lease's end", || ids(&other).len() == 3);
+    let before = late.stats().commands;
+    wait_until("signs of life", || {
+        late.status().state == State::Connected && late.stats().commands > before + 10
+    });
+    let error = batch.ack().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("LEASE")), "{error:?}");
+    other.fetch().unwrap().ack().unwrap();
+    assert_eq!(mail(&site.other_client(), TAG).len(), 3);
+}
+
+#[rstest]
+fn what_was_acknowledged_may_be_acknowledged_again(#[from(postfix)] site: Site) {
+    deliver(&site, 3);
+    let imap = Imap::connect(shared(&site)).unwrap();
+    let batch = imap.fetch().unwrap();
+    batch.ack().unwrap();
+    batch.ack().unwrap();
+    assert_eq!(mail(&site.other_client(), TAG).len(), 3);
+}
+
+/// Their messages have the same UIDs, and their inboxes the same archive.
+#[rstest]
+fn consumers_of_two_inboxes_do_not_disturb_each_other(#[from(postfix)] site: Site) {
+    let mails = |name: &str| format!("From: bob@example.test\nSubject: {TAG} {name}\n\nhello\n");
+    let inboxes = ["first", "second"];
+    for inbox in inboxes {
+        site.other_client().create_mailbox(&site.mailbox(inbox)).unwrap();
+        site.other_client()
+            .append(&site.mailbox(inbox), &[], mails(inbox).replace('\n', "\r\n").as_bytes())
+            .unwrap();
+    }
+    let of = |inbox: &str| Imap::connect(shared(&site).inbox(site.mailbox(inbox)).archive("both")).unwrap();
+    let handles = [of("first"), of("second"), of("first"), of("second")];
+    let fetched: Vec<_> = handles.iter().map(ids).collect();
+    assert_eq!(fetched, [vec!["first".to_owned()], vec!["second".to_owned()], vec![], vec![]]);
 }
 
 #[rstest]

@@ -12,6 +12,22 @@ use crate::uid::{Uid, UidSet, UidValidity};
 /// The first word of an entry: what it is, and in which version.
 pub(super) const MARK: &str = "pymail-claims-1";
 
+/// The name of the log, within the archive.
+const LOG: &str = "claims";
+
+/// The log's name; one of its own for each inbox, and for each tag, where several have one archive.
+pub(super) fn name(inbox: &str, tag: &str, archive: &str) -> String {
+    if inbox.eq_ignore_ascii_case("INBOX") && archive == tag {
+        return LOG.to_owned();
+    }
+    // FNV-1a: the same in every process, of whatever version.
+    let octets = inbox.bytes().chain([0]).chain(tag.bytes());
+    let hash = octets.fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
+        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{LOG}-{hash:016x}")
+}
+
 /// More UIDs than this, no entry has.
 const MOST_UIDS: usize = 100_000;
 

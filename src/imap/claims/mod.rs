@@ -14,6 +14,7 @@ use self::log::{Consumer, Line, Word, read, write};
 use self::view::View;
 use super::Imap;
 use super::known::Settled;
+use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Session as _;
 use crate::message::is_ours;
@@ -29,23 +30,26 @@ const MOST_RACES: usize = 20;
 /// More claims to messages than this, no log has: what it says takes time and memory, and a server may say anything.
 const MOST_CLAIMED: usize = 500_000;
 
-/// The name of the log, within the archive.
-const LOG: &str = "claims";
+/// So many messages are claimed at once at most, which an entry has room for.
+const MOST_AT_ONCE: usize = 4_000;
 
 /// One handle's part in sharing a mailbox.
 #[derive(Debug)]
 pub(super) struct Claims {
     me: Consumer,
     lease: Duration,
+    /// The log's name, within the archive.
+    log: String,
     view: Mutex<View>,
 }
 
 impl Claims {
-    pub(super) fn new(lease: Duration) -> Result<Self> {
+    pub(super) fn new(lease: Duration, config: &ImapConfig) -> Result<Self> {
         let mut bits = [0; 16];
         let random = getrandom::fill(&mut bits);
         random.map_err(|e| Error::new(ErrorKind::Runtime, "no random numbers").with_source(e))?;
-        Ok(Self { me: Consumer(u128::from_be_bytes(bits)), lease, view: Mutex::default() })
+        let log = log::name(&config.inbox, &config.common.tag, config.archive_name());
+        Ok(Self { me: Consumer(u128::from_be_bytes(bits)), lease, log, view: Mutex::default() })
     }
 
     /// The messages among the candidates that this handle has, after claiming some if it has less than a batch;
@@ -65,17 +69,18 @@ impl Claims {
         view.present = Some(present.clone());
         let is_old = view.read.is_none_or(|read| read.elapsed() > self.lease / 10);
         if is_old && !wanted.is_empty() {
-            read_log(session, &mut view)?;
+            self.read_log(session, &mut view)?;
         }
         for _ in 0..MOST_RACES {
             let (mine, more) = view.of(self.me, wanted).first(most);
-            let Some(word) = self.next_word(session, &mut view, wanted, most - mine.len(), imap)? else {
+            let room = (most - mine.len()).min(MOST_AT_ONCE);
+            let Some(word) = self.next_word(session, &mut view, wanted, room, imap)? else {
                 self.stay(session, &mut view)?;
                 let (mine, more) = view.of(self.me, wanted).first(most);
                 return Ok((mine, more));
             };
             self.say(session, &mut view, &word)?;
-            read_log(session, &mut view)?;
+            self.read_log(session, &mut view)?;
             let (now_mine, _) = view.of(self.me, wanted).first(most);
             if !now_mine.is_empty() {
                 let more = more || wanted.len() > now_mine.len();
@@ -117,7 +122,7 @@ impl Claims {
             return Ok(()); // They are other mails now, and found by their Message-IDs or not at all.
         }
         self.stay(session, &mut view)?;
-        let lost = uids.iter().filter(|uid| view.ownership.owner(*uid) != Some(self.me)).count();
+        let lost = uids.iter().filter(|uid| !view.is_had_by(self.me, *uid)).count();
         if lost == 0 {
             return Ok(());
         }
@@ -127,7 +132,7 @@ impl Claims {
 
     /// These have left the inbox.
     pub(super) fn release(&self, uids: &UidSet) {
-        self.view.lock().ownership.forget(uids);
+        self.view.lock().release(uids);
     }
 
     /// A sign of life: to the other consumers too, as long as this one has messages.
@@ -135,7 +140,7 @@ impl Claims {
         let mut view = self.view.lock();
         let is_due = view.renewed.is_none_or(|renewed| renewed.elapsed() > self.lease / 5);
         if is_due && view.ownership.has_any(self.me) {
-            return self.say(session, &mut view, &Word::Hold);
+            return self.hold(session, &mut view);
         }
         session.noop()
     }
@@ -150,49 +155,55 @@ impl Claims {
         }
     }
 
-    /// Renews the lease in time; when it is over, looks what is left.
+    /// Renews the lease in time.
     fn stay(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
         let age = view.renewed.map_or(Duration::MAX, |renewed| renewed.elapsed());
-        if age < self.lease / 3 || !view.ownership.has_any(self.me) {
+        if (age < self.lease / 3 && !view.is_in_doubt) || !view.ownership.has_any(self.me) {
             return Ok(());
         }
+        self.hold(session, view)
+    }
+
+    /// Renews the lease; when it was over by then, looks what is left.
+    fn hold(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
         self.say(session, view, &Word::Hold)?;
-        // Nobody takes from whoever was silent for less than a lease.
-        if age < self.lease { Ok(()) } else { read_log(session, view) }
+        if view.is_in_doubt { self.read_log(session, view) } else { Ok(()) }
     }
 
     fn say(&self, session: &mut ImapSession, view: &mut View, word: &Word) -> Result<()> {
         let text = write(self.me, session.validity(), word);
         let mail = format!("Subject: pymail claims\r\nFrom: pymail@localhost\r\n\r\n{text}\r\n");
         let now = Instant::now();
-        session.append(&session.beside_the_archive(LOG), mail.as_bytes())?;
+        session.append(&session.beside_the_archive(&self.log), mail.as_bytes())?;
+        // Nobody takes from whoever was silent for less than a lease, by when the word has arrived.
+        view.is_in_doubt |= view.renewed.is_some_and(|before| before.elapsed() >= self.lease);
         view.renewed = Some(now);
         Ok(())
     }
-}
 
-/// Reads the log, and removes from it what means nothing any more.
-fn read_log(session: &mut ImapSession, view: &mut View) -> Result<()> {
-    let drop = view.meaningless();
-    let texts = session.log(&session.beside_the_archive(LOG), &drop)?;
-    let mut entries = Vec::new();
-    let mut claimed = 0;
-    for (at, text) in texts {
-        match read(at, &String::from_utf8_lossy(&text), session.validity()) {
-            Line::Entry(entry) => {
-                claimed += entry.len();
-                if claimed > MOST_CLAIMED {
-                    let text = format!("reading the log: it has more than {MOST_CLAIMED} claims");
-                    return Err(Error::new(ErrorKind::Refused, text));
+    /// Reads the log, and removes from it what means nothing any more.
+    fn read_log(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
+        let drop = view.meaningless();
+        let texts = session.log(&session.beside_the_archive(&self.log), &drop)?;
+        let mut entries = Vec::new();
+        let mut claimed = 0;
+        for (at, text) in texts {
+            match read(at, &String::from_utf8_lossy(&text), session.validity()) {
+                Line::Entry(entry) => {
+                    claimed += entry.len();
+                    if claimed > MOST_CLAIMED {
+                        let text = format!("reading the log: it has more than {MOST_CLAIMED} claims");
+                        return Err(Error::new(ErrorKind::Refused, text));
+                    }
+                    entries.push(entry);
                 }
-                entries.push(entry);
+                Line::Outlived => view.outlived.push(at),
+                Line::Other => {}
             }
-            Line::Outlived => view.outlived.push(at),
-            Line::Other => {}
         }
+        view.take_in(entries);
+        Ok(())
     }
-    view.take_in(entries);
-    Ok(())
 }
 
 /// Those of them that are ours by their headers; the others are not for us to claim.

@@ -88,21 +88,35 @@ impl Ownership {
 /// The entries that change nothing for anybody any more, when these messages are in the inbox.
 ///
 /// An entry about a message that is there is kept, whoever wrote it and whether or not it won: without it another
-/// reader might come to another result. So is each consumer's last word, and every word of whoever somebody tries
-/// to take from, because it decides whether that one may.
+/// reader might come to another result. So is each consumer's last word, and the last one before somebody tries to
+/// take from it, because it decides whether that one may.
 pub(super) fn obsolete(entries: &[Entry], present: &UidSet) -> Vec<Uid> {
     let is_alive =
         |entry: &&Entry| entry.uids().is_some_and(|uids| uids.iter().any(|uid| present.contains(uid)));
     let alive: Vec<&Entry> = entries.iter().filter(is_alive).collect();
     let places: HashSet<Uid> = alive.iter().map(|entry| entry.at).collect();
     let speakers: HashSet<Consumer> = alive.iter().map(|entry| entry.by).collect();
-    let robbed: HashSet<Consumer> = alive.iter().filter_map(|entry| entry.robs()).collect();
+    let deciding = deciding(entries, &alive);
     let ownership = Ownership::of(entries);
     let is_needed = |entry: &&Entry| {
         let is_last = ownership.last_word(entry.by) == Some(entry.at);
         places.contains(&entry.at)
-            || robbed.contains(&entry.by)
+            || deciding.contains(&entry.at)
             || (speakers.contains(&entry.by) && (is_last || entry.word == Word::Bye))
     };
     entries.iter().filter(|entry| !is_needed(entry)).map(|entry| entry.at).collect()
+}
+
+/// For each of these that takes, the last word before it of whom it takes from. Entries are in order.
+fn deciding(entries: &[Entry], takes: &[&Entry]) -> HashSet<Uid> {
+    let mut words: HashMap<Consumer, Vec<Uid>> = HashMap::new();
+    for entry in entries {
+        words.entry(entry.by).or_default().push(entry.at);
+    }
+    let last_before = |take: &&Entry| {
+        let words = words.get(&take.robs()?)?;
+        let before = words.partition_point(|at| *at < take.at);
+        words.get(before.checked_sub(1)?).copied()
+    };
+    takes.iter().filter_map(last_before).collect()
 }

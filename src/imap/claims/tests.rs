@@ -1,5 +1,7 @@
 //! The log, entry by entry.
 
+use std::collections::BTreeSet;
+
 use super::log::*;
 use super::ownership::*;
 use crate::uid::{Uid, UidSet, UidValidity};
@@ -101,6 +103,26 @@ fn of_what_is_gone_nothing_is_kept_and_of_what_is_there_everything_that_decides(
     assert_eq!(numbers(&[]), [1, 2, 3, 4, 5, 6]);
     assert_eq!(numbers(&[1]), [4], "the words of A decide whether C has it");
     assert_eq!(numbers(&[2]), [1, 3, 4, 6]);
+}
+
+#[test]
+fn of_whoever_was_taken_from_no_more_is_kept_than_decides_about_that() {
+    let mut words = vec![(1, A, claim(&[1])), (2, A, Word::Hold), (3, C, take(A, 2, &[1]))];
+    words.extend((4..100).map(|at| (at, A, if at % 2 == 0 { claim(&[at]) } else { Word::Hold })));
+    let entries = log(&words);
+    let gone = obsolete(&entries, &uids(&[1]));
+    let kept = entries.iter().map(|entry| entry.at).filter(|at| !gone.contains(at));
+    assert_eq!(kept.map(Uid::get).collect::<Vec<_>>(), [1, 2, 3, 99]);
+}
+
+#[test]
+fn each_inbox_and_each_tag_has_a_log_of_its_own() {
+    let plain = name("INBOX", "__A__", "__A__");
+    assert_eq!((plain.as_str(), name("inbox", "__A__", "__A__").as_str()), ("claims", "claims"));
+    let logs = [("INBOX", "__A__"), ("INBOX", "__B__"), ("lists", "__A__"), ("lists", "__B__")];
+    let names: BTreeSet<String> = logs.iter().map(|(inbox, tag)| name(inbox, tag, "archive")).collect();
+    assert_eq!(names.len(), logs.len());
+    assert_eq!(name("lists", "__A__", "archive"), name("lists", "__A__", "archive"));
 }
 
 /// Whatever is dropped, in whatever order: who reads what is left comes to the same owners.

@@ -1,11 +1,11 @@
 //! What a consumer knows of the log, and what it may say because of that.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use super::log::{Consumer, Entry, Word};
 use super::ownership::{Ownership, obsolete};
-use crate::uid::{Uid, UidSet};
+use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The log as it was read last, which may be old: it guides, and what is decided is read again.
 #[derive(Debug, Default)]
@@ -21,7 +21,14 @@ pub(super) struct View {
     heard: HashMap<Consumer, (Uid, Instant)>,
     /// Just before this handle's last word was said.
     pub(super) renewed: Option<Instant>,
+    /// Whether the lease was over before that, and the log was not read since: somebody may have taken what it had.
+    pub(super) is_in_doubt: bool,
+    /// What this handle has archived last, in which life of the inbox: it may be acknowledged once more.
+    released: (Option<UidValidity>, BTreeSet<Uid>),
 }
+
+/// So much is known of what was archived.
+const MOST_RELEASED: usize = 10_000;
 
 impl View {
     /// The entries that mean nothing any more.
@@ -41,6 +48,7 @@ impl View {
         self.ownership = Ownership::of(&entries);
         self.entries = entries;
         self.present = None;
+        self.is_in_doubt = false;
         self.read = Some(now);
         let before = std::mem::take(&mut self.heard);
         self.heard = self
@@ -51,6 +59,24 @@ impl View {
                 (consumer, *same.unwrap_or(&(at, now)))
             })
             .collect();
+    }
+
+    /// These have left the inbox, by this handle.
+    pub(super) fn release(&mut self, uids: &UidSet) {
+        self.ownership.forget(uids);
+        if self.released.0 != Some(uids.validity()) {
+            self.released = (Some(uids.validity()), BTreeSet::new());
+        }
+        self.released.1.extend(uids.iter());
+        while self.released.1.len() > MOST_RELEASED {
+            self.released.1.pop_first();
+        }
+    }
+
+    /// Whether this handle has it, or had it until it was archived.
+    pub(super) fn is_had_by(&self, me: Consumer, uid: Uid) -> bool {
+        let owner = self.ownership.owner(uid);
+        owner == Some(me) || (owner.is_none() && self.released.1.contains(&uid))
     }
 
     /// The messages that somebody has.
@@ -96,7 +122,6 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::uid::UidValidity;
 
     fn uids(numbers: &[u32]) -> UidSet {
         UidSet::new(UidValidity::new(7, "inbox"), numbers.iter().filter_map(|&n| Uid::new(n)))
