@@ -1,6 +1,5 @@
-//! What can be seen from inside only: Python's objects, and an interpreter that the host started.
+//! What can be seen from inside only: Python's objects, who is attached, and an interpreter that the host started.
 
-use std::ffi::CStr;
 use std::process::Command;
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
@@ -9,13 +8,14 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyList};
 
+mod hosts;
 #[path = "../../tests/support/mod.rs"]
 pub(super) mod support;
 
 use self::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
 use self::support::postfix::Postfix;
 use super::dialogue::Dialogue;
-use super::runtime::{attached, home};
+use super::runtime::attached;
 use super::{ImapSession, SmtpSession, modules};
 use crate::deadline::Deadline;
 use crate::{Credentials, ImapConfig, Server, SmtpConfig};
@@ -226,82 +226,6 @@ fn drops_everywhere() {
         py.import("gc").unwrap().call_method0("collect").unwrap();
     });
     kept.noop().unwrap();
-}
-
-#[test]
-fn an_interpreter_that_the_host_started_is_used_as_it_is() {
-    passes(child("python::tests::host_with_python").env("PYTHONHOME", home().unwrap()));
-}
-
-#[test]
-#[ignore = "runs in a child process of the test above"]
-fn host_with_python() {
-    let dovecot = Dovecot::start();
-    Python::initialize();
-    Python::attach(|py| {
-        py.run(OF_THE_HOST, None, None).unwrap();
-        // The host's thread is attached when it calls us: nothing may wait for it then.
-        archives_a_message(&dovecot);
-        py.run(AS_THE_HOST_LEFT_IT, None, None).unwrap();
-    });
-}
-
-fn archives_a_message(dovecot: &Dovecot) {
-    dovecot.deliver(ALICE, b"From: bob@example.test\r\nSubject: __TEST__ 7\r\n\r\nhello\r\n");
-    let received = crate::Imap::connect(alice(dovecot).tag("__TEST__")).unwrap().drain().unwrap();
-    assert_eq!(received[0].message().unwrap().id, "7");
-}
-
-/// Named as files of ours are, among others.
-const OF_THE_HOST: &CStr = c"
-import sys, types
-for name in 'imap', 'smtp', 'mark_of_the_host':
-    sys.modules[name] = types.ModuleType(name)
-sys.path.append('/of/the/host')
-sys.mark_of_the_host = [*sys.path], dict(sys.modules)
-";
-
-const AS_THE_HOST_LEFT_IT: &CStr = c"
-import sys, imap, smtp, mark_of_the_host
-path, modules = sys.mark_of_the_host
-assert sys.path == path, sys.path
-assert all(sys.modules[name] is module for name, module in modules.items())
-";
-
-#[test]
-fn a_host_may_use_the_interpreter_that_pymail_started() {
-    passes(&mut child("python::tests::host_after_pymail"));
-}
-
-#[test]
-#[ignore = "runs in a child process of the test above"]
-fn host_after_pymail() {
-    let dovecot = Dovecot::start();
-    archives_a_message(&dovecot);
-    Python::initialize();
-    Python::attach(|py| py.run(OF_THE_HOST, None, None)).unwrap();
-    archives_a_message(&dovecot);
-    Python::attach(|py| py.run(AS_THE_HOST_LEFT_IT, None, None)).unwrap();
-}
-
-#[test]
-fn our_own_interpreter_is_isolated() {
-    let mut child = child("python::tests::host_without_python");
-    passes(child.env("PYTHONHOME", "/nonexistent").env("PYTHONPATH", "/nonexistent"));
-}
-
-#[test]
-#[ignore = "runs in a child process of the test above"]
-fn host_without_python() {
-    attached(|py| {
-        let flags = py.import("sys").unwrap().getattr("flags").unwrap();
-        let flag = |name: &str| flags.getattr(name).unwrap().extract::<u8>().unwrap();
-        assert_eq!((flag("isolated"), flag("no_site"), flag("dont_write_bytecode")), (1, 1, 1));
-        let prefix: String = py.import("sys").unwrap().getattr("prefix").unwrap().extract().unwrap();
-        assert_eq!(std::path::PathBuf::from(prefix), home().unwrap());
-        Ok(())
-    })
-    .unwrap();
 }
 
 #[test]
