@@ -1,6 +1,9 @@
 //! What a build says when it can't work, and what the public API must not name.
 
+use std::env;
 use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use super::{Outcome, cargo, root, run, step};
@@ -30,14 +33,40 @@ pub(super) fn builds_speak() -> Outcome {
         "PYO3_PYTHON",
         "/nonexistent/python3",
         "failed to run the Python interpreter at /nonexistent/python3",
-    )
+    )?;
+    // Where it looks is no reason for PyO3 to look again.
+    let folder = root().join("target/refusals-without-python");
+    let programs = folder.join("programs");
+    without_python(&programs).map_err(|error| format!("{}: {error}", programs.display()))?;
+    says(&folder, "PATH", &programs.display().to_string(), "no Python 3.x interpreter found")
+}
+
+/// Everything that is on the PATH, but for Pythons.
+fn without_python(folder: &Path) -> io::Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    fs::create_dir_all(folder)?;
+    let path = env::var_os("PATH").unwrap_or_default();
+    let programs = env::split_paths(&path).filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
+    for program in programs.filter(|program| !program.file_name().to_string_lossy().starts_with("python")) {
+        let link = folder.join(program.file_name());
+        if !link.is_symlink() {
+            symlink(program.path(), link)?;
+        }
+    }
+    Ok(())
 }
 
 fn says(folder: &Path, name: &str, value: &str, wanted: &str) -> Outcome {
     eprintln!("\n$ {name}={value} cargo check");
     let mut check = step("cargo", &["check", "--locked", "--target-dir"]);
-    let output =
-        check.arg(folder).env(name, value).output().map_err(|error| format!("cargo check: {error}"))?;
+    let output = check
+        .arg(folder)
+        .env_remove("VIRTUAL_ENV")
+        .env(name, value)
+        .output()
+        .map_err(|error| format!("cargo check: {error}"))?;
     let text = String::from_utf8_lossy(&output.stderr);
     if text.contains(wanted) {
         return Ok(());
