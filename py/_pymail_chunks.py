@@ -39,6 +39,9 @@ class Flight:
 
     def fly(self) -> None:
         """Sends all; whatever is raised leaves no outcome for what was not sent."""
+        if self.dialogue.smtp.is_spoken_to():
+            # Most likely it says goodbye. Nothing is on its way yet.
+            raise NoReply("the server has spoken unasked, or hung up")
         try:
             while self._waiting or self._flying:
                 if self._waiting and len(self._flying) < self.window:
@@ -79,10 +82,9 @@ class Flight:
 
 def _outcome(replies: list[Reply], end: Reply) -> Outcome:
     mail, answers = replies[0], replies[1:]
-    if end[0] < 300:
-        return "sent", end, answers
+    # Whatever it says to the data then: it is for nobody.
     if mail[0] >= 300:
         return "refused", ("MAIL", *mail), []
     if all(code >= 300 for code, _ in answers):
         return "refused", ("RCPT", *answers[0]), answers
-    return "refused", ("DATA", *end), answers
+    return ("sent", end, answers) if end[0] < 300 else ("refused", ("DATA", *end), answers)

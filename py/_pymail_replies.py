@@ -6,6 +6,7 @@ What is no reply of RFC 5321, section 4.2, is raised as NoReply: smtplib makes o
 from __future__ import annotations
 
 import re
+import select
 import smtplib
 import socket
 from typing import Any
@@ -79,6 +80,10 @@ class _Replies:
             raise NoReply(self.meter.refusal())
         return taken
 
+    def has_more(self) -> bool:
+        """Whether more has come than was taken."""
+        return self._come != b""
+
     def close(self) -> None:
         self._come = b""
 
@@ -100,6 +105,14 @@ class Smtp(smtplib.SMTP):
         self.meter.sent += len(s)
         assert self.sock is not None
         acknowledge(self.sock)  # what is answered, at once
+
+    def is_spoken_to(self) -> bool:
+        """Whether something has come that nobody has asked for, or the connection's end."""
+        assert self.sock is not None
+        come = select.poll()
+        come.register(self.sock, select.POLLIN)
+        has_read = self.file is not None and self.file.has_more()
+        return has_read or bool(getattr(self.sock, "pending", int)() or come.poll(0))
 
     def getreply(self) -> tuple[int, bytes]:
         if self.file is None and self.sock is not None:

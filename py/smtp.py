@@ -119,6 +119,7 @@ class Session:
                 # What was taken for the answer to its end may have been one to the next message's MAIL.
                 outcomes[-1] = ("unknown", error, [])
             outcomes.extend([("unsent", error, [])] * (len(messages) - len(outcomes)))
+            self.smtp.close()  # When all have an outcome, nobody else learns of it.
         return outcomes
 
     def _takes_chunks(self, messages: list[Message]) -> bool:
@@ -132,6 +133,7 @@ class Session:
         except BaseException as error:  # as above
             error.__traceback__ = None
             lost = error
+            self.smtp.close()
         return [outcome or ("unsent", lost, []) for outcome in flight.outcomes]
 
     def _dialogues(self, messages: list[Message]) -> Iterator[Outcome]:
@@ -215,7 +217,10 @@ class Session:
 
     def reset(self) -> None:
         """Ends a transaction that was begun."""
-        self._in_step(b"RSET\r\n", self._reply_to(b"RSET\r\n"), 200)
+        code, text = self._in_step(b"RSET\r\n", self._reply_to(b"RSET\r\n"), 200)
+        if code >= 300:
+            # The next message would go to this one's recipients, too.
+            raise NoReply(f"the server refuses RSET: {code} {text}")
 
     def _in_step(self, asked: bytes, reply: Reply, yes: int) -> Reply:
         """A reply that this command can have: its kind of yes, or a no."""

@@ -11,6 +11,7 @@ use super::speaker::Speaker;
 use crate::config::SmtpConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::throttle;
 
 /// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
 const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 465, starttls: 587, plain: 25 };
@@ -124,7 +125,9 @@ fn refused((stage, code, text): (String, u16, String), answers: &[Reply]) -> Err
     let others = if stage == "RCPT" { answers.get(1..).unwrap_or_default() } else { &[] };
     let all: Vec<String> = others.iter().map(|(code, text)| format!("{code} {text}")).collect();
     let all = convert::plain(&[&[format!("{code} {text}")], &all[..]].concat().join("; "));
-    Error::new(kind, format!("{stage} was refused: {all}")).with_code(Some(code.to_string()))
+    let wait = throttle::wait_asked(&all);
+    let error = Error::new(kind, format!("{stage} was refused: {all}"));
+    error.with_code(Some(code.to_string())).with_retry_after(wait)
 }
 
 fn unknown(error: Error) -> Error {

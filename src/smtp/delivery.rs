@@ -61,7 +61,7 @@ fn send_in_order(
     results
 }
 
-/// Each connection takes the next window as soon as it has sent one.
+/// Each connection takes the next window as soon as it has sent one, until there is no use in going on with it.
 fn send_in_parallel(
     links: &[&Link<SmtpSession>],
     config: &SmtpConfig,
@@ -71,13 +71,14 @@ fn send_in_parallel(
     let upcoming = Mutex::new(windows(messages, most).enumerate());
     let (sent, hopeless) = (Mutex::new(BTreeMap::new()), Mutex::new(None));
     let work = |link: &Link<SmtpSession>| {
-        while hopeless.lock().is_none() {
+        loop {
             let Some((place, window)) = upcoming.lock().next() else { return };
             let (mut results, (window, composed)) = (Vec::new(), compose_window(window, config));
             let reason = send_window(link, config, window, &composed, &mut results);
             sent.lock().insert(place, results);
             if let Some(reason) = reason {
                 hopeless.lock().get_or_insert(reason);
+                return; // The other connections may still do.
             }
         }
     };
