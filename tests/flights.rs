@@ -143,6 +143,18 @@ fn several_connections_share_the_messages_out(#[from(postfix)] site: Site) {
 }
 
 #[rstest]
+fn a_flight_on_a_connection_that_was_closed_meanwhile_goes_out_on_a_new_one(#[from(postfix)] site: Site) {
+    let relay = Relay::start("127.0.0.1", site.ports().smtp);
+    let smtp = Smtp::connect(through(&relay, &site).window(WINDOW)).unwrap();
+    for round in 0..2 {
+        let outcomes = smtp.send_all(&messages(3));
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        assert_eq!(smtp.stats().reconnects, round);
+        relay.cut();
+    }
+}
+
+#[rstest]
 fn without_a_server_every_message_of_several_connections_has_its_error(#[from(postfix)] site: Site) {
     let relay = Relay::start("127.0.0.1", site.ports().smtp);
     let smtp = Smtp::connect(through(&relay, &site).connections(2).connects_a_minute(1)).unwrap();

@@ -14,9 +14,10 @@ use crate::heartbeat::{Pulse, slack};
 /// Whoever asks for signs of life more often than this does not want a busy server taken for a dead one.
 const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// So many connections of a process are made in the background at a time. Each can take as long as a verb may, and the
-/// heartbeats of connections that are well must not wait for it.
+/// So many connections of a process are made in the background at a time, for so long at most: the heartbeats of
+/// connections that are well must not wait for a server that is silent. A verb may take longer.
 const MOST_CONNECTING: usize = 64;
+const TO_CONNECT: Duration = Duration::from_secs(20);
 
 /// When so many are being made, another one waits this long for its turn.
 const TURN: Duration = Duration::from_secs(1);
@@ -76,7 +77,7 @@ impl<S: Session> Line<S> {
         // Said before the lock is let go, which `stop` waits for: it must not wait for the connection, too.
         self.connecting.store(true, Ordering::SeqCst);
         drop(slot);
-        let made = (self.habits.connect)(Deadline::after(self.upkeep.deadline));
+        let made = (self.habits.connect)(Deadline::after(TO_CONNECT.min(self.upkeep.deadline)));
         drop(turn);
         self.connecting.store(false, Ordering::SeqCst);
         let mut slot = self.slot.lock();

@@ -44,6 +44,30 @@ fn an_smtp_server_that_asks_to_wait_gets_no_connection_until_then() {
 }
 
 #[rstest]
+#[case::a_recipient("RCPT", "450 4.7.1 greylisted, try again in 5 minutes\r\n")]
+#[case::a_message(".", "452 4.3.1 no room, try again in 5 minutes\r\n")]
+fn a_refusal_that_says_when_to_try_again_is_heard(#[case] at: &str, #[case] no: &'static str) {
+    let server = Script::smtp(&["PIPELINING"]).says(at, no).start();
+    let error = super::smtp(&server).send(&message("1", "a")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
+    let wait = error.retry_after().unwrap();
+    assert!(wait <= Duration::from_secs(300) && wait > Duration::from_secs(280), "{wait:?}");
+}
+
+/// The second of two connections breaks down, and can't be made again.
+#[rstest]
+fn what_one_connection_can_not_send_is_sent_over_the_others() {
+    let server = Script::smtp(&["PIPELINING"])
+        .on("MAIL", |heard| Step::Close.when(heard.connection == 2))
+        .on("GREETING", |heard| Step::SayAndClose("421 too many\r\n".into()).when(heard.connection > 2))
+        .start();
+    let smtp = Smtp::connect(smtp_config(&server, Credentials::none()).connections(2)).unwrap();
+    let messages: Vec<_> = (0..1_000).map(|n| message(&n.to_string(), "a")).collect();
+    let sent = smtp.send_all(&messages).iter().filter(|outcome| outcome.is_ok()).count();
+    assert!((900..1_000).contains(&sent), "{sent}");
+}
+
+#[rstest]
 fn a_server_that_accepts_and_drops_sees_no_more_than_the_configured_connections_a_minute() {
     let server = Script::imap(&[]).on("NOOP", |_| Step::Close).start();
     let imap = Imap::connect(imap_config(&server).connects_a_minute(5)).unwrap();
