@@ -23,6 +23,9 @@ FEW = 200
 # So many mails are handed over at a time, which are read while others come.
 PORTION = 200
 
+# RFC 5530: it may be otherwise later.
+PASSING = ("UNAVAILABLE", "INUSE", "LIMIT")
+
 
 class Receiving(Connection):
     """A connection that receives."""
@@ -132,8 +135,8 @@ class Receiving(Connection):
         """Asks for the first `most` octets of each mail, without marking it seen."""
         self._ask("UID", "FETCH", uids, _items(most))
 
-    def what_comes(self, uids: str, items: str, room: int) -> list[Any]:
-        """What the server tells of these mails; a refusal is raised when it tells of none."""
+    def what_comes(self, uids: str, items: str, room: int) -> tuple[list[Any], bool]:
+        """What the server tells of these mails, and whether it refuses some; a refusal that passes is raised."""
         self._ask("UID", "FETCH", uids, items)
         self.imap.meter.room = ANSWER + room
         while not self.imap.take_mails(self._asked[0][1], PORTION):
@@ -141,10 +144,11 @@ class Receiving(Connection):
         told: list[Any] = self.imap.untagged_responses.pop("FETCH", [])
         try:
             self._next(None)
-        except Refused:
-            if not told:
+        except Refused as error:
+            if error.args[0] in PASSING:
                 raise
-        return told
+            return told, True
+        return told, False
 
     def next_mails(self, room: int) -> tuple[list[answers.Mail], bool]:
         """Some of the mails that were asked for first, and whether these are all.

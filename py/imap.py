@@ -92,9 +92,10 @@ class Session(Receiving):
         if self.has_keywords:
             self._uid("STORE", uids, "+FLAGS.SILENT", f"($PymailDelivery{nth})")
 
-    def identities(self, uids: str, count: int) -> list[tuple[int, bytes]]:
-        """UID and the headers that tell who it is, of each mail that the server gives out."""
-        return answers.literals(self.what_comes(uids, f"(UID {IDENTITY})", count * IDENTITY_OCTETS))
+    def identities(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], bool]:
+        """UID and the headers that tell who it is, of each mail that is given out; whether some are refused."""
+        told, is_refused = self.what_comes(uids, f"(UID {IDENTITY})", count * IDENTITY_OCTETS)
+        return answers.literals(told), is_refused
 
     def recall(self, mailbox: str, most: int, since: tuple[int, int]) -> tuple[tuple[int, int], list[bytes]]:
         """The same headers of the newest mails in another mailbox; the inbox is selected again after that.
@@ -111,7 +112,8 @@ class Session(Receiving):
             for at in range(0, len(newer), RECALL_WINDOW):
                 window = newer[at : at + RECALL_WINDOW]
                 # Others archive too: what comes between two of these is new to us, and wanted.
-                headers.extend(header for _, header in self.identities(f"{window[0]}:{window[-1]}", len(window)))
+                told, _ = self.identities(f"{window[0]}:{window[-1]}", len(window))
+                headers.extend(header for _, header in told)
         return (validity, newer[-1] if newer else last), headers
 
     def append(self, mailbox: str, mail: bytes) -> None:

@@ -57,7 +57,13 @@ fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result
     let mut found = HashSet::new();
     let mut uids = Vec::new();
     for chunk in session.search(&imap.candidates())?.chunks() {
-        for (uid, headers) in session.identities(&chunk)? {
+        let (told, is_refused) = session.identities(&chunk)?;
+        if is_refused {
+            let text =
+                "the server does not give out the headers of every mail: which are archived, nobody knows";
+            return Err(Error::new(ErrorKind::Refused, text));
+        }
+        for (uid, headers) in told {
             if let Some(identity) = Identity::read(&headers).filter(|identity| wanted.contains(identity)) {
                 found.insert(identity);
                 uids.push(uid);

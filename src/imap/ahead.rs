@@ -1,7 +1,7 @@
 //! What is new, searched for, fetched and read in one flight, where nothing else waits.
 
 use super::Imap;
-use super::known::Cursor;
+use super::cursor::Cursor;
 use super::reader::Reader;
 use super::recall::is_recalled;
 use super::windows::{FirstLooks, LEAST, OCTETS, look as look_at, read_while_they_come};

@@ -1,6 +1,6 @@
 //! A walk through all messages that wait, a batch at a time.
 
-use super::known::Cursor;
+use super::cursor::Cursor;
 use super::{Delivery, Imap, receive};
 use crate::error::Result;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::Bound;
 
+use super::cursor::Cursor;
 use crate::message::Identity;
 use crate::python::Since;
 use crate::uid::{Uid, UidSet, UidValidity};
@@ -17,6 +18,8 @@ pub(super) struct Known {
     withheld: BTreeSet<Uid>,
     /// The last of them that was given another chance.
     tried: Option<Uid>,
+    /// Whether the server did not give out mail the last time, and said that it would later.
+    put_off: bool,
     settled: BTreeMap<Uid, Settled>,
     /// How large mails were on average.
     typical: Option<usize>,
@@ -29,33 +32,6 @@ type Size = Option<u64>;
 
 /// A candidate.
 pub(super) type Waiting = (Uid, Size);
-
-/// How far somebody has come who walks through the inbox.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Cursor {
-    validity: Option<UidValidity>,
-    last: Option<Uid>,
-    left: Vec<Uid>,
-}
-
-impl Cursor {
-    /// Up to `last`, but for those that were left.
-    pub(super) fn new(validity: UidValidity, last: Option<Uid>, left: Vec<Uid>) -> Self {
-        Self { validity: Some(validity), last, left }
-    }
-
-    /// Comes back to these.
-    pub(super) fn back_to(&mut self, uids: Vec<Uid>) {
-        self.left.extend(uids);
-        self.left.sort_unstable();
-        self.left.dedup();
-    }
-
-    /// What was left, and the last one that was come to; nothing in another life of the mailbox.
-    pub(super) fn at(&self, validity: UidValidity) -> (&[Uid], Option<Uid>) {
-        if self.validity == Some(validity) { (&self.left, self.last) } else { (&[], None) }
-    }
-}
 
 /// Why a candidate needs no further look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +85,8 @@ impl Known {
         let (left, last) = cursor.at(validity);
         let left = left.iter().filter_map(|uid| waiting.get_key_value(uid));
         let after = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let behind = waiting.range((after, Bound::Unbounded));
+        let is_left = |uid: &Uid| cursor.at(validity).0.contains(uid);
+        let behind = waiting.range((after, Bound::Unbounded)).filter(|(uid, _)| !is_left(uid));
         let given = left.chain(behind).filter(|(uid, _)| !withheld.contains(uid));
         given.map(|(uid, size)| (*uid, *size)).take(most).collect()
     }
@@ -126,6 +103,11 @@ impl Known {
         if known.waiting.contains_key(&uid) {
             known.withheld.insert(uid);
         }
+    }
+
+    /// Whether the server puts us off; whether it did the last time.
+    pub(super) fn is_put_off(&mut self, now: bool) -> bool {
+        std::mem::replace(&mut self.put_off, now)
     }
 
     /// Some that were withheld, each in its turn, are as the others again: these.

@@ -4,6 +4,7 @@ mod acknowledge;
 mod ahead;
 mod batch;
 mod claims;
+mod cursor;
 mod dead_letters;
 mod deliveries;
 mod drain;
@@ -21,8 +22,9 @@ use parking_lot::Mutex;
 
 pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
+use self::cursor::Cursor;
 pub use self::deliveries::Deliveries;
-use self::known::{Cursor, Known};
+use self::known::Known;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
 use crate::deadline::Deadline;
@@ -92,7 +94,7 @@ impl Imap {
     /// # Errors
     /// `Disconnected`, `Connect`, `Timeout` for the connection; `Refused` when the server says no. A message
     /// that can't be read is no error here: its [`Delivery`] has it. One that the server does not give out stays where
-    /// it is and keeps back no other; it is `Refused` when no other waits.
+    /// it is, and the others come; it is asked for again when no other waits, and is `Refused` then.
     pub fn fetch(&self) -> Result<Batch> {
         self.fetch_by(self.link.deadline())
     }
@@ -101,7 +103,8 @@ impl Imap {
         Ok(Batch::new(self.clone(), receive::receive(self, &mut Cursor::default(), deadline)?))
     }
 
-    /// All messages that wait, oldest first and each once, of which a batch at a time is in memory.
+    /// All messages that wait, oldest first and each once, of which a batch at a time is in memory. What the server does
+    /// not give out comes last, if it does then.
     ///
     /// Nothing is changed on the server: acknowledge with [`ack`](Imap::ack), in portions rather than one by one, since
     /// each costs a round trip. Every batch has its own deadline. A second copy of a message comes along with the first

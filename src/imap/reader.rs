@@ -160,11 +160,11 @@ impl<'a> Reader<'a> {
         asked
     }
 
-    /// What is to be come back to, up to the last mail that was looked at: large ones that there was no room for, and
+    /// What is to be come back to, up to the last mail that was ever looked at: large ones that there was no room for, and
     /// of these others, when there was none for them either, what has come behind later ones; and what still waits.
-    pub(super) fn left(&self, others: &UidSet, still_wait: &BTreeSet<Uid>) -> Vec<Uid> {
+    pub(super) fn left(&self, others: &UidSet, still_wait: &BTreeSet<Uid>, last: Option<Uid>) -> Vec<Uid> {
         let unread = if self.is_full() { self.unread(others.clone()) } else { UidSet::none(self.validity) };
-        let all = unread.iter().chain(still_wait.iter().copied()).filter(|uid| Some(*uid) <= self.last);
+        let all = unread.iter().chain(still_wait.iter().copied()).filter(|uid| Some(*uid) <= last);
         let mut left: Vec<Uid> = all.chain(self.large.iter().map(|(uid, _)| *uid)).collect();
         left.sort_unstable();
         left.dedup();

@@ -1,6 +1,7 @@
 //! From candidates on the server to deliveries: what is there, what is fetched of it, and what is still to come.
 
-use super::known::{Cursor, Waiting};
+use super::cursor::Cursor;
+use super::known::Waiting;
 use super::reader::Reader;
 use super::recall::recall;
 use super::refusals::{Asked, Open, PATIENCE, ask_for};
@@ -62,7 +63,7 @@ fn another_chance(imap: &Imap, cursor: &mut Cursor, refused: Option<&Error>) -> 
     if refused.is_some() {
         return false;
     }
-    let again = imap.known.lock().give_another_chance(ANOTHER_CHANCE);
+    let again = imap.known.lock().give_another_chance(ANOTHER_CHANCE.min(imap.config.batch));
     let are_any = !again.is_empty();
     cursor.back_to(again);
     are_any
@@ -133,15 +134,18 @@ fn finish(
         let mails: Vec<_> = large.iter().copied().filter(|(uid, _)| uids.contains(*uid)).collect();
         whole_mails(session, imap, reader, &mails)
     };
-    let open = open.and(ask_for(&mut reader, imap, &uids, patience, whole)?);
+    let whole =
+        if open.stops { Open::of(&uids) } else { ask_for(&mut reader, imap, &uids, patience, whole)? };
+    let open = open.and(whole);
     if let Some(error) = &open.refused {
         tracing::warn!(%error, "the server does not give out every message");
     }
-    let left = reader.left(&small, &open.waiting);
+    let last = reader.last().max(cursor.at(validity).1);
+    let left = reader.left(&small, &open.waiting, last);
     imap.known.lock().gone(&open.without(reader.missing(small)));
     imap.known.lock().gone(&open.without(reader.missing(uids)));
     let more = more || reader.is_full() || !left.is_empty() || !open.waiting.is_empty();
-    let cursor = Cursor::new(validity, reader.last().max(cursor.at(validity).1), left);
+    let cursor = Cursor::new(validity, last, left);
     let Open { refused, stops, .. } = open;
     Ok(Look { deliveries: reader.deliveries(), refused, stops, more, cursor })
 }

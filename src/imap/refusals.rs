@@ -31,6 +31,11 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// None of these was asked for.
+    pub(super) fn of(uids: &UidSet) -> Self {
+        Self { waiting: uids.iter().collect(), ..Self::default() }
+    }
+
     pub(super) fn and(mut self, other: Self) -> Self {
         self.waiting.extend(other.waiting);
         self.withheld.extend(other.withheld);
@@ -55,7 +60,7 @@ pub(super) fn ask_for(
     patience: &mut usize,
     mut ask: impl FnMut(&mut Reader<'_>, &UidSet) -> Result<Asked>,
 ) -> Result<Open> {
-    let mut open = Open::default();
+    let (mut open, mut was_refused) = (Open::default(), false);
     let mut parts = vec![uids.clone()];
     while let Some(part) = parts.pop() {
         let Asked { refusal, unasked } = ask(reader, &part)?;
@@ -64,28 +69,30 @@ pub(super) fn ask_for(
             continue;
         };
         *patience = patience.saturating_sub(1);
+        was_refused = true;
         let missing = reader.unread(refused);
-        if error.is_transient() || *patience == 0 {
+        if *patience == 0 || is_to_pass(imap, &error) {
             let rest = parts.iter().chain([&unasked, &missing]);
             open.waiting.extend(rest.flat_map(UidSet::iter));
             return Ok(Open { refused: Some(error), stops: true, ..open });
         }
         parts.extend((!unasked.is_empty()).then_some(unasked));
         if part.len() > 1 {
-            parts.extend(halves(&missing));
+            parts.extend(missing.halves());
         } else if let Some(uid) = missing.iter().next() {
             imap.known.lock().withhold(missing.validity(), uid);
             open.withheld.insert(uid);
             open.refused = Some(error);
         }
     }
+    if !was_refused && !uids.is_empty() {
+        imap.known.lock().is_put_off(false);
+    }
     Ok(open)
 }
 
-/// The second half first: the last one is taken next.
-fn halves(uids: &UidSet) -> Vec<UidSet> {
-    let half = uids.len().div_ceil(2);
-    let mut parts = vec![uids.window(half, uids.len()), uids.window(0, half)];
-    parts.retain(|part| !part.is_empty());
-    parts
+/// Whether this no will pass, for all that anybody knows. Some servers say so of a single mail, and say it for ever:
+/// when the next call is told the same, it looks for that one.
+fn is_to_pass(imap: &Imap, error: &Error) -> bool {
+    error.is_transient() && (error.retry_after().is_some() || !imap.known.lock().is_put_off(true))
 }

@@ -117,7 +117,7 @@ impl<'a> FirstLooks<'a> {
 
     /// What was not asked for.
     pub(super) fn unasked(&self) -> UidSet {
-        self.uids.window(self.asked, self.uids.len())
+        self.uids.skip(self.asked)
     }
 
     /// How large mails are here, as far as anybody knows.

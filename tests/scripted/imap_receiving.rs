@@ -1,6 +1,9 @@
 //! What becomes of the mail that is there when the server leaves something out, or somebody else takes it away.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use pymail::{ErrorKind, Imap, ImapConfig};
 use rstest::rstest;
@@ -17,10 +20,14 @@ fn named(command: &str) -> Vec<u32> {
 }
 
 /// What a server sends of the mails that are asked for together, and how its answer ends.
-type Sends = fn(Vec<u32>) -> (Vec<u32>, &'static str);
+type Answer = (Vec<u32>, &'static str);
 
 /// A server that finds these mails, with this body.
-fn finding(uids: &[u32], body: &'static str, sends: Sends) -> Script {
+fn finding(
+    uids: &[u32],
+    body: &'static str,
+    sends: impl Fn(Vec<u32>) -> Answer + Send + Sync + 'static,
+) -> Script {
     let found = uids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
     let fetch = move |command: &str| {
         let (sent, outcome) = sends(named(command));
@@ -40,19 +47,19 @@ const BAD: u32 = 2;
 
 const REFUSAL: &str = "NO some mails could not be fetched";
 
-fn all_others(mut uids: Vec<u32>) -> (Vec<u32>, &'static str) {
+fn all_others(mut uids: Vec<u32>) -> Answer {
     let before = uids.len();
     uids.retain(|uid| *uid != BAD);
     let outcome = if uids.len() < before { REFUSAL } else { "OK done" };
     (uids, outcome)
 }
 
-fn those_before(uids: Vec<u32>) -> (Vec<u32>, &'static str) {
+fn those_before(uids: Vec<u32>) -> Answer {
     let before = uids.iter().copied().take_while(|uid| *uid != BAD).collect();
     if uids.contains(&BAD) { (before, REFUSAL) } else { (uids, "OK done") }
 }
 
-fn none(uids: Vec<u32>) -> (Vec<u32>, &'static str) {
+fn none(uids: Vec<u32>) -> Answer {
     if uids.contains(&BAD) { (Vec::new(), REFUSAL) } else { (uids, "OK done") }
 }
 
@@ -60,7 +67,7 @@ fn none(uids: Vec<u32>) -> (Vec<u32>, &'static str) {
 #[case::the_others_come(all_others)]
 #[case::it_stops_there(those_before)]
 #[case::nothing_comes(none)]
-fn a_mail_that_the_server_can_not_send_keeps_back_no_other(#[case] sends: Sends) {
+fn a_mail_that_the_server_can_not_send_keeps_back_no_other(#[case] sends: fn(Vec<u32>) -> Answer) {
     let config = |server: &Scripted, batch| imap_config(server).remember(0).batch(batch);
     let server = finding(&[1, 2, 3, 4, 5], "hello", sends).start();
     assert_eq!(fetched_by(config(&server, 10)).unwrap(), [1, 3, 4, 5]);
@@ -107,6 +114,71 @@ fn a_refusal_that_passes_ends_the_fetch_and_loses_nothing() {
         imap.deliveries().map(|delivery| delivery.unwrap().uid().get()).collect::<Vec<_>>(),
         [1, 2, 3]
     );
+}
+
+/// Up to where the cursor has come, and behind that.
+#[rstest]
+fn a_walk_leaves_out_nothing_that_was_refused_in_passing() {
+    let passing = |sent: &[u32], command: &str| {
+        let mails = sent.iter().map(|&uid| fetched(uid, &mail(uid, "hello"), command));
+        Step::Say(mails.collect::<String>() + "TAG NO [UNAVAILABLE] later\r\n")
+    };
+    let server =
+        finding(&[1, 2, 3, 4, 5], "hello", |uids| (uids, "OK done")).ahead("UID FETCH", move |heard| {
+            match heard.nth {
+                1 => passing(&[1, 5], &heard.text),
+                2 => passing(&[2], &heard.text),
+                _ => Step::Usual,
+            }
+        });
+    let imap = Imap::connect(imap_config(&server.start()).remember(0)).unwrap();
+    assert_eq!(walked(&imap).unwrap(), [1, 2, 3, 4, 5]);
+}
+
+#[rstest]
+fn a_mail_that_is_unavailable_for_ever_keeps_back_no_other_for_long() {
+    let server = finding(&[1, 2, 3], "hello", |uids| {
+        let no = "NO [UNAVAILABLE] UID FETCH server error, try again later";
+        if uids.contains(&BAD) { (Vec::new(), no) } else { (uids, "OK done") }
+    });
+    let imap = Imap::connect(imap_config(&server.start()).remember(0)).unwrap();
+    assert!(imap.fetch().unwrap_err().is_transient());
+    assert_eq!(imap.fetch().unwrap().len(), 2);
+}
+
+#[rstest]
+fn what_was_refused_once_comes_when_the_server_gives_it_out(#[values(1, 2, 10)] batch: usize) {
+    let is_well = Arc::new(AtomicBool::new(false));
+    let is_it = Arc::clone(&is_well);
+    let server = finding(&[1, 2, 3, 4], "hello", move |uids| {
+        let are_bad = uids.iter().any(|uid| *uid < 4) && !is_it.load(Ordering::SeqCst);
+        if are_bad { (Vec::new(), REFUSAL) } else { (uids, "OK done") }
+    })
+    .start();
+    let imap = Imap::connect(imap_config(&server).remember(0).batch(batch)).unwrap();
+    assert_eq!(walked(&imap).unwrap_err().kind(), ErrorKind::Refused);
+    is_well.store(true, Ordering::SeqCst);
+    assert_eq!(walked(&imap).unwrap(), [1, 2, 3, 4]);
+}
+
+/// More runs of them than there are in one command.
+#[rstest]
+fn of_scattered_mails_none_is_passed_over_for_one_that_is_refused() {
+    let uids: Vec<u32> = (1..=1_000).map(|n| 2 * n).collect();
+    let server = finding(&uids, "hello", none).start();
+    let imap = Imap::connect(imap_config(&server).remember(0)).unwrap();
+    let told: Vec<_> = imap.deliveries().map(|it| it.map(|delivery| delivery.uid().get())).collect();
+    assert_eq!(told.iter().flatten().copied().collect::<BTreeSet<_>>().len(), 999);
+    assert!(told.last().unwrap().is_err());
+}
+
+/// The UIDs of a walk, in order, unless it ends with an error.
+fn walked(imap: &Imap) -> pymail::Result<Vec<u32>> {
+    let uids: pymail::Result<Vec<u32>> =
+        imap.deliveries().map(|it| it.map(|delivery| delivery.uid().get())).collect();
+    let mut uids = uids?;
+    uids.sort_unstable();
+    Ok(uids)
 }
 
 #[rstest]
@@ -172,9 +244,7 @@ fn a_walk_comes_back_to_a_mail_that_there_was_no_room_for_behind_a_later_one() {
     })
     .start();
     let imap = Imap::connect(imap_config(&server).remember(0).batch_bytes(300_000)).unwrap();
-    let mut walked: Vec<u32> = imap.deliveries().map(|delivery| delivery.unwrap().uid().get()).collect();
-    walked.sort_unstable();
-    assert_eq!(walked, [1, 2, 3, 4]);
+    assert_eq!(walked(&imap).unwrap(), [1, 2, 3, 4]);
 }
 
 /// Of 60,000 mails with the UIDs 1 to 60,000, the first thousand go while the first window is searched.

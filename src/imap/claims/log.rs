@@ -17,7 +17,9 @@ const LOG: &str = "claims";
 
 /// The log's name; one of its own for each inbox, and for each tag, where several have one archive.
 pub(super) fn name(inbox: &str, tag: &str, archive: &str) -> String {
-    if inbox.eq_ignore_ascii_case("INBOX") && archive == tag {
+    // RFC 3501, section 5.1: this name alone is the same in any case.
+    let inbox = if inbox.eq_ignore_ascii_case("INBOX") { "INBOX" } else { inbox };
+    if inbox == "INBOX" && archive == tag {
         return LOG.to_owned();
     }
     // FNV-1a: the same in every process, of whatever version.

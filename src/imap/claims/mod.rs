@@ -6,6 +6,7 @@ mod ownership;
 mod tests;
 mod view;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -14,12 +15,13 @@ use self::log::{Consumer, Line, Word, read, write};
 use self::view::View;
 use super::Imap;
 use super::known::Settled;
+use super::refusals::PATIENCE;
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Session as _;
 use crate::message::is_ours;
 use crate::python::ImapSession;
-use crate::uid::UidSet;
+use crate::uid::{Uid, UidSet};
 
 /// How much longer than a lease somebody's silence is waited for: clocks do not run alike.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -122,7 +124,7 @@ impl Claims {
             return Ok(()); // They are other mails now, and found by their Message-IDs or not at all.
         }
         self.stay(session, &mut view)?;
-        let lost = uids.iter().filter(|uid| !view.is_had_by(self.me, *uid)).count();
+        let lost = uids.iter().filter(|uid| !view.is_had_by(self.me, uids.validity(), *uid)).count();
         if lost == 0 {
             return Ok(());
         }
@@ -206,11 +208,21 @@ impl Claims {
     }
 }
 
-/// Those of them that are ours by their headers; the others are not for us to claim.
+/// Those of them that are ours by their headers; the others are not for us to claim. Neither is what the server does
+/// not give out, in whatever company: it is looked for in halves.
 fn ours_of(session: &mut ImapSession, uids: &UidSet, imap: &Imap) -> Result<UidSet> {
-    let mut ours = Vec::new();
-    for chunk in uids.chunks() {
-        for (uid, headers) in session.identities(&chunk)? {
+    let (mut ours, mut patience) = (Vec::new(), PATIENCE);
+    let mut parts = uids.chunks();
+    while let Some(part) = parts.pop() {
+        let (told, is_refused) = session.identities(&part)?;
+        if is_refused && part.len() > 1 && patience > 0 {
+            patience -= 1;
+            let come: BTreeSet<Uid> = told.iter().map(|(uid, _)| *uid).collect();
+            let mut missing = part;
+            missing.retain(|uid| !come.contains(&uid));
+            parts.extend(missing.halves());
+        }
+        for (uid, headers) in told {
             if is_ours(&headers, &imap.config.common.tag) {
                 ours.push(uid);
             } else if !headers.is_empty() {

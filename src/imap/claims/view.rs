@@ -74,9 +74,10 @@ impl View {
     }
 
     /// Whether this handle has it, or had it until it was archived.
-    pub(super) fn is_had_by(&self, me: Consumer, uid: Uid) -> bool {
-        let owner = self.ownership.owner(uid);
-        owner == Some(me) || (owner.is_none() && self.released.1.contains(&uid))
+    pub(super) fn is_had_by(&self, me: Consumer, validity: UidValidity, uid: Uid) -> bool {
+        let (life, released) = &self.released;
+        let was_released = *life == Some(validity) && released.contains(&uid);
+        self.ownership.owner(uid).map_or(was_released, |owner| owner == me)
     }
 
     /// The messages that somebody has.

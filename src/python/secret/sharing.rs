@@ -64,7 +64,11 @@ fn logs() -> Vec<Path> {
             READ,
             says("* 1 FETCH (BODY[TEXT] SECRET)\r\n* 1 FETCH (UID SECRET {1}\r\nx)\r\nTAG OK x\r\n"),
         ),
-        log("headers that can't be read", "UID FETCH 1 (UID BODY.PEEK[HEADER", says("TAG NO SECRET\r\n")),
+        log(
+            "headers that can't be read now",
+            "UID FETCH 1 (UID BODY.PEEK[HEADER",
+            says("TAG NO [INUSE] SECRET\r\n"),
+        ),
     ]
 }
 
