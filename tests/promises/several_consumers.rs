@@ -76,14 +76,19 @@ fn what_a_stopped_handle_had_is_handed_to_another_at_once(
     assert_eq!(ids(&third).len(), 3);
 }
 
-/// A handle that does not come back by itself once its connection is cut, and what cuts it.
-fn fragile(site: &Site) -> (Imap, Relay) {
+/// As [`briefly`], through what can cut its connection, or stall it.
+fn through_a_relay(site: &Site) -> (ImapConfig, Relay) {
     let relay = Relay::start("127.0.0.1", site.dovecot().imaps_port());
     let server = Server::tls("localhost").port(relay.port()).trust_pem(site.ca_pem());
+    let config = ImapConfig::new(server, site.credentials()).tag(TAG);
+    (config.deadline(Duration::from_secs(2)).shared(Duration::from_secs(4)), relay)
+}
+
+/// A handle that does not come back by itself once its connection is cut, and what cuts it.
+fn fragile(site: &Site) -> (Imap, Relay) {
+    let (config, relay) = through_a_relay(site);
     let late = Duration::from_secs(600);
-    let config = ImapConfig::new(server, site.credentials()).tag(TAG).backoff(late, late);
-    let config = config.deadline(Duration::from_secs(2)).shared(Duration::from_secs(4));
-    (Imap::connect(config).unwrap(), relay)
+    (Imap::connect(config.backoff(late, late)).unwrap(), relay)
 }
 
 #[rstest]
@@ -110,11 +115,8 @@ fn what_a_lost_handle_had_is_handed_to_another_when_its_lease_is_over_and_it_is_
 #[rstest]
 fn a_handle_that_came_back_too_late_is_told_so(#[from(postfix)] site: Site) {
     deliver(&site, 3);
-    let relay = Relay::start("127.0.0.1", site.dovecot().imaps_port());
-    let server = Server::tls("localhost").port(relay.port()).trust_pem(site.ca_pem());
-    let config = ImapConfig::new(server, site.credentials()).tag(TAG).connects_a_minute(600);
-    let config = config.deadline(Duration::from_secs(2)).shared(Duration::from_secs(4));
-    let late = Imap::connect(config).unwrap();
+    let (config, relay) = through_a_relay(&site);
+    let late = Imap::connect(config.connects_a_minute(600)).unwrap();
     let batch = late.fetch().unwrap();
     let other = Imap::connect(briefly(&site)).unwrap();
     relay.stall(Duration::from_secs(12));
