@@ -2,87 +2,81 @@
 
 from __future__ import annotations
 
+import smtplib
 from collections import deque
-from typing import Protocol
+from collections.abc import Iterator
 
-from _pymail_replies import ONE_WRITE, Message, NoReply, Outcome, Reply, Smtp
-
-RSET = b"RSET\r\n"
-
-
-class Dialogue(Protocol):
-    """What sends one message after the other, and here several."""
-
-    smtp: Smtp
-
-    def commands(self, message: Message) -> list[bytes]:
-        """MAIL, RCPTs and DATA of a message."""
-
-    def reply_to_sent(self, command: bytes, *, may_close: bool = False) -> Reply:
-        """The reply to a command that is under way."""
-
-    def reset(self) -> None:
-        """Ends a transaction that was begun."""
+from _pymail_dialogue import RSET, Dialogue
+from _pymail_replies import ONE_WRITE, Message, NoReply, Outcome, Reply
 
 
 class Flight:
-    """Messages and their outcomes, of which at most `window` are unknown when the connection is lost."""
+    """Messages of which at most `window` are unknown when the connection is lost."""
 
     def __init__(self, dialogue: Dialogue, messages: list[Message], window: int) -> None:
         self.dialogue = dialogue
-        self.messages = messages
         self.window = window
-        self.outcomes: list[Outcome | None] = [None] * len(messages)
-        self._waiting = deque(range(len(messages)))
-        # On their way whole, the first one's replies first.
-        self._flying: deque[tuple[int, list[bytes]]] = deque()
+        self._waiting = deque(messages)
+        # On their way, the first one's replies first; and whether the last one's end may not have gone out.
+        self._flying: deque[list[bytes]] = deque()
+        self._is_broken = False
 
-    def fly(self) -> None:
+    def outcomes(self) -> Iterator[Outcome]:
         """Sends all; whatever is raised leaves no outcome for what was not sent."""
-        if self.dialogue.smtp.is_spoken_to():
-            # Most likely it says goodbye. Nothing is on its way yet.
-            raise NoReply("the server has spoken unasked, or hung up")
+        self.dialogue.listen()
         try:
-            while self._waiting or self._flying:
-                if self._waiting and len(self._flying) < self.window:
+            while self._flying or (self._waiting and not self._is_broken):
+                if self._waiting and len(self._flying) < self.window and not self._is_broken:
                     self._send(self._waiting.popleft())
                 else:
-                    self._land()
-        except BaseException as error:
-            for at, _ in self._flying:
-                self.outcomes[at] = ("unknown", error, [])
+                    outcome = self._land()
+                    yield outcome
+                    self._flying.popleft()
+                    if outcome[0] == "refused" and not self._flying and not self._is_broken:
+                        self.dialogue.reset()
+            if self._is_broken:
+                raise NoReply("the server hung up")
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # Ctrl-C too
+            for _ in self._flying:
+                yield "unknown", error, []
             raise
 
-    def _send(self, at: int) -> None:
-        message = self.messages[at]
+    def _send(self, message: Message) -> None:
         data = message[2]
         commands = [*self.dialogue.commands(message)[:-1], f"BDAT {len(data)} LAST\r\n".encode()]
-        if self._flying:
-            # A refused BDAT may leave a transaction open, whose recipients would get this message (RFC 3030).
+        if not self.dialogue.is_fresh:
+            # A transaction that is still open would add its recipients to this message's (RFC 3030).
             commands.insert(0, RSET)
-        before = b"".join(commands)
-        if len(data) > ONE_WRITE:
-            # A loss in here comes before the message's end: it is unsent, for certain.
-            self.dialogue.smtp.send(before + data[:-1])
-            before, data = b"", data[-1:]
-        self._flying.append((at, commands))
-        self.dialogue.smtp.send(before + data)
+        self.dialogue.is_fresh = False
+        self._flying.append(commands)
+        try:
+            self.dialogue.smtp.send(b"".join(commands) + data)
+        except smtplib.SMTPServerDisconnected:
+            self._is_broken = True  # what the server said before it hung up may still be read
 
-    def _land(self) -> None:
-        at, commands = self._flying[0]
+    def _land(self) -> Outcome:
+        commands = self._flying[0]
         if commands[0] is RSET and self.dialogue.reply_to_sent(commands.pop(0))[0] >= 300:
             raise NoReply("the server refuses RSET")
         replies = [self.dialogue.reply_to_sent(command) for command in commands[:-1]]
         end = self.dialogue.reply_to_sent(commands[-1], may_close=True)
-        self._flying.popleft()
-        self.outcomes[at] = _outcome(replies, end)
-        if end[0] >= 300 and not self._flying:
-            self.dialogue.reset()
+        if end[0] < 300 and self._is_broken and len(self._flying) == 1:
+            raise NoReply(f"{end[0]} before a message's end: {end[1]}")
+        self.dialogue.has_ended_one = True
+        return _outcome(replies, end)
+
+
+def fits(message: Message) -> bool:
+    """Returns whether a message can be in a flight: it goes out in one write, and no dot of it was stuffed."""
+    data = message[2]
+    return len(data) <= ONE_WRITE and not data.startswith(b".") and b"\n." not in data
 
 
 def _outcome(replies: list[Reply], end: Reply) -> Outcome:
     mail, answers = replies[0], replies[1:]
-    # Whatever it says to the data then: it is for nobody.
+    # Whatever it says to the data then: it is for no recipient.
     if mail[0] >= 300:
         return "refused", ("MAIL", *mail), []
     if all(code >= 300 for code, _ in answers):

@@ -9,6 +9,8 @@ import re
 import select
 import smtplib
 import socket
+import ssl
+import sys
 from typing import Any
 
 from _pymail_wire import Meter, acknowledge, pattern
@@ -29,6 +31,9 @@ REPLY = 256 * 1024
 CHUNK = 8 * 1024
 _CODE = rb"[2-5]\d\d(?![0-9A-Za-z_])"
 _ONE_LINE = rb"([2-5]\d\d) ([!-~](?:[ -~]{0,500}[!-~])?)\r\n"
+_FULL_NAME = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
+# Top-level names that only this host's network knows, or none.
+_NO_DOMAINS = ("home", "internal", "intranet", "invalid", "lan", "local", "localdomain", "localhost", "private")
 
 
 class NoReply(Exception):
@@ -43,6 +48,8 @@ class _Replies:
         self.meter = meter
         # What has come and was not read; what was read may repeat the password, and is not kept.
         self._come = b""
+        self._waiting = select.poll()
+        self._waiting.register(sock, select.POLLIN)
 
     def one_line(self) -> tuple[int, bytes] | None:
         """The next reply, if it is as most are; smtplib takes ten times as long for it."""
@@ -64,7 +71,7 @@ class _Replies:
         if line and not line.endswith(b"\n"):
             raise NoReply("the server's reply was cut")  # it may well look like a whole one
         if line and not re.match(_CODE, line):
-            raise NoReply(f"the server sends no reply code: {line.decode('utf-8', 'replace')}")
+            raise NoReply(f"the server sends no reply code: {as_text(line)}")
         return line
 
     def _receive(self) -> bool:
@@ -80,9 +87,27 @@ class _Replies:
             raise NoReply(self.meter.refusal())
         return taken
 
-    def has_more(self) -> bool:
-        """Whether more has come than was taken."""
-        return self._come != b""
+    def has_come(self) -> bool:
+        """Whether something can be read without waiting: a reply, a part of one, or the connection's end."""
+        if self._come:
+            return True
+        if not (getattr(self.sock, "pending", int)() or self._waiting.poll(0)):
+            return False
+        self.sock.settimeout(0)  # TLS has records of its own, which are no answer
+        try:
+            self._receive()
+            return True
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        except OSError:
+            return True
+        finally:
+            self.sock.settimeout(None)
+
+    def first_line(self) -> str:
+        """The first line of what has come; empty when there is none that is whole and begins with a reply code."""
+        line, end, _ = self._come.partition(b"\n")
+        return as_text(line.strip()) if end and re.match(_CODE, line) else ""
 
     def close(self) -> None:
         self._come = b""
@@ -95,43 +120,112 @@ class Smtp(smtplib.SMTP):
         self.meter = Meter(seconds)
         self.replies = 0
         self._adopted = sock
-        super().__init__(host, port, local_name)
+        super().__init__(host, port, local_name or own_name(socket.gethostname(), sock.getsockname()[0]))
 
     def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
         return self._adopted
 
+    def hello(self) -> Reply | None:
+        """Says EHLO, and HELO to a server that refuses it for good; returns that refusal."""
+        code, text = self.ehlo()
+        refusal = (code, as_text(text)) if code >= 500 else None
+        if refusal:
+            try:
+                code, text = self.helo()
+            except smtplib.SMTPServerDisconnected:
+                raise smtplib.SMTPHeloError(*refusal) from None
+        if not 200 <= code < 300:
+            raise smtplib.SMTPHeloError(code, text)
+        return refusal
+
     def send(self, s: Any) -> None:
-        super().send(s)
-        self.meter.sent += len(s)
-        assert self.sock is not None
+        """Sends all; when that fails, the socket stays open: the server's last words can still be read."""
+        octets = s.encode(self.command_encoding) if isinstance(s, str) else s
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected("the connection is closed")
+        sys.audit("smtplib.send", self, octets)
+        try:
+            self.sock.sendall(octets)
+        except OSError as error:
+            raise smtplib.SMTPServerDisconnected(f"the connection is lost: {error}") from error
+        self.meter.sent += len(octets)
         acknowledge(self.sock)  # what is answered, at once
 
-    def is_spoken_to(self) -> bool:
-        """Whether something has come that nobody has asked for, or the connection's end."""
+    def upload(self, data: bytes) -> bool:
+        """Sends a message's data for as long as the server says nothing; returns whether all of it went out."""
         assert self.sock is not None
-        come = select.poll()
-        come.register(self.sock, select.POLLIN)
-        has_read = self.file is not None and self.file.has_more()
-        return has_read or bool(getattr(self.sock, "pending", int)() or come.poll(0))
+        reader, left, events = self._reader(), memoryview(data), select.POLLIN | select.POLLOUT
+        ready = select.poll()
+        ready.register(self.sock, events)
+        try:
+            while left:
+                ready.poll()
+                if reader.has_come():
+                    return False
+                self.sock.settimeout(0)
+                wanted = events
+                try:
+                    sent = self.sock.send(left[:ONE_WRITE])
+                    left = left[sent:]
+                    self.meter.sent += sent
+                except ssl.SSLWantReadError:
+                    wanted = select.POLLIN
+                except (BlockingIOError, ssl.SSLWantWriteError):
+                    pass
+                except OSError:
+                    return False
+                ready.modify(self.sock, wanted)
+            return True
+        finally:
+            self.sock.settimeout(None)
+
+    def has_spoken(self) -> bool:
+        """Whether something has come that was not asked for, or the connection is at its end."""
+        return self.sock is None or self._reader().has_come()
+
+    def unasked(self) -> str:
+        """The first line of that, if it is a reply."""
+        return self._reader().first_line() if self.sock is not None else ""
+
+    def _reader(self) -> _Replies:
+        if self.file is None:
+            assert self.sock is not None
+            # A new one for each socket: what came before the encryption may be forged.
+            self.file = _Replies(self.sock, self.meter)
+        reader: _Replies = self.file
+        return reader
 
     def getreply(self) -> tuple[int, bytes]:
-        if self.file is None and self.sock is not None:
-            # A new one for each socket: what came before the encryption may come from anybody.
-            self.file = _Replies(self.sock, self.meter)
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected("the connection is closed")
+        reader = self._reader()
         self.meter.room = REPLY
         self.replies += 1
-        code, text = self._one_line() or super().getreply()
+        try:
+            code, text = reader.one_line() or super().getreply()
+        except OSError as error:
+            self.close()
+            if isinstance(error, smtplib.SMTPException):
+                raise
+            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
         if not 200 <= code <= 599:
             # smtplib has cut the beginning off its text: a password in it would not be recognised.
             raise smtplib.SMTPServerDisconnected(f"no reply code: {code}")
         return code, text
 
-    def _one_line(self) -> tuple[int, bytes] | None:
-        if self.file is None:
-            return None
-        try:
-            reply: tuple[int, bytes] | None = self.file.one_line()
-            return reply
-        except OSError as error:
-            self.close()
-            raise smtplib.SMTPServerDisconnected(f"Connection unexpectedly closed: {error}") from error
+
+def own_name(host: str, address: str) -> str:
+    """A name for EHLO that servers accept: the host's own, if it is a full one, else an address literal.
+
+    RFC 5321, sections 4.1.1.1 and 4.1.3. Servers refuse `localhost` and names without a domain.
+    """
+    labels = host.split(".")
+    if len(host) <= 255 and re.fullmatch(_FULL_NAME, host) and labels[-1].lower() not in _NO_DOMAINS:
+        return host
+    address = re.sub("^::ffff:(?=[0-9.]+$)", "", address.partition("%")[0])
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
+
+
+def as_text(value: object) -> str:
+    """Octets of a reply as text."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

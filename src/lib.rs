@@ -44,8 +44,8 @@
 //! # Staying connected
 //!
 //! Every verb is back by its [`deadline`](ImapConfig::deadline), 60 s by the wall clock, whatever the server does.
-//! In the background, a thread that all handles share sends a NOOP after 10 s without traffic, notices a dead
-//! connection, and replaces it, first after a second and then less and less often. A verb does not wait for that: it
+//! In the background, a thread that all handles share sends a NOOP after 10 s without traffic (30 s for SMTP),
+//! notices a dead connection, and replaces it, first after a second and then less and less often. A verb does not wait for that: it
 //! makes its own connection, unless there were [too many](ImapConfig::connects_a_minute) or the server has asked to
 //! wait. A verb that comes while a NOOP is under way waits for its answer: a round trip, and on a
 //! dead connection at most as long as the heartbeat's interval, after which it has a new one.

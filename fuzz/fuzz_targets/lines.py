@@ -9,7 +9,8 @@ from typing import Any
 from zlib import crc32
 
 OURS = ("imap.py", "smtp.py", "_pymail_answers.py", "_pymail_imap4.py", "_pymail_wire.py")
-FOLLOWED = (*OURS, "imaplib.py", "smtplib.py")
+SMTPS = ("_pymail_auth.py", "_pymail_dialogue.py", "_pymail_messages.py", "_pymail_replies.py")
+FOLLOWED = (*OURS, *SMTPS, "imaplib.py", "smtplib.py")
 SIZE = 8_192
 
 

@@ -106,7 +106,10 @@ macro_rules! common_setters {
             self
         }
 
-        /// How long without traffic until a NOOP is sent. Default 10 s.
+        /// How long without traffic until a NOOP is sent. Default 10 s, and 30 s for SMTP.
+        ///
+        /// SMTP servers take many NOOPs in a row for an attack: an idle connection to one is replaced, after a QUIT,
+        /// by a new one after eight, but not within its first minute, and after eighty in any case.
         #[must_use]
         pub fn heartbeat(mut self, every: Duration) -> Self {
             self.common.upkeep.heartbeat = every;

@@ -17,7 +17,8 @@ pub(crate) enum Security {
 ///
 /// TLS is verified against the system's trust roots; more can be added with
 /// [`trust_pem`](Server::trust_pem). Ports default to the service's own: 993 and 465 for implicit TLS, 143
-/// and 587 for STARTTLS (RFC 8314), 143 and 25 unencrypted.
+/// and 587 for STARTTLS (RFC 8314), 143 and 25 unencrypted. A host may be an absolute name, with a dot at its end,
+/// which is looked up so and verified without the dot.
 ///
 /// ```
 /// use pymail::Server;
@@ -78,13 +79,22 @@ impl Server {
         self.roots.iter().map(|pem| certificates(pem)).collect()
     }
 
+    /// Returns the host as certificates and SNI have it: without the dot that ends an absolute name (RFC 6066,
+    /// section 3).
+    pub(crate) fn host_without_dot(&self) -> &str {
+        self.host.strip_suffix('.').unwrap_or(&self.host)
+    }
+
     fn is_loopback(&self) -> bool {
-        let ip = self.host.parse::<std::net::IpAddr>();
-        self.host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+        let host = self.host_without_dot();
+        let ip = host.parse::<std::net::IpAddr>();
+        host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
     }
 
     pub(super) fn check(&self, credentials: &Credentials) -> Result<()> {
-        if self.host.is_empty() || self.host.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if self.host_without_dot().is_empty()
+            || self.host.chars().any(|c| c.is_control() || c.is_whitespace())
+        {
             return Err(Error::config(format!("{:?} is not a host name", self.host)));
         }
         if self.certificates().iter().any(String::is_empty) {

@@ -5,6 +5,9 @@ use std::time::Duration;
 use super::{Common, Credentials, Server};
 use crate::error::{Error, Result};
 
+/// Each NOOP counts: see [`SmtpConfig::heartbeat`].
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
 /// How to send.
 ///
 /// ```
@@ -17,7 +20,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpConfig {
     pub(crate) common: Common,
-    pub(crate) local_name: String,
+    pub(crate) local_name: Option<String>,
     pub(crate) resend_unknown: bool,
     pub(crate) window: usize,
     pub(crate) connections: usize,
@@ -27,14 +30,9 @@ impl SmtpConfig {
     /// The defaults for this server and these credentials.
     #[must_use]
     pub fn new(server: Server, credentials: Credentials) -> Self {
-        // A name of our own, because smtplib's default asks the DNS, which may stall.
-        Self {
-            common: Common::new(server, credentials),
-            local_name: "localhost".into(),
-            resend_unknown: false,
-            window: 1,
-            connections: 1,
-        }
+        let mut common = Common::new(server, credentials);
+        common.upkeep.heartbeat = HEARTBEAT;
+        Self { common, local_name: None, resend_unknown: false, window: 1, connections: 1 }
     }
 
     common_setters!();
@@ -77,17 +75,21 @@ impl SmtpConfig {
         self
     }
 
-    /// The name that this client gives in EHLO (RFC 5321, section 4.1.1.1). Default `localhost`.
+    /// The name that this client gives in EHLO (RFC 5321, section 4.1.1.1).
+    ///
+    /// Default: this machine's host name, if it is a full one such as `app.example.org`, else the connection's own
+    /// address, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`. Servers refuse bare names. The DNS is not asked.
     #[must_use]
     pub fn local_name(mut self, name: impl Into<String>) -> Self {
-        self.local_name = name.into();
+        self.local_name = Some(name.into());
         self
     }
 
     pub(crate) fn check(&self) -> Result<()> {
         self.common.check()?;
-        if self.local_name.is_empty() || !self.local_name.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Error::config(format!("{:?} is not a name for EHLO", self.local_name)));
+        let is_bad = |name: &&String| name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic());
+        if let Some(name) = self.local_name.as_ref().filter(is_bad) {
+            return Err(Error::config(format!("{name:?} is not a name for EHLO")));
         }
         if !(1..=100).contains(&self.window) || !(1..=32).contains(&self.connections) {
             return Err(Error::config("window is from 1 to 100, and connections from 1 to 32"));

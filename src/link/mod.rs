@@ -97,6 +97,7 @@ impl<S: Session> Link<S> {
         mut ask: impl FnMut(&mut S) -> Result<T> + Send,
     ) -> Result<T> {
         self.locked(deadline, |line, slot| {
+            line.retire(slot);
             let answer = line.ask(slot, deadline, &mut ask);
             match answer {
                 Err(error) if error.kind() == ErrorKind::Disconnected => line.ask(slot, deadline, &mut ask),
@@ -222,6 +223,15 @@ impl<S: Session> Line<S> {
             self.settle(slot, made)?;
         }
         slot.session.as_mut().ok_or_else(|| Error::new(ErrorKind::Disconnected, "not connected"))
+    }
+
+    /// Says goodbye to a session that is used up, if a new one can be made now; returns whether it did.
+    fn retire(&self, slot: &mut Slot<S>) -> bool {
+        let due = slot.session.as_ref().is_some_and(S::is_used_up) && slot.pace.has_room(Instant::now());
+        if due && let Some(session) = slot.session.take() {
+            let _ = self.goodbye(session); // Whatever the server makes of it, this session is not used again.
+        }
+        due
     }
 
     /// Takes the outcome of an attempt to connect into the slot.

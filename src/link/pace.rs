@@ -51,6 +51,12 @@ impl Pace {
         full.then(|| MINUTE.saturating_sub(now.duration_since(first)))
     }
 
+    /// Whether a connection may be made that could wait: one that leaves others for when they are needed.
+    pub(super) fn has_room(&self, now: Instant) -> bool {
+        let recent = self.recent.iter().filter(|attempt| now.duration_since(**attempt) < MINUTE).count();
+        recent < self.upkeep.connects_a_minute.div_ceil(2) as usize && !self.is_throttled()
+    }
+
     pub(super) fn connected(&mut self) {
         self.failures = 0;
     }
@@ -117,6 +123,18 @@ mod tests {
         );
         pace.admit(began + MINUTE).unwrap();
         pace.admit(began + MINUTE).unwrap_err();
+    }
+
+    #[test]
+    fn a_connection_that_could_wait_leaves_half_of_them_for_others() {
+        let (mut pace, now) = (pace(3), Instant::now());
+        for _ in 0..2 {
+            assert!(pace.has_room(now));
+            pace.admit(now).unwrap();
+        }
+        assert!(!pace.has_room(now));
+        pace.admit(now).unwrap();
+        assert!(pace.has_room(now + MINUTE));
     }
 
     #[test]

@@ -60,6 +60,9 @@ impl<S: Session> Line<S> {
         if left > slack(every) {
             return left;
         }
+        if self.retire(&mut slot) {
+            return self.connect_again(slot);
+        }
         let deadline = Deadline::after(every.max(LEAST_PATIENCE).min(self.upkeep.deadline));
         if let Err(error) = self.ask(&mut slot, deadline, &self.habits.beat) {
             self.note(&error); // The next verb is told by making its own connection.

@@ -10,6 +10,12 @@ pub(crate) trait Session: Send + Sized + 'static {
     /// Asks for nothing, to hear that the server is there; takes in what it said unasked.
     fn noop(&mut self) -> Result<()>;
 
+    /// Whether it has been asked for as many signs of life as it should be, so that a quiet moment is one for a new
+    /// session in its place.
+    fn is_used_up(&self) -> bool {
+        false
+    }
+
     /// Says goodbye and closes.
     fn close(self) -> Result<()>;
 

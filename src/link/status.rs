@@ -39,7 +39,7 @@ pub struct Status {
 pub struct Stats {
     /// Commands that were sent; the end of a message counts as one.
     pub commands: u64,
-    /// Connections that took the place of a lost one.
+    /// Connections that took the place of a lost one, or of one to an SMTP server that was idle for long.
     pub reconnects: u64,
     /// Octets of commands and mail that were sent, before encryption.
     pub bytes_sent: u64,

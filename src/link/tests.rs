@@ -13,6 +13,8 @@ struct Log {
     connects: AtomicUsize,
     noops: AtomicUsize,
     closes: AtomicUsize,
+    /// After how many signs of life a session is used up; 0 for never.
+    enough: AtomicUsize,
 }
 
 struct Fake {
@@ -26,6 +28,11 @@ impl Session for Fake {
         self.log.noops.fetch_add(1, Ordering::SeqCst);
         let _ = self.pulses.as_ref().map(|pulses| pulses.send(()));
         self.noop.clone()
+    }
+
+    fn is_used_up(&self) -> bool {
+        let enough = self.log.enough.load(Ordering::SeqCst);
+        enough > 0 && self.log.noops.load(Ordering::SeqCst) >= enough * connects(&self.log)
     }
 
     fn close(self) -> Result<()> {
@@ -195,6 +202,32 @@ fn a_lost_connection_is_replaced_without_waiting_for_an_idle_interval() {
     let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
     assert_eq!(link.0.line.pulse(), NEVER);
     assert_eq!((connects(&log), link.status().state), (2, State::Connected));
+}
+
+#[test]
+fn a_session_that_is_used_up_is_replaced_by_the_heartbeat_with_a_goodbye_and_shows_no_failure() {
+    let (link, log) = link(|_| Ok(()));
+    log.enough.store(2, Ordering::SeqCst);
+    log.noops.store(2, Ordering::SeqCst);
+    link.0.line.slot.lock().last_used = Instant::now() - NEVER;
+    link.0.line.slot.lock().last_beat = Instant::now() - NEVER;
+    assert_eq!(link.0.line.pulse(), NEVER);
+    assert_eq!((connects(&log), log.closes.load(Ordering::SeqCst)), (2, 1));
+    assert_eq!((link.status().state, link.status().last_error), (State::Connected, None));
+}
+
+#[test]
+fn a_session_that_is_used_up_is_replaced_by_a_verb_that_repeats_until_half_of_the_connections_are_made() {
+    let (link, log) = link(|_| Ok(()));
+    log.enough.store(1, Ordering::SeqCst);
+    for _ in 0..100 {
+        link.repeat(soon(), Session::noop).unwrap();
+    }
+    let half = Upkeep::default().connects_a_minute as usize / 2;
+    assert_eq!((connects(&log), log.closes.load(Ordering::SeqCst)), (half, half - 1));
+    // What is sent is no sign of life: it waits for no new connection.
+    link.once(soon(), |_| Ok(())).unwrap();
+    assert_eq!(connects(&log), half);
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Dialogue {
             let trust = (server.certificates(), elsewhere());
             // From here on the descriptor is Python's.
             let seconds = deadline.left().as_secs_f64();
-            let args = (socket.into_raw_fd(), &*server.host, port, security, trust, seconds);
+            let args = (socket.into_raw_fd(), server.host_without_dot(), port, security, trust, seconds);
             let object = match local_name {
                 Some(name) => class.call1((args.0, args.1, args.2, args.3, args.4, args.5, name)),
                 None => class.call1(args),

@@ -39,8 +39,11 @@ static CONNECTION: Module = module!("_pymail_connection", "py/_pymail_connection
 static RECEIVE: Module = module!("_pymail_receive", "py/_pymail_receive.py", &[&CONNECTION]);
 pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py", &[&RECEIVE]);
 static REPLIES: Module = module!("_pymail_replies", "py/_pymail_replies.py", &[&WIRE]);
-static CHUNKS: Module = module!("_pymail_chunks", "py/_pymail_chunks.py", &[&REPLIES]);
-pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&CHUNKS]);
+static AUTH: Module = module!("_pymail_auth", "py/_pymail_auth.py", &[&REPLIES]);
+static DIALOGUE: Module = module!("_pymail_dialogue", "py/_pymail_dialogue.py", &[&REPLIES]);
+static MESSAGES: Module = module!("_pymail_messages", "py/_pymail_messages.py", &[&DIALOGUE]);
+static CHUNKS: Module = module!("_pymail_chunks", "py/_pymail_chunks.py", &[&DIALOGUE]);
+pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&AUTH, &MESSAGES, &CHUNKS]);
 
 /// Two that load at once would each wait for the other's interpreter; one after the other, the first is on the
 /// network while the second loads.

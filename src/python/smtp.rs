@@ -1,5 +1,7 @@
 //! Typed calls into `py/smtp.py`.
 
+use std::time::{Duration, Instant};
+
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -15,6 +17,16 @@ use crate::throttle;
 
 /// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
 const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 465, starttls: 587, plain: 25 };
+
+/// After so many NOOPs and RSETs without a message in between, a connection is renewed, once a minute at most.
+///
+/// Servers take more for an attack: Exim hangs up at the 10th, Sendmail answers each after the 20th more slowly,
+/// Postfix counts errors from the 102nd and hangs up at the 121st. Firewalls go by what they log then.
+const JUNK: u32 = 8;
+const RENEWED: Duration = Duration::from_secs(60);
+
+/// After so many it is renewed in any case; while that can't be, there are no more, and the connection is only looked at.
+const MOST_JUNK: u32 = 80;
 
 /// A message ready for the wire: CRLF line ends, dots stuffed, without the final dot.
 pub(crate) struct Outgoing {
@@ -38,25 +50,33 @@ pub(crate) struct SmtpSession {
     pub(super) dialogue: Dialogue,
     size_limit: u64,
     window: usize,
+    /// NOOPs and RSETs since the login, or since the last message that the server took.
+    junk: u32,
+    since: Instant,
 }
 
 impl SmtpSession {
     /// Connects and logs in.
     pub(crate) fn connect(config: &SmtpConfig, deadline: Deadline) -> Result<Self> {
-        let name = Some(&*config.local_name);
-        Dialogue::open(&SERVICE, &config.common, name, deadline, |dialogue| Self::begin(dialogue, config))
+        // Without a name, Python finds one on the connection.
+        let name = config.local_name.as_deref().unwrap_or_default();
+        Dialogue::open(&SERVICE, &config.common, Some(name), deadline, |dialogue| {
+            Self::begin(dialogue, config)
+        })
     }
 
     fn begin(dialogue: Dialogue, config: &SmtpConfig) -> Result<Self> {
         dialogue.login(&SERVICE, &config.common)?;
         let size_limit = dialogue.call("size_limit", (), "reading SIZE")?;
-        Ok(Self { dialogue, size_limit, window: config.window })
+        Ok(Self { dialogue, size_limit, window: config.window, junk: 0, since: Instant::now() })
     }
 
     /// Sends in order. A message after the one that lost the connection is `Disconnected`: it was not sent.
     pub(crate) fn send(&mut self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
         let fitting: Vec<&Outgoing> = messages.iter().copied().filter(|message| self.fits(message)).collect();
-        let mut outcomes = self.send_fitting(&fitting).into_iter();
+        let outcomes = self.send_fitting(&fitting);
+        self.count_junk(&outcomes);
+        let mut outcomes = outcomes.into_iter();
         let outcome = |message: &&Outgoing| {
             if !self.fits(message) {
                 return Err(self.too_large(message));
@@ -64,6 +84,13 @@ impl SmtpSession {
             outcomes.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Disconnected, "not sent")))
         };
         messages.iter().map(outcome).collect()
+    }
+
+    /// Each refused message has cost a RSET; one that the server took ends its count.
+    fn count_junk(&mut self, outcomes: &[Result<Sent>]) {
+        for outcome in outcomes {
+            self.junk = if outcome.is_ok() { 0 } else { self.junk.saturating_add(1) };
+        }
     }
 
     fn fits(&self, message: &Outgoing) -> bool {
@@ -140,5 +167,17 @@ impl Speaker for SmtpSession {
 
     fn dialogue(&self) -> &Dialogue {
         &self.dialogue
+    }
+
+    fn sign_of_life(&mut self) -> Result<()> {
+        if self.junk >= MOST_JUNK {
+            return self.dialogue.tell("listen", (), "NOOP"); // No new connection can be made now.
+        }
+        self.junk += 1;
+        self.dialogue.tell("noop", (), "NOOP")
+    }
+
+    fn has_done_enough(&self) -> bool {
+        self.junk >= MOST_JUNK || (self.junk >= JUNK && self.since.elapsed() >= RENEWED)
     }
 }

@@ -14,11 +14,25 @@ pub(crate) trait Speaker: Send + Sized + 'static {
 
     /// The dialogue.
     fn dialogue(&self) -> &Dialogue;
+
+    /// See [`Session::noop`].
+    fn sign_of_life(&mut self) -> Result<()> {
+        self.dialogue().tell("noop", (), "NOOP")
+    }
+
+    /// See [`Session::is_used_up`].
+    fn has_done_enough(&self) -> bool {
+        false
+    }
 }
 
 impl<S: Speaker> Session for S {
     fn noop(&mut self) -> Result<()> {
-        self.dialogue().tell("noop", (), "NOOP")
+        self.sign_of_life()
+    }
+
+    fn is_used_up(&self) -> bool {
+        self.has_done_enough()
     }
 
     fn close(self) -> Result<()> {

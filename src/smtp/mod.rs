@@ -85,6 +85,9 @@ impl Smtp {
 
     /// Asks the server for a sign of life.
     ///
+    /// Servers take many in a row for an attack: after eight without a message in between, the connection is renewed
+    /// first, once a minute at most, and after eighty in any case.
+    ///
     /// # Errors
     /// `Disconnected`, `Connect`, `Timeout`.
     pub fn noop(&self) -> Result<()> {

@@ -108,6 +108,25 @@ fn an_idle_connection_stays_usable_under_its_heartbeat(#[case] site: Site) {
     assert_eq!((imap.status().last_error, smtp.status().last_error), (None, None));
 }
 
+/// Postfix takes 100 NOOPs in a row, Exim 10, and each logs more as an attack, by which firewalls go.
+#[apply(every_site)]
+fn signs_of_life_are_never_too_many_for_a_server(#[case] site: Site) {
+    let idle = Smtp::connect(site.smtp_config().heartbeat(Duration::from_millis(10))).unwrap();
+    let asked = Smtp::connect(site.smtp_config().heartbeat(NEVER)).unwrap();
+    for _ in 0..250 {
+        asked.noop().unwrap();
+    }
+    wait_until("heartbeats", || idle.stats().reconnects >= 2);
+    for smtp in [idle, asked] {
+        assert_eq!((smtp.status().state, smtp.status().last_error), (State::Connected, None));
+        assert!(smtp.send(&message("1", "a")).unwrap().all_accepted());
+        smtp.stop().unwrap();
+    }
+    if let Site::Real { postfix, .. } = &site {
+        assert!(!postfix.log().contains("too many"), "{}", postfix.log());
+    }
+}
+
 #[apply(every_site)]
 fn a_stopped_handle_says_so(#[case] site: Site) {
     let (imap, smtp) = (site.imap(), site.smtp());

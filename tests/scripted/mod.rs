@@ -6,6 +6,8 @@ mod imap_login;
 mod imap_namespace;
 mod imap_receiving;
 mod smtp;
+mod smtp_login;
+mod smtp_replies;
 mod throttled;
 
 use std::time::Duration;

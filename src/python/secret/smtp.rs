@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+
 use super::imap::tls;
 use super::scripted::{answered, at, closes, says};
 use super::support::process::free_port;
 use super::support::script::{Script, Step};
 use super::support::tls_server::Protocol;
-use super::{Path, USER, path, shown, smtp_config, smtp_fails, smtp_shows};
+use super::{MARKED, Path, USER, path, shown, smtp_config, smtp_fails, smtp_shows};
 use crate::{Message, Result, Server, Smtp};
 
 const PLAIN: &[&str] = &["AUTH PLAIN"];
 const LOGIN: &[&str] = &["AUTH LOGIN"];
 const CRAM: &[&str] = &["AUTH CRAM-MD5"];
+const ALL: &[&str] = &["AUTH PLAIN LOGIN CRAM-MD5"];
 
 pub(super) fn paths() -> Vec<Path> {
     let mut paths = vec![
@@ -53,6 +57,11 @@ fn logins() -> Vec<Path> {
         fails("a question more", PLAIN, "AUTH", says("334 SECRET\r\n")),
         fails("a refused AUTH LOGIN", LOGIN, "AUTH", says("535 5.7.8 SECRET\r\n")),
         fails("a loss at AUTH LOGIN", LOGIN, "AUTH", Step::Close),
+        fails("every refused way to log in", ALL, "AUTH", says("535 5.7.8 SECRET\r\n")),
+        fails("a loss after a refused login", ALL, "AUTH", closes("535 5.7.8 SECRET\r\n")),
+        fails("a goodbye after a refused login", ALL, "AUTH", closes("535 SECRET\r\n421 SECRET\r\n")),
+        fails("no reply after a refused login", ALL, "AUTH", says("535 SECRET\r\nSECRET\r\n")),
+        fails("a word before the login", PLAIN, "EHLO", says("250-x\r\n250 AUTH PLAIN\r\n554 SECRET\r\n")),
         fails("a strange challenge", CRAM, "AUTH", says("334 SECRET\r\n")),
         fails("a challenge that is no base64", CRAM, "AUTH", says("334 =\r\n")),
     ];
@@ -64,6 +73,19 @@ fn logins() -> Vec<Path> {
             });
             smtp_fails(smtp_config(at(&echo.start())))
         })
+    }));
+    paths.extend([USER, MARKED].map(|asked| {
+        path("a login by prompts that is refused", move || {
+            let encoded = |text: &str| BASE64_STANDARD.encode(text);
+            let script =
+                Script::smtp(LOGIN).says("AUTH", "334 who?\r\n").says(&encoded(USER), "334 and?\r\n");
+            let no = says("535 5.7.8 SECRET\r\n");
+            answered(script, &encoded(asked), no, |server| smtp_fails(smtp_config(server)))
+        })
+    }));
+    paths.push(path("a refused EHLO before a login", || {
+        let script = Script::smtp(PLAIN).says("HELO", "250 x\r\n");
+        answered(script, "EHLO", says("550 SECRET\r\n"), |server| smtp_fails(smtp_config(server)))
     }));
     paths.push(path("a login without an answer", || {
         let silent = Script::smtp(PLAIN).on("AUTH", |_| Step::Nothing);

@@ -1,0 +1,157 @@
+"""Messages one after the other, by MAIL, RCPT and DATA, and what the replies mean for each."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Iterator
+from typing import Any
+
+from _pymail_dialogue import GO_AHEAD, Dialogue, in_step
+from _pymail_replies import ONE_WRITE, Answers, Message, NoReply, Outcome, Reply
+
+BAD_SEQUENCE = 503
+END = b".\r\n"
+AT_THE_END = b"the end of DATA"
+
+
+class OneByOne:
+    """With PIPELINING (RFC 2920), a message's last write carries the commands of the next one."""
+
+    def __init__(self, dialogue: Dialogue, messages: list[Message]) -> None:
+        self.dialogue = dialogue
+        self.messages = messages
+        self.pipelining = dialogue.smtp.has_extn("pipelining")
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Sends all; whatever is raised leaves no outcome for what was not sent."""
+        upcoming = map(self.dialogue.commands, self.messages)
+        commands, following = next(upcoming, []), next(upcoming, [])
+        under_way = 0  # how many of the commands
+        for message in self.messages:
+            stage, reply, answers = self._offer(commands, under_way)
+            if stage:
+                yield from self._refused(stage, reply, answers)
+                under_way = 0
+                commands, following = following, next(upcoming, [])
+                continue
+            ahead = self._ahead(following)
+            under_way = len(ahead)
+            what, basis, later = self._data(message[2], b"".join(ahead), upcoming)
+            yield what, basis, answers
+            if what == "unknown":
+                raise basis
+            commands, following = following, later
+
+    def _refused(self, stage: str, reply: Reply, answers: Answers) -> Iterator[Outcome]:
+        outcome: Outcome = ("refused", (stage, *reply), answers)
+        is_fresh, self.dialogue.is_fresh = self.dialogue.is_fresh, False
+        if stage == "MAIL" and not is_fresh:
+            # A server that hangs up now has said goodbye: the message goes out on a new connection.
+            self.dialogue.reset()
+            yield outcome
+        else:
+            yield outcome
+            self.dialogue.reset()
+
+    def _ahead(self, following: list[bytes]) -> list[bytes]:
+        """The next message's commands that go out with this one's end."""
+        if not self.pipelining or self.dialogue.takes_mail_after_one is False:
+            return []
+        return following if self.dialogue.takes_mail_after_one else following[:1]
+
+    def _at_once(self, commands: list[bytes]) -> int:
+        """How many of a message's commands go out in one write."""
+        dialogue = self.dialogue
+        # To a server that keeps the transaction before it open, RCPT would add to that one.
+        is_doubtful = dialogue.has_ended_one and dialogue.takes_mail_after_one is None
+        return len(commands) if self.pipelining and not is_doubtful else 1
+
+    def _offer(self, commands: list[bytes], under_way: int) -> tuple[str, Reply, Answers]:
+        """MAIL, RCPT, DATA: the stage that was refused ("" for none), its reply, the recipients' replies."""
+        dialogue = self.dialogue
+        if not under_way:
+            dialogue.listen()
+            if dialogue.has_ended_one and dialogue.takes_mail_after_one is False:
+                dialogue.reset()
+        stage, reply, answers = self._transaction(commands, under_way)
+        is_over = dialogue.is_fresh and dialogue.smtp.sock is None
+        if stage == "MAIL" and reply[0] == BAD_SEQUENCE and not is_over:
+            # This is about the session, not the message: a transaction is still open, or so the server says.
+            dialogue.takes_mail_after_one = False
+            dialogue.reset()
+            stage, reply, answers = self._transaction(commands, 0)
+            if stage == "MAIL" and reply[0] == BAD_SEQUENCE and not dialogue.is_fresh:
+                raise smtplib.SMTPServerDisconnected(f"{reply[0]} {reply[1]}")
+        return stage, reply, answers
+
+    def _transaction(self, commands: list[bytes], under_way: int) -> tuple[str, Reply, Answers]:
+        replies: list[Reply] = []
+        for at, command in enumerate(commands):
+            if at == under_way:
+                if _hopeless(replies, len(commands)):
+                    break
+                under_way += self._at_once(commands[at:])
+                self.dialogue.smtp.send(b"".join(commands[at:under_way]))
+            replies.append(self.dialogue.reply_to_sent(command))
+            if at == 0 and replies[0][0] < 300 and self.dialogue.has_ended_one:
+                self.dialogue.takes_mail_after_one = self.dialogue.takes_mail_after_one is not False
+        return self._verdict(replies, len(commands))
+
+    def _verdict(self, replies: list[Reply], commands: int) -> tuple[str, Reply, Answers]:
+        mail, answers = replies[0], replies[1 : commands - 1]
+        go_ahead = len(replies) == commands and replies[-1][0] == GO_AHEAD
+        if go_ahead and not _hopeless(replies[:-1], commands):
+            self.dialogue.is_fresh = False
+            return "", replies[-1], answers
+        if go_ahead and any(code < 300 for code, _ in answers):
+            # They would get an empty message by the final dot; by hanging up they get none.
+            self.dialogue.smtp.close()
+        elif go_ahead:
+            # It is for no recipient, yet the server asks for the data: it gets none.
+            self.dialogue.smtp.send(END)
+            self.dialogue.reply_to_sent(AT_THE_END)
+        if mail[0] >= 300:
+            return "MAIL", mail, []
+        if all(code >= 300 for code, _ in answers):
+            return "RCPT", answers[0], answers
+        return "DATA", replies[-1], answers
+
+    def _data(self, data: bytes, ahead: bytes, upcoming: Iterator[list[bytes]]) -> tuple[str, Any, list[bytes]]:
+        """Sends a message and the next one's commands; prepares more of them while the server has it."""
+        smtp = self.dialogue.smtp
+        is_large = len(data) > ONE_WRITE
+        if smtp.has_spoken() or (is_large and not smtp.upload(data)):
+            return self._interrupted()
+        is_whole = True
+        try:
+            try:
+                smtp.send((b"" if is_large else data) + END + ahead)
+            except smtplib.SMTPServerDisconnected:
+                is_whole = False  # a refusal that came before may still be read
+            later = next(upcoming, [])
+            code, text = in_step(AT_THE_END, self.dialogue.reply(), 200)
+            if code < 300 and not is_whole:
+                raise NoReply(f"{code} before the end of DATA: {text}")
+        except BaseException as error:  # from here on the outcome is unknown
+            return "unknown", error, []
+        self.dialogue.has_ended_one = True
+        if code < 300:
+            return "sent", (code, text), later
+        if is_large or not is_whole:
+            smtp.close()  # It may have been said before the end, and the rest been taken for commands.
+        return "refused", ("DATA", code, text), later
+
+    def _interrupted(self) -> tuple[str, Any, list[bytes]]:
+        """A refusal before the message's end; a loss before it is raised: the message is unsent, for certain."""
+        code, text = self.dialogue.reply_to_sent(AT_THE_END)
+        self.dialogue.smtp.close()
+        if code < 300:
+            raise NoReply(f"{code} before the end of DATA: {text}")
+        return "refused", ("DATA", code, text), []
+
+
+def _hopeless(replies: list[Reply], commands: int) -> bool:
+    """Returns whether MAIL was refused, or every RCPT: the data is for no recipient then."""
+    answers = replies[1:]
+    asked_all = len(replies) >= commands - 1
+    return bool(replies) and (replies[0][0] >= 300 or (asked_all and all(code >= 300 for code, _ in answers)))
