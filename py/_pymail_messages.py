@@ -54,20 +54,21 @@ class OneByOne:
             self.dialogue.reset()
 
     def _ahead(self, following: list[bytes]) -> list[bytes]:
-        """The next message's commands that go out with this one's end."""
-        if not self.pipelining or self.dialogue.takes_mail_after_one is False:
-            return []
-        return following if self.dialogue.takes_mail_after_one else following[:1]
+        """Returns the next message's commands that go out with this one's end.
+
+        MAIL alone would not do: were the reply to the end missing, the one to MAIL would pass for it.
+        """
+        return following if self.pipelining and self.dialogue.takes_mail_after_one else []
 
     def _at_once(self, commands: list[bytes]) -> int:
-        """How many of a message's commands go out in one write."""
+        """Returns how many of a message's commands go out in one write."""
         dialogue = self.dialogue
         # To a server that keeps the transaction before it open, RCPT would add to that one.
         is_doubtful = dialogue.has_ended_one and dialogue.takes_mail_after_one is None
         return len(commands) if self.pipelining and not is_doubtful else 1
 
     def _offer(self, commands: list[bytes], under_way: int) -> tuple[str, Reply, Answers]:
-        """MAIL, RCPT, DATA: the stage that was refused ("" for none), its reply, the recipients' replies."""
+        """Returns the stage of MAIL, RCPT, DATA that was refused or "", its reply, the recipients' replies."""
         dialogue = self.dialogue
         if not under_way:
             dialogue.listen()
@@ -142,7 +143,7 @@ class OneByOne:
         return "refused", ("DATA", code, text), later
 
     def _interrupted(self) -> tuple[str, Any, list[bytes]]:
-        """A refusal before the message's end; a loss before it is raised: the message is unsent, for certain."""
+        """Returns a refusal before the message's end; raises a loss: the message is unsent then, for certain."""
         code, text = self.dialogue.reply_to_sent(AT_THE_END)
         self.dialogue.smtp.close()
         if code < 300:

@@ -224,3 +224,54 @@ fn a_transaction_that_a_refused_message_left_open_is_not_the_next_ones() {
         |id: &str| taken.iter().filter(|data| data.contains(&format!("Subject: {TAG} {id}\r\n"))).count();
     assert_eq!(["0", "1", "2", "3"].map(times), [0, 1, 1, 1], "{taken:?}");
 }
+
+/// A server that refuses each BDAT before its octets have come, and hangs up.
+fn hasty(listener: &TcpListener, announced: &Mutex<Vec<String>>) {
+    for stream in listener.incoming().flatten() {
+        let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
+        let mut line = String::new();
+        // What Nagle's algorithm holds back would be lost with the connection.
+        writer.set_nodelay(true).unwrap();
+        writer.write_all(b"220 hasty\r\n").unwrap();
+        while reader.read_line(&mut line).is_ok_and(|length| length > 0) {
+            let answer = match line.get(..4).unwrap_or_default() {
+                "ehlo" => "250-hasty\r\n250-PIPELINING\r\n250 CHUNKING\r\n",
+                "BDAT" => "552 5.3.4 too big\r\n",
+                _ => "250 ok\r\n",
+            };
+            writer.write_all(answer.as_bytes()).unwrap();
+            if line.starts_with("BDAT") {
+                announced.lock().unwrap().push(line);
+                break;
+            }
+            line.clear();
+        }
+    }
+}
+
+#[test]
+fn a_refusal_that_comes_before_the_data_is_read_though_the_connection_ends() {
+    static ANNOUNCED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::unencrypted("127.0.0.1").port(listener.local_addr().unwrap().port());
+    std::thread::spawn(move || hasty(&listener, &ANNOUNCED));
+    let smtp = Smtp::connect(SmtpConfig::new(server, Credentials::none()).tag(TAG).window(WINDOW)).unwrap();
+    for n in 1..=3 {
+        let error = smtp.send(&message("1", vec![b'a'; 30_000])).unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::TooLarge, Some("552")), "{error:?}");
+        assert_eq!(ANNOUNCED.lock().unwrap().len(), n, "it is uploaded once");
+    }
+}
+
+/// Other messages of its flight go out in flights as before.
+#[rstest]
+fn a_large_message_among_small_ones_goes_out_by_data(#[from(postfix)] site: Site) {
+    let smtp = Smtp::connect(site.smtp_config().window(WINDOW)).unwrap();
+    let mut all = messages(20);
+    all[7].body = vec![b'a'; 1 << 20];
+    all[19].body = vec![b'a'; 1 << 20];
+    assert!(smtp.send_all(&all).iter().all(Result::is_ok));
+    assert!(smtp.send_all(&messages(1)).iter().all(Result::is_ok));
+    let received = received(&site, &ids(0..20));
+    assert_eq!(received.values().sum::<usize>(), 21, "{received:?}");
+}

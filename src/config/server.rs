@@ -86,9 +86,8 @@ impl Server {
     }
 
     fn is_loopback(&self) -> bool {
-        let host = self.host_without_dot();
-        let ip = host.parse::<std::net::IpAddr>();
-        host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+        let ip = self.host.parse::<std::net::IpAddr>();
+        self.host_without_dot().eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
     }
 
     pub(super) fn check(&self, credentials: &Credentials) -> Result<()> {

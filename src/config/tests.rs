@@ -43,8 +43,24 @@ fn credentials_go_unencrypted_to_the_loopback_only() {
     let with =
         |host: &str| SmtpConfig::new(Server::unencrypted(host), Credentials::new("alice", "hunter2")).check();
     assert_eq!(with("mail.test").unwrap_err().kind(), ErrorKind::Config);
-    assert!(with("127.0.0.1").is_ok() && with("localhost").is_ok());
+    assert!(with("127.0.0.1").is_ok() && with("localhost").is_ok() && with("localhost.").is_ok());
+    assert!(with("127.0.0.1.").is_err(), "it is a name, and may be any host's");
     assert!(SmtpConfig::new(Server::unencrypted("mail.test"), Credentials::none()).check().is_ok());
+}
+
+#[test]
+fn an_absolute_host_name_is_verified_without_its_dot() {
+    assert_eq!(Server::tls("mail.test.").host_without_dot(), "mail.test");
+    assert_eq!(Server::tls("mail.test").host_without_dot(), "mail.test");
+    assert!(SmtpConfig::new(Server::tls("."), Credentials::none()).check().is_err());
+}
+
+#[test]
+fn a_name_for_ehlo_is_one_word() {
+    let with =
+        |name: &str| SmtpConfig::new(Server::tls("mail.test"), Credentials::none()).local_name(name).check();
+    assert!(with("app.example.org").is_ok() && with("[192.0.2.1]").is_ok());
+    assert!(with("").is_err() && with("two words").is_err() && with("a\r\nQUIT").is_err());
 }
 
 #[test]

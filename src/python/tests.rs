@@ -191,6 +191,31 @@ fn many_first_calls() {
 }
 
 #[test]
+fn the_name_in_ehlo_is_the_hosts_full_name_or_the_address() {
+    modules::SMTP.ready().unwrap();
+    let name = |host: &str, address: &str| -> String {
+        attached(|py| {
+            let own_name = py.import("_pymail_replies").unwrap().getattr("own_name").unwrap();
+            Ok(own_name.call1((host, address)).unwrap().extract().unwrap())
+        })
+        .unwrap()
+    };
+    for host in ["app.example.org", "a-1.b.example.co", "xn--mller-kva.example.org"] {
+        assert_eq!(name(host, "192.0.2.1"), host);
+    }
+    let no_names =
+        ["", "localhost", "app", "localhost.localdomain", "app.local", "app.lan", "192.0.2.1", "a_b.org"];
+    for host in
+        no_names.into_iter().chain(["app.example.org.", "-a.org", "a..org", "b\u{fc}cher.example.org"])
+    {
+        assert_eq!(name(host, "192.0.2.1"), "[192.0.2.1]", "{host}");
+    }
+    assert_eq!(name("app", "2001:db8::1"), "[IPv6:2001:db8::1]");
+    assert_eq!(name("app", "fe80::1%eth0"), "[IPv6:fe80::1]");
+    assert_eq!(name("app", "::ffff:192.0.2.1"), "[192.0.2.1]");
+}
+
+#[test]
 fn nothing_that_is_imported_brings_the_gil_back() {
     modules::IMAP.ready().unwrap();
     modules::SMTP.ready().unwrap();
