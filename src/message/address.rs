@@ -25,7 +25,7 @@ enum Brackets {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses {
     pub(super) all: Vec<String>,
-    /// The first entry that has an `@` and is no address.
+    /// The first entry that has an `@` behind something and is no address.
     pub(super) unread: Option<String>,
 }
 
@@ -60,10 +60,9 @@ pub(super) fn addresses(value: &[u8]) -> Addresses {
             }
             '<' => entry.open(),
             '>' => entry.close(),
-            ',' | ';' if !entry.is_route() => {
-                std::mem::take(&mut entry).end(&mut addresses);
-            }
-            ':' | ',' if entry.is_prefix() => entry.clear(),
+            ',' if entry.is_route() => entry.clear(),
+            ',' | ';' => std::mem::take(&mut entry).end(&mut addresses),
+            ':' if entry.is_prefix() => entry.clear(),
             c if c.is_whitespace() => entry.end_word(),
             c => entry.word.push(c),
         }
@@ -122,7 +121,7 @@ impl Entry {
             }
             None => {}
         }
-        if addresses.all.len() == before && words.iter().any(|word| at(word).is_some()) {
+        if addresses.all.len() == before && words.iter().any(|word| at(word) > Some(0)) {
             addresses.unread.get_or_insert_with(|| words.join(" "));
         }
     }
@@ -229,6 +228,8 @@ mod tests {
     #[case("a@example.org; b@example.org;", &["a@example.org", "b@example.org"])]
     #[case("friends: a@example.org, B <b@example.org>;, c@example.org", &["a@example.org", "b@example.org", "c@example.org"])]
     #[case("undisclosed-recipients:;", &[])]
+    #[case("<Undisclosed-Recipient:@example.org;>, bob@example.org", &["bob@example.org"])]
+    #[case("follow, @bob", &[])]
     #[case("<@one.example,@two.example:bob@example.org>", &["bob@example.org"])]
     #[case("bob@[IPv6:2001:db8::1]", &["bob@[IPv6:2001:db8::1]"])]
     #[case("mailto:bob@example.org", &["bob@example.org"])]
@@ -247,7 +248,6 @@ mod tests {
     #[rstest]
     #[case("a@b@c")]
     #[case("bob@")]
-    #[case("@example.org")]
     #[case("<bob smith@example.org>")]
     #[case("<bob@exa mple.org>")]
     #[case("bob@example.org:25")]

@@ -108,3 +108,26 @@ fn recipients(head: &Head<'_>) -> Result<Vec<String>> {
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod dump {
+    #[test]
+    #[ignore]
+    fn dump() {
+        let dir = std::env::var("DUMP").unwrap();
+        let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
+        files.sort();
+        for f in files {
+            let octets = std::fs::read(&f).unwrap();
+            let name = f.file_name().unwrap().to_str().unwrap().to_owned();
+            let v = match super::parse(&octets, "__PYMAIL__") {
+                None => serde_json::json!({"file": name, "none": true}),
+                Some(Err(e)) => serde_json::json!({"file": name, "error": e.to_string()}),
+                Some(Ok((m, _))) => {
+                    serde_json::json!({"file": name, "id": m.id, "by": m.sent_by, "to": m.sent_to, "body": String::from_utf8_lossy(&m.body)})
+                }
+            };
+            println!("JSON {v}");
+        }
+    }
+}
