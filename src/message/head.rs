@@ -78,7 +78,8 @@ impl<'a> Head<'a> {
     pub(super) fn of_mail(octets: &'a [u8]) -> Self {
         let mut at = 0;
         while let Some((line, next)) = line_at(octets, at) {
-            if !(line.is_empty() || line.starts_with(b"From ") || line.starts_with(b">From ")) {
+            let is_mbox_line = || line.starts_with(b"From ") || line.starts_with(b">From ");
+            if !line.is_empty() && (!is_mbox_line() || name_of(line).is_some()) {
                 break;
             }
             at = next;
@@ -195,10 +196,10 @@ fn last_usual_field(octets: &[u8], mut at: usize) -> usize {
 
 fn is_usual(name: &[u8]) -> bool {
     let name = name.trim_ascii_end().to_ascii_lowercase();
-    let matches = |usual: &&str| {
+    let is_it = |usual: &&str| {
         if usual.ends_with('-') { name.starts_with(usual.as_bytes()) } else { name == usual.as_bytes() }
     };
-    USUAL.iter().any(|usual| matches(&usual))
+    USUAL.iter().any(is_it)
 }
 
 /// The value on one line: each fold is one blank.
@@ -218,13 +219,10 @@ fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
     unfolded.into()
 }
 
-/// A mail whose lines end in nothing but CR, with line feeds behind them.
+/// A mail whose lines end in nothing but CR, with line feeds in their place.
 pub(super) fn with_line_feeds(octets: &[u8]) -> Cow<'_, [u8]> {
     if memchr(b'\n', octets).is_some() || memchr(b'\r', octets).is_none() {
         return octets.into();
     }
-    let ended = octets
-        .iter()
-        .flat_map(|&octet| if octet == b'\r' { &b"\r\n"[..] } else { std::slice::from_ref(&octet) }.to_vec());
-    ended.collect::<Vec<u8>>().into()
+    octets.iter().map(|&octet| if octet == b'\r' { b'\n' } else { octet }).collect::<Vec<u8>>().into()
 }

@@ -15,6 +15,8 @@ mod parse;
 mod parts;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod reading;
 mod seven_bit;
 mod transfer;
 mod words;

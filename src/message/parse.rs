@@ -83,13 +83,13 @@ fn message(head: &Head<'_>, id: String, body: Vec<u8>) -> Result<Message> {
     let given = head.first(Name::MessageId).and_then(|value| MessageId::received(message_id(&value)?));
     let message_id = given.unwrap_or_else(|| MessageId::random(&sent_by));
     body::check(head, &body)?;
-    Ok(Message { id, sent_to, body, message_id, sent_by })
+    Ok(Message { id, sent_by, sent_to, body, message_id })
 }
 
 /// The first address of the first From that has one, or else of a Sender.
 pub(super) fn sender(head: &Head<'_>) -> Option<String> {
-    let values = head.all(Name::From).chain(head.all(Name::Sender));
-    values.filter_map(|value| addresses(&value).all.into_iter().next()).next()
+    let mut values = head.all(Name::From).chain(head.all(Name::Sender));
+    values.find_map(|value| addresses(&value).all.into_iter().next())
 }
 
 /// The addresses of each To.
@@ -107,27 +107,4 @@ fn recipients(head: &Head<'_>) -> Result<Vec<String>> {
         all.extend(addresses.all);
     }
     Ok(all)
-}
-
-#[cfg(test)]
-mod dump {
-    #[test]
-    #[ignore]
-    fn dump() {
-        let dir = std::env::var("DUMP").unwrap();
-        let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).collect();
-        files.sort();
-        for f in files {
-            let octets = std::fs::read(&f).unwrap();
-            let name = f.file_name().unwrap().to_str().unwrap().to_owned();
-            let v = match super::parse(&octets, "__PYMAIL__") {
-                None => serde_json::json!({"file": name, "none": true}),
-                Some(Err(e)) => serde_json::json!({"file": name, "error": e.to_string()}),
-                Some(Ok((m, _))) => {
-                    serde_json::json!({"file": name, "id": m.id, "by": m.sent_by, "to": m.sent_to, "body": String::from_utf8_lossy(&m.body)})
-                }
-            };
-            println!("JSON {v}");
-        }
-    }
 }

@@ -52,7 +52,7 @@ impl<'a> Part<'a> {
         let (mut content, disposition) = (content(Name::ContentType), content(Name::ContentDisposition));
         if !content.kind.contains('/') {
             let is_said = head.first(Name::ContentType).is_some();
-            content.kind = if is_said { "text/plain" } else { usual }.to_owned(); // RFC 2045, section 5.2
+            content.kind = String::from(if is_said { "text/plain" } else { usual }); // RFC 2045, section 5.2
         }
         Self { head, content, disposition, level }
     }
@@ -279,9 +279,10 @@ impl Effort {
         let (mut sections, mut open, mut from) = (Vec::new(), None, 0);
         while let Some(at) = finder.find(&body[from..]).map(|at| from + at) {
             from = at + 1;
-            let Some((line, next)) = line_at(body, at).filter(|_| at == 0 || body[at - 1] == b'\n') else {
+            if at > 0 && body[at - 1] != b'\n' {
                 continue;
-            };
+            }
+            let Some((line, next)) = line_at(body, at) else { break };
             let is_closing = match line[delimiter.len()..].trim_ascii_end() {
                 b"" => false,
                 b"--" => true,

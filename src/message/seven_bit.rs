@@ -117,7 +117,7 @@ pub(super) fn hz(mut octets: &[u8]) -> Option<String> {
                 }
             }
             (0x21..=0x7e, _) if is_chinese => {
-                octets = &rest[character(Set::Chinese, first, rest, &mut text)?..]
+                octets = &rest[character(Set::Chinese, first, rest, &mut text)?..];
             }
             (0x80.., _) => return None,
             (b'\n', _) => {
