@@ -6,10 +6,10 @@ mod python;
 
 use std::collections::BTreeSet;
 
-use pymail::{Credentials, Delivery, Imap, ImapConfig, Server};
+use pymail::{Credentials, Delivery, ErrorKind, Imap, ImapConfig, Server};
 use rstest::{fixture, rstest};
 
-use self::differences::{DIFFERENCES, Entry, UNREAD_BY_PYTHON};
+use self::differences::{DIFFERENCES, ERRORS, Entry, UNREAD_BY_PYTHON};
 use self::mails::Mail;
 use crate::support::dovecot::{Dovecot, HOST, PASSWORD};
 
@@ -78,10 +78,21 @@ fn every_message_of_the_corpus_is_received_once_and_leaves_the_inbox(corpus: &Co
 fn every_message_of_the_corpus_has_the_id_behind_its_tag(corpus: &Corpus) {
     for delivery in &corpus.received {
         let file = &corpus.mails[number(delivery)].file;
-        let message = delivery.message().unwrap_or_else(|error| panic!("{file}: {error}"));
+        let Ok(message) = delivery.message() else { continue };
         let first_word = message.id.split(' ').next();
         assert_eq!(first_word, Some(&*number(delivery).to_string()), "{file}: {}", message.id);
     }
+}
+
+#[rstest]
+fn what_can_not_be_read_whole_is_an_error_and_nothing_else_is(corpus: &Corpus) {
+    let errors =
+        corpus.received.iter().filter_map(|delivery| Some((number(delivery), delivery.message().err()?)));
+    let errors = errors.map(|(number, error)| {
+        assert_eq!(error.kind(), ErrorKind::Message, "{error}");
+        (corpus.mails[number].file.as_str(), Part::Text)
+    });
+    assert_listed(&errors.collect(), ERRORS, "not read");
 }
 
 #[rstest]
@@ -92,7 +103,8 @@ fn text_and_sender_are_what_python_reads_but_for_what_is_listed(corpus: &Corpus)
         let (mail, reading) = (&corpus.mails[number(delivery)], &readings[number(delivery)]);
         for part in [Part::Text, Part::Sender] {
             let place = (mail.file.as_str(), part);
-            match reading.agrees(part, delivery.message().ok()) {
+            let Ok(message) = delivery.message() else { continue };
+            match reading.agrees(part, message) {
                 Some(true) => false,
                 Some(false) => different.insert(place),
                 None => unread.insert(place),

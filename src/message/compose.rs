@@ -24,11 +24,12 @@ pub(crate) fn compose(message: &Message, tag: &str) -> Result<Vec<u8>> {
     check(message)?;
     let to: Vec<Address<'_>> =
         message.sent_to.iter().map(|to| Address::new_address(None::<&str>, to)).collect();
+    // First what a receiver must see in the first octets of a mail, however many recipients it has.
     let builder = MessageBuilder::new()
+        .header("Subject", Raw::new(format!("{tag} {}", id_in_subject(&message.id))))
         .message_id(MessageIdHeader::new(message.message_id.as_str()))
         .from(Address::new_address(None::<&str>, &message.sent_by))
         .to(Address::new_list(to))
-        .header("Subject", Raw::new(format!("{tag} {}", id_in_subject(&message.id))))
         .body(body_part(&message.body));
     let mut data = Vec::new();
     builder.serialize(&mut data);
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_plain_id_stays_readable() {
-        assert!(composed(&message("order 42")).contains("\r\nSubject: TAG order 42\r\n"));
+        assert!(composed(&message("order 42")).starts_with("Subject: TAG order 42\r\n"));
     }
 
     #[test]
@@ -157,8 +158,8 @@ mod tests {
         {
             let text = composed(&message(id));
             assert!(
-                text.contains("\r\nSubject: TAG =?utf-8?q?")
-                    || text.contains("\r\nSubject: TAG\r\n =?utf-8?q?"),
+                text.starts_with("Subject: TAG =?utf-8?q?")
+                    || text.starts_with("Subject: TAG\r\n =?utf-8?q?"),
                 "{text}"
             );
             assert!(text.lines().all(|line| line.len() <= 78), "{text}");
@@ -197,6 +198,16 @@ mod tests {
         for bad in [message(""), message(&"x".repeat(LONGEST_ID + 1)), nobody] {
             assert_eq!(compose(&bad, "TAG").unwrap_err().kind(), ErrorKind::Message);
         }
+    }
+
+    #[test]
+    fn what_tells_a_message_from_others_comes_first_however_many_recipients_it_has() {
+        let to: Vec<String> = (0..10_000).map(|n| format!("{n}@example.org")).collect();
+        let text = composed(&Message::new("\u{fc}".repeat(2_000), "alice@example.org", to, ""));
+        let first = &text[..16_384];
+        assert!(
+            first.contains("\r\nMessage-ID: <") && first.contains("\r\nFrom: <alice@example.org>\r\nTo: ")
+        );
     }
 
     #[test]

@@ -3,9 +3,8 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::OnceLock;
 
-use mail_parser::Message as Parsed;
-
-use super::parse::{guarded, parse_headers, sender, subject};
+use super::head::{Head, Name, with_line_feeds};
+use super::parse::{guarded, message_id, sender, subject};
 
 /// The Message-ID, Subject and sender of a message, in little room.
 ///
@@ -16,14 +15,15 @@ pub(crate) struct Identity([u64; 2]);
 impl Identity {
     /// By the headers of a mail, of which these three are enough; `None` without a Message-ID.
     pub(crate) fn read(headers: &[u8]) -> Option<Self> {
-        guarded(|| Self::of(&parse_headers(headers)?))
+        guarded(|| Self::of(&Head::of_mail(&with_line_feeds(headers))))
     }
 
-    pub(super) fn of(parsed: &Parsed<'_>) -> Option<Self> {
+    pub(super) fn of(head: &Head<'_>) -> Option<Self> {
         // The keys are random: nobody can make two messages that look like one.
         static KEYS: OnceLock<[RandomState; 2]> = OnceLock::new();
         let keys = KEYS.get_or_init(|| [RandomState::new(), RandomState::new()]);
-        let whole = (parsed.message_id()?, subject(parsed), sender(parsed));
+        let given = head.first(Name::MessageId)?;
+        let whole = (message_id(&given)?, subject(head).map(|subject| subject.text), sender(head));
         Some(Self([keys[0].hash_one(&whole), keys[1].hash_one(&whole)]))
     }
 }

@@ -1,13 +1,25 @@
 //! What is sent and received.
 
+mod address;
 mod body;
+mod charset;
 mod compose;
+mod content;
+mod flowed;
+mod head;
+mod html;
 mod identity;
 mod json;
 mod note;
 mod parse;
+mod parts;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod reading;
+mod seven_bit;
+mod transfer;
+mod words;
 
 use std::fmt;
 use std::str::Utf8Error;

@@ -1,15 +1,12 @@
 //! From the bytes of a mail to a message, without the interpreter.
 
 use std::panic::{UnwindSafe, catch_unwind};
-use std::sync::LazyLock;
 
-use mail_parser::{Address, HeaderName, Message as Parsed, MessageParser};
-
-use super::{Identity, Message, MessageId, body};
+use super::address::addresses;
+use super::charset::Decoded;
+use super::head::{Head, Name, with_line_feeds};
+use super::{Identity, Message, MessageId, body, words};
 use crate::error::{Error, Result};
-
-/// More parts than this, nobody sends in earnest.
-const MOST_PARTS: usize = 1_000;
 
 /// A message, and what tells it from others, where something does.
 pub(crate) type Known = (Message, Option<Identity>);
@@ -17,63 +14,43 @@ pub(crate) type Known = (Message, Option<Identity>);
 /// Reads a mail; `None` when it is not one of ours.
 ///
 /// Ours is what has the tag as the first word of its decoded Subject: a SEARCH finds more than that.
+///
+/// # Errors
+/// `Message`: its Subject, its recipients or its body can't be decoded whole, or it costs too much to read.
 pub(crate) fn parse(octets: &[u8], tag: &str) -> Option<Result<Known>> {
-    let begun = catch_unwind(|| begin(octets, tag));
-    match begun.unwrap_or_else(|_| is_ours(octets, tag).then_some(Begun::Complex))? {
-        Begun::Read(read) => Some(*read),
-        Begun::Complex => Some(whole(octets, tag)),
-    }
+    // The reader should not panic; if it does, that is one bad message, not the end of a thread.
+    let read = catch_unwind(|| read(octets, tag, body::simple));
+    read.unwrap_or_else(|_| is_ours(octets, tag).then(|| Err(Error::message("it can't be read"))))
 }
 
-/// What is ours, read by the parser, which can read any mail.
+/// What is ours, read with the leniency that other programs' mail needs.
+#[cfg(test)]
 pub(super) fn whole(octets: &[u8], tag: &str) -> Result<Known> {
-    if has_too_many_parts(octets) {
-        return Err(Error::message(format!("it has more than {MOST_PARTS} parts")));
-    }
-    let read = guarded(|| read(&PARSER.parse(octets)?, tag, body::of));
-    read.unwrap_or_else(|| Err(Error::message("it can't be parsed")))
-}
-
-/// What the headers alone have made of one of ours.
-enum Begun {
-    Read(Box<Result<Known>>),
-    /// Its body takes a parser.
-    Complex,
-}
-
-fn begin(octets: &[u8], tag: &str) -> Option<Begun> {
-    let headers = parse_headers(octets)?;
-    id_behind(tag, subject(&headers)?)?;
-    let Some(body) = body::simple(&headers, octets) else { return Some(Begun::Complex) };
-    Some(Begun::Read(Box::new(read(&headers, tag, |_| body)?)))
+    read(octets, tag, |_| None).expect("it is ours")
 }
 
 /// Whether a mail is one of ours, by its headers alone; its body need not be whole.
 pub(crate) fn is_ours(octets: &[u8], tag: &str) -> bool {
-    let ours = || id_behind(tag, subject(&parse_headers(octets)?)?).map(drop);
+    let octets = with_line_feeds(octets);
+    let ours = || id_behind(tag, &subject(&Head::of_mail(&octets))?.text).map(drop);
     guarded(ours).is_some()
 }
 
-/// Knows the headers that are asked for here, and leaves the others alone.
-static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
-    MessageParser::new()
-        .with_mime_headers()
-        .header_text(HeaderName::Subject)
-        .header_address(HeaderName::From)
-        .header_address(HeaderName::Sender)
-        .header_address(HeaderName::To)
-        .header_id(HeaderName::MessageId)
-        .default_header_ignore()
-});
-
-/// The headers of a mail, which may have no body.
-pub(super) fn parse_headers(octets: &[u8]) -> Option<Parsed<'_>> {
-    PARSER.parse_headers(octets)
-}
-
-fn read(parsed: &Parsed<'_>, tag: &str, body: impl FnOnce(&Parsed<'_>) -> Vec<u8>) -> Option<Result<Known>> {
-    let id = id_behind(tag, subject(parsed)?)?.to_owned();
-    Some(message(parsed, id, body(parsed)).map(|message| (message, Identity::of(parsed))))
+fn read(
+    octets: &[u8],
+    tag: &str,
+    simple: impl FnOnce(&Head<'_>) -> Option<Vec<u8>>,
+) -> Option<Result<Known>> {
+    let octets = with_line_feeds(octets);
+    let head = Head::of_mail(&octets);
+    let Decoded { text: subject, lost } = subject(&head)?;
+    let id = id_behind(tag, &subject)?.to_owned();
+    let body = || simple(&head).map_or_else(|| body::of(&octets), Ok);
+    let message = match lost {
+        Some(lost) => Err(Error::message(format!("the Subject can't be decoded whole: {lost}"))),
+        None => body().and_then(|body| message(&head, id, body)),
+    };
+    Some(message.map(|message| (message, Identity::of(&head))))
 }
 
 /// Mail comes from anybody; what no parser has foreseen is one bad message, not the end of a thread.
@@ -81,16 +58,16 @@ pub(super) fn guarded<T>(read: impl FnOnce() -> Option<T> + UnwindSafe) -> Optio
     catch_unwind(read).ok().flatten()
 }
 
-/// Each mail within a mail takes stack to drop, and an overflow can't be caught. Each needs a header.
-fn has_too_many_parts(octets: &[u8]) -> bool {
-    let headers = octets.windows(b"content-type".len());
-    let headers = headers.filter(|text| text[7] == b'-' && text.eq_ignore_ascii_case(b"content-type"));
-    headers.take(MOST_PARTS + 1).count() > MOST_PARTS
+/// The first Subject, where there are several, as mail programs show it.
+pub(super) fn subject(head: &Head<'_>) -> Option<Decoded> {
+    Some(words::decode(&head.first(Name::Subject)?))
 }
 
-/// The first Subject, where there are several, as mail programs show it; `Parsed::subject` is the last.
-pub(super) fn subject<'a>(parsed: &'a Parsed<'_>) -> Option<&'a str> {
-    parsed.header_values(HeaderName::Subject).next()?.as_text()
+/// The Message-ID as it stands there, without the angle brackets.
+pub(super) fn message_id(value: &[u8]) -> Option<&str> {
+    let value = std::str::from_utf8(value).ok()?.trim();
+    let within = value.split_once('<').map_or(value, |(_, rest)| rest.split('>').next().unwrap_or_default());
+    Some(within.trim()).filter(|id| !id.is_empty())
 }
 
 /// What follows the tag and one blank.
@@ -99,23 +76,35 @@ fn id_behind<'a>(tag: &str, subject: &'a str) -> Option<&'a str> {
     rest.strip_prefix([' ', '\t']).or_else(|| rest.is_empty().then_some(rest))
 }
 
-fn message(parsed: &Parsed<'_>, id: String, body: Vec<u8>) -> Result<Message> {
-    // Mail of other programs may name nobody: its text is worth having all the same.
-    let sent_by = sender(parsed).unwrap_or_default();
-    let sent_to =
-        parsed.all_to().flat_map(|to| to.clone().into_list()).filter_map(|to| Some(to.address?.into_owned()));
-    let message_id = parsed.message_id().and_then(MessageId::received);
-    let message_id = message_id.unwrap_or_else(|| MessageId::random(&sent_by));
-    body::check(parsed, &body)?;
-    Ok(Message { id, sent_to: sent_to.collect(), body, message_id, sent_by })
+fn message(head: &Head<'_>, id: String, body: Vec<u8>) -> Result<Message> {
+    // Mail of other programs may have no sender: its text is worth having all the same.
+    let sent_by = sender(head).unwrap_or_default();
+    let sent_to = recipients(head)?;
+    let given = head.first(Name::MessageId).and_then(|value| MessageId::received(message_id(&value)?));
+    let message_id = given.unwrap_or_else(|| MessageId::random(&sent_by));
+    body::check(head, &body)?;
+    Ok(Message { id, sent_by, sent_to, body, message_id })
 }
 
 /// The first address of the first From that has one, or else of a Sender.
-pub(super) fn sender(parsed: &Parsed<'_>) -> Option<String> {
-    let from = parsed.header_values(HeaderName::From);
-    from.chain(parsed.header_values(HeaderName::Sender)).find_map(|value| first_address(value.as_address()?))
+pub(super) fn sender(head: &Head<'_>) -> Option<String> {
+    let mut values = head.all(Name::From).chain(head.all(Name::Sender));
+    values.find_map(|value| addresses(&value).all.into_iter().next())
 }
 
-fn first_address(addresses: &Address<'_>) -> Option<String> {
-    addresses.iter().find_map(|address| address.address.as_deref()).map(str::to_owned)
+/// The addresses of each To.
+///
+/// # Errors
+/// `Message`: something that should be one can't be read.
+fn recipients(head: &Head<'_>) -> Result<Vec<String>> {
+    let mut all = Vec::new();
+    for value in head.all(Name::To) {
+        let addresses = addresses(&value);
+        if let Some(unread) = addresses.unread {
+            let shown: String = unread.chars().take(100).collect();
+            return Err(Error::message(format!("a recipient can't be read: {shown:?} in To")));
+        }
+        all.extend(addresses.all);
+    }
+    Ok(all)
 }

@@ -23,21 +23,19 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Whether pymail has read the same; `None` when Python has read nothing.
-    pub(super) fn agrees(&self, part: Part, message: Option<&Message>) -> Option<bool> {
+    pub(super) fn agrees(&self, part: Part, message: &Message) -> Option<bool> {
         match part {
-            Part::Text => self.text_is(message.map(Message::text_lossy).as_deref()),
-            Part::Sender => {
-                self.sender.as_deref().map(|sender| message.map(|it| &*it.sent_by) == Some(sender))
-            }
+            Part::Text => self.text_is(&message.text_lossy()),
+            Part::Sender => self.sender.as_deref().map(|sender| message.sent_by == sender),
         }
     }
 
     /// Plain text is the same but for line ends and blanks at its end. How HTML is laid out as text is a matter
     /// of taste: its characters are the same, in their order, without the blanks.
-    fn text_is(&self, body: Option<&str>) -> Option<bool> {
+    fn text_is(&self, body: &str) -> Option<bool> {
         match (&self.text, &self.words) {
-            (Some(text), _) => Some(body.map(normal) == Some(normal(text))),
-            (None, Some(words)) => Some(body.map(without_blanks) == Some(words.concat())),
+            (Some(text), _) => Some(normal(body) == normal(text)),
+            (None, Some(words)) => Some(without_blanks(body) == words.concat()),
             (None, None) => None,
         }
     }

@@ -31,7 +31,7 @@ class Words(HTMLParser):
 
 
 def read(octets: bytes) -> dict[str, object]:
-    """The text, or the words of the HTML when there is no text, and the sender; null for what can't be read."""
+    """The text, or the words when there is HTML, and the sender; null for what can't be read."""
     mail = message_from_bytes(octets, policy=policy.default)
     assert isinstance(mail, EmailMessage)
     seen: dict[str, object] = {"text": None, "words": None, "sender": None}
@@ -43,23 +43,34 @@ def read(octets: bytes) -> dict[str, object]:
 
 
 def text(mail: EmailMessage) -> str | None:
-    """The plain text."""
-    part = mail.get_body(("plain", "html"))
-    # A part without headers is false.
-    if part is None or part.get_content_subtype() != "plain":
+    """The plain text, when no HTML is shown."""
+    parts = shown(mail)
+    if not parts or any(part.get_content_subtype() == "html" for part in parts):
         return None
-    return scalar(part.get_content())
+    texts = [scalar(part.get_content()) for part in parts]
+    return "".join(text if text.endswith("\n") or text is texts[-1] else text + "\n" for text in texts)
 
 
 def words(mail: EmailMessage) -> list[str] | None:
-    """The words of the HTML, in their order."""
-    part = mail.get_body(("plain", "html"))
-    if part is None or part.get_content_subtype() != "html":
-        return None
-    reader = Words()
-    reader.feed(scalar(part.get_content()))
-    reader.close()
-    return reader.words
+    """The words of what is shown, HTML or not, in their order."""
+    reader, parts = Words(), shown(mail)
+    for part in parts:
+        if part.get_content_subtype() == "html":
+            reader.feed(scalar(part.get_content()))
+            reader.close()
+        else:
+            reader.words += scalar(part.get_content()).split()
+    return reader.words if parts else None
+
+
+def shown(mail: EmailMessage) -> list[EmailMessage]:
+    """The texts that a mail program shows, one after the other."""
+    if mail.get_content_maintype() != "multipart" or mail.get_content_subtype() in ("alternative", "related"):
+        # A part without headers is false.
+        part = mail.get_body(("plain", "html"))
+        return [] if part is None else [part]
+    parts = [part for part in mail.iter_parts() if not part.is_attachment() and part.get_filename() is None]
+    return [text for part in parts if isinstance(part, EmailMessage) for text in shown(part)]
 
 
 def sender(mail: EmailMessage) -> str | None:

@@ -1,0 +1,274 @@
+//! From octets to text, by the names that mails give to charsets.
+
+use encoding_rs::{
+    BIG5, EUC_JP, EUC_KR, Encoding, GB18030, GBK, MACINTOSH, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE,
+    WINDOWS_1252,
+};
+
+use super::seven_bit::{hz, iso_2022, utf_7};
+
+/// Decoded text, with U+FFFD for what could not be decoded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Decoded {
+    pub(super) text: String,
+    /// Says what of it could not be decoded.
+    pub(super) lost: Option<String>,
+}
+
+impl Decoded {
+    pub(super) fn whole(text: impl Into<String>) -> Self {
+        Self { text: text.into(), lost: None }
+    }
+}
+
+/// A charset, by how it is decoded.
+enum Charset {
+    /// One of the WHATWG's Encoding Standard.
+    Web(&'static Encoding),
+    /// ASCII in its upper half's characters.
+    Page(&'static str),
+    Iso2022,
+    Hz,
+    Utf7,
+    /// ASCII, or nothing that says anything.
+    Unsaid,
+    Unknown,
+}
+
+/// Decodes octets by the charset that they are labelled with.
+///
+/// What is valid UTF-8 is read as that where the label is unknown, says ASCII, or is wrong; other octets in a text without a
+/// charset are windows-1252.
+pub(super) fn decode(label: &str, octets: &[u8]) -> Decoded {
+    let decoded = match charset(label) {
+        Charset::Web(encoding) => web(encoding, octets),
+        Charset::Page(page) => paged(page, octets),
+        Charset::Iso2022 => iso_2022(octets),
+        Charset::Hz => hz(octets),
+        Charset::Utf7 => utf_7(octets),
+        Charset::Unsaid => return unsaid(octets),
+        Charset::Unknown => None,
+    };
+    match (decoded, std::str::from_utf8(octets)) {
+        (Some(text), _) => Decoded::whole(text),
+        (None, Ok(text)) if !text.contains('\u{1b}') => Decoded::whole(text),
+        _ => Decoded { text: String::from_utf8_lossy(octets).into_owned(), lost: Some(reason(label)) },
+    }
+}
+
+/// Whether a label says nothing but ASCII, if that.
+pub(super) fn is_unsaid(label: &str) -> bool {
+    matches!(charset(label), Charset::Unsaid)
+}
+
+fn reason(label: &str) -> String {
+    let shown: String = label.chars().filter(|c| !c.is_control()).take(40).collect();
+    match charset(label) {
+        Charset::Unknown => format!("the charset {shown:?} is not known"),
+        _ => format!("it is not {shown:?}, which it says it is"),
+    }
+}
+
+fn web(encoding: &'static Encoding, octets: &[u8]) -> Option<String> {
+    let is_wide = encoding == UTF_16LE || encoding == UTF_16BE;
+    let marked = Encoding::for_bom(octets).filter(|_| is_wide);
+    if is_wide && marked.is_none() && !octets.contains(&0) && std::str::from_utf8(octets).is_ok() {
+        return None; // a wrong label: text of two octets a character has a NUL for each blank and line end
+    }
+    let (encoding, octets) =
+        marked.map_or((encoding, octets), |(marked, length)| (marked, &octets[length..]));
+    let text = encoding.decode_without_bom_handling_and_without_replacement(octets)?;
+    Some(text.into_owned())
+}
+
+fn paged(page: &str, octets: &[u8]) -> Option<String> {
+    let upper: Vec<char> = page.chars().collect();
+    let text = octets.iter().map(|&octet| match octet.checked_sub(0x80) {
+        None => Some(char::from(octet)),
+        Some(place) => upper.get(usize::from(place)).copied().filter(|&c| c != char::REPLACEMENT_CHARACTER),
+    });
+    text.collect()
+}
+
+/// Text that says nothing of its charset.
+fn unsaid(octets: &[u8]) -> Decoded {
+    // Of what has 7 bits, only Japanese mail used to leave it out.
+    let is_japanese = octets.is_ascii()
+        && octets.windows(3).any(|three| matches!(three, b"\x1b$B" | b"\x1b$@" | b"\x1b(J"));
+    if let Some(text) = is_japanese.then(|| iso_2022(octets)).flatten() {
+        return Decoded::whole(text);
+    }
+    match std::str::from_utf8(octets) {
+        Ok(text) => Decoded::whole(text),
+        Err(_) => Decoded::whole(WINDOWS_1252.decode_without_bom_handling(octets).0),
+    }
+}
+
+/// Names that say nothing, or ASCII: mail that has more than that is UTF-8 or windows-1252.
+const UNSAID: &[&str] = &[
+    "",
+    "ascii",
+    "usascii",
+    "csascii",
+    "ansix341968",
+    "ansix341986",
+    "iso646us",
+    "iso646irv1991",
+    "isoir6",
+    "us",
+    "646",
+    "cp367",
+    "ibm367",
+    "20127",
+    "unknown8bit",
+    "unknown",
+    "userdefined",
+    "default",
+    "7bit",
+    "8bit",
+    "binary",
+    "none",
+];
+
+/// Other names of charsets than those that the Encoding Standard lists, without signs.
+const OTHERS: &[(&str, &Encoding)] = &[
+    ("utf8mb4", UTF_8),
+    ("utf8mb3", UTF_8),
+    ("unicode11utf8", UTF_8),
+    ("unicode20utf8", UTF_8),
+    ("utf8sig", UTF_8),
+    ("utf", UTF_8),
+    ("65001", UTF_8),
+    ("utf16", UTF_16LE),
+    ("utf16le", UTF_16LE),
+    ("utf16be", UTF_16BE),
+    ("ucs2", UTF_16LE),
+    ("unicode", UTF_16LE),
+    ("eucjp", EUC_JP),
+    ("ujis", EUC_JP),
+    ("eucjpms", EUC_JP),
+    ("51932", EUC_JP),
+    ("20932", EUC_JP),
+    ("shiftjis", SHIFT_JIS),
+    ("sjis", SHIFT_JIS),
+    ("mskanji", SHIFT_JIS),
+    ("31j", SHIFT_JIS),
+    ("932", SHIFT_JIS),
+    ("943", SHIFT_JIS),
+    ("euckr", EUC_KR),
+    ("ksc5601", EUC_KR),
+    ("ksc56011987", EUC_KR),
+    ("ksc56011989", EUC_KR),
+    ("ksx1001", EUC_KR),
+    ("uhc", EUC_KR),
+    ("korean", EUC_KR),
+    ("949", EUC_KR),
+    ("51949", EUC_KR),
+    ("gb2312", GBK),
+    ("gb231280", GBK),
+    ("gb23121980", GBK),
+    ("gbk", GBK),
+    ("gbk2312", GBK),
+    ("euccn", GBK),
+    ("cngb", GBK),
+    ("936", GBK),
+    ("51936", GBK),
+    ("gb18030", GB18030),
+    ("gb180302000", GB18030),
+    ("54936", GB18030),
+    ("big5", BIG5),
+    ("big5hkscs", BIG5),
+    ("big5eten", BIG5),
+    ("big5tw", BIG5),
+    ("cnbig5", BIG5),
+    ("950", BIG5),
+    ("macintosh", MACINTOSH),
+    ("macroman", MACINTOSH),
+    ("mac", MACINTOSH),
+    ("10000", MACINTOSH),
+];
+
+/// The charset of a name, as the WHATWG, Python, IANA, or Windows call it, in whatever spelling.
+fn charset(label: &str) -> Charset {
+    let label = label.trim_matches(|c: char| c.is_whitespace() || c.is_control() || "\"';,".contains(c));
+    let name = plain(label);
+    if UNSAID.contains(&&*name) {
+        return Charset::Unsaid;
+    }
+    let seven_bit = match &*name {
+        "utf7" | "unicode11utf7" | "unicode20utf7" | "65000" => Some(Charset::Utf7),
+        "hz" | "hzgb" | "hzgb2312" | "52936" => Some(Charset::Hz),
+        "jis" | "jis7" | "50220" | "50221" | "50222" | "50225" | "50227" => Some(Charset::Iso2022),
+        name if name.starts_with("iso2022") => Some(Charset::Iso2022),
+        _ => None,
+    };
+    let web = || Encoding::for_label_no_replacement(label.as_bytes()).or_else(|| web_encoding(&name));
+    seven_bit
+        .or_else(|| web().map(Charset::Web))
+        .or_else(|| page(&name).map(Charset::Page))
+        .unwrap_or(Charset::Unknown)
+}
+
+/// The name without signs, in small letters, and without what some programs put before it.
+fn plain(label: &str) -> String {
+    let name: String =
+        label.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
+    let is_private = label.len() > 2 && label[..label.len().min(2)].eq_ignore_ascii_case("x-");
+    let name = if is_private { name[1..].to_owned() } else { name };
+    match name.strip_prefix("cs").or_else(|| name.strip_prefix("charset")) {
+        Some(rest) if !rest.is_empty() && name != "csascii" => rest.to_owned(),
+        _ => name,
+    }
+}
+
+fn web_encoding(name: &str) -> Option<&'static Encoding> {
+    let other = |name: &str| OTHERS.iter().find(|(known, _)| *known == name).map(|(_, encoding)| *encoding);
+    let number = number_of_page(name);
+    let listed = |name: String| Encoding::for_label_no_replacement(name.as_bytes());
+    let iso = |part: &str| listed(format!("iso-8859-{part}"));
+    let numbered = |number: u32| match number {
+        874 | 1250..=1258 => listed(format!("windows-{number}")),
+        866 => listed("ibm866".into()),
+        819 => Some(WINDOWS_1252),
+        20866 => listed("koi8-r".into()),
+        21866 => listed("koi8-u".into()),
+        28591..=28606 => iso(&(number - 28590).to_string()),
+        _ => None,
+    };
+    other(name)
+        .or_else(|| other(number?))
+        .or_else(|| numbered(number?.parse().ok()?))
+        .or_else(|| iso(name.strip_prefix("iso").unwrap_or(name).strip_prefix("8859")?))
+        .or_else(|| listed(name.to_owned()))
+        .or_else(|| match name {
+            "latin9" => iso("15"),
+            "latin7" => iso("13"),
+            "latin8" => iso("14"),
+            "latin10" => iso("16"),
+            "tis620" | "iso885911" => listed("windows-874".into()),
+            "koi8r" | "koi8u" | "koi8ru" => listed(format!("koi8-{}", &name[4..5])),
+            "maccyrillic" => listed("x-mac-cyrillic".into()),
+            _ => None,
+        })
+}
+
+/// `850` of `cp850`, `ibm850` and the like.
+fn number_of_page(name: &str) -> Option<&str> {
+    let digits = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let kinds = ["", "cp", "ibm", "dos", "oem", "windows", "win", "ms", "mswin", "windowscp", "codepage"];
+    kinds.contains(&&name[..name.len() - digits.len()]).then_some(digits).filter(|digits| !digits.is_empty())
+}
+
+/// The upper half of a charset of one octet a character that browsers do not know, and Python does.
+fn page(name: &str) -> Option<&'static str> {
+    const PAGES: &str = include_str!("pages.txt");
+    let of = |name: &str| PAGES.lines().filter_map(|line| line.split_once(' ')).find(|page| page.0 == name);
+    let numbered = || of(&format!("cp{}", number_of_page(name)?));
+    let renamed = || match name {
+        "maccentraleurope" | "macce" => of("maclatin2"),
+        "pt154" | "cyrillicasian" => of("ptcp154"),
+        "rk1048" | "strk10482002" => of("kz1048"),
+        _ => None,
+    };
+    of(name).or_else(numbered).or_else(renamed).map(|page| page.1)
+}

@@ -1,0 +1,226 @@
+//! From a page to the text that a mail program shows of it.
+
+use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
+use html5gum::{Error as PageError, Span, State, Tokenizer};
+
+use crate::error::{Error, Result};
+
+/// What the tokenizer, which reads pages as browsers do, finds.
+enum Event {
+    Start { tag: Vec<u8>, is_closed: bool },
+    End(Vec<u8>),
+    Text(Vec<u8>),
+    Cut(&'static str),
+}
+
+/// Returns the text of a page: blocks and `<br>` on lines of their own, without comments, scripts, styles and titles.
+///
+/// # Errors
+/// `Message`: the page ends within a tag, a comment, or something that is not shown.
+pub(super) fn text(page: &str) -> Result<String> {
+    let mut tokenizer = Tokenizer::new_with_emitter(page, CallbackEmitter::new(events()));
+    let mut layout = Layout::default();
+    let mut hidden: Option<(Vec<u8>, bool)> = None;
+    while let Some(Ok(event)) = tokenizer.next() {
+        match (event, &mut hidden) {
+            (Event::Text(text), Some((_, has_text))) => *has_text |= !text.trim_ascii().is_empty(),
+            (Event::Text(text), None) => layout.add(&String::from_utf8_lossy(&text)),
+            (Event::Start { tag, is_closed }, _) => {
+                layout.begin(&tag);
+                let state = state_within(&tag).filter(|_| !is_closed);
+                tokenizer.set_state(state.unwrap_or(State::Data));
+                hidden = is_hidden(&tag).then_some((tag, false)).filter(|_| state.is_some());
+            }
+            (Event::End(tag), _) => {
+                layout.end(&tag);
+                hidden = None;
+            }
+            (Event::Cut(place), _) => return Err(cut(place)),
+        }
+    }
+    match hidden {
+        Some((tag, true)) => Err(cut(&format!("<{}>", String::from_utf8_lossy(&tag)))),
+        _ => Ok(layout.finished()),
+    }
+}
+
+fn cut(place: &str) -> Error {
+    Error::message(format!("the body's HTML ends within {place}"))
+}
+
+fn events() -> impl FnMut(CallbackEvent<'_>, Span<()>) -> Option<Event> {
+    let mut tag = Vec::new();
+    move |event, _| match event {
+        CallbackEvent::OpenStartTag { name } => {
+            tag = name.to_vec();
+            None
+        }
+        CallbackEvent::CloseStartTag { self_closing } => {
+            Some(Event::Start { tag: std::mem::take(&mut tag), is_closed: self_closing })
+        }
+        CallbackEvent::EndTag { name } => Some(Event::End(name.to_vec())),
+        CallbackEvent::String { value } => Some(Event::Text(value.to_vec())),
+        CallbackEvent::Error(PageError::EofInTag) => Some(Event::Cut("a tag")),
+        CallbackEvent::Error(PageError::EofInComment) => Some(Event::Cut("a comment")),
+        _ => None,
+    }
+}
+
+/// How the content of an element is read in which tags are text (HTML, section 13.2.6.2). Scripts do not run in mails, so that
+/// what stands in for them is a part of the page.
+fn state_within(tag: &[u8]) -> Option<State> {
+    match tag {
+        b"title" | b"textarea" => Some(State::RcData),
+        b"style" | b"xmp" | b"iframe" | b"noembed" | b"noframes" => Some(State::RawText),
+        b"script" => Some(State::ScriptData),
+        b"plaintext" => Some(State::PlainText),
+        _ => None,
+    }
+}
+
+fn is_hidden(tag: &[u8]) -> bool {
+    matches!(tag, b"title" | b"style" | b"script" | b"iframe" | b"noembed" | b"noframes")
+}
+
+/// So many line breaks stand before and behind an element.
+fn breaks(tag: &[u8]) -> usize {
+    match tag {
+        b"p" | b"h1" | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" | b"blockquote" => 2,
+        b"address" | b"article" | b"aside" | b"body" | b"caption" | b"center" | b"dd" | b"div" | b"dl"
+        | b"dt" | b"fieldset" | b"figcaption" | b"figure" | b"footer" | b"form" | b"header" | b"hr"
+        | b"html" | b"legend" | b"li" | b"listing" | b"main" | b"nav" | b"ol" | b"optgroup" | b"option"
+        | b"plaintext" | b"pre" | b"section" | b"table" | b"tbody" | b"textarea" | b"tfoot" | b"thead"
+        | b"tr" | b"ul" | b"xmp" => 1,
+        _ => 0,
+    }
+}
+
+fn is_preformatted(tag: &[u8]) -> bool {
+    matches!(tag, b"pre" | b"listing" | b"plaintext" | b"textarea" | b"xmp")
+}
+
+/// Text with what separates it from what comes next.
+#[derive(Default)]
+struct Layout {
+    text: String,
+    breaks: usize,
+    blank: Option<char>,
+    /// So many elements whose blanks count are open.
+    preformatted: usize,
+}
+
+impl Layout {
+    fn begin(&mut self, tag: &[u8]) {
+        match tag {
+            b"br" => self.breaks += 1,
+            b"td" | b"th" => self.blank = Some('\t'),
+            _ => self.breaks = self.breaks.max(breaks(tag)),
+        }
+        self.preformatted += usize::from(is_preformatted(tag));
+    }
+
+    fn end(&mut self, tag: &[u8]) {
+        self.breaks = self.breaks.max(breaks(tag));
+        self.preformatted = self.preformatted.saturating_sub(usize::from(is_preformatted(tag)));
+    }
+
+    fn add(&mut self, text: &str) {
+        if self.preformatted > 0 {
+            self.separate();
+            self.text.push_str(text);
+            return;
+        }
+        for c in text.chars() {
+            if c.is_ascii_whitespace() {
+                self.blank = self.blank.or(Some(' '));
+            } else {
+                self.separate();
+                self.text.push(c);
+            }
+        }
+    }
+
+    fn separate(&mut self) {
+        let blank = self.blank.take();
+        let breaks = std::mem::take(&mut self.breaks);
+        if self.text.is_empty() {
+            return;
+        }
+        if breaks > 0 {
+            self.text.extend(std::iter::repeat_n('\n', breaks));
+        } else if let Some(blank) = blank.filter(|_| !self.text.ends_with('\n')) {
+            self.text.push(blank);
+        }
+    }
+
+    fn finished(mut self) -> String {
+        if !self.text.is_empty() && !self.text.ends_with('\n') {
+            self.text.push('\n');
+        }
+        self.text
+    }
+}
+
+/// The charset that a page says itself, near its beginning.
+pub(super) fn charset(page: &[u8]) -> Option<String> {
+    let beginning = String::from_utf8_lossy(&page[..page.len().min(1_024)]).to_ascii_lowercase();
+    let (_, behind) = beginning.split_once("<meta")?.1.split_once("charset")?;
+    let name = behind.trim_start().strip_prefix('=')?.trim_start_matches([' ', '"', '\'']);
+    Some(name.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_:.".contains(*c)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::less_than("<p>if a < b then c</p><p>I <3 you (<2%)</p>", "if a < b then c\n\nI <3 you (<2%)\n")]
+    #[case::entities(
+        "a&nbsp;b &lt;c&gt; &amp;amp; &#8364; &#x20AC &euro; &nosuch; &",
+        "a\u{a0}b <c> &amp; \u{20ac} \u{20ac} \u{20ac} &nosuch; &\n"
+    )]
+    #[case::head_without_an_end("<html><head><title>T</title><body><p>Hello</p>", "Hello\n")]
+    #[case::two_heads(
+        "<head><meta charset=\"utf-8\" /><head><body><div>Hello</div></body></html>",
+        "Hello\n"
+    )]
+    #[case::closed_head("<HTML><HEAD /><BODY><span>Hello</span></BODY></HTML>", "Hello\n")]
+    #[case::closed_title("<title/><style/><script src='x'/>Hello", "Hello\n")]
+    #[case::hidden("a<style>p > b {}</style><script>if (a < b) '<p>'</script><title>x</title>b", "ab\n")]
+    #[case::comments(
+        "a<!-- <p>no</p> --><!--[if mso]>no<![endif]--><![if !mso]>b<![endif]><?xml x?>c",
+        "abc\n"
+    )]
+    #[case::breaks("a<br>b<br/><br>c<div>d</div>e<ul><li>f<li>g</ul>", "a\nb\n\nc\nd\ne\nf\ng\n")]
+    #[case::a_table("<table><tr><td>a</td> <td>b</td></tr><tr><td>c</table>d", "a\tb\nc\nd\n")]
+    #[case::blanks("  a \r\n\t b  <b> c</b>  ", "a b c\n")]
+    #[case::preformatted("x<pre>a  b\n  c</pre>y  z", "x\na  b\n  c\ny z\n")]
+    #[case::attributes("<p title=\"a > b\" x='</p>'>c</p>", "c\n")]
+    #[case::without_scripts("<noscript><p>shown</p></noscript>", "shown\n")]
+    #[case::text_of_tags("<textarea><b>x</textarea>", "<b>x\n")]
+    #[case::nothing("<html><body> </body></html>", "")]
+    fn a_page_is_read_as_a_mail_program_shows_it(#[case] page: &str, #[case] shown: &str) {
+        assert_eq!(text(page).unwrap(), shown);
+    }
+
+    #[rstest]
+    #[case("Hello <!-- and more")]
+    #[case("Hello <style> p {} <p>more")]
+    #[case("Hello <title>more")]
+    #[case("Hello <a href=\"more")]
+    fn a_page_that_was_cut_is_an_error(#[case] page: &str) {
+        assert!(text(page).is_err());
+    }
+
+    #[test]
+    fn a_page_says_its_charset() {
+        assert_eq!(
+            charset(b"<META http-equiv=x content='text/html; charset=koi8-r'>").as_deref(),
+            Some("koi8-r")
+        );
+        assert_eq!(charset(b"<meta charset = \"gb2312\">").as_deref(), Some("gb2312"));
+        assert_eq!(charset(b"<p>charset=x"), None);
+    }
+}
