@@ -2,35 +2,46 @@
 #![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
 use std::env;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a server may take for anything before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take for anything before a test fails: what a busy machine needs, and more.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 // Below the kernel's ephemeral range (from 32768), so that no outgoing connection takes a port of ours.
 const FIRST_PORT: u32 = 12_000;
 const PORTS: u32 = 20_000;
 
-/// A loopback port on which nothing listens.
+/// Returns a loopback port on which nothing listens, and which no other test gets before all others had their turn.
 ///
-/// Another process may still take it first: whoever uses it should be ready to ask for another.
+/// A program that is none of these tests may still take it first: a server should be ready to ask for another.
 pub fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Test binaries that run side by side begin far apart.
-    let start = std::process::id().wrapping_mul(7919);
     (0..PORTS)
-        .map(|_| FIRST_PORT + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS)
+        .map(|_| FIRST_PORT + next_turn().expect("a file that counts the ports") % PORTS)
         .filter_map(|port| u16::try_from(port).ok())
         .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
         .expect("a free loopback port")
+}
+
+/// Counts in a file that all test binaries of a user share, for they run side by side.
+fn next_turn() -> io::Result<u32> {
+    let user = fs::metadata("/proc/self")?.uid();
+    let path = env::temp_dir().join(format!("pymail-tests-{user}-ports"));
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    file.lock()?; // until it is closed
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let turn: u32 = text.parse().unwrap_or(0);
+    file.rewind()?;
+    write!(file, "{:010}", turn.wrapping_add(1))?;
+    Ok(turn)
 }
 
 /// Waits until `ready` says so.
