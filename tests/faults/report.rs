@@ -22,28 +22,20 @@ pub struct Report {
 }
 
 impl Report {
-    /// Runs the cases, and once more, alone, those in which a call was late or something was left for too long: a busy
-    /// machine is late, too.
+    /// Runs the cases.
     pub fn run(&mut self, world: &World, cases: Vec<Case>) {
         let (all, begin) = (cases.len(), Instant::now());
-        let report = Mutex::new((self, 0, Vec::new()));
-        crew::work(world, crew::MANY, tasks(cases), |case, answer| {
+        let tasks = cases.into_iter().map(|case| (case.name.clone(), Task::Run(case))).collect();
+        let report = Mutex::new((self, 0));
+        crew::work(world, crew::MANY, tasks, |name, answer| {
             let mut locked = report.lock().unwrap();
-            let (report, done, late) = &mut *locked;
-            match answer {
-                Answer::Ran(Some(verdict)) if verdict.count.late + verdict.count.leaked > 0 => {
-                    late.push(case);
-                }
-                answer => report.take(&case.name, answer),
-            }
+            let (report, done) = &mut *locked;
+            report.take(&name, answer);
             *done += 1;
             if *done % 100 == 0 || *done == all {
                 eprintln!("{done} of {all} cases, {:.0} s", begin.elapsed().as_secs_f64());
             }
         });
-        let (report, _, late) = report.into_inner().unwrap();
-        let report = Mutex::new(report);
-        crew::work(world, 1, tasks(late), |case, answer| report.lock().unwrap().take(&case.name, answer));
     }
 
     /// Takes in what a case has shown, and says what was wrong.
@@ -102,8 +94,4 @@ impl Report {
         );
         if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
-}
-
-fn tasks(cases: Vec<Case>) -> Vec<(Case, Task)> {
-    cases.into_iter().map(|case| (case.clone(), Task::Run(case))).collect()
 }

@@ -90,6 +90,36 @@ pub fn output(command: &mut Command) -> String {
     String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }
 
+/// Measures the time that this process has had: without what its threads spent waiting for a CPU, which on a busy
+/// machine says nothing about them.
+pub struct Stopwatch {
+    began: Instant,
+    starved: Duration,
+}
+
+impl Stopwatch {
+    /// Starts it.
+    pub fn start() -> Self {
+        Self { starved: starved(), began: Instant::now() }
+    }
+
+    /// Returns the time since its start. Threads that waited at the same time are all taken off.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed().saturating_sub(starved().saturating_sub(self.starved))
+    }
+}
+
+/// How long the living threads of this process have waited for a CPU.
+fn starved() -> Duration {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let waited = threads.filter_map(|thread| {
+        let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        // On a CPU, waiting for one, in nanoseconds; the number of turns.
+        stat.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(waited.sum())
+}
+
 /// Whether this process runs as root.
 pub fn is_root() -> bool {
     output(Command::new("id").arg("-u")) == "0"

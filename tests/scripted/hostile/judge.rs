@@ -9,6 +9,7 @@ use pymail::{Error, Result};
 use super::row::{May, Row};
 use crate::scripted::assert_hidden;
 use crate::site::shown;
+use crate::support::process::Stopwatch;
 
 /// Of every verb.
 pub(super) const DEADLINE: Duration = Duration::from_secs(1);
@@ -81,9 +82,9 @@ impl Findings {
 
     /// Calls a verb, which has to be back in time and to say clearly what is wrong.
     pub(super) fn timed<T>(&self, what: &str, verb: impl FnOnce() -> Result<T>) -> Result<T> {
-        let began = Instant::now();
+        let watch = Stopwatch::start();
         let answer = verb();
-        let took = began.elapsed();
+        let took = watch.elapsed();
         self.check(took < DEADLINE + GRACE, || format!("{what} took {took:?}"));
         if let Err(error) = &answer {
             self.clear(what, error);
