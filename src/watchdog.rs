@@ -214,12 +214,12 @@ mod tests {
     fn a_command_that_was_in_time_leaves_its_connection_alone() {
         let (client, _peer) = silent();
         let watched = Watched::new(&client).unwrap();
-        let guard = watched.until(Deadline::after(Duration::from_millis(500)));
+        let guard = watched.until(Deadline::after(Duration::from_millis(1_900)));
         drop(guard);
         let (mut other, _other_peer) = silent();
         let other_watched = Watched::new(&other).unwrap();
         // The other one's deadline is later: when it has come, the first one's has passed.
-        let later = other_watched.until(Deadline::after(Duration::from_millis(600)));
+        let later = other_watched.until(Deadline::after(Duration::from_secs(2)));
         assert_eq!(other.read(&mut [0]).unwrap(), 0);
         assert!(later.overran());
         client.set_nonblocking(true).unwrap();

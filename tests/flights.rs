@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use pymail::{Credentials, ErrorKind, Message, Receipt, Result, Server, Smtp, SmtpConfig, State};
 use rstest::rstest;
@@ -11,6 +12,7 @@ use rstest_reuse::apply;
 
 use crate::fixtures::{every_site, postfix};
 use crate::site::{ALICE, REFUSED, Site, TAG, message};
+use crate::support::fault_proxy::{Fault, FaultProxy, Place, Plan, Protocol, Route, Security};
 use crate::support::process::wait_until;
 use crate::support::relay::Relay;
 
@@ -103,15 +105,21 @@ fn a_refusal_within_a_flight_is_that_messages_alone(#[from(postfix)] site: Site)
 
 #[rstest]
 fn a_loss_leaves_no_more_unknown_than_the_window_and_sends_the_rest_once(#[from(postfix)] site: Site) {
-    let relay = Relay::start("127.0.0.1", site.ports().smtp);
-    let smtp = Smtp::connect(through(&relay, &site).window(WINDOW)).unwrap();
-    let all = messages(600);
-    let outcomes = std::thread::scope(|scope| {
-        let sending = scope.spawn(|| smtp.send_all(&all));
-        wait_until("the first messages", || site.smtp_log().matches("client=").count() > 20);
-        relay.cut();
-        sending.join().unwrap()
+    let proxy = FaultProxy::start(&Route {
+        protocol: Protocol::Smtp,
+        security: Security::StartTls,
+        to: site.ports().smtp,
+        shown: &site.dovecot().issue(),
+        trusted_pem: site.ca_pem(),
     });
+    let server = site.smtp_server().port(proxy.port());
+    let smtp = SmtpConfig::new(server, site.smtp_credentials()).tag(TAG).window(WINDOW);
+    let smtp = Smtp::connect(smtp).unwrap();
+    let all = messages(600);
+    // The server has the message, and others of its flight; the client has no answer.
+    proxy.plan(Plan::new(Place::answer_like("BDAT").nth(100), Fault::Close));
+    let outcomes = smtp.send_all(&all);
+    assert_eq!(proxy.hits(), 1);
     let count = |wanted| outcomes.iter().filter(|outcome| kind(outcome) == wanted).count();
     let unknown = count(Some(ErrorKind::OutcomeUnknown));
     assert!((1..=WINDOW).contains(&unknown), "{unknown}");
@@ -123,9 +131,12 @@ fn a_loss_leaves_no_more_unknown_than_the_window_and_sends_the_rest_once(#[from(
 
 #[rstest]
 fn several_connections_share_the_messages_out(#[from(postfix)] site: Site) {
-    let smtp = Smtp::connect(site.smtp_config().connections(4)).unwrap();
+    let relay = Relay::start("127.0.0.1", site.ports().smtp);
+    let smtp = Smtp::connect(through(&relay, &site).connections(4)).unwrap();
     let mut all = messages(200);
     all[77].sent_to = vec![REFUSED.into()];
+    // No connection is done with its share before the others have begun.
+    relay.stall(Duration::from_secs(2));
     let outcomes = smtp.send_all(&all);
     assert_eq!(kind(&outcomes[77]), Some(ErrorKind::Refused));
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 199);

@@ -1,7 +1,9 @@
 //! A mail site as a user of the library sees it: somewhere to send, somewhere to receive.
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use pymail::{Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
 
@@ -25,6 +27,11 @@ pub const LATER: &str = "later@example.test";
 
 /// The tag of every test's messages.
 pub const TAG: &str = "__TEST__";
+
+thread_local! {
+    /// What [`Site::other_client`] made last, by the site's port: each is a Python, which takes long to start.
+    static OTHER: RefCell<Option<(u16, Arc<OtherClient>)>> = const { RefCell::new(None) };
+}
 
 /// Running servers, the one that sends before the one that it delivers to. Gone on drop.
 pub enum Site {
@@ -186,12 +193,18 @@ impl Site {
         Smtp::connect(self.smtp_config()).expect("SMTP connects")
     }
 
-    /// Another client on Alice's account, which names mailboxes as these tests do.
-    pub fn other_client(&self) -> OtherClient {
+    /// Another client on Alice's account, which names mailboxes as these tests do; in a thread always the same one.
+    pub fn other_client(&self) -> Arc<OtherClient> {
         let (port, ca) = (self.ports().imaps, Some(self.ca_pem()));
-        OtherClient::connect(dovecot::HOST, port, "tls", ALICE, self.password(), ca)
-            .expect("another client logs in")
-            .within(&self.mailbox(""))
+        let connect = || {
+            OtherClient::connect(dovecot::HOST, port, "tls", ALICE, self.password(), ca)
+                .expect("another client logs in")
+                .within(&self.mailbox(""))
+        };
+        OTHER.with_borrow_mut(|other| match other {
+            Some((its_port, client)) if *its_port == port => Arc::clone(client),
+            _ => Arc::clone(&other.insert((port, Arc::new(connect()))).1),
+        })
     }
 
     /// Sends messages from Alice to Alice and waits until each is in her inbox.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::job::Result;
 
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_mins(1);
 const GLANCE: Duration = Duration::from_millis(5);
 
 /// A running `smtp-sink`. Dropping it kills it.

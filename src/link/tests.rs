@@ -51,6 +51,9 @@ impl Session for Fake {
 
 const NEVER: Duration = Duration::from_secs(3_600);
 
+/// How long a beat may take to come on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn every(heartbeat: Duration) -> Upkeep {
     let backoff = (Duration::from_millis(1), Duration::from_secs(1));
     Upkeep { heartbeat, backoff, ..Upkeep::default() }
@@ -159,7 +162,7 @@ fn beating(noop: Result<()>) -> (Link<Fake>, Arc<Log>, Receiver<()>) {
 fn an_idle_connection_is_kept_alive() {
     let (link, log, pulses) = beating(Ok(()));
     for _ in 0..3 {
-        pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+        pulses.recv_timeout(PATIENCE).unwrap();
     }
     link.stop().unwrap();
     assert_eq!(connects(&log), 1);
@@ -168,9 +171,9 @@ fn an_idle_connection_is_kept_alive() {
 #[test]
 fn a_failed_heartbeat_shows_and_the_connection_is_replaced() {
     let (link, log, pulses) = beating(Err(failure(ErrorKind::Timeout)));
-    pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+    pulses.recv_timeout(PATIENCE).unwrap();
     // The second NOOP goes out on the connection that the heartbeat made by itself.
-    pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+    pulses.recv_timeout(PATIENCE).unwrap();
     assert!(connects(&log) >= 2);
     assert_eq!(link.status().last_error_kind, Some(ErrorKind::Timeout));
 }
@@ -181,7 +184,7 @@ fn the_heartbeat_ends_with_the_last_handle() {
     drop(link);
     assert_eq!(log.closes.load(Ordering::SeqCst), 1, "with a goodbye");
     // The channel closes when the thread has let go of the line, which holds the connect closure.
-    while let Ok(()) = pulses.recv_timeout(Duration::from_secs(10)) {}
+    while let Ok(()) = pulses.recv_timeout(PATIENCE) {}
     assert_eq!(pulses.recv_timeout(Duration::ZERO), Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
@@ -189,7 +192,7 @@ fn the_heartbeat_ends_with_the_last_handle() {
 fn a_refused_heartbeat_shows_and_keeps_the_connection() {
     let (link, log, pulses) = beating(Err(failure(ErrorKind::Refused)));
     for _ in 0..3 {
-        pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+        pulses.recv_timeout(PATIENCE).unwrap();
     }
     let status = link.status();
     assert_eq!((connects(&log), status.state), (1, State::Connected));
@@ -232,7 +235,7 @@ fn a_session_that_is_used_up_is_replaced_by_a_verb_that_repeats_until_half_of_th
 #[test]
 fn after_a_refused_password_the_heartbeat_rests() {
     let (link, log, pulses) = beating(Err(failure(ErrorKind::Auth)));
-    pulses.recv_timeout(Duration::from_secs(10)).unwrap();
+    pulses.recv_timeout(PATIENCE).unwrap();
     // The lock is free again when the refusal has been taken in.
     assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
     while link.0.line.slot.lock().last_beat.elapsed() < Duration::from_millis(10) {

@@ -1,6 +1,6 @@
 //! The app: what a user of pymail would write, with a diary of what it was told.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pymail::{
     Credentials, Delivery, Error, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig, State,
@@ -9,7 +9,7 @@ use pymail::{
 use crate::scenario::{Scenario, Verb};
 use crate::site::TAG;
 use crate::support::dovecot::{HOST, PASSWORD};
-use crate::support::process::wait_until;
+use crate::support::process::{Stopwatch, wait_until};
 use crate::world::Place;
 
 /// How long a verb may take.
@@ -69,9 +69,9 @@ pub struct App<'a> {
 impl Diary {
     /// Makes a call, and notes when it comes back late.
     fn call<T>(&mut self, what: &str, call: impl FnOnce() -> T) -> T {
-        let begin = Instant::now();
+        let watch = Stopwatch::start();
         let answer = call();
-        let took = begin.elapsed();
+        let took = watch.elapsed();
         if took > DEADLINE + Duration::from_secs(1) {
             self.late.push(format!("{what} took {:.1} s", took.as_secs_f64()));
         }

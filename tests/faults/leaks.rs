@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::app::DEADLINE;
 use crate::judge::Verdict;
+use crate::support::process::Stopwatch;
 
 /// The sockets that were open before a case. One case at a time runs in a process.
 pub struct Before(usize);
@@ -18,8 +19,8 @@ impl Before {
     /// Waits for what is on its way out, and tells what stays.
     pub fn check(&self, verdict: &mut Verdict) {
         // A heartbeat that is making a connection ends with that.
-        let deadline = Instant::now() + DEADLINE + Duration::from_secs(1);
-        while (sockets() > self.0 || !threads().is_empty()) && Instant::now() < deadline {
+        let (watch, most) = (Stopwatch::start(), DEADLINE + Duration::from_secs(1));
+        while (sockets() > self.0 || !threads().is_empty()) && watch.elapsed() < most {
             thread::park_timeout(Duration::from_millis(2));
         }
         for thread in threads() {

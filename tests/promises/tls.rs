@@ -28,7 +28,7 @@ fn meet(authority: &Authority, options: &TlsServerOptions<'_>) -> Meeting {
     let at = if options.way == "tls" { Server::tls("localhost") } else { Server::starttls("localhost") };
     let at = at.port(server.port()).trust_pem(authority.pem());
     let credentials = Credentials::new(ALICE, PASSWORD);
-    let (never, soon) = (Duration::from_secs(3_600), Duration::from_secs(20));
+    let (never, soon) = (Duration::from_secs(3_600), Duration::from_secs(60));
     let outcome = match options.protocol {
         IMAP => {
             let config = ImapConfig::new(at, credentials).tag(TAG).heartbeat(never).deadline(soon);

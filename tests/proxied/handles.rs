@@ -11,6 +11,9 @@ use crate::support::fault_proxy::{Exchange, Fault, FaultProxy, Place, Plan, Prot
 
 const NEVER: Duration = Duration::from_secs(3_600);
 
+/// Short enough to wait for an answer that never comes, and long enough for a handshake on a busy machine.
+const BRIEFLY: Duration = Duration::from_secs(6);
+
 fn proxy(site: &Site, protocol: Protocol, security: Security) -> FaultProxy {
     let Site::Real { postfix, dovecot } = site else { unreachable!("the real site") };
     let to = match (protocol, security) {
@@ -113,7 +116,7 @@ fn a_delivery_that_was_marked_without_an_answer_counts_once(
     let proxy = proxy(&site, Protocol::Imap, Security::Tls);
     site.deliver(&[message("1", "a")]);
     let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()).tag(TAG);
-    let config = config.heartbeat(NEVER).deadline(Duration::from_secs(2)).dead_letters(1);
+    let config = config.heartbeat(NEVER).deadline(BRIEFLY).dead_letters(1);
     let imap = Imap::connect(config).unwrap();
     proxy.plan(Plan::new(Place::answer_like("UID STORE"), fault));
     let batch = imap.fetch().or_else(|_| imap.fetch()).unwrap();
@@ -129,7 +132,7 @@ fn what_was_archived_without_an_answer_is_handed_out_by_the_next_drain(#[from(po
     let proxy = proxy(&site, Protocol::Imap, Security::Tls);
     site.deliver(&[message("1", "a"), message("2", "b")]);
     let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()).tag(TAG);
-    let imap = Imap::connect(config.heartbeat(NEVER).deadline(Duration::from_secs(2))).unwrap();
+    let imap = Imap::connect(config.heartbeat(NEVER).deadline(BRIEFLY)).unwrap();
     proxy.plan(Plan::new(Place::answer_like("UID MOVE"), Fault::Silence));
     assert_eq!(imap.drain().unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(proxy.hits(), 1);

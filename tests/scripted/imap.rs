@@ -215,9 +215,7 @@ fn stopping_does_not_wait_for_a_connection_that_the_heartbeat_is_making(#[values
         .on("NOOP", |_| Step::Close)
         .on("GREETING", |heard| Step::Nothing.when(heard.connection > 1))
         .start();
-    let deadline = Duration::from_secs(3);
-    let imap =
-        Imap::connect(imap_config(&server).heartbeat(Duration::from_millis(50)).deadline(deadline)).unwrap();
+    let imap = Imap::connect(imap_config(&server).heartbeat(Duration::from_millis(50))).unwrap();
     wait_until("the heartbeat's connection", || server.connections() > 1);
     let began = Instant::now();
     if drops {
@@ -225,7 +223,8 @@ fn stopping_does_not_wait_for_a_connection_that_the_heartbeat_is_making(#[values
     } else {
         imap.stop().unwrap();
     }
-    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    // The connection has 20 s.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[rstest]

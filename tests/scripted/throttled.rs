@@ -1,5 +1,6 @@
 //! Servers that ask to be left alone for a while, and ones that drop whoever comes.
 
+use std::sync::Barrier;
 use std::time::Duration;
 
 use pymail::{Credentials, ErrorKind, Imap, Smtp, State};
@@ -57,8 +58,15 @@ fn a_refusal_that_says_when_to_try_again_is_heard(#[case] at: &str, #[case] no: 
 /// The second of two connections breaks down, and can't be made again.
 #[rstest]
 fn what_one_connection_can_not_send_is_sent_over_the_others() {
+    let begun = Barrier::new(2);
     let server = Script::smtp(&["PIPELINING"])
-        .on("MAIL", |heard| Step::Close.when(heard.connection == 2))
+        .on("MAIL", move |heard| {
+            // Neither is done with its messages before the other has begun.
+            if heard.here == 1 && heard.connection <= 2 {
+                begun.wait();
+            }
+            Step::Close.when(heard.connection == 2)
+        })
         .on("GREETING", |heard| Step::SayAndClose("421 too many\r\n".into()).when(heard.connection > 2))
         .start();
     let smtp = Smtp::connect(smtp_config(&server, Credentials::none()).connections(2)).unwrap();

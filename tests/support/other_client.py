@@ -14,7 +14,7 @@ import ssl
 import sys
 
 HOST, PORT, SECURITY, USER = sys.argv[1:5]
-PATIENCE = 30.0  # seconds
+PATIENCE = 60.0  # seconds
 
 
 def tls():

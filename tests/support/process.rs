@@ -2,35 +2,46 @@
 #![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
 use std::env;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a server may take for anything before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take for anything before a test fails: what a busy machine needs, and more.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 // Below the kernel's ephemeral range (from 32768), so that no outgoing connection takes a port of ours.
 const FIRST_PORT: u32 = 12_000;
 const PORTS: u32 = 20_000;
 
-/// A loopback port on which nothing listens.
+/// Returns a loopback port on which nothing listens, and which no other test gets before all others had their turn.
 ///
-/// Another process may still take it first: whoever uses it should be ready to ask for another.
+/// A program that is none of these tests may still take it first: a server should be ready to ask for another.
 pub fn free_port() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Test binaries that run side by side begin far apart.
-    let start = std::process::id().wrapping_mul(7919);
     (0..PORTS)
-        .map(|_| FIRST_PORT + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS)
+        .map(|_| FIRST_PORT + next_turn().expect("a file that counts the ports") % PORTS)
         .filter_map(|port| u16::try_from(port).ok())
         .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
         .expect("a free loopback port")
+}
+
+/// Counts in a file that all test binaries of a user share, for they run side by side.
+fn next_turn() -> io::Result<u32> {
+    let user = fs::metadata("/proc/self")?.uid();
+    let path = env::temp_dir().join(format!("pymail-tests-{user}-ports"));
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    file.lock()?; // until it is closed
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    let turn: u32 = text.parse().unwrap_or(0);
+    file.rewind()?;
+    write!(file, "{:010}", turn.wrapping_add(1))?;
+    Ok(turn)
 }
 
 /// Waits until `ready` says so.
@@ -77,6 +88,36 @@ pub fn output(command: &mut Command) -> String {
     let problem = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{command:?}: {}: {problem}", done.status);
     String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+/// Measures the time that this process has had: without what its threads spent waiting for a CPU, which on a busy
+/// machine says nothing about them.
+pub struct Stopwatch {
+    began: Instant,
+    starved: Duration,
+}
+
+impl Stopwatch {
+    /// Starts it.
+    pub fn start() -> Self {
+        Self { starved: starved(), began: Instant::now() }
+    }
+
+    /// Returns the time since its start. Threads that waited at the same time are all taken off.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed().saturating_sub(starved().saturating_sub(self.starved))
+    }
+}
+
+/// How long the living threads of this process have waited for a CPU.
+fn starved() -> Duration {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let waited = threads.filter_map(|thread| {
+        let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        // On a CPU, waiting for one, in nanoseconds; the number of turns.
+        stat.split_whitespace().nth(1)?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(waited.sum())
 }
 
 /// Whether this process runs as root.

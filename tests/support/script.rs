@@ -211,6 +211,8 @@ impl Talk {
     /// Until one of both hangs up, which is no failure here.
     fn run(&self, stream: &TcpStream) {
         let Ok(reader) = stream.try_clone() else { return };
+        // Answers to commands that came together go out at once, not when the client has acknowledged the first.
+        let _ = stream.set_nodelay(true);
         let mut lines = BufReader::new(reader).split(b'\n').map_while(Result::ok);
         let mut data: Option<String> = None;
         let mut next = Some(b"GREETING".to_vec());

@@ -6,6 +6,7 @@ mod msrv;
 mod pythons;
 mod servers;
 mod ship;
+mod side_by_side;
 
 use std::env;
 use std::path::Path;
@@ -83,16 +84,10 @@ fn test(args: &[String]) -> Outcome {
     }
     cargo(&["fmt", "--all", "--check"])?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
-    // With no target named, it builds the examples too, which some tests run. The quick part of the faults is one
-    // of the targets.
-    cargo(&["test", "--locked"])?;
+    tests()?;
     if all_servers {
         on_all_servers()?;
     }
-    let members = ["--package", "xtask", "--package", "pymail-bench", "--package", "pymail-bundle"];
-    cargo(&[&["test", "--locked"], &members[..]].concat())?;
-    // Not as a release, which would build everything once more: nothing here depends on time.
-    cargo(&["run", "--locked", "--package", "pymail-bench", "--", "--quick"])?;
     guards()?;
     if all_servers {
         if is_there("deny") {
@@ -105,6 +100,24 @@ fn test(args: &[String]) -> Outcome {
         on_other_pythons(start.elapsed())?;
     }
     Ok(())
+}
+
+/// Every test, and each case of the bench once.
+fn tests() -> Outcome {
+    let members = ["--package", "xtask", "--package", "pymail-bench", "--package", "pymail-bundle"];
+    let members = [&["test", "--locked"], &members[..]].concat();
+    // Not as a release, which would build everything once more: nothing here depends on time.
+    let bench = ["--locked", "--package", "pymail-bench"];
+    // With no target named, it builds the examples too, which some tests run.
+    cargo(&["test", "--locked", "--no-run"])?;
+    cargo(&[&members[..], &["--no-run"]].concat())?;
+    cargo(&[&["build"], &bench[..]].concat())?;
+    let mut steps = side_by_side::every_test()?;
+    steps.extend([
+        step("cargo", &members),
+        step("cargo", &[&["run"], &bench[..], &["--", "--quick"]].concat()),
+    ]);
+    side_by_side::run(steps)
 }
 
 fn on_other_pythons(taken: Duration) -> Outcome {
@@ -122,8 +135,8 @@ fn on_other_pythons(taken: Duration) -> Outcome {
 
 /// The promises on the other servers, and in the hosts that are slow to build.
 fn on_all_servers() -> Outcome {
-    let ignored = ["test", "--locked", "--test", "all", "--", "--include-ignored"];
-    cargo(&[&ignored[..], &ON_ALL_SERVERS[..]].concat())?;
+    let ignored = ["--test", "all", "--", "--include-ignored"];
+    run(&mut side_by_side::test(&[&ignored[..], &ON_ALL_SERVERS[..]].concat()))?;
     // Courier is slow at this, and not the same each time: `cargo xtask consumers` has it.
     let quick = ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
     consumers(&quick.map(str::to_owned))?;
@@ -240,8 +253,7 @@ fn root() -> &'static Path {
 
 /// Runs a command to its end, and says what it was and how long it took.
 fn run(command: &mut Command) -> Outcome {
-    let words = [command.get_program()].into_iter().chain(command.get_args());
-    let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let line = line_of(command);
     eprintln!("\n$ {line}");
     let start = Instant::now();
     let status = command.status().map_err(|error| format!("{line}: {error}"))?;
@@ -250,4 +262,10 @@ fn run(command: &mut Command) -> Outcome {
     }
     eprintln!("({:.1} s)", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// A command as it is typed.
+fn line_of(command: &Command) -> String {
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

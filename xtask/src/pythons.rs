@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Outcome, root, run, step};
+use super::{Outcome, root, run, side_by_side, step};
 
 /// What `PyO3` 0.30 embeds of CPython.
 const OLDEST: (u32, u32) = (3, 9);
@@ -45,19 +45,21 @@ impl Python {
 
     /// Runs the tests with it, in a target folder of its own.
     pub(super) fn test(&self) -> Outcome {
-        self.test_in(&format!("python-{}", self.version), &[])
+        self.test_in(&format!("python-{}", self.version), side_by_side::every_test()?)
     }
 
-    fn test_in(&self, folder: &str, targets: &[&str]) -> Outcome {
+    fn test_in(&self, folder: &str, mut tests: Vec<Command>) -> Outcome {
         eprintln!("\nPython {} at {}", self.version, self.program.display());
         let folder = root().join("target").join(folder);
+        let with_it = |command: &mut Command| {
+            command.env("PYO3_PYTHON", &self.program).env("CARGO_TARGET_DIR", &folder);
+        };
         // Where targets are named, no test builds the examples that it runs.
-        self.run_in(&folder, &["build", "--locked", "--examples"])?;
-        self.run_in(&folder, &[&["test", "--locked"], targets].concat())
-    }
-
-    fn run_in(&self, folder: &Path, args: &[&str]) -> Outcome {
-        run(step("cargo", args).env("PYO3_PYTHON", &self.program).env("CARGO_TARGET_DIR", folder))
+        let mut build = step("cargo", &["build", "--locked", "--examples"]);
+        with_it(&mut build);
+        run(&mut build)?;
+        tests.iter_mut().for_each(with_it);
+        side_by_side::run(tests)
     }
 }
 
@@ -68,8 +70,8 @@ pub(super) fn test_ends() -> Result<String, String> {
     let ends = ends(all(), built);
     // What is not linked with Python, most of all, is built once for both. The judges of faults and load, and the
     // examples in the docs, are for `--python`: they take as long again.
-    let targets = ["--lib", "--test", "all"];
-    ends.iter().try_for_each(|end| end.test_in("python-ends", &targets))?;
+    let tests = || vec![side_by_side::test(&["--test", "all"]), side_by_side::test(&["--lib"])];
+    ends.iter().try_for_each(|end| end.test_in("python-ends", tests()))?;
     let (default, others) = (format!("{}.{}", built.0, built.1), ends.iter().map(|end| end.version.as_str()));
     let versions: Vec<&str> = [default.as_str()].into_iter().chain(others).collect();
     let alone = if ends.is_empty() { " alone: no older and no newer one is found" } else { "" };

@@ -13,7 +13,7 @@ use crate::python::tests::{child, passes};
 use crate::{ErrorKind, Imap, Message, Result, Smtp};
 
 /// After this many seconds, a child that hangs is ended.
-const PATIENCE: u32 = 20;
+const PATIENCE: u32 = 60;
 
 /// In a process of its own, where no other test's thread has a lock that the child waits for.
 #[test]

@@ -29,7 +29,7 @@ const TAG: &str = "__APP__";
 const USER: &str = "alice@example.test";
 
 /// Long enough for every answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a handle, a result or an error shows.
 type Shown = Vec<String>;

@@ -17,7 +17,7 @@ const INBOX: &str = r#"SELECT "INBOX""#;
 const READ: &str = "UID FETCH 1:*";
 
 /// Long enough for a busy machine, short enough to be waited for.
-const LEASE: Duration = Duration::from_secs(4);
+const LEASE: Duration = Duration::from_secs(8);
 
 pub(super) fn paths() -> Vec<Path> {
     let mut paths = logs();

@@ -9,6 +9,7 @@ use pymail::{Error, Result};
 use super::row::{May, Row};
 use crate::scripted::assert_hidden;
 use crate::site::shown;
+use crate::support::process::Stopwatch;
 
 /// Of every verb.
 pub(super) const DEADLINE: Duration = Duration::from_secs(1);
@@ -18,6 +19,9 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// What an answer may cost beside what is configured: 16 MiB of lines, as Python's objects and once more as ours.
 const MOST_MEMORY: usize = 48 << 20;
+
+/// What an answer may cost of a CPU's time that is not large: with the script's own, which runs in the same process.
+const MOST_WORK: Duration = Duration::from_secs(2);
 
 /// Longer texts help nobody.
 const LONGEST_TEXT: usize = 2_000;
@@ -78,9 +82,9 @@ impl Findings {
 
     /// Calls a verb, which has to be back in time and to say clearly what is wrong.
     pub(super) fn timed<T>(&self, what: &str, verb: impl FnOnce() -> Result<T>) -> Result<T> {
-        let began = Instant::now();
+        let watch = Stopwatch::start();
         let answer = verb();
-        let took = began.elapsed();
+        let took = watch.elapsed();
         self.check(took < DEADLINE + GRACE, || format!("{what} took {took:?}"));
         if let Err(error) = &answer {
             self.clear(what, error);
@@ -125,23 +129,36 @@ pub(super) fn brief(error: &Error) -> String {
     format!("{error:?}").chars().take(300).collect()
 }
 
-/// The most memory that the process has had since the last look, beyond what it had then.
-pub(super) struct Memory {
+/// What a row costs: the most memory that the process has had, beyond what it had before, and its time.
+pub(super) struct Cost {
     before: usize,
+    busy: Duration,
+    began: Instant,
 }
 
-impl Memory {
+impl Cost {
     pub(super) fn watch() -> Self {
         fs::write("/proc/self/clear_refs", "5").expect("the peak is forgotten");
-        Self { before: kilobytes("VmRSS:") }
+        Self { before: kilobytes("VmRSS:"), busy: busy(), began: Instant::now() }
     }
 
-    /// In octets; more than there is room for is a finding.
-    pub(super) fn judge(&self, findings: &Findings) -> usize {
+    /// In words; more memory or work than there is room for is a finding.
+    pub(super) fn judge(self, row: &Row, findings: &Findings) -> String {
         let grown = kilobytes("VmHWM:").saturating_sub(self.before) << 10;
         findings.check(grown <= MOST_MEMORY, || format!("it took {} MiB of memory", grown >> 20));
-        grown
+        let (busy, whole) = (busy().saturating_sub(self.busy), self.began.elapsed());
+        findings.check(busy <= MOST_WORK || row.answer.is_large(), || format!("it took {busy:?} of a CPU"));
+        format!("{} MiB, {busy:?} of a CPU, {whole:?}", grown >> 20)
     }
+}
+
+/// How long the process has been at work, with all its threads: what a busy machine does not change.
+fn busy() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").expect("the process's state");
+    let (_, fields) = stat.rsplit_once(") ").expect("its name");
+    // utime and stime, of which every Linux has a hundred a second here.
+    let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks"));
+    Duration::from_millis(10 * ticks.sum::<u64>())
 }
 
 fn kilobytes(name: &str) -> usize {

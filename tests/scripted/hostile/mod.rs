@@ -1,6 +1,6 @@
 //! Servers that answer badly: tables of bad answers, and what may come of each.
 //!
-//! Each table is gone through by a process of its own, so that its memory is its own, a panic in any of its threads
+//! A process of its own goes through a part of a table, so that its memory is its own, a panic in any of its threads
 //! is seen, and a crash is one of a row with a name.
 
 mod imap;
@@ -18,12 +18,13 @@ mod smtp_sending;
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
+use std::ops::Range;
 use std::panic;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use self::judge::{Findings, Memory};
+use self::judge::{Cost, Findings};
 use self::row::Row;
 use crate::support::script::Script;
 
@@ -57,20 +58,24 @@ const TABLES: &[Table] = &[
 /// The part of the issue that these tables are the answer to asks for as many.
 const FEWEST: usize = 150;
 
-/// So many processes at a time: they wait most of the time, but more would make each other late.
-const AT_ONCE: usize = 6;
+/// So many processes at a time: most of the time they wait.
+const AT_ONCE: usize = 16;
+
+/// So many rows a process: each begins with Python's start.
+const ROWS: usize = 32;
+
+/// How often a row is tried whose answer or verb was late: a busy machine is no server's fault, and no client's.
+const TRIES: usize = 3;
 
 #[test]
 fn whatever_a_server_answers_ends_in_time_within_memory_with_a_clear_error_and_harms_no_mail() {
-    let waiting = Mutex::new(TABLES.iter());
+    let waiting = Mutex::new(TABLES.iter().flat_map(parts));
+    let next = || waiting.lock().unwrap().next();
     let failures = Mutex::new(Vec::new());
     let work = || {
-        while let Some((table, rows, _)) = next(&waiting) {
-            let found = report(table, rows().len(), child(table, ""));
-            failures
-                .lock()
-                .unwrap()
-                .extend(found.into_iter().filter(|finding| is_found_again(table, finding)));
+        while let Some(part) = next() {
+            let found = part.report().into_iter().filter(Finding::is_found_again);
+            failures.lock().unwrap().extend(found.collect::<Vec<_>>());
         }
     };
     thread::scope(|threads| (0..AT_ONCE).for_each(|_| drop(threads.spawn(work))));
@@ -80,67 +85,79 @@ fn whatever_a_server_answers_ends_in_time_within_memory_with_a_clear_error_and_h
     assert!(all >= FEWEST, "{all} rows");
 }
 
-fn next(waiting: &Mutex<std::slice::Iter<'static, Table>>) -> Option<&'static Table> {
-    waiting.lock().unwrap().next()
+/// Some rows of a table, for one process.
+#[derive(Clone)]
+struct Part {
+    table: &'static str,
+    rows: Range<usize>,
 }
 
-/// Whether a row that was late is late again: a busy machine is no server's fault, and no client's.
-fn is_found_again(table: &str, finding: &Finding) -> bool {
-    finding.row.is_empty() || !report(table, 1, child(table, &finding.row)).is_empty()
+fn parts((table, rows, _): &'static Table) -> impl Iterator<Item = Part> {
+    let all = rows().len();
+    (0..all).step_by(ROWS).map(move |from| Part { table, rows: from..all.min(from + ROWS) })
 }
 
 /// What is wrong, in which row; in none when it is the whole process.
 struct Finding {
-    table: String,
-    row: String,
+    part: Part,
+    row: Option<String>,
     text: String,
+}
+
+impl Finding {
+    /// Whether a row is wrong each time that it is gone through, alone.
+    fn is_found_again(&self) -> bool {
+        self.row.is_none() || (1..TRIES).all(|_| !self.part.report().is_empty())
+    }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}: {}", self.table, self.row, self.text)
+        write!(f, "{}: {}: {}", self.part.table, self.row.as_deref().unwrap_or_default(), self.text)
     }
 }
 
-fn child(table: &str, row: &str) -> Child {
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    child.args(["--ignored", "--exact", "scripted::hostile::goes_through_a_table", "--nocapture"]);
-    // What is let go goes back at once: the next row's peak begins where this one's began.
-    child
-        .env("MALLOC_TRIM_THRESHOLD_", "0")
-        .env("MALLOC_MMAP_THRESHOLD_", "65536")
-        .env("MALLOC_ARENA_MAX", "1");
-    child.env("CHILD_TABLE", table).env("CHILD_ROW", row);
-    child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
+impl Part {
+    fn child(&self) -> Child {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--ignored", "--exact", "scripted::hostile::goes_through_a_table", "--nocapture"]);
+        // What is let go goes back at once: the next row's peak begins where this one's began.
+        child
+            .env("MALLOC_TRIM_THRESHOLD_", "0")
+            .env("MALLOC_MMAP_THRESHOLD_", "65536")
+            .env("MALLOC_ARENA_MAX", "1");
+        let Range { start, end } = self.rows;
+        child.env("CHILD_TABLE", self.table).env("CHILD_ROWS", format!("{start} {end}"));
+        child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
 
-/// What a child says of its rows; a crash is a finding about the row that it happened in.
-fn report(table: &str, rows: usize, mut child: Child) -> Vec<Finding> {
-    let finding = |row: &str, text: &str| {
-        let (table, row, text) = (table.to_owned(), row.to_owned(), text.to_owned());
-        Finding { table, row, text }
-    };
-    let stderr = child.stderr.take().unwrap();
-    let noise =
-        thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).collect::<Vec<_>>());
-    let (mut failures, mut begun, mut ended) = (Vec::new(), Vec::new(), 0);
-    for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
-        if let Some(row) = line.strip_prefix("BEGIN ") {
-            begun.push(row.to_owned());
-        } else if line.starts_with("END ") {
-            ended += 1;
-            println!("{table}: {line}"); // shown when the test fails
-        } else if let Some(text) = line.strip_prefix("FINDING ") {
-            failures.push(finding(begun.last().map_or("", String::as_str), text));
+    /// What a process says of the rows; a crash is a finding about the row that it happened in.
+    fn report(&self) -> Vec<Finding> {
+        let mut child = self.child();
+        let stderr = child.stderr.take().unwrap();
+        let noise =
+            thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).collect::<Vec<_>>());
+        let (mut failures, mut begun, mut ended) = (Vec::new(), Vec::new(), 0);
+        for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+            if let Some(row) = line.strip_prefix("BEGIN ") {
+                begun.push(row.to_owned());
+            } else if line.starts_with("END ") {
+                ended += 1;
+                println!("{}: {line}", self.table); // shown when the test fails
+            } else if let Some(text) = line.strip_prefix("FINDING ") {
+                let at = self.rows.start + begun.len().saturating_sub(1);
+                let part = Self { rows: at..at + 1, ..self.clone() };
+                failures.push(Finding { part, row: begun.last().cloned(), text: text.to_owned() });
+            }
         }
+        let status = child.wait().unwrap();
+        if ended != self.rows.len() || !status.success() {
+            let noise = noise.join().unwrap().join("\n");
+            let text = format!("ended with {status} in row {:?} of {:?}: {noise}", begun.last(), self.rows);
+            failures.push(Finding { part: self.clone(), row: None, text });
+        }
+        failures
     }
-    let status = child.wait().unwrap();
-    if ended != rows || !status.success() {
-        let noise = noise.join().unwrap().join("\n");
-        let text = format!("ended with {status} in row {:?} of {rows}: {noise}", begun.last());
-        failures.push(finding("", &text));
-    }
-    failures
 }
 
 /// The interpreter's start is no row's time and no row's memory.
@@ -153,26 +170,23 @@ fn warm_up() {
 #[ignore = "runs in child processes of the test above"]
 fn goes_through_a_table() {
     let wanted = std::env::var("CHILD_TABLE").unwrap();
-    let only = std::env::var("CHILD_ROW").unwrap_or_default();
+    let asked = std::env::var("CHILD_ROWS").unwrap();
+    let (from, to) = asked.split_once(' ').unwrap();
     let findings = Arc::<Findings>::default();
     let panics = Arc::clone(&findings);
     panic::set_hook(Box::new(move |panic| panics.add(format!("a panic: {panic}"))));
     let (_, rows, meet) = TABLES.iter().find(|(table, _, _)| *table == wanted).unwrap();
     warm_up();
-    for row in &rows() {
+    for row in &rows()[from.parse().unwrap()..to.parse().unwrap()] {
         let name = format!("{} at {}", row.name, row.at);
-        if !only.is_empty() && name != only {
-            continue;
-        }
         println!("\nBEGIN {name}");
-        let memory = Memory::watch();
-        let began = std::time::Instant::now();
+        let cost = Cost::watch();
         // What panics here is a finding already.
         let _ = panic::catch_unwind(|| meet(row, &findings));
-        let grown = memory.judge(&findings);
+        let cost = cost.judge(row, &findings);
         for finding in findings.take() {
             println!("FINDING {}", finding.replace('\n', " "));
         }
-        println!("END {name}: {} MiB, {:?}", grown >> 20, began.elapsed());
+        println!("END {name}: {cost}");
     }
 }

@@ -31,9 +31,7 @@ use self::state::State;
 use self::talk::Talk;
 use self::tls::Tls;
 use super::certs::Issued;
-
-/// How long a server may take to end its connections when the proxy goes.
-const PATIENCE: Duration = Duration::from_secs(5);
+use super::process::PATIENCE;
 
 /// When TLS begins, on both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use super::super::process::PATIENCE;
 use super::dialogue::{Dialogue, Part};
 use super::fault::{Direction, Fault};
 use super::pieces::{Cutter, Piece, announcing, replaced};
 use super::side::Side;
-use super::{PATIENCE, Shared, locked};
+use super::{Shared, locked};
 
 /// A client, the server it talks to, and what they have said so far.
 pub(super) struct Talk {
@@ -179,12 +180,13 @@ impl Talk {
         self.client().ok_or_else(over)?.write(text.as_bytes())
     }
 
-    /// Both ends speak TLS from here on.
+    /// Begins TLS on both ends. The server's end is first: the client's next command, which the other thread passes
+    /// on as soon as the client has heard the answer, must find TLS there.
     fn upgrade(&self, stream: &mut Stream) -> io::Result<()> {
         let tls = self.shared.tls();
         let client = self.client().ok_or_else(over)?;
-        client.write_then_secure(&std::mem::take(&mut stream.out), tls.accept())?;
-        self.server.write_then_secure(b"", tls.connect())
+        self.server.write_then_secure(b"", tls.connect())?;
+        client.write_then_secure(&std::mem::take(&mut stream.out), tls.accept())
     }
 
     fn flush(&self, stream: &mut Stream) -> io::Result<()> {

@@ -1,0 +1,107 @@
+//! Steps that run at the same time, for most of them wait most of the time: the tests, above all.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Instant;
+
+use super::{Outcome, line_of, root, step};
+
+/// For each CPU, so many tests of a binary run at a time: they wait for servers to start and for time to pass.
+const THREADS_A_CPU: usize = 4;
+
+/// Runs commands at the same time, and says of each what it was, what it said and how long it took when it has ended.
+///
+/// # Errors
+///
+/// When any has failed; the others run to their ends.
+pub(super) fn run(commands: Vec<Command>) -> Outcome {
+    for command in &commands {
+        eprintln!("\n$ {} &", line_of(command));
+    }
+    let failed: Vec<String> = thread::scope(|threads| {
+        let numbered = commands.into_iter().enumerate();
+        let running: Vec<_> = numbered.map(|(n, command)| threads.spawn(move || one(n, command))).collect();
+        let ended = running.into_iter().map(|it| it.join().unwrap_or_else(|_| Err("a step panicked".into())));
+        ended.filter_map(Result::err).collect()
+    });
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+}
+
+/// Runs a command whose output goes to a file first, so that it is not mixed with another's.
+fn one(number: usize, mut command: Command) -> Outcome {
+    let (line, start) = (line_of(&command), Instant::now());
+    let failed = |error: io::Error| format!("{line}: {error}");
+    let log = log(number).map_err(failed)?;
+    let output = File::create(&log).map_err(failed)?;
+    let errors = output.try_clone().map_err(failed)?;
+    let status = command.stdout(output).stderr(errors).status().map_err(failed)?;
+    let said = fs::read(&log).map_err(failed)?;
+    let seconds = start.elapsed().as_secs_f64();
+    eprintln!("\n$ {line}\n{}({seconds:.1} s)", String::from_utf8_lossy(&said));
+    if status.success() { Ok(()) } else { Err(format!("{line}: {status}")) }
+}
+
+fn log(number: usize) -> io::Result<PathBuf> {
+    let folder = root().join("target/side-by-side");
+    fs::create_dir_all(&folder)?;
+    Ok(folder.join(format!("{}-{number}", std::process::id())))
+}
+
+/// Returns a command that runs these tests, more of them at a time than there are CPUs.
+pub(super) fn test(args: &[&str]) -> Command {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let mut command = step("cargo", &[&["test", "--locked"], args].concat());
+    command.env("RUST_TEST_THREADS", (THREADS_A_CPU * cpus).to_string());
+    command
+}
+
+/// Returns a command for each target that has tests of the library: each integration test that Cargo.toml names, what
+/// is in the library, and the examples in its documentation.
+pub(super) fn every_test() -> Result<Vec<Command>, String> {
+    let manifest =
+        fs::read_to_string(root().join("Cargo.toml")).map_err(|error| format!("Cargo.toml: {error}"))?;
+    let integration = named(&manifest);
+    let integration = integration.iter().map(|name| test(&["--test", name]));
+    Ok(integration.chain([test(&["--lib"]), test(&["--doc"])]).collect())
+}
+
+fn named(manifest: &str) -> Vec<String> {
+    let tests = manifest.split("\n[[test]]\n").skip(1);
+    let name = |test: &str| {
+        let line = test.lines().find_map(|line| line.strip_prefix("name = \""));
+        line.and_then(|rest| rest.split('"').next()).map(str::to_owned)
+    };
+    tests.filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_test_of_the_manifest_is_named() {
+        let manifest = "[package]\nname = \"p\"\n\n[[test]]\nname = \"all\"\npath = \"x\"\n\n[[test]]\n\
+                        name = \"soak\" # of hours\nharness = false\n\n[lints]\nname = \"none\"\n";
+        assert_eq!(named(manifest), ["all", "soak"]);
+        let lines: Vec<String> = every_test().unwrap().iter().map(line_of).collect();
+        for target in ["--test all", "--test faults", "--test consumers", "--test soak", "--lib", "--doc"] {
+            assert!(lines.contains(&format!("cargo test --locked {target}")), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn all_run_to_their_ends_and_each_failure_is_told() {
+        let shell = |script: &str| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]);
+            command
+        };
+        assert_eq!(run(vec![shell("true"), shell("echo said")]), Ok(()));
+        let failed = run(vec![shell("exit 3"), shell("true"), shell("exit 4")]).unwrap_err();
+        assert_eq!(failed.lines().count(), 2, "{failed}");
+        assert!(failed.contains("exit 3: exit status: 3") && failed.contains("exit 4: exit status: 4"));
+    }
+}
