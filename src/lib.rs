@@ -62,6 +62,7 @@
 //!
 //! CPython 3.9 to 3.15, with a shared libpython, on Unix. An app needs an rpath to it: see the README.
 
+mod codes;
 mod config;
 mod deadline;
 mod dial;

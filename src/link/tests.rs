@@ -59,13 +59,20 @@ fn failure(kind: ErrorKind) -> Error {
 
 /// A link whose nth connection is made by `connect(n)`, n from 1.
 fn link(connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> (Link<Fake>, Arc<Log>) {
+    link_with(every(NEVER), connect)
+}
+
+fn link_with(
+    upkeep: Upkeep,
+    connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static,
+) -> (Link<Fake>, Arc<Log>) {
     let log = Arc::new(Log::default());
     let ours = Arc::clone(&log);
     let connect = move |_| {
         connect(ours.connects.fetch_add(1, Ordering::SeqCst) + 1)?;
         Ok(Fake { log: Arc::clone(&ours), noop: Ok(()), pulses: None })
     };
-    (Link::open(every(NEVER), Habits::new(connect)).unwrap(), log)
+    (Link::open(upkeep, Habits::new(connect)).unwrap(), log)
 }
 
 fn connects(log: &Log) -> usize {
@@ -119,12 +126,38 @@ fn a_refusal_keeps_the_connection() {
 
 #[test]
 fn a_refused_password_is_not_tried_again() {
-    let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth)) });
+    let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth).for_good()) });
     let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
     for _ in 0..3 {
         assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
     }
     assert_eq!((connects(&log), link.status().state), (2, State::Refused));
+}
+
+#[test]
+fn a_login_refused_without_a_clear_reason_is_tried_again_later_and_not_at_once() {
+    let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth)) });
+    let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    for _ in 0..40 {
+        let error = link.repeat(soon(), |_| Ok(())).unwrap_err();
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Auth, true));
+        assert!(error.retry_after().is_some_and(|wait| wait > Duration::from_secs(30)), "{error:?}");
+    }
+    assert_eq!((connects(&log), link.status().state), (2, State::Throttled));
+    assert!(link.0.line.pulse() > Duration::from_secs(30), "in the background too");
+}
+
+#[test]
+fn a_verb_within_a_moment_after_a_failed_attempt_returns_its_error_and_the_wait() {
+    let (link, log) = link_with(Upkeep::default(), |n| {
+        if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Connect)) }
+    });
+    let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().retry_after(), None);
+    let error = link.repeat(soon(), |_| Ok(())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(1)), "{error:?}");
+    assert_eq!((connects(&log), link.status().state), (2, State::Disconnected));
 }
 
 #[test]
@@ -199,7 +232,7 @@ fn a_lost_connection_is_replaced_without_waiting_for_an_idle_interval() {
 
 #[test]
 fn after_a_refused_password_the_heartbeat_rests() {
-    let (link, log, pulses) = beating(Err(failure(ErrorKind::Auth)));
+    let (link, log, pulses) = beating(Err(failure(ErrorKind::Auth).for_good()));
     pulses.recv_timeout(Duration::from_secs(10)).unwrap();
     // The lock is free again when the refusal has been taken in.
     assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
@@ -244,8 +277,8 @@ fn a_server_that_drops_every_connection_sees_only_so_many_a_minute() {
     let (link, log) = link(|_| Ok(()));
     let lost = || link.repeat(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected))).unwrap_err();
     let errors: Vec<Error> = (0..100).map(|_| lost()).collect();
-    assert_eq!(connects(&log), Upkeep::default().connects_a_minute as usize);
-    assert!(errors[99].retry_after().is_some_and(|wait| wait <= Duration::from_secs(60)));
+    assert_eq!(connects(&log), Upkeep::default().connects_a_minute as usize / 2, "the others are for later");
+    assert!(errors[99].retry_after().is_some_and(|wait| wait <= Duration::from_secs(5)));
 }
 
 #[test]
