@@ -10,9 +10,11 @@ from contextlib import suppress
 from functools import cache, lru_cache
 from itertools import islice
 from time import monotonic
+from typing import Any
 
-# More roots as PEM texts, and where this system may have its own when OpenSSL finds none.
-Trust = tuple[list[str], str]
+# More roots as PEM texts, where this system may have its own when OpenSSL finds none, and whether a certificate may be for any
+# host: only to read for which it is, never to log in.
+Trust = tuple[list[str], str, bool]
 
 # What one answer may have, where no mail was asked for: lists of UIDs, flags of a large mailbox.
 ANSWER = 16 << 20
@@ -20,6 +22,10 @@ ANSWER = 16 << 20
 OBJECT = 256
 # Rust is the one to say that time is over; this is for what it can't wake up from waiting.
 LATE = 0.2
+# As Python 3.10 and later have it by default; older ones take weaker ciphers.
+CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+# OpenSSL's X509_V_FLAG_PARTIAL_CHAIN, which has a name in Python from 3.10 on.
+PARTIAL_CHAIN = 0x80000
 # How long a TLS context is used.
 CONTEXT_SECONDS = 3_600
 # A folder with fewer certificates has somebody's own, and the system's are elsewhere.
@@ -100,13 +106,18 @@ def tls_context(trust: Trust) -> ssl.SSLContext:
     """A context that verifies against the system's roots, those of SSL_CERT_FILE, and the given PEM texts.
 
     Connections share one, which takes 20 ms and 100 KB; the system's roots are read again after a while.
+
+    It is as strict on every Python. 3.13 refuses authorities without a key usage by default, which companies have, and takes
+    a certificate that is trusted itself, whoever has signed it: we do without the former and with the latter.
     """
     where = (os.environ.get("SSL_CERT_FILE", ""), "SSL_CERT_DIR" in os.environ)
-    return _tls_context(tuple(trust[0]), trust[1], *where, int(monotonic() / CONTEXT_SECONDS))
+    return _tls_context(tuple(trust[0]), trust[1], *where, int(monotonic() / CONTEXT_SECONDS), trust[2])
 
 
 @lru_cache(maxsize=8)
-def _tls_context(pems: tuple[str, ...], elsewhere: str, file: str, has_folder: bool, _age: int) -> ssl.SSLContext:
+def _tls_context(
+    pems: tuple[str, ...], elsewhere: str, file: str, has_folder: bool, _age: int, any_host: bool
+) -> ssl.SSLContext:
     paths = ssl.get_default_verify_paths()
     if not has_folder and _is_hashed(paths.openssl_capath):
         # OpenSSL looks up there what it needs; reading all roots from a file takes 20 ms each time.
@@ -123,7 +134,17 @@ def _tls_context(pems: tuple[str, ...], elsewhere: str, file: str, has_folder: b
     for pem in pems:
         context.load_verify_locations(cadata=pem)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags |= PARTIAL_CHAIN
+    context.check_hostname = not any_host
     return context
+
+
+def certificate_names(sock: Any) -> str:
+    """Returns the hosts that the server's certificate is for."""
+    certificate = sock.getpeercert() or {}
+    return ", ".join(str(name) for _, name in certificate.get("subjectAltName", ()))
 
 
 def _is_hashed(folder: str) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from _pymail_chunks import Flight
 from _pymail_replies import ONE_WRITE, Answers, Message, NoReply, Outcome, Reply, Smtp
-from _pymail_wire import Refused, Trust, adopt, forget, tls_context
+from _pymail_wire import Refused, Trust, adopt, certificate_names, forget, tls_context
 
 CLOSING = 421
 GO_AHEAD = 354
@@ -242,6 +242,10 @@ class Session:
         """Says goodbye; what the server makes of it changes nothing."""
         if self.smtp.sock is not None:
             self.smtp.quit()
+
+    def certificate_names(self) -> str:
+        """Returns the hosts that the server's certificate is for."""
+        return certificate_names(self.smtp.sock)
 
     def abandon(self) -> None:
         """Closes the socket, says nothing."""

@@ -120,9 +120,10 @@ pub(crate) fn is_transient(code: Option<&str>, text: &str) -> bool {
 pub(crate) fn smtp(code: u16, text: &str, of_recipient: bool) -> Verdict {
     let enhanced = enhanced(text);
     match (code, enhanced) {
-        (400..=499, _) | (_, Some((4, _, _) | (5, 2, 2) | (5, 3, 1))) => Verdict::Transient,
+        (400..=499, _) | (_, Some((4, _, _) | (5, 2, 2) | (5, 3, 1))) | (552, Some((5, 5, 3))) => {
+            Verdict::Transient
+        }
         (_, Some((5, 2, 3) | (5, 3, 4))) => Verdict::TooLarge,
-        (552, Some((5, 5, 3))) => Verdict::Transient,
         (552, Some((5, 2, _))) => Verdict::Permanent,
         (552, None) if is_full(text) || (of_recipient && has(text, "recipients")) => Verdict::Transient,
         (552, _) => Verdict::TooLarge,
@@ -133,7 +134,8 @@ pub(crate) fn smtp(code: u16, text: &str, of_recipient: bool) -> Verdict {
 /// Returns what a refused login means, by its IMAP code or SMTP reply code and its text.
 pub(crate) fn login(code: Option<&str>, text: &str) -> Login {
     let passes = has_passing_words(text) || wait_asked(text).is_some();
-    let wrong_or = |is_clear: bool| if is_clear && !passes { Login::WrongCredentials } else { Login::Unclear };
+    let wrong_or =
+        |is_clear: bool| if is_clear && !passes { Login::WrongCredentials } else { Login::Unclear };
     match code {
         Some(code) if CREDENTIALS.contains(&code) => wrong_or(true),
         Some(code) if code.starts_with('4') || PASSING.contains(&code) => Login::Later,
@@ -208,7 +210,10 @@ mod tests {
     #[case::gmail_without(None, "System Error (Failure)")]
     #[case::exchange(Some("BAD"), "User is authenticated but not connected.")]
     #[case::exchange_number(None, "Server Unavailable. 15")]
-    #[case::exchange_throttles(Some("BAD"), "Request is throttled. Suggested Backoff Time: 5000 milliseconds")]
+    #[case::exchange_throttles(
+        Some("BAD"),
+        "Request is throttled. Suggested Backoff Time: 5000 milliseconds"
+    )]
     #[case::unspecific(None, "UID SEARCH failed temporarily")]
     #[case::unknown_code(Some("X-UNHEARD-OF"), "the backend is temporarily asleep")]
     #[case::smtp(Some("450"), "greylisted")]

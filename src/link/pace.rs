@@ -47,14 +47,11 @@ impl Pace {
         }
         let wait = self.gap(now);
         if !wait.is_zero() {
-            return Err(match &self.failed_with {
-                Some(error) => again(error, "the last attempt failed", wait),
-                None => {
-                    let count = self.recent.len();
-                    let text = format!("connection rate limit: {count} connections within a minute");
-                    Error::new(ErrorKind::Connect, text).with_retry_after(Some(wait))
-                }
-            });
+            if let Some(error) = &self.failed_with {
+                return Err(again(error, "the last attempt failed", wait));
+            }
+            let text = format!("connection rate limit: {} connections within a minute", self.recent.len());
+            return Err(Error::new(ErrorKind::Connect, text).with_retry_after(Some(wait)));
         }
         self.recent.push_back(now);
         Ok(())
@@ -66,7 +63,9 @@ impl Pace {
     /// half of them are used up, the others are spread over the time until there are more: a handle is never locked out.
     fn gap(&self, now: Instant) -> Duration {
         let recent = || self.recent.iter().filter(|attempt| now.duration_since(**attempt) < MINUTE);
-        let (Some(first), Some(last)) = (recent().next(), recent().last()) else { return Duration::ZERO };
+        let (Some(first), Some(last)) = (recent().next(), recent().next_back()) else {
+            return Duration::ZERO;
+        };
         let most = self.upkeep.connects_a_minute;
         let count = u32::try_from(recent().count()).unwrap_or(u32::MAX);
         let Some(left) = most.checked_sub(count).filter(|left| *left > 0) else {
@@ -105,9 +104,10 @@ impl Pace {
 
     /// The server has answered, and does not let us in: asking often would be guessing passwords.
     fn after_refusal(&mut self, error: &Error) -> Option<Duration> {
-        let (first, most) = match error.is_transient() {
-            true => (self.upkeep.backoff.0.saturating_mul(LOGIN_PUT_OFF), self.upkeep.backoff.1),
-            false => UNCLEAR_LOGIN,
+        let (first, most) = if error.is_transient() {
+            (self.upkeep.backoff.0.saturating_mul(LOGIN_PUT_OFF), self.upkeep.backoff.1)
+        } else {
+            UNCLEAR_LOGIN
         };
         let wait = first.saturating_mul(1 << self.refused_logins.min(20)).min(most);
         self.refused_logins = self.refused_logins.saturating_add(1);
@@ -137,7 +137,8 @@ impl Pace {
 
 /// The last error, for an attempt that was not made.
 fn again(error: &Error, why: &str, wait: Duration) -> Error {
-    let again = Error::new(error.kind(), format!("{why}: {error}")).with_code(error.code().map(str::to_owned));
+    let again =
+        Error::new(error.kind(), format!("{why}: {error}")).with_code(error.code().map(str::to_owned));
     again.with_retry_after(Some(wait))
 }
 
@@ -154,7 +155,11 @@ mod tests {
     }
 
     /// Tries as soon as it may, for so many seconds; the waits between two attempts.
-    fn waits_of_a_poller(pace: &mut Pace, seconds: u64, mut fail: impl FnMut(&mut Pace, Instant)) -> Vec<f64> {
+    fn waits_of_a_poller(
+        pace: &mut Pace,
+        seconds: u64,
+        mut fail: impl FnMut(&mut Pace, Instant),
+    ) -> Vec<f64> {
         let began = Instant::now();
         let tries = (0..seconds * 10).map(|tenth| began + Duration::from_millis(tenth * 100));
         let mut admitted = Vec::new();
@@ -238,8 +243,9 @@ mod tests {
         let waits = waits_of_a_poller(&mut pace, 4 * 3_600, |pace, now| {
             errors.push(pace.failed(Error::new(ErrorKind::Auth, "NO Login failed."), now));
         });
-        let minutes: Vec<u64> = waits.iter().map(|seconds| (seconds / 60.0).round() as u64).collect();
-        assert_eq!(minutes, [1, 2, 4, 8, 16, 32, 60, 60]);
+        let minutes = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0];
+        let is_as = |(wait, minutes): (&f64, &f64)| (wait - minutes * 60.0).abs() < 1.0;
+        assert!(waits.len() == minutes.len() && waits.iter().zip(&minutes).all(is_as), "{waits:?}");
         assert_eq!(errors[0].retry_after(), Some(MINUTE));
         assert!(errors.iter().all(Error::is_transient));
     }

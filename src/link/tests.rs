@@ -149,9 +149,8 @@ fn a_login_refused_without_a_clear_reason_is_tried_again_later_and_not_at_once()
 
 #[test]
 fn a_verb_within_a_moment_after_a_failed_attempt_returns_its_error_and_the_wait() {
-    let (link, log) = link_with(Upkeep::default(), |n| {
-        if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Connect)) }
-    });
+    let (link, log) =
+        link_with(Upkeep::default(), |n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Connect)) });
     let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
     assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().retry_after(), None);
     let error = link.repeat(soon(), |_| Ok(())).unwrap_err();

@@ -1,5 +1,7 @@
 //! Exceptions become errors of ours here, and nothing of Python's leaves with them.
 
+mod tls;
+
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -7,6 +9,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+pub(super) use self::tls::{is_for_another_host, with_names};
 use super::runtime::hand_back_interrupt;
 use crate::codes::{self, Login};
 use crate::error::{Error, ErrorKind};
@@ -84,6 +87,9 @@ pub(super) fn error(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) 
     }
     let kind = kind(exception, &classes, asking.phase);
     let text = asking.text(exception);
+    if kind == ErrorKind::Tls {
+        return tls::error(exception, &classes[0], text, asking.action);
+    }
     let code = reply_code(&text);
     let class = classes.into_iter().next().unwrap_or_default();
     Error::new(kind, format!("{}: {text}", asking.action))

@@ -40,6 +40,51 @@ pub(crate) struct Dialogue {
     deadline: Cell<Deadline>,
 }
 
+/// What a connection is made with.
+struct Opening<'a> {
+    service: &'a Service,
+    common: &'a Common,
+    port: u16,
+    local_name: Option<&'a str>,
+    deadline: Deadline,
+    action: &'a str,
+}
+
+impl Opening<'_> {
+    /// Connects, by a certificate for any host only to read it, and begins a session.
+    fn begin<S>(&self, any_host: bool, begin: impl FnOnce(Dialogue) -> Result<S>) -> Result<S> {
+        let socket = dial(&self.common.server.host, self.port, self.deadline, self.action)?;
+        let watched = Watched::new(&socket)?;
+        let guard = watched.until(self.deadline);
+        guard.judge(self.dialogue(socket, watched, any_host).and_then(begin), self.action)
+    }
+
+    fn dialogue(&self, socket: TcpStream, watched: Watched, any_host: bool) -> Result<Dialogue> {
+        let server = &self.common.server;
+        let security = match server.security {
+            Security::Tls => "tls",
+            Security::StartTls => "starttls",
+            Security::None => "none",
+        };
+        let secrets = secrets(&self.common.credentials);
+        let asking = Asking { phase: Phase::Connect, action: self.action, secrets: &secrets };
+        let object = attached(|py| {
+            let class = self.service.module.session_class(py)?;
+            let trust = (server.certificates(), elsewhere(), any_host);
+            // From here on the descriptor is Python's.
+            let seconds = self.deadline.left().as_secs_f64();
+            let args = (socket.into_raw_fd(), &*server.host, self.port, security, trust, seconds);
+            let object = match self.local_name {
+                Some(name) => class.call1((args.0, args.1, args.2, args.3, args.4, args.5, name)),
+                None => class.call1(args),
+            };
+            object.map(Bound::unbind).map_err(|e| owned(py, &e, asking))
+        })?;
+        let (traffic, deadline) = (Cell::default(), Cell::new(self.deadline));
+        Ok(Dialogue { object: Some(object), secrets, watched, traffic, deadline })
+    }
+}
+
 impl Dialogue {
     /// Connects, encrypted as configured, and begins a session, all by the deadline; `local_name` is SMTP's name
     /// for us.
@@ -58,44 +103,15 @@ impl Dialogue {
         });
         let action = format!("connecting to {} at {}:{port}", service.name, server.host);
         service.module.ready()?;
-        let socket = dial(&server.host, port, deadline, &action)?;
-        let watched = Watched::new(&socket)?;
-        let guard = watched.until(deadline);
-        let opened = Self::on(socket, watched, service, common, (port, local_name), deadline, &action);
-        guard.judge(opened.and_then(begin), &action)
-    }
-
-    fn on(
-        socket: TcpStream,
-        watched: Watched,
-        service: &Service,
-        common: &Common,
-        (port, local_name): (u16, Option<&str>),
-        deadline: Deadline,
-        action: &str,
-    ) -> Result<Self> {
-        let server = &common.server;
-        let security = match server.security {
-            Security::Tls => "tls",
-            Security::StartTls => "starttls",
-            Security::None => "none",
-        };
-        let secrets = secrets(&common.credentials);
-        let asking = Asking { phase: Phase::Connect, action, secrets: &secrets };
-        let object = attached(|py| {
-            let class = service.module.session_class(py)?;
-            let trust = (server.certificates(), elsewhere());
-            // From here on the descriptor is Python's.
-            let seconds = deadline.left().as_secs_f64();
-            let args = (socket.into_raw_fd(), &*server.host, port, security, trust, seconds);
-            let object = match local_name {
-                Some(name) => class.call1((args.0, args.1, args.2, args.3, args.4, args.5, name)),
-                None => class.call1(args),
-            };
-            object.map(Bound::unbind).map_err(|e| owned(py, &e, asking))
-        })?;
-        let (traffic, deadline) = (Cell::default(), Cell::new(deadline));
-        Ok(Self { object: Some(object), secrets, watched, traffic, deadline })
+        let opening = Opening { service, common, port, local_name, deadline, action: &action };
+        opening.begin(false, begin).map_err(|error| {
+            if !convert::is_for_another_host(&error) {
+                return error;
+            }
+            // On a connection of its own, on which nothing secret is said.
+            let names = opening.begin(true, |dialogue| dialogue.call("certificate_names", (), &action));
+            convert::with_names(error, &names.unwrap_or_else(|_| String::new()))
+        })
     }
 
     /// Shuts the connection down when the deadline comes, for as long as the guard is there.
