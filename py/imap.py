@@ -73,7 +73,8 @@ class Session(Receiving):
 
     def is_there(self, name: str) -> None:
         """Asks for a mailbox; it is refused when there is none."""
-        self._tagged(self.imap.status, quoted(name), "(MESSAGES)")
+        if not self._tagged(self.imap.status, quoted(name), "(MESSAGES)"):
+            raise Refused("NONEXISTENT", f"the server tells nothing of {name}")
 
     def create(self, name: str) -> bool:
         """Makes a mailbox, unless it is there; whether it is known to be empty."""
