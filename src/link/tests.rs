@@ -59,20 +59,13 @@ fn failure(kind: ErrorKind) -> Error {
 
 /// A link whose nth connection is made by `connect(n)`, n from 1.
 fn link(connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> (Link<Fake>, Arc<Log>) {
-    link_with(every(NEVER), connect)
-}
-
-fn link_with(
-    upkeep: Upkeep,
-    connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static,
-) -> (Link<Fake>, Arc<Log>) {
     let log = Arc::new(Log::default());
     let ours = Arc::clone(&log);
     let connect = move |_| {
         connect(ours.connects.fetch_add(1, Ordering::SeqCst) + 1)?;
         Ok(Fake { log: Arc::clone(&ours), noop: Ok(()), pulses: None })
     };
-    (Link::open(upkeep, Habits::new(connect)).unwrap(), log)
+    (Link::open(every(NEVER), Habits::new(connect)).unwrap(), log)
 }
 
 fn connects(log: &Log) -> usize {
@@ -148,15 +141,15 @@ fn a_login_refused_without_a_clear_reason_is_tried_again_later_and_not_at_once()
 }
 
 #[test]
-fn a_verb_within_a_moment_after_a_failed_attempt_returns_its_error_and_the_wait() {
-    let (link, log) =
-        link_with(Upkeep::default(), |n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Connect)) });
+fn when_many_attempts_have_failed_a_verb_returns_the_last_error_and_the_wait() {
+    let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Connect)) });
     let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
-    assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().retry_after(), None);
-    let error = link.repeat(soon(), |_| Ok(())).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Connect);
-    assert!(error.retry_after().is_some_and(|wait| wait <= Duration::from_secs(1)), "{error:?}");
-    assert_eq!((connects(&log), link.status().state), (2, State::Disconnected));
+    let errors: Vec<Error> = (0..100).map(|_| link.repeat(soon(), |_| Ok(())).unwrap_err()).collect();
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::Connect), "{errors:?}");
+    assert_eq!(errors[0].retry_after(), None);
+    assert!(errors[99].retry_after().is_some_and(|wait| wait < Duration::from_secs(3)), "{errors:?}");
+    assert!(errors[99].to_string().contains("as told"), "{errors:?}");
+    assert_eq!((connects(&log), link.status().state), (8, State::Disconnected));
 }
 
 #[test]
@@ -276,8 +269,8 @@ fn a_server_that_drops_every_connection_sees_only_so_many_a_minute() {
     let (link, log) = link(|_| Ok(()));
     let lost = || link.repeat(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected))).unwrap_err();
     let errors: Vec<Error> = (0..100).map(|_| lost()).collect();
-    assert_eq!(connects(&log), Upkeep::default().connects_a_minute as usize / 2, "the others are for later");
-    assert!(errors[99].retry_after().is_some_and(|wait| wait <= Duration::from_secs(5)));
+    assert_eq!(connects(&log), 23, "and the others of 30 later");
+    assert!(errors[99].retry_after().is_some_and(|wait| wait < Duration::from_secs(9)));
 }
 
 #[test]
