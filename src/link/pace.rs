@@ -23,7 +23,7 @@ pub(super) struct Pace {
     /// Attempts that failed since the last one that did not, and the last error.
     failures: u32,
     failed_with: Option<Error>,
-    refused_logins: u32,
+    failed_logins: u32,
     /// Until when no attempt is made, and why.
     throttled: Option<(Instant, Error)>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(upkeep: Upkeep) -> Self {
         let recent = VecDeque::new();
-        Self { upkeep, recent, failures: 0, failed_with: None, refused_logins: 0, throttled: None }
+        Self { upkeep, recent, failures: 0, failed_with: None, failed_logins: 0, throttled: None }
     }
 
     /// Counts an attempt that is going to be made now, or says why there mustn't be one.
@@ -85,32 +85,36 @@ impl Pace {
     }
 
     pub(super) fn connected(&mut self) {
-        (self.failures, self.failed_with, self.refused_logins) = (0, None, 0);
+        (self.failures, self.failed_with, self.failed_logins) = (0, None, 0);
     }
 
     /// Takes in why an attempt failed; returns the error with the wait until the next one.
     pub(super) fn failed(&mut self, error: Error, now: Instant) -> Error {
         self.failures = self.failures.saturating_add(1);
-        let wait = match error.kind() {
-            ErrorKind::Auth | ErrorKind::Refused => self.after_refusal(&error),
-            _ => None,
-        };
+        let wait = self.after_login(&error);
         let error = if error.retry_after() < wait { error.with_retry_after(wait) } else { error };
         self.failed_with = Some(error.clone());
         self.heed(&error, now);
         error
     }
 
-    /// The server has answered, and does not let us in: asking often would be guessing passwords.
-    fn after_refusal(&mut self, error: &Error) -> Option<Duration> {
-        let (first, most) = if error.is_transient() {
-            (self.upkeep.backoff.0.saturating_mul(LOGIN_PUT_OFF), self.upkeep.backoff.1)
-        } else {
-            UNCLEAR_LOGIN
+    /// How long no login is tried after one that failed: asking often would be guessing passwords.
+    fn after_login(&mut self, error: &Error) -> Option<Duration> {
+        let (first, most) = self.upkeep.backoff;
+        let before = self.failed_logins;
+        let (first, most, doublings) = match error.kind() {
+            _ if error.condemns_credentials() => return None,
+            ErrorKind::Auth | ErrorKind::Refused if !error.is_transient() => {
+                (UNCLEAR_LOGIN.0, UNCLEAR_LOGIN.1, before)
+            }
+            ErrorKind::Auth | ErrorKind::Refused => (first.saturating_mul(LOGIN_PUT_OFF), most, before),
+            // The server was there and hung up, or lost its backend, which may be once.
+            ErrorKind::Disconnected => (first, most, before.saturating_sub(1)),
+            _ => return None,
         };
-        let wait = first.saturating_mul(1 << self.refused_logins.min(20)).min(most);
-        self.refused_logins = self.refused_logins.saturating_add(1);
-        (!error.condemns_credentials()).then_some(wait)
+        self.failed_logins = before.saturating_add(1);
+        let is_once = error.kind() == ErrorKind::Disconnected && before == 0;
+        (!is_once).then(|| first.saturating_mul(1 << doublings.min(20)).min(most))
     }
 
     /// The server's word on when to come again.
@@ -255,6 +259,15 @@ mod tests {
         assert_eq!((error.kind(), error.retry_after()), (ErrorKind::Refused, Some(Duration::from_secs(1))));
         pace.connected();
         assert_eq!(pace.failed(busy(), now).retry_after(), Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn a_server_that_hangs_up_at_the_login_sees_another_one_at_once_and_then_fewer_and_fewer() {
+        let (mut pace, now) = (pace(30), Instant::now());
+        let lost = || Error::new(ErrorKind::Disconnected, "lost");
+        let waits: Vec<_> = (0..12).map(|_| pace.failed(lost(), now).retry_after()).collect();
+        let seconds = [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300].map(|it| Some(Duration::from_secs(it)));
+        assert_eq!((waits[0], &waits[1..]), (None, &seconds[..]));
     }
 
     #[test]

@@ -217,7 +217,7 @@ fn plain_verbs_know_limits_too() {
     assert_eq!(all.len(), MESSAGES as usize);
     assert_eq!(imap.fetch_uids(&all).unwrap().len(), MESSAGES as usize);
     let mut half = all.clone();
-    half.retain(|uid: Uid| uid.get() % 4 == 0);
+    half.retain(|uid: Uid| uid.get().is_multiple_of(4));
     imap.move_to(&half, "elsewhere").unwrap();
     assert_eq!((server.archived().len(), server.waiting()), (MESSAGES as usize / 2, MESSAGES as usize / 2));
     let mut other = all;

@@ -188,7 +188,7 @@ fn a_server_that_hangs_up_after_a_refusal_has_refused() {
     assert!(error.kind() == ErrorKind::Auth && error.to_string().contains("not for you"), "{error:?}");
 }
 
-/// NetEase selects nothing for a client that has not said its name.
+/// Some providers select nothing for a client that has not said its name.
 #[rstest]
 #[case::announced_at_once(&["ID"], "TAG OK welcome\r\n", "* ID NIL\r\nTAG OK done\r\n")]
 #[case::announced_after_the_login(&[], "TAG OK [CAPABILITY IMAP4rev1 ID] welcome\r\n", "* ID NIL\r\nTAG OK done\r\n")]

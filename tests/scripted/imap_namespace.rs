@@ -85,20 +85,19 @@ fn keeping(made: &[&str], delimiter: &str, refuses: fn(&str) -> Option<&'static 
     Script::imap(&["MOVE", "UIDPLUS"])
         .says("LIST", format!("* LIST (\\Noselect) {delimiter} \"\"\r\nTAG OK done\r\n"))
         .on("CREATE", create)
-        .on("STATUS", move |heard| match status(heard) {
-            true => Step::say("* STATUS x (MESSAGES 1)\r\nTAG OK done\r\n"),
-            false => none(),
+        .on("STATUS", move |heard| {
+            if status(heard) { Step::say("* STATUS x (MESSAGES 1)\r\nTAG OK done\r\n") } else { none() }
         })
         .on("APPEND", move |heard| if append(heard) { Step::say("+ go on\r\nTAG OK done\r\n") } else { none() })
         .on("UID MOVE", move |heard| if mv(heard) { Step::say("* OK [COPYUID 9 1 1] x\r\nTAG OK x\r\n") } else { none() })
         .on("SELECT", move |heard| if heard.text.contains("INBOX\"") || select(heard) { Step::Usual } else { none() })
         .says("UID SEARCH", "* SEARCH 1\r\nTAG OK done\r\n")
-        .on("UID FETCH", move |heard| match heard.text.contains("BODY.PEEK[TEXT]") {
-            true => Step::say("TAG OK an empty log\r\n"),
-            false if heard.text.contains("HEADER") => Step::Usual,
-            false if !heard.text.contains("BODY") => Step::say("* 1 FETCH (UID 1 FLAGS ())\r\nTAG OK done\r\n"),
-            false => Step::Say(format!("* 1 FETCH (UID 1 FLAGS () RFC822.SIZE {size} BODY[]<0> {{{size}}}\r\n{mail})\r\nTAG OK done\r\n")),
-        })
+        .says("UID FETCH 1:* (UID BODY.PEEK[TEXT]", "TAG OK an empty log\r\n")
+        .says("UID FETCH 1 (UID FLAGS)", "* 1 FETCH (UID 1 FLAGS ())\r\nTAG OK done\r\n")
+        .says(
+            "UID FETCH 1 (UID FLAGS RFC822.SIZE",
+            format!("* 1 FETCH (UID 1 FLAGS () RFC822.SIZE {size} BODY[]<0> {{{size}}}\r\n{mail})\r\nTAG OK done\r\n"),
+        )
         .on("", |heard| Step::Nothing.when(!is_command(&heard.text)))
         .start()
 }
