@@ -58,12 +58,12 @@ def as_text(value: object) -> str:
 
 def announced_limit(capabilities: list[str]) -> int:
     """The most messages that one command may be about, as the server announces it (RFC 9738); 0 for no limit."""
-    told = [name.partition("LIMIT=")[2] for name in capabilities if name.startswith(("MESSAGELIMIT=", "SAVELIMIT="))]
-    return min((int(limit) for limit in told if re.fullmatch(r"[1-9]\d{0,9}", limit)), default=0)
+    told = [re.fullmatch(r"(?:MESSAGE|SAVE)LIMIT=([1-9]\d{0,9})", name) for name in capabilities]
+    return min((int(limit.group(1)) for limit in told if limit), default=0)
 
 
 def limited(told: dict[str, list[Any]]) -> tuple[int, int] | None:
-    """The limit that a command met, and the lowest UID that it came to; 0 where the server says none (RFC 9738)."""
+    """The limit that a command met, and the lowest UID that it came to, or 0 (RFC 9738)."""
     said = re.fullmatch(r"(\d{1,10})(?: (\d{1,10}))?", as_text((told.get("MESSAGELIMIT") or [b""])[-1]))
     return (min(int(said.group(1)), MOST), min(int(said.group(2) or 0), MOST)) if said else None
 
@@ -77,7 +77,7 @@ def namespaces(told: dict[str, list[Any]]) -> list[tuple[str, str]]:
 
 
 def archive_names(name: str, namespaces: list[tuple[str, str]], delimiter: str) -> list[str]:
-    """The names that an archive may have: as it should be; in INBOX, where some servers have all mailboxes; on one level."""
+    """The names that an archive may have: as it should be, in INBOX, on one level."""
     names = [in_namespace(name, namespaces)]
     if delimiter:
         inner = "INBOX" + delimiter

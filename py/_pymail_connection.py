@@ -1,30 +1,25 @@
-"""One connection to an IMAP server: encryption, login, and commands whose answers are told apart.
+"""One connection to an IMAP server: encryption, and commands whose answers are told apart.
 
 What the server refuses is raised as Refused; whatever else is raised ends the connection.
 """
 
 from __future__ import annotations
 
-import binascii
 import imaplib
 import ssl
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import _pymail_answers as answers
 from _pymail_imap4 import Bad, Metered
-from _pymail_wire import ANSWER, Refused, Trust, adopt, certificate_names, forget, tls_context
+from _pymail_wire import ANSWER, Refused, Trust, adopt, certificate_names, tls_context
 
 # What a server told, by kinds.
 Told = dict[str, list[Any]]
 
 # RFC 2971; imaplib does not know it.
 imaplib.Commands.setdefault("ID", ("NONAUTH", "AUTH", "SELECTED"))
-
-# A login refused so may work in another way: the server says nothing of the password.
-OF_THE_WAY = (None, "BAD", "CANNOT", "CLIENTBUG", "PARSE")
 
 # imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
 SEARCH_WINDOW = 50_000
@@ -35,22 +30,9 @@ def quoted(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-class Replies:
-    """Lines for a server that asks for them one by one; imaplib takes a method for this."""
-
-    def __init__(self, *lines: bytes) -> None:
-        self.lines = iter(lines)
-
-    def next(self, _asked: object) -> bytes:
-        """Returns the next line, whatever the server's words for it are; then what cancels the exchange."""
-        return next(self.lines, b"*")
-
-
 class Connection:
     """One connection."""
 
-    # The way in which the login has worked, on an earlier connection or on this one.
-    way = ""
     # So many messages a command may be about (RFC 9738), as far as is known.
     portion = SEARCH_WINDOW
     # Of the last command: the server's limit, and the lowest UID that it came to, or 0 where it did nothing.
@@ -62,7 +44,6 @@ class Connection:
         self.has_uidplus = False
         self.has_searchres = False
         self.has_keywords = False
-        self.has_id = False
         # Whether another mailbox is selected for a while, and how many mails, and new ones, the inbox had before.
         self.is_away, self.left_with = False, (0, 0)
         # Commands whose answers are still to be taken, and their tags.
@@ -95,95 +76,9 @@ class Connection:
         # What came before the encryption may come from anybody.
         self.imap.untagged_responses.clear()
 
-    def login(self, user: str, password: str) -> list[str]:
-        """Logs in and returns the capabilities of after it: servers show most of them only then.
-
-        Each way that the server offers has its turn, until one works or the server says something of the password.
-        """
-        try:
-            self._login(user, password)
-        except BaseException as error:
-            forget(error)
-            raise
-        before = self.imap.capabilities
-        # Many servers tell them with their yes, which is as good as asking (RFC 3501, section 6.2.3).
-        told = self.imap.untagged_responses.get("CAPABILITY")
-        with suppress(Refused):  # which says nothing of the password
-            told = told or self._tagged(self.imap.capability)
-        capabilities = answers.as_text(told[-1]).upper().split() if told else list(before)
-        self.has_uidplus = "UIDPLUS" in capabilities
-        self.has_searchres = "SEARCHRES" in capabilities
-        self.portion = min(self.portion, answers.announced_limit(capabilities) or self.portion)
-        self.has_id = "ID" in capabilities or "ID" in before
-        return capabilities
-
-    def prefer(self, way: str) -> None:
-        """Logs in this way first: it has worked before."""
-        self.way = way
-
-    def used_way(self) -> str:
-        """Returns the way in which the login has worked."""
-        return self.way
-
     def limit(self) -> tuple[int, int] | None:
         """Returns the server's limit that the last command met, and the lowest UID that it came to."""
         return self.limited
-
-    def _login(self, user: str, password: str) -> None:
-        first: tuple[str | None, str] | None = None
-        for way in self._ways(user + password):
-            self._absorb()
-            try:
-                self._log_in_by(way, user, password)
-            except Refused as error:
-                code, text = error.args
-                if code not in OF_THE_WAY or (way == self.way and code != "BAD"):
-                    raise
-                first = first or (code, text)
-            except (imaplib.IMAP4.abort, OSError):
-                if first is None:
-                    raise
-                break  # What the server said before it hung up says more.
-            else:
-                self.way = way
-                return
-        raise Refused(*(first or (None, "the server offers no way to log in")))
-
-    def _ways(self, words: str) -> list[str]:
-        """The ways that are offered, the one that worked before first."""
-        offers = self.imap.capabilities
-        ways = [
-            "LOGIN" if "LOGINDISABLED" not in offers else "",
-            "PLAIN" if "AUTH=PLAIN" in offers else "",
-            "AUTH=LOGIN" if "AUTH=LOGIN" in offers else "",
-        ]
-        # Not every server takes other octets in a LOGIN.
-        if not words.isascii():
-            ways[0], ways[1] = ways[1], ways[0]
-        return sorted(filter(None, ways), key=lambda way: way != self.way) or ["PLAIN"]
-
-    def _log_in_by(self, way: str, user: str, password: str) -> None:
-        name, secret = user.encode(), password.encode()
-        if way == "PLAIN":
-            self._exchange("AUTHENTICATE", "PLAIN", _base64(b"\0" + name + b"\0" + secret))
-        elif way == "AUTH=LOGIN":
-            self._exchange("AUTHENTICATE", "LOGIN", _base64(name), _base64(secret))
-        elif (user + password).isascii():
-            self._agreed(self.imap._simple_command, "LOGIN", quoted(user), quoted(password))
-        elif user.isascii():
-            # RFC 3501, section 4.3: a literal may have any octets, and quoted text may not.
-            self._exchange("LOGIN", f"{quoted(user)} {{{len(secret)}}}", secret)
-        else:
-            self._exchange("LOGIN", f"{{{len(name)}}}", name + b" {%d}" % len(secret), secret)
-        self.imap.state = "AUTH"
-
-    def _exchange(self, command: str, argument: str, *lines: bytes) -> None:
-        """A command whose further lines the server asks for."""
-        self.imap.literal = Replies(*lines).next
-        try:
-            self._agreed(self.imap._simple_command, command, argument)
-        finally:
-            self.imap.literal = None
 
     def noop(self) -> None:
         """A sign of life; takes in what the server said unasked."""
@@ -328,10 +223,6 @@ class Visit:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or issubclass(kind, Refused):
             self.connection.come_back()
-
-
-def _base64(octets: bytes) -> bytes:
-    return binascii.b2a_base64(octets, newline=False)
 
 
 def _bad(error: imaplib.IMAP4.error) -> Exception:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Any, Optional
 
 import _pymail_answers as answers
-from _pymail_connection import SEARCH_WINDOW, Connection, Told, quoted
+from _pymail_connection import Told, quoted
+from _pymail_login import LoggingIn
 from _pymail_wire import ANSWER, Refused
 
 # A larger result does not fit into what a client has to spare, and is no use either.
@@ -25,7 +26,7 @@ PORTION = 200
 Refusal = Optional[tuple[Optional[str], str]]
 
 
-class Receiving(Connection):
+class Receiving(LoggingIn):
     """A connection that receives."""
 
     # Where the UIDs of new mail begin, as far as is known.
@@ -64,7 +65,7 @@ class Receiving(Connection):
         return self._found(told) + self._search_below(criteria)
 
     def _search_below(self, criteria: str) -> bytes:
-        """What else matches, where the server has looked at the newest mails only and said down to which (RFC 9738)."""
+        """What else matches, where the server has looked at the newest mails only (RFC 9738)."""
         found = b""
         while self.limited is not None and self.limited[1] > 1:
             lowest = self.limited[1]

@@ -12,8 +12,8 @@ from itertools import islice
 from time import monotonic
 from typing import Any
 
-# More roots as PEM texts, where this system may have its own when OpenSSL finds none, and whether a certificate may be for any
-# host: only to read for which it is, never to log in.
+# More roots as PEM texts; where this system may have its own when OpenSSL finds none; whether a certificate may be
+# for any host: only to read for which it is, never to log in.
 Trust = tuple[list[str], str, bool]
 
 # What one answer may have, where no mail was asked for: lists of UIDs, flags of a large mailbox.
@@ -107,8 +107,8 @@ def tls_context(trust: Trust) -> ssl.SSLContext:
 
     Connections share one, which takes 20 ms and 100 KB; the system's roots are read again after a while.
 
-    It is as strict on every Python. 3.13 refuses authorities without a key usage by default, which companies have, and takes
-    a certificate that is trusted itself, whoever has signed it: we do without the former and with the latter.
+    It is as strict on every Python. 3.13 by default refuses authorities without a key usage, which companies have,
+    and takes a certificate that is trusted itself, whatever has signed it: we do the latter only.
     """
     where = (os.environ.get("SSL_CERT_FILE", ""), "SSL_CERT_DIR" in os.environ)
     return _tls_context(tuple(trust[0]), trust[1], *where, int(monotonic() / CONTEXT_SECONDS), trust[2])

@@ -26,13 +26,11 @@ ENTRY_OCTETS = 64 << 10
 class Session(Receiving):
     """One connection, with its inbox selected."""
 
-    def prepare(
-        self, inbox: str, archive: str, has_namespace: bool, version: str
-    ) -> tuple[int, list[str], str]:
+    def prepare(self, inbox: str, archive: str, has_namespace: bool, version: str) -> tuple[int, list[str], str]:
         """Selects the inbox.
 
-        Returns its UIDVALIDITY, the names that the archive may have on this server, the best first, and what the server
-        puts between a mailbox's name and those of the mailboxes within it ("" for nothing).
+        Returns its UIDVALIDITY, the names that the archive may have on this server, the best first, and what the
+        server puts between a mailbox's name and those of the mailboxes within it ("" for nothing).
         """
         told = self._select(inbox, has_namespace, version)
         validity = answers.number32(told["UIDVALIDITY"][-1]) if told.get("UIDVALIDITY") else None
@@ -56,7 +54,7 @@ class Session(Receiving):
         Some servers select nothing for a client that has not said its name before (NetEase, RFC 2971).
         """
         self._absorb()
-        questions = [("NAMESPACE",) if has_namespace else ("LIST", '""', '""')]
+        questions: list[tuple[str, ...]] = [("NAMESPACE",) if has_namespace else ("LIST", '""', '""')]
         if self.has_id:
             questions.insert(0, ("ID", f'("name" "pymail" "version" {quoted(version)})'))
         asked = [(question[0], self.imap._command(*question)) for question in questions]

@@ -6,6 +6,7 @@ mod dialogue;
 pub(crate) mod fuzz;
 mod gate;
 mod imap;
+mod mailboxes;
 mod mails;
 mod modules;
 mod portions;
