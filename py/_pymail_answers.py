@@ -56,12 +56,35 @@ def as_text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+def announced_limit(capabilities: list[str]) -> int:
+    """The most messages that one command may be about, as the server announces it (RFC 9738); 0 for no limit."""
+    told = [re.fullmatch(r"(?:MESSAGE|SAVE)LIMIT=([1-9]\d{0,9})", name) for name in capabilities]
+    return min((int(limit.group(1)) for limit in told if limit), default=0)
+
+
+def limited(told: dict[str, list[Any]]) -> tuple[int, int] | None:
+    """The limit that a command met, and the lowest UID that it came to, or 0 (RFC 9738)."""
+    said = re.fullmatch(r"(\d{1,10})(?: (\d{1,10}))?", as_text((told.get("MESSAGELIMIT") or [b""])[-1]))
+    return (min(int(said.group(1)), MOST), min(int(said.group(2) or 0), MOST)) if said else None
+
+
 def namespaces(told: dict[str, list[Any]]) -> list[tuple[str, str]]:
     """Prefixes and delimiters (RFC 2342), our own first; "" for no delimiter."""
     text = as_text(told["NAMESPACE"][-1]) if told.get("NAMESPACE") else ""
     # Who has none of one's own, or tells it in a way that is unknown, wants no prefix.
     ours = [] if re.match(r"\(" + _NAMESPACE, text) else [("", "")]
     return ours + re.findall(_NAMESPACE, text)
+
+
+def archive_names(name: str, namespaces: list[tuple[str, str]], delimiter: str) -> list[str]:
+    """The names that an archive may have: as it should be, in INBOX, on one level."""
+    names = [in_namespace(name, namespaces)]
+    if delimiter:
+        inner = "INBOX" + delimiter
+        if not names[0].upper().startswith(inner):
+            names.append(inner + name)
+        names += [in_namespace(name.replace(delimiter, "-"), namespaces)] if delimiter in name else []
+    return list(dict.fromkeys(names))
 
 
 def in_namespace(name: str, namespaces: list[tuple[str, str]]) -> str:

@@ -1,4 +1,4 @@
-"""One connection to an IMAP server: encryption, login, and commands whose answers are told apart.
+"""One connection to an IMAP server: encryption, and commands whose answers are told apart.
 
 What the server refuses is raised as Refused; whatever else is raised ends the connection.
 """
@@ -9,15 +9,20 @@ import imaplib
 import ssl
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import _pymail_answers as answers
 from _pymail_imap4 import Bad, Metered
-from _pymail_wire import ANSWER, Refused, Trust, adopt, forget, tls_context
+from _pymail_wire import ANSWER, Refused, Trust, adopt, tls_context
 
 # What a server told, by kinds.
 Told = dict[str, list[Any]]
+
+# RFC 2971; imaplib does not know it.
+imaplib.Commands.setdefault("ID", ("NONAUTH", "AUTH", "SELECTED"))
+
+# imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
+SEARCH_WINDOW = 50_000
 
 
 def quoted(text: str) -> str:
@@ -27,6 +32,11 @@ def quoted(text: str) -> str:
 
 class Connection:
     """One connection."""
+
+    # So many messages a command may be about (RFC 9738), as far as is known.
+    portion = SEARCH_WINDOW
+    # Of the last command: the server's limit, and the lowest UID that it came to, or 0 where it did nothing.
+    limited: tuple[int, int] | None = None
 
     def __init__(self, descriptor: int, host: str, port: int, security: str, trust: Trust, seconds: float) -> None:
         self.inbox = ""
@@ -66,42 +76,9 @@ class Connection:
         # What came before the encryption may come from anybody.
         self.imap.untagged_responses.clear()
 
-    def login(self, user: str, password: str) -> list[str]:
-        """Logs in and returns the capabilities of after it: servers show most of them only then."""
-        try:
-            return self._login(user, password)
-        except BaseException as error:
-            forget(error)
-            raise
-
-    def _login(self, user: str, password: str) -> list[str]:
-        self._absorb()
-        try:
-            if (user + password).isascii() and "LOGINDISABLED" not in self.imap.capabilities:
-                self.imap.login(quoted(user), password)
-            else:
-                secret = f"\0{user}\0{password}".encode()
-                self.imap.authenticate("PLAIN", lambda _: secret)
-        except imaplib.IMAP4.abort:
-            raise
-        except imaplib.IMAP4.error as error:
-            raise self._login_refusal(error) from None
-        finally:
-            self.imap.forget_words()
-        # Many servers tell them with their yes, which is as good as asking (RFC 3501, section 6.2.3).
-        told = self.imap.untagged_responses.get("CAPABILITY")
-        with suppress(Refused):  # which says nothing of the password
-            told = told or self._tagged(self.imap.capability)
-        capabilities = answers.as_text(told[-1]).upper().split() if told else list(self.imap.capabilities)
-        self.has_uidplus = "UIDPLUS" in capabilities
-        self.has_searchres = "SEARCHRES" in capabilities
-        return capabilities
-
-    def _login_refusal(self, error: imaplib.IMAP4.error) -> Exception:
-        """imaplib raises a tagged NO to a login as well, and everything that is no answer."""
-        if isinstance(error, Bad) or self.imap.answer is None:
-            return _bad(error)
-        return answers.refusal(answers.as_text(self.imap.answer[1][-1]))
+    def limit(self) -> tuple[int, int] | None:
+        """Returns the server's limit that the last command met, and the lowest UID that it came to."""
+        return self.limited
 
     def noop(self) -> None:
         """A sign of life; takes in what the server said unasked."""
@@ -169,8 +146,10 @@ class Connection:
         return self._agreed(command, *args)
 
     def _agreed(self, command: Callable[..., tuple[str, list[Any]]], *args: Any) -> list[Any]:
+        self.limited = None
         try:
             typ, data = command(*args)
+            self.limited = answers.limited(self.imap.untagged_responses)
         except (imaplib.IMAP4.abort, imaplib.IMAP4.readonly):
             raise
         except imaplib.IMAP4.error as error:

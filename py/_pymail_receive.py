@@ -6,14 +6,13 @@ A search is cut where its answer would be too long, and new mail comes in one fl
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 import _pymail_answers as answers
-from _pymail_connection import Connection, Told, quoted
+from _pymail_connection import Told, quoted
+from _pymail_login import LoggingIn
 from _pymail_wire import ANSWER, Refused
 
-# imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
-SEARCH_WINDOW = 50_000
 # A larger result does not fit into what a client has to spare, and is no use either.
 MOST_FOUND = 4_000_000
 
@@ -23,11 +22,11 @@ FEW = 200
 # So many mails are handed over at a time, which are read while others come.
 PORTION = 200
 
-# RFC 5530: it may be otherwise later.
-PASSING = ("UNAVAILABLE", "INUSE", "LIMIT")
+# The code and the text of a server's no, if there was one.
+Refusal = Optional[tuple[Optional[str], str]]
 
 
-class Receiving(Connection):
+class Receiving(LoggingIn):
     """A connection that receives."""
 
     # Where the UIDs of new mail begin, as far as is known.
@@ -44,8 +43,17 @@ class Receiving(Connection):
 
         A large mailbox is asked in windows, so that no answer is too long.
         """
-        if self.exists > SEARCH_WINDOW:
+        if self.exists > self.portion:
             return self._search_windows(criteria)
+        try:
+            return self._search_all(criteria)
+        except Refused:
+            if self.limited is None or self.limited[0] >= self.exists:
+                raise
+            self.portion = max(1, self.limited[0])
+            return self._search_windows(criteria)
+
+    def _search_all(self, criteria: str) -> bytes:
         # A server searches what it has announced, and announces by NOOP: both in one flight.
         self._ask("NOOP")
         self._ask_for(criteria)
@@ -54,7 +62,18 @@ class Receiving(Connection):
             # Dovecot announces when it has answered everything that it has read.
             self._ask_for(criteria)
             told = self._all()
-        return self._found(told)
+        return self._found(told) + self._search_below(criteria)
+
+    def _search_below(self, criteria: str) -> bytes:
+        """What else matches, where the server has looked at the newest mails only (RFC 9738)."""
+        found = b""
+        while self.limited is not None and self.limited[1] > 1:
+            lowest = self.limited[1]
+            self._ask_for(f"UID 1:{lowest - 1} {criteria}")
+            found += self._found(self._all())
+            if self.limited is not None and self.limited[1] >= lowest:
+                raise Refused("MESSAGELIMIT", "the server does not come to the end of a search")
+        return found
 
     def _ask_for(self, criteria: str) -> None:
         # Ranges are shorter than a list (ESEARCH, RFC 4731), which whoever has SEARCHRES has, too.
@@ -66,7 +85,7 @@ class Receiving(Connection):
         found = b""
         for window in self._windows():
             self._ask_for(window + criteria)
-            found += self._found(self._all())
+            found += self._found(self._all()) + self._search_below(window + criteria)
             if len(found) > 4 * MOST_FOUND:
                 raise Refused(None, f"more than {MOST_FOUND} mails match: search for less")
         return found
@@ -86,7 +105,7 @@ class Receiving(Connection):
         """
         if not (self.has_searchres and self.next_uid and self.searched):
             return None
-        if self.exists > SEARCH_WINDOW or self.imap.arrived > count:
+        if self.exists > self.portion or self.imap.arrived > count:
             return None
         first, last = self.next_uid, min(self.next_uid + count - 1, answers.MOST)
         new = f"UID {first}:{last}"
@@ -113,6 +132,7 @@ class Receiving(Connection):
         """What was found besides the new mails of a look ahead, if that has worked so far."""
         try:
             others = (self.others or b"") + self._found(self._all(room))
+            worked = worked and self.limited is None
         except Refused:
             worked = False
         finally:
@@ -125,18 +145,19 @@ class Receiving(Connection):
     def _windows(self) -> Iterator[str]:
         """From the newest mail down: when some are expunged, others move into windows that are still to come."""
         # One at a time: a server may say that there are billions.
-        last = max(0, self.exists - 1) // SEARCH_WINDOW * SEARCH_WINDOW
+        size = self.portion
+        last = max(0, self.exists - 1) // size * size
         yield f"{last + 1}:* " if last else ""
-        for first in range(last - SEARCH_WINDOW + 1, 0, -SEARCH_WINDOW):
+        for first in range(last - size + 1, 0, -size):
             if first <= self.exists:
-                yield f"{first}:{min(first + SEARCH_WINDOW - 1, self.exists)} "
+                yield f"{first}:{min(first + size - 1, self.exists)} "
 
     def ask_for_mails(self, uids: str, most: int) -> None:
         """Asks for the first `most` octets of each mail, without marking it seen."""
         self._ask("UID", "FETCH", uids, _items(most))
 
-    def what_comes(self, uids: str, items: str, room: int) -> tuple[list[Any], bool]:
-        """What the server tells of these mails, and whether it refuses some; a refusal that passes is raised."""
+    def what_comes(self, uids: str, items: str, room: int) -> tuple[list[Any], Refusal]:
+        """What the server tells of these mails, and its refusal of some."""
         self._ask("UID", "FETCH", uids, items)
         self.imap.meter.room = ANSWER + room
         while not self.imap.take_mails(self._asked[0][1], PORTION):
@@ -145,10 +166,8 @@ class Receiving(Connection):
         try:
             self._next(None)
         except Refused as error:
-            if error.args[0] in PASSING:
-                raise
-            return told, True
-        return told, False
+            return told, error.args
+        return told, None
 
     def next_mails(self, room: int) -> tuple[list[answers.Mail], bool]:
         """Some of the mails that were asked for first, and whether these are all.
@@ -167,6 +186,8 @@ class Receiving(Connection):
         if self.others is not None:
             # The answer to the search behind it may have come already.
             self.others += answers.found(told.get("SEARCH", []), told.get("ESEARCH", []))
+        if self.limited is not None:
+            raise Refused("MESSAGELIMIT", f"the server gives out {self.limited[0]} mails at most")
         return [], True
 
 

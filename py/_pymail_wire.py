@@ -20,6 +20,10 @@ ANSWER = 16 << 20
 OBJECT = 256
 # Rust is the one to say that time is over; this is for what it can't wake up from waiting.
 LATE = 0.2
+# As Python 3.10 and later have it by default; older ones take weaker ciphers.
+CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+# OpenSSL's X509_V_FLAG_PARTIAL_CHAIN, which has a name in Python from 3.10 on.
+PARTIAL_CHAIN = 0x80000
 # How long a TLS context is used.
 CONTEXT_SECONDS = 3_600
 # A folder with fewer certificates has somebody's own, and the system's are elsewhere.
@@ -100,6 +104,9 @@ def tls_context(trust: Trust) -> ssl.SSLContext:
     """A context that verifies against the system's roots, those of SSL_CERT_FILE, and the given PEM texts.
 
     Connections share one, which takes 20 ms and 100 KB; the system's roots are read again after a while.
+
+    It is as strict on every Python. 3.13 by default refuses authorities without a key usage, which companies have,
+    and takes a certificate that is trusted itself, whatever has signed it: we do the latter only.
     """
     where = (os.environ.get("SSL_CERT_FILE", ""), "SSL_CERT_DIR" in os.environ)
     return _tls_context(tuple(trust[0]), trust[1], *where, int(monotonic() / CONTEXT_SECONDS))
@@ -123,6 +130,9 @@ def _tls_context(pems: tuple[str, ...], elsewhere: str, file: str, has_folder: b
     for pem in pems:
         context.load_verify_locations(cadata=pem)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags |= PARTIAL_CHAIN
     return context
 
 

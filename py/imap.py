@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import _pymail_answers as answers
 from _pymail_connection import Told, Visit, quoted
-from _pymail_receive import Receiving
+from _pymail_receive import Receiving, Refusal
 from _pymail_wire import Refused
 
 # How many mails are asked at a time who they are, and how much each may say.
@@ -26,41 +26,53 @@ ENTRY_OCTETS = 64 << 10
 class Session(Receiving):
     """One connection, with its inbox selected."""
 
-    def prepare(self, inbox: str, archive: str, has_namespace: bool) -> tuple[int, str, str, bool]:
-        """Selects the inbox, and makes the archive if it is missing.
+    def prepare(self, inbox: str, archive: str, has_namespace: bool, version: str) -> tuple[int, list[str], str]:
+        """Selects the inbox.
 
-        Returns the inbox's UIDVALIDITY, the archive's name as this server wants it, what it puts between a
-        mailbox's name and those of the mailboxes within it ("" for nothing), and whether the archive is empty.
+        Returns its UIDVALIDITY, the names that the archive may have on this server, the best first, and what the
+        server puts between a mailbox's name and those of the mailboxes within it ("" for nothing).
         """
-        told = self._select(inbox, ("NAMESPACE",) if has_namespace else ("LIST", '""', '""'))
+        told = self._select(inbox, has_namespace, version)
         validity = answers.number32(told["UIDVALIDITY"][-1]) if told.get("UIDVALIDITY") else None
         if not validity:
             raise Refused("UIDVALIDITY", f"the server says no UIDVALIDITY of {inbox}: UIDs mean nothing")
         # RFC 3501, section 7.1: whether new keywords can be made.
         self.has_keywords = rb"\*" in (told.get("PERMANENTFLAGS") or [b""])[-1]
         namespaces = answers.namespaces(told)
-        archive = answers.in_namespace(archive, namespaces)
-        if archive.upper() == inbox.upper():
+        if answers.in_namespace(archive, namespaces).upper() == inbox.upper():
             raise Refused(None, f"messages can't be archived in {inbox}, which is watched")
-        is_empty = self.create(archive)
         self.inbox, self.validity = inbox, validity
         self.next_uid = answers.number32((told.get("UIDNEXT") or [None])[-1]) or 0
         self.searched = not self.exists
-        return validity, archive, answers.delimiter(told, namespaces), is_empty
+        delimiter = answers.delimiter(told, namespaces)
+        names = answers.archive_names(archive, namespaces, delimiter)
+        return validity, [name for name in names if name.upper() != inbox.upper()], delimiter
 
-    def _select(self, inbox: str, question: tuple[str, ...]) -> Told:
-        """Asks and selects in one flight, so that asking costs no time; what the server told of both."""
+    def _select(self, inbox: str, has_namespace: bool, version: str) -> Told:
+        """Asks and selects in one flight, so that asking costs no time; what the server told of both.
+
+        Some servers select nothing for a client that has not said its name before (NetEase, RFC 2971).
+        """
         self._absorb()
-        tag = self.imap._command(*question)
+        questions: list[tuple[str, ...]] = [("NAMESPACE",) if has_namespace else ("LIST", '""', '""')]
+        if self.has_id:
+            questions.insert(0, ("ID", f'("name" "pymail" "version" {quoted(version)})'))
+        asked = [(question[0], self.imap._command(*question)) for question in questions]
         try:
             self._tagged(self.imap.select, quoted(inbox))
         except imaplib.IMAP4.readonly:
             raise Refused("READ-ONLY", f"{inbox} is read-only") from None
         told = dict(self.imap.untagged_responses)
-        # Whoever refuses the question has told nothing, and can be used all the same.
-        with suppress(Refused):
-            self._tagged(self.imap._command_complete, question[0], tag)
+        # A server that refuses a question has told nothing, and can be used all the same.
+        for name, tag in asked:
+            with suppress(Refused):
+                self._tagged(self.imap._command_complete, name, tag)
         return told
+
+    def is_there(self, name: str) -> None:
+        """Asks for a mailbox; it is refused when there is none."""
+        if not self._tagged(self.imap.status, quoted(name), "(MESSAGES)"):
+            raise Refused("NONEXISTENT", f"the server tells nothing of {name}")
 
     def create(self, name: str) -> bool:
         """Makes a mailbox, unless it is there; whether it is known to be empty."""
@@ -92,10 +104,10 @@ class Session(Receiving):
         if self.has_keywords:
             self._uid("STORE", uids, "+FLAGS.SILENT", f"($PymailDelivery{nth})")
 
-    def identities(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], bool]:
-        """UID and the headers that tell who it is, of each mail that is given out; whether some are refused."""
-        told, is_refused = self.what_comes(uids, f"(UID {IDENTITY})", count * IDENTITY_OCTETS)
-        return answers.literals(told), is_refused
+    def identities(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], Refusal]:
+        """UID and the headers that tell who it is, of each mail that is given out; the refusal of the others."""
+        told, refusal = self.what_comes(uids, f"(UID {IDENTITY})", count * IDENTITY_OCTETS)
+        return answers.literals(told), refusal
 
     def recall(self, mailbox: str, most: int, since: tuple[int, int]) -> tuple[tuple[int, int], list[bytes]]:
         """The same headers of the newest mails in another mailbox; the inbox is selected again after that.
@@ -109,8 +121,9 @@ class Session(Receiving):
             criteria = f"UID {last + 1}:*" if last else f"{max(1, self.exists - most + 1)}:*"
             found = answers.uids(self.search(criteria)) if self.exists else []
             newer = sorted(uid for uid in found if uid > last)[-most:]
-            for at in range(0, len(newer), RECALL_WINDOW):
-                window = newer[at : at + RECALL_WINDOW]
+            at_once = min(RECALL_WINDOW, self.portion)
+            for at in range(0, len(newer), at_once):
+                window = newer[at : at + at_once]
                 # Others archive too: what comes between two of these is new to us, and wanted.
                 told, _ = self.identities(f"{window[0]}:{window[-1]}", len(window))
                 headers.extend(header for _, header in told)
@@ -128,6 +141,8 @@ class Session(Receiving):
                 # All that is in there is ours: without UIDPLUS, everything that is flagged may go.
                 self.expunge(drop) if self.has_uidplus else self._tagged(self.imap.expunge)
             data = self._uid("FETCH", "1:*", f"(UID BODY.PEEK[TEXT]<0.{ENTRY_OCTETS}>)") if self.exists else []
+            if self.exists and self.limited:
+                raise Refused("MESSAGELIMIT", f"the server gives out {self.limited[0]} entries of the log at most")
             return answers.literals(data)
 
     def sizes(self, uids: str) -> list[tuple[int, int]]:

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::codes;
+
 /// The result of every fallible call in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -16,7 +18,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// ├── Runtime         no usable Python in this process
 /// ├── Connect         no connection could be made: try later
 /// ├── Tls             the server is not who it should be, or speaks no TLS here
-/// ├── Auth            the server refused the credentials: do not try again with the same ones
+/// ├── Auth            the login was refused: most likely the credentials are wrong
 /// ├── Timeout         not done by the deadline
 /// ├── Disconnected    the connection was lost, and what was asked for did not happen
 /// ├── Refused         the server said no; `code()` is its code
@@ -34,9 +36,14 @@ pub enum ErrorKind {
     Runtime,
     /// No connection could be made: unknown host, closed port, or a server that hangs up.
     Connect,
-    /// TLS failed: unknown authority, wrong host name, or a port that speaks no TLS.
+    /// TLS failed; the text names the reason: the certificate's authority, names or dates, the versions of TLS, or a port
+    /// that speaks no TLS.
     Tls,
-    /// The server refused the credentials.
+    /// The server refused the login.
+    ///
+    /// When it says clearly that the credentials are wrong (IMAP `AUTHENTICATIONFAILED`, `AUTHORIZATIONFAILED` and
+    /// `EXPIRED`, SMTP 535), the handle ends: make a new one with the right ones. When it gives no clear reason, the
+    /// handle tries again with long waits, and [`retry_after`](Error::retry_after) says when.
     Auth,
     /// It was not done by the deadline.
     Timeout,
@@ -75,12 +82,25 @@ struct Inner {
     text: String,
     code: Option<String>,
     retry_after: Option<Duration>,
+    lasts: Lasts,
     source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// How long the reason of an error lasts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lasts {
+    /// As long as its kind and code say.
+    Usual,
+    /// It passes by itself.
+    Briefly,
+    /// The credentials are wrong.
+    ForGood,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self(Arc::new(Inner { kind, text: text.into(), code: None, retry_after: None, source: None }))
+        let (code, retry_after, source) = (None, None, None);
+        Self(Arc::new(Inner { kind, text: text.into(), code, retry_after, lasts: Lasts::Usual, source }))
     }
 
     pub(crate) fn config(text: impl Into<String>) -> Self {
@@ -106,6 +126,16 @@ impl Error {
         self.changed(|inner| inner.retry_after = wait)
     }
 
+    /// Marks a refusal that passes by itself, whatever its code.
+    pub(crate) fn passing(self, passes: bool) -> Self {
+        if passes { self.changed(|inner| inner.lasts = Lasts::Briefly) } else { self }
+    }
+
+    /// Marks a clear refusal of the credentials.
+    pub(crate) fn for_good(self) -> Self {
+        self.changed(|inner| inner.lasts = Lasts::ForGood)
+    }
+
     pub(crate) fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.changed(|inner| inner.source = Some(Box::new(source)))
     }
@@ -126,16 +156,20 @@ impl Error {
 
     /// The server's own code: an SMTP reply code such as `"550"`, or an IMAP response code such as
     /// `"OVERQUOTA"` (RFC 5530), or `"BAD"` for an IMAP BAD without one.
+    ///
+    /// Codes are in upper case. An enhanced status code (RFC 3463) such as 5.2.2 is at the beginning of the server's text,
+    /// and decides, where there is one, whether the error [is transient](Error::is_transient).
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
     }
 
-    /// How long to wait before trying again, from when the error was made, where somebody said it.
+    /// How long to wait before trying again, from when the error was made, where that is known.
     ///
-    /// The server did, by a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or `try again in
-    /// 2 minutes`, or the handle has made as many connections as it may for now
-    /// ([`connects_a_minute`](crate::ImapConfig::connects_a_minute)). An hour at most.
+    /// The server said it, by a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or `try again in
+    /// 2 minutes`; or the handle makes no connection before: the last attempt has just failed, a login was refused, or there
+    /// were many connections within a minute ([`connects_a_minute`](crate::ImapConfig::connects_a_minute)). An hour at
+    /// most.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
@@ -143,17 +177,26 @@ impl Error {
 
     /// Whether the same call may succeed later without any change by the caller.
     ///
-    /// True for lost and refused connections, timeouts, SMTP 4xx, the IMAP codes `UNAVAILABLE`, `INUSE`
-    /// and `LIMIT`, and whatever says [when to try again](Error::retry_after). Not for [`ErrorKind::OutcomeUnknown`]: repeating that one can make a second copy.
+    /// True for lost and refused connections and timeouts; of refusals, for SMTP 4xx and the enhanced codes 4.x.x, 5.2.2
+    /// (mailbox full) and 5.3.1 (system full), the IMAP codes `UNAVAILABLE`, `INUSE`, `LIMIT`, `SERVERBUG`, `OVERQUOTA`,
+    /// `EXPUNGEISSUED` and Gmail's `THROTTLED`, for words that say the same where there is no such code (`Please try
+    /// again later`, `Server Busy`), and for whatever says [when to try again](Error::retry_after). Not for
+    /// [`ErrorKind::OutcomeUnknown`]: repeating that one can make a second copy.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {
             ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Disconnected => true,
             ErrorKind::Refused | ErrorKind::Auth => {
-                self.retry_after().is_some() || self.code().is_some_and(is_transient_code)
+                let passes = self.0.lasts == Lasts::Briefly || self.retry_after().is_some();
+                passes || self.code().is_some_and(|code| codes::is_transient(Some(code), ""))
             }
             _ => false,
         }
+    }
+
+    /// Whether the server said clearly that the credentials are wrong.
+    pub(crate) fn condemns_credentials(&self) -> bool {
+        self.0.lasts == Lasts::ForGood
     }
 
     /// Whether the same call will fail again until somebody changes something.
@@ -176,11 +219,6 @@ impl Error {
     }
 }
 
-fn is_transient_code(code: &str) -> bool {
-    let smtp = code.len() == 3 && code.starts_with('4');
-    smtp || matches!(code, "UNAVAILABLE" | "INUSE" | "LIMIT")
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.text)
@@ -189,7 +227,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, text, code, retry_after, source } = &*self.0;
+        let Inner { kind, text, code, retry_after, lasts: _, source } = &*self.0;
         let mut debug = f.debug_struct("Error");
         debug.field("kind", kind).field("text", text);
         if let Some(code) = code {

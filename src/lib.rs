@@ -45,10 +45,16 @@
 //!
 //! Every verb is back by its [`deadline`](ImapConfig::deadline), 60 s by the wall clock, whatever the server does.
 //! In the background, a thread that all handles share sends a NOOP after 10 s without traffic (30 s for SMTP),
-//! notices a dead connection, and replaces it, first after a second and then less and less often. A verb does not wait for that: it
-//! makes its own connection, unless there were [too many](ImapConfig::connects_a_minute) or the server has asked to
-//! wait. A verb that comes while a NOOP is under way waits for its answer: a round trip, and on a
-//! dead connection at most as long as the heartbeat's interval, after which it has a new one.
+//! notices a dead connection, and replaces it, first after a second and then less and less often. A verb does not wait
+//! for that: it makes its own connection, unless there were [too many](ImapConfig::connects_a_minute), the server has
+//! asked to wait, or a login was refused a moment ago: then it returns the last error at once, and
+//! [`retry_after`](Error::retry_after) says how long to wait. A verb that comes while a NOOP is under way waits for its
+//! answer: a round trip, and on a dead connection at most as long as the heartbeat's interval, after which it has a new
+//! one.
+//!
+//! A refused login ends the handle only when the server says clearly that the credentials are wrong. After any other
+//! refusal, the login is tried again after 10 s (the server can't now) or a minute (it gives no clear reason), and then
+//! less and less often, up to once in 5 min or an hour.
 //! [`Imap::status`] and [`Smtp::status`] tell how it goes, [`Imap::stats`] and [`Smtp::stats`] what was done, and so
 //! do events of the `tracing` crate.
 //!
@@ -62,6 +68,7 @@
 //!
 //! CPython 3.9 to 3.15, with a shared libpython, on Unix. An app needs an rpath to it: see the README.
 
+mod codes;
 mod config;
 mod deadline;
 mod dial;

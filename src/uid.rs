@@ -69,7 +69,7 @@ pub struct UidSet {
 }
 
 /// Command lines stay well below the 8,000 octets that servers are told to take (RFC 7162, section 4).
-const MAX_SET_LEN: usize = 7_000;
+pub(crate) const MAX_SET_LEN: usize = 7_000;
 
 /// The longest text of a range: two numbers of 10 digits, a colon and a comma.
 const LONGEST_RANGE: usize = 22;
@@ -175,11 +175,16 @@ impl UidSet {
 
     /// Such a piece, from the UID at this place on.
     pub(crate) fn window(&self, from: usize, most: usize) -> UidSet {
+        self.window_within(from, most, MAX_SET_LEN)
+    }
+
+    /// Returns such a piece whose text has at most `longest` octets, or is one range.
+    pub(crate) fn window_within(&self, from: usize, most: usize, longest: usize) -> UidSet {
         let uids = self.uids.get(from..).unwrap_or_default();
         let (mut end, mut length) = (0, 0);
         for run in uids.chunk_by(|one, next| one.get() + 1 == next.get()) {
             length += LONGEST_RANGE;
-            if length > MAX_SET_LEN || end >= most {
+            if (length > longest && end > 0) || end >= most {
                 break;
             }
             end += run.len();

@@ -34,7 +34,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// A user name and a password (or an app password).
+    /// A user name and a password (or an app password), of any characters but line breaks and NUL; others than ASCII go
+    /// to the server in UTF-8.
+    ///
+    /// IMAP logs in by LOGIN, AUTHENTICATE PLAIN or AUTHENTICATE LOGIN: in turn by those that the server offers, until one
+    /// works or the server says something of the credentials. A handle goes on with the one that has worked.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { login: Some((user.into(), Password(password.into()))) }
     }

@@ -60,7 +60,8 @@ impl ImapConfig {
     /// The mailbox that acknowledged messages go to. Default: named like the tag. Created when missing.
     ///
     /// Where the server wants a prefix before the names of one's own mailboxes, such as `INBOX.` (RFC 2342), it is
-    /// put before a name that lacks it.
+    /// put before a name that lacks it. Where the server refuses the name, `INBOX` and its delimiter are put before it, and
+    /// then each delimiter in it becomes a `-`.
     #[must_use]
     pub fn archive(mut self, mailbox: impl Into<String>) -> Self {
         self.archive = Some(mailbox.into());
@@ -112,7 +113,7 @@ impl ImapConfig {
     }
 
     /// Puts messages that were delivered this often without an acknowledgement into the mailbox `dead` within the
-    /// archive, and those that can't be read at once; beside each a mail that says why. 1 to 20; by default
+    /// archive (or beside it, named like it and `-dead`, where the server lets no mailbox be within), and those that can't be read at once; beside each a mail that says why. 1 to 20; by default
     /// nothing goes there.
     ///
     /// A delivery has failed when the app says so by [`Imap::reject`](crate::Imap::reject), or when its handle is
@@ -132,7 +133,8 @@ impl ImapConfig {
     /// it is at least two [`deadline`](ImapConfig::deadline)s. The order of messages is not kept.
     ///
     /// The handles agree by a log in the mailbox `claims` within the archive (`claims-` and a hash for another inbox than
-    /// INBOX, or an archive that has not the tag's name); they need nothing of the server but that UIDs ascend, as
+    /// INBOX, or an archive that has not the tag's name), or beside the archive, as `-claims` behind its name, where the
+    /// server lets no mailbox be within; they need nothing of the server but that UIDs ascend, as
     /// they do on every one. Nobody else may change that mailbox. A second copy of a message
     /// is dropped when the first was acknowledged by then, not while another handle still has it. By default the
     /// mailbox is not shared.

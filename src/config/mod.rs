@@ -131,7 +131,9 @@ macro_rules! common_setters {
         /// 5 min.
         ///
         /// Each failure doubles the wait; a random part of up to a quarter is taken off, so that many clients do
-        /// not come back as one.
+        /// not come back as one. A login that the server can't take for now is tried again after ten times the first
+        /// wait, then after twice that and so on, up to the longest; one that is refused without a clear reason after a
+        /// minute and up to an hour. Verbs return the refusal until then.
         #[must_use]
         pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
             self.common.upkeep.backoff = (first, most);
@@ -140,8 +142,11 @@ macro_rules! common_setters {
 
         /// How many connections a handle makes within any minute, by verbs and in the background. Default 30.
         ///
-        /// A server that accepts connections and drops them is not hammered: beyond this, verbs fail with
-        /// [`ErrorKind::Connect`](crate::ErrorKind::Connect), and the error says when there will be another.
+        /// A server that accepts connections and drops them is not hammered. After three quarters of these, or after a
+        /// quarter when the last attempt has failed, the others are spread over the minute: by default, a verb in a long
+        /// outage makes an attempt every 2.6 s. Between them verbs return the last error, or
+        /// [`ErrorKind::Connect`](crate::ErrorKind::Connect), and
+        /// [`retry_after`](crate::Error::retry_after) says when there will be another.
         #[must_use]
         pub fn connects_a_minute(mut self, most: u32) -> Self {
             self.common.upkeep.connects_a_minute = most;

@@ -16,9 +16,11 @@ pub(crate) enum Security {
 /// Where a mail server is, and how the connection to it is protected.
 ///
 /// TLS is verified against the system's trust roots; more can be added with
-/// [`trust_pem`](Server::trust_pem). Ports default to the service's own: 993 and 465 for implicit TLS, 143
-/// and 587 for STARTTLS (RFC 8314), 143 and 25 unencrypted. A host may be an absolute name, with a dot at its end,
-/// which is looked up so and verified without the dot.
+/// [`trust_pem`](Server::trust_pem). It is as strict on every Python: TLS 1.2 or later with the ciphers that Python 3.10
+/// has by default; an authority needs no key usage (Python 3.13 by itself refuses those without). When it fails, the
+/// error names the reason. Ports default to the service's own: 993 and 465 for implicit TLS, 143 and 587 for STARTTLS
+/// (RFC 8314), 143 and 25 unencrypted. A host may be an absolute name, with a dot at its end, which is looked up so and
+/// verified without the dot.
 ///
 /// ```
 /// use pymail::Server;
@@ -66,6 +68,9 @@ impl Server {
     }
 
     /// Trusts the certificate authorities in this PEM text as well as the system's (RFC 7468).
+    ///
+    /// A server's own certificate, or that of an authority between, may be among them: it is trusted without the one that
+    /// has signed it.
     ///
     /// What stands between the certificates, such as their names, is passed over.
     #[must_use]

@@ -7,7 +7,7 @@ use crate::message::note;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
 
-/// The name of the mailbox, within the archive.
+/// The name of the mailbox, within the archive or beside it.
 const DEAD: &str = "dead";
 
 /// Counts these deliveries, and keeps back those that have failed too often. What can't be read stays in its place,
@@ -88,9 +88,9 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
     imap.link.repeat(deadline, |session| {
         session.check(&set)?;
         imap.claims.iter().try_for_each(|claims| claims.assure(session, &set))?;
-        let mailbox = session.beside_the_archive(DEAD);
-        session.append(&mailbox, &note)?;
-        verbs::move_or_make(session, &set, &mailbox)?;
+        session.append(&session.beside_the_archive(DEAD), &note)?;
+        // Where it is, is known now.
+        verbs::move_or_make(session, &set, &session.beside_the_archive(DEAD))?;
         imap.claims.iter().for_each(|claims| claims.release(&set));
         imap.known.lock().gone(&set);
         Ok(())

@@ -30,7 +30,7 @@ use crate::config::{ImapConfig, check_mailbox};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::link::{Habits, Link, Session as _, Stats, Status};
-use crate::python::ImapSession;
+use crate::python::{ImapSession, Learnt};
 use crate::uid::UidSet;
 
 /// Receives tagged messages from a mailbox, over a connection that stays up.
@@ -262,8 +262,8 @@ impl Imap {
 
 /// How a handle connects, and what it does when nothing else is to be done.
 fn habits(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> Habits<ImapSession> {
-    let config = Arc::clone(config);
-    let habits = Habits::new(move |deadline| ImapSession::connect(&config, deadline));
+    let (config, learnt) = (Arc::clone(config), Arc::<Learnt>::default());
+    let habits = Habits::new(move |deadline| ImapSession::connect(&config, &learnt, deadline));
     let Some(claims) = claims else { return habits };
     let (beating, leaving) = (Arc::clone(claims), Arc::clone(claims));
     habits.beat(move |session| beating.beat(session)).farewell(move |session| leaving.farewell(session))

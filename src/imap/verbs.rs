@@ -34,25 +34,33 @@ pub(super) fn move_or_make(session: &mut ImapSession, set: &UidSet, mailbox: &st
 
 /// MOVE, or COPY and then, of what was copied for certain, STORE and EXPUNGE.
 pub(super) fn move_to(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
-    for chunk in set.chunks() {
+    session.in_portions(set, |session, chunk| {
         if session.has_move() {
-            let moved = session.move_to(&chunk, mailbox)?;
-            nothing_left(session, &chunk, &named(moved, &chunk), "MOVE")?;
-        } else if session.has_uidplus() {
-            let copied = session.copy(&chunk, mailbox)?;
-            let copied = named(copied, &chunk);
-            delete(session, &copied)?;
-            nothing_left(session, &chunk, &copied, "COPY")?;
-        } else {
-            // What stays flagged here must not be copied again.
-            let chunk = undeleted(session, &chunk)?;
-            if !chunk.is_empty() {
-                session.copy(&chunk, mailbox)?;
-                delete(session, &chunk)?;
-            }
+            let moved = session.move_to(chunk, mailbox)?;
+            let done = session.done(chunk)?;
+            nothing_left(session, &done, &named(moved, chunk), "MOVE")?;
+            return Ok(done);
         }
-    }
-    Ok(())
+        if session.has_uidplus() {
+            let copied = session.copy(chunk, mailbox)?;
+            let done = session.done(chunk)?;
+            let copied = named(copied, chunk);
+            delete(session, &copied)?;
+            nothing_left(session, &done, &copied, "COPY")?;
+            return Ok(done);
+        }
+        // What stays flagged here must not be copied again.
+        let left = undeleted(session, chunk)?;
+        if left.is_empty() {
+            return Ok(chunk.clone());
+        }
+        session.copy(&left, mailbox)?;
+        let copied = session.done(&left)?;
+        delete(session, &copied)?;
+        let mut done = chunk.clone();
+        done.retain(|uid| copied.contains(uid) || !left.contains(uid));
+        Ok(done)
+    })
 }
 
 /// What the server said that it did.
@@ -90,18 +98,16 @@ fn undeleted(session: &mut ImapSession, set: &UidSet) -> Result<UidSet> {
 }
 
 pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
-    set.chunks().iter().try_for_each(|chunk| session.copy(chunk, mailbox).map(drop))
+    session.in_portions(set, |session, chunk| {
+        session.copy(chunk, mailbox)?;
+        session.done(chunk)
+    })
 }
 
 /// Without UIDPLUS it stays flagged: EXPUNGE alone would remove what others have flagged.
 pub(super) fn delete(session: &mut ImapSession, set: &UidSet) -> Result<()> {
-    for chunk in set.chunks() {
-        session.flag_deleted(&chunk)?;
-        if session.has_uidplus() {
-            session.expunge(&chunk)?;
-        }
-    }
-    Ok(())
+    session.flag_deleted(set)?;
+    if session.has_uidplus() { session.expunge(set) } else { Ok(()) }
 }
 
 /// The sizes first, so that no more comes than there is room for.

@@ -50,7 +50,7 @@ struct Line<S: Session> {
 
 struct Slot<S> {
     session: Option<S>,
-    /// Set once for good: by `stop`, or by a refused password.
+    /// Set once for good: by `stop`, or by a clear refusal of the credentials.
     ended: Option<Error>,
     last_used: Instant,
     last_beat: Instant,
@@ -249,7 +249,7 @@ impl<S: Session> Line<S> {
                 Ok(())
             }
             Err(error) => {
-                slot.pace.failed();
+                let error = slot.pace.failed(error, Instant::now());
                 self.lose(slot, &error);
                 Err(error)
             }
@@ -261,7 +261,7 @@ impl<S: Session> Line<S> {
         tracing::warn!(%error, "connection lost");
         slot.session = None;
         slot.pace.heed(error, Instant::now());
-        let refused = error.kind() == ErrorKind::Auth && error.is_permanent();
+        let refused = error.condemns_credentials();
         if refused && slot.ended.is_none() {
             slot.ended = Some(error.clone());
         }

@@ -12,9 +12,10 @@ pub enum State {
     Connected,
     /// Lost; the next verb, or the heartbeat, makes a new connection.
     Disconnected,
-    /// Lost, and the server asked to be left alone for a while: until then nobody connects.
+    /// Lost, and the server asked to be left alone for a while, or refused the login without saying that the credentials are
+    /// wrong: until then no connection is made.
     Throttled,
-    /// The server refused the credentials; this handle does not try them again.
+    /// The server said that the credentials are wrong; this handle does not try them again. Make a new one.
     Refused,
     /// Stopped by `stop`.
     Stopped,

@@ -129,12 +129,37 @@ fn a_refusal_keeps_the_connection() {
 
 #[test]
 fn a_refused_password_is_not_tried_again() {
-    let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth)) });
+    let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth).for_good()) });
     let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
     for _ in 0..3 {
         assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
     }
     assert_eq!((connects(&log), link.status().state), (2, State::Refused));
+}
+
+#[test]
+fn a_login_refused_without_a_clear_reason_is_tried_again_later_and_not_at_once() {
+    let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth)) });
+    let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    for _ in 0..40 {
+        let error = link.repeat(soon(), |_| Ok(())).unwrap_err();
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Auth, true));
+        assert!(error.retry_after().is_some_and(|wait| wait > Duration::from_secs(30)), "{error:?}");
+    }
+    assert_eq!((connects(&log), link.status().state), (2, State::Throttled));
+    assert!(link.0.line.pulse() > Duration::from_secs(30), "in the background too");
+}
+
+#[test]
+fn when_many_attempts_have_failed_a_verb_returns_the_last_error_and_the_wait() {
+    let (link, log) = link(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Connect)) });
+    let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    let errors: Vec<Error> = (0..100).map(|_| link.repeat(soon(), |_| Ok(())).unwrap_err()).collect();
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::Connect), "{errors:?}");
+    assert_eq!(errors[0].retry_after(), None);
+    assert!(errors[99].retry_after().is_some_and(|wait| wait < Duration::from_secs(3)), "{errors:?}");
+    assert!(errors[99].to_string().contains("as told"), "{errors:?}");
+    assert_eq!((connects(&log), link.status().state), (8, State::Disconnected));
 }
 
 #[test]
@@ -234,7 +259,7 @@ fn a_session_that_is_used_up_is_replaced_by_a_verb_that_repeats_until_half_of_th
 
 #[test]
 fn after_a_refused_password_the_heartbeat_rests() {
-    let (link, log, pulses) = beating(Err(failure(ErrorKind::Auth)));
+    let (link, log, pulses) = beating(Err(failure(ErrorKind::Auth).for_good()));
     pulses.recv_timeout(PATIENCE).unwrap();
     // The lock is free again when the refusal has been taken in.
     assert_eq!(link.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
@@ -279,8 +304,8 @@ fn a_server_that_drops_every_connection_sees_only_so_many_a_minute() {
     let (link, log) = link(|_| Ok(()));
     let lost = || link.repeat(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected))).unwrap_err();
     let errors: Vec<Error> = (0..100).map(|_| lost()).collect();
-    assert_eq!(connects(&log), Upkeep::default().connects_a_minute as usize);
-    assert!(errors[99].retry_after().is_some_and(|wait| wait <= Duration::from_secs(60)));
+    assert_eq!(connects(&log), 23, "and the others of 30 later");
+    assert!(errors[99].retry_after().is_some_and(|wait| wait < Duration::from_secs(9)));
 }
 
 #[test]

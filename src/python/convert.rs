@@ -1,5 +1,7 @@
 //! Exceptions become errors of ours here, and nothing of Python's leaves with them.
 
+mod tls;
+
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -8,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::runtime::hand_back_interrupt;
+use crate::codes::{self, Login};
 use crate::error::{Error, ErrorKind};
 use crate::throttle;
 
@@ -83,6 +86,9 @@ pub(super) fn error(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) 
     }
     let kind = kind(exception, &classes, asking.phase);
     let text = asking.text(exception);
+    if kind == ErrorKind::Tls {
+        return tls::error(exception, &classes[0], text, asking.action);
+    }
     let code = reply_code(&text);
     let class = classes.into_iter().next().unwrap_or_default();
     Error::new(kind, format!("{}: {text}", asking.action))
@@ -126,23 +132,41 @@ fn timed_out(exception: &Bound<'_, PyBaseException>) -> bool {
 /// The server's "no", with its code.
 fn refusal(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) -> Error {
     let args = exception.getattr("args").and_then(|args| args.extract());
-    let (code, text): (Option<String>, String) = args.unwrap_or_else(|_| (None, text(exception)));
-    let credentials = asking.phase == Phase::Login && is_about_credentials(code.as_deref());
-    let kind = if credentials { ErrorKind::Auth } else { ErrorKind::Refused };
-    let text = asking.hide(text);
-    let wait = throttle::wait_asked(&text);
-    let text = format!("{}: the server refused: {text}", asking.action);
-    let code = code.map(|code| asking.hide(code));
-    Error::new(kind, text).with_code(code).with_retry_after(wait)
+    let (code, text): Refusal = args.unwrap_or_else(|_| (None, text(exception)));
+    refused(code, text, asking)
 }
 
-/// Whether a login was refused for good: a server that is busy or closed to everybody refuses it too.
-///
-/// RFC 5530 and RFC 4954, section 6. An IMAP server that gives no code most likely means the password.
-fn is_about_credentials(code: Option<&str>) -> bool {
-    let imap = ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED", "PRIVACYREQUIRED"];
-    let smtp = ["530", "534", "535", "538"];
-    code.is_none_or(|code| imap.contains(&code) || smtp.contains(&code))
+/// The code and the text of a server's "no", as Python hands them over.
+pub(super) type Refusal = (Option<String>, String);
+
+/// Makes an error of a server's "no".
+pub(super) fn refused(code: Option<String>, text: String, asking: Asking<'_>) -> Error {
+    let text = asking.hide(text);
+    let code = code.map(|code| asking.hide(code));
+    if asking.phase == Phase::Login {
+        return refused_login(code, &text, asking.action);
+    }
+    let is_not_connected = codes::is_not_connected(code.as_deref(), &text);
+    let kind = if is_not_connected { ErrorKind::Disconnected } else { ErrorKind::Refused };
+    let passes = codes::is_transient(code.as_deref(), &text);
+    let wait = throttle::wait_asked(&text);
+    let text = format!("{}: the server refused: {text}", asking.action);
+    Error::new(kind, text).with_code(code).with_retry_after(wait).passing(passes)
+}
+
+fn refused_login(code: Option<String>, text: &str, action: &str) -> Error {
+    let meaning = codes::login(code.as_deref(), text);
+    let refused = |kind| Error::new(kind, format!("{action}: the server refused: {text}"));
+    let error = match meaning {
+        Login::WrongCredentials => {
+            let what = "they are not tried again; make a new handle with the right ones";
+            let text = format!("{action}: the server refused the credentials: {text} ({what})");
+            Error::new(ErrorKind::Auth, text).for_good()
+        }
+        Login::Unclear => refused(ErrorKind::Auth),
+        Login::Later | Login::Other => refused(ErrorKind::Refused).passing(meaning == Login::Later),
+    };
+    error.with_code(code).with_retry_after(throttle::wait_asked(text))
 }
 
 /// The error for what keeps a Python module from being imported, which no server has a part in.

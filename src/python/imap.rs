@@ -1,14 +1,18 @@
 //! Typed calls into `py/imap.py`.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use pyo3::call::PyCallArgs;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::convert::{self, Refusal};
 use super::dialogue::{Dialogue, Service};
 use super::modules;
+use super::portions::Learnt;
 use super::speaker::Speaker;
 use crate::config::ImapConfig;
 use crate::deadline::Deadline;
@@ -29,11 +33,14 @@ pub(crate) type Since = (u32, u32);
 pub(crate) struct ImapSession {
     pub(super) dialogue: Dialogue,
     validity: UidValidity,
-    archive: String,
-    delimiter: String,
-    archive_is_empty: bool,
+    pub(super) archive: String,
+    pub(super) delimiter: String,
+    pub(super) archive_is_empty: bool,
+    /// Mailboxes that should be within the archive and are beside it, by the name that they should have.
+    pub(super) beside: HashMap<String, String>,
     has_move: bool,
     has_uidplus: bool,
+    pub(super) learnt: Arc<Learnt>,
 }
 
 /// What a server tells of a COPY or MOVE by COPYUID (RFC 4315): the mails that it did copy.
@@ -60,25 +67,37 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Uids {
 
 impl ImapSession {
     /// Connects, logs in, selects the inbox and makes the archive if it is missing.
-    pub(crate) fn connect(config: &ImapConfig, deadline: Deadline) -> Result<Self> {
-        Dialogue::open(&SERVICE, &config.common, None, deadline, |dialogue| Self::begin(dialogue, config))
+    pub(crate) fn connect(config: &ImapConfig, learnt: &Arc<Learnt>, deadline: Deadline) -> Result<Self> {
+        Dialogue::open(&SERVICE, &config.common, None, deadline, |dialogue| {
+            Self::begin(dialogue, config, Arc::clone(learnt))
+        })
     }
 
-    fn begin(dialogue: Dialogue, config: &ImapConfig) -> Result<Self> {
+    fn begin(dialogue: Dialogue, config: &ImapConfig, learnt: Arc<Learnt>) -> Result<Self> {
+        let way = learnt.way.lock().clone();
+        dialogue.tell("prefer", (way,), "logging in")?;
         let capabilities = dialogue.login(&SERVICE, &config.common)?;
+        *learnt.way.lock() = dialogue.call("used_way", (), "logging in")?;
         let has = |name: &str| capabilities.iter().any(|capability| capability == name);
-        let names = (config.inbox.clone(), config.archive_name().to_owned(), has("NAMESPACE"));
-        let (number, archive, delimiter, archive_is_empty) =
+        let limits = capabilities.iter().filter_map(|name| name.strip_prefix("MESSAGELIMIT=")?.parse().ok());
+        limits.for_each(|limit| learnt.at_most(limit));
+        let version = env!("CARGO_PKG_VERSION");
+        let names = (config.inbox.clone(), config.archive_name().to_owned(), has("NAMESPACE"), version);
+        let (number, archives, delimiter): (u32, Vec<String>, String) =
             dialogue.call("prepare", names, "opening the mailboxes")?;
-        Ok(Self {
+        let mut session = Self {
             validity: UidValidity::new(number, config.mailbox()),
-            archive,
+            archive: String::new(),
             delimiter,
-            archive_is_empty,
+            archive_is_empty: false,
+            beside: HashMap::new(),
             has_move: has("MOVE"),
             has_uidplus: has("UIDPLUS"),
+            learnt,
             dialogue,
-        })
+        };
+        session.make_archive(archives)?;
+        Ok(session)
     }
 
     pub(crate) fn validity(&self) -> UidValidity {
@@ -101,12 +120,6 @@ impl ImapSession {
         &self.delimiter
     }
 
-    /// The name of a mailbox within the archive, or beside it where mailboxes have none within.
-    pub(crate) fn beside_the_archive(&self, name: &str) -> String {
-        let between = if self.delimiter.is_empty() { "-" } else { &self.delimiter };
-        format!("{}{between}{name}", self.archive)
-    }
-
     pub(crate) fn has_move(&self) -> bool {
         self.has_move
     }
@@ -123,12 +136,24 @@ impl ImapSession {
 
     /// The headers that tell who it is, of each of these mails that the server gives out; whether it refuses some.
     pub(crate) fn identities(&mut self, set: &UidSet) -> Result<(Vec<Headers>, bool)> {
-        self.check(set)?;
-        let told: (Vec<(u32, Vec<u8>)>, bool) =
-            self.call("identities", (set.to_string(), set.len()), "FETCH")?;
-        let (mails, is_refused) = told;
-        let mails = mails.into_iter().filter_map(|(uid, headers)| Some((Uid::new(uid)?, headers)));
-        Ok((mails.filter(|(uid, _)| set.contains(*uid)).collect(), is_refused))
+        let (mut mails, mut is_refused) = (Vec::new(), false);
+        self.in_portions(set, |session, portion| {
+            let args = (portion.to_string(), portion.len());
+            let (told, refusal): (Vec<(u32, Vec<u8>)>, Option<Refusal>) =
+                session.call("identities", args, "FETCH")?;
+            if let Some((code, text)) = refusal {
+                let error = convert::refused(code, text, session.dialogue.asking("FETCH"));
+                let may_come = told.is_empty() && session.learnt.smaller(portion, &error).is_some();
+                if error.is_transient() || may_come {
+                    return Err(error);
+                }
+                is_refused = true;
+            }
+            let told = told.into_iter().filter_map(|(uid, headers)| Some((Uid::new(uid)?, headers)));
+            mails.extend(told.filter(|(uid, _)| portion.contains(*uid)));
+            session.done(portion)
+        })?;
+        Ok((mails, is_refused))
     }
 
     /// The same headers of the newest mails in the archive, at most this many: those since the last time, if
@@ -141,7 +166,7 @@ impl ImapSession {
     /// Adds a mail to a mailbox, which is made if it is missing.
     pub(crate) fn append(&mut self, mailbox: &str, mail: &[u8]) -> Result<()> {
         let mail = mail.to_vec();
-        self.making(mailbox, |session| {
+        self.making(mailbox, |session, mailbox| {
             session.dialogue.tell("append", (mailbox, Cow::Borrowed(&*mail)), "APPEND")
         })
     }
@@ -149,42 +174,40 @@ impl ImapSession {
     /// Every mail in a mailbox that is a log, and its UID; before that, removes some.
     pub(crate) fn log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<Vec<(Uid, Vec<u8>)>> {
         let drop = UidSet::new(self.validity, drop.iter().copied()).to_string();
-        let entries: Vec<(u32, Vec<u8>)> =
-            self.making(mailbox, |session| session.call("log", (mailbox, &*drop), "reading the log"))?;
+        let entries: Vec<(u32, Vec<u8>)> = self
+            .making(mailbox, |session, mailbox| session.call("log", (mailbox, &*drop), "reading the log"))?;
         Ok(entries.into_iter().filter_map(|(uid, text)| Some((Uid::new(uid)?, text))).collect())
-    }
-
-    /// Asks again when the mailbox was missing. Not every server says that it was.
-    fn making<T>(&mut self, mailbox: &str, mut ask: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
-        match ask(self) {
-            Err(error) if error.kind() == ErrorKind::Refused && error.retry_after().is_none() => {
-                self.create(mailbox)?;
-                ask(self)
-            }
-            answer => answer,
-        }
     }
 
     /// How often each of these mails was delivered, as it is marked.
     pub(crate) fn deliveries(&mut self, set: &UidSet) -> Result<Vec<(Uid, u32)>> {
-        self.check(set)?;
-        let mails: Vec<(u32, u32)> = self.call("deliveries", (set.to_string(),), "FETCH")?;
-        let mails = mails.into_iter().filter_map(|(uid, times)| Some((Uid::new(uid)?, times)));
-        Ok(mails.filter(|(uid, _)| set.contains(*uid)).collect())
+        let told = self.numbers("deliveries", set)?;
+        Ok(told.into_iter().filter_map(|(uid, times)| Some((uid, u32::try_from(times).ok()?))).collect())
     }
 
     /// Marks these mails as delivered for the nth time, where the server has keywords.
     pub(crate) fn mark_delivery(&mut self, set: &UidSet, nth: u32) -> Result<()> {
-        self.check(set)?;
-        self.dialogue.tell("mark_delivery", (set.to_string(), nth), "STORE")
+        self.in_portions(set, |session, portion| {
+            session.dialogue.tell("mark_delivery", (portion.to_string(), nth), "STORE")?;
+            session.done(portion)
+        })
     }
 
     /// The sizes of these mails, by the server.
     pub(crate) fn sizes(&mut self, set: &UidSet) -> Result<Vec<(Uid, u64)>> {
-        self.check(set)?;
-        let sizes: Vec<(u32, u64)> = self.call("sizes", (set.to_string(),), "FETCH")?;
-        let sizes = sizes.into_iter().filter_map(|(uid, size)| Some((Uid::new(uid)?, size)));
-        Ok(sizes.filter(|(uid, _)| set.contains(*uid)).collect())
+        self.numbers("sizes", set)
+    }
+
+    /// Fetches a number of each of these mails.
+    fn numbers(&mut self, verb: &str, set: &UidSet) -> Result<Vec<(Uid, u64)>> {
+        let mut all = Vec::new();
+        self.in_portions(set, |session, portion| {
+            let told: Vec<(u32, u64)> = session.call(verb, (portion.to_string(),), "FETCH")?;
+            let told = told.into_iter().filter_map(|(uid, number)| Some((Uid::new(uid)?, number)));
+            all.extend(told.filter(|(uid, _)| portion.contains(*uid)));
+            session.done(portion)
+        })?;
+        Ok(all)
     }
 
     pub(crate) fn copy(&mut self, set: &UidSet, mailbox: &str) -> Result<Copied> {
@@ -201,19 +224,18 @@ impl ImapSession {
         Ok(told.map_or(Copied::Untold, |told| copied(&told, set)))
     }
 
-    /// Makes a mailbox, unless it is there.
-    pub(crate) fn create(&mut self, mailbox: &str) -> Result<()> {
-        self.dialogue.tell("create", (mailbox.to_owned(),), "CREATE")
-    }
-
     pub(crate) fn flag_deleted(&mut self, set: &UidSet) -> Result<()> {
-        self.check(set)?;
-        self.dialogue.tell("flag_deleted", (set.to_string(),), "STORE")
+        self.in_portions(set, |session, portion| {
+            session.dialogue.tell("flag_deleted", (portion.to_string(),), "STORE")?;
+            session.done(portion)
+        })
     }
 
     pub(crate) fn expunge(&mut self, set: &UidSet) -> Result<()> {
-        self.check(set)?;
-        self.dialogue.tell("expunge", (set.to_string(),), "EXPUNGE")
+        self.in_portions(set, |session, portion| {
+            session.dialogue.tell("expunge", (portion.to_string(),), "EXPUNGE")?;
+            session.done(portion)
+        })
     }
 
     /// UIDs of another life of the mailbox are other mails.

@@ -1,5 +1,6 @@
 //! Mails on their way from the server: in windows, borrowed from Python.
 
+use std::collections::VecDeque;
 use std::ops::{Deref, Range};
 
 use pyo3::pybacked::PyBackedBytes;
@@ -136,23 +137,35 @@ impl ImapSession {
         fetching: &mut impl Fetching,
     ) -> Result<Option<Refusal>> {
         let (mut asked, mut taken, mut refusal) = (Vec::from_iter(first), 0, None::<Refusal>);
+        let mut parts = VecDeque::<Window>::new(); // of windows that the server would not take whole
+        let is_ahead = !asked.is_empty();
         loop {
             while asked.len() < taken + AHEAD
                 && refusal.is_none()
-                && let Some(window) = fetching.next()
+                && let Some(window) = parts.pop_front().or_else(|| fetching.next())
             {
                 self.check(&window.uids)?;
+                let window = self.fitting(window, &mut parts);
                 self.dialogue.tell("ask_for_mails", (window.uids.to_string(), window.most), "FETCH")?;
                 asked.push(window);
             }
-            let Some(window) = asked.get(taken) else { return Ok(refusal) };
+            let Some(window) = asked.get(taken) else {
+                return Ok(refusal.map(|refusal| parts.iter().fold(refusal, |all, part| all.and(&part.uids))));
+            };
             let told: Result<(Vec<Fetched>, bool)> = self.call("next_mails", (window.room,), "FETCH");
             match told {
                 Ok((mails, is_done)) => {
                     hand_over(Mails::new(mails), &asked, taken, fetching);
                     taken += usize::from(is_done);
                 }
-                Err(error) if error.ends_connection() => return Err(error),
+                Err(error) if error.ends_connection() => {
+                    self.learnt.lost(&window.uids);
+                    return Err(error);
+                }
+                Err(error) if !is_ahead && self.learnt.smaller(&window.uids, &error).is_some() => {
+                    parts.extend(self.smaller(window, &error)?);
+                    taken += 1;
+                }
                 Err(error) => {
                     // The others' answers are still to be taken.
                     taken += 1;
@@ -163,11 +176,38 @@ impl ImapSession {
     }
 }
 
+impl ImapSession {
+    /// The beginning of a window, as much as the server takes in one command; the rest comes after it.
+    fn fitting(&self, window: Window, parts: &mut VecDeque<Window>) -> Window {
+        let uids = self.learnt.portion(&window.uids);
+        if uids.len() == window.uids.len() {
+            return window;
+        }
+        parts.push_front(Window { uids: window.uids.skip(uids.len()), ..window });
+        Window { uids, ..window }
+    }
+
+    /// What a refused command has not done, to be asked for in smaller portions from now on.
+    fn smaller(&mut self, window: &Window, error: &Error) -> Result<Option<Window>> {
+        let done = self.done(&window.uids)?;
+        let is_limited = done.len() < window.uids.len();
+        if !is_limited {
+            self.learnt.shrink(&window.uids, error);
+        }
+        let mut uids = window.uids.clone();
+        uids.retain(|uid| !is_limited || !done.contains(uid));
+        Ok((!uids.is_empty()).then_some(Window { uids, ..*window }))
+    }
+}
+
 impl Refusal {
     fn add(before: Option<Self>, uids: &UidSet, error: Error) -> Self {
-        let Some(before) = before else { return Self { uids: uids.clone(), error } };
-        let both = before.uids.iter().chain(uids.iter());
-        Self { uids: UidSet::new(uids.validity(), both), error: before.error }
+        before.map_or_else(|| Self { uids: uids.clone(), error }, |before| before.and(uids))
+    }
+
+    fn and(self, uids: &UidSet) -> Self {
+        let both = self.uids.iter().chain(uids.iter());
+        Self { uids: UidSet::new(uids.validity(), both), error: self.error }
     }
 }
 

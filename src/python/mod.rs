@@ -6,8 +6,10 @@ mod dialogue;
 pub(crate) mod fuzz;
 mod gate;
 mod imap;
+mod mailboxes;
 mod mails;
 mod modules;
+mod portions;
 mod runtime;
 #[cfg(test)]
 mod secret;
@@ -18,5 +20,6 @@ mod tests;
 
 pub(crate) use imap::{Copied, ImapSession, Since};
 pub(crate) use mails::{Fetching, Mail, Mails, Refusal, Window};
+pub(crate) use portions::Learnt;
 pub(crate) use runtime::start_in as start;
 pub(crate) use smtp::{Outgoing, Sent, SmtpSession};

@@ -10,6 +10,7 @@ use super::convert::{self, Asking};
 use super::dialogue::{Dialogue, Service};
 use super::modules;
 use super::speaker::Speaker;
+use crate::codes::{self, Verdict};
 use crate::config::SmtpConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -145,16 +146,16 @@ fn become_of((word, basis, answers): Outcome<'_>, asking: Asking<'_>) -> PyResul
     }
 }
 
-/// RFC 5321, section 4.2: 552 is the size; a server that knows RFC 3463 says 5.3.4 with it.
+/// The refusal of a message; of several recipients, each has its reply in the text.
 fn refused((stage, code, text): (String, u16, String), answers: &[Reply]) -> Error {
-    let quota = text.starts_with("5.2."); // over quota is 552 as well
-    let kind = if code == 552 && !quota { ErrorKind::TooLarge } else { ErrorKind::Refused };
+    let verdict = codes::smtp(code, &text, stage == "RCPT");
+    let kind = if verdict == Verdict::TooLarge { ErrorKind::TooLarge } else { ErrorKind::Refused };
     let others = if stage == "RCPT" { answers.get(1..).unwrap_or_default() } else { &[] };
     let all: Vec<String> = others.iter().map(|(code, text)| format!("{code} {text}")).collect();
     let all = convert::plain(&[&[format!("{code} {text}")], &all[..]].concat().join("; "));
     let wait = throttle::wait_asked(&all);
     let error = Error::new(kind, format!("{stage} was refused: {all}"));
-    error.with_code(Some(code.to_string())).with_retry_after(wait)
+    error.with_code(Some(code.to_string())).with_retry_after(wait).passing(verdict == Verdict::Transient)
 }
 
 fn unknown(error: Error) -> Error {

@@ -82,8 +82,10 @@ fn no_python_object_keeps_the_password_after_login() {
     let dovecot = Dovecot::start();
     let postfix = Postfix::start(&dovecot);
     let (imap, smtp) = (alice(&dovecot), alices_smtp(&dovecot, &postfix));
-    let (imap, smtp) =
-        (ImapSession::connect(&imap, soon()).unwrap(), SmtpSession::connect(&smtp, soon()).unwrap());
+    let (imap, smtp) = (
+        ImapSession::connect(&imap, &Arc::default(), soon()).unwrap(),
+        SmtpSession::connect(&smtp, soon()).unwrap(),
+    );
     for texts in [texts(&imap.dialogue), texts(&smtp.dialogue)] {
         assert!(texts.len() > 1_000, "the whole of Python is reachable: {}", texts.len());
         // The end of the password, which no quoting changes, and the whole in base64 behind the user name.
@@ -105,7 +107,10 @@ fn the_delimiter_of_hierarchies_is_known_with_namespaces_and_without() {
         (slashes(without), "/"),
     ] {
         let dovecot = Dovecot::with(&options);
-        assert_eq!(ImapSession::connect(&alice(&dovecot), soon()).unwrap().delimiter(), delimiter);
+        assert_eq!(
+            ImapSession::connect(&alice(&dovecot), &Arc::default(), soon()).unwrap().delimiter(),
+            delimiter
+        );
     }
 }
 

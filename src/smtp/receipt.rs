@@ -1,8 +1,10 @@
 //! What a server said to a message and to each of its recipients.
 
+use crate::codes::{self, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Message, MessageId};
 use crate::python::Sent;
+use crate::throttle::wait_asked;
 
 /// That the server took a message, and from whom it did not take it.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -65,12 +67,16 @@ impl Answer {
     /// The refusal as an error.
     ///
     /// # Errors
-    /// `Refused` with the reply's code.
+    /// `Refused` with the reply's code, `TooLarge` when the message is too large for this recipient; its
+    /// [`is_transient`](Error::is_transient) says whether to send it to this recipient again later.
     pub fn result(&self) -> Result<()> {
         if self.is_accepted() {
             return Ok(());
         }
         let text = format!("{} was refused: {} {}", self.recipient, self.code, self.text);
-        Err(Error::new(ErrorKind::Refused, text).with_code(Some(self.code.to_string())))
+        let verdict = codes::smtp(self.code, &self.text, true);
+        let kind = if verdict == Verdict::TooLarge { ErrorKind::TooLarge } else { ErrorKind::Refused };
+        let error = Error::new(kind, text).with_code(Some(self.code.to_string()));
+        Err(error.with_retry_after(wait_asked(&self.text)).passing(verdict == Verdict::Transient))
     }
 }

@@ -1,11 +1,14 @@
 //! Promise 6: what nobody can handle or read goes to the dead letters, with the reason, and is never dropped.
 
+use std::time::Duration;
+
 use pymail::{ErrorKind, Imap, ImapConfig};
 use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::{dovecot_without, embedded, every_site, postfix};
 use crate::site::{Site, TAG, contains, mail, message};
+use crate::support::dovecot::DovecotOptions;
 use crate::support::other_client::Seen;
 use crate::support::postfix::PostfixOptions;
 
@@ -48,6 +51,26 @@ fn what_is_rejected_as_often_as_configured_goes_to_the_dead_letters_with_the_las
     let message_id =
         message_id.lines().find_map(|line| line.strip_prefix("Message-ID: ")).unwrap().to_owned();
     assert!(notes[0].contains(&format!("In-Reply-To: {message_id}")), "{notes:?}");
+}
+
+/// With mbox, a mailbox has mails or other mailboxes.
+#[rstest]
+fn where_no_mailbox_is_within_another_dead_letters_and_claims_are_beside_the_archive() {
+    let mbox = DovecotOptions { mailbox_format: "mbox".into(), ..DovecotOptions::default() };
+    let site = Site::real(&mbox, &PostfixOptions::default());
+    site.deliver(&[message("bad", "a"), message("good", "b")]);
+    let consumer = || Imap::connect(config(&site, 1).shared(Duration::from_secs(300))).unwrap();
+    let (first, second) = (consumer(), consumer());
+    let batch = first.fetch().unwrap();
+    assert_eq!((batch.len(), ids(&second)), (2, Vec::<String>::new()), "they know of one another");
+    first.reject(batch.iter().filter(|it| it.message().unwrap().id == "bad"), "no such account").unwrap();
+    first.ack(batch.iter().filter(|it| it.message().unwrap().id == "good")).unwrap();
+    let other = site.other_client();
+    let mut names = other.mailboxes().unwrap();
+    names.retain(|name| name.contains(TAG));
+    names.sort();
+    assert_eq!(names, [TAG.to_owned(), format!("{TAG}-claims"), format!("{TAG}-dead")]);
+    assert_eq!((dead(&site).0.len(), mail(&other, TAG).len(), mail(&other, "INBOX").len()), (1, 1, 0));
 }
 
 #[rstest]

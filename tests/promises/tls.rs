@@ -7,6 +7,7 @@ use rstest::rstest;
 
 use crate::site::{ALICE, TAG};
 use crate::support::certs::{Authority, Issued};
+use crate::support::script::Script;
 use crate::support::tls_server::{
     Heard,
     Protocol::{self, Imap as IMAP, Smtp as SMTP},
@@ -25,11 +26,25 @@ struct Meeting {
 /// A client that trusts the authority meets a server.
 fn meet(authority: &Authority, options: &TlsServerOptions<'_>) -> Meeting {
     let server = TlsServer::start(options);
-    let at = if options.way == "tls" { Server::tls("localhost") } else { Server::starttls("localhost") };
-    let at = at.port(server.port()).trust_pem(authority.pem());
+    let outcome = connect_to(&server, authority, options.way, options.protocol);
+    Meeting { outcome, heard: server.heard() }
+}
+
+fn connect_to(
+    server: &TlsServer,
+    authority: &Authority,
+    way: &str,
+    protocol: Protocol,
+) -> Result<u32, Error> {
+    let at = if way == "tls" { Server::tls("localhost") } else { Server::starttls("localhost") };
+    connect_at(at.port(server.port()).trust_pem(authority.pem()), protocol)
+}
+
+/// Returns the UIDVALIDITY of the inbox in IMAP, 0 in SMTP.
+fn connect_at(at: Server, protocol: Protocol) -> Result<u32, Error> {
     let credentials = Credentials::new(ALICE, PASSWORD);
     let (never, soon) = (Duration::from_secs(3_600), Duration::from_secs(60));
-    let outcome = match options.protocol {
+    match protocol {
         IMAP => {
             let config = ImapConfig::new(at, credentials).tag(TAG).heartbeat(never).deadline(soon);
             Imap::connect(config).and_then(|imap| Ok(imap.search("ALL")?.validity().get()))
@@ -38,8 +53,7 @@ fn meet(authority: &Authority, options: &TlsServerOptions<'_>) -> Meeting {
             let config = SmtpConfig::new(at, credentials).tag(TAG).heartbeat(never).deadline(soon);
             Smtp::connect(config).and_then(|smtp| smtp.noop()).map(|()| 0)
         }
-    };
-    Meeting { outcome, heard: server.heard() }
+    }
 }
 
 /// In the clear or not, neither the password nor the beginning of a login.
@@ -82,6 +96,70 @@ fn a_certificate_that_does_not_hold_gets_no_credentials(
     let meeting = meet(&authority, &TlsServerOptions { protocol, way, issued: &issued, version: None });
     assert_refused(&meeting);
     assert!(meeting.heard.encrypted.is_empty(), "{:?}", meeting.heard);
+}
+
+#[rstest]
+#[case::unknown_authority("unknown authority", "of an unknown authority")]
+#[case::another_host(
+    "another host",
+    "for another host [Hostname mismatch, certificate is not valid for 'localhost'"
+)]
+#[case::expired("expired", "has expired")]
+#[case::not_yet_valid("not yet valid", "not valid yet")]
+#[case::self_signed("self-signed", "self-signed")]
+fn an_error_names_what_is_wrong_with_the_certificate(
+    #[case] why: &str,
+    #[case] told: &str,
+    #[values(IMAP, SMTP)] protocol: Protocol,
+    #[values("tls", "starttls")] way: &str,
+) {
+    let authority = Authority::new();
+    let issued = bad_certificate(why, &authority);
+    let server = TlsServer::start(&TlsServerOptions { protocol, way, issued: &issued, version: None });
+    let error = connect_to(&server, &authority, way, protocol).expect_err("it is not to be trusted");
+    assert!(error.to_string().contains(told), "{error}");
+    assert_no_credentials(&server.heard().encrypted);
+}
+
+/// Python 3.13 refuses it by default, and older ones do not.
+#[rstest]
+fn an_authority_without_a_key_usage_is_trusted_on_every_python(
+    #[values(IMAP, SMTP)] protocol: Protocol,
+    #[values("tls", "starttls")] way: &str,
+) {
+    let authority = Authority::without_key_usage();
+    let issued = authority.issue(&["localhost"]);
+    let meeting = meet(&authority, &TlsServerOptions { protocol, way, issued: &issued, version: None });
+    meeting.outcome.expect("it connects");
+}
+
+/// Python up to 3.12 refuses it by default, and newer ones do not.
+#[rstest]
+fn a_certificate_that_is_trusted_itself_needs_no_authority_on_any_python(
+    #[values(IMAP, SMTP)] protocol: Protocol,
+) {
+    let issued = Authority::new().issue(&["localhost"]);
+    let server = TlsServer::start(&TlsServerOptions { protocol, way: "tls", issued: &issued, version: None });
+    let at = Server::tls("localhost").port(server.port()).trust_pem(&*issued.cert_pem);
+    connect_at(at, protocol).expect("it connects");
+}
+
+#[rstest]
+fn an_error_says_that_no_tls_is_spoken_at_a_port(#[values(IMAP, SMTP)] protocol: Protocol) {
+    let script = if protocol == IMAP { Script::imap(&[]) } else { Script::smtp(&[]) };
+    let server = script.start();
+    let error = connect_at(Server::tls("localhost").port(server.port()), protocol).expect_err("it is plain");
+    assert_eq!(error.kind(), ErrorKind::Tls, "{error:?}");
+    assert!(error.to_string().contains("no TLS is spoken at this port"), "{error}");
+}
+
+#[rstest]
+fn an_error_says_that_a_server_speaks_old_tls_only(#[values(IMAP, SMTP)] protocol: Protocol) {
+    let authority = Authority::new();
+    let issued = authority.issue(&["localhost"]);
+    let options = TlsServerOptions { protocol, way: "tls", issued: &issued, version: Some("TLSv1_1") };
+    let error = meet(&authority, &options).outcome.expect_err("it is too old");
+    assert!(error.to_string().contains("no TLS of version 1.2 or later"), "{error}");
 }
 
 #[rstest]

@@ -1,11 +1,16 @@
-//! Where the archive is on servers that want a prefix before the names of one's own mailboxes (RFC 2342).
+//! Where the archive and what belongs to it are: on servers that want a prefix before the names of one's own mailboxes (RFC
+//! 2342), and on those that let no mailbox be within another.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pymail::{ErrorKind, Imap};
 use rstest::rstest;
 
 use super::{imap, imap_config};
 use crate::site::TAG;
-use crate::support::script::{Script, Scripted};
+use crate::support::script::{Heard, Script, Scripted, Step};
 
 fn telling(namespaces: &str) -> Scripted {
     Script::imap(&["NAMESPACE"])
@@ -55,4 +60,162 @@ fn the_mailbox_that_is_watched_is_no_archive_behind_its_prefix_either() {
     let config = imap_config(&server).inbox("INBOX.queue").archive("queue");
     assert_eq!(Imap::connect(config).unwrap_err().kind(), ErrorKind::Refused);
     assert_eq!(server.heard("CREATE"), Vec::<String>::new());
+}
+
+/// The mailboxes of a server, and which names it refuses to make.
+fn keeping(made: &[&str], delimiter: &str, refuses: fn(&str) -> Option<&'static str>) -> Scripted {
+    let made: BTreeSet<String> = made.iter().map(|name| (*name).to_owned()).collect();
+    let made = Arc::new(Mutex::new(made));
+    let has = {
+        let made = Arc::clone(&made);
+        move |heard: &Heard| locked(&made).contains(&quoted(&heard.text))
+    };
+    let create = move |heard: &Heard| {
+        let name = quoted(&heard.text);
+        match refuses(&name) {
+            Some(no) => Step::Say(format!("TAG NO {no}\r\n")),
+            None if locked(&made).insert(name) => Step::Usual,
+            None => Step::say("TAG NO it is there\r\n"),
+        }
+    };
+    let (status, append, mv, select) = (has.clone(), has.clone(), has.clone(), has);
+    let none = || Step::say("TAG NO there is no such mailbox\r\n");
+    let mail = format!("Subject: {TAG} 1\r\nMessage-ID: <1@example.test>\r\n\r\nhello\r\n");
+    let size = mail.len();
+    Script::imap(&["MOVE", "UIDPLUS"])
+        .says("LIST", format!("* LIST (\\Noselect) {delimiter} \"\"\r\nTAG OK done\r\n"))
+        .on("CREATE", create)
+        .on("STATUS", move |heard| {
+            if status(heard) { Step::say("* STATUS x (MESSAGES 1)\r\nTAG OK done\r\n") } else { none() }
+        })
+        .on("APPEND", move |heard| if append(heard) { Step::say("+ go on\r\nTAG OK done\r\n") } else { none() })
+        .on("UID MOVE", move |heard| if mv(heard) { Step::say("* OK [COPYUID 9 1 1] x\r\nTAG OK x\r\n") } else { none() })
+        .on("SELECT", move |heard| if heard.text.contains("INBOX\"") || select(heard) { Step::Usual } else { none() })
+        .says("UID SEARCH", "* SEARCH 1\r\nTAG OK done\r\n")
+        .says("UID FETCH 1:* (UID BODY.PEEK[TEXT]", "TAG OK an empty log\r\n")
+        .says("UID FETCH 1 (UID FLAGS)", "* 1 FETCH (UID 1 FLAGS ())\r\nTAG OK done\r\n")
+        .says(
+            "UID FETCH 1 (UID FLAGS RFC822.SIZE",
+            format!("* 1 FETCH (UID 1 FLAGS () RFC822.SIZE {size} BODY[]<0> {{{size}}}\r\n{mail})\r\nTAG OK done\r\n"),
+        )
+        .on("", |heard| Step::Nothing.when(!is_command(&heard.text)))
+        .start()
+}
+
+fn locked(made: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
+    made.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether a line is no line of what is appended.
+fn is_command(line: &str) -> bool {
+    let word = line.split(' ').next().unwrap_or_default();
+    !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_uppercase())
+}
+
+/// The mailbox's name in a command.
+fn quoted(command: &str) -> String {
+    command.split('"').nth(1).unwrap_or_default().to_owned()
+}
+
+/// A server with mbox, where a mailbox has mails or other mailboxes.
+fn no_inferiors(name: &str) -> Option<&'static str> {
+    name.contains('/').then_some("[CANNOT] Mailbox doesn't allow inferior mailboxes")
+}
+
+fn rejecting(server: &Scripted) -> pymail::Result<()> {
+    let imap = Imap::connect(imap_config(server).dead_letters(1).remember(0)).unwrap();
+    let batch = imap.fetch()?;
+    assert_eq!(batch.len(), 1);
+    imap.reject(&batch, "it can't be handled")
+}
+
+#[rstest]
+#[case::with_a_code("\"/\"", no_inferiors)]
+#[case::without_a_code("\"/\"", |name: &str| name.contains('/').then_some("invalid mailbox name"))]
+#[case::by_another_delimiter("\".\"", |name: &str| name.contains('.').then_some("[NOPERM] not for you"))]
+#[case::without_a_delimiter("NIL", |name: &str| name.contains(['/', '.']).then_some("[CANNOT] no"))]
+fn dead_letters_are_beside_the_archive_where_none_is_within_and_found_again(
+    #[case] delimiter: &str,
+    #[case] refuses: fn(&str) -> Option<&'static str>,
+) {
+    let server = keeping(&[TAG], delimiter, refuses);
+    rejecting(&server).unwrap();
+    let beside = format!("UID MOVE 1 \"{TAG}-dead\"");
+    assert_eq!(server.heard("UID MOVE"), [&*beside]);
+    rejecting(&server).unwrap();
+    assert_eq!(server.heard("UID MOVE"), [&*beside, &*beside]);
+    let made = server.heard("CREATE").iter().filter(|line| line.contains("-dead")).count();
+    assert_eq!(made, 1, "{:?}", server.heard("CREATE"));
+}
+
+#[rstest]
+#[case::within("__TEST__/dead", "__TEST__/dead")]
+#[case::beside("__TEST__-dead", "__TEST__-dead")]
+#[case::new(TAG, "__TEST__/dead")]
+fn what_is_there_goes_before_what_can_be_made(#[case] there: &str, #[case] used: &str) {
+    let server = keeping(&[TAG, there], "\"/\"", |_| None);
+    rejecting(&server).unwrap();
+    assert_eq!(server.heard("UID MOVE"), [format!("UID MOVE 1 \"{used}\"")]);
+}
+
+/// Another consumer would make the one within, and each would have a log of its own.
+#[rstest]
+#[case("[UNAVAILABLE] the disk sleeps")]
+#[case("[OVERQUOTA] no room")]
+#[case("try again later")]
+fn a_refusal_that_passes_is_no_reason_for_a_mailbox_beside_the_archive(#[case] no: &'static str) {
+    let refuses: fn(&str) -> Option<&'static str> = match no {
+        "[UNAVAILABLE] the disk sleeps" => {
+            |name| name.contains('/').then_some("[UNAVAILABLE] the disk sleeps")
+        }
+        "[OVERQUOTA] no room" => |name| name.contains('/').then_some("[OVERQUOTA] no room"),
+        _ => |name| name.contains('/').then_some("try again later"),
+    };
+    let server = keeping(&[TAG], "\"/\"", refuses);
+    let error = rejecting(&server).unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    assert!(
+        server.heard("CREATE").iter().all(|line| !line.contains("-dead")),
+        "{:?}",
+        server.heard("CREATE")
+    );
+}
+
+#[rstest]
+fn consumers_share_a_log_beside_the_archive() {
+    let server = keeping(&[TAG], "\"/\"", no_inferiors);
+    let lease = Duration::from_secs(300);
+    for _ in 0..2 {
+        let imap = Imap::connect(imap_config(&server).shared(lease).remember(0)).unwrap();
+        assert_eq!(imap.fetch().unwrap().len(), 0, "the log does not say whose it is");
+    }
+    let logs: BTreeSet<String> = server.heard("SELECT").iter().map(|line| quoted(line)).collect();
+    assert!(logs.contains("__TEST__-claims"), "{logs:?}");
+    assert_eq!(server.heard("CREATE \"__TEST__-claims\"").len(), 1);
+}
+
+#[rstest]
+#[case::of_inbox("\".\"", TAG, |name: &str| (!name.starts_with("INBOX.")).then_some("Invalid mailbox name"), "INBOX.__TEST__")]
+#[case::on_one_level("\"/\"", "Archive/done", no_inferiors, "Archive-done")]
+#[case::of_inbox_on_one_level("\"/\"", "Archive/done", |name: &str| (!name.starts_with("INBOX/")).then_some("no"), "INBOX/Archive/done")]
+fn an_archive_is_where_the_server_lets_it_be(
+    #[case] delimiter: &str,
+    #[case] configured: &str,
+    #[case] refuses: fn(&str) -> Option<&'static str>,
+    #[case] made: &str,
+) {
+    let server = keeping(&[], delimiter, refuses);
+    for _ in 0..2 {
+        let imap = Imap::connect(imap_config(&server).archive(configured).remember(0)).unwrap();
+        imap.fetch().unwrap().ack().unwrap();
+    }
+    let line = format!("UID MOVE 1 \"{made}\"");
+    assert_eq!(server.heard("UID MOVE"), [&*line, &*line]);
+}
+
+#[rstest]
+fn an_archive_that_has_no_name_at_all_is_refused_by_the_first_reason() {
+    let server = keeping(&[], "\"/\"", |name| Some(if name == TAG { "[NOPERM] not you" } else { "no" }));
+    let error = Imap::connect(imap_config(&server)).unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("NOPERM")), "{error:?}");
 }

@@ -180,32 +180,75 @@ fn a_server_that_is_too_busy_to_greet_is_a_connect_error_with_its_code() {
 }
 
 #[rstest]
-#[case::refused("535 5.7.8 who are you?")]
-#[case::too_weak("534 5.7.9 no such way")]
-#[case::required("530 5.7.0 authenticate first")]
-#[case::encryption("538 5.7.11 not so openly")]
+#[case::enhanced("535 5.7.8 who are you?")]
+#[case::plain("535 who are you?")]
+#[case::exchange("535 5.7.3 Authentication unsuccessful")]
 fn a_refused_password_is_an_auth_error_and_not_tried_again(#[case] no: &'static str) {
     let server = logging_in(&["AUTH PLAIN"], no);
     let smtp = Smtp::connect(smtp_config(&server, Credentials::new(ALICE, MARKED))).unwrap();
     for _ in 0..3 {
         let error = smtp.noop().unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, no.get(..3)), "{error:?}");
+        assert!(error.is_permanent() && error.to_string().contains("make a new handle"), "{error:?}");
         assert_eq!(smtp.status().state, State::Refused);
     }
     assert_eq!((server.heard("AUTH").len(), server.connections()), (2, 2));
 }
 
 #[rstest]
-#[case::temporary("454 4.7.0 not now")]
-#[case::policy("550 5.7.1 not from here")]
-fn a_login_refused_for_another_reason_is_tried_again(#[case] no: &'static str) {
+#[case::too_weak("534 5.7.9 Application-specific password required", ErrorKind::Auth, 60)]
+#[case::required("530 5.7.0 authenticate first", ErrorKind::Auth, 60)]
+#[case::encryption("538 5.7.11 not so openly", ErrorKind::Auth, 60)]
+#[case::security_defaults("535 5.7.139 the user's security defaults", ErrorKind::Auth, 60)]
+#[case::locked("535 5.7.0 Too many failures", ErrorKind::Auth, 60)]
+#[case::policy("550 5.7.1 not from here", ErrorKind::Refused, 60)]
+#[case::temporary("454 4.7.0 not now", ErrorKind::Refused, 10)]
+#[case::temporary_within("535 4.7.0 not now", ErrorKind::Refused, 10)]
+fn a_login_refused_for_another_or_no_clear_reason_is_tried_again_after_a_while(
+    #[case] no: &'static str,
+    #[case] kind: ErrorKind,
+    #[case] seconds: u64,
+) {
     let server = logging_in(&["AUTH PLAIN"], no);
     let smtp = Smtp::connect(smtp_config(&server, Credentials::new(ALICE, MARKED))).unwrap();
-    let error = smtp.noop().unwrap_err();
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, no.get(..3)), "{error:?}");
-    assert_eq!(smtp.status().state, State::Disconnected);
-    smtp.noop().unwrap();
-    assert_eq!((smtp.status().state, server.connections()), (State::Connected, 3));
+    let whole = std::time::Duration::from_secs(seconds);
+    for _ in 0..40 {
+        let error = smtp.noop().unwrap_err();
+        assert_eq!((error.kind(), error.code()), (kind, no.get(..3)), "{error:?}");
+        assert!(error.is_transient(), "{error:?}");
+        assert!(error.retry_after().is_some_and(|wait| wait > whole / 2 && wait <= whole), "{error:?}");
+        assert_eq!(smtp.status().state, State::Throttled);
+    }
+    assert_eq!((server.heard("AUTH").len(), server.connections()), (2, 2));
+}
+
+#[rstest]
+#[case::full("RCPT", "552 5.2.2 mailbox full", ErrorKind::Refused, true)]
+#[case::system_full(".", "554 5.3.1 system full", ErrorKind::Refused, true)]
+#[case::put_off("MAIL", "550 4.7.1 come back later", ErrorKind::Refused, true)]
+#[case::many("RCPT", "552 5.5.3 too many recipients", ErrorKind::Refused, true)]
+#[case::too_large(".", "554 5.3.4 too large", ErrorKind::TooLarge, false)]
+#[case::too_large_for_one("RCPT", "550 5.2.3 too large for this mailbox", ErrorKind::TooLarge, false)]
+#[case::unknown("RCPT", "550 5.1.1 no such user", ErrorKind::Refused, false)]
+fn an_enhanced_code_says_whether_a_refusal_passes(
+    #[case] at: &str,
+    #[case] no: &str,
+    #[case] kind: ErrorKind,
+    #[case] passes: bool,
+) {
+    let server = Script::smtp(PIPELINING).says(at, format!("{no}\r\n")).start();
+    let error = smtp(&server).send(&message("1", "a")).unwrap_err();
+    assert_eq!((error.kind(), error.is_transient()), (kind, passes), "{error:?}");
+    assert_eq!(error.code(), no.get(..3));
+}
+
+#[rstest]
+fn an_enhanced_code_says_whether_the_refusal_of_one_of_several_passes() {
+    let server = Script::smtp(PIPELINING).says("RCPT TO:<full@", "552 5.2.2 mailbox full\r\n").start();
+    let both = Message::new("1", ALICE, [ALICE, "full@example.test"], "a");
+    let receipt = smtp(&server).send(&both).unwrap();
+    let errors: Vec<_> = receipt.refused().filter_map(|answer| answer.result().err()).collect();
+    assert!(errors.len() == 1 && errors[0].is_transient(), "{errors:?}");
 }
 
 /// Hangs up after the first login, and says no to the second.

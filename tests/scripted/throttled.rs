@@ -1,6 +1,7 @@
 //! Servers that ask to be left alone for a while, and ones that drop whoever comes.
 
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use pymail::{Credentials, ErrorKind, Imap, Smtp, State};
@@ -76,16 +77,37 @@ fn what_one_connection_can_not_send_is_sent_over_the_others() {
 }
 
 #[rstest]
-fn a_server_that_accepts_and_drops_sees_no_more_than_the_configured_connections_a_minute() {
+fn a_server_that_accepts_and_drops_sees_most_of_the_configured_connections_at_once_and_the_others_later() {
     let server = Script::imap(&[]).on("NOOP", |_| Step::Close).start();
-    let imap = Imap::connect(imap_config(&server).connects_a_minute(5)).unwrap();
+    let imap = Imap::connect(imap_config(&server).connects_a_minute(4)).unwrap();
     let errors: Vec<_> = (0..20).map(|_| imap.noop().unwrap_err()).collect();
     assert!(errors.iter().all(pymail::Error::is_transient));
-    assert_eq!(server.connections(), 5);
+    assert_eq!(server.connections(), 3);
     let last = &errors[19];
     assert_eq!(last.kind(), ErrorKind::Connect);
-    assert!(last.retry_after().is_some_and(|wait| wait <= Duration::from_secs(60)), "{last:?}");
+    assert!(last.retry_after().is_some_and(|wait| wait <= Duration::from_secs(30)), "{last:?}");
     let stats = imap.stats();
-    assert_eq!(stats.reconnects, 4);
-    assert!(stats.commands >= 20 && stats.bytes_sent > 100 && stats.bytes_received > 100, "{stats:?}");
+    assert_eq!(stats.reconnects, 2);
+    assert!(stats.commands >= 12 && stats.bytes_sent > 100 && stats.bytes_received > 100, "{stats:?}");
+}
+
+/// An app that polls without a pause has made few attempts when the server is back, and is connected soon after.
+#[rstest]
+fn a_polling_handle_is_not_locked_out_by_an_outage() {
+    let is_down = Arc::new(AtomicBool::new(false));
+    let down = Arc::clone(&is_down);
+    let server = Script::imap(&[])
+        .on("NOOP", |heard| Step::Close.when(heard.connection == 1))
+        .on("GREETING", move |_| Step::Close.when(down.load(Ordering::SeqCst)))
+        .start();
+    let imap = Imap::connect(imap_config(&server)).unwrap();
+    is_down.store(true, Ordering::SeqCst);
+    let mut errors: Vec<_> = (0..1_000).map(|_| imap.noop().unwrap_err()).collect();
+    assert!((2..20).contains(&server.connections()), "{}", server.connections());
+    is_down.store(false, Ordering::SeqCst);
+    errors.extend(std::iter::from_fn(|| imap.noop().err()));
+    assert!(errors.iter().all(pymail::Error::is_transient));
+    let longest = errors.iter().filter_map(pymail::Error::retry_after).max();
+    assert!(longest.is_some_and(|wait| wait < Duration::from_secs(3)), "{longest:?}");
+    assert_eq!(imap.status().state, State::Connected);
 }

@@ -25,9 +25,18 @@ pub struct Issued {
 impl Authority {
     /// Makes an authority with a fresh key.
     pub fn new() -> Self {
+        Self::for_usages(vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign])
+    }
+
+    /// The same, without saying what its key is for, as many a company's authority does not.
+    pub fn without_key_usage() -> Self {
+        Self::for_usages(Vec::new())
+    }
+
+    fn for_usages(usages: Vec<KeyUsagePurpose>) -> Self {
         let mut params = named("pymail test authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.key_usages = usages;
         let key = KeyPair::generate().expect("a key for the authority");
         let pem = params.self_signed(&key).expect("the authority's certificate").pem();
         Self { issuer: Issuer::new(params, key), pem }

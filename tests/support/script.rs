@@ -2,7 +2,8 @@
 //!
 //! It answers like a server that is content with everything, except where a rule says otherwise. Rules go by
 //! the beginning of a command; three names stand for what is no command: `GREETING`, `.` (the end of a message)
-//! and `> ` before each line of one.
+//! and `> ` before each line of one. What an IMAP client says after a `+` belongs to the command before it, and is
+//! answered with its tag.
 
 mod saying;
 
@@ -215,21 +216,27 @@ impl Talk {
         let _ = stream.set_nodelay(true);
         let mut lines = BufReader::new(reader).split(b'\n').map_while(Result::ok);
         let mut data: Option<String> = None;
+        let mut asked_for_more: Option<String> = None; // by a `+`, with the tag of the command
         let mut next = Some(b"GREETING".to_vec());
         while let Some(octets) = next {
             let line = String::from_utf8_lossy(&octets).trim_end_matches('\r').to_owned();
+            let more = asked_for_more.take();
             let (tag, command) = match &mut data {
                 Some(text) if line != "." => {
                     text.extend([&line, "\r\n"]);
                     ("", format!("> {line}"))
                 }
                 _ if self.script.smtp || line == "GREETING" => ("", line.clone()),
+                _ if more.is_some() => (more.as_deref().unwrap_or_default(), line.clone()),
                 _ => line.split_once(' ').map_or(("", line.clone()), |(tag, text)| (tag, text.to_owned())),
             };
             if let Some(text) = data.take_if(|_| line == ".") {
                 locked(&self.log).data.push(Data { connection: self.connection, text });
             }
             let Some(said) = self.answer(stream, &command, tag) else { return };
+            if !self.script.smtp && said.lines().last().is_some_and(|line| line.starts_with('+')) {
+                asked_for_more = Some(tag.to_owned());
+            }
             if self.script.smtp && begins(&command, "DATA") && said.starts_with("354") {
                 data = Some(String::new());
             }

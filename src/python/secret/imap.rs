@@ -8,7 +8,10 @@ use super::support::process::free_port;
 use super::support::script::{Script, Step};
 use super::support::tls_server::{Protocol, TlsServer, TlsServerOptions};
 use super::{MARKED, Path, Shown, imap_config, imap_fails, imap_shows, path, shown};
-use crate::{Imap, Result, Server};
+use crate::{Credentials, Imap, ImapConfig, Result, Server};
+
+/// It ends as the other one does, which is what is searched for.
+const BEYOND_ASCII: &str = "r\u{e9}ception s3cret9b1e";
 
 type Verb = fn(&Imap) -> Result<()>;
 
@@ -92,6 +95,8 @@ fn logins() -> Vec<Path> {
         fails("a loss at AUTHENTICATE", NO_LOGIN, "AUTHENTICATE", Step::Close),
     ];
     paths.extend(responses());
+    paths.extend(prompted());
+    paths.extend(literals());
     paths.push(path("a login that is sent back", || {
         let echo = Script::imap(&[]).on("LOGIN", |heard| Step::Say(format!("TAG NO {}\r\n", heard.text)));
         fails_at(echo)
@@ -116,6 +121,42 @@ fn responses() -> Vec<Path> {
         response("a loss at the response", |_| Step::Close),
         response("a response that is sent back", |code| Step::SayAndClose(format!("* BYE {code}\r\n"))),
         response("a strange answer to the response", |code| Step::SayAndClose(format!("{code}\r\n"))),
+    ]
+}
+
+/// The password alone in base64, by the other mechanism.
+fn prompted() -> Vec<Path> {
+    let response = |name, step: fn(&str) -> Step| {
+        path(name, move || {
+            let script = Script::imap(&["LOGINDISABLED", "AUTH=LOGIN"]).says("AUTHENTICATE", "+ Wer?\r\n");
+            let script = script.says("YWxpY2V", "+ Was?\r\n"); // how the user's name begins
+            let script = script.says("*", format!("TAG NO {MARKED}\r\n"));
+            fails_at(script.on("bWFy", move |heard| step(&heard.text))) // and how the password does
+        })
+    };
+    vec![
+        response("a loss at the prompt", |_| Step::Close),
+        response("a refused answer to the prompt", |_| says("TAG NO SECRET\r\n")),
+        response("an answer that is sent back", |code| Step::SayAndClose(format!("* BYE {code}\r\n"))),
+        response("a prompt without end", |_| Step::Say(format!("+ {MARKED}\r\n"))),
+    ]
+}
+
+/// A password beyond ASCII is sent as it is, and another way is tried when one is refused.
+fn literals() -> Vec<Path> {
+    let literal = |name, step: fn(&str) -> Step| {
+        path(name, move || {
+            let script = Script::imap(&["AUTH=LOGIN"]).says("LOGIN", format!("+ {MARKED}\r\n"));
+            let script = script.on("r\u{e9}c", move |heard| step(&heard.text));
+            let server = script.says("AUTHENTICATE", "TAG BAD no\r\n").start();
+            let config = ImapConfig::new(at(&server), Credentials::new("alice", BEYOND_ASCII));
+            imap_fails(config.heartbeat(Duration::from_secs(3_600)).deadline(Duration::from_secs(20)))
+        })
+    };
+    vec![
+        literal("a loss at the literal", |_| Step::Close),
+        literal("a refused literal", |_| Step::say("TAG NO [AUTHENTICATIONFAILED] no\r\n")),
+        literal("a literal that is sent back", |text| Step::Say(format!("TAG NO {text}\r\n"))),
     ]
 }
 

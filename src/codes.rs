@@ -1,0 +1,322 @@
+//! The table of refusals: which ones pass by themselves, which ones are about the credentials.
+//!
+//! IMAP response codes (RFC 3501, 5530, 9738 and some of large providers), SMTP reply codes (RFC 5321, 4954) and enhanced
+//! status codes (RFC 3463). Where a server gives no code, its words decide; a code goes before words.
+
+use crate::throttle::wait_asked;
+
+/// IMAP codes of a state that passes by itself, or by means that are not the caller's.
+///
+/// `OVERQUOTA` is a full mailbox, which its owner empties, and Gmail's bandwidth limit. `THROTTLED` is Gmail's.
+const PASSING: [&str; 9] = [
+    "UNAVAILABLE",
+    "INUSE",
+    "LIMIT",
+    "SERVERBUG",
+    "OVERQUOTA",
+    "THROTTLED",
+    "EXPUNGEISSUED",
+    "NOTIFICATIONOVERFLOW",
+    "MESSAGELIMIT",
+];
+
+/// IMAP codes of a state that stays, whatever the words behind them say.
+const LASTING: [&str; 21] = [
+    "AUTHENTICATIONFAILED",
+    "AUTHORIZATIONFAILED",
+    "EXPIRED",
+    "PRIVACYREQUIRED",
+    "CONTACTADMIN",
+    "NOPERM",
+    "CORRUPTION",
+    "CLIENTBUG",
+    "CANNOT",
+    "ALREADYEXISTS",
+    "NONEXISTENT",
+    "TRYCREATE",
+    "HASCHILDREN",
+    "READ-ONLY",
+    "PARSE",
+    "BADCHARSET",
+    "BADURL",
+    "TOOBIG",
+    "UNKNOWN-CTE",
+    "UIDVALIDITY",
+    "LEASE",
+];
+
+/// Words of a state that passes, for refusals without a code that says more.
+///
+/// Exchange: `Server Busy`, `Server Unavailable. 15`, `User is authenticated but not connected.`; Gmail: `Too many
+/// simultaneous connections`, `System Error`, `exceeded command or bandwidth limits`; Yahoo: `Rate limit hit`.
+const PASSING_WORDS: [&str; 18] = [
+    "try again",
+    "try later",
+    "retry",
+    "temporar",
+    "busy",
+    "unavailable",
+    "overload",
+    "not connected",
+    "too many",
+    "rate limit",
+    "bandwidth limit",
+    "throttl",
+    "internal error",
+    "internal server error",
+    "system error",
+    "server error",
+    "backend error",
+    "timed out",
+];
+
+/// IMAP codes that refuse the credentials themselves (RFC 5530).
+const CREDENTIALS: [&str; 3] = ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"];
+
+/// SMTP replies to a login that are about the login (RFC 4954, section 6).
+const ABOUT_LOGIN: [&str; 4] = ["530", "534", "535", "538"];
+
+/// Enhanced codes that come with 535 and are about a policy: the same password may do later, or elsewhere.
+const POLICY: [(u16, u16); 4] = [(7, 30), (7, 57), (7, 60), (7, 139)];
+
+/// What a refused login says of trying it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Login {
+    /// These credentials won't do, ever.
+    WrongCredentials,
+    /// The server can't or doesn't want to now.
+    Later,
+    /// It may be the credentials, or anything else.
+    Unclear,
+    /// It is not about logging in.
+    Other,
+}
+
+/// How a refused message or recipient is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Transient,
+    Permanent,
+    TooLarge,
+}
+
+/// Returns whether a refusal in the middle of a dialogue passes by itself; the code is IMAP's or an SMTP reply code.
+pub(crate) fn is_transient(code: Option<&str>, text: &str) -> bool {
+    match code {
+        Some(code) if smtp_code(code).is_some() => {
+            smtp_code(code).is_some_and(|code| smtp(code, text, false) == Verdict::Transient)
+        }
+        Some(code) if PASSING.contains(&code) => true,
+        Some(code) if LASTING.contains(&code) => false,
+        _ => has_passing_words(text),
+    }
+}
+
+/// Returns what an SMTP reply says of a message or, at `RCPT`, of a recipient.
+///
+/// The enhanced code goes first: RFC 3463 calls 5.2.2 (mailbox full) and 5.3.1 (system full) transient whatever their class,
+/// and 5.2.3 and 5.3.4 permanent. A bare 552 is the size, or a full mailbox, or (RFC 5321, section 4.5.3.1.10) too many
+/// recipients, which passes.
+pub(crate) fn smtp(code: u16, text: &str, of_recipient: bool) -> Verdict {
+    let enhanced = enhanced(text);
+    match (code, enhanced) {
+        (400..=499, _) | (_, Some((4, _, _) | (5, 2, 2) | (5, 3, 1))) | (552, Some((5, 5, 3))) => {
+            Verdict::Transient
+        }
+        (_, Some((5, 2, 3) | (5, 3, 4))) => Verdict::TooLarge,
+        (552, Some((5, 2, _))) => Verdict::Permanent,
+        (552, None) if is_full(text) || (of_recipient && has(text, "recipients")) => Verdict::Transient,
+        (552, _) => Verdict::TooLarge,
+        _ => Verdict::Permanent,
+    }
+}
+
+/// Returns what a refused login means, by its IMAP code or SMTP reply code and its text.
+pub(crate) fn login(code: Option<&str>, text: &str) -> Login {
+    let passes = has_passing_words(text) || wait_asked(text).is_some();
+    let wrong_or =
+        |is_clear: bool| if is_clear && !passes { Login::WrongCredentials } else { Login::Unclear };
+    match code {
+        Some(code) if CREDENTIALS.contains(&code) => wrong_or(true),
+        Some(code) if code.starts_with('4') || PASSING.contains(&code) => Login::Later,
+        Some("535") if matches!(enhanced(text), Some((4, _, _))) => Login::Later,
+        Some("535") => wrong_or(!enhanced(text).is_some_and(|(_, a, b)| POLICY.contains(&(a, b)))),
+        Some(code) if ABOUT_LOGIN.contains(&code) => Login::Unclear,
+        Some(code) if smtp_code(code).is_some() => Login::Other,
+        _ if passes => Login::Later,
+        Some("BAD") => Login::Other,
+        _ => Login::Unclear,
+    }
+}
+
+/// Returns whether Exchange says that it has lost its own backend: the connection is of no use any more.
+pub(crate) fn is_not_connected(code: Option<&str>, text: &str) -> bool {
+    matches!(code, None | Some("BAD")) && has(text, "authenticated but not connected")
+}
+
+/// Returns whether a command may have been refused for its length, or for how many messages it named.
+pub(crate) fn is_too_long(code: Option<&str>, text: &str) -> bool {
+    let long = ["too long", "too large", "too big", "line length", "too many messages", "too many arguments"];
+    match code {
+        Some("TOOBIG" | "MESSAGELIMIT") => true,
+        Some("BAD") => !has_passing_words(text) || long.iter().any(|words| has(text, words)),
+        None | Some("LIMIT" | "CLIENTBUG" | "CANNOT" | "ALERT") => long.iter().any(|words| has(text, words)),
+        Some(_) => false,
+    }
+}
+
+fn smtp_code(code: &str) -> Option<u16> {
+    (code.len() == 3).then(|| code.parse().ok()).flatten()
+}
+
+/// The enhanced status code (RFC 3463) that a reply's text begins with; servers put signs around it.
+fn enhanced(text: &str) -> Option<(u16, u16, u16)> {
+    let word = text.trim_start().trim_start_matches(['#', '(', '[', '<', '"']);
+    let word = word.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
+    let mut numbers = word.trim_end_matches('.').split('.').map(str::parse::<u16>);
+    match (numbers.next()?, numbers.next()?, numbers.next()?, numbers.next()) {
+        (Ok(class @ (2 | 4 | 5)), Ok(subject), Ok(detail), None) => Some((class, subject, detail)),
+        _ => None,
+    }
+}
+
+fn is_full(text: &str) -> bool {
+    ["quota", "full", "storage", "no space"].iter().any(|word| has(text, word)) && !has(text, "message size")
+}
+
+fn has_passing_words(text: &str) -> bool {
+    PASSING_WORDS.iter().any(|words| has(text, words))
+}
+
+fn has(text: &str, words: &str) -> bool {
+    text.to_ascii_lowercase().contains(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case::yahoo(Some("SERVERBUG"), "UID SEARCH Server error - Please try again later")]
+    #[case::dovecot(Some("SERVERBUG"), "Internal error occurred. Refer to server log for more information.")]
+    #[case::rate(Some("LIMIT"), "UID FETCH Rate limit hit.")]
+    #[case::in_use(Some("INUSE"), "Mailbox in use")]
+    #[case::gmail(Some("THROTTLED"), "slow down")]
+    #[case::gmail_quota(Some("OVERQUOTA"), "Account exceeded command or bandwidth limits. (Failure)")]
+    #[case::gmail_alert(Some("ALERT"), "Account exceeded command or bandwidth limits. (Failure)")]
+    #[case::gmail_connections(Some("ALERT"), "Too many simultaneous connections. (Failure)")]
+    #[case::gmail_without(None, "System Error (Failure)")]
+    #[case::exchange(Some("BAD"), "User is authenticated but not connected.")]
+    #[case::exchange_number(None, "Server Unavailable. 15")]
+    #[case::exchange_throttles(
+        Some("BAD"),
+        "Request is throttled. Suggested Backoff Time: 5000 milliseconds"
+    )]
+    #[case::unspecific(None, "UID SEARCH failed temporarily")]
+    #[case::unknown_code(Some("X-UNHEARD-OF"), "the backend is temporarily asleep")]
+    #[case::smtp(Some("450"), "greylisted")]
+    #[case::full(Some("552"), "5.2.2 mailbox full")]
+    #[case::class_4_in_5(Some("550"), "4.7.1 come back later")]
+    fn a_state_that_passes_is_transient(#[case] code: Option<&str>, #[case] text: &str) {
+        assert!(is_transient(code, text));
+    }
+
+    #[rstest]
+    #[case(Some("NOPERM"), "try again with another account")]
+    #[case(Some("CANNOT"), "not here")]
+    #[case(Some("NONEXISTENT"), "no such mailbox")]
+    #[case(Some("CLIENTBUG"), "you can't do that")]
+    #[case(Some("CORRUPTION"), "the mailbox is broken")]
+    #[case(Some("CONTACTADMIN"), "call us")]
+    #[case(Some("X-UNHEARD-OF"), "no")]
+    #[case(Some("BAD"), "unknown command")]
+    #[case(None, "no")]
+    #[case(Some("550"), "5.1.1 no such user")]
+    #[case(Some("554"), "try again, but not with this")]
+    fn what_does_not_pass_is_permanent(#[case] code: Option<&str>, #[case] text: &str) {
+        assert!(!is_transient(code, text));
+    }
+
+    #[rstest]
+    #[case(450, "4.2.0 greylisted", false, Verdict::Transient)]
+    #[case(452, "5.3.4 too much for now", false, Verdict::Transient)]
+    #[case(421, "closing", false, Verdict::Transient)]
+    #[case(550, "4.2.1 later", true, Verdict::Transient)]
+    #[case(550, "5.2.2 mailbox full", true, Verdict::Transient)]
+    #[case(552, "5.2.2 over quota", true, Verdict::Transient)]
+    #[case(552, "#5.2.2 over quota", true, Verdict::Transient)]
+    #[case(554, "5.3.1 no room", false, Verdict::Transient)]
+    #[case(552, "5.5.3 too many recipients", true, Verdict::Transient)]
+    #[case(552, "too many recipients", true, Verdict::Transient)]
+    #[case(552, "Mailbox is full", true, Verdict::Transient)]
+    #[case(552, "Requested mail action aborted: exceeded storage allocation", true, Verdict::Transient)]
+    #[case(552, "5.2.1 disabled", true, Verdict::Permanent)]
+    #[case(552, "Message size exceeds fixed maximum message size", false, Verdict::TooLarge)]
+    #[case(552, "5.3.4 too large", false, Verdict::TooLarge)]
+    #[case(550, "5.2.3 longer than this mailbox takes", true, Verdict::TooLarge)]
+    #[case(554, "5.3.4 Message too big for system", false, Verdict::TooLarge)]
+    #[case(523, "(5.2.3) too long", false, Verdict::TooLarge)]
+    #[case(550, "5.4.1 Recipient address rejected: Access denied", true, Verdict::Permanent)]
+    #[case(554, "5.4.6 too many hops", false, Verdict::Permanent)]
+    #[case(550, "no such user", true, Verdict::Permanent)]
+    #[case(550, "4.4 beers", true, Verdict::Permanent)]
+    fn rfc_3463_decides_before_the_reply_code(
+        #[case] code: u16,
+        #[case] text: &str,
+        #[case] of_recipient: bool,
+        #[case] verdict: Verdict,
+    ) {
+        assert_eq!(smtp(code, text, of_recipient), verdict);
+    }
+
+    #[rstest]
+    #[case(Some("AUTHENTICATIONFAILED"), "Invalid credentials (Failure)", Login::WrongCredentials)]
+    #[case(Some("AUTHENTICATIONFAILED"), "Too many failed attempts, try again later", Login::Unclear)]
+    #[case(Some("EXPIRED"), "your password is from last year", Login::WrongCredentials)]
+    #[case(Some("535"), "5.7.8 Username and Password not accepted", Login::WrongCredentials)]
+    #[case(Some("535"), "5.7.3 Authentication unsuccessful", Login::WrongCredentials)]
+    #[case(Some("535"), "authentication failed", Login::WrongCredentials)]
+    #[case(Some("535"), "5.7.139 the user's security defaults", Login::Unclear)]
+    #[case(Some("535"), "5.7.0 too many login failures", Login::Unclear)]
+    #[case(Some("535"), "4.7.0 Temporary failure", Login::Later)]
+    #[case(Some("534"), "5.7.9 Application-specific password required", Login::Unclear)]
+    #[case(Some("454"), "4.7.0 Temporary authentication failure", Login::Later)]
+    #[case(Some("550"), "5.7.30 Basic authentication is not supported", Login::Other)]
+    #[case(Some("UNAVAILABLE"), "the directory sleeps", Login::Later)]
+    #[case(Some("SERVERBUG"), "internal error", Login::Later)]
+    #[case(Some("ALERT"), "Too many simultaneous connections", Login::Later)]
+    #[case(Some("ALERT"), "Application-specific password required", Login::Unclear)]
+    #[case(Some("PRIVACYREQUIRED"), "use TLS", Login::Unclear)]
+    #[case(Some("CONTACTADMIN"), "call us", Login::Unclear)]
+    #[case(Some("BAD"), "what?", Login::Other)]
+    #[case(Some("BAD"), "server busy", Login::Later)]
+    #[case(None, "Login failed.", Login::Unclear)]
+    #[case(None, "server busy", Login::Later)]
+    fn only_a_clear_word_condemns_the_credentials(
+        #[case] code: Option<&str>,
+        #[case] text: &str,
+        #[case] meaning: Login,
+    ) {
+        assert_eq!(login(code, text), meaning);
+    }
+
+    #[rstest]
+    #[case(Some("TOOBIG"), "no", true)]
+    #[case(Some("BAD"), "Command Error. 10", true)]
+    #[case(Some("BAD"), "Error in IMAP command UID COPY: Too long argument", true)]
+    #[case(Some("LIMIT"), "too many messages", true)]
+    #[case(Some("LIMIT"), "UID FETCH Rate limit hit.", false)]
+    #[case(None, "line too long", true)]
+    #[case(None, "no", false)]
+    #[case(Some("BAD"), "User is authenticated but not connected.", false)]
+    #[case(Some("NOPERM"), "too long", false)]
+    fn a_command_that_was_too_long_is_known(
+        #[case] code: Option<&str>,
+        #[case] text: &str,
+        #[case] too_long: bool,
+    ) {
+        assert_eq!(is_too_long(code, text), too_long);
+    }
+}
