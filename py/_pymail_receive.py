@@ -39,6 +39,11 @@ class Receiving(Connection):
     # The command whose mails are being taken.
     metered: Any = None
 
+    def __init__(self, *args: Any) -> None:
+        # Mails that have not been told whole yet.
+        self.told = answers.Table()
+        super().__init__(*args)
+
     def search(self, criteria: str) -> bytes:
         """The UIDs that match, four octets each, the least significant first.
 
@@ -160,7 +165,7 @@ class Receiving(Connection):
             self.metered = tag
             self.imap.meter.room = ANSWER + room
         is_done = self.imap.take_mails(tag, PORTION)
-        mails = answers.mails(self.imap.untagged_responses.pop("FETCH", []))
+        mails = answers.mails(self.imap.untagged_responses.pop("FETCH", []), self.told, is_done)
         if mails or not is_done:
             return mails, False  # Should the server refuse the rest, these have come.
         told = self._next(None)

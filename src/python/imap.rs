@@ -240,7 +240,7 @@ impl ImapSession {
 
 /// COPYUID's three words: the target's UIDVALIDITY, the UIDs here, the UIDs there.
 pub(super) fn copied(told: &str, asked: &UidSet) -> Copied {
-    let here = told.split(' ').nth(1);
+    let here = told.split_whitespace().nth(1);
     let here = here.and_then(|set| UidSet::parse(asked.validity(), set, asked.len()));
     here.map_or(Copied::Untold, |mut set| {
         set.retain(|uid| asked.contains(uid));

@@ -5,6 +5,7 @@ mod imap;
 mod imap_login;
 mod imap_namespace;
 mod imap_receiving;
+mod imap_spellings;
 mod smtp;
 mod throttled;
 
