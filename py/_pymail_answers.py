@@ -74,10 +74,21 @@ def is_empty(status: list[Any]) -> bool:
 
 def literals(data: list[Any]) -> list[tuple[int, bytes]]:
     """UID and the section that was asked for of each mail; where a server sends the whole mail instead, that."""
+    return [(it.known_uid(), part) for it, part in _parts(data)]
+
+
+def named_literals(data: list[Any]) -> tuple[list[tuple[int, bytes]], bool]:
+    """The same of each mail that has a UID, and whether there are others."""
+    parts = _parts(data)
+    named = [(it.uid, part) for it, part in parts if it.uid]
+    return named, len(named) < len(parts)
+
+
+def _parts(data: list[Any]) -> list[tuple[Attributes, bytes]]:
     table = Table()
-    told = _told(data, table, lambda told: told.part is not None) + table.take()
+    told = _told(data, table, lambda told: told.part is not None) + table.rest()
     parts = [(it, it.mail if it.part is None else it.part) for it in told]
-    return [(it.known_uid(), part) for it, part in parts if part is not None]
+    return [(it, part) for it, part in parts if part is not None]
 
 
 def number32(text: object) -> int | None:
@@ -146,7 +157,7 @@ def deliveries(data: list[Any]) -> list[tuple[int, int]]:
 def sizes(data: list[Any]) -> list[tuple[int, int]]:
     """UID and size on the server of each mail."""
     table = Table()
-    told = _told(data, table, lambda told: told.size is not None) + table.take()
+    told = _told(data, table, lambda told: told.size is not None) + table.rest()
     return [(it.known_uid(), it.size) for it in told if it.size is not None]
 
 
@@ -159,9 +170,20 @@ def mails(data: list[Any], table: Table, is_last: bool) -> list[Mail]:
     whole = [item for item in data if type(item) is tuple and len(item) == PARTS_OF_A_MAIL]
     rest = [item for item in data if not is_mail(item)] if len(whole) < len(data) else []
     told = _told(rest, table, lambda told: told.size is not None and told.mail is not None)
-    if is_last:
-        told += [it for it in table.take() if it.mail is not None]
+    if is_last and not whole and not told:  # What is complete goes first.
+        told = _unsized(table)
     return whole + [it.as_mail() for it in told]
+
+
+def _unsized(table: Table) -> list[Attributes]:
+    """The mails whose sizes the server does not tell; then, a mail without a UID ends the connection."""
+    rest = [it for it in table.rest() if it.mail is not None]
+    named = [it for it in rest if it.uid]
+    if rest and not named:
+        rest[0].known_uid()
+    for it in named:
+        table.forget(it)
+    return named
 
 
 def _told(data: list[Any], table: Table, is_complete: Callable[[Attributes], bool]) -> list[Attributes]:

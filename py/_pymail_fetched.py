@@ -86,7 +86,7 @@ class Attributes:
     def known_uid(self) -> int:
         """Its UID; data of a mail without one is nobody's."""
         if not self.uid:
-            raise imaplib.IMAP4.abort("the server left out what was asked for")
+            raise imaplib.IMAP4.abort("the server left out a mail's UID")
         return self.uid
 
     def as_mail(self) -> Mail:
@@ -120,11 +120,14 @@ class Table:
         self._by_place.pop(known.place, None)
         self._by_uid.pop(known.uid or 0, None)
 
-    def take(self) -> list[Attributes]:
-        """Everything, in the order of the first responses; forgets it."""
-        rest = list(self._by_place.values())
-        self._by_place, self._by_uid = {}, {}
-        return rest
+    def rest(self) -> list[Attributes]:
+        """What is in there, in the order of the first responses."""
+        return list(self._by_place.values())
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._by_place.clear()
+        self._by_uid.clear()
 
 
 def is_mail(item: Any) -> bool:

@@ -319,6 +319,8 @@ class Metered(imaplib.IMAP4):
             self.untagged_responses.pop(kind, None)
 
     def _append_untagged(self, typ: str, dat: Any) -> None:
+        if typ == "CAPABILITY" and isinstance(dat, bytes):  # imaplib takes nothing but ASCII
+            dat = dat.decode("ascii", "ignore").encode()
         super()._append_untagged(typ, dat)  # type: ignore[misc]
         if len(self.untagged_responses) > MOST_KINDS:
             raise self.abort("the server's answers are of too many kinds")

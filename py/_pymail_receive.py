@@ -168,6 +168,7 @@ class Receiving(Connection):
         mails = answers.mails(self.imap.untagged_responses.pop("FETCH", []), self.told, is_done)
         if mails or not is_done:
             return mails, False  # Should the server refuse the rest, these have come.
+        self.told.clear()
         told = self._next(None)
         if self.others is not None:
             # The answer to the search behind it may have come already.

@@ -95,7 +95,8 @@ class Session(Receiving):
     def identities(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], bool]:
         """UID and the headers that tell who it is, of each mail that is given out; whether some are refused."""
         told, is_refused = self.what_comes(uids, f"(UID {IDENTITY})", count * IDENTITY_OCTETS)
-        return answers.literals(told), is_refused
+        named, are_others = answers.named_literals(told)
+        return named, is_refused or are_others
 
     def recall(self, mailbox: str, most: int, since: tuple[int, int]) -> tuple[tuple[int, int], list[bytes]]:
         """The same headers of the newest mails in another mailbox; the inbox is selected again after that.
