@@ -8,7 +8,7 @@ from __future__ import annotations
 import imaplib
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from _pymail_fetched import MOST as MOST
@@ -23,6 +23,8 @@ MOST_FOUND_AT_ONCE = 100_000
 MOST_IN_SETS = 1_000_000
 # Each is an object until then, of which a free-threaded Python makes half as much again.
 PACKED_AT_ONCE = 10_000
+# So many Message-IDs of 200 octets fit on a command line (RFC 7162, section 4).
+IDS_AT_ONCE = 30
 
 # As text, compiled by `re` on first use: compiling costs a process's start more than all its other work here.
 _CODE = r"\[([A-Z][A-Z0-9-]{0,63})(?![A-Z0-9-])[^\]]*\]"
@@ -30,6 +32,7 @@ _CODE_AHEAD = r"(?i)\s*\[\s*([A-Z][A-Z0-9-]{0,63})(?=[\s\]])[^\]]*\]"
 _RANGE = rb"\d{1,10}(?::\d{1,10})?"
 _ALL = rb"(?i)\bALL\s+(" + _RANGE + rb"(?:\s*,\s*" + _RANGE + rb")*)(?!\S)"
 _DELIVERY = rb"(?i)\$PymailDelivery(\d{1,3})\b"
+_MESSAGE_ID = rb"(?im)^Message-ID:\s*<([!#-;=?-\[\]-~]{1,200})>"
 _NO_MESSAGES = r"(?i)\(\s*MESSAGES\s+0\s*\)\s*$"
 _NAMESPACE = r'\(\s*"([ !#-\[\]-~]{0,255})"\s+(?:"\\?([!-~])"|NIL)'
 _LISTED = r'\([^()]*\)\s*"\\?([!-~])"\s'
@@ -89,6 +92,22 @@ def _parts(data: list[Any]) -> list[tuple[Attributes, bytes]]:
     told = _told(data, table, lambda told: told.part is not None) + table.rest()
     parts = [(it, it.mail if it.part is None else it.part) for it in told]
     return [(it, part) for it, part in parts if part is not None]
+
+
+def prints(data: list[Any]) -> dict[int, tuple[int | None, bytes]]:
+    """Size and headers of each mail that has a UID."""
+    table = Table()
+    _told(data, table, lambda _: False)
+    parts = [(it, it.mail if it.part is None else it.part) for it in table.rest()]
+    return {it.uid: (it.size, part) for it, part in parts if it.uid and part is not None}
+
+
+def searches(wanted: Iterable[tuple[int | None, bytes]]) -> Iterator[str]:
+    """Criteria that find these mails by their Message-IDs, some at a time."""
+    ids = [found.group(1).decode() for _, headers in wanted if (found := re.search(_MESSAGE_ID, headers))]
+    for at in range(0, len(ids), IDS_AT_ONCE):
+        some = [f'HEADER MESSAGE-ID "{message_id}"' for message_id in ids[at : at + IDS_AT_ONCE]]
+        yield "OR " * (len(some) - 1) + " ".join(some)
 
 
 def number32(text: object) -> int | None:

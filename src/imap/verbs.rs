@@ -2,7 +2,8 @@
 
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::python::{Copied, Fetching, ImapSession, Mails, Window};
+use crate::link::Session as _;
+use crate::python::{Fetching, ImapSession, Mails, Window};
 use crate::uid::{Uid, UidSet};
 
 /// Any mail, as it is on the server.
@@ -15,93 +16,65 @@ pub struct RawMail {
     pub octets: Vec<u8>,
 }
 
-/// Moves to the archive.
-pub(super) fn archive(session: &mut ImapSession, set: &UidSet) -> Result<()> {
-    let archive = session.archive().to_owned();
-    move_or_make(session, set, &archive)
-}
-
-/// Moves to a mailbox of ours, which is made again when somebody has removed it.
-pub(super) fn move_or_make(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
-    match move_to(session, set, mailbox) {
-        Err(error) if matches!(error.code(), Some("TRYCREATE" | "NONEXISTENT")) => {
-            session.create(mailbox)?;
-            move_to(session, set, mailbox)
-        }
-        moved => moved,
-    }
-}
-
-/// MOVE, or COPY and then, of what was copied for certain, STORE and EXPUNGE.
-pub(super) fn move_to(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
-    for chunk in set.chunks() {
-        if session.has_move() {
-            let moved = session.move_to(&chunk, mailbox)?;
-            nothing_left(session, &chunk, &named(moved, &chunk), "MOVE")?;
-        } else if session.has_uidplus() {
-            let copied = session.copy(&chunk, mailbox)?;
-            let copied = named(copied, &chunk);
-            delete(session, &copied)?;
-            nothing_left(session, &chunk, &copied, "COPY")?;
-        } else {
-            // What stays flagged here must not be copied again.
-            let chunk = undeleted(session, &chunk)?;
-            if !chunk.is_empty() {
-                session.copy(&chunk, mailbox)?;
-                delete(session, &chunk)?;
-            }
-        }
+/// Copies; what other clients have removed meanwhile is left out.
+pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
+    for (nth, chunk) in set.chunks().iter().enumerate() {
+        let copied = without_the_gone(session, chunk, |session, chunk| {
+            let before = session.traffic().sent;
+            let copied = session.copy(chunk, mailbox).map(drop);
+            let may_be_done = nth > 0 || session.traffic().sent > before;
+            if may_be_done { copied.map_err(unknown) } else { copied }
+        });
+        copied?;
     }
     Ok(())
 }
 
-/// What the server said that it did.
-fn named(copied: Copied, asked: &UidSet) -> UidSet {
-    match copied {
-        Copied::These(these) => these,
-        Copied::Untold => UidSet::none(asked.validity()),
+/// The error for a command that may have been carried out when its connection was lost.
+pub(super) fn unknown(error: Error) -> Error {
+    if !matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
+        return error;
     }
-}
-
-/// A server's OK is no proof: what it did not name (COPYUID) is gone, for it was gone before, or was left alone.
-fn nothing_left(session: &mut ImapSession, asked: &UidSet, named: &UidSet, command: &str) -> Result<()> {
-    let mut unnamed = asked.clone();
-    unnamed.retain(|uid| !named.contains(uid));
-    if unnamed.is_empty() {
-        return Ok(());
-    }
-    let mut left = session.search(&format!("UID {unnamed}"))?;
-    left.retain(|uid| unnamed.contains(uid));
-    if left.is_empty() {
-        return Ok(());
-    }
-    let text = format!(
-        "{command}: the server says yes, but {} of {} mails are still there",
-        left.len(),
-        asked.len()
-    );
-    Err(Error::new(ErrorKind::Refused, text))
-}
-
-fn undeleted(session: &mut ImapSession, set: &UidSet) -> Result<UidSet> {
-    let mut left = session.search(&format!("UID {set} UNDELETED"))?;
-    left.retain(|uid| set.contains(uid));
-    Ok(left)
-}
-
-pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
-    set.chunks().iter().try_for_each(|chunk| session.copy(chunk, mailbox).map(drop))
+    Error::new(ErrorKind::OutcomeUnknown, format!("{error}; it may have been done")).with_source(error)
 }
 
 /// Without UIDPLUS it stays flagged: EXPUNGE alone would remove what others have flagged.
 pub(super) fn delete(session: &mut ImapSession, set: &UidSet) -> Result<()> {
     for chunk in set.chunks() {
-        session.flag_deleted(&chunk)?;
+        without_the_gone(session, &chunk, ImapSession::flag_deleted)?;
         if session.has_uidplus() {
-            session.expunge(&chunk)?;
+            without_the_gone(session, &chunk, ImapSession::expunge)?;
         }
     }
     Ok(())
+}
+
+/// Asks, and once more for the mails that are left when the server refuses because others are gone.
+fn without_the_gone(
+    session: &mut ImapSession,
+    set: &UidSet,
+    mut ask: impl FnMut(&mut ImapSession, &UidSet) -> Result<()>,
+) -> Result<()> {
+    let Err(error) = ask(session, set) else { return Ok(()) };
+    let says_so = error.code() == Some("EXPUNGEISSUED");
+    let is_vague = matches!(error.code(), None | Some("BAD"));
+    let may_be = is_vague && error.kind() == ErrorKind::Refused && !error.is_transient();
+    if !(says_so || may_be) {
+        return Err(error);
+    }
+    let left = left_of(session, set, "")?;
+    match left.len() {
+        0 => Ok(()),
+        len if len < set.len() || says_so => ask(session, &left),
+        _ => Err(error),
+    }
+}
+
+/// Those of these mails that are in the inbox, and match.
+pub(super) fn left_of(session: &mut ImapSession, set: &UidSet, criteria: &str) -> Result<UidSet> {
+    let mut left = session.search(&format!("UID {set}{criteria}"))?;
+    left.retain(|uid| set.contains(uid));
+    Ok(left)
 }
 
 /// The sizes first, so that no more comes than there is room for.

@@ -201,9 +201,22 @@ impl ImapSession {
         Ok(told.map_or(Copied::Untold, |told| copied(&told, set)))
     }
 
-    /// Makes a mailbox, unless it is there.
-    pub(crate) fn create(&mut self, mailbox: &str) -> Result<()> {
-        self.dialogue.tell("create", (mailbox.to_owned(),), "CREATE")
+    /// Looks which of these mails are in the inbox, and which of those are in another mailbox too, octet for octet.
+    pub(crate) fn copies(&mut self, set: &UidSet, mailbox: &str) -> Result<(UidSet, UidSet)> {
+        self.check(set)?;
+        let args = (set.to_string(), set.len(), mailbox.to_owned());
+        let (here, there): (Vec<u32>, Vec<u32>) = self.call("copies", args, "looking for copies")?;
+        let of = |uids: Vec<u32>| {
+            let mut uids = UidSet::new(self.validity, uids.into_iter().filter_map(Uid::new));
+            uids.retain(|uid| set.contains(uid));
+            uids
+        };
+        Ok((of(here), of(there)))
+    }
+
+    /// Makes a mailbox, unless it is there; whether it is known to be empty.
+    pub(crate) fn create(&mut self, mailbox: &str) -> Result<bool> {
+        self.call("create", (mailbox.to_owned(),), "CREATE")
     }
 
     pub(crate) fn flag_deleted(&mut self, set: &UidSet) -> Result<()> {

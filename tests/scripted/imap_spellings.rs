@@ -64,7 +64,7 @@ fn said(parts: Vec<Part>, manner: Manner) -> String {
     for part in parts {
         match part {
             Text(text) if text.starts_with(['*', '+', 'T']) => {
-                said += &(manner.before.to_owned() + &(manner.text)(&text))
+                said += &(manner.before.to_owned() + &(manner.text)(&text));
             }
             Text(text) => said += &(manner.text)(&text),
             Literal(octets) => said += &octets,
@@ -75,7 +75,7 @@ fn said(parts: Vec<Part>, manner: Manner) -> String {
 
 /// A server with three messages, and what is left of them and was copied.
 struct Server {
-    server: Scripted,
+    scripted: Scripted,
     inbox: Arc<Mutex<BTreeSet<u32>>>,
     archive: Arc<Mutex<Vec<u32>>>,
 }
@@ -132,15 +132,16 @@ fn server(capabilities: &'static str, manner: Manner) -> Server {
         parts.push(Text("TAG OK done\r\n".into()));
         parts
     };
-    let server = Script::imap(&[]).on("", move |heard| Step::Say(said(answer(&heard.text), manner))).start();
-    Server { server, inbox, archive }
+    let scripted =
+        Script::imap(&[]).on("", move |heard| Step::Say(said(answer(&heard.text), manner))).start();
+    Server { scripted, inbox, archive }
 }
 
 /// That messages come whole, and are archived once.
 fn is_read(manner: Manner) {
     for capabilities in ["MOVE UIDPLUS", "UIDPLUS"] {
-        let Server { server, inbox, archive } = server(capabilities, manner);
-        let imap = imap(&server);
+        let Server { scripted, inbox, archive } = server(capabilities, manner);
+        let imap = imap(&scripted);
         let batch = imap.fetch().unwrap();
         let read = |it: &pymail::Delivery| (it.uid().get(), it.message().unwrap().text_lossy().into_owned());
         let all: Vec<_> = batch.iter().map(read).collect();
@@ -152,7 +153,7 @@ fn is_read(manner: Manner) {
             "{capabilities}"
         );
         assert!(imap.fetch().unwrap().is_empty());
-        assert_eq!(server.connections(), 1, "{capabilities}");
+        assert_eq!(scripted.connections(), 1, "{capabilities}");
         imap.stop().unwrap();
     }
 }
