@@ -157,6 +157,8 @@ fn a_message_that_was_archived_without_an_answer_is_not_told_as_another_consumer
     let batch = imap.fetch().unwrap();
     assert_eq!(batch.len(), 2);
     proxy.plan(Plan::new(Place::answer_like("UID MOVE"), Fault::Silence));
+    // No heartbeat comes back to renew the lease.
+    proxy.plan(Plan::new(Place::accept(), Fault::Close).times(usize::MAX));
     assert_eq!(batch.ack().unwrap_err().kind(), ErrorKind::Timeout);
     let began = Instant::now();
     assert_eq!(mail(&site.other_client(), "INBOX"), [], "it was done all the same");
@@ -166,6 +168,7 @@ fn a_message_that_was_archived_without_an_answer_is_not_told_as_another_consumer
         wait_until("a message", || other.drain().is_ok_and(|drained| !drained.is_empty()));
     }
     wait_until("the lease's end", || began.elapsed() > lease);
+    proxy.clear();
     batch.ack().unwrap();
     assert_eq!(mail(&site.other_client(), TAG).len(), 5);
 }

@@ -3,6 +3,7 @@
 mod hostile;
 mod imap;
 mod imap_archiving;
+mod imap_ends;
 mod imap_login;
 mod imap_namespace;
 mod imap_receiving;
