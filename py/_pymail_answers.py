@@ -8,9 +8,13 @@ from __future__ import annotations
 import imaplib
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from _pymail_fetched import MOST as MOST
+from _pymail_fetched import PARTS_OF_A_MAIL, Attributes, is_mail
+from _pymail_fetched import Mail as Mail
+from _pymail_fetched import Table as Table
 from _pymail_wire import Refused
 
 # More UIDs than one SEARCH is asked for, by far: mail may come meanwhile.
@@ -19,37 +23,26 @@ MOST_FOUND_AT_ONCE = 100_000
 MOST_IN_SETS = 1_000_000
 # Each is an object until then, of which a free-threaded Python makes half as much again.
 PACKED_AT_ONCE = 10_000
-# What may follow a mail's data; more takes `re` a hundred times its size.
-LONGEST_TAIL = 10_000
-# A mail on one line, without a literal; servers do that for next to nothing.
-LONGEST_SHORT = 64 << 10
-# UIDs, UIDVALIDITY, how many mails: all have 32 bits (RFC 3501, section 9).
-MOST = (1 << 32) - 1
+# So many Message-IDs of 200 octets fit on a command line (RFC 7162, section 4).
+IDS_AT_ONCE = 30
 
 # As text, compiled by `re` on first use: compiling costs a process's start more than all its other work here.
 _CODE = r"\[([A-Z][A-Z0-9-]{0,63})(?![A-Z0-9-])[^\]]*\]"
-_UID = rb"\bUID (\d{1,10})\b"
-_SIZE = rb"\bRFC822\.SIZE (\d{1,19})\b"
-_DELETED = rb"(?i)\bFLAGS \([^()]*\\Deleted\b"
-_ALL = rb"\bALL (\d{1,10}(?::\d{1,10})?(?:,\d{1,10}(?::\d{1,10})?)*)(?!\S)"
-_SHORT_BODY = rb'(?:<0>)? (?:NIL|")'
-_QUOTE = rb'(?<!\\)"'
+_CODE_AHEAD = r"(?i)\s*\[\s*([A-Z][A-Z0-9-]{0,63})(?=[\s\]])[^\]]*\]"
+_RANGE = rb"\d{1,10}(?::\d{1,10})?"
+_ALL = rb"(?i)\bALL\s+(" + _RANGE + rb"(?:\s*,\s*" + _RANGE + rb")*)(?!\S)"
 _DELIVERY = rb"(?i)\$PymailDelivery(\d{1,3})\b"
-_TAIL = rb'(?: [A-Za-z0-9.-]+ (?:\d+|NIL|\([^()]*\)|"[^"]*"))*\)'
-_NO_MESSAGES = r"\(MESSAGES 0\)\s*$"
-_NAMESPACE = r'\("([ !#-\[\]-~]{0,255})" (?:"\\?([!-~])"|NIL)'
-_LISTED = r'\([^()]*\) "\\?([!-~])" '
-
-
-# UID, size on the server, whether it is flagged deleted, octets of a mail and where in them it begins and ends.
-Mail = tuple[int, int, bool, bytes, int, int]
-PARTS_OF_A_MAIL = 6
+_MESSAGE_ID = rb"(?im)^Message-ID:\s*<([!#-;=?-\[\]-~]{1,200})>"
+_NO_MESSAGES = r"(?i)\(\s*MESSAGES\s+0\s*\)\s*$"
+_NAMESPACE = r'\(\s*"([ !#-\[\]-~]{0,255})"\s+(?:"\\?([!-~])"|NIL)'
+_LISTED = r'\([^()]*\)\s*"\\?([!-~])"\s'
 
 
 def refusal(text: str) -> Refused:
+    """The server's no, with its code, in whatever case it is written."""
     # Whole it goes to where secrets are hidden in it; a code is at its beginning, more or less.
-    code = re.search(_CODE, text[:1_000])
-    return Refused(code.group(1) if code else None, text)
+    code = re.match(_CODE_AHEAD, text[:1_000]) or re.search(_CODE, text[:1_000])
+    return Refused(code.group(1).upper() if code else None, text)
 
 
 def as_text(value: object) -> str:
@@ -72,8 +65,8 @@ def namespaces(told: dict[str, list[Any]]) -> list[tuple[str, str]]:
     """Prefixes and delimiters (RFC 2342), our own first; "" for no delimiter."""
     text = as_text(told["NAMESPACE"][-1]) if told.get("NAMESPACE") else ""
     # Who has none of one's own, or tells it in a way that is unknown, wants no prefix.
-    ours = [] if re.match(r"\(" + _NAMESPACE, text) else [("", "")]
-    return ours + re.findall(_NAMESPACE, text)
+    ours = [] if re.match(r"\s*\(\s*" + _NAMESPACE, text, re.IGNORECASE) else [("", "")]
+    return ours + re.findall(_NAMESPACE, text, re.IGNORECASE)
 
 
 def archive_names(name: str, namespaces: list[tuple[str, str]], delimiter: str) -> list[str]:
@@ -106,9 +99,38 @@ def is_empty(status: list[Any]) -> bool:
 
 
 def literals(data: list[Any]) -> list[tuple[int, bytes]]:
-    """UID and literal of each mail, wherever in the answer its UID stands."""
-    found = [(item, data[at + 1 : at + 2]) for at, item in enumerate(data) if isinstance(item, tuple)]
-    return [(_number(_UID, b" ".join([item[0], *tail])), item[1]) for item, tail in found]
+    """UID and the section that was asked for of each mail; where a server sends the whole mail instead, that."""
+    return [(it.known_uid(), part) for it, part in _parts(data)]
+
+
+def named_literals(data: list[Any]) -> tuple[list[tuple[int, bytes]], bool]:
+    """The same of each mail that has a UID, and whether there are others."""
+    parts = _parts(data)
+    named = [(it.uid, part) for it, part in parts if it.uid]
+    return named, len(named) < len(parts)
+
+
+def _parts(data: list[Any]) -> list[tuple[Attributes, bytes]]:
+    table = Table()
+    told = _told(data, table, lambda told: told.part is not None) + table.rest()
+    parts = [(it, it.mail if it.part is None else it.part) for it in told]
+    return [(it, part) for it, part in parts if part is not None]
+
+
+def prints(data: list[Any]) -> dict[int, tuple[int | None, bytes]]:
+    """Size and headers of each mail that has a UID."""
+    table = Table()
+    _told(data, table, lambda _: False)
+    parts = [(it, it.mail if it.part is None else it.part) for it in table.rest()]
+    return {it.uid: (it.size, part) for it, part in parts if it.uid and part is not None}
+
+
+def searches(wanted: Iterable[tuple[int | None, bytes]]) -> Iterator[str]:
+    """Criteria that find these mails by their Message-IDs, some at a time."""
+    ids = [found.group(1).decode() for _, headers in wanted if (found := re.search(_MESSAGE_ID, headers))]
+    for at in range(0, len(ids), IDS_AT_ONCE):
+        some = [f'HEADER MESSAGE-ID "{message_id}"' for message_id in ids[at : at + IDS_AT_ONCE]]
+        yield "OR " * (len(some) - 1) + " ".join(some)
 
 
 def number32(text: object) -> int | None:
@@ -145,7 +167,7 @@ def _ranges(line: bytes) -> Iterator[tuple[int, int]]:
     """First and last UID of each range in an ESEARCH's ALL (RFC 4731, section 3.1)."""
     told = re.search(_ALL, line)
     for words in told.group(1).split(b",") if told else []:
-        first, _, last = words.partition(b":")
+        first, _, last = words.strip().partition(b":")
         low, high = sorted((int(first), int(last or first)))
         if low and high <= MOST:
             yield low, high
@@ -169,54 +191,49 @@ def divided(found: bytes, first: int, last: int) -> tuple[bytes, bytes]:
 
 def deliveries(data: list[Any]) -> list[tuple[int, int]]:
     """UID and count of deliveries of each mail, by its flags."""
-    lines = [item for item in data if isinstance(item, bytes) and re.search(_UID, item)]
-    return [(_number(_UID, line), max(map(int, re.findall(_DELIVERY, line)), default=0)) for line in lines]
+    told = _told(data, Table(), lambda told: told.flags is not None)
+    counts = [(it.known_uid(), re.findall(_DELIVERY, it.flags or b"")) for it in told if it.uid]
+    return [(uid, max(map(int, count), default=0)) for uid, count in counts]
 
 
 def sizes(data: list[Any]) -> list[tuple[int, int]]:
     """UID and size on the server of each mail."""
-    lines = [item for item in data if isinstance(item, bytes)]
-    return [(_number(_UID, line), _number(_SIZE, line)) for line in lines if re.search(_SIZE, line)]
+    table = Table()
+    told = _told(data, table, lambda told: told.size is not None) + table.rest()
+    return [(it.known_uid(), it.size) for it in told if it.size is not None]
 
 
-def mails(data: list[Any]) -> list[Mail]:
-    """Each mail in FETCH's answers."""
-    found = []
-    for at, item in enumerate(data):
-        if isinstance(item, tuple) and len(item) == PARTS_OF_A_MAIL:
-            found.append(item)  # read already
-        elif isinstance(item, tuple):
-            tail = data[at + 1] if at + 1 < len(data) else b""
-            found.append(_mail(item[0], item[1], tail))
-        elif item and b"BODY[]" in item and item.endswith(b")"):
-            found.append(_mail(item, _short_body(item), b")"))
-    return found
+def mails(data: list[Any], table: Table, is_last: bool) -> list[Mail]:
+    """The mails that are complete; behind a command's last response, those too that lack nothing but a size.
+
+    The others wait in the table for what later responses tell of them.
+    """
+    # Without a call for each: there are many.
+    whole = [item for item in data if type(item) is tuple and len(item) == PARTS_OF_A_MAIL]
+    rest = [item for item in data if not is_mail(item)] if len(whole) < len(data) else []
+    told = _told(rest, table, lambda told: told.size is not None and told.mail is not None)
+    if is_last and not whole and not told:  # What is complete goes first.
+        told = _unsized(table)
+    return whole + [it.as_mail() for it in told]
 
 
-def _mail(head: bytes, octets: bytes, tail: object) -> Mail:
-    if not isinstance(tail, bytes) or len(tail) > LONGEST_TAIL or not re.fullmatch(_TAIL, tail):
-        raise imaplib.IMAP4.abort("a mail's data goes on where it should end")
-    attributes = head + b" " + tail
-    is_deleted = re.search(_DELETED, attributes) is not None
-    return _number(_UID, attributes), _number(_SIZE, attributes), is_deleted, octets, 0, len(octets)
+def _unsized(table: Table) -> list[Attributes]:
+    """The mails whose sizes the server does not tell; then, a mail without a UID ends the connection."""
+    rest = [it for it in table.rest() if it.mail is not None]
+    named = [it for it in rest if it.uid]
+    if rest and not named:
+        rest[0].known_uid()
+    for it in named:
+        table.forget(it)
+    return named
 
 
-def _number(pattern: bytes, text: bytes) -> int:
-    found = re.search(pattern, text)
-    if found is None:
-        raise imaplib.IMAP4.abort("the server left out what was asked for")
-    return int(found.group(1))
-
-
-def _short_body(line: bytes) -> bytes:
-    # From the first one on: a line that has it a thousand times must not be read a thousand times.
-    rest = line.partition(b"BODY[]")[2]
-    start = re.match(_SHORT_BODY, rest)
-    if start is not None and start.group().endswith(b"NIL"):
-        return b""
-    text = rest[start.end() :] if start is not None and len(rest) <= LONGEST_SHORT else b""
-    # Without a repeated group, which takes `re` a hundred times the text's size: `\\` is out of the way first.
-    end = re.search(_QUOTE, text.replace(rb"\\", b"  "))
-    if end is None:
-        raise imaplib.IMAP4.abort("a mail's data has a shape that is unknown")
-    return b"\\".join(part.replace(b"\\", b"") for part in text[: end.start()].split(rb"\\"))
+def _told(data: list[Any], table: Table, is_complete: Callable[[Attributes], bool]) -> list[Attributes]:
+    """What FETCH's responses tell of mails that are complete, UID and all; the others stay in the table."""
+    told = []
+    for item in data:
+        known = Attributes.of(item) if is_mail(item) else table.add(item)
+        if known.uid and is_complete(known):
+            table.forget(known)
+            told.append(known)
+    return told

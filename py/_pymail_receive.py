@@ -38,6 +38,11 @@ class Receiving(LoggingIn):
     # The command whose mails are being taken.
     metered: Any = None
 
+    def __init__(self, *args: Any) -> None:
+        # Mails that have not been told whole yet.
+        self.told = answers.Table()
+        super().__init__(*args)
+
     def search(self, criteria: str) -> bytes:
         """The UIDs that match, four octets each, the least significant first.
 
@@ -179,9 +184,10 @@ class Receiving(LoggingIn):
             self.metered = tag
             self.imap.meter.room = ANSWER + room
         is_done = self.imap.take_mails(tag, PORTION)
-        mails = answers.mails(self.imap.untagged_responses.pop("FETCH", []))
+        mails = answers.mails(self.imap.untagged_responses.pop("FETCH", []), self.told, is_done)
         if mails or not is_done:
             return mails, False  # Should the server refuse the rest, these have come.
+        self.told.clear()
         told = self._next(None)
         if self.others is not None:
             # The answer to the search behind it may have come already.

@@ -7,7 +7,9 @@ raised as Refused; whatever else is raised ends the connection.
 from __future__ import annotations
 
 import imaplib
+from collections import Counter
 from contextlib import suppress
+from typing import Optional
 
 import _pymail_answers as answers
 from _pymail_connection import Told, Visit, quoted
@@ -18,6 +20,16 @@ from _pymail_wire import Refused
 RECALL_WINDOW = 1_000
 IDENTITY_OCTETS = 16 << 10
 IDENTITY = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{IDENTITY_OCTETS}>"
+
+# By this much of their headers, and by their sizes, two mails are known to be the same. More than the copies that
+# are looked for may have come to a mailbox since.
+PRINT_OCTETS = 4 << 10
+PRINT = f"RFC822.SIZE BODY.PEEK[HEADER]<0.{PRINT_OCTETS}>"
+OTHERS_COPIES = 200
+MOST_COPIES = 20_000
+# So many UIDs fit on a command line.
+PRINTS_AT_ONCE = 500
+Print = tuple[Optional[int], bytes]
 
 # The largest entry of a log that is read whole.
 ENTRY_OCTETS = 64 << 10
@@ -107,7 +119,8 @@ class Session(Receiving):
     def identities(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], Refusal]:
         """UID and the headers that tell who it is, of each mail that is given out; the refusal of the others."""
         told, refusal = self.what_comes(uids, f"(UID {IDENTITY})", count * IDENTITY_OCTETS)
-        return answers.literals(told), refusal
+        named, are_others = answers.named_literals(told)
+        return named, refusal or ((None, "a mail without its UID") if are_others else None)
 
     def recall(self, mailbox: str, most: int, since: tuple[int, int]) -> tuple[tuple[int, int], list[bytes]]:
         """The same headers of the newest mails in another mailbox; the inbox is selected again after that.
@@ -149,6 +162,48 @@ class Session(Receiving):
         """UID and size on the server of each mail."""
         data = self._uid("FETCH", uids, "(UID RFC822.SIZE)")
         return answers.sizes(data)
+
+    def copies(self, uids: str, count: int, mailbox: str) -> tuple[list[int], list[int]]:
+        """Those of these mails that are in the inbox, and those of them that are in another mailbox too.
+
+        A copy has the same size and the same headers, octet for octet. Of mails that are the same, as many are
+        copied as there are copies.
+        """
+        self.noop()
+        here, are_all = self._prints(uids, count)
+        present = set(here) if are_all else set(here) | set(answers.uids(self.search(f"UID {uids}")))
+        there = self._prints_there(set(here.values()), count, mailbox) if here else Counter()
+        copied = []
+        for uid, print_ in sorted(here.items()):
+            if there[print_]:
+                there[print_] -= 1
+                copied.append(uid)
+        return sorted(present), copied
+
+    def _prints(self, uids: str, count: int) -> tuple[dict[int, Print], bool]:
+        """What tells each mail from others, and whether the server gave out all of them."""
+        told, refusal = self.what_comes(uids, f"(UID {PRINT})", count * PRINT_OCTETS)
+        return answers.prints(told), refusal is None
+
+    def _prints_there(self, wanted: set[Print], count: int, mailbox: str) -> Counter[Print]:
+        """How often each of these is in another mailbox: among its newest mails, or else by Message-ID."""
+        there: dict[int, Print] = {}
+        # Perhaps there is no such mailbox, or it can't be read.
+        with suppress(Refused), Visit(self, mailbox, readonly=True):
+            if self.exists:
+                there.update(self._prints_of(self.search(f"{max(1, self.exists - count - OTHERS_COPIES)}:*")))
+            for search in answers.searches(wanted.difference(there.values())) if self.exists else ():
+                there.update(self._prints_of(self.search(search)))
+        return Counter(there.values())
+
+    def _prints_of(self, found: bytes) -> dict[int, Print]:
+        """The same of the newest of these mails."""
+        there: dict[int, Print] = {}
+        uids = answers.uids(found)[-MOST_COPIES:]
+        for at in range(0, len(uids), PRINTS_AT_ONCE):
+            window = uids[at : at + PRINTS_AT_ONCE]
+            there.update(self._prints(",".join(map(str, window)), len(window))[0])
+        return there
 
     def copy(self, uids: str, mailbox: str) -> str | None:
         """Copies; returns COPYUID's three words (RFC 4315) where the server says them."""

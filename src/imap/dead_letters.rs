@@ -1,6 +1,7 @@
 //! Messages that nobody can handle: out of the inbox, with the reason beside them.
 
-use super::{Delivery, Imap, verbs};
+use super::moving::Moving;
+use super::{Delivery, Imap};
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::message::note;
@@ -87,12 +88,19 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
     let set = UidSet::new(delivery.validity, uids);
     imap.link.repeat(deadline, |session| {
         session.check(&set)?;
-        imap.claims.iter().try_for_each(|claims| claims.assure(session, &set))?;
-        session.append(&session.beside_the_archive(DEAD), &note)?;
-        // Where it is, is known now.
-        verbs::move_or_make(session, &set, &session.beside_the_archive(DEAD))?;
+        let mut done = Vec::new();
+        let mailbox = session.beside_the_archive(DEAD);
+        let rest = Moving::to_ours(session, &imap.halfway, &mailbox, &mut done).look(&set)?;
+        if !rest.is_empty() {
+            imap.claims.iter().try_for_each(|claims| claims.assure(session, &rest))?;
+            session.append(&mailbox, &note)?;
+            // Known only now: the server may let no mailbox be within another.
+            let mailbox = session.beside_the_archive(DEAD);
+            Moving::to_ours(session, &imap.halfway, &mailbox, &mut done).run(&rest)?;
+        }
         imap.claims.iter().for_each(|claims| claims.release(&set));
         imap.known.lock().gone(&set);
+        imap.drained.forget(&set);
         Ok(())
     })
 }

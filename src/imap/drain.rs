@@ -1,33 +1,48 @@
 //! Fetch and acknowledge in one call, and hand out nothing that is not archived, and everything that may be.
 
+use parking_lot::Mutex;
+
 use super::{Delivery, Imap, acknowledge};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Session as _;
 use crate::python::ImapSession;
+use crate::uid::UidSet;
+
+/// Messages of failed calls of `drain`, which may be archived.
+#[derive(Debug, Default)]
+pub(super) struct Drained {
+    /// Held by the call that drains.
+    turn: Mutex<()>,
+    held: Mutex<Vec<Delivery>>,
+}
+
+impl Drained {
+    /// Drops messages that have been acknowledged by another call: no later `drain` returns them.
+    pub(super) fn forget(&self, gone: &UidSet) {
+        self.held.lock().retain(|it| it.validity != gone.validity() || !gone.contains(it.uid));
+    }
+}
 
 /// Waits for its turn without the interpreter: whoever has it may need that.
 pub(super) fn drain(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
     ImapSession::unattached(|| {
-        let drained = imap.drained.try_lock_until(deadline.at());
-        let mut drained = drained.ok_or_else(|| deadline.error("waiting for another call that drains"))?;
-        if drained.is_empty() {
-            fresh(imap, &mut drained, deadline)
-        } else {
-            again(imap, &mut drained, deadline)
-        }
+        let turn = imap.drained.turn.try_lock_until(deadline.at());
+        let _turn = turn.ok_or_else(|| deadline.error("waiting for another call that drains"))?;
+        let held = imap.drained.held.lock().clone();
+        if held.is_empty() { fresh(imap, deadline) } else { again(imap, held, deadline) }
     })
 }
 
 /// When the acknowledgement fails, the messages may be archived all the same: the next call gets them.
-fn fresh(imap: &Imap, drained: &mut Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
+fn fresh(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
     let deliveries = imap.fetch_by(deadline)?.into_deliveries();
-    match acknowledge::acknowledge(imap, &deliveries, deadline) {
+    match acknowledge::acknowledge(imap, &deliveries, deadline, |_| ()) {
         Ok(()) => Ok(deliveries),
         Err(error) => {
             // These are another consumer's, and nothing was done to them.
             if error.code() != Some("LEASE") {
-                *drained = deliveries;
+                *imap.drained.held.lock() = deliveries;
             }
             Err(error)
         }
@@ -35,10 +50,13 @@ fn fresh(imap: &Imap, drained: &mut Vec<Delivery>, deadline: Deadline) -> Result
 }
 
 /// Once more for those that an earlier call could not be certain of.
-fn again(imap: &Imap, drained: &mut Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
-    match acknowledge::acknowledge(imap, drained.iter(), deadline) {
+fn again(imap: &Imap, held: Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
+    match acknowledge::acknowledge(imap, &held, deadline, |_| ()) {
         Err(error) if !is_beyond_reach(&error) => Err(error),
-        _ => Ok(std::mem::take(drained)),
+        _ => {
+            imap.drained.held.lock().clear();
+            Ok(held)
+        }
     }
 }
 

@@ -8,7 +8,9 @@ mod cursor;
 mod dead_letters;
 mod deliveries;
 mod drain;
+mod halfway;
 mod known;
+mod moving;
 mod reader;
 mod recall;
 mod receive;
@@ -24,6 +26,8 @@ pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
 use self::cursor::Cursor;
 pub use self::deliveries::Deliveries;
+use self::drain::Drained;
+use self::halfway::Halfway;
 use self::known::Known;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
@@ -61,8 +65,8 @@ pub struct Imap {
     config: Arc<ImapConfig>,
     known: Arc<Mutex<Known>>,
     claims: Option<Arc<Claims>>,
-    /// What `drain` has fetched and not handed out, because nobody knows whether it is archived.
-    drained: Arc<Mutex<Vec<Delivery>>>,
+    drained: Arc<Drained>,
+    halfway: Arc<Mutex<Halfway>>,
 }
 
 impl Imap {
@@ -79,7 +83,7 @@ impl Imap {
         let claims = config.lease.map(|lease| Claims::new(lease, &config)).transpose()?.map(Arc::new);
         let link = Link::open(config.upkeep(), habits(&config, claims.as_ref()))?;
         let known = Arc::new(Mutex::new(Known::new(config.remember)));
-        Ok(Self { link, config, known, claims, drained: Arc::default() })
+        Ok(Self { link, config, known, claims, drained: Arc::default(), halfway: Arc::default() })
     }
 
     /// Fetches the oldest waiting messages, and changes nothing on the server.
@@ -151,7 +155,8 @@ impl Imap {
     /// As [`fetch`](Imap::fetch). `Refused` with the code `UIDVALIDITY` when the mailbox was made anew
     /// and does not have all of the messages. After any error the messages are still in the inbox or in the archive.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
-        acknowledge::acknowledge(self, deliveries, self.link.deadline())
+        let gone = |gone: &UidSet| self.drained.forget(gone);
+        acknowledge::acknowledge(self, deliveries, self.link.deadline(), gone)
     }
 
     /// Says that these deliveries could not be handled, and why: they are delivered again, until they have failed as
@@ -208,13 +213,13 @@ impl Imap {
         self.link.repeat(self.link.deadline(), |session| verbs::fetch(session, uids, &self.config))
     }
 
-    /// Copies mail to another mailbox.
+    /// Copies mail to another mailbox. What is not in the inbox any more is left out.
     ///
     /// Not asked again after a loss: it could make second copies.
     ///
     /// # Errors
-    /// `Config` for a bad mailbox name, `Refused` with the code `TRYCREATE` when there is no such mailbox;
-    /// else as [`fetch_uids`](Imap::fetch_uids).
+    /// `Config` for a bad mailbox name, `Refused` with the code `TRYCREATE` when there is no such mailbox,
+    /// `OutcomeUnknown` when the connection is lost after COPY was sent; else as [`fetch_uids`](Imap::fetch_uids).
     pub fn copy(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox)?;
         self.link.once(self.link.deadline(), |session| verbs::copy(session, uids, mailbox))
@@ -222,11 +227,13 @@ impl Imap {
 
     /// Moves mail to another mailbox, by the same means as [`ack`](Imap::ack).
     ///
+    /// Asked again after an error by the same handle, it makes no second copies.
+    ///
     /// # Errors
-    /// As [`copy`](Imap::copy).
+    /// As [`copy`](Imap::copy); where the server has MOVE, `Disconnected` and `Timeout` in place of `OutcomeUnknown`.
     pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox)?;
-        self.link.once(self.link.deadline(), |session| verbs::move_to(session, uids, mailbox))
+        self.link.once(self.link.deadline(), |session| moving::move_to(session, &self.halfway, uids, mailbox))
     }
 
     /// Deletes exactly this mail, and no other that is flagged `\Deleted`.

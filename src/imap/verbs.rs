@@ -2,7 +2,8 @@
 
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::python::{Copied, Fetching, ImapSession, Mails, Window};
+use crate::link::Session as _;
+use crate::python::{Fetching, ImapSession, Mails, Window, in_portions};
 use crate::uid::{Uid, UidSet};
 
 /// Any mail, as it is on the server.
@@ -15,99 +16,65 @@ pub struct RawMail {
     pub octets: Vec<u8>,
 }
 
-/// Moves to the archive.
-pub(super) fn archive(session: &mut ImapSession, set: &UidSet) -> Result<()> {
-    let archive = session.archive().to_owned();
-    move_or_make(session, set, &archive)
-}
-
-/// Moves to a mailbox of ours, which is made again when somebody has removed it.
-pub(super) fn move_or_make(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
-    match move_to(session, set, mailbox) {
-        Err(error) if matches!(error.code(), Some("TRYCREATE" | "NONEXISTENT")) => {
-            session.create(mailbox)?;
-            move_to(session, set, mailbox)
-        }
-        moved => moved,
-    }
-}
-
-/// MOVE, or COPY and then, of what was copied for certain, STORE and EXPUNGE.
-pub(super) fn move_to(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
-    session.in_portions(set, |session, chunk| {
-        if session.has_move() {
-            let moved = session.move_to(chunk, mailbox)?;
-            let done = session.done(chunk)?;
-            nothing_left(session, &done, &named(moved, chunk), "MOVE")?;
-            return Ok(done);
-        }
-        if session.has_uidplus() {
-            let copied = session.copy(chunk, mailbox)?;
-            let done = session.done(chunk)?;
-            let copied = named(copied, chunk);
-            delete(session, &copied)?;
-            nothing_left(session, &done, &copied, "COPY")?;
-            return Ok(done);
-        }
-        // What stays flagged here must not be copied again.
-        let left = undeleted(session, chunk)?;
-        if left.is_empty() {
-            return Ok(chunk.clone());
-        }
-        session.copy(&left, mailbox)?;
-        let copied = session.done(&left)?;
-        delete(session, &copied)?;
-        let mut done = chunk.clone();
-        done.retain(|uid| copied.contains(uid) || !left.contains(uid));
-        Ok(done)
-    })
-}
-
-/// What the server said that it did.
-fn named(copied: Copied, asked: &UidSet) -> UidSet {
-    match copied {
-        Copied::These(these) => these,
-        Copied::Untold => UidSet::none(asked.validity()),
-    }
-}
-
-/// A server's OK is no proof: what it did not name (COPYUID) is gone, for it was gone before, or was left alone.
-fn nothing_left(session: &mut ImapSession, asked: &UidSet, named: &UidSet, command: &str) -> Result<()> {
-    let mut unnamed = asked.clone();
-    unnamed.retain(|uid| !named.contains(uid));
-    if unnamed.is_empty() {
-        return Ok(());
-    }
-    let mut left = session.search(&format!("UID {unnamed}"))?;
-    left.retain(|uid| unnamed.contains(uid));
-    if left.is_empty() {
-        return Ok(());
-    }
-    let text = format!(
-        "{command}: the server says yes, but {} of {} mails are still there",
-        left.len(),
-        asked.len()
-    );
-    Err(Error::new(ErrorKind::Refused, text))
-}
-
-fn undeleted(session: &mut ImapSession, set: &UidSet) -> Result<UidSet> {
-    let mut left = session.search(&format!("UID {set} UNDELETED"))?;
-    left.retain(|uid| set.contains(uid));
-    Ok(left)
-}
-
+/// Copies; what other clients have removed meanwhile is left out.
 pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
-    session.in_portions(set, |session, chunk| {
-        session.copy(chunk, mailbox)?;
-        session.done(chunk)
+    let mut is_begun = false;
+    in_portions(session, set, |session, portion| {
+        let copied = without_the_gone(session, portion, |session, portion| {
+            let before = session.traffic().sent;
+            let copied = session.copy(portion, mailbox).map(drop);
+            is_begun |= session.traffic().sent > before;
+            if is_begun { copied.map_err(unknown) } else { copied }
+        });
+        copied?;
+        session.done(portion)
     })
+}
+
+/// The error for a command that may have been carried out when its connection was lost.
+pub(super) fn unknown(error: Error) -> Error {
+    if !matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
+        return error;
+    }
+    Error::new(ErrorKind::OutcomeUnknown, format!("{error}; it may have been done")).with_source(error)
 }
 
 /// Without UIDPLUS it stays flagged: EXPUNGE alone would remove what others have flagged.
 pub(super) fn delete(session: &mut ImapSession, set: &UidSet) -> Result<()> {
-    session.flag_deleted(set)?;
-    if session.has_uidplus() { session.expunge(set) } else { Ok(()) }
+    without_the_gone(session, set, ImapSession::flag_deleted)?;
+    if session.has_uidplus() { without_the_gone(session, set, ImapSession::expunge) } else { Ok(()) }
+}
+
+/// Asks, and once more for the mails that are left when the server refuses because others are gone.
+fn without_the_gone(
+    session: &mut ImapSession,
+    set: &UidSet,
+    mut ask: impl FnMut(&mut ImapSession, &UidSet) -> Result<()>,
+) -> Result<()> {
+    let Err(error) = ask(session, set) else { return Ok(()) };
+    let says_so = error.code() == Some("EXPUNGEISSUED");
+    let is_vague = matches!(error.code(), None | Some("BAD"));
+    let may_be = is_vague && error.kind() == ErrorKind::Refused && !error.is_transient();
+    if !(says_so || may_be) {
+        return Err(error);
+    }
+    let left = left_of(session, set, "")?;
+    match left.len() {
+        0 => Ok(()),
+        len if len < set.len() || says_so => ask(session, &left),
+        _ => Err(error),
+    }
+}
+
+/// Searches for those of these mails that are in the inbox, and match.
+pub(super) fn left_of(session: &mut ImapSession, set: &UidSet, criteria: &str) -> Result<UidSet> {
+    let mut left = Vec::new();
+    in_portions(session, set, |session, portion| {
+        let found = session.search(&format!("UID {portion}{criteria}"))?;
+        left.extend(found.iter().filter(|uid| portion.contains(*uid)));
+        Ok(portion.clone())
+    })?;
+    Ok(UidSet::new(set.validity(), left))
 }
 
 /// The sizes first, so that no more comes than there is room for.

@@ -12,7 +12,7 @@ use pyo3::types::PyBytes;
 use super::convert::{self, Refusal};
 use super::dialogue::{Dialogue, Service};
 use super::modules;
-use super::portions::Learnt;
+use super::portions::{Learnt, in_portions};
 use super::speaker::Speaker;
 use crate::config::ImapConfig;
 use crate::deadline::Deadline;
@@ -137,7 +137,7 @@ impl ImapSession {
     /// The headers that tell who it is, of each of these mails that the server gives out; whether it refuses some.
     pub(crate) fn identities(&mut self, set: &UidSet) -> Result<(Vec<Headers>, bool)> {
         let (mut mails, mut is_refused) = (Vec::new(), false);
-        self.in_portions(set, |session, portion| {
+        in_portions(self, set, |session, portion| {
             let args = (portion.to_string(), portion.len());
             let (told, refusal): (Vec<(u32, Vec<u8>)>, Option<Refusal>) =
                 session.call("identities", args, "FETCH")?;
@@ -187,7 +187,7 @@ impl ImapSession {
 
     /// Marks these mails as delivered for the nth time, where the server has keywords.
     pub(crate) fn mark_delivery(&mut self, set: &UidSet, nth: u32) -> Result<()> {
-        self.in_portions(set, |session, portion| {
+        in_portions(self, set, |session, portion| {
             session.dialogue.tell("mark_delivery", (portion.to_string(), nth), "STORE")?;
             session.done(portion)
         })
@@ -201,7 +201,7 @@ impl ImapSession {
     /// Fetches a number of each of these mails.
     fn numbers(&mut self, verb: &str, set: &UidSet) -> Result<Vec<(Uid, u64)>> {
         let mut all = Vec::new();
-        self.in_portions(set, |session, portion| {
+        in_portions(self, set, |session, portion| {
             let told: Vec<(u32, u64)> = session.call(verb, (portion.to_string(),), "FETCH")?;
             let told = told.into_iter().filter_map(|(uid, number)| Some((Uid::new(uid)?, number)));
             all.extend(told.filter(|(uid, _)| portion.contains(*uid)));
@@ -224,15 +224,28 @@ impl ImapSession {
         Ok(told.map_or(Copied::Untold, |told| copied(&told, set)))
     }
 
+    /// Looks which of these mails are in the inbox, and which of those are in another mailbox too, octet for octet.
+    pub(crate) fn copies(&mut self, set: &UidSet, mailbox: &str) -> Result<(UidSet, UidSet)> {
+        self.check(set)?;
+        let args = (set.to_string(), set.len(), mailbox.to_owned());
+        let (here, there): (Vec<u32>, Vec<u32>) = self.call("copies", args, "looking for copies")?;
+        let of = |uids: Vec<u32>| {
+            let mut uids = UidSet::new(self.validity, uids.into_iter().filter_map(Uid::new));
+            uids.retain(|uid| set.contains(uid));
+            uids
+        };
+        Ok((of(here), of(there)))
+    }
+
     pub(crate) fn flag_deleted(&mut self, set: &UidSet) -> Result<()> {
-        self.in_portions(set, |session, portion| {
+        in_portions(self, set, |session, portion| {
             session.dialogue.tell("flag_deleted", (portion.to_string(),), "STORE")?;
             session.done(portion)
         })
     }
 
     pub(crate) fn expunge(&mut self, set: &UidSet) -> Result<()> {
-        self.in_portions(set, |session, portion| {
+        in_portions(self, set, |session, portion| {
             session.dialogue.tell("expunge", (portion.to_string(),), "EXPUNGE")?;
             session.done(portion)
         })
@@ -262,7 +275,7 @@ impl ImapSession {
 
 /// COPYUID's three words: the target's UIDVALIDITY, the UIDs here, the UIDs there.
 pub(super) fn copied(told: &str, asked: &UidSet) -> Copied {
-    let here = told.split(' ').nth(1);
+    let here = told.split_whitespace().nth(1);
     let here = here.and_then(|set| UidSet::parse(asked.validity(), set, asked.len()));
     here.map_or(Copied::Untold, |mut set| {
         set.retain(|uid| asked.contains(uid));

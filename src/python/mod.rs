@@ -20,6 +20,6 @@ mod tests;
 
 pub(crate) use imap::{Copied, ImapSession, Since};
 pub(crate) use mails::{Fetching, Mail, Mails, Refusal, Window};
-pub(crate) use portions::Learnt;
+pub(crate) use portions::{Learnt, in_portions};
 pub(crate) use runtime::start_in as start;
 pub(crate) use smtp::{Outgoing, Sent, SmtpSession};

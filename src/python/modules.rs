@@ -33,7 +33,8 @@ macro_rules! module {
 }
 
 static WIRE: Module = module!("_pymail_wire", "py/_pymail_wire.py", &[]);
-static ANSWERS: Module = module!("_pymail_answers", "py/_pymail_answers.py", &[&WIRE]);
+static FETCHED: Module = module!("_pymail_fetched", "py/_pymail_fetched.py", &[&WIRE]);
+static ANSWERS: Module = module!("_pymail_answers", "py/_pymail_answers.py", &[&FETCHED]);
 static IMAP4: Module = module!("_pymail_imap4", "py/_pymail_imap4.py", &[&WIRE, &ANSWERS]);
 static CONNECTION: Module = module!("_pymail_connection", "py/_pymail_connection.py", &[&IMAP4]);
 static LOGIN: Module = module!("_pymail_login", "py/_pymail_login.py", &[&CONNECTION]);

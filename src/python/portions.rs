@@ -1,5 +1,6 @@
 //! Commands about many mails, in portions that the server takes: short enough lines, few enough messages.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -89,40 +90,48 @@ impl Learnt {
     }
 }
 
-impl ImapSession {
-    /// Asks about a set in portions; `ask` returns what was done of its portion, see [`done`](Self::done).
-    ///
-    /// A portion that the server finds too large is asked for again in smaller ones, whose size is remembered when they
-    /// do. Nothing is asked about an empty set.
-    pub(crate) fn in_portions(
-        &mut self,
-        set: &UidSet,
-        mut ask: impl FnMut(&mut Self, &UidSet) -> Result<UidSet>,
-    ) -> Result<()> {
-        self.check(set)?;
-        let (mut rest, mut sizes) = (set.clone(), self.learnt.sizes());
-        while !rest.is_empty() {
-            let portion = self.learnt.portion(&rest);
-            match ask(self, &portion) {
-                Ok(done) if done.is_empty() && portion.len() == 1 => return Err(nothing_done()),
-                Ok(done) => {
-                    rest.retain(|uid| !done.contains(uid));
-                    sizes = self.learnt.sizes();
+/// Asks about a set in portions, by a session or what holds one; `ask` returns what was done of its portion, see
+/// [`done`](ImapSession::done).
+///
+/// A portion that the server finds too large is asked for again in smaller ones, whose size is remembered when they
+/// do. Nothing is asked about an empty set.
+pub(crate) fn in_portions<S: AsMut<ImapSession>>(
+    by: &mut S,
+    set: &UidSet,
+    mut ask: impl FnMut(&mut S, &UidSet) -> Result<UidSet>,
+) -> Result<()> {
+    by.as_mut().check(set)?;
+    let learnt = Arc::clone(&by.as_mut().learnt);
+    let (mut rest, mut sizes) = (set.clone(), learnt.sizes());
+    while !rest.is_empty() {
+        let portion = learnt.portion(&rest);
+        match ask(by, &portion) {
+            Ok(done) if done.is_empty() && portion.len() == 1 => return Err(nothing_done()),
+            Ok(done) => {
+                rest.retain(|uid| !done.contains(uid));
+                sizes = learnt.sizes();
+            }
+            Err(error) if learnt.shrink(&portion, &error) => {}
+            Err(error) => {
+                if error.ends_connection() {
+                    learnt.lost(&portion);
+                } else {
+                    learnt.restore(sizes); // It was not for the size.
                 }
-                Err(error) if self.learnt.shrink(&portion, &error) => {}
-                Err(error) => {
-                    if error.ends_connection() {
-                        self.learnt.lost(&portion);
-                    } else {
-                        self.learnt.restore(sizes); // It was not for the size.
-                    }
-                    return Err(error);
-                }
+                return Err(error);
             }
         }
-        Ok(())
     }
+    Ok(())
+}
 
+impl AsMut<ImapSession> for ImapSession {
+    fn as_mut(&mut self) -> &mut ImapSession {
+        self
+    }
+}
+
+impl ImapSession {
     /// Returns what the last command has done of the set that it was about: all, or down to where its limit was
     /// (MESSAGELIMIT, RFC 9738), which is remembered.
     pub(crate) fn done(&mut self, portion: &UidSet) -> Result<UidSet> {

@@ -1,11 +1,13 @@
 //! The app: what a user of pymail would write, with a diary of what it was told.
 
+use std::fs;
 use std::time::Duration;
 
 use pymail::{
     Credentials, Delivery, Error, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig, State,
 };
 
+use crate::case::Case;
 use crate::scenario::{Scenario, Verb};
 use crate::site::TAG;
 use crate::support::dovecot::{HOST, PASSWORD};
@@ -14,6 +16,10 @@ use crate::world::Place;
 
 /// How long a verb may take.
 pub const DEADLINE: Duration = Duration::from_millis(1_500);
+
+/// How much CPU a call may take, which is some milliseconds mostly: less than asking again and again up to a deadline
+/// takes, on a busy machine too.
+const MOST_CPU: Duration = Duration::from_millis(250);
 
 /// How often a user would try again.
 const ATTEMPTS: usize = 8;
@@ -32,8 +38,10 @@ pub const REASON: &str = "no such account";
 /// Everything that the app did and was told.
 #[derive(Default)]
 pub struct Diary {
-    /// Calls that came back after their deadline plus a second.
+    /// Calls that came back too late, or took too much CPU.
     pub late: Vec<String>,
+    /// How long a call may take: up to its deadline, plus a second, unless a lost connection is what it meets.
+    most: Duration,
     /// What was handed out, in order: the id, and the body or why there's none.
     pub handed: Vec<(String, Result<Vec<u8>, String>)>,
     /// How many of these were acknowledged, and whether one came that was acknowledged before.
@@ -67,13 +75,23 @@ pub struct App<'a> {
 }
 
 impl Diary {
-    /// Makes a call, and notes when it comes back late.
+    /// An empty one.
+    pub fn of(case: &Case) -> Self {
+        // What waits for a connection that has ended does so up to the deadline.
+        let most = if case.ends() { DEADLINE } else { DEADLINE + Duration::from_secs(1) };
+        Self { most, ..Self::default() }
+    }
+
+    /// Makes a call, and notes when it comes back late, or keeps a CPU busy.
     fn call<T>(&mut self, what: &str, call: impl FnOnce() -> T) -> T {
-        let watch = Stopwatch::start();
+        let (watch, before) = (Stopwatch::start(), cpu());
         let answer = call();
-        let took = watch.elapsed();
-        if took > DEADLINE + Duration::from_secs(1) {
+        let (took, burnt) = (watch.elapsed(), cpu().saturating_sub(before));
+        if took >= self.most {
             self.late.push(format!("{what} took {:.1} s", took.as_secs_f64()));
+        }
+        if burnt > MOST_CPU {
+            self.late.push(format!("{what} took {:.1} s of CPU", burnt.as_secs_f64()));
         }
         answer
     }
@@ -108,6 +126,12 @@ impl Diary {
         }
         ids
     }
+}
+
+/// The CPU time of this thread, in which a call's Python runs.
+fn cpu() -> Duration {
+    let told = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(told.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0))
 }
 
 impl App<'_> {

@@ -87,6 +87,11 @@ impl Case {
         }
     }
 
+    /// Whether the fault is the end of a connection, which is noticed at once.
+    pub fn ends(&self) -> bool {
+        self.times > 0 && matches!(self.blow, Blow::Close | Blow::Reset | Blow::Goodbye)
+    }
+
     /// Whether a message may be there twice, for the receiver to drop the second copy: the handle sends again what
     /// has an unknown outcome, or the server said that it hasn't done what it has done, by a 421 to a message's end.
     pub fn may_copy(&self) -> bool {

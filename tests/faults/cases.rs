@@ -9,10 +9,16 @@ const ENDS: [Blow; 6] = [Blow::Close, Blow::Reset, Blow::Silence, Blow::Delay, B
 /// At how many bytes of each command and of each answer it strikes, at most.
 const BYTES: usize = 2;
 
+/// Of so many octets, the connection is reset at one.
+const RESETS: usize = 5;
+
 impl Scenario {
     /// The cases, by what a clean run has shown.
     pub fn cases(self, steps: &[Step]) -> Vec<Case> {
         let window = self.window(steps);
+        if self.verb == Verb::Cut {
+            return window.into_iter().flat_map(|step| self.octets(step)).collect();
+        }
         let mut cases = Vec::new();
         if self.verb == Verb::Connect {
             cases.extend(
@@ -72,6 +78,15 @@ impl Scenario {
         let talks = self.kind.protocol() == Protocol::Imap && between && spot != Spot::Answer(0, 0);
         let more: &[Blow] = if talks { &[Blow::Chatter, Blow::Flags] } else { &[] };
         ENDS.into_iter().filter(move |&blow| between || blow != Blow::Goodbye).chain(more.iter().copied())
+    }
+
+    /// The connection's end at every octet of an answer; at some it is reset.
+    fn octets(self, step: &Step) -> Vec<Case> {
+        let case = |at, blow| {
+            Case::new(self, Spot::Answer(step.number, at), &step.named(&format!("octet-{at}")), blow)
+        };
+        let closes = (0..step.down).map(|at| case(at, Blow::Close));
+        closes.chain((0..step.down).step_by(RESETS).map(|at| case(at, Blow::Reset))).collect()
     }
 
     /// A close at the bytes of a step, some of them where it's long.

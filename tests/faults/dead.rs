@@ -9,7 +9,6 @@ use crate::scenario::Verb;
 use crate::site::{TAG, contains};
 use crate::support::other_client::Seen;
 use crate::witness::Witness;
-use crate::world::Kind;
 
 /// What stays in the inbox where nothing may be expunged.
 const DELETED: &str = "\\Deleted";
@@ -21,11 +20,6 @@ impl Case {
     /// The message that the app rejects.
     pub fn unwanted(&self) -> Option<&'static str> {
         (self.scenario.verb == Verb::Reject).then_some(UNWANTED)
-    }
-
-    /// How often it may be a dead letter: as with the archive, a COPY whose answer is lost is asked for again.
-    fn most_letters(&self) -> usize {
-        if self.scenario.kind == Kind::Move { 1 } else { self.most_reasons() }
     }
 
     /// The reason is written first, and again after a fault.
@@ -47,7 +41,7 @@ impl Planted {
         let (letters, others): (Vec<Seen>, Vec<Seen>) =
             witness.list(DEAD)?.into_iter().partition(|seen| seen.raw == raw);
         let (reasons, others): (Vec<Seen>, Vec<Seen>) = others.into_iter().partition(is_reason);
-        check_letters(letters.len(), case, verdict);
+        check_letters(letters.len(), verdict);
         check_reasons(&reasons, case, diary, verdict);
         if !others.is_empty() {
             verdict.altered(format!("{} other mails are among the dead letters", others.len()));
@@ -61,13 +55,10 @@ impl Planted {
     }
 }
 
-fn check_letters(letters: usize, case: &Case, verdict: &mut Verdict) {
+fn check_letters(letters: usize, verdict: &mut Verdict) {
     match letters {
         0 => verdict.lost("the message that was rejected is no dead letter".to_owned()),
         1 => {}
-        _ if letters <= case.most_letters() => {
-            verdict.notes.push("a message is a dead letter more than once".to_owned());
-        }
         _ => verdict.duplicated(format!("the message is a dead letter {letters} times")),
     }
 }

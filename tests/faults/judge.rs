@@ -39,6 +39,11 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// Whether calls were late, and nothing else is wrong.
+    pub fn is_late_only(&self) -> bool {
+        self.count.late > 0 && self.count.late == self.violations.len()
+    }
+
     fn add(&mut self, which: impl Fn(&mut Count) -> &mut usize, what: String) {
         *which(&mut self.count) += 1;
         self.violations.push(what);
@@ -139,7 +144,7 @@ impl Planted {
                 verdict.add(|count| &mut count.lost, format!("message {id} is not in the archive as it was"));
             }
             if copies > 1 {
-                verdict.notes.push("a message is in the archive more than once".to_owned());
+                verdict.duplicated(format!("message {id} is in the archive {copies} times"));
             }
         }
         for (id, body) in &diary.handed {

@@ -25,17 +25,32 @@ impl Report {
     /// Runs the cases.
     pub fn run(&mut self, world: &World, cases: Vec<Case>) {
         let (all, begin) = (cases.len(), Instant::now());
-        let tasks = cases.into_iter().map(|case| (case.name.clone(), Task::Run(case))).collect();
-        let report = Mutex::new((self, 0));
-        crew::work(world, crew::MANY, tasks, |name, answer| {
+        let report = Mutex::new((self, 0, Vec::new()));
+        let tasks = cases.into_iter().map(|case| (case.clone(), Task::Run(case))).collect();
+        crew::work(world, crew::MANY, tasks, |case, answer| {
             let mut locked = report.lock().unwrap();
-            let (report, done) = &mut *locked;
-            report.take(&name, answer);
+            let (report, done, late) = &mut *locked;
+            match answer {
+                Answer::Ran(Some(verdict)) if verdict.is_late_only() => late.push(case),
+                answer => report.take(&case.name, answer),
+            }
             *done += 1;
             if *done % 100 == 0 || *done == all {
                 eprintln!("{done} of {all} cases, {:.0} s", begin.elapsed().as_secs_f64());
             }
         });
+        let (report, _, late) = report.into_inner().unwrap();
+        report.run_alone(world, late);
+    }
+
+    /// Runs cases once more in which a call was late: perhaps it was the machine that was busy.
+    fn run_alone(&mut self, world: &World, cases: Vec<Case>) {
+        if !cases.is_empty() {
+            eprintln!("{} cases once more, one at a time", cases.len());
+        }
+        let tasks = cases.into_iter().map(|case| (case.name.clone(), Task::Run(case))).collect();
+        let report = Mutex::new(self);
+        crew::work(world, 1, tasks, |name, answer| report.lock().unwrap().take(&name, answer));
     }
 
     /// Takes in what a case has shown, and says what was wrong.

@@ -12,6 +12,8 @@ pub enum Verb {
     Fetch,
     /// A fetch of mail that takes a second look.
     FetchLarge,
+    /// A fetch of small mail, which is cut at every octet.
+    Cut,
     Ack,
     Drain,
     /// Fetch and acknowledge as one of several consumers.
@@ -51,14 +53,15 @@ impl Scenario {
     pub fn all() -> Vec<Self> {
         use Kind::{Move, NoMove, NoUidplus, OneByOne, Pipelining};
         use Verb::{
-            Ack, Connect, Drain, Fetch, FetchLarge, Heartbeat, Reject, Resend, Send, SendAll, Share, Stop,
+            Ack, Connect, Cut, Drain, Fetch, FetchLarge, Heartbeat, Reject, Resend, Send, SendAll, Share,
+            Stop,
         };
         let some = |kind, verbs: &[Verb]| {
             verbs.iter().map(|&verb| Self { verb, kind, implicit_tls: true }).collect::<Vec<_>>()
         };
         let starttls = |kind| vec![Self { verb: Connect, kind, implicit_tls: false }];
         [
-            some(Move, &[Connect, Fetch, FetchLarge, Ack, Drain, Share, Reject, Heartbeat, Stop]),
+            some(Move, &[Connect, Fetch, FetchLarge, Cut, Ack, Drain, Share, Reject, Heartbeat, Stop]),
             starttls(Move),
             some(NoMove, &[Ack, Drain, Share, Reject]),
             some(NoUidplus, &[Ack, Drain, Reject]),
@@ -86,6 +89,7 @@ impl Scenario {
             Verb::Connect => connecting.iter().collect(),
             Verb::Fetch => upto(work, |step| step.is(&["UID FETCH"]), 1),
             Verb::FetchLarge => upto(work, |step| step.is(&["UID FETCH"]), 2),
+            Verb::Cut => only(work, &["UID FETCH"]).into_iter().take(1).collect(),
             Verb::Ack => only(work, &ARCHIVING),
             // Behind these there is a look at an inbox without any of ours, like the first one.
             Verb::Drain | Verb::Share => upto(work, |step| step.is(&ARCHIVING), usize::MAX),

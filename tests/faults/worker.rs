@@ -84,7 +84,7 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
     }
     let struck = || case.times == 0 || proxy.hits() > 0;
     let app = App { scenario, user, place, port: proxy.port(), struck: &struck };
-    let (mut diary, mut verdict) = (Diary::default(), Verdict::default());
+    let (mut diary, mut verdict) = (Diary::of(case), Verdict::default());
     let planted = Planted::plant(&mut Witness::login(place.inbox, user)?, &planted(scenario))?;
     if scenario.kind.protocol() == Protocol::Imap {
         app.receive(&mut diary);
@@ -118,6 +118,9 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
 fn planted(scenario: Scenario) -> Vec<(&'static str, Vec<u8>)> {
     if scenario.kind.protocol() == Protocol::Smtp {
         return Vec::new();
+    }
+    if scenario.verb == Verb::Cut {
+        return vec![("one", b"a".to_vec()), ("two", b"} A1 OK\r\n)\r\n".to_vec())];
     }
     let large = if scenario.verb == Verb::FetchLarge { 150_000 } else { 3_000 };
     vec![("one", b"a".to_vec()), ("two", vec![7; large]), ("three", "} A1 OK\r\n)\r\n".into())]

@@ -1,6 +1,6 @@
 //! pymail's own handles through the fault proxy.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pymail::{ErrorKind, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 use rstest::rstest;
@@ -8,6 +8,7 @@ use rstest::rstest;
 use crate::fixtures::postfix;
 use crate::site::{Site, TAG, mail, message};
 use crate::support::fault_proxy::{Exchange, Fault, FaultProxy, Place, Plan, Protocol, Route, Security};
+use crate::support::process::wait_until;
 
 const NEVER: Duration = Duration::from_secs(3_600);
 
@@ -142,4 +143,35 @@ fn what_was_archived_without_an_answer_is_handed_out_by_the_next_drain(#[from(po
     ids.sort();
     assert_eq!(ids, ["1", "2"]);
     assert!(imap.drain().unwrap().is_empty());
+}
+
+/// Another consumer has removed the claims to what is gone from the log meanwhile.
+#[rstest]
+fn a_message_that_was_archived_without_an_answer_is_not_told_as_another_consumers(
+    #[from(postfix)] site: Site,
+) {
+    let proxy = proxy(&site, Protocol::Imap, Security::Tls);
+    site.deliver(&[message("1", "a"), message("2", "b")]);
+    let lease = Duration::from_secs(4);
+    let briefly = Duration::from_secs(2);
+    let shared = |config: ImapConfig| Imap::connect(config.tag(TAG).deadline(briefly).shared(lease)).unwrap();
+    let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials());
+    let imap = shared(config.backoff(NEVER, NEVER).remember(0));
+    let batch = imap.fetch().unwrap();
+    assert_eq!(batch.len(), 2);
+    proxy.plan(Plan::new(Place::answer_like("UID MOVE"), Fault::Silence));
+    // No heartbeat comes back to renew the lease.
+    proxy.plan(Plan::new(Place::accept(), Fault::Close).times(usize::MAX));
+    assert_eq!(batch.ack().unwrap_err().kind(), ErrorKind::Timeout);
+    let began = Instant::now();
+    assert_eq!(mail(&site.other_client(), "INBOX"), [], "it was done all the same");
+    let other = shared(site.imap_config());
+    for id in ["3", "4", "5"] {
+        site.deliver(&[message(id, "c")]);
+        wait_until("a message", || other.drain().is_ok_and(|drained| !drained.is_empty()));
+    }
+    wait_until("the lease's end", || began.elapsed() > lease);
+    proxy.clear();
+    batch.ack().unwrap();
+    assert_eq!(mail(&site.other_client(), TAG).len(), 5);
 }

@@ -2,10 +2,13 @@
 
 mod hostile;
 mod imap;
+mod imap_archiving;
+mod imap_ends;
 mod imap_limits;
 mod imap_login;
 mod imap_namespace;
 mod imap_receiving;
+mod imap_spellings;
 mod smtp;
 mod smtp_login;
 mod smtp_replies;

@@ -11,14 +11,12 @@ const PROMPT: &[Bad] = &[
     ("a tag of nobody's", Says("TAG9 OK done\r\n"), LOST),
     ("a tag alone", Says("TAG\r\n"), LOST),
     ("a tag and a blank", Says("TAG \r\n"), LOST),
-    ("OK without a text", Says("TAG OK\r\n"), LOST),
-    ("a lower-case answer", Says("TAG ok done\r\n"), LOST),
-    // imaplib of 2026 reads on.
-    ("an empty line", Says("\r\n"), LOST_IN_TIME),
-    ("a blank line", Says(" \r\n"), LOST),
+    ("OK without a text", Says("TAG OK\r\n"), EMPTY),
+    ("a lower-case answer", Says("TAG ok done\r\n"), EMPTY),
     ("a star alone", Says("*\r\n"), LOST),
-    ("a line without CR", Says("TAG OK done\n"), LOST),
-    ("an untagged line without CR", Says("* 3 EXISTS\nTAG OK done\r\n"), LOST),
+    ("a number alone", Says("* 3\r\n"), LOST),
+    ("a line without CR", Says("TAG OK done\n"), EMPTY),
+    ("an untagged line without CR", Says("* 3 EXISTS\nTAG OK done\r\n"), EMPTY),
     ("NUL", Octets(b"\0\0\0\0\r\n"), LOST),
     ("NUL before a tag", Octets(b"\0TAG OK done\r\n"), LOST),
     ("octets that are no UTF-8", Octets(b"\xff\xfe\xc3\x28\r\n"), LOST),
@@ -93,6 +91,9 @@ const PROMPT: &[Bad] = &[
     ("a mailbox that turned read-only", Says("* OK [READ-ONLY] now\r\nTAG NO done\r\n"), REFUSED_OR_LOST),
 ];
 
+/// Nothing is said, which is little where something was asked for.
+const EMPTY: &[May] = &[May::Right, May::Fewer, May::Fail(pymail::ErrorKind::Refused)];
+
 const REFUSED_OR_LOST: &[May] = &[
     May::Fail(pymail::ErrorKind::Refused),
     May::Fail(pymail::ErrorKind::Auth),
@@ -102,6 +103,8 @@ const REFUSED_OR_LOST: &[May] = &[
 /// Told by time alone.
 const LATE: &[Bad] = &[
     ("silence", Silent, SLOW),
+    ("an empty line", Says("\r\n"), SLOW),
+    ("a blank line", Says(" \t \r\n"), SLOW),
     (
         "an answer that drips",
         Drips("* 3 EXISTS\r\n* 3 EXISTS\r\n* 3 EXISTS\r\n* 3 EXISTS\r\n* 3 EXISTS\r\n* 3 EXISTS\r\nTAG OK"),

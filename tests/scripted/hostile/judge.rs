@@ -32,6 +32,7 @@ const ACTIONS: &[&str] = &[
     "logging in to ",
     "opening the mailboxes",
     "looking into the archive",
+    "looking for copies",
     "reading the log",
     "waiting for the server",
     "saying goodbye",
