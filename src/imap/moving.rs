@@ -148,6 +148,9 @@ impl<'a> Moving<'a> {
 
     /// Whether there is a reason for a refusal that is out of the way now: mails that are gone, a missing mailbox.
     fn helps_to_ask_again(&mut self, error: &Error, rest: &mut UidSet, is_made: &mut bool) -> Result<bool> {
+        if error.code() == Some("EXPUNGEISSUED") {
+            return Ok(true);
+        }
         if error.kind() != ErrorKind::Refused || error.is_transient() {
             return Ok(false);
         }
@@ -157,7 +160,6 @@ impl<'a> Moving<'a> {
                 self.leave(rest);
                 self.session.create(&self.mailbox).map(|_| true)
             }
-            Some("EXPUNGEISSUED") => Ok(true),
             None | Some("BAD") => {
                 let before = rest.len();
                 *rest = self.look(rest)?;
