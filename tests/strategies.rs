@@ -105,6 +105,71 @@ pub fn usual_parts() -> impl Strategy<Value = Parts> {
     (id(), usual_address(), vec(usual_address(), 1..5), body())
 }
 
+/// A mail of another program.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Foreign {
+    pub charset: &'static str,
+    pub encoding: &'static str,
+    /// Whether its text is one of several ways to say the same.
+    pub several: bool,
+    pub id: String,
+    pub text: String,
+}
+
+/// Charsets, and characters of languages that are written in them besides ASCII.
+const CHARSETS: &[(&str, &str)] = &[
+    ("us-ascii", ""),
+    ("utf-8", "éßñ€Жя你好こんにちは한국어😀"),
+    ("iso-8859-1", "éßñÅ§"),
+    ("iso-8859-15", "éßñ€ž"),
+    ("windows-1252", "éß€„“–"),
+    ("iso-8859-2", "ąłž"),
+    ("koi8-r", "Привет"),
+    ("windows-1251", "Привет№"),
+    ("gb2312", "你好世界"),
+    ("gbk", "你好镕"),
+    ("gb18030", "你好镕é😀"),
+    ("big5", "你好世界"),
+    ("cp932", "こんにちは日本語ｱ①"),
+    ("iso-2022-jp", "こんにちは日本語"),
+    ("iso-2022-jp-2", "こんにちは你한국丂"),
+    ("iso-2022-jp-3", "こんにちは"),
+    ("euc-kr", "한국어"),
+    ("ks_c_5601-1987", "한국어"),
+    ("cp949", "한국어"),
+    ("iso-2022-kr", "한국어"),
+    ("hz", "你好世界"),
+    ("utf-7", "é€你好+-😀"),
+    ("cp437", "éßÄ░"),
+    ("cp850", "éßÄ©"),
+    ("cp852", "ąłž"),
+    ("cp866", "Привет"),
+    ("mac-roman", "éß€"),
+    ("tis-620", "สวัสดี"),
+];
+
+/// Mails as other programs write them.
+pub fn foreign() -> impl Strategy<Value = Foreign> {
+    let words = |letters: &'static str, blank: &'static str| {
+        let letter = select(letters.chars().chain("aZ7=?_.,<>&~\\\"".chars()).collect::<Vec<_>>());
+        let word = vec(letter, 1..12).prop_map(|letters| letters.into_iter().collect::<String>());
+        vec(word, 1..30).prop_map(move |words| words.join(blank))
+    };
+    let encoding = select(&["base64", "quoted-printable"][..]);
+    (select(CHARSETS), encoding, any::<bool>(), any::<bool>()).prop_flat_map(
+        move |((charset, letters), encoding, several, lines)| {
+            let text = words(letters, if lines { "\n" } else { " " });
+            (words(letters, " "), text).prop_map(move |(id, text)| Foreign {
+                charset,
+                encoding,
+                several,
+                id,
+                text,
+            })
+        },
+    )
+}
+
 /// An id: any text of 1 to 4,096 bytes.
 pub fn id() -> impl Strategy<Value = String> {
     let char = prop_oneof![any::<char>(), select(ODD), proptest::char::range(' ', '~')];

@@ -1,5 +1,7 @@
 //! Addresses in From, Sender and To (RFC 5322, section 3.4), and in what programs write instead.
 
+use memchr::memchr;
+
 use super::charset;
 
 /// An entry of a list, as far as it was read: words outside and within angle brackets, with quotes and without comments.
@@ -31,7 +33,10 @@ pub(super) struct Addresses {
 
 /// Reads the addresses of an unfolded value, in their order. A name is none, whatever it looks like.
 pub(super) fn addresses(value: &[u8]) -> Addresses {
-    let text = charset::decode("", value).text;
+    if let Some(usual) = usual(value) {
+        return Addresses { all: vec![usual.to_owned()], unread: None };
+    }
+    let text = charset::unsaid(value).text;
     let (mut addresses, mut entry) = (Addresses::default(), Entry::default());
     let (mut has_comments, mut has_quotes) = (true, true);
     let mut rest = &*text;
@@ -69,6 +74,16 @@ pub(super) fn addresses(value: &[u8]) -> Addresses {
     }
     entry.end(&mut addresses);
     addresses
+}
+
+/// The one address of a value that is nothing else, as in what pymail composes; reading the others takes longer.
+fn usual(value: &[u8]) -> Option<&str> {
+    let inner = value.strip_prefix(b"<").map_or(Some(value), |rest| rest.strip_suffix(b">"))?;
+    let at = memchr(b'@', inner).filter(|at| *at > 0 && at + 1 < inner.len())?;
+    let stands = |(place, octet): (usize, &u8)| {
+        octet.is_ascii_alphanumeric() || b".-_+".contains(octet) || place == at
+    };
+    inner.iter().enumerate().all(stands).then(|| std::str::from_utf8(inner).ok())?
 }
 
 impl Entry {

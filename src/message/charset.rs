@@ -5,6 +5,8 @@ use encoding_rs::{
     WINDOWS_1252,
 };
 
+use memchr::memchr;
+
 use super::seven_bit::{hz, iso_2022, utf_7};
 
 /// Decoded text, with U+FFFD for what could not be decoded.
@@ -90,11 +92,12 @@ fn paged(page: &str, octets: &[u8]) -> Option<String> {
     text.collect()
 }
 
-/// Text that says nothing of its charset.
-fn unsaid(octets: &[u8]) -> Decoded {
+/// Decodes text that says nothing of its charset, as headers do: UTF-8, or else windows-1252.
+pub(super) fn unsaid(octets: &[u8]) -> Decoded {
     // Of what has 7 bits, only Japanese mail used to leave it out.
-    let is_japanese = octets.is_ascii()
-        && octets.windows(3).any(|three| matches!(three, b"\x1b$B" | b"\x1b$@" | b"\x1b(J"));
+    let begins =
+        |at: usize| [&b"\x1b$B"[..], b"\x1b$@", b"\x1b(J"].iter().any(|set| octets[at..].starts_with(set));
+    let is_japanese = octets.is_ascii() && memchr(0x1b, octets).is_some_and(begins);
     if let Some(text) = is_japanese.then(|| iso_2022(octets)).flatten() {
         return Decoded::whole(text);
     }
@@ -144,9 +147,18 @@ const OTHERS: &[(&str, &Encoding)] = &[
     ("utf16be", UTF_16BE),
     ("ucs2", UTF_16LE),
     ("unicode", UTF_16LE),
+    ("latin", WINDOWS_1252),
+    ("iso8859", WINDOWS_1252),
+    ("8859", WINDOWS_1252),
     ("eucjp", EUC_JP),
     ("ujis", EUC_JP),
     ("eucjpms", EUC_JP),
+    ("macjapanese", SHIFT_JIS),
+    ("mackorean", EUC_KR),
+    ("macsimpchinese", GBK),
+    ("mactradchinese", BIG5),
+    ("eucgb2312cn", GBK),
+    ("hkscs", BIG5),
     ("51932", EUC_JP),
     ("20932", EUC_JP),
     ("shiftjis", SHIFT_JIS),
@@ -196,7 +208,7 @@ fn charset(label: &str) -> Charset {
         return Charset::Unsaid;
     }
     let seven_bit = match &*name {
-        "utf7" | "unicode11utf7" | "unicode20utf7" | "65000" => Some(Charset::Utf7),
+        "utf7" | "u7" | "unicode11utf7" | "unicode20utf7" | "65000" => Some(Charset::Utf7),
         "hz" | "hzgb" | "hzgb2312" | "52936" => Some(Charset::Hz),
         "jis" | "jis7" | "50220" | "50221" | "50222" | "50225" | "50227" => Some(Charset::Iso2022),
         name if name.starts_with("iso2022") => Some(Charset::Iso2022),
@@ -213,7 +225,8 @@ fn charset(label: &str) -> Charset {
 fn plain(label: &str) -> String {
     let name: String =
         label.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
-    let is_private = label.len() > 2 && label[..label.len().min(2)].eq_ignore_ascii_case("x-");
+    let is_private =
+        [Some('-'), Some('_')].contains(&label.chars().nth(1)) && name.len() > 1 && name.starts_with('x');
     let name = if is_private { name[1..].to_owned() } else { name };
     match name.strip_prefix("cs").or_else(|| name.strip_prefix("charset")) {
         Some(rest) if !rest.is_empty() && name != "csascii" => rest.to_owned(),
@@ -238,18 +251,25 @@ fn web_encoding(name: &str) -> Option<&'static Encoding> {
     other(name)
         .or_else(|| other(number?))
         .or_else(|| numbered(number?.parse().ok()?))
-        .or_else(|| iso(name.strip_prefix("iso").unwrap_or(name).strip_prefix("8859")?))
+        .or_else(|| iso(without_year(name.strip_prefix("iso").unwrap_or(name).strip_prefix("8859")?)))
+        .or_else(|| listed(format!("iso-ir-{}", name.strip_prefix("isoir")?)))
         .or_else(|| listed(name.to_owned()))
         .or_else(|| match name {
+            "ecma118" => iso("7"),
+            "l7" | "latin7" => iso("13"),
+            "l8" | "latin8" | "isoceltic" | "isoir199" => iso("14"),
             "latin9" => iso("15"),
-            "latin7" => iso("13"),
-            "latin8" => iso("14"),
-            "latin10" => iso("16"),
+            "l10" | "latin10" | "isoir226" => iso("16"),
             "tis620" | "iso885911" => listed("windows-874".into()),
             "koi8r" | "koi8u" | "koi8ru" => listed(format!("koi8-{}", &name[4..5])),
             "maccyrillic" => listed("x-mac-cyrillic".into()),
             _ => None,
         })
+}
+
+/// `1` of `11987`, as in `ISO_8859-1:1987`.
+fn without_year(part: &str) -> &str {
+    part.len().checked_sub(4).filter(|length| *length > 0).map_or(part, |length| &part[..length])
 }
 
 /// `850` of `cp850`, `ibm850` and the like.
@@ -265,10 +285,88 @@ fn page(name: &str) -> Option<&'static str> {
     let of = |name: &str| PAGES.lines().filter_map(|line| line.split_once(' ')).find(|page| page.0 == name);
     let numbered = || of(&format!("cp{}", number_of_page(name)?));
     let renamed = || match name {
-        "maccentraleurope" | "macce" => of("maclatin2"),
-        "pt154" | "cyrillicasian" => of("ptcp154"),
+        "maccentraleurope" | "maccenteuro" | "macce" => of("maclatin2"),
+        "pt154" | "cp154" | "cyrillicasian" => of("ptcp154"),
         "rk1048" | "strk10482002" => of("kz1048"),
+        "ruscii" | "cp866u" => of("cp1125"),
+        "cpgr" => of("cp869"),
+        "cpis" => of("cp861"),
+        "pc8codepage437" => of("cp437"),
+        "pc775baltic" => of("cp775"),
+        "pc850multilingual" => of("cp850"),
+        "pcp852" => of("cp852"),
+        "pc862latinhebrew" => of("cp862"),
         _ => None,
     };
     of(name).or_else(numbered).or_else(renamed).map(|page| page.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Lists Python's names of charsets, each with the codec's name and a sample in hexadecimal, which ASCII begins and ends.
+    const NAMES: &str = r#"
+import codecs, encodings, pkgutil
+from encodings.aliases import aliases
+names = {name: codec for name, codec in aliases.items()}
+names.update((module.name, module.name) for module in pkgutil.iter_modules(encodings.__path__))
+SAMPLES = "aéßñ€ЖяąłάИ你世こ日한국z"
+for name, codec in sorted(names.items()):
+    try:
+        if not codecs.lookup(name)._is_text_encoding:
+            continue
+        # Where Big5 has Cyrillic and kana, it is not the same Big5 everywhere.
+        samples = "a你世日z" if codec in ("big5", "cp950") else SAMPLES
+        kept = "".join(c for c in samples if c.encode(codec, "ignore").decode(codec) == c)
+        if "a".encode(codec) == b"a":
+            print(name, codec, kept.encode(codec).hex(), kept.encode().hex())
+    except (LookupError, UnicodeError, NotImplementedError):
+        pass
+"#;
+
+    /// Codecs in which no mail is known to be written, and escapes of Python's: what they are used for is an error.
+    const NOT_KNOWN: &[&str] = &[
+        "charmap",
+        "cp720",
+        "cp864",
+        "euc_jis_2004",
+        "euc_jisx0213",
+        "hp_roman8",
+        "iso2022_jp_2004",
+        "iso2022_jp_3",
+        "johab",
+        "mac_arabic",
+        "mac_farsi",
+        "palmos",
+        "raw_unicode_escape",
+        "shift_jis_2004",
+        "shift_jisx0213",
+        "unicode_escape",
+    ];
+
+    #[test]
+    fn what_python_has_a_name_for_is_decoded_like_there() {
+        let program = env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into());
+        let answer = Command::new(program).args(["-I", "-c", NAMES]).output().expect("python3 runs");
+        let names = String::from_utf8(answer.stdout).unwrap();
+        assert!(names.lines().count() > 200, "{}", String::from_utf8_lossy(&answer.stderr));
+        let octets = |hex: &str| -> Vec<u8> {
+            hex.as_bytes().chunks(2).map(|digits| super::super::transfer::escaped(digits).unwrap()).collect()
+        };
+        let mut wrong = Vec::new();
+        for line in names.lines() {
+            let [name, codec, sample, text] = line.split(' ').collect::<Vec<_>>()[..] else {
+                panic!("{line}")
+            };
+            let text = String::from_utf8(octets(text)).unwrap();
+            if !NOT_KNOWN.contains(&codec) && decode(name, &octets(sample)) != Decoded::whole(&*text) {
+                wrong.push((name, codec, text, decode(name, &octets(sample))));
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong:#?}");
+    }
 }

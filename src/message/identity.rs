@@ -15,16 +15,21 @@ pub(crate) struct Identity([u64; 2]);
 impl Identity {
     /// By the headers of a mail, of which these three are enough; `None` without a Message-ID.
     pub(crate) fn read(headers: &[u8]) -> Option<Self> {
-        guarded(|| Self::of(&Head::of_mail(&with_line_feeds(headers))))
+        guarded(|| {
+            let headers = with_line_feeds(headers);
+            let head = Head::of_mail(&headers);
+            Self::of(&head, &subject(&head)?.text, &sender(&head).unwrap_or_default())
+        })
     }
 
-    pub(super) fn of(head: &Head<'_>) -> Option<Self> {
-        // The keys are random: nobody can make two messages that look like one.
+    /// By the Subject and the sender that were read from these headers.
+    pub(super) fn of(head: &Head<'_>, subject: &str, sender: &str) -> Option<Self> {
+        // The keys are random, so that no two messages can be made to look like one.
         static KEYS: OnceLock<[RandomState; 2]> = OnceLock::new();
         let keys = KEYS.get_or_init(|| [RandomState::new(), RandomState::new()]);
         let given = head.first(Name::MessageId)?;
-        let whole = (message_id(&given)?, subject(head).map(|subject| subject.text), sender(head));
-        Some(Self([keys[0].hash_one(&whole), keys[1].hash_one(&whole)]))
+        let whole = (message_id(&given)?, subject, sender);
+        Some(Self([keys[0].hash_one(whole), keys[1].hash_one(whole)]))
     }
 }
 

@@ -50,7 +50,10 @@ fn read(
         Some(lost) => Err(Error::message(format!("the Subject can't be decoded whole: {lost}"))),
         None => body().and_then(|body| message(&head, id, body)),
     };
-    Some(message.map(|message| (message, Identity::of(&head))))
+    Some(message.map(|message| {
+        let identity = Identity::of(&head, &subject, &message.sent_by);
+        (message, identity)
+    }))
 }
 
 /// Mail comes from anybody; what no parser has foreseen is one bad message, not the end of a thread.

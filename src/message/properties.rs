@@ -1,11 +1,19 @@
 //! What holds for every message there can be.
 
+use std::cell::RefCell;
+use std::env;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
 #[path = "../../tests/strategies.rs"]
 mod strategies;
 
-use self::strategies::{Parts, config, parts, tag};
+use self::strategies::{Foreign, Parts, config, foreign, parts, tag};
 use super::parse::whole;
 use super::{Message, compose, is_ours};
 use crate::error::Result;
@@ -17,6 +25,57 @@ fn message((id, sent_by, sent_to, body): Parts) -> Message {
 /// The message alone.
 fn parse(mail: &[u8], tag: &str) -> Option<Result<Message>> {
     super::parse(mail, tag).map(|read| read.map(|(message, _)| message))
+}
+
+/// A Python that composes mails: `PYO3_PYTHON` if that is set, else `python3`.
+struct Composer {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Composer {
+    fn start() -> Self {
+        let program = env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into());
+        let mut command = Command::new(program);
+        command.args(["-I", "-c", include_str!("composer.py")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = command.spawn().expect("python3 runs");
+        let (input, output) = (process.stdin.take().expect("a pipe"), process.stdout.take().expect("a pipe"));
+        Self { process, input, output: BufReader::new(output) }
+    }
+
+    /// The mail as Python's email package composes it; `None` where the charset lacks a character.
+    fn compose(&mut self, mail: &Foreign) -> Option<Vec<u8>> {
+        let told = serde_json::to_string(mail).expect("JSON");
+        writeln!(self.input, "{told}").expect("Python reads its input");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("Python answers");
+        assert!(line.ends_with('\n'), "Python has ended");
+        Some(BASE64_STANDARD.decode(line.trim_end()).expect("base64")).filter(|mail| !mail.is_empty())
+    }
+}
+
+impl Drop for Composer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[test]
+fn what_python_composes_is_read_as_it_was() {
+    let composer = RefCell::new(Composer::start());
+    let check = |mail: Foreign| {
+        let composed = composer.borrow_mut().compose(&mail);
+        prop_assume!(composed.is_some());
+        let read = parse(&composed.unwrap_or_default(), "TAG").expect("it is ours")?;
+        let body = read.text()?.replace("\r\n", "\n");
+        prop_assert_eq!((&*read.id, body.trim_end()), (&*mail.id, mail.text.trim_end()));
+        prop_assert_eq!((&*read.sent_by, read.sent_to.len()), ("bob@example.org", 20));
+        Ok(())
+    };
+    let config = ProptestConfig { max_global_rejects: 100_000, ..config() };
+    TestRunner::new(config).run(&foreign(), check).unwrap_or_else(|failure| panic!("{failure}"));
 }
 
 /// Where the body begins.

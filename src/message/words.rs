@@ -28,7 +28,7 @@ pub(super) fn decode(value: &[u8]) -> Decoded {
         let is_same = run.last().is_some_and(|last| last.charset.eq_ignore_ascii_case(word.charset));
         if run.is_empty() || !before.trim_ascii().is_empty() {
             end(&mut run, &mut decoded);
-            add(&mut decoded, charset::decode("", before));
+            add(&mut decoded, charset::unsaid(before));
         } else if !is_same {
             end(&mut run, &mut decoded);
         }
@@ -36,7 +36,7 @@ pub(super) fn decode(value: &[u8]) -> Decoded {
         rest = behind;
     }
     end(&mut run, &mut decoded);
-    add(&mut decoded, charset::decode("", rest));
+    add(&mut decoded, charset::unsaid(rest));
     decoded
 }
 
