@@ -3,7 +3,7 @@
 use pymail::{ErrorKind, Imap, Result};
 
 use super::imap::{config, server};
-use super::judge::{DEADLINE, Findings};
+use super::judge::{Findings, deadline};
 use super::row::Answer::{self, Endless, Many, Says};
 use super::row::{FEWER, Malice, May, REFUSED, Row, row};
 use crate::support::script::Scripted;
@@ -58,7 +58,7 @@ pub(super) fn meet(row: &Row, findings: &Findings) {
 }
 
 fn life(server: &Scripted, findings: &Findings) -> Result<May> {
-    let imap = Imap::connect(config(server).shared(4 * DEADLINE))?;
+    let imap = Imap::connect(config(server).shared(4 * deadline()))?;
     let fetched = findings.timed("fetch", || imap.fetch());
     let searched = findings.timed("the next command", || imap.search("ALL"));
     findings.check(searched.is_ok(), || format!("the next command: {searched:?}"));
