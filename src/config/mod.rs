@@ -133,7 +133,8 @@ macro_rules! common_setters {
         /// Each failure doubles the wait; a random part of up to a quarter is taken off, so that many clients do
         /// not come back as one. A login that the server can't take for now is tried again after ten times the first
         /// wait, then after twice that and so on, up to the longest; one that is refused without a clear reason after a
-        /// minute and up to an hour. Verbs return the refusal until then.
+        /// minute and up to an hour; a mailbox that is refused after a minute and up to the longest. Verbs return the
+        /// refusal until then.
         #[must_use]
         pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
             self.common.upkeep.backoff = (first, most);

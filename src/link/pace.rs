@@ -108,11 +108,12 @@ impl Pace {
     fn after_login(&mut self, error: &Error) -> Option<Duration> {
         let (first, most) = self.upkeep.backoff;
         let before = self.failed_logins;
+        let (unclear, longest) = UNCLEAR_LOGIN;
         let (first, most, doublings) = match error.kind() {
             _ if error.condemns_credentials() => return None,
-            ErrorKind::Auth | ErrorKind::Refused if !error.is_transient() => {
-                (UNCLEAR_LOGIN.0, UNCLEAR_LOGIN.1, before)
-            }
+            ErrorKind::Auth if !error.is_transient() => (unclear, longest, before),
+            // It may be about the mailbox, which does not lock an account.
+            ErrorKind::Refused if !error.is_transient() => (unclear, most, before),
             ErrorKind::Auth | ErrorKind::Refused => (first.saturating_mul(LOGIN_PUT_OFF), most, before),
             // The server was there and hung up, or lost its backend, which may be once.
             ErrorKind::Disconnected => (first, most, before.saturating_sub(1)),
