@@ -158,7 +158,7 @@ def sizes(data: list[Any]) -> list[tuple[int, int]]:
 
 def mails(data: list[Any]) -> list[Mail]:
     """Each mail in FETCH's answers."""
-    found = []
+    found: list[Mail | None] = []
     for at, item in enumerate(data):
         if isinstance(item, tuple) and len(item) == PARTS_OF_A_MAIL:
             found.append(item)  # read already
@@ -167,15 +167,19 @@ def mails(data: list[Any]) -> list[Mail]:
             found.append(_mail(item[0], item[1], tail))
         elif item and b"BODY[]" in item and item.endswith(b")"):
             found.append(_mail(item, _short_body(item), b")"))
-    return found
+    # Without a UID it is anybody's, and the one that was asked for is missing.
+    return [mail for mail in found if mail is not None]
 
 
-def _mail(head: bytes, octets: bytes, tail: object) -> Mail:
+def _mail(head: bytes, octets: bytes, tail: object) -> Mail | None:
     if not isinstance(tail, bytes) or len(tail) > LONGEST_TAIL or not re.fullmatch(_TAIL, tail):
         raise imaplib.IMAP4.abort("a mail's data goes on where it should end")
     attributes = head + b" " + tail
     is_deleted = re.search(_DELETED, attributes) is not None
-    return _number(_UID, attributes), _number(_SIZE, attributes), is_deleted, octets, 0, len(octets)
+    uid, size = re.search(_UID, attributes), re.search(_SIZE, attributes)
+    if uid is None:
+        return None
+    return int(uid.group(1)), int(size.group(1)) if size else 0, is_deleted, octets, 0, len(octets)
 
 
 def _number(pattern: bytes, text: bytes) -> int:

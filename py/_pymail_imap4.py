@@ -157,9 +157,10 @@ class Metered(imaplib.IMAP4):
     def _take_mails(self) -> bool:
         """Small mails, as most servers send them; what is sent in any other way is left to imaplib."""
         come, at, match = self._come, self._at, pattern(_MAIL).match
-        mails: list[Any] = []
-        octets = 0
-        while len(mails) < self.awaited and octets < ENOUGH:
+        # Kept at once: they have come, whatever becomes of the connection.
+        mails = self.untagged_responses.setdefault("FETCH", [])
+        before, octets = len(mails), 0
+        while len(mails) - before < self.awaited and octets < ENOUGH:
             head = match(come, at)
             if head is None:
                 if len(come) - at > LONGEST_HEAD or b"\n" in come[at:] or not (more := self._receive()):
@@ -185,10 +186,10 @@ class Metered(imaplib.IMAP4):
             octets += tail - at
             at = tail
         self._come, self._at = come, at
-        self._spend(octets, OBJECTS_OF_A_MAIL * len(mails))
-        self.untagged_responses.setdefault("FETCH", []).extend(mails)
-        self.awaited -= len(mails)
-        return bool(mails)
+        taken = len(mails) - before
+        self._spend(octets, OBJECTS_OF_A_MAIL * taken)
+        self.awaited -= taken
+        return taken > 0
 
     def send(self, data: Any) -> None:
         super().send(data)

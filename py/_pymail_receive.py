@@ -5,7 +5,9 @@ A search is cut where its answer would be too long, and new mail comes in one fl
 
 from __future__ import annotations
 
+import imaplib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import _pymail_answers as answers
@@ -135,6 +137,10 @@ class Receiving(Connection):
         """Asks for the first `most` octets of each mail, without marking it seen."""
         self._ask("UID", "FETCH", uids, _items(most))
 
+    def ask_for_headers(self, uids: str, most: int) -> None:
+        """Asks for the first `most` octets of the headers that tell who each mail is."""
+        self._ask("UID", "FETCH", uids, f"(UID {identity(most)})")
+
     def what_comes(self, uids: str, items: str, room: int) -> tuple[list[Any], bool]:
         """What the server tells of these mails, and whether it refuses some; a refusal that passes is raised."""
         self._ask("UID", "FETCH", uids, items)
@@ -150,7 +156,7 @@ class Receiving(Connection):
             return told, True
         return told, False
 
-    def next_mails(self, room: int) -> tuple[list[answers.Mail], bool]:
+    def next_mails(self, room: int, are_headers: bool) -> tuple[list[answers.Mail], bool]:
         """Some of the mails that were asked for first, and whether these are all.
 
         An answer of more than `room` octets, beside what any answer may have, ends the connection.
@@ -160,7 +166,9 @@ class Receiving(Connection):
             self.metered = tag
             self.imap.meter.room = ANSWER + room
         is_done = self.imap.take_mails(tag, PORTION)
-        mails = answers.mails(self.imap.untagged_responses.pop("FETCH", []))
+        mails = _mails(self.imap.untagged_responses.get("FETCH", []), are_headers)
+        # Kept until they are read: of those that can't be, the first ones may be whole.
+        self.imap.untagged_responses.pop("FETCH", None)
         if mails or not is_done:
             return mails, False  # Should the server refuse the rest, these have come.
         told = self._next(None)
@@ -168,6 +176,29 @@ class Receiving(Connection):
             # The answer to the search behind it may have come already.
             self.others += answers.found(told.get("SEARCH", []), told.get("ESEARCH", []))
         return [], True
+
+    def what_came(self, are_headers: bool) -> list[answers.Mail]:
+        """The mails that came whole before `next_mails` failed; behind one that did not, nothing is trusted."""
+        data = self.imap.untagged_responses.pop("FETCH", [])
+        mails: list[answers.Mail] = []
+        with suppress(imaplib.IMAP4.abort):
+            for at, item in enumerate(data):
+                is_literal = isinstance(item, tuple) and len(item) != answers.PARTS_OF_A_MAIL
+                if is_literal and at + 1 == len(data):
+                    break  # The connection ended within it.
+                mails += _mails(data[at : at + 2] if is_literal else [item], are_headers)
+        return mails
+
+
+def identity(most: int) -> str:
+    """The headers that tell who a mail is."""
+    return f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{most}>"
+
+
+def _mails(data: list[Any], are_headers: bool) -> list[answers.Mail]:
+    if not are_headers:
+        return answers.mails(data)
+    return [(uid, 0, False, octets, 0, len(octets)) for uid, octets in answers.literals(data)]
 
 
 def _items(most: int) -> str:

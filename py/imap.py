@@ -11,13 +11,12 @@ from contextlib import suppress
 
 import _pymail_answers as answers
 from _pymail_connection import Told, Visit, quoted
-from _pymail_receive import Receiving
+from _pymail_receive import Receiving, identity
 from _pymail_wire import Refused
 
 # How many mails are asked at a time who they are, and how much each may say.
 RECALL_WINDOW = 1_000
 IDENTITY_OCTETS = 16 << 10
-IDENTITY = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{IDENTITY_OCTETS}>"
 
 # The largest entry of a log that is read whole.
 ENTRY_OCTETS = 64 << 10
@@ -94,7 +93,7 @@ class Session(Receiving):
 
     def identities(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], bool]:
         """UID and the headers that tell who it is, of each mail that is given out; whether some are refused."""
-        told, is_refused = self.what_comes(uids, f"(UID {IDENTITY})", count * IDENTITY_OCTETS)
+        told, is_refused = self.what_comes(uids, f"(UID {identity(IDENTITY_OCTETS)})", count * IDENTITY_OCTETS)
         return answers.literals(told), is_refused
 
     def recall(self, mailbox: str, most: int, since: tuple[int, int]) -> tuple[tuple[int, int], list[bytes]]:

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::batch::{Life, lives};
+use super::headers::headers;
 use super::{Delivery, Imap, verbs};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -56,25 +57,26 @@ fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result
     let wanted: HashSet<Identity> = life.identities().collect();
     let mut found = HashSet::new();
     let mut uids = Vec::new();
-    for chunk in session.search(&imap.candidates())?.chunks() {
-        let (told, is_refused) = session.identities(&chunk)?;
-        if is_refused {
-            let text =
-                "the server does not give out the headers of every mail: which are archived, nobody knows";
-            return Err(Error::new(ErrorKind::Refused, text));
-        }
-        for (uid, headers) in told {
-            if let Some(identity) = Identity::read(&headers).filter(|identity| wanted.contains(identity)) {
-                found.insert(identity);
-                uids.push(uid);
-            }
+    let candidates = session.search(&imap.candidates())?;
+    let told = headers(session, imap, &candidates)?;
+    for (uid, headers) in &told {
+        let identity = Identity::read(&headers.octets).filter(|identity| wanted.contains(identity));
+        if let Some(identity) = identity {
+            found.insert(identity);
+            uids.push(*uid);
         }
     }
+    let are_all_told = candidates.iter().all(|uid| told.contains_key(&uid));
     let mut known = imap.known.lock();
     let mut is_there = |delivery: &&&Delivery| {
         delivery.identity.is_some_and(|it| found.contains(&it) || known.acknowledged().contains(it))
     };
     let there = life.deliveries.iter().filter(|delivery| is_there(delivery)).count();
+    if there < life.deliveries.len() && !are_all_told {
+        let text =
+            "the server does not give out the headers of every message: some may still be in the inbox";
+        return Err(Error::new(ErrorKind::Refused, text));
+    }
     Ok((UidSet::new(session.validity(), uids), life.deliveries.len() - there))
 }
 

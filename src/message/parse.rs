@@ -93,6 +93,11 @@ pub(super) fn subject<'a>(parsed: &'a Parsed<'_>) -> Option<&'a str> {
     parsed.header_values(HeaderName::Subject).next()?.as_text()
 }
 
+/// Returns whether a Subject is that of one of ours.
+pub(super) fn is_tagged(subject: &str, tag: &str) -> bool {
+    id_behind(tag, subject).is_some()
+}
+
 /// What follows the tag and one blank.
 fn id_behind<'a>(tag: &str, subject: &'a str) -> Option<&'a str> {
     let rest = subject.strip_prefix(tag)?;

@@ -19,9 +19,6 @@ use crate::uid::{Uid, UidSet, UidValidity};
 const SERVICE: Service =
     Service { module: &modules::IMAP, name: "IMAP", tls: 993, starttls: 143, plain: 143 };
 
-/// A mail, and its headers that tell who it is.
-pub(crate) type Headers = (Uid, Vec<u8>);
-
 /// The UIDVALIDITY and the last UID of a mailbox when it was looked into.
 pub(crate) type Since = (u32, u32);
 
@@ -121,17 +118,7 @@ impl ImapSession {
         Ok(UidSet::new(self.validity, uids))
     }
 
-    /// The headers that tell who it is, of each of these mails that the server gives out; whether it refuses some.
-    pub(crate) fn identities(&mut self, set: &UidSet) -> Result<(Vec<Headers>, bool)> {
-        self.check(set)?;
-        let told: (Vec<(u32, Vec<u8>)>, bool) =
-            self.call("identities", (set.to_string(), set.len()), "FETCH")?;
-        let (mails, is_refused) = told;
-        let mails = mails.into_iter().filter_map(|(uid, headers)| Some((Uid::new(uid)?, headers)));
-        Ok((mails.filter(|(uid, _)| set.contains(*uid)).collect(), is_refused))
-    }
-
-    /// The same headers of the newest mails in the archive, at most this many: those since the last time, if
+    /// Fetches the headers that tell who the newest mails in the archive are, at most this many: those since the last time, if
     /// there was one, and since when to ask the next time.
     pub(crate) fn recall(&mut self, most: usize, since: Option<Since>) -> Result<(Since, Vec<Vec<u8>>)> {
         let args = (self.archive.clone(), most, since.unwrap_or_default());
