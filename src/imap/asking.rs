@@ -64,13 +64,12 @@ impl Trouble {
         }
     }
 
-    /// Counts a loss of the connection at a message; half of the connections of a minute are left to others.
+    /// Counts a loss of the connection at a message.
     pub(super) fn lost(&mut self, imap: &Imap, error: &Error, has_come: bool) {
         self.losses += 1;
         self.in_a_row = if has_come { 0 } else { self.in_a_row + 1 };
-        let within_a_minute = imap.known.lock().doubts().count_loss();
-        let are_too_many = within_a_minute > imap.config.common.upkeep.connects_a_minute as usize / 2;
-        if self.losses >= MOST_LOSSES || self.in_a_row >= LOSSES_IN_A_ROW || are_too_many {
+        imap.known.lock().doubts().count_loss();
+        if self.losses >= MOST_LOSSES || self.in_a_row >= LOSSES_IN_A_ROW || has_lost_enough(imap) {
             self.stop(error.clone());
         }
     }
@@ -99,6 +98,11 @@ impl Trouble {
     pub(super) fn has_refusals(&self) -> bool {
         self.refusals > 0
     }
+}
+
+/// Returns whether half of the connections of a minute went to bad messages: the others are for other calls.
+pub(super) fn has_lost_enough(imap: &Imap) -> bool {
+    imap.known.lock().doubts().losses() > imap.config.common.upkeep.connects_a_minute as usize / 2
 }
 
 /// Asks for messages until all but the doubtful ones have come, or there is no room for more.

@@ -22,6 +22,8 @@ pub(super) struct Doubt {
     again: Instant,
     /// Whether its headers show that it is ours.
     pub(super) is_ours: bool,
+    /// Whether the app was told by an error in its place.
+    pub(super) is_reported: bool,
 }
 
 impl Doubt {
@@ -46,7 +48,8 @@ impl Doubts {
     /// Suspects a message, which is asked for alone from now on.
     pub(super) fn suspect(&mut self, uid: Uid, error: &Error) {
         let now = Instant::now();
-        let new = || Doubt { error: error.clone(), failures: 0, again: now, is_ours: false };
+        let new =
+            || Doubt { error: error.clone(), failures: 0, again: now, is_ours: false, is_reported: false };
         self.all.entry(uid).or_insert_with(new).error = error.clone();
     }
 
@@ -66,11 +69,12 @@ impl Doubts {
         }
     }
 
-    /// Makes withheld messages mere suspects again.
-    pub(super) fn reprieve(&mut self, uids: &[Uid]) {
-        let now = Instant::now();
-        for uid in uids {
-            self.all.entry(*uid).and_modify(|doubt| (doubt.failures, doubt.again) = (0, now));
+    /// Makes a withheld message due that may not be to blame, as long as that costs little.
+    pub(super) fn retry_soon(&mut self, uid: Uid, error: &Error) {
+        if let Some(doubt) = self.all.get_mut(&uid)
+            && (doubt.failures == 1 || !error.ends_connection())
+        {
+            doubt.again = Instant::now();
         }
     }
 
@@ -83,10 +87,13 @@ impl Doubts {
         }
     }
 
-    pub(super) fn is_ours(&mut self, uid: Uid) {
-        if let Some(doubt) = self.all.get_mut(&uid) {
-            doubt.is_ours = true;
-        }
+    pub(super) fn get_mut(&mut self, uid: Uid) -> Option<&mut Doubt> {
+        self.all.get_mut(&uid)
+    }
+
+    /// Returns why a message does not come that the app was not told of.
+    pub(super) fn unreported(&self) -> Option<Error> {
+        self.all.values().find(|doubt| !doubt.is_reported).map(|doubt| doubt.error.clone())
     }
 
     pub(super) fn get(&self, uid: Uid) -> Option<&Doubt> {
@@ -146,11 +153,15 @@ impl Doubts {
         self.lost_at.take()
     }
 
-    /// Counts a loss of the connection at a message, and returns how many there were within the last minute.
-    pub(super) fn count_loss(&mut self) -> usize {
+    /// Counts a loss of the connection at a message.
+    pub(super) fn count_loss(&mut self) {
+        self.losses.push_back(Instant::now());
+    }
+
+    /// Returns how many losses there were within the last minute.
+    pub(super) fn losses(&mut self) -> usize {
         let now = Instant::now();
         self.losses.retain(|loss| now.duration_since(*loss) < MINUTE);
-        self.losses.push_back(now);
         self.losses.len()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::asking::{Asked, Trouble, Wanted, obtain};
+use super::asking::{Asked, Trouble, Wanted, has_lost_enough, obtain};
 use super::batch::Fate;
 use super::cursor::Cursor;
 use super::doubts::Doubt;
@@ -171,6 +171,9 @@ impl<'a> Look<'a> {
     fn try_one(&mut self, uid: Uid, trouble: &mut Trouble, deadline: Deadline) {
         let imap = self.imap;
         let doubt = imap.known.lock().doubts().get(uid).cloned();
+        if doubt.as_ref().is_some_and(|doubt| doubt.failures > 0) && has_lost_enough(imap) {
+            return;
+        }
         let slow = doubt.filter(|doubt| doubt.error.is_timeout());
         let limit = slow.map_or(deadline, |doubt| deadline.share((SHARES >> doubt.failures.min(3)).max(1)));
         let (began, mut is_asked) = (Instant::now(), false);
@@ -224,69 +227,89 @@ impl<'a> Look<'a> {
 
     /// Puts errors in place of those that can't be had, unless they turn out to be foreign.
     ///
-    /// When nothing at all has come, of several messages, it is the server that is to blame.
-    pub(super) fn report(&mut self, trouble: &mut Trouble, deadline: Deadline) {
+    /// When nothing at all has come, of several messages, it is the server that is to blame. A walk goes on all the same.
+    pub(super) fn report(&mut self, is_a_walk: bool, trouble: &mut Trouble, deadline: Deadline) {
         let mut reported = Vec::new();
-        let mut is_well = self.reader.came() > 0;
+        let (mut is_well, has_given_up) = (self.reader.came() > 0, trouble.stopped.is_some());
         for (uid, error) in std::mem::take(&mut self.withheld) {
-            let judged = self.origin_of(uid, trouble, deadline);
-            is_well |= judged.is_some();
-            reported.push((uid, judged, error));
+            let origin = self.origin_of(uid, trouble, deadline);
+            is_well |= origin.is_some();
+            reported.push((uid, origin, error));
         }
-        if !is_well && reported.len() > 1 {
-            let uids: Vec<Uid> = reported.iter().map(|(uid, ..)| *uid).collect();
-            self.imap.known.lock().doubts().reprieve(&uids);
-            return reported.into_iter().for_each(|(_, _, error)| trouble.stop(error));
+        if !is_well && (reported.len() > 1 || has_given_up) && !is_a_walk {
+            for (uid, _, error) in reported {
+                self.imap.known.lock().doubts().retry_soon(uid, &error);
+                trouble.stop(error);
+            }
+            return;
         }
-        for (uid, judged, error) in reported {
-            self.report_one(uid, judged, error, self.reader.came() > 0);
+        let others_came = self.reader.came() > 0;
+        for (uid, origin, error) in reported {
+            let origin = origin.unwrap_or(Origin::Undecided);
+            let error =
+                if origin == Origin::Ours { self.too_large(uid, error, trouble, deadline) } else { error };
+            self.report_one(uid, origin, error, others_came);
         }
         for (uid, error) in self.reader.take_unjudged() {
-            let judged = self.origin_of(uid, trouble, deadline);
-            self.report_unjudged(uid, judged, error);
+            let origin = self.origin_of(uid, trouble, deadline).unwrap_or(Origin::Undecided);
+            self.report_unjudged(uid, origin, error);
         }
     }
 
-    /// Whose a message is by its headers, and its size where it is too large; nothing where the server does not tell.
-    fn origin_of(&mut self, uid: Uid, trouble: &mut Trouble, deadline: Deadline) -> Option<Judged> {
-        let imap = self.imap;
-        let is_ours = imap.known.lock().doubts().get(uid).is_some_and(|doubt| doubt.is_ours);
-        if is_ours || trouble.stopped.is_some() || deadline.left().is_zero() {
-            return is_ours.then_some(Judged { origin: Origin::Ours, size: 0 });
+    /// Whose a message is by its headers; nothing where the server does not tell.
+    fn origin_of(&mut self, uid: Uid, trouble: &mut Trouble, deadline: Deadline) -> Option<Origin> {
+        let doubt = self.imap.known.lock().doubts().get(uid).cloned();
+        if doubt.is_some_and(|doubt| doubt.is_ours) {
+            return Some(Origin::Ours);
+        }
+        let headers = self.ask_about(uid, trouble, deadline, headers_of_one)??;
+        Some(origin(&headers.octets, headers.are_cut, &self.imap.config.common.tag))
+    }
+
+    /// What there is to be known about a message without fetching it.
+    fn ask_about<T: Send>(
+        &self,
+        uid: Uid,
+        trouble: &mut Trouble,
+        deadline: Deadline,
+        ask: impl FnOnce(&mut ImapSession, Uid) -> Result<T> + Send,
+    ) -> Option<T> {
+        if trouble.stopped.is_some() || deadline.left().is_zero() {
+            return None;
         }
         let mut is_asked = false;
-        let told = imap.link.once(deadline.share(SHARES), |session| {
+        let answer = self.imap.link.once(deadline.share(SHARES), |session| {
             session.check(&UidSet::none(self.validity))?;
             is_asked = true;
-            let headers = headers_of_one(session, uid)?;
-            let size = session.sizes(&UidSet::new(self.validity, [uid]))?;
-            Ok((headers, size.first().map_or(0, |(_, size)| *size)))
+            ask(session, uid)
         });
-        match told {
-            Ok((headers, size)) => {
-                let headers = headers?;
-                let origin = origin(&headers.octets, headers.are_cut, &imap.config.common.tag);
-                Some(Judged { origin, size })
-            }
-            Err(error) => {
-                if is_asked && is_about_the_message(&error) {
-                    trouble.lost(imap, &error, false);
-                }
-                None
-            }
+        let error = match answer {
+            Ok(answer) => return Some(answer),
+            Err(error) => error,
+        };
+        if is_asked && is_about_the_message(&error) {
+            trouble.lost(self.imap, &error, false);
         }
+        None
     }
 
-    fn report_one(&mut self, uid: Uid, judged: Option<Judged>, error: Error, others_came: bool) {
+    /// A message that the server can't be kept from sending whole may be too large.
+    fn too_large(&self, uid: Uid, error: Error, trouble: &mut Trouble, deadline: Deadline) -> Error {
+        if error.kind() != ErrorKind::Disconnected {
+            return error;
+        }
         let limit = self.imap.config.max_message;
-        let error = match &judged {
-            Some(Judged { size, .. }) if *size > limit as u64 => too_large(uid, *size, limit),
-            _ => error,
-        };
-        match judged.map_or(Origin::Undecided, |judged| judged.origin) {
+        let one = UidSet::new(self.validity, [uid]);
+        let sizes = self.ask_about(uid, trouble, deadline, |session, _| session.sizes(&one));
+        let size = sizes.iter().flatten().find(|(_, size)| *size > limit as u64);
+        size.map_or(error, |(_, size)| too_large(uid, *size, limit))
+    }
+
+    fn report_one(&mut self, uid: Uid, origin: Origin, error: Error, others_came: bool) {
+        match origin {
             Origin::Foreign => self.imap.known.lock().settle(self.validity, uid, Settled::Foreign),
             Origin::Ours => {
-                self.imap.known.lock().doubts().is_ours(uid);
+                self.imap.known.lock().doubts().get_mut(uid).into_iter().for_each(|it| it.is_ours = true);
                 let fate = if self.is_dead(uid, &error, others_came) { Fate::Bury } else { Fate::Stay };
                 self.withhold(uid, error, fate);
             }
@@ -295,8 +318,8 @@ impl<'a> Look<'a> {
     }
 
     /// What is too large is withheld only where nothing shows that it is ours.
-    fn report_unjudged(&mut self, uid: Uid, judged: Option<Judged>, error: Error) {
-        match judged.map_or(Origin::Undecided, |judged| judged.origin) {
+    fn report_unjudged(&mut self, uid: Uid, origin: Origin, error: Error) {
+        match origin {
             Origin::Foreign => self.imap.known.lock().settle(self.validity, uid, Settled::Foreign),
             Origin::Ours => self.reader.deliver_error(uid, error, Fate::Archive),
             Origin::Undecided => {
@@ -318,6 +341,7 @@ impl<'a> Look<'a> {
 
     fn withhold(&mut self, uid: Uid, error: Error, fate: Fate) {
         let error = withheld(uid, error);
+        self.imap.known.lock().doubts().get_mut(uid).into_iter().for_each(|it| it.is_reported = true);
         tracing::warn!(%uid, %error, "the server does not give out a message");
         self.imap.link.count(|counts| counts.withheld += 1);
         self.reader.deliver_error(uid, error, fate);
@@ -356,12 +380,6 @@ enum Alone {
     /// It has left the inbox.
     Gone,
     Failed(Error),
-}
-
-/// What the headers of a message tell.
-struct Judged {
-    origin: Origin,
-    size: u64,
 }
 
 /// Returns whether an error while a message was asked for alone may be its fault.

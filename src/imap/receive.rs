@@ -29,7 +29,7 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
     for _ in 0..MOST_LOOKS {
         let Some(mut look) = look(imap, cursor, &mut trouble, deadline)? else { break };
         look.try_alone(&mut trouble, deadline);
-        look.report(&mut trouble, deadline);
+        look.report(cursor.is_a_walk(), &mut trouble, deadline);
         let mut next = cursor.clone();
         let seen = look.end(&mut next);
         let deliveries = dead_letters::sort_out(imap, seen.deliveries, deadline)?;
@@ -41,7 +41,8 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
             break;
         }
     }
-    trouble.stopped.map_or(Ok(Vec::new()), Err)
+    let unreported = || imap.known.lock().doubts().unreported();
+    trouble.stopped.or_else(unreported).map_or(Ok(Vec::new()), Err)
 }
 
 /// What to do when a part of a look has ended well.

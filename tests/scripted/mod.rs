@@ -2,6 +2,7 @@
 
 mod hostile;
 mod imap;
+mod imap_bad_mail;
 mod imap_login;
 mod imap_namespace;
 mod imap_receiving;
