@@ -1,13 +1,15 @@
 //! Promise 6: one bad message harms only itself, and none is taken for another's.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use pymail::{ErrorKind, Imap};
 use rstest::rstest;
 use rstest_reuse::apply;
 
-use crate::fixtures::every_site;
-use crate::site::{Site, TAG, mail, message};
+use crate::fixtures::{every_site, postfix};
+use crate::site::{ALICE, Site, TAG, mail, message};
 
 /// The kinds of what came, with ids for what could be read.
 fn kinds(imap: &Imap) -> Vec<Result<String, ErrorKind>> {
@@ -129,4 +131,51 @@ fn no_limit_is_no_limit(#[case] site: Site, #[values(false, true)] is_shared: bo
     let uids = imap.search("ALL").unwrap();
     assert_eq!(imap.fetch_uids(&uids).unwrap().len(), 2);
     assert_eq!(imap.drain().unwrap().len(), 2);
+}
+
+/// Puts a mail into the inbox whose file tells another size than it has: Dovecot ends each connection that fetches it.
+fn plant_damaged(site: &Site) {
+    let mail =
+        "From: bob@example.test\nMessage-ID: <damaged@example.test>\nSubject: __TEST__ damaged\n\nhello\n";
+    let file = format!("mail/{ALICE}/mail/cur/1700000000.M1P1.host,S=5000,W=5100:2,");
+    std::fs::write(site.dovecot().dir().join(file), mail).unwrap();
+}
+
+#[rstest]
+fn a_mail_at_which_dovecot_hangs_up_keeps_no_other_back(
+    #[from(postfix)] site: Site,
+    #[values(false, true)] is_shared: bool,
+) {
+    site.deliver(&["1", "2", "3"].map(|id| message(id, "a")));
+    let config = site.imap_config();
+    let config = if is_shared { config.shared(Duration::from_secs(300)) } else { config };
+    let imap = Imap::connect(config).unwrap();
+    plant_damaged(&site);
+    let came = kinds(&imap);
+    assert_eq!(came.iter().filter(|it| it.is_ok()).count(), 3, "{came:?}");
+    assert_eq!(came.iter().filter(|it| **it == Err(ErrorKind::Disconnected)).count(), 1, "{came:?}");
+    let drained: usize = std::iter::repeat_with(|| imap.drain().unwrap().len()).take_while(|n| *n > 0).sum();
+    assert!((3..=4).contains(&drained), "{drained}");
+    site.dovecot().deliver(ALICE, b"From: bob@example.test\r\nSubject: __TEST__ 4\r\n\r\nhello\r\n");
+    assert!(kinds(&imap).contains(&Ok("4".into())));
+    assert_eq!(imap.deliveries().filter(|it| it.as_ref().unwrap().message().is_err()).count(), 1);
+    assert!(imap.stats().withheld > 0);
+}
+
+#[rstest]
+fn a_damaged_mail_in_the_archive_keeps_nothing_back(#[from(postfix)] site: Site) {
+    site.deliver(&["1", "2"].map(|id| message(id, "a")));
+    assert_eq!(site.imap().drain().unwrap().len(), 2);
+    let folder = site.dovecot().dir().join(format!("mail/{ALICE}/mail/.{TAG}"));
+    let mut archived = ["cur", "new"].iter().flat_map(|sub| folder.join(sub).read_dir().unwrap());
+    let archived = archived.next().unwrap().unwrap().path();
+    std::fs::set_permissions(archived, Permissions::from_mode(0)).unwrap();
+    site.deliver(&[message("3", "a")]);
+    let imap = site.imap();
+    for _ in 0..3 {
+        assert_eq!(kinds(&imap), [Ok("3".into())]);
+    }
+    let stats = imap.stats();
+    assert!((1..=2).contains(&stats.archive_unread) && stats.reconnects <= 2, "{stats:?}");
+    imap.fetch().unwrap().ack().unwrap();
 }
