@@ -32,9 +32,9 @@ pub(super) fn look<'a>(
         && error.ends_connection()
     {
         // It is read once more on another connection, without the one that it was lost at.
-        let lost_at = reader.unseen(new.clone()).iter().next();
-        let mut known = imap.known.lock();
-        lost_at.into_iter().for_each(|uid| known.doubts().lost_at(uid, reader.came() > 0));
+        if let Some(uid) = reader.unseen(new.clone()).iter().next() {
+            imap.known.lock().doubts().lost_at(uid, reader.came() > 0);
+        }
         return Err(error.clone());
     }
     // A NO that passes, and what another client has taken meanwhile, prove nothing.

@@ -23,6 +23,9 @@ pub(super) struct Headers {
 
 /// Fetches the headers of these messages, but for the doubtful ones; those that the server does not give out are doubtful
 /// then.
+///
+/// # Errors
+/// A lost connection, and a NO that is to pass, or comes too often.
 pub(super) fn headers(
     session: &mut ImapSession,
     imap: &Imap,
@@ -49,7 +52,7 @@ fn fetch(
     let mut trouble = Trouble::default();
     let outcome = obtain(session, imap, &mut trouble, &mut asking);
     all.append(&mut asking.came);
-    outcome
+    outcome.and(trouble.stopped.map_or(Ok(()), Err))
 }
 
 /// Fetches the headers of one message, whatever is thought of it; none where the server has none.

@@ -2,6 +2,7 @@
 
 mod acknowledge;
 mod ahead;
+mod alone;
 mod asking;
 mod batch;
 mod claims;

@@ -49,6 +49,7 @@ pub(super) struct Reader<'a> {
     spent: Vec<Uid>,
     room: Room,
     last: Option<Uid>,
+    came: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -67,6 +68,7 @@ impl<'a> Reader<'a> {
             spent: Vec::new(),
             room,
             last: None,
+            came: 0,
         }
     }
 
@@ -94,9 +96,9 @@ impl<'a> Reader<'a> {
         self.room.is_full()
     }
 
-    /// Returns how many mails have come, whatever they are.
+    /// Returns how many mails, or beginnings of them, have come, whatever they are.
     pub(super) fn came(&self) -> usize {
-        self.seen.len() + self.large.len()
+        self.came
     }
 
     /// Returns whether a mail was read, or is known not to be for us.
@@ -118,6 +120,7 @@ impl<'a> Reader<'a> {
             return;
         }
         self.last = self.last.max(Some(uid));
+        self.came += 1;
         if mail.is_deleted {
             self.deleted.push(uid);
         } else if mail.is_whole(asked) && mail.octets().len() <= limit {

@@ -48,7 +48,7 @@ pub struct Stats {
     /// Failures of single messages that the server did not give out, or that nothing showed to be ours: errors in their
     /// place, which stay in the inbox and are tried again.
     pub withheld: u64,
-    /// Messages that came and could not be read, or were too large: errors in their place.
+    /// Deliveries of messages that came and could not be read, or were too large: errors in their place.
     pub unreadable: u64,
     /// Messages that went to the dead letters.
     pub dead_letters: u64,

@@ -1,5 +1,6 @@
 //! What tells a message from all others, so that a second copy of it is known.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
 use std::panic::catch_unwind;
 use std::sync::OnceLock;
@@ -44,13 +45,22 @@ pub(crate) enum Origin {
 pub(crate) fn origin(octets: &[u8], is_cut: bool, tag: &str) -> Origin {
     let has_ended = !is_cut || has_all_headers(octets);
     let fields = if has_ended { octets } else { whole_fields(octets) };
+    let fields = ended(fields);
     // A parser that gives up has shown nothing.
-    let judge = || parse_headers(fields).and_then(|headers| Some(is_tagged(subject(&headers)?, tag)));
+    let judge = || parse_headers(&fields).and_then(|headers| Some(is_tagged(subject(&headers)?, tag)));
     match catch_unwind(judge) {
         Ok(Some(true)) => Origin::Ours,
         Ok(Some(false)) => Origin::Foreign,
         Ok(None) if has_ended && !octets.is_empty() => Origin::Foreign,
         _ => Origin::Undecided,
+    }
+}
+
+/// Ends the last line, without which a parser does not take it for one.
+fn ended(fields: &[u8]) -> Cow<'_, [u8]> {
+    match fields.last() {
+        None | Some(b'\n') => fields.into(),
+        Some(_) => [fields, b"\r\n"].concat().into(),
     }
 }
 

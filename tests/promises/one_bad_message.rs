@@ -169,7 +169,8 @@ fn a_damaged_mail_in_the_archive_keeps_nothing_back(#[from(postfix)] site: Site)
     let folder = site.dovecot().dir().join(format!("mail/{ALICE}/mail/.{TAG}"));
     let mut archived = ["cur", "new"].iter().flat_map(|sub| folder.join(sub).read_dir().unwrap());
     let archived = archived.next().unwrap().unwrap().path();
-    std::fs::set_permissions(archived, Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(archived, Permissions::from_mode(0o0)).unwrap();
+    std::fs::remove_file(folder.join("dovecot.index.cache")).unwrap();
     site.deliver(&[message("3", "a")]);
     let imap = site.imap();
     for _ in 0..3 {
