@@ -103,16 +103,14 @@ def literals(data: list[Any]) -> list[tuple[int, bytes]]:
     return [(it.known_uid(), part) for it, part in _parts(data)]
 
 
-def named_literals(data: list[Any]) -> tuple[list[tuple[int, bytes]], bool]:
-    """The same of each mail that has a UID, and whether there are others."""
-    parts = _parts(data)
-    named = [(it.uid, part) for it, part in parts if it.uid]
-    return named, len(named) < len(parts)
+def named_literals(data: list[Any]) -> list[tuple[int, bytes]]:
+    """The same of each mail that has a UID."""
+    return [(it.uid, part) for it, part in _parts(data) if it.uid]
 
 
 def _parts(data: list[Any]) -> list[tuple[Attributes, bytes]]:
     table = Table()
-    told = _told(data, table, lambda told: told.part is not None) + table.rest()
+    told = [*_told(data, table, lambda told: told.part is not None), *table.rest()]
     parts = [(it, it.mail if it.part is None else it.part) for it in told]
     return [(it, part) for it, part in parts if part is not None]
 
@@ -199,41 +197,59 @@ def deliveries(data: list[Any]) -> list[tuple[int, int]]:
 def sizes(data: list[Any]) -> list[tuple[int, int]]:
     """UID and size on the server of each mail."""
     table = Table()
-    told = _told(data, table, lambda told: told.size is not None) + table.rest()
+    told = [*_told(data, table, lambda told: told.size is not None), *table.rest()]
     return [(it.known_uid(), it.size) for it in told if it.size is not None]
 
 
 def mails(data: list[Any], table: Table, is_last: bool) -> list[Mail]:
     """The mails that are complete; behind a command's last response, those too that lack nothing but a size.
 
-    The others wait in the table for what later responses tell of them.
+    The others wait in the table for what later responses tell of them. What is complete before a response that can't be
+    read is returned, and the table is broken.
     """
     # Without a call for each: there are many.
     whole = [item for item in data if type(item) is tuple and len(item) == PARTS_OF_A_MAIL]
     rest = [item for item in data if not is_mail(item)] if len(whole) < len(data) else []
-    told = _told(rest, table, lambda told: told.size is not None and told.mail is not None)
+    told = _until_broken(rest, table, bool(whole), lambda told: told.size is not None and told.mail is not None)
     if is_last and not whole and not told:  # What is complete goes first.
         told = _unsized(table)
     return whole + [it.as_mail() for it in told]
 
 
+def headers(data: list[Any], table: Table, is_last: bool) -> list[Mail]:
+    """The same for headers that were asked for; some servers send the whole mail in their place."""
+    told = _until_broken(data, table, False, lambda told: told.part is not None)
+    if is_last and not told:
+        told = _unsized(table)
+    return [it.as_headers() for it in told]
+
+
+def _until_broken(
+    data: list[Any], table: Table, has_more: bool, is_complete: Callable[[Attributes], bool]
+) -> list[Attributes]:
+    told: list[Attributes] = []
+    try:
+        for it in _told(data, table, is_complete):
+            told.append(it)  # noqa: PERF402: each counts, whatever comes after it
+    except imaplib.IMAP4.abort as error:
+        if not (told or has_more):
+            raise
+        table.broken = error.with_traceback(None)
+    return told
+
+
 def _unsized(table: Table) -> list[Attributes]:
-    """The mails whose sizes the server does not tell; then, a mail without a UID ends the connection."""
-    rest = [it for it in table.rest() if it.mail is not None]
-    named = [it for it in rest if it.uid]
-    if rest and not named:
-        rest[0].known_uid()
+    """The mails whose sizes the server does not tell. One without a UID can be any, and is left out."""
+    named = [it for it in table.rest() if it.mail is not None and it.uid]
     for it in named:
         table.forget(it)
     return named
 
 
-def _told(data: list[Any], table: Table, is_complete: Callable[[Attributes], bool]) -> list[Attributes]:
+def _told(data: list[Any], table: Table, is_complete: Callable[[Attributes], bool]) -> Iterator[Attributes]:
     """What FETCH's responses tell of mails that are complete, UID and all; the others stay in the table."""
-    told = []
     for item in data:
         known = Attributes.of(item) if is_mail(item) else table.add(item)
         if known.uid and is_complete(known):
             table.forget(known)
-            told.append(known)
-    return told
+            yield known

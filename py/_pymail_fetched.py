@@ -95,11 +95,18 @@ class Attributes:
         is_deleted = b"\\deleted" in (self.flags or b"").lower()
         return self.known_uid(), self.size or 0, is_deleted, octets, 0, len(octets)
 
+    def as_headers(self) -> Mail:
+        """The headers as a mail of unknown size; the mail itself where the server sent that in their place."""
+        octets = (self.mail if self.part is None else self.part) or b""
+        return self.known_uid(), 0, False, octets, 0, len(octets)
+
 
 class Table:
     """Attributes by mail, by UID or else by sequence number, from however many responses tell them."""
 
     def __init__(self) -> None:
+        # Why what follows can't be read.
+        self.broken: imaplib.IMAP4.abort | None = None
         self._by_place: dict[Place, Attributes] = {}
         self._by_uid: dict[int, Attributes] = {}
 

@@ -161,6 +161,10 @@ class Receiving(LoggingIn):
         """Asks for the first `most` octets of each mail, without marking it seen."""
         self._ask("UID", "FETCH", uids, _items(most))
 
+    def ask_for_headers(self, uids: str, most: int) -> None:
+        """Asks for the first `most` octets of the headers that tell who each mail is."""
+        self._ask("UID", "FETCH", uids, f"(UID {identity(most)})")
+
     def what_comes(self, uids: str, items: str, room: int) -> tuple[list[Any], Refusal]:
         """What the server tells of these mails, and its refusal of some."""
         self._ask("UID", "FETCH", uids, items)
@@ -174,17 +178,20 @@ class Receiving(LoggingIn):
             return told, error.args
         return told, None
 
-    def next_mails(self, room: int) -> tuple[list[answers.Mail], bool]:
+    def next_mails(self, room: int, are_headers: bool) -> tuple[list[answers.Mail], bool]:
         """Some of the mails that were asked for first, and whether these are all.
 
         An answer of more than `room` octets, beside what any answer may have, ends the connection.
         """
+        if self.told.broken is not None:
+            raise self.told.broken
         tag = self._asked[0][1]
         if tag != self.metered:
             self.metered = tag
             self.imap.meter.room = ANSWER + room
         is_done = self.imap.take_mails(tag, PORTION)
-        mails = answers.mails(self.imap.untagged_responses.pop("FETCH", []), self.told, is_done)
+        read = answers.headers if are_headers else answers.mails
+        mails = read(self.imap.untagged_responses.pop("FETCH", []), self.told, is_done)
         if mails or not is_done:
             return mails, False  # Should the server refuse the rest, these have come.
         self.told.clear()
@@ -195,6 +202,11 @@ class Receiving(LoggingIn):
         if self.limited is not None:
             raise Refused("MESSAGELIMIT", f"the server gives out {self.limited[0]} mails at most")
         return [], True
+
+
+def identity(most: int) -> str:
+    """The headers that tell who a mail is."""
+    return f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{most}>"
 
 
 def _items(most: int) -> str:

@@ -13,13 +13,12 @@ from typing import Optional
 
 import _pymail_answers as answers
 from _pymail_connection import Told, Visit, quoted
-from _pymail_receive import Receiving, Refusal
+from _pymail_receive import Receiving, Refusal, identity
 from _pymail_wire import Refused
 
 # How many mails are asked at a time who they are, and how much each may say.
 RECALL_WINDOW = 1_000
 IDENTITY_OCTETS = 16 << 10
-IDENTITY = f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{IDENTITY_OCTETS}>"
 
 # By this much of their headers, and by their sizes, two mails are known to be the same. More than the copies that
 # are looked for may have come to a mailbox since.
@@ -116,11 +115,10 @@ class Session(Receiving):
         if self.has_keywords:
             self._uid("STORE", uids, "+FLAGS.SILENT", f"($PymailDelivery{nth})")
 
-    def identities(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], Refusal]:
-        """UID and the headers that tell who it is, of each mail that is given out; the refusal of the others."""
-        told, refusal = self.what_comes(uids, f"(UID {IDENTITY})", count * IDENTITY_OCTETS)
-        named, are_others = answers.named_literals(told)
-        return named, refusal or ((None, "a mail without its UID") if are_others else None)
+    def identities(self, uids: str, count: int) -> list[tuple[int, bytes]]:
+        """UID and the headers that tell who it is, of each mail that is given out."""
+        told, _ = self.what_comes(uids, f"(UID {identity(IDENTITY_OCTETS)})", count * IDENTITY_OCTETS)
+        return answers.named_literals(told)
 
     def recall(self, mailbox: str, most: int, since: tuple[int, int]) -> tuple[tuple[int, int], list[bytes]]:
         """The same headers of the newest mails in another mailbox; the inbox is selected again after that.
@@ -138,7 +136,7 @@ class Session(Receiving):
             for at in range(0, len(newer), at_once):
                 window = newer[at : at + at_once]
                 # Others archive too: what comes between two of these is new to us, and wanted.
-                told, _ = self.identities(f"{window[0]}:{window[-1]}", len(window))
+                told = self.identities(f"{window[0]}:{window[-1]}", len(window))
                 headers.extend(header for _, header in told)
         return (validity, newer[-1] if newer else last), headers
 

@@ -25,6 +25,11 @@ impl Deadline {
         self.at.saturating_duration_since(Instant::now())
     }
 
+    /// Returns a deadline for a part of the work: one such share of the whole, and not later than this one.
+    pub(crate) fn share(self, shares: u32) -> Self {
+        Self::after((self.whole / shares).min(self.left()))
+    }
+
     /// Whether there is any time left.
     pub(crate) fn check(self, doing: &str) -> Result<()> {
         if self.left().is_zero() { Err(self.error(doing)) } else { Ok(()) }

@@ -6,6 +6,12 @@ use std::time::Duration;
 use super::{Common, Credentials, SENSIBLE, Server, Upkeep, check_mailbox};
 use crate::error::{Error, Result};
 
+/// The largest mail that IMAP can be asked for in part, by servers whose numbers have 31 bits; with room for one octet more.
+const LARGEST: usize = (i32::MAX - 1) as usize;
+
+/// More messages than any mailbox has.
+const MOST: usize = i32::MAX as usize;
+
 /// How to receive.
 ///
 /// ```
@@ -68,7 +74,7 @@ impl ImapConfig {
         self
     }
 
-    /// How many messages one `fetch` returns at most. Default 1,000; at least 1.
+    /// How many messages one `fetch` returns at most. Default 1,000; at least 1. `usize::MAX` is no limit.
     ///
     /// Whoever drains large mailboxes is quicker with more: a server may look through all of a mailbox for each batch
     /// (Dovecot, with maildir, takes three times as long in batches of 500 as in batches of 10,000). What a batch may
@@ -76,11 +82,11 @@ impl ImapConfig {
     /// messages better spread with fewer.
     #[must_use]
     pub fn batch(mut self, messages: usize) -> Self {
-        self.batch = messages;
+        self.batch = messages.min(MOST);
         self
     }
 
-    /// How many bytes of mail one `fetch` holds at most. Default 64 MiB.
+    /// How many bytes of mail one `fetch` holds at most. Default 64 MiB; `usize::MAX` is no limit.
     ///
     /// A message over this alone is still fetched, as long as it is within
     /// [`max_message`](ImapConfig::max_message). What a server is asked for in one go is held besides: up to
@@ -91,12 +97,12 @@ impl ImapConfig {
         self
     }
 
-    /// The largest message that is read, in bytes on the wire. Default 32 MiB.
+    /// The largest message that is read, in bytes on the wire. Default 32 MiB; at most 2 GiB, which `usize::MAX` means, too.
     ///
     /// A larger one comes back as [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) in its place.
     #[must_use]
     pub fn max_message(mut self, bytes: usize) -> Self {
-        self.max_message = bytes;
+        self.max_message = bytes.min(LARGEST);
         self
     }
 
@@ -104,7 +110,8 @@ impl ImapConfig {
     ///
     /// The memory is the archive itself: the first fetch that finds anything reads the Message-ID, Subject and
     /// From of its newest mails, once a handle. That costs some round trips and about 200 bytes a mail; each
-    /// mail takes 20 bytes of memory. A copy of a message that was archived longer ago is delivered again. With 0
+    /// mail takes 20 bytes of memory. An archive that can't be read keeps no mail back: copies are delivered again then,
+    /// [`Stats::archive_unread`](crate::Stats::archive_unread) counts it, and it is tried again later. A copy of a message that was archived longer ago is delivered again. With 0
     /// nothing is remembered; copies that are in the inbox together are one delivery all the same.
     #[must_use]
     pub fn remember(mut self, messages: usize) -> Self {
@@ -119,7 +126,8 @@ impl ImapConfig {
     /// A delivery has failed when the app says so by [`Imap::reject`](crate::Imap::reject), or when its handle is
     /// gone without having acknowledged it. The count is kept on the server by the keywords `$PymailDelivery1` and
     /// so on; on a server without keywords it ends with the handle. What can't be read is still an error in its
-    /// place, once.
+    /// place, once. A message that the server does not give out, and whose headers show that it is ours, goes there
+    /// unread: at once when others come and its error is no passing one, else after so many failures.
     #[must_use]
     pub fn dead_letters(mut self, after: u32) -> Self {
         self.dead_letters = Some(after);

@@ -75,6 +75,19 @@ fn a_pem_text_without_a_certificate_and_an_endless_wait_are_config_errors() {
 }
 
 #[test]
+fn no_limit_is_a_limit_that_can_be_counted_with() {
+    let config =
+        config().batch(usize::MAX).batch_bytes(usize::MAX).max_message(usize::MAX).remember(usize::MAX);
+    config.check().unwrap();
+    assert!(config.batch.checked_add(1).is_some());
+    assert_eq!(
+        config.max_message + 1,
+        i32::MAX as usize,
+        "the largest part that every server can be asked for"
+    );
+}
+
+#[test]
 fn debug_never_shows_the_password() {
     assert!(!format!("{:?}", config()).contains("hunter2"));
 }

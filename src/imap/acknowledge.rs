@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::batch::{Life, lives};
+use super::headers::headers;
 use super::moving::Moving;
 use super::{Delivery, Imap};
 use crate::deadline::Deadline;
@@ -101,21 +102,23 @@ fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result
     let wanted: HashSet<Identity> = life.identities().collect();
     let mut identities = HashSet::new();
     let mut uids = Vec::new();
-    for chunk in session.search(&imap.candidates())?.chunks() {
-        let (told, is_refused) = session.identities(&chunk)?;
-        if is_refused {
-            let text =
-                "the server does not give out the headers of every mail: which are archived, nobody knows";
-            return Err(Error::new(ErrorKind::Refused, text));
-        }
-        for (uid, headers) in told {
-            if let Some(identity) = Identity::read(&headers).filter(|identity| wanted.contains(identity)) {
-                identities.insert(identity);
-                uids.push(uid);
-            }
+    let candidates = session.search(&imap.candidates())?;
+    let told = headers(session, imap, &candidates)?;
+    for (uid, headers) in &told {
+        let identity = Identity::read(&headers.octets).filter(|identity| wanted.contains(identity));
+        if let Some(identity) = identity {
+            identities.insert(identity);
+            uids.push(*uid);
         }
     }
-    Ok(Found { uids: UidSet::new(session.validity(), uids), identities })
+    let found = Found { uids: UidSet::new(session.validity(), uids), identities };
+    let are_all_told = candidates.iter().all(|uid| told.contains_key(&uid));
+    if !are_all_told && !life.deliveries.iter().all(|delivery| found.has(delivery, imap)) {
+        let text =
+            "the server does not give out the headers of every message: some may still be in the inbox";
+        return Err(Error::new(ErrorKind::Refused, text));
+    }
+    Ok(found)
 }
 
 /// Second copies whose UIDs mean nothing any more are found again by the next fetch.

@@ -7,7 +7,7 @@ use super::recall::is_recalled;
 use super::windows::{FirstLooks, LEAST, OCTETS, look as look_at, read_while_they_come};
 use crate::config::ImapConfig;
 use crate::error::Result;
-use crate::python::{ImapSession, Refusal, Window};
+use crate::python::{Failure, ImapSession, Window};
 use crate::uid::{UidSet, UidValidity};
 
 /// So many new mails are fetched at most before anybody knows how many there are.
@@ -27,12 +27,21 @@ pub(super) fn look<'a>(
     let Some(window) = session.look_ahead(&imap.candidates(), count, most)? else { return Ok(None) };
     let (new, room) = (window.uids.clone(), window.room);
     let mut reader = Reader::new(imap, validity, Vec::new());
-    let refusal = read(session, imap, window, &mut reader)?;
-    // A no that passes, and what somebody else has taken meanwhile, prove nothing.
-    let has_come = new.is_empty() || reader.missing(new.clone()).len() < new.len();
-    let worked = has_come || refusal.as_ref().is_some_and(|refusal| refusal.error.is_transient());
+    let failure = read(session, imap, window, &mut reader)?;
+    if let Some(Failure { error, .. }) = &failure
+        && error.ends_connection()
+    {
+        // It is read once more on another connection, without the one that it was lost at.
+        if let Some(uid) = reader.unseen(new.clone()).iter().next() {
+            imap.known.lock().doubts().lost_at(uid, reader.came() > 0);
+        }
+        return Err(error.clone());
+    }
+    // A NO that passes, and what another client has taken meanwhile, prove nothing.
+    let has_come = new.is_empty() || reader.came() > 0;
+    let worked = has_come || failure.as_ref().is_some_and(|failure| failure.error.is_transient());
     let Some(others) = session.what_else(room, worked)? else { return Ok(None) };
-    if refusal.is_some() {
+    if failure.is_some() {
         return Ok(None);
     }
     Ok(are_all_that_waits(imap, cursor, &new, &others).then_some((new, reader)))
@@ -47,16 +56,16 @@ fn read(
     imap: &Imap,
     window: Window,
     reader: &mut Reader<'_>,
-) -> Result<Option<Refusal>> {
+) -> Result<Option<Failure>> {
     if window.uids.is_empty() {
         return Ok(None); // What the server says to the FETCH of nothing is taken with what else there is.
     }
     let nothing = UidSet::none(window.uids.validity());
-    let mut looks = FirstLooks::new(&nothing, imap.known.lock().typical(), reader.room(), &imap.config);
-    let refusal =
+    let mut looks = FirstLooks::new(&nothing, *imap.known.lock().sizes(), reader.room(), &imap.config);
+    let failure =
         read_while_they_come(session, Some(window), &mut looks, |mails, most| reader.take(mails, most))?;
-    imap.known.lock().is_typical(looks.typical());
-    Ok(refusal)
+    *imap.known.lock().sizes() = looks.sizes();
+    Ok(failure)
 }
 
 /// Whether whoever is at the cursor would choose exactly what was read.

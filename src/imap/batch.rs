@@ -18,6 +18,18 @@ pub struct Delivery {
     /// Further copies of the same message in the inbox.
     pub(super) copies: Vec<Uid>,
     pub(super) message: Result<Message>,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of a delivery's mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// An acknowledgement archives it.
+    Archive,
+    /// It stays in the inbox: the server did not give it out, or nothing shows that it is ours.
+    Stay,
+    /// It goes to the dead letters unread, or stays.
+    Bury,
 }
 
 impl Delivery {
@@ -25,7 +37,9 @@ impl Delivery {
     ///
     /// # Errors
     /// `Message` when it can't be read, `TooLarge` when it is over
-    /// [`max_message`](crate::ImapConfig::max_message).
+    /// [`max_message`](crate::ImapConfig::max_message). `Refused`, `Disconnected` or `Timeout` when the server does not give
+    /// it out: by a NO, by ending the connection in the middle of it, or by an answer that does not end. Such a message
+    /// stays in the inbox, whatever is acknowledged, and is tried again later.
     pub fn message(&self) -> Result<&Message> {
         self.message.as_ref().map_err(Error::clone)
     }
@@ -82,10 +96,10 @@ impl Life<'_> {
     }
 }
 
-/// Deliveries by the lives of the mailbox that they were fetched in.
+/// Deliveries to acknowledge, by the lives of the mailbox that they were fetched in.
 pub(super) fn lives<'a>(deliveries: impl IntoIterator<Item = &'a Delivery>) -> Vec<Life<'a>> {
     let mut lives: Vec<Life<'_>> = Vec::new();
-    for delivery in deliveries {
+    for delivery in deliveries.into_iter().filter(|delivery| delivery.fate == Fate::Archive) {
         match lives.iter_mut().find(|life| life.validity == delivery.validity) {
             Some(life) => life.deliveries.push(delivery),
             None => lives.push(Life { validity: delivery.validity, deliveries: vec![delivery] }),
@@ -159,7 +173,7 @@ mod tests {
 
     fn delivery(message: Result<Message>) -> Delivery {
         let (uid, validity) = (Uid::new(1).unwrap(), UidValidity::new(1, "inbox"));
-        Delivery { uid, validity, identity: None, copies: Vec::new(), message }
+        Delivery { uid, validity, identity: None, copies: Vec::new(), message, fate: Fate::Archive }
     }
 
     #[test]

@@ -2,25 +2,29 @@
 
 use crate::uid::{Uid, UidValidity};
 
-/// How far somebody has come who walks through the inbox.
+/// How far a walk through the inbox, or one fetch, has come.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cursor {
     validity: Option<UidValidity>,
     last: Option<Uid>,
+    /// Ascending.
     left: Vec<Uid>,
+    is_a_walk: bool,
 }
 
 impl Cursor {
-    /// Up to `last`, but for those that were left.
-    pub(super) fn new(validity: UidValidity, last: Option<Uid>, left: Vec<Uid>) -> Self {
-        Self { validity: Some(validity), last, left }
+    /// Begins a walk, which meets each message, withheld ones too.
+    pub(super) fn walk() -> Self {
+        Self { is_a_walk: true, ..Self::default() }
     }
 
-    /// Comes back to these.
-    pub(super) fn back_to(&mut self, uids: Vec<Uid>) {
-        self.left.extend(uids);
-        self.left.sort_unstable();
-        self.left.dedup();
+    /// Goes on to `last`, but for those that were left.
+    pub(super) fn go_to(&mut self, validity: UidValidity, last: Option<Uid>, left: Vec<Uid>) {
+        *self = Self { validity: Some(validity), last, left, is_a_walk: self.is_a_walk };
+    }
+
+    pub(super) fn is_a_walk(&self) -> bool {
+        self.is_a_walk
     }
 
     /// What was left, and the last one that was come to; nothing in another life of the mailbox.

@@ -1,9 +1,12 @@
 //! Messages that nobody can handle: out of the inbox, with the reason beside them.
 
+use std::collections::BTreeMap;
+
+use super::batch::Fate;
 use super::moving::Moving;
 use super::{Delivery, Imap};
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::note;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
@@ -13,35 +16,64 @@ const DEAD: &str = "dead";
 
 /// Counts these deliveries, and keeps back those that have failed too often. What can't be read stays in its place,
 /// to be seen, and goes from the inbox.
+///
+/// Where a message can't be taken away, the others are delivered all the same.
 pub(super) fn sort_out(imap: &Imap, deliveries: Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
+    let is_unreadable = |it: &&Delivery| it.fate == Fate::Archive && it.message.is_err();
+    let unreadable = deliveries.iter().filter(is_unreadable).count();
+    imap.link.count(|counts| counts.unreadable += unreadable as u64);
     let Some(most) = imap.config.dead_letters.filter(|_| !deliveries.is_empty()) else {
         return Ok(deliveries);
     };
-    for unread in &deliveries {
-        if let Err(error) = &unread.message {
-            bury(imap, unread, &format!("it can't be read: {error}"), deadline)?;
+    for unread in deliveries.iter().filter(|delivery| delivery.fate != Fate::Stay) {
+        if let Err(error) = &unread.message
+            && let Err(error) = bury(imap, unread, &format!("it can't be read: {error}"), deadline)
+        {
+            tracing::warn!(uid = %unread.uid, %error, "a message can't be taken to the dead letters");
         }
     }
     let readable = deliveries.iter().filter(|delivery| delivery.message.is_ok()).map(|delivery| delivery.uid);
     let readable = UidSet::new(deliveries[0].validity, readable);
-    let spent = imap.link.repeat(deadline, |session| count(session, imap, most, readable.clone()))?;
-    let (dead, alive): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|it| spent.contains(&it.uid));
-    for delivery in &dead {
+    let (spent, refusal) =
+        imap.link.repeat(deadline, |session| count(session, imap, most, readable.clone()))?;
+    if let Some(error) = refusal {
+        tracing::warn!(%error, "deliveries are counted by this handle alone");
+    }
+    let (dead, mut alive): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|it| spent.contains(&it.uid));
+    for delivery in dead {
         let last = imap.known.lock().reason(delivery.uid);
         let last = last.map(|reason| format!("; the last time: {reason}")).unwrap_or_default();
-        bury(imap, delivery, &format!("it was delivered {most} times and not acknowledged{last}"), deadline)?;
+        let reason = format!("it was delivered {most} times and not acknowledged{last}");
+        match bury(imap, &delivery, &reason, deadline) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Refused => {
+                tracing::warn!(uid = %delivery.uid, %error, "a message can't be taken to the dead letters");
+                alive.push(Delivery { message: Err(error), fate: Fate::Stay, ..delivery });
+            }
+            Err(error) => return Err(error),
+        }
     }
+    alive.sort_by_key(|delivery| delivery.uid);
     Ok(alive)
 }
 
-/// Counts one more delivery of what this handle did not have in hand; returns what has had all that there are.
-fn count(session: &mut ImapSession, imap: &Imap, most: u32, mut fresh: UidSet) -> Result<Vec<Uid>> {
+/// Counts one more delivery of what this handle did not have in hand; returns what has had all that there are, and the
+/// server's NO to a mark, without which this handle counts alone.
+fn count(
+    session: &mut ImapSession,
+    imap: &Imap,
+    most: u32,
+    mut fresh: UidSet,
+) -> Result<(Vec<Uid>, Option<Error>)> {
     let validity = fresh.validity();
     imap.known.lock().in_hand(validity).leave_out_of(&mut fresh);
-    let mut spent = Vec::new();
+    let (mut spent, mut refusal) = (Vec::new(), None);
     let mut marks: Vec<Vec<Uid>> = vec![Vec::new(); most as usize];
     for chunk in fresh.chunks() {
-        for (uid, told) in session.deliveries(&chunk)? {
+        let told = or_refused(session.deliveries(&chunk), &mut refusal)?;
+        let told: BTreeMap<Uid, u32> = told.into_iter().flatten().collect();
+        for uid in chunk.iter() {
+            let told = told.get(&uid).copied().unwrap_or_default();
             let before = imap.known.lock().in_hand(validity).count(uid, told);
             match marks.get_mut(before as usize) {
                 Some(mark) => mark.push(uid),
@@ -52,10 +84,24 @@ fn count(session: &mut ImapSession, imap: &Imap, most: u32, mut fresh: UidSet) -
     for (before, uids) in (0..).zip(marks) {
         let set = UidSet::new(validity, uids);
         imap.known.lock().in_hand(validity).expect(&set, before + 1);
-        set.chunks().iter().try_for_each(|chunk| session.mark_delivery(chunk, before + 1))?;
+        for chunk in set.chunks() {
+            or_refused(session.mark_delivery(&chunk, before + 1), &mut refusal)?;
+        }
         imap.known.lock().in_hand(validity).take(&set, before + 1);
     }
-    Ok(spent)
+    Ok((spent, refusal))
+}
+
+/// Keeps a refusal, which is no reason to fail.
+fn or_refused<T>(answer: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.kind() == ErrorKind::Refused && error.code() != Some("UIDVALIDITY") => {
+            refusal.get_or_insert(error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Lets go of deliveries that could not be handled, and buries those that were delivered often enough.
@@ -80,20 +126,23 @@ pub(super) fn reject<'a>(
     Ok(())
 }
 
-/// First the reason, then the message: a crash between them leaves a reason too many, and never one too few.
+/// Takes a message away: first the reason, then the message, so that a crash between them leaves a reason too many.
+///
+/// In a full mailbox there may be no room for the reason.
 fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> Result<()> {
     tracing::warn!(uid = %delivery.uid, reason, "a message goes to the dead letters");
     let note = note(delivery.message.as_ref().ok(), delivery.uid.get(), reason);
     let uids = std::iter::once(delivery.uid).chain(delivery.copies.iter().copied());
     let set = UidSet::new(delivery.validity, uids);
-    imap.link.repeat(deadline, |session| {
+    let refusal = imap.link.repeat(deadline, |session| {
         session.check(&set)?;
         let mut done = Vec::new();
         let mailbox = session.beside_the_archive(DEAD);
+        let mut refusal = None;
         let rest = Moving::to_ours(session, &imap.halfway, &mailbox, &mut done).look(&set)?;
         if !rest.is_empty() {
             imap.claims.iter().try_for_each(|claims| claims.assure(session, &rest))?;
-            session.append(&mailbox, &note)?;
+            or_refused(session.append(&mailbox, &note), &mut refusal)?;
             // Known only now: the server may let no mailbox be within another.
             let mailbox = session.beside_the_archive(DEAD);
             Moving::to_ours(session, &imap.halfway, &mailbox, &mut done).run(&rest)?;
@@ -101,6 +150,11 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
         imap.claims.iter().for_each(|claims| claims.release(&set));
         imap.known.lock().gone(&set);
         imap.drained.forget(&set);
-        Ok(())
-    })
+        Ok(refusal)
+    })?;
+    if let Some(error) = refusal {
+        tracing::warn!(uid = %delivery.uid, %error, "there is no note beside a dead letter");
+    }
+    imap.link.count(|counts| counts.dead_letters += 1);
+    Ok(())
 }

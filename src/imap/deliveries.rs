@@ -16,7 +16,7 @@ pub struct Deliveries {
 
 impl Deliveries {
     pub(super) fn new(imap: Imap) -> Self {
-        Self { imap, cursor: Cursor::default(), batch: Vec::new().into_iter(), has_ended: false }
+        Self { imap, cursor: Cursor::walk(), batch: Vec::new().into_iter(), has_ended: false }
     }
 
     fn fetch(&mut self) -> Option<Result<Delivery>> {

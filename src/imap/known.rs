@@ -1,9 +1,11 @@
 //! What a handle knows of the mail in the inbox, besides what the server says: what is not to be delivered.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ops::Bound;
+use std::time::{Duration, Instant};
 
 use super::cursor::Cursor;
+use super::doubts::{Doubts, SPARING};
 use crate::message::Identity;
 use crate::python::Since;
 use crate::uid::{Uid, UidSet, UidValidity};
@@ -14,17 +16,23 @@ pub(super) struct Known {
     validity: Option<UidValidity>,
     /// Candidates that were found, are not settled, and have not left the inbox since as far as this handle knows.
     waiting: BTreeMap<Uid, Size>,
-    /// Those of them that the server refused to give out, one by one: others come first.
-    withheld: BTreeSet<Uid>,
-    /// The last of them that was given another chance.
-    tried: Option<Uid>,
+    /// Those of them that failed when they were asked for.
+    doubts: Doubts,
     /// Whether the server did not give out mail the last time, and said that it would later.
     put_off: bool,
     settled: BTreeMap<Uid, Settled>,
-    /// How large mails were on average.
-    typical: Option<usize>,
+    sizes: Sizes,
     in_hand: InHand,
     acknowledged: Acknowledged,
+}
+
+/// How large mails are, as far as is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sizes {
+    /// The average.
+    pub(super) typical: Option<usize>,
+    /// Whether the server sends whole mails when it is asked for their beginnings.
+    pub(super) are_sent_whole: bool,
 }
 
 /// With its size, what is ours and needs a fetch of its own.
@@ -51,7 +59,7 @@ impl Known {
         if self.validity != Some(validity) {
             self.validity = Some(validity);
             self.waiting.clear();
-            self.withheld.clear();
+            self.doubts.clear();
             self.settled.clear();
             self.in_hand = InHand::default();
         }
@@ -71,53 +79,56 @@ impl Known {
     pub(super) fn found(&mut self, present: &UidSet) {
         let known = self.of(present.validity());
         known.settled.retain(|uid, _| present.contains(*uid));
-        known.withheld.retain(|uid| present.contains(*uid));
+        known.doubts.keep(present);
         known.in_hand.keep(present);
         let before = std::mem::take(&mut known.waiting);
         let unsettled = present.iter().filter(|uid| !known.settled.contains_key(uid));
         known.waiting = unsettled.map(|uid| (uid, before.get(&uid).copied().flatten())).collect();
     }
 
-    /// The oldest candidates that wait and that the cursor has not come to, at most this many. What is withheld is not
-    /// among them.
+    /// Returns the oldest candidates that wait and that the cursor has not come to, at most this many. Withheld ones are
+    /// among them on a walk only.
     pub(super) fn waiting(&mut self, validity: UidValidity, cursor: &Cursor, most: usize) -> Vec<Waiting> {
-        let Self { waiting, withheld, .. } = self.of(validity);
-        let (left, last) = cursor.at(validity);
-        let left = left.iter().filter_map(|uid| waiting.get_key_value(uid));
-        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
-        let is_left = |uid: &Uid| cursor.at(validity).0.contains(uid);
-        let behind = waiting.range((after, Bound::Unbounded)).filter(|(uid, _)| !is_left(uid));
-        let given = left.chain(behind).filter(|(uid, _)| !withheld.contains(uid));
-        given.map(|(uid, size)| (*uid, *size)).take(most).collect()
+        let known = self.of(validity);
+        let is_given = |uid: &Uid| cursor.is_a_walk() || !known.doubts.is_withheld(*uid);
+        known.ahead_of(cursor).filter(|(uid, _)| is_given(uid)).take(most).collect()
     }
 
-    /// Whether any wait.
+    /// Returns withheld candidates that are to be tried again now, at most this many.
+    pub(super) fn due(&mut self, validity: UidValidity, cursor: &Cursor, most: usize) -> Vec<Waiting> {
+        let known = self.of(validity);
+        let is_due = |uid: &Uid| known.doubts.get(*uid).is_some_and(|it| it.failures > 0 && it.is_due());
+        known.ahead_of(cursor).filter(|(uid, _)| is_due(uid)).take(most).collect()
+    }
+
+    /// The candidates that the cursor has not come to, oldest first but for those that it has left.
+    fn ahead_of<'a>(&'a self, cursor: &'a Cursor) -> impl Iterator<Item = Waiting> + 'a {
+        let (left, last) = self.validity.map_or((&[][..], None), |validity| cursor.at(validity));
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.waiting.range((after, Bound::Unbounded));
+        let behind = behind.filter(|(uid, _)| left.binary_search(uid).is_err());
+        let left = left.iter().filter_map(|uid| self.waiting.get_key_value(uid));
+        left.chain(behind).map(|(uid, size)| (*uid, *size))
+    }
+
+    /// Returns whether this one waits, as far as is known.
+    pub(super) fn is_waiting(&self, uid: Uid) -> bool {
+        self.waiting.contains_key(&uid)
+    }
+
+    /// Returns whether any wait that may be asked for now.
     pub(super) fn is_any_waiting(&mut self, validity: UidValidity) -> bool {
         let known = self.of(validity);
-        known.waiting.len() > known.withheld.len()
+        known.waiting.len() > known.doubts.put_aside()
     }
 
-    /// The server does not give this one out.
-    pub(super) fn withhold(&mut self, validity: UidValidity, uid: Uid) {
-        let known = self.of(validity);
-        if known.waiting.contains_key(&uid) {
-            known.withheld.insert(uid);
-        }
+    pub(super) fn doubts(&mut self) -> &mut Doubts {
+        &mut self.doubts
     }
 
-    /// Whether the server puts us off; whether it did the last time.
+    /// Notes whether the server puts us off; returns whether it did the last time.
     pub(super) fn is_put_off(&mut self, now: bool) -> bool {
         std::mem::replace(&mut self.put_off, now)
-    }
-
-    /// Some that were withheld, each in its turn, are as the others again: these.
-    pub(super) fn give_another_chance(&mut self, most: usize) -> Vec<Uid> {
-        let after = (self.tried.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
-        let in_turn = self.withheld.range(after).chain(&self.withheld);
-        let chosen: Vec<Uid> = in_turn.copied().take(most.min(self.withheld.len())).collect();
-        self.tried = chosen.last().copied();
-        self.withheld.retain(|uid| !chosen.contains(uid));
-        chosen
     }
 
     /// This one needs a fetch of its own.
@@ -127,12 +138,8 @@ impl Known {
         }
     }
 
-    pub(super) fn typical(&self) -> Option<usize> {
-        self.typical
-    }
-
-    pub(super) fn is_typical(&mut self, size: Option<usize>) {
-        self.typical = size;
+    pub(super) fn sizes(&mut self) -> &mut Sizes {
+        &mut self.sizes
     }
 
     /// These have left the inbox.
@@ -140,7 +147,7 @@ impl Known {
         if self.validity == Some(uids.validity()) {
             for uid in uids.iter() {
                 self.waiting.remove(&uid);
-                self.withheld.remove(&uid);
+                self.doubts.remove(uid);
             }
         }
     }
@@ -148,7 +155,7 @@ impl Known {
     pub(super) fn settle(&mut self, validity: UidValidity, uid: Uid, how: Settled) {
         let known = self.of(validity);
         known.waiting.remove(&uid);
-        known.withheld.remove(&uid);
+        known.doubts.remove(uid);
         known.settled.insert(uid, how);
     }
 
@@ -220,21 +227,34 @@ pub(super) struct Acknowledged {
     most: usize,
     /// Up to where the archive was read.
     since: Option<Since>,
+    /// How often in a row it could not be read, and until when it is left alone.
+    failures: u32,
+    not_before: Option<Instant>,
     known: HashSet<Identity>,
     order: VecDeque<Identity>,
 }
 
 impl Acknowledged {
-    /// How many are to be read from the archive, and since when; nothing when that was done, unless `others`
-    /// archive too.
+    /// Returns how many to read from the archive, and since when; nothing when that was done, unless `others` archive
+    /// too, or could not be done lately.
     pub(super) fn to_be_recalled(&self, others: bool) -> Option<(usize, Option<Since>)> {
-        (self.most > 0 && (others || self.since.is_none())).then_some((self.most, self.since))
+        let is_put_off = self.not_before.is_some_and(|moment| Instant::now() < moment);
+        let is_wanted = self.most > 0 && (others || self.since.is_none()) && !is_put_off;
+        is_wanted.then_some((self.most, self.since))
+    }
+
+    /// Leaves an archive alone that could not be read: longer each time, and long where it took long to fail.
+    pub(super) fn put_off(&mut self, took: Duration, backoff: (Duration, Duration)) {
+        let wait = backoff.0.saturating_mul(1 << self.failures.min(20)).min(backoff.1);
+        self.failures += 1;
+        self.not_before = Some(Instant::now() + wait.max(took.saturating_mul(SPARING)));
     }
 
     /// What the archive has, oldest first. What was acknowledged before it was first read is newer.
     pub(super) fn recall(&mut self, since: Since, archived: impl IntoIterator<Item = Identity>) {
         let newer = if self.since.is_none() { std::mem::take(&mut self.order) } else { VecDeque::new() };
         self.since = Some(since);
+        (self.failures, self.not_before) = (0, None);
         for identity in &newer {
             self.known.remove(identity);
         }

@@ -2,19 +2,23 @@
 
 mod acknowledge;
 mod ahead;
+mod alone;
+mod asking;
 mod batch;
 mod claims;
 mod cursor;
 mod dead_letters;
 mod deliveries;
+mod doubts;
 mod drain;
 mod halfway;
+mod headers;
 mod known;
+mod look;
 mod moving;
 mod reader;
 mod recall;
 mod receive;
-mod refusals;
 mod verbs;
 mod windows;
 
@@ -96,9 +100,11 @@ impl Imap {
     /// long as it is a batch.
     ///
     /// # Errors
-    /// `Disconnected`, `Connect`, `Timeout` for the connection; `Refused` when the server says no. A message
-    /// that can't be read is no error here: its [`Delivery`] has it. One that the server does not give out stays where
-    /// it is, and the others come; it is asked for again when no other waits, and is `Refused` then.
+    /// `Disconnected`, `Connect`, `Timeout` for the connection; `Refused` when the server says no. A message that can't be
+    /// read is no error here: its [`Delivery`] has it. So has that of a message at which the server says no, ends the
+    /// connection or does not go on, after it was asked for alone; the others come. It stays in the inbox, and is tried
+    /// again when there is room in a batch, after the [`backoff`](ImapConfig::backoff) at the soonest; each failure is
+    /// delivered, and counted by [`Stats::withheld`].
     pub fn fetch(&self) -> Result<Batch> {
         self.fetch_by(self.link.deadline())
     }
@@ -108,7 +114,7 @@ impl Imap {
     }
 
     /// All messages that wait, oldest first and each once, of which a batch at a time is in memory. What the server does
-    /// not give out comes last, if it does then.
+    /// not give out is an error in its place.
     ///
     /// Nothing is changed on the server: acknowledge with [`ack`](Imap::ack), in portions rather than one by one, since
     /// each costs a round trip. Every batch has its own deadline. A second copy of a message comes along with the first
@@ -147,6 +153,8 @@ impl Imap {
     /// By MOVE (RFC 6851), or by COPY, COPYUID, STORE and UID EXPUNGE (RFC 4315). On a server with neither MOVE
     /// nor UIDPLUS they stay in the inbox, flagged `\Deleted`, because a plain EXPUNGE would remove other
     /// clients' mail too; they are not fetched again.
+    ///
+    /// What the server did not give out stays in the inbox ([`Delivery::message`]).
     ///
     /// In a mailbox that was made anew since the fetch, the messages are looked for by their Message-IDs. Second
     /// copies of acknowledged messages, which are not delivered, are archived with these.
@@ -208,7 +216,8 @@ impl Imap {
     /// # Errors
     /// `TooLarge` when a mail is over [`max_message`](ImapConfig::max_message), or all together are over
     /// [`batch_bytes`](ImapConfig::batch_bytes); `Refused` with the code `UIDVALIDITY` for UIDs of an earlier
-    /// life of the mailbox; else as [`fetch`](Imap::fetch).
+    /// life of the mailbox; else as [`fetch`](Imap::fetch). Where the server does not give out one of them, the error names
+    /// its UID: ask for the others without it.
     pub fn fetch_uids(&self, uids: &UidSet) -> Result<Vec<RawMail>> {
         self.link.repeat(self.link.deadline(), |session| verbs::fetch(session, uids, &self.config))
     }

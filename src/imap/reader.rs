@@ -1,13 +1,14 @@
 //! From mails to deliveries: what is ours, what was seen before, and what needs a second fetch.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::batch::Fate;
 use super::known::Settled;
 use super::{Delivery, Imap};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Identity, Message, is_ours, parse};
+use crate::message::{Identity, Message, Origin, origin, parse};
 use crate::python::{Mail, Mails};
 use crate::uid::{Uid, UidSet, UidValidity};
 
@@ -38,18 +39,37 @@ pub(super) struct Reader<'a> {
     /// Where the first copy of each message is.
     first: HashMap<Identity, usize>,
     seen: HashSet<Uid>,
-    /// Ours, with sizes, of which there is only a beginning.
+    /// Ours, as far as is known, with sizes, of which there is only a beginning.
     large: Vec<(Uid, u64)>,
+    /// Too large to be fetched, and not shown to be ours by their beginning, with sizes.
+    unjudged: Vec<(Uid, u64)>,
+    /// Flagged `\Deleted` by another client since they were found.
+    deleted: Vec<Uid>,
+    /// Second copies of what was acknowledged before.
+    spent: Vec<Uid>,
     room: Room,
     last: Option<Uid>,
+    came: usize,
 }
 
 impl<'a> Reader<'a> {
     /// `large` are those that are known to be large, and ours.
     pub(super) fn new(imap: &'a Imap, validity: UidValidity, large: Vec<(Uid, u64)>) -> Self {
-        let (deliveries, first, seen) = (Vec::new(), HashMap::new(), HashSet::new());
         let room = Room(Arc::new(AtomicUsize::new(imap.config.batch_bytes)));
-        Self { imap, validity, deliveries, first, seen, large, room, last: None }
+        Self {
+            imap,
+            validity,
+            deliveries: Vec::new(),
+            first: HashMap::new(),
+            seen: HashSet::new(),
+            large,
+            unjudged: Vec::new(),
+            deleted: Vec::new(),
+            spent: Vec::new(),
+            room,
+            last: None,
+            came: 0,
+        }
     }
 
     /// Reads mails, or the beginnings of large ones: `asked` octets were asked for.
@@ -58,73 +78,122 @@ impl<'a> Reader<'a> {
             if self.is_full() {
                 return;
             }
-            self.last = self.last.max(Some(mail.uid));
-            if self.is_to_be_fetched_whole(mail, asked) {
-                self.large.push((mail.uid, mail.size()));
-            } else {
-                self.read(mail);
-            }
+            self.look(mail, asked);
         }
     }
 
     /// Reads mails that there is room for whatever their size is.
-    pub(super) fn take_whole(&mut self, mails: &Mails) {
-        for mail in mails.iter() {
-            self.read(mail);
-        }
+    pub(super) fn take_whole(&mut self, mails: &Mails, asked: usize) {
+        mails.iter().for_each(|mail| self.look(mail, asked));
     }
 
     pub(super) fn room(&self) -> Room {
         self.room.clone()
     }
 
-    /// Whether there is no room for more.
+    /// Returns whether there is no room for more.
     pub(super) fn is_full(&self) -> bool {
         self.room.is_full()
     }
 
-    fn is_to_be_fetched_whole(&self, mail: &Mail, asked: usize) -> bool {
-        let is_cut = !mail.is_whole(asked) && self.fits(mail) && !mail.is_deleted;
-        is_cut && is_ours(mail.octets(), &self.imap.config.common.tag)
+    /// Returns how many mails, or beginnings of them, have come, whatever they are.
+    pub(super) fn came(&self) -> usize {
+        self.came
     }
 
-    fn fits(&self, mail: &Mail) -> bool {
-        mail.size() <= self.imap.config.max_message as u64
+    /// Returns whether a mail was read, or is known not to be for us.
+    pub(super) fn has_read(&self, uid: Uid) -> bool {
+        self.seen.contains(&uid)
     }
 
-    /// What is ours and was not acknowledged yet is delivered. A second copy goes with the first.
+    /// Returns those of these mails that were not even looked at.
+    pub(super) fn unseen(&self, mut uids: UidSet) -> UidSet {
+        let large: HashSet<Uid> = self.large.iter().map(|(uid, _)| *uid).collect();
+        uids.retain(|uid| !self.has_read(uid) && !large.contains(&uid));
+        uids
+    }
+
+    /// A mail without octets has not come: no mail is empty.
+    fn look(&mut self, mail: &Mail, asked: usize) {
+        let (uid, limit) = (mail.uid, self.imap.config.max_message);
+        if self.seen.contains(&uid) || (mail.octets().is_empty() && !mail.is_deleted) {
+            return;
+        }
+        self.last = self.last.max(Some(uid));
+        self.came += 1;
+        if mail.is_deleted {
+            self.deleted.push(uid);
+        } else if mail.is_whole(asked) && mail.octets().len() <= limit {
+            self.read(mail);
+        } else if !self.judge(mail, asked) {
+            return; // It is to be fetched whole.
+        }
+        self.seen.insert(uid);
+    }
+
+    /// Judges a mail of which there is only a beginning, or that is too large; false for one to be fetched whole.
+    fn judge(&mut self, mail: &Mail, asked: usize) -> bool {
+        let (uid, limit) = (mail.uid, self.imap.config.max_message);
+        match origin(mail.octets(), !mail.is_whole(asked), &self.imap.config.common.tag) {
+            Origin::Foreign => self.is_foreign(uid),
+            _ if asked <= limit && mail.size() <= limit as u64 => {
+                self.large.push((uid, mail.size()));
+                return false;
+            }
+            Origin::Ours => self.deliver(uid, None, Err(too_large(uid, mail.size(), limit))),
+            Origin::Undecided => self.unjudged.push((uid, mail.size())),
+        }
+        true
+    }
+
+    fn is_foreign(&self, uid: Uid) {
+        self.imap.known.lock().settle(self.validity, uid, Settled::Foreign);
+    }
+
+    /// Reads a whole mail. What is ours and was not acknowledged yet is delivered; a second copy goes with the first.
     fn read(&mut self, mail: &Mail) {
         let uid = mail.uid;
-        if mail.is_deleted || !self.seen.insert(uid) || mail.octets().is_empty() {
-            return; // No mail is empty: the server has not looked properly, and says nothing of whose it is.
-        }
-        let Some(message) = self.message(mail) else {
-            self.imap.known.lock().settle(self.validity, uid, Settled::Foreign);
-            return;
+        let Some(message) = parse(mail.octets(), &self.imap.config.common.tag) else {
+            return self.is_foreign(uid);
         };
         let identity = message.as_ref().ok().and_then(|(_, identity)| *identity);
         if identity.is_some_and(|identity| self.imap.known.lock().acknowledged().contains(identity)) {
-            tracing::info!(%uid, "a second copy of an acknowledged message is not delivered");
             self.imap.known.lock().settle(self.validity, uid, Settled::Spent);
-            return;
+            return self.spent.push(uid);
         }
         if let Some(&at) = identity.and_then(|identity| self.first.get(&identity)) {
             self.deliveries[at].copies.push(uid);
             return;
         }
         self.room.take(mail.octets().len());
-        self.first.extend(identity.map(|identity| (identity, self.deliveries.len())));
-        let (validity, message) = (self.validity, message.map(|(message, _)| message));
-        self.deliveries.push(Delivery { uid, validity, identity, copies: Vec::new(), message });
+        self.deliver(uid, identity, message.map(|(message, _)| message));
     }
 
-    /// What is ours, or the reason why it can't be read; `None` for what is somebody else's.
-    fn message(&self, mail: &Mail) -> Option<Result<(Message, Option<Identity>)>> {
-        let tag = &self.imap.config.common.tag;
-        if self.fits(mail) {
-            return parse(mail.octets(), tag);
-        }
-        is_ours(mail.octets(), tag).then(|| Err(too_large(mail, self.imap.config.max_message)))
+    fn deliver(&mut self, uid: Uid, identity: Option<Identity>, message: Result<Message>) {
+        self.first.extend(identity.map(|identity| (identity, self.deliveries.len())));
+        let (validity, copies) = (self.validity, Vec::new());
+        self.deliveries.push(Delivery { uid, validity, identity, copies, message, fate: Fate::Archive });
+    }
+
+    /// Delivers an error in place of a message.
+    pub(super) fn deliver_error(&mut self, uid: Uid, error: Error, fate: Fate) {
+        self.last = self.last.max(Some(uid));
+        self.seen.insert(uid);
+        self.deliver(uid, None, Err(error));
+        self.deliveries.last_mut().into_iter().for_each(|delivery| delivery.fate = fate);
+    }
+
+    /// Takes out what is too large and not judged yet.
+    pub(super) fn take_unjudged(&mut self) -> Vec<(Uid, Error)> {
+        let limit = self.imap.config.max_message;
+        let unjudged = std::mem::take(&mut self.unjudged);
+        unjudged.into_iter().map(|(uid, size)| (uid, too_large(uid, size, limit))).collect()
+    }
+
+    /// Takes out a mail that is to be fetched whole.
+    pub(super) fn take_large(&mut self, uid: Uid) -> Option<(Uid, u64)> {
+        let at = self.large.iter().position(|(large, _)| *large == uid)?;
+        Some(self.large.swap_remove(at))
     }
 
     /// Takes out the large messages that there is room for, and one in any case; the others wait.
@@ -148,42 +217,34 @@ impl<'a> Reader<'a> {
         chosen
     }
 
-    /// Those of these mails that did not come, though they were asked for.
-    pub(super) fn missing(&self, asked: UidSet) -> UidSet {
-        if self.is_full() { UidSet::none(self.validity) } else { self.unread(asked) }
-    }
-
-    /// Those of these mails that were not read, and are not to be fetched whole.
-    pub(super) fn unread(&self, mut asked: UidSet) -> UidSet {
-        let large: HashSet<Uid> = self.large.iter().map(|(uid, _)| *uid).collect();
-        asked.retain(|uid| !self.seen.contains(&uid) && !large.contains(&uid));
-        asked
-    }
-
-    /// What is to be come back to, up to the last mail that was ever looked at: large ones that there was no room for, and
-    /// of these others, when there was none for them either, what has come behind later ones; and what still waits.
-    pub(super) fn left(&self, others: &UidSet, still_wait: &BTreeSet<Uid>, last: Option<Uid>) -> Vec<Uid> {
-        let unread = if self.is_full() { self.unread(others.clone()) } else { UidSet::none(self.validity) };
-        let all = unread.iter().chain(still_wait.iter().copied()).filter(|uid| Some(*uid) <= last);
-        let mut left: Vec<Uid> = all.chain(self.large.iter().map(|(uid, _)| *uid)).collect();
-        left.sort_unstable();
-        left.dedup();
-        left
-    }
-
-    /// The last mail that was looked at.
+    /// Returns the last mail that was looked at.
     pub(super) fn last(&self) -> Option<Uid> {
         self.last
     }
 
-    /// The deliveries, oldest first.
+    /// Returns whether there is anything to deliver.
+    pub(super) fn has_any(&self) -> bool {
+        !self.deliveries.is_empty()
+    }
+
+    /// Returns those that another client has flagged `\Deleted` since they were found.
+    pub(super) fn deleted(&self) -> &[Uid] {
+        &self.deleted
+    }
+
+    /// Returns the second copies of what was acknowledged before.
+    pub(super) fn spent(&self) -> &[Uid] {
+        &self.spent
+    }
+
+    /// Returns the deliveries, oldest first.
     pub(super) fn deliveries(mut self) -> Vec<Delivery> {
         self.deliveries.sort_by_key(|delivery| delivery.uid);
         self.deliveries
     }
 }
 
-fn too_large(mail: &Mail, limit: usize) -> Error {
-    let text = format!("message UID {} has {} bytes, over the limit of {limit}", mail.uid, mail.size());
+pub(super) fn too_large(uid: Uid, size: u64, limit: usize) -> Error {
+    let text = format!("message UID {uid} has {size} bytes, over the limit of {limit}");
     Error::new(ErrorKind::TooLarge, text)
 }

@@ -1,11 +1,17 @@
 //! What the archive tells of what was acknowledged before, by an earlier handle or by another one meanwhile.
 
+use std::time::Instant;
+
 use super::Imap;
+use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::message::Identity;
-use crate::python::{ImapSession, Since};
+use crate::python::ImapSession;
 
-/// Whether all of it is known without looking into the archive.
+/// The share of a verb's time that the archive may take.
+const SHARES: u32 = 4;
+
+/// Returns whether all of it is known without looking into the archive, or the archive is left alone for a while.
 pub(super) fn is_recalled(session: &ImapSession, imap: &Imap) -> bool {
     let mut known = imap.known.lock();
     let acknowledged = known.acknowledged();
@@ -14,16 +20,25 @@ pub(super) fn is_recalled(session: &ImapSession, imap: &Imap) -> bool {
     }
     let is_nothing = session.archive_is_empty() && imap.claims.is_none();
     if is_nothing {
-        acknowledged.recall(Since::default(), []);
+        acknowledged.recall(Default::default(), []);
     }
     is_nothing
 }
 
-/// Looks into the archive, unless that is known.
-pub(super) fn recall(session: &mut ImapSession, imap: &Imap) -> Result<()> {
-    if is_recalled(session, imap) {
-        return Ok(());
+/// Looks into the archive.
+///
+/// It helps to know second copies, and is no condition: where it can't be read, mail comes all the same.
+pub(super) fn recall(imap: &Imap, deadline: Deadline) {
+    let began = Instant::now();
+    if let Err(error) = imap.link.once(deadline.share(SHARES), |session| read(session, imap)) {
+        imap.known.lock().acknowledged().put_off(began.elapsed(), imap.config.common.upkeep.backoff);
+        tracing::warn!(%error, "the archive can't be read: second copies of earlier messages are not known");
+        imap.link.count(|counts| counts.archive_unread += 1);
+        imap.link.note(&error);
     }
+}
+
+fn read(session: &mut ImapSession, imap: &Imap) -> Result<()> {
     let asked = imap.known.lock().acknowledged().to_be_recalled(imap.claims.is_some());
     let Some((most, since)) = asked else { return Ok(()) };
     let (since, archived) = session.recall(most, since)?;

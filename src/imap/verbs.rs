@@ -3,7 +3,7 @@
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Session as _;
-use crate::python::{Fetching, ImapSession, Mails, Window, in_portions};
+use crate::python::{Failure, Fetching, ImapSession, Mails, Part, Window, in_portions};
 use crate::uid::{Uid, UidSet};
 
 /// Any mail, as it is on the server.
@@ -89,16 +89,25 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
             room -= size;
         }
         let most = config.max_message + 1;
-        let window = Some(Window { uids: chunk, most, room: config.batch_bytes });
+        let window = Some(Window { uids: chunk, part: Part::Whole, most, room: config.batch_bytes });
         let mut raw = Raw { window, mails: &mut mails, too_large: None };
-        session.fetch(None, &mut raw)?.map_or(Ok(()), |refusal| Err(refusal.error))?;
+        let failure = session.fetch(None, &mut raw)?;
         if let Some((uid, size)) = raw.too_large {
             return Err(too_much(uid, size));
         }
+        failure.map_or(Ok(()), |failure| Err(named_failure(failure, &mails)))?;
     }
     mails.sort_by_key(|mail| mail.uid);
     mails.dedup_by_key(|mail| mail.uid);
     Ok(mails)
+}
+
+/// Names the first mail that is missing: it is the one that the server stopped at.
+fn named_failure(Failure { uids, error }: Failure, came: &[RawMail]) -> Error {
+    let first = uids.iter().find(|uid| came.iter().all(|mail| mail.uid != *uid));
+    let text = first.map_or(error.to_string(), |uid| format!("{error} (at mail UID {uid})"));
+    let named = Error::new(error.kind(), text).with_code(error.code().map(str::to_owned));
+    named.with_retry_after(error.retry_after()).with_source(error)
 }
 
 fn too_much(uid: Uid, size: u64) -> Error {

@@ -6,10 +6,11 @@
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
+use super::known::Sizes;
 use super::reader::Room;
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::python::{Fetching, ImapSession, Mails, Refusal, Window};
+use crate::python::{Failure, Fetching, ImapSession, Mails, Part, Window};
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The first look takes so much of each mail at most, and at least, by how large the mails before were.
@@ -45,8 +46,8 @@ pub(super) trait Windows {
     /// What to ask for next, until there is nothing more to ask for.
     fn next(&mut self) -> Option<Window>;
 
-    /// These have come.
-    fn note(&mut self, _mails: &Mails) {}
+    /// Notes what has come, when `most` octets of each were asked for.
+    fn note(&mut self, _mails: &Mails, _most: usize) {}
 }
 
 /// Fetches mails, and reads some while the next ones come; the first window may be asked for already.
@@ -57,7 +58,7 @@ pub(super) fn read_while_they_come(
     asked: Option<Window>,
     windows: &mut (impl Windows + Send),
     mut read: impl FnMut(&Mails, usize) + Send,
-) -> Result<Option<Refusal>> {
+) -> Result<Option<Failure>> {
     if asked.as_ref().is_some_and(|window| window.uids.len() <= FEW) {
         let take = |mails: Mails, most| read(&mails, most);
         return session.fetch(asked, &mut Coming { first: None, windows, take });
@@ -92,7 +93,7 @@ impl<W: Windows, T: FnMut(Mails, usize)> Fetching for Coming<'_, W, T> {
     }
 
     fn take(&mut self, mails: Mails, most: usize) {
-        self.windows.note(&mails);
+        self.windows.note(&mails, most);
         (self.take)(mails, most);
     }
 }
@@ -104,14 +105,14 @@ pub(super) struct FirstLooks<'a> {
     /// So many windows were asked for before anybody knew how large mails are.
     blind: usize,
     /// How large mails were before, how large all mails are that came now, and how many these are.
-    before: Option<usize>,
+    before: Sizes,
     sizes: (u64, u64),
     room: Room,
     config: &'a ImapConfig,
 }
 
 impl<'a> FirstLooks<'a> {
-    pub(super) fn new(uids: &'a UidSet, before: Option<usize>, room: Room, config: &'a ImapConfig) -> Self {
+    pub(super) fn new(uids: &'a UidSet, before: Sizes, room: Room, config: &'a ImapConfig) -> Self {
         Self { uids, asked: 0, blind: 0, before, sizes: (0, 0), room, config }
     }
 
@@ -120,32 +121,38 @@ impl<'a> FirstLooks<'a> {
         self.uids.skip(self.asked)
     }
 
-    /// How large mails are here, as far as anybody knows.
-    pub(super) fn typical(&self) -> Option<usize> {
+    /// Returns how large mails are here, as far as is known.
+    pub(super) fn sizes(&self) -> Sizes {
         let average = self.sizes.0.checked_div(self.sizes.1);
-        average.map(|size| usize::try_from(size).unwrap_or(usize::MAX)).or(self.before)
+        let average = average.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+        Sizes { typical: average.or(self.before.typical), ..self.before }
     }
 }
 
 impl Windows for FirstLooks<'_> {
     fn next(&mut self) -> Option<Window> {
-        let typical = self.typical();
+        let Sizes { typical, are_sent_whole } = self.sizes();
         let is_blind = typical.is_none();
         if self.room.is_full() || (is_blind && self.blind == BLIND) {
             return None; // The first ones tell how large the others are.
         }
         self.blind += usize::from(is_blind);
-        let most = look(typical.map_or(MOST, |size| size.saturating_mul(SPREAD)), self.config);
+        let likely = typical.map_or(MOST, |size| size.saturating_mul(SPREAD));
+        let most = look(likely, self.config);
         let octets = if is_blind { OCTETS / BLIND } else { OCTETS };
-        let count = (octets.min(self.config.batch_bytes) / most).max(1);
+        let each = if are_sent_whole { likely.clamp(most, OCTETS) } else { most };
+        let count = (octets.min(self.config.batch_bytes) / each).max(1);
         let uids = self.uids.window(self.asked, count);
         self.asked += uids.len();
-        (!uids.is_empty()).then_some(Window { uids, most, room: count * most })
+        // One of them may come whole, where the server ignores how much is asked for.
+        let room = (count * each).max(self.config.max_message + 1);
+        (!uids.is_empty()).then_some(Window { uids, part: Part::Whole, most, room })
     }
 
-    fn note(&mut self, mails: &Mails) {
+    fn note(&mut self, mails: &Mails, most: usize) {
         for mail in mails.iter() {
             self.sizes = (self.sizes.0.saturating_add(mail.size()), self.sizes.1 + 1);
+            self.before.are_sent_whole |= mail.has_come_unasked(most);
         }
     }
 }
@@ -153,6 +160,7 @@ impl Windows for FirstLooks<'_> {
 /// Fetches large mails, which there is room for.
 pub(super) struct WholeMails<'a> {
     pub(super) validity: UidValidity,
+    /// Those that are still to be asked for.
     pub(super) mails: &'a [(Uid, u64)],
     pub(super) config: &'a ImapConfig,
 }
@@ -171,6 +179,6 @@ impl Windows for WholeMails<'_> {
         let uids = UidSet::new(self.validity, window.iter().map(|(uid, _)| *uid));
         let most = self.config.max_message + 1;
         let room = most.max(self.config.batch_bytes);
-        (!uids.is_empty()).then_some(Window { uids, most, room })
+        (!uids.is_empty()).then_some(Window { uids, part: Part::Whole, most, room })
     }
 }

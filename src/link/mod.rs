@@ -145,6 +145,16 @@ impl<S: Session> Link<S> {
     pub(crate) fn stats(&self) -> Stats {
         self.0.line.ledger.lock().stats()
     }
+
+    /// Counts what the connection does not count by itself.
+    pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
+        count(self.0.line.ledger.lock().counts());
+    }
+
+    /// Shows a failure in the status that is not the caller's.
+    pub(crate) fn note(&self, error: &Error) {
+        self.0.line.note(error);
+    }
 }
 
 impl<S: Session> Owner<S> {

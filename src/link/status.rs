@@ -46,6 +46,15 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Octets of answers that were received, after decryption.
     pub bytes_received: u64,
+    /// Failures of single messages that the server did not give out, or that nothing showed to be ours: errors in their
+    /// place, which stay in the inbox and are tried again.
+    pub withheld: u64,
+    /// Deliveries of messages that came and could not be read, or were too large: errors in their place.
+    pub unreadable: u64,
+    /// Messages that went to the dead letters.
+    pub dead_letters: u64,
+    /// Failures to read the archive, after which second copies of earlier messages are not known for a while.
+    pub archive_unread: u64,
 }
 
 impl Stats {
@@ -56,6 +65,10 @@ impl Stats {
             reconnects: self.reconnects + other.reconnects,
             bytes_sent: self.bytes_sent + other.bytes_sent,
             bytes_received: self.bytes_received + other.bytes_received,
+            withheld: self.withheld + other.withheld,
+            unreadable: self.unreadable + other.unreadable,
+            dead_letters: self.dead_letters + other.dead_letters,
+            archive_unread: self.archive_unread + other.archive_unread,
         }
     }
 }
@@ -74,6 +87,8 @@ pub(super) struct Ledger {
     past: Traffic,
     now: Traffic,
     connections: u64,
+    /// What is counted by itself, and nothing else.
+    counts: Stats,
 }
 
 impl Ledger {
@@ -90,7 +105,11 @@ impl Ledger {
     pub(super) fn stats(&self) -> Stats {
         let Traffic { commands, sent, received } = sum(self.past, self.now);
         let reconnects = self.connections.saturating_sub(1);
-        Stats { commands, reconnects, bytes_sent: sent, bytes_received: received }
+        Stats { commands, reconnects, bytes_sent: sent, bytes_received: received, ..self.counts }
+    }
+
+    pub(super) fn counts(&mut self) -> &mut Stats {
+        &mut self.counts
     }
 }
 

@@ -1,10 +1,12 @@
 //! What tells a message from all others, so that a second copy of it is known.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
+use std::panic::catch_unwind;
 use std::sync::OnceLock;
 
 use super::head::{Head, Name, with_line_feeds};
-use super::parse::{guarded, message_id, sender, subject};
+use super::parse::{guarded, is_tagged, message_id, sender, subject};
 
 /// The Message-ID, Subject and sender of a message, in little room.
 ///
@@ -31,6 +33,54 @@ impl Identity {
         let whole = (message_id(&given)?, subject, sender);
         Some(Self([keys[0].hash_one(whole), keys[1].hash_one(whole)]))
     }
+}
+
+/// Whose a mail is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Its Subject begins with the tag.
+    Ours,
+    /// It has another Subject, or none.
+    Foreign,
+    /// Its Subject has not come.
+    Undecided,
+}
+
+/// Tells whose a mail is by the beginning of it, which `is_cut` where there may be more.
+pub(crate) fn origin(octets: &[u8], is_cut: bool, tag: &str) -> Origin {
+    let octets = &*with_line_feeds(octets);
+    let has_ended = !is_cut || has_all_headers(octets);
+    let fields = if has_ended { octets } else { whole_fields(octets) };
+    let fields = ended(fields);
+    // A parser that gives up has shown nothing.
+    let judge = || Some(is_tagged(&subject(&Head::of_mail(&fields))?.text, tag));
+    match catch_unwind(judge) {
+        Ok(Some(true)) => Origin::Ours,
+        Ok(Some(false)) => Origin::Foreign,
+        Ok(None) if has_ended && !octets.is_empty() => Origin::Foreign,
+        _ => Origin::Undecided,
+    }
+}
+
+/// Ends the last line, without which a parser does not take it for one.
+fn ended(fields: &[u8]) -> Cow<'_, [u8]> {
+    match fields.last() {
+        None | Some(b'\n') => fields.into(),
+        Some(_) => [fields, b"\r\n"].concat().into(),
+    }
+}
+
+/// Returns whether an empty line ends the headers.
+fn has_all_headers(octets: &[u8]) -> bool {
+    let mut lines = octets.split_inclusive(|octet| *octet == b'\n');
+    lines.any(|line| matches!(line, b"\n" | b"\r\n"))
+}
+
+/// Cuts off the last header field, which may go on.
+fn whole_fields(octets: &[u8]) -> &[u8] {
+    let begins = |at: &usize| octets[at - 1] == b'\n' && !b" \t".contains(&octets[*at]);
+    let end = (1..octets.len()).rev().find(begins).unwrap_or(0);
+    &octets[..end]
 }
 
 #[cfg(test)]
@@ -76,5 +126,35 @@ mod tests {
             .filter(|line| ["Message-ID", "Subject", "From"].iter().any(|name| line.starts_with(name)));
         let fields: String = fields.flat_map(|line| [line, "\r\n"]).collect();
         assert_eq!(Identity::read(fields.as_bytes()), identity);
+    }
+
+    #[test]
+    fn a_cut_mail_is_foreign_only_when_another_subject_or_the_end_of_its_headers_has_come() {
+        let long = format!("Received: {}\r\n\tby x;\r\n", "x".repeat(20_000));
+        for (begin, expected) in [
+            ("", Origin::Undecided),
+            ("To: bob@example.org\r\n", Origin::Undecided),
+            ("Subject: TAG 1", Origin::Undecided),
+            ("Subject: TA", Origin::Undecided),
+            ("Subject: lunch", Origin::Undecided),
+            ("Subject: TAG\r\n 1", Origin::Undecided),
+            ("Subject: TAG 1\r\nT", Origin::Ours),
+            ("Subject: lunch\r\nT", Origin::Foreign),
+            ("Subject: lunch\r\nSubject: TAG 1\r\nT", Origin::Foreign),
+            ("To: bob@example.org\r\n\r\nSubject: TAG 1", Origin::Foreign),
+            ("To: bob@example.org\n\nhello", Origin::Foreign),
+        ] {
+            assert_eq!(origin(begin.as_bytes(), true, "TAG"), expected, "{begin:?}");
+            let behind = format!("{long}{begin}");
+            assert_eq!(origin(behind.as_bytes(), true, "TAG"), expected, "behind others: {begin:?}");
+        }
+    }
+
+    #[test]
+    fn a_mail_that_has_come_to_its_end_is_decided() {
+        assert_eq!(origin(b"Subject: TAG 1", false, "TAG"), Origin::Ours);
+        assert_eq!(origin(b"Subject: lunch", false, "TAG"), Origin::Foreign);
+        assert_eq!(origin(b"To: bob@example.org", false, "TAG"), Origin::Foreign);
+        assert_eq!(origin(b"", false, "TAG"), Origin::Undecided, "no mail is empty");
     }
 }

@@ -25,10 +25,12 @@ use std::fmt;
 use std::str::Utf8Error;
 
 pub(crate) use compose::compose;
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, Origin, origin};
 pub(crate) use json::WireBody;
 pub(crate) use note::note;
-pub(crate) use parse::{is_ours, parse};
+#[cfg(any(test, fuzzing))]
+pub(crate) use parse::is_ours;
+pub(crate) use parse::parse;
 
 /// The name of one message in the whole world, made before it is first sent (RFC 5322, section 3.6.4).
 #[derive(Clone, PartialEq, Eq, Hash)]

@@ -73,6 +73,11 @@ pub(super) fn message_id(value: &[u8]) -> Option<&str> {
     Some(within.trim()).filter(|id| !id.is_empty())
 }
 
+/// Returns whether a Subject is that of one of ours.
+pub(super) fn is_tagged(subject: &str, tag: &str) -> bool {
+    id_behind(tag, subject).is_some()
+}
+
 /// What follows the tag and one blank.
 fn id_behind<'a>(tag: &str, subject: &'a str) -> Option<&'a str> {
     let rest = subject.strip_prefix(tag)?;

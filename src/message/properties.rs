@@ -66,9 +66,9 @@ impl Drop for Composer {
 fn what_python_composes_is_read_as_it_was() {
     let composer = RefCell::new(Composer::start());
     let check = |mail: Foreign| {
-        let composed = composer.borrow_mut().compose(&mail);
-        prop_assume!(composed.is_some());
-        let read = parse(&composed.unwrap_or_default(), "TAG").expect("it is ours")?;
+        let octets = composer.borrow_mut().compose(&mail);
+        prop_assume!(octets.is_some());
+        let read = parse(&octets.unwrap_or_default(), "TAG").expect("it is ours")?;
         let body = read.text()?.replace("\r\n", "\n");
         prop_assert_eq!((&*read.id, body.trim_end()), (&*mail.id, mail.text.trim_end()));
         prop_assert_eq!((&*read.sent_by, read.sent_to.len()), ("bob@example.org", 20));

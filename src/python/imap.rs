@@ -9,7 +9,6 @@ use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::convert::{self, Refusal};
 use super::dialogue::{Dialogue, Service};
 use super::modules;
 use super::portions::{Learnt, in_portions};
@@ -22,9 +21,6 @@ use crate::uid::{Uid, UidSet, UidValidity};
 /// RFC 8314: 993 with implicit TLS, 143 otherwise.
 const SERVICE: Service =
     Service { module: &modules::IMAP, name: "IMAP", tls: 993, starttls: 143, plain: 143 };
-
-/// A mail, and its headers that tell who it is.
-pub(crate) type Headers = (Uid, Vec<u8>);
 
 /// The UIDVALIDITY and the last UID of a mailbox when it was looked into.
 pub(crate) type Since = (u32, u32);
@@ -134,29 +130,7 @@ impl ImapSession {
         Ok(UidSet::new(self.validity, uids))
     }
 
-    /// The headers that tell who it is, of each of these mails that the server gives out; whether it refuses some.
-    pub(crate) fn identities(&mut self, set: &UidSet) -> Result<(Vec<Headers>, bool)> {
-        let (mut mails, mut is_refused) = (Vec::new(), false);
-        in_portions(self, set, |session, portion| {
-            let args = (portion.to_string(), portion.len());
-            let (told, refusal): (Vec<(u32, Vec<u8>)>, Option<Refusal>) =
-                session.call("identities", args, "FETCH")?;
-            if let Some((code, text)) = refusal {
-                let error = convert::refused(code, text, session.dialogue.asking("FETCH"));
-                let may_come = told.is_empty() && session.learnt.smaller(portion, &error).is_some();
-                if error.is_transient() || may_come {
-                    return Err(error);
-                }
-                is_refused = true;
-            }
-            let told = told.into_iter().filter_map(|(uid, headers)| Some((Uid::new(uid)?, headers)));
-            mails.extend(told.filter(|(uid, _)| portion.contains(*uid)));
-            session.done(portion)
-        })?;
-        Ok((mails, is_refused))
-    }
-
-    /// The same headers of the newest mails in the archive, at most this many: those since the last time, if
+    /// Fetches the headers that tell who the newest mails in the archive are, at most this many: those since the last time, if
     /// there was one, and since when to ask the next time.
     pub(crate) fn recall(&mut self, most: usize, since: Option<Since>) -> Result<(Since, Vec<Vec<u8>>)> {
         let args = (self.archive.clone(), most, since.unwrap_or_default());

@@ -16,15 +16,25 @@ const AHEAD: usize = 4;
 /// Mails that are asked for together.
 pub(crate) struct Window {
     pub(crate) uids: UidSet,
+    pub(crate) part: Part,
     /// So many octets of each.
     pub(crate) most: usize,
     /// A server that answers with more octets loses the connection.
     pub(crate) room: usize,
 }
 
-/// The server's no to windows of mails, some of which may have come before it.
-pub(crate) struct Refusal {
+/// The part of each mail that a window asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Whole,
+    /// The headers that tell who it is.
+    Headers,
+}
+
+/// Windows of mails that a FETCH failed for. Some of these mails may have come before.
+pub(crate) struct Failure {
     pub(crate) uids: UidSet,
+    /// The server's NO, or the loss of the connection.
     pub(crate) error: Error,
 }
 
@@ -53,11 +63,12 @@ pub(crate) struct Mails(Vec<Mail>);
 
 /// A mail as Python has it: its UID, its size on the server, whether it is flagged deleted, octets, and where in
 /// them it begins and ends.
-type Fetched = (u32, u64, bool, PyBackedBytes, usize, usize);
+type Fetched = (u64, u64, bool, PyBackedBytes, usize, usize);
 
 impl Mail {
     fn new((uid, size, is_deleted, octets, begin, end): Fetched) -> Option<Self> {
-        Some(Self { uid: Uid::new(uid)?, size, is_deleted, octets, place: begin..end })
+        let uid = Uid::new(u32::try_from(uid).ok()?)?;
+        Some(Self { uid, size, is_deleted, octets, place: begin..end })
     }
 
     pub(crate) fn octets(&self) -> &[u8] {
@@ -69,9 +80,15 @@ impl Mail {
         self.size.max(self.octets().len() as u64)
     }
 
-    /// Whether nothing is missing, when `asked` octets were asked for. Some servers' sizes are estimates.
+    /// Returns whether nothing is missing when `asked` octets were asked for. Some servers' sizes are estimates.
     pub(crate) fn is_whole(&self, asked: usize) -> bool {
-        self.octets().len() < asked || self.size == asked as u64
+        self.octets().len() < asked || self.size == asked as u64 || self.has_come_unasked(asked)
+    }
+
+    /// Returns whether it came whole though only `asked` octets were asked for: some servers ignore `<0.n>`.
+    pub(crate) fn has_come_unasked(&self, asked: usize) -> bool {
+        let came = self.octets().len();
+        came > asked && came as u64 >= self.size
     }
 }
 
@@ -119,7 +136,9 @@ impl ImapSession {
         let args = (criteria.to_owned(), count, most);
         let told: Option<Uids> = self.call("look_ahead", args, "SEARCH and FETCH")?;
         let validity = self.validity();
-        Ok(told.map(|Uids(uids)| Window { uids: UidSet::new(validity, uids), most, room: count * most }))
+        let room = count.saturating_mul(most);
+        let window = |uids| Window { uids: UidSet::new(validity, uids), part: Part::Whole, most, room };
+        Ok(told.map(|Uids(uids)| window(uids)))
     }
 
     /// What was found besides these new mails, unless looking ahead has not worked.
@@ -128,39 +147,42 @@ impl ImapSession {
         Ok(told.map(|Uids(uids)| UidSet::new(self.validity(), uids)))
     }
 
-    /// Mails in windows, of which the next are on their way while one is taken. What was not asked for is dropped.
+    /// Fetches mails in windows, of which the next are on their way while one is taken. What was not asked for is
+    /// dropped.
     ///
-    /// The first window may be asked for already. After a refusal, nothing more is asked for.
+    /// The first window may be asked for already. After a failure, nothing more is asked for; what came whole before
+    /// it is handed over. When the connection is lost, the failure has the window that was being answered.
     pub(crate) fn fetch(
         &mut self,
         first: Option<Window>,
         fetching: &mut impl Fetching,
-    ) -> Result<Option<Refusal>> {
-        let (mut asked, mut taken, mut refusal) = (Vec::from_iter(first), 0, None::<Refusal>);
+    ) -> Result<Option<Failure>> {
+        let (mut asked, mut taken, mut failure) = (Vec::from_iter(first), 0, None::<Failure>);
         let mut parts = VecDeque::<Window>::new(); // of windows that the server would not take whole
         let is_ahead = !asked.is_empty();
         loop {
             while asked.len() < taken + AHEAD
-                && refusal.is_none()
+                && failure.is_none()
                 && let Some(window) = parts.pop_front().or_else(|| fetching.next())
             {
                 self.check(&window.uids)?;
                 let window = self.fitting(window, &mut parts);
-                self.dialogue.tell("ask_for_mails", (window.uids.to_string(), window.most), "FETCH")?;
+                let sent = self.ask_for(&window);
                 asked.push(window);
+                if let Err(error) = sent {
+                    return Ok(Some(self.lost(&asked[taken], error)));
+                }
             }
-            let Some(window) = asked.get(taken) else {
-                return Ok(refusal.map(|refusal| parts.iter().fold(refusal, |all, part| all.and(&part.uids))));
-            };
-            let told: Result<(Vec<Fetched>, bool)> = self.call("next_mails", (window.room,), "FETCH");
+            let Some(window) = asked.get(taken) else { return Ok(failure) };
+            let args = (window.room, window.part == Part::Headers);
+            let told: Result<(Vec<Fetched>, bool)> = self.call("next_mails", args, "FETCH");
             match told {
                 Ok((mails, is_done)) => {
                     hand_over(Mails::new(mails), &asked, taken, fetching);
                     taken += usize::from(is_done);
                 }
                 Err(error) if error.ends_connection() => {
-                    self.learnt.lost(&window.uids);
-                    return Err(error);
+                    return Ok(Some(self.lost(&asked[taken], error)));
                 }
                 Err(error) if !is_ahead && self.learnt.smaller(&window.uids, &error).is_some() => {
                     parts.extend(self.smaller(window, &error)?);
@@ -169,14 +191,25 @@ impl ImapSession {
                 Err(error) => {
                     // The others' answers are still to be taken.
                     taken += 1;
-                    refusal = Some(Refusal::add(refusal, &window.uids, error));
+                    failure = Some(Failure::add(failure, &window.uids, error));
                 }
             }
         }
     }
-}
 
-impl ImapSession {
+    fn ask_for(&mut self, window: &Window) -> Result<()> {
+        let verb = match window.part {
+            Part::Whole => "ask_for_mails",
+            Part::Headers => "ask_for_headers",
+        };
+        self.dialogue.tell(verb, (window.uids.to_string(), window.most), "FETCH")
+    }
+
+    fn lost(&self, answered: &Window, error: Error) -> Failure {
+        self.learnt.lost(&answered.uids);
+        Failure { uids: answered.uids.clone(), error }
+    }
+
     /// The beginning of a window, as much as the server takes in one command; the rest comes after it.
     fn fitting(&self, window: Window, parts: &mut VecDeque<Window>) -> Window {
         let uids = self.learnt.portion(&window.uids);
@@ -200,14 +233,11 @@ impl ImapSession {
     }
 }
 
-impl Refusal {
+impl Failure {
     fn add(before: Option<Self>, uids: &UidSet, error: Error) -> Self {
-        before.map_or_else(|| Self { uids: uids.clone(), error }, |before| before.and(uids))
-    }
-
-    fn and(self, uids: &UidSet) -> Self {
-        let both = self.uids.iter().chain(uids.iter());
-        Self { uids: UidSet::new(uids.validity(), both), error: self.error }
+        let Some(before) = before else { return Self { uids: uids.clone(), error } };
+        let both = before.uids.iter().chain(uids.iter());
+        Self { uids: UidSet::new(uids.validity(), both), error: before.error }
     }
 }
 

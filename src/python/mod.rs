@@ -19,7 +19,7 @@ mod speaker;
 mod tests;
 
 pub(crate) use imap::{Copied, ImapSession, Since};
-pub(crate) use mails::{Fetching, Mail, Mails, Refusal, Window};
+pub(crate) use mails::{Failure, Fetching, Mail, Mails, Part, Window};
 pub(crate) use portions::{Learnt, in_portions};
 pub(crate) use runtime::start_in as start;
 pub(crate) use smtp::{Outgoing, Sent, SmtpSession};

@@ -1,11 +1,15 @@
-//! Promise 6: one bad message harms only itself.
+//! Promise 6: one bad message harms only itself, and none is taken for another's.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
 
 use pymail::{ErrorKind, Imap};
 use rstest::rstest;
 use rstest_reuse::apply;
 
-use crate::fixtures::every_site;
-use crate::site::{Site, TAG, mail, message};
+use crate::fixtures::{every_site, postfix};
+use crate::site::{ALICE, Site, TAG, mail, message};
 
 /// The kinds of what came, with ids for what could be read.
 fn kinds(imap: &Imap) -> Vec<Result<String, ErrorKind>> {
@@ -62,4 +66,117 @@ fn large_messages_come_a_few_at_a_time_and_keep_their_order(#[case] site: Site) 
         batch.ack().unwrap();
     }
     assert_eq!(seen, [vec!["1", "2", "3"], vec!["4"]]);
+}
+
+/// A mail with so many octets of headers before its Subject.
+fn plant_behind_headers(site: &Site, octets: usize, subject: &str) {
+    let line = format!("X-Diagnostics: {}\r\n", "x".repeat(60));
+    let headers = line.repeat(octets / line.len());
+    site.plant(
+        &[],
+        &format!("From: bob@example.test\r\n{headers}Subject: {subject}\r\n\r\nforeign or not\r\n"),
+    );
+}
+
+/// Enough that mails are known to be small, whose beginnings are fetched.
+fn deliver_small(site: &Site) {
+    site.deliver(&(0..3).map(|n| message(&format!("small {n}"), "a")).collect::<Vec<_>>());
+}
+
+#[apply(every_site)]
+fn a_subject_behind_long_headers_is_read(#[case] site: Site, #[values(false, true)] is_shared: bool) {
+    let config = || {
+        let config = site.imap_config();
+        if is_shared { config.shared(Duration::from_secs(300)) } else { config }
+    };
+    let imap = Imap::connect(config()).unwrap();
+    deliver_small(&site);
+    imap.fetch().unwrap().ack().unwrap();
+    for octets in [20_000, 150_000, 300_000] {
+        plant_behind_headers(&site, octets, &format!("{TAG} behind {octets}"));
+        plant_behind_headers(&site, octets, &format!("Re: {TAG} behind {octets}"));
+    }
+    let expected = [20_000, 150_000, 300_000].map(|octets| Ok(format!("behind {octets}")));
+    assert_eq!(kinds(&imap), expected);
+    drop(imap);
+    let another = Imap::connect(config()).unwrap();
+    assert_eq!(kinds(&another), expected, "to a handle that knows no sizes yet");
+    another.fetch().unwrap().ack().unwrap();
+    assert_eq!(mail(&site.other_client(), "INBOX").len(), 3, "the others are foreign, and stay");
+}
+
+#[apply(every_site)]
+fn a_message_over_the_limit_is_too_large_wherever_its_subject_stands(#[case] site: Site) {
+    plant_behind_headers(&site, 200_000, &format!("{TAG} large"));
+    plant_behind_headers(&site, 200_000, "Re: __TEST__ lunch");
+    deliver_small(&site);
+    let imap = Imap::connect(site.imap_config().max_message(100_000)).unwrap();
+    let mut small: Vec<_> = (0..3).map(|n| Ok(format!("small {n}"))).collect();
+    small.insert(0, Err(ErrorKind::TooLarge));
+    let mut came = kinds(&imap);
+    came[1..].sort_by_key(|it| it.clone().ok());
+    assert_eq!(came, small);
+}
+
+#[apply(every_site)]
+fn no_limit_is_no_limit(#[case] site: Site, #[values(false, true)] is_shared: bool) {
+    site.deliver(&[message("small", "a"), message("large", vec![7; 300_000])]);
+    let config = site.imap_config().batch(usize::MAX).batch_bytes(usize::MAX).max_message(usize::MAX);
+    let config = config.remember(usize::MAX);
+    let config = if is_shared { config.shared(Duration::from_secs(300)) } else { config };
+    let imap = Imap::connect(config).unwrap();
+    let mut came = kinds(&imap);
+    came.sort_by_key(|it| it.clone().ok());
+    assert_eq!(came, [Ok("large".into()), Ok("small".into())]);
+    let uids = imap.search("ALL").unwrap();
+    assert_eq!(imap.fetch_uids(&uids).unwrap().len(), 2);
+    assert_eq!(imap.drain().unwrap().len(), 2);
+}
+
+/// Puts a mail into the inbox whose file tells another size than it has: Dovecot ends each connection that fetches it.
+fn plant_damaged(site: &Site) {
+    let mail =
+        "From: bob@example.test\nMessage-ID: <damaged@example.test>\nSubject: __TEST__ damaged\n\nhello\n";
+    let file = format!("mail/{ALICE}/mail/cur/1700000000.M1P1.host,S=5000,W=5100:2,");
+    std::fs::write(site.dovecot().dir().join(file), mail).unwrap();
+}
+
+#[rstest]
+fn a_mail_at_which_dovecot_hangs_up_keeps_no_other_back(
+    #[from(postfix)] site: Site,
+    #[values(false, true)] is_shared: bool,
+) {
+    site.deliver(&["1", "2", "3"].map(|id| message(id, "a")));
+    let config = site.imap_config();
+    let config = if is_shared { config.shared(Duration::from_secs(300)) } else { config };
+    let imap = Imap::connect(config).unwrap();
+    plant_damaged(&site);
+    let came = kinds(&imap);
+    assert_eq!(came.iter().filter(|it| it.is_ok()).count(), 3, "{came:?}");
+    assert_eq!(came.iter().filter(|it| **it == Err(ErrorKind::Disconnected)).count(), 1, "{came:?}");
+    let drained: usize = std::iter::repeat_with(|| imap.drain().unwrap().len()).take_while(|n| *n > 0).sum();
+    assert!((3..=4).contains(&drained), "{drained}");
+    site.dovecot().deliver(ALICE, b"From: bob@example.test\r\nSubject: __TEST__ 4\r\n\r\nhello\r\n");
+    assert!(kinds(&imap).contains(&Ok("4".into())));
+    assert_eq!(imap.deliveries().filter(|it| it.as_ref().unwrap().message().is_err()).count(), 1);
+    assert!(imap.stats().withheld > 0);
+}
+
+#[rstest]
+fn a_damaged_mail_in_the_archive_keeps_nothing_back(#[from(postfix)] site: Site) {
+    site.deliver(&["1", "2"].map(|id| message(id, "a")));
+    assert_eq!(site.imap().drain().unwrap().len(), 2);
+    let folder = site.dovecot().dir().join(format!("mail/{ALICE}/mail/.{TAG}"));
+    let mut archived = ["cur", "new"].iter().flat_map(|sub| folder.join(sub).read_dir().unwrap());
+    let archived = archived.next().unwrap().unwrap().path();
+    std::fs::set_permissions(archived, Permissions::from_mode(0o0)).unwrap();
+    std::fs::remove_file(folder.join("dovecot.index.cache")).unwrap();
+    site.deliver(&[message("3", "a")]);
+    let imap = site.imap();
+    for _ in 0..3 {
+        assert_eq!(kinds(&imap), [Ok("3".into())]);
+    }
+    let stats = imap.stats();
+    assert!((1..=2).contains(&stats.archive_unread) && stats.reconnects <= 2, "{stats:?}");
+    imap.fetch().unwrap().ack().unwrap();
 }

@@ -6,7 +6,6 @@ mod ownership;
 mod tests;
 mod view;
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -14,14 +13,14 @@ use parking_lot::Mutex;
 use self::log::{Consumer, Line, Word, read, write};
 use self::view::View;
 use super::Imap;
+use super::headers::headers;
 use super::known::Settled;
-use super::refusals::PATIENCE;
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Session as _;
-use crate::message::is_ours;
+use crate::message::{Origin, origin};
 use crate::python::ImapSession;
-use crate::uid::{Uid, UidSet};
+use crate::uid::UidSet;
 
 /// How much longer than a lease somebody's silence is waited for: clocks do not run alike.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -208,27 +207,17 @@ impl Claims {
     }
 }
 
-/// Those of them that are ours by their headers; the others are not for us to claim. Neither is what the server does
-/// not give out, in whatever company: it is looked for in halves.
+/// Returns those of these messages that are not foreign by their headers. What the server does not tell of is claimed,
+/// too, so that one consumer reports it.
 fn ours_of(session: &mut ImapSession, uids: &UidSet, imap: &Imap) -> Result<UidSet> {
-    let (mut ours, mut patience) = (Vec::new(), PATIENCE);
-    let mut parts = uids.chunks();
-    while let Some(part) = parts.pop() {
-        let (told, is_refused) = session.identities(&part)?;
-        if is_refused && part.len() > 1 && patience > 0 {
-            patience -= 1;
-            let come: BTreeSet<Uid> = told.iter().map(|(uid, _)| *uid).collect();
-            let mut missing = part;
-            missing.retain(|uid| !come.contains(&uid));
-            parts.extend(missing.halves());
+    let (mut ours, told) = (uids.clone(), headers(session, imap, uids)?);
+    ours.retain(|uid| {
+        let origin = told.get(&uid).map(|it| origin(&it.octets, it.are_cut, &imap.config.common.tag));
+        let is_foreign = origin == Some(Origin::Foreign);
+        if is_foreign {
+            imap.known.lock().settle(uids.validity(), uid, Settled::Foreign);
         }
-        for (uid, headers) in told {
-            if is_ours(&headers, &imap.config.common.tag) {
-                ours.push(uid);
-            } else if !headers.is_empty() {
-                imap.known.lock().settle(uids.validity(), uid, Settled::Foreign);
-            }
-        }
-    }
-    Ok(UidSet::new(uids.validity(), ours))
+        !is_foreign
+    });
+    Ok(ours)
 }

@@ -187,7 +187,8 @@ fn verb(name: &'static str, line: &'static str, step: Step, verb: Verb) -> Path 
 
 fn verbs() -> Vec<Path> {
     let search: Verb = |imap| imap.search("ALL").map(drop);
-    let fetch: Verb = |imap| imap.fetch().map(drop);
+    // What does not come is an error in its place.
+    let fetch: Verb = |imap| imap.fetch()?.iter().try_for_each(|delivery| delivery.message().map(drop));
     let drain: Verb = |imap| imap.drain().map(drop);
     let noop: Verb = Imap::noop;
     let stopped: Verb = |imap| imap.stop().and_then(|()| imap.noop());
@@ -205,7 +206,13 @@ fn verbs() -> Vec<Path> {
         verb("a refused FETCH", "UID FETCH", says("TAG NO SECRET\r\n"), fetch),
         verb("a cut literal", "UID FETCH", says(fetched), fetch),
         verb("a mail that is none", "UID FETCH", says(unread), fetch),
-        verb("a mail without a UID", "UID FETCH", says(odd), fetch),
+        path("a mail without a UID", move || {
+            let script = waiting(&[]).says("UID SEARCH UID 1", "* SEARCH 1\r\nTAG OK done\r\n");
+            answered(script, "UID FETCH", says(odd), |server| {
+                let imap = Imap::connect(imap_config(server)).unwrap();
+                vec![shown(fetch(&imap)), imap_shows(&imap)]
+            })
+        }),
         verb("a refused NOOP", "NOOP", says("TAG NO SECRET\r\n"), noop),
         verb("a goodbye for a NOOP", "NOOP", closes("* BYE SECRET\r\n"), noop),
         verb("a stopped handle", "LOGOUT", closes("* BYE SECRET\r\nTAG OK SECRET\r\n"), stopped),

@@ -3,7 +3,7 @@
 use pymail::ErrorKind;
 
 use super::row::Answer::{Closes, Drips, Endless, Many, Octets, Says, SaysAndCloses, Silent};
-use super::row::{FEWER, LOST, LOST_IN_TIME, May, REFUSED, RIGHT, Row, SLOW, row};
+use super::row::{FEWER, LOST, LOST_IN_TIME, May, REFUSED, RIGHT, RIGHT_OR_LOST, Row, SLOW, row};
 
 const SEARCH: &str = "UID SEARCH UNDELETED";
 
@@ -13,6 +13,8 @@ const OTHERS: &str = "UID SEARCH RETURN (ALL)";
 const SAVED: &str = "UID FETCH $";
 
 const RIGHT_OR_FEWER: &[May] = &[May::Right, May::Fewer];
+/// What is found and can't be fetched is an error in its place.
+const RIGHT_OR_SPOILT: &[May] = &[May::Right, May::Spoilt(ErrorKind::Message)];
 const FEWER_OR_LOST: &[May] = &[May::Fewer, May::Fail(ErrorKind::Disconnected)];
 const RIGHT_OR_LATE: &[May] =
     &[May::Right, May::Fail(ErrorKind::Disconnected), May::Fail(ErrorKind::Timeout)];
@@ -47,7 +49,7 @@ const ROWS: &[Row] = &[
     row("EXISTS of 10^18", SEARCH, Says("* 1000000000000000000 EXISTS\r\n* SEARCH 1 2 3\r\nTAG OK done\r\n"), RIGHT_OR_LATE),
     row("another UIDVALIDITY", SEARCH, Says("* OK [UIDVALIDITY 8] new\r\n* SEARCH 1 2 3\r\nTAG OK done\r\n"), RIGHT_OR_LATE),
     row("the answer in two lines", SEARCH, Says("* SEARCH 1\r\n* SEARCH 2 3\r\nTAG OK done\r\n"), RIGHT),
-    row("BYE after the answer", SEARCH, SaysAndCloses("* SEARCH 1 2 3\r\nTAG OK done\r\n* BYE\r\n"), LOST),
+    row("BYE after the answer", SEARCH, SaysAndCloses("* SEARCH 1 2 3\r\nTAG OK done\r\n* BYE\r\n"), RIGHT_OR_LOST),
     row("NO", "NOOP", Says("TAG NO no\r\n"), REFUSED),
     row("BAD", "NOOP", Says("TAG BAD no\r\n"), REFUSED),
     row("two answers", "NOOP", Says("TAG OK one\r\nTAG OK two\r\n"), RIGHT_OR_LATE),
@@ -92,7 +94,7 @@ const ROWS: &[Row] = &[
     row("silence", SAVED, Silent, SLOW),
     row("NO", OTHERS, Says("TAG NO no\r\n"), RIGHT),
     row("the same again", OTHERS, Says("* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n"), RIGHT),
-    row("UIDs that nobody has", OTHERS, Says("* ESEARCH (TAG \"TAG\") UID ALL 4294967290:4294967295\r\nTAG OK done\r\n"), RIGHT),
+    row("UIDs that nobody has", OTHERS, Says("* ESEARCH (TAG \"TAG\") UID ALL 4294967290:4294967295\r\nTAG OK done\r\n"), RIGHT_OR_SPOILT),
     row("hanging up", OTHERS, Closes, LOST),
     row("silence", OTHERS, Silent, SLOW),
     row("silence", "LOGOUT", Silent, SLOW),

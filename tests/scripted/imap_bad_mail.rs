@@ -1,0 +1,339 @@
+//! One bad mail harms only itself, whatever way it is bad.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pymail::{ErrorKind, Imap, ImapConfig};
+use rstest::rstest;
+
+use super::imap::{fetched, mail};
+use super::imap_config;
+use super::imap_receiving::{Told, named, told};
+use crate::site::TAG;
+use crate::support::process::wait_until;
+use crate::support::script::{Heard, Script, Scripted, Step};
+
+const BAD: u32 = 3;
+const BODY: &str = "hello";
+
+/// What a server does where it comes to the bad mail; before that it has said this.
+type Bad = fn(said: String, command: &str) -> Step;
+
+fn one(uid: u32, command: &str) -> String {
+    fetched(uid, &mail(uid, BODY), command)
+}
+
+fn hangs_up(said: String, _: &str) -> Step {
+    Step::SayAndClose(said)
+}
+
+fn hangs_up_within(said: String, command: &str) -> Step {
+    Step::SayAndClose(said + &one(BAD, command)[..60])
+}
+
+fn says_goodbye(said: String, _: &str) -> Step {
+    Step::SayAndClose(said + "* BYE FETCH failed: Internal error occurred.\r\n")
+}
+
+fn too_short(said: String, command: &str) -> Step {
+    let (good, length) = (one(BAD, command), mail(BAD, BODY).len());
+    let short = good.replace(&format!("{{{length}}}"), &format!("{{{}}}", length - 20));
+    Step::Say(said + &short + "TAG OK done\r\n")
+}
+
+fn goes_on_for_ever(said: String, _: &str) -> Step {
+    Step::Endless((said + "* 3 FETCH (UID 3 FLAGS () X \"").into(), b"x".into())
+}
+
+fn has_no_uid(said: String, command: &str) -> Step {
+    Step::Say(said + &one(BAD, command).replace("UID 3 ", "") + "TAG OK done\r\n")
+}
+
+fn is_nil(said: String, _: &str) -> Step {
+    Step::Say(said + "* 3 FETCH (UID 3 FLAGS () RFC822.SIZE 90 BODY[]<0> NIL)\r\nTAG OK done\r\n")
+}
+
+fn is_empty(said: String, _: &str) -> Step {
+    Step::Say(said + "* 3 FETCH (UID 3 FLAGS () RFC822.SIZE 0 BODY[]<0> {0}\r\n)\r\nTAG OK done\r\n")
+}
+
+fn is_left_out(said: String, _: &str) -> Step {
+    Step::Say(said + "TAG OK done\r\n")
+}
+
+fn is_refused(said: String, _: &str) -> Step {
+    Step::Say(said + "TAG NO [SERVERBUG] it is damaged\r\n")
+}
+
+fn is_bad(said: String, _: &str) -> Step {
+    Step::Say(said + "TAG BAD it is damaged\r\n")
+}
+
+fn is_silent(said: String, _: &str) -> Step {
+    Step::Say(said)
+}
+
+fn ends_within(said: String, command: &str) -> Step {
+    Step::Say(said + &one(BAD, command)[..80])
+}
+
+fn drips(said: String, _: &str) -> Step {
+    Step::Drip((said + "* 3 FETCH (UID 3 FLAGS () RFC822.SIZE 90 BODY[]<0> {90}\r\nSubject: ").into())
+}
+
+/// A server with these UIDs, whose answer to a FETCH is `bad` from the bad mail on, as long as `is_ill`.
+fn ill(uids: &[u32], bad: Bad, is_ill: impl Fn(&Heard) -> bool + Send + Sync + 'static) -> Script {
+    let all = uids.to_vec();
+    let found = move |heard: &Heard| {
+        let uids = all.iter().filter(|uid| !heard.text.contains("SEARCH UID") || named_in(heard, **uid));
+        let uids: Vec<String> = uids.map(u32::to_string).collect();
+        Step::Say(format!("* SEARCH {}\r\nTAG OK done\r\n", uids.join(" ")))
+    };
+    Script::imap(&["MOVE", "UIDPLUS"])
+        .on("UID SEARCH", found)
+        .on("UID FETCH", move |heard| {
+            let uids = named(&heard.text);
+            let is_of_bodies = heard.text.contains("BODY.PEEK[]");
+            let said = |uids: &[u32]| uids.iter().map(|&uid| one(uid, &heard.text)).collect::<String>();
+            if !(uids.contains(&BAD) && is_of_bodies && is_ill(heard)) {
+                return Step::Say(said(&uids) + "TAG OK done\r\n");
+            }
+            let before: Vec<u32> = uids.into_iter().take_while(|uid| *uid != BAD).collect();
+            bad(said(&before), &heard.text)
+        })
+        .on("UID MOVE", |heard| {
+            let set = heard.text.split(' ').nth(2).unwrap();
+            let copies = (1..=named(&heard.text).len()).map(|n| (100 + n).to_string()).collect::<Vec<_>>();
+            Step::Say(format!("* OK [COPYUID 9 {set} {}] moved\r\nTAG OK done\r\n", copies.join(",")))
+        })
+}
+
+fn named_in(heard: &Heard, uid: u32) -> bool {
+    let set = heard.text.split(' ').nth(3).unwrap();
+    named(&format!("UID SEARCH {set}")).contains(&uid)
+}
+
+fn always_ill(uids: &[u32], bad: Bad) -> Scripted {
+    ill(uids, bad, |_| true).start()
+}
+
+fn config(server: &Scripted) -> ImapConfig {
+    imap_config(server).remember(0)
+}
+
+fn fetch(imap: &Imap) -> Vec<Told> {
+    imap.fetch().unwrap().iter().map(told).collect()
+}
+
+const LOST: Told = Err((BAD, ErrorKind::Disconnected));
+
+#[rstest]
+#[case::hangs_up(hangs_up, ErrorKind::Disconnected)]
+#[case::hangs_up_within(hangs_up_within, ErrorKind::Disconnected)]
+#[case::says_goodbye(says_goodbye, ErrorKind::Disconnected)]
+#[case::too_short(too_short, ErrorKind::Disconnected)]
+#[case::goes_on_for_ever(goes_on_for_ever, ErrorKind::Disconnected)]
+#[case::has_no_uid(has_no_uid, ErrorKind::Message)]
+#[case::is_nil(is_nil, ErrorKind::Message)]
+#[case::is_empty(is_empty, ErrorKind::Message)]
+#[case::is_left_out(is_left_out, ErrorKind::Message)]
+#[case::is_refused(is_refused, ErrorKind::Refused)]
+#[case::is_bad(is_bad, ErrorKind::Refused)]
+fn a_bad_mail_is_an_error_in_its_place_and_the_others_come(#[case] bad: Bad, #[case] kind: ErrorKind) {
+    let expected = [Ok(1), Ok(2), Err((BAD, kind)), Ok(4), Ok(5)];
+    let server = always_ill(&[1, 2, 3, 4, 5], bad);
+    let imap = Imap::connect(config(&server)).unwrap();
+    assert_eq!(fetch(&imap), expected);
+    let connections = server.connections();
+    assert!(connections <= 3, "{connections}");
+    assert_eq!(fetch(&imap).iter().flatten().collect::<Vec<_>>(), [&1, &2, &4, &5], "later, too");
+    assert!(server.connections() <= connections + 1, "and at the price of no more connections");
+    let walked: Vec<_> = imap.deliveries().map(|it| told(&it.unwrap())).collect();
+    assert_eq!(walked, expected);
+    let stats = imap.stats();
+    assert!(stats.withheld >= 1 && stats.unreadable == 0, "{stats:?}");
+}
+
+#[rstest]
+#[case::hangs_up(hangs_up)]
+#[case::has_no_uid(has_no_uid)]
+#[case::is_refused(is_refused)]
+fn what_did_not_come_stays_in_the_inbox_whatever_is_acknowledged(#[case] bad: Bad) {
+    let server = always_ill(&[1, 2, 3, 4], bad);
+    let imap = Imap::connect(config(&server)).unwrap();
+    imap.fetch().unwrap().ack().unwrap();
+    assert_eq!(server.heard("UID MOVE"), [format!("UID MOVE 1:2,4 \"{TAG}\"")]);
+    let server = always_ill(&[3], bad);
+    let imap = Imap::connect(config(&server)).unwrap();
+    assert_eq!(imap.drain().unwrap().len(), 1, "it is said");
+    assert_eq!(imap.drain().unwrap().len(), 0, "once for a while: to drain until nothing comes has an end");
+    assert_eq!(server.heard("UID MOVE"), Vec::<String>::new());
+}
+
+#[rstest]
+#[case::hangs_up(hangs_up)]
+#[case::is_nil(is_nil)]
+#[case::is_refused(is_refused)]
+fn with_dead_letters_it_goes_there_unread(#[case] bad: Bad) {
+    let server = always_ill(&[1, 2, 3, 4], bad);
+    let imap = Imap::connect(config(&server).dead_letters(3)).unwrap();
+    assert_eq!(fetch(&imap).iter().flatten().collect::<Vec<_>>(), [&1, &2, &4]);
+    assert_eq!(server.heard("UID MOVE").len(), 1);
+    assert!(server.heard("UID MOVE")[0].starts_with("UID MOVE 3 "), "{:?}", server.heard("UID MOVE"));
+    assert_eq!((imap.stats().dead_letters, imap.stats().withheld), (1, 1));
+}
+
+#[rstest]
+fn a_foreign_mail_that_does_not_come_is_not_reported() {
+    let foreign = "Subject: Re: lunch\r\n\r\n";
+    let headers =
+        format!("* 3 FETCH (UID 3 BODY[HEADER.FIELDS (SUBJECT)]<0> {{{}}}\r\n{foreign})\r\n", foreign.len());
+    let server = ill(&[1, 3, 4], hangs_up_within, |_| true)
+        .ahead("UID FETCH 3 (UID BODY.PEEK[HEADER", move |_| Step::Say(format!("{headers}TAG OK done\r\n")))
+        .start();
+    let imap = Imap::connect(config(&server).dead_letters(1)).unwrap();
+    assert_eq!(fetch(&imap), [Ok(1), Ok(4)]);
+    assert_eq!((server.heard("UID MOVE").len(), imap.stats().withheld), (0, 0));
+}
+
+#[rstest]
+fn a_mail_whose_headers_do_not_come_either_is_not_touched() {
+    let server = ill(&[1, 3, 4], hangs_up, |_| true).ahead("UID FETCH 3 (", |_| Step::Close).start();
+    let imap = Imap::connect(config(&server).dead_letters(1)).unwrap();
+    assert_eq!(fetch(&imap), [Ok(1), LOST, Ok(4)]);
+    assert_eq!(server.heard("UID MOVE").len(), 0, "nothing shows that it is ours");
+}
+
+/// The answer ends nowhere, or hangs.
+#[rstest]
+#[case::is_silent(is_silent)]
+#[case::ends_within(ends_within)]
+fn an_answer_that_does_not_end_keeps_the_others_back_once(#[case] bad: Bad) {
+    let server = always_ill(&[1, 2, 3, 4, 5], bad);
+    let imap = Imap::connect(config(&server).deadline(Duration::from_secs(4))).unwrap();
+    assert_eq!(fetch(&imap), [Ok(1), Ok(2)], "what came whole before it");
+    assert_eq!(fetch(&imap), [Ok(1), Ok(2), Err((BAD, ErrorKind::Timeout)), Ok(4), Ok(5)]);
+    let connections = server.connections();
+    assert_eq!(fetch(&imap), [Ok(1), Ok(2), Ok(4), Ok(5)]);
+    assert!(server.connections() <= connections + 1, "it is not asked for again so soon");
+}
+
+#[rstest]
+fn a_mail_that_drips_is_left_aside_by_the_next_fetch() {
+    let server = always_ill(&[3, 4, 5], drips);
+    let imap = Imap::connect(config(&server).deadline(Duration::from_secs(2))).unwrap();
+    assert!(imap.fetch().unwrap_err().is_timeout());
+    assert_eq!(fetch(&imap), [Err((BAD, ErrorKind::Timeout)), Ok(4), Ok(5)]);
+}
+
+#[rstest]
+#[case::hangs_up(hangs_up)]
+#[case::is_refused(is_refused)]
+#[case::is_nil(is_nil)]
+fn it_comes_when_the_server_gives_it_out_again(#[case] bad: Bad) {
+    let is_ill = Arc::new(AtomicBool::new(true));
+    let ask = Arc::clone(&is_ill);
+    let server = ill(&[1, 2, 3, 4], bad, move |_| ask.load(Ordering::SeqCst)).start();
+    let soon = Duration::from_millis(1);
+    let imap = Imap::connect(config(&server).backoff(soon, soon)).unwrap();
+    assert_eq!(fetch(&imap).len(), 4);
+    is_ill.store(false, Ordering::SeqCst);
+    wait_until("it comes", || fetch(&imap) == [Ok(1), Ok(2), Ok(3), Ok(4)]);
+}
+
+/// A connection that is lost by chance is no mail's fault.
+#[rstest]
+#[case::hangs_up(hangs_up)]
+#[case::hangs_up_within(hangs_up_within)]
+#[case::is_nil(is_nil)]
+#[case::is_refused(is_refused)]
+fn a_mail_that_failed_once_comes_in_the_same_fetch(#[case] bad: Bad) {
+    let server = ill(&[1, 2, 3, 4], bad, |heard| heard.nth == 1).start();
+    let imap = Imap::connect(config(&server)).unwrap();
+    assert_eq!(fetch(&imap), [Ok(1), Ok(2), Ok(3), Ok(4)]);
+    assert_eq!(imap.stats().withheld, 0);
+}
+
+/// The server has nothing of the others, either, where it answers in one piece.
+#[rstest]
+#[case::hangs_up(|| Step::Close)]
+#[case::is_refused(|| Step::say("TAG NO it is damaged\r\n"))]
+fn the_culprit_is_found_among_a_thousand_of_which_none_comes_with_it(#[case] bad: fn() -> Step) {
+    let others = (1_001..=1_600).chain([BAD]).chain(2_001..=2_399).collect::<Vec<_>>();
+    let mut uids = others.clone();
+    uids.sort_unstable();
+    let server = ill(&uids, hangs_up, |_| false)
+        .ahead("UID FETCH", move |heard| {
+            let is_bad = named(&heard.text).contains(&BAD) && !heard.text.contains("HEADER");
+            if is_bad { bad() } else { Step::Usual }
+        })
+        .start();
+    let imap = Imap::connect(config(&server)).unwrap();
+    let batch = fetch(&imap);
+    assert_eq!((batch.len(), batch.iter().flatten().count()), (1_000, 999));
+    assert!(server.connections() < 8 && server.heard("UID FETCH").len() < 40, "{}", server.connections());
+}
+
+#[rstest]
+fn several_bad_mails_are_found_within_the_connections_of_a_minute() {
+    let bad = [10, 11, 400, 800, 999];
+    let found = (1..=1_000).map(|uid| uid.to_string()).collect::<Vec<_>>().join(" ");
+    let server = Script::imap(&["MOVE", "UIDPLUS"])
+        .says("UID SEARCH UNDELETED", format!("* SEARCH {found}\r\nTAG OK done\r\n"))
+        .on("UID FETCH", move |heard| {
+            let uids = named(&heard.text);
+            let good = uids.iter().take_while(|uid| !bad.contains(*uid));
+            let said: String = good.map(|&uid| one(uid, &heard.text)).collect();
+            let is_good = heard.text.contains("HEADER") || uids.iter().all(|uid| !bad.contains(uid));
+            let said = if is_good { uids.iter().map(|&uid| one(uid, &heard.text)).collect() } else { said };
+            if is_good { Step::Say(said + "TAG OK done\r\n") } else { Step::SayAndClose(said) }
+        })
+        .start();
+    let imap = Imap::connect(config(&server)).unwrap();
+    let mut came = 0;
+    for _ in 0..3 {
+        came = came.max(fetch(&imap).iter().flatten().count());
+    }
+    assert_eq!(came, 995);
+    assert!(server.connections() <= 25, "{}", server.connections());
+}
+
+#[rstest]
+fn a_server_that_loses_every_connection_is_not_hammered_for_the_sake_of_its_mails() {
+    let server = Script::imap(&[])
+        .says("UID SEARCH", "* SEARCH 1 2 3 4 5 6 7 8 9\r\nTAG OK done\r\n")
+        .on("UID FETCH", |_| Step::Close)
+        .start();
+    let imap = Imap::connect(config(&server)).unwrap();
+    for _ in 0..20 {
+        assert!(imap.fetch().unwrap_err().is_transient());
+    }
+    assert!(server.connections() <= 30, "{}", server.connections());
+}
+
+#[rstest]
+fn fetch_uids_names_the_mail_that_does_not_come(#[values(hangs_up, is_refused)] bad: Bad) {
+    let server = always_ill(&[1, 2, 3, 4], bad);
+    let imap = Imap::connect(config(&server)).unwrap();
+    let mut uids = imap.search("ALL").unwrap();
+    let error = imap.fetch_uids(&uids).unwrap_err();
+    assert!(error.to_string().contains("UID 3"), "{error}");
+    uids.retain(|uid| uid.get() != BAD);
+    assert_eq!(imap.fetch_uids(&uids).unwrap().len(), 3);
+}
+
+#[rstest]
+#[case::hangs_up(|| Step::Close)]
+#[case::is_refused(|| Step::say("TAG NO it is damaged\r\n"))]
+#[case::is_silent(|| Step::Nothing)]
+fn an_archive_that_can_not_be_read_keeps_no_mail_back(#[case] bad: fn() -> Step) {
+    let server = ill(&[7], hangs_up, |_| false)
+        .ahead("UID SEARCH 1:*", |_| Step::say("* SEARCH 1 2 3\r\nTAG OK done\r\n"))
+        .ahead("UID FETCH 1:3", move |_| bad())
+        .start();
+    let imap = Imap::connect(imap_config(&server).deadline(Duration::from_secs(4))).unwrap();
+    let batches = [fetch(&imap), fetch(&imap), fetch(&imap)];
+    assert_eq!(batches, [[Ok(7)], [Ok(7)], [Ok(7)]]);
+    assert!(server.connections() <= 3, "{}: it is not tried each time", server.connections());
+}
