@@ -1,6 +1,6 @@
 //! Ordinary mail of other programs that carries the tag is read like our own.
 
-use pymail::{Credentials, Imap, ImapConfig, Message, Server};
+use pymail::{Credentials, Delivery, ErrorKind, Imap, ImapConfig, Message, Server};
 use rstest::{fixture, rstest};
 
 use crate::support::dovecot::{Dovecot, HOST, PASSWORD};
@@ -20,12 +20,16 @@ fn received(dovecot: &Dovecot, headers: &str, body: &[u8]) -> Message {
     delivered(dovecot, &[HEAD.as_bytes(), headers.as_bytes(), b"\r\n", body].concat())
 }
 
-fn delivered(dovecot: &Dovecot, mail: &[u8]) -> Message {
-    dovecot.deliver(USER, mail);
+fn receive(dovecot: &Dovecot) -> Vec<Delivery> {
     let server = Server::tls(HOST).port(dovecot.imaps_port()).trust_pem(dovecot.ca_pem());
     let imap =
         Imap::connect(ImapConfig::new(server, Credentials::new(USER, PASSWORD))).expect("a connection");
-    let mut deliveries = imap.drain().expect("a batch");
+    imap.drain().expect("a batch")
+}
+
+fn delivered(dovecot: &Dovecot, mail: &[u8]) -> Message {
+    dovecot.deliver(USER, mail);
+    let mut deliveries = receive(dovecot);
     assert_eq!(deliveries.len(), 1);
     deliveries.remove(0).into_message().expect("a message that can be read")
 }
@@ -67,6 +71,11 @@ fn delivered(dovecot: &Dovecot, mail: &[u8]) -> Message {
     b"\x93quoted\x94 \x96 5 \x80\r\n",
     "\u{201c}quoted\u{201d} \u{2013} 5 €\r\n"
 )]
+#[case::utf_8_that_says_it_is_ascii(
+    "Content-Type: text/plain; charset=us-ascii\r\nContent-Transfer-Encoding: 8bit\r\n",
+    "Grüße\r\n".as_bytes(),
+    "Grüße\r\n"
+)]
 #[case::windows_1251(
     "Content-Type: text/plain; charset=windows-1251\r\nContent-Transfer-Encoding: 8bit\r\n",
     b"\xcf\xf0\xe8\xe2\xe5\xf2\r\n",
@@ -97,6 +106,7 @@ const IMAGE: &str = "Content-Type: image/png\r\nContent-ID: <1>\r\nContent-Trans
 #[case::attachment_in_front("mixed", &[FILE, PLAIN], "the text\r\n")]
 #[case::image_in_front("mixed", &[IMAGE, PLAIN], "the text\r\n")]
 #[case::html_with_an_image("related", &[HTML, IMAGE], "the page\n")]
+#[case::several_texts("mixed", &[PLAIN, IMAGE, PLAIN], "the text\r\nthe text\r\n")]
 #[case::nothing_but_an_attachment("mixed", &[FILE], "")]
 fn of_several_parts_the_text_is_read(
     dovecot: Dovecot,
@@ -129,11 +139,32 @@ fn the_text_of_a_mail_that_was_cut_off_is_read(dovecot: Dovecot) {
 #[case::folded_behind_the_tag("Subject: __PYMAIL__\r\n 42\r\n", "42")]
 #[case::folded_before_the_tag("Subject:\r\n __PYMAIL__ 42\r\n", "42")]
 #[case::in_capitals("SUBJECT: __PYMAIL__ 42\r\n", "42")]
+#[case::cut_within_a_character("Subject: __PYMAIL__ =?utf-8?Q?caf=C3?=\r\n =?utf-8?Q?=A9?=\r\n", "café")]
 #[case::the_first_of_two("Subject: __PYMAIL__ 42\r\nSubject: another\r\n", "42")]
 fn a_subject_is_decoded(dovecot: Dovecot, #[case] subject: &str, #[case] id: &str) {
     let message = received(&dovecot, subject, b"hello\r\n");
     assert_eq!((&*message.id, &*message.sent_by), (id, "bob@example.test"));
     assert_eq!(message.text(), Ok("hello\r\n"));
+}
+
+#[rstest]
+fn what_can_not_be_decoded_whole_is_an_error_in_its_place(dovecot: Dovecot) {
+    let mail = |headers: &str, body: &[u8]| [HEAD.as_bytes(), headers.as_bytes(), b"\r\n", body].concat();
+    let utf_8 = [SUBJECT, MIME, "Content-Type: text/plain; charset=utf-8\r\n"].concat();
+    for mail in [
+        mail(SUBJECT, b"hello\r\n"),
+        mail(&utf_8, b"Gr\xfc\xdfe\r\n"),
+        mail("Subject: __PYMAIL__ =?x-none-such?Q?=FC?=\r\n", b"hello\r\n"),
+        mail(&[SUBJECT, "Content-Transfer-Encoding: base64\r\n"].concat(), b"aGVsbG8hA\r\n"),
+        mail(&[SUBJECT, "To: <eve@exa mple.test>\r\n"].concat(), b"hello\r\n"),
+        mail(SUBJECT, b"hello\r\n"),
+    ] {
+        dovecot.deliver(USER, &mail);
+    }
+    let deliveries = receive(&dovecot);
+    let kinds: Vec<_> = deliveries.iter().map(|it| it.message().err().map(|error| error.kind())).collect();
+    let bad = Some(ErrorKind::Message);
+    assert_eq!(kinds, [None, bad, bad, bad, bad, None]);
 }
 
 #[rstest]
@@ -146,6 +177,8 @@ fn a_subject_is_decoded(dovecot: Dovecot, #[case] subject: &str, #[case] id: &st
     "From: bob@example.test, carol@example.test\r\nSender: carol@example.test\r\n",
     "bob@example.test"
 )]
+#[case::quoted_local_part("From: \"bob.\"@example.test\r\n", "\"bob.\"@example.test")]
+#[case::an_address_as_a_name("From: eve@example.test <bob@example.test>\r\n", "bob@example.test")]
 #[case::sender_only("Sender: Carol <carol@example.test>\r\n", "carol@example.test")]
 #[case::empty_from("From:\r\nSender: carol@example.test\r\n", "carol@example.test")]
 #[case::nobody("", "")]

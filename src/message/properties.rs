@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 use std::env;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use base64::Engine as _;
@@ -171,6 +173,44 @@ proptest! {
     }
 }
 
+/// A place, how many octets go there, and what comes for them.
+type Change = (prop::sample::Index, u8, Vec<u8>);
+
+/// Real and malformed mails of other projects.
+fn corpus(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = folder.read_dir().expect("a folder").map(|entry| entry.expect("an entry").path());
+    let mails = entries.flat_map(|path| match path.is_dir() {
+        true => corpus(&path),
+        false if path.extension().is_some_and(|it| it == "eml") => vec![fs::read(path).expect("a mail")],
+        false => Vec::new(),
+    });
+    mails.collect()
+}
+
+#[test]
+fn no_damage_to_a_mail_makes_the_reader_panic() {
+    let mut mails = corpus(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus"));
+    mails.retain(|mail| mail.len() < 20_000);
+    assert!(mails.len() > 100, "{}", mails.len());
+    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), change()), 0..12);
+    let check = |(mut mail, changes): (Vec<u8>, Vec<Change>)| {
+        for (at, length, change) in changes {
+            let at = at.index(mail.len());
+            mail.splice(at..mail.len().min(at + usize::from(length) % 40), change);
+            mail.push(b'\n');
+        }
+        mail.splice(0..0, *b"Subject: TAG 1\r\n");
+        // Unlike `parse`, it lets a panic through.
+        if let Ok((message, _)) = whole(&mail, "TAG") {
+            prop_assert!(message.sent_by.is_empty() || message.sent_by.contains('@'));
+            prop_assert!(message.sent_to.iter().all(|to| to.contains('@')));
+        }
+        Ok(())
+    };
+    let strategy = (prop::sample::select(mails), changes);
+    TestRunner::new(config()).run(&strategy, check).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
 /// Without the Message-ID, which is made up for mails that have none.
 fn parts_of(message: Message) -> Parts {
     (message.id, message.sent_by, message.sent_to, message.body)
@@ -179,6 +219,20 @@ fn parts_of(message: Message) -> Parts {
 /// What may be found in the place of an octet of a mail, or beside it.
 fn change() -> impl Strategy<Value = Vec<u8>> {
     let octet = prop::sample::select(&b"=\r\n AQz/+-\0\xff;:"[..]).prop_map(|octet| vec![octet]);
-    let words = [&b""[..], b"\r\n", b"\n\n", b"==", b"\r\n\r\n", b"77u/", b"Subject: TAG 2\r\n", b"7Q=="];
+    let words = [
+        &b""[..],
+        b"--",
+        b"=?utf-8?B?",
+        b"<",
+        b"\x1b$B",
+        b"Content-Type: text/html; charset=hz\r\n",
+        b"\r\n",
+        b"\n\n",
+        b"==",
+        b"\r\n\r\n",
+        b"77u/",
+        b"Subject: TAG 2\r\n",
+        b"7Q==",
+    ];
     prop_oneof![octet, prop::sample::select(words.map(<[u8]>::to_vec).to_vec())]
 }

@@ -303,9 +303,9 @@ fn no_mail_is_looked_through_more_often_than_it_may_have_levels() {
 }
 
 #[rstest]
-#[case::fields("a: b\n", 200_000)]
-#[case::fields_that_count("Subject: x\n", 100_000)]
-#[case::junk("junk\n", 200_000)]
+#[case::fields("a: b\n", 50_000)]
+#[case::fields_that_count("Subject: x\n", 50_000)]
+#[case::junk("junk\n", 50_000)]
 #[case::open_words("Subject: =?utf-8?Q?\n", 50_000)]
 #[case::words("Subject: =?utf-8?Q?a?=\n", 50_000)]
 fn no_number_of_fields_takes_longer_than_their_length(#[case] field: &str, #[case] times: usize) {
@@ -335,6 +335,6 @@ fn no_number_of_fields_takes_longer_than_their_length(#[case] field: &str, #[cas
 #[case::boundaries("Subject: TAG 1\nContent-Type: multipart/mixed; boundary=\"-\"\n\n", "---", "")]
 fn no_octets_take_longer_than_their_number(#[case] before: &str, #[case] piece: &str, #[case] behind: &str) {
     // A cost that grows with the square would take minutes, and end the test.
-    let mail = format!("{before}{}{behind}", piece.repeat(100_000));
+    let mail = format!("{before}{}{behind}", piece.repeat(50_000));
     let _ = parse(mail.as_bytes(), "TAG").expect("it is ours");
 }
