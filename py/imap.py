@@ -115,18 +115,21 @@ class Session(Receiving):
         if self.has_keywords:
             self._uid("STORE", uids, "+FLAGS.SILENT", f"($PymailDelivery{nth})")
 
-    def identities(self, uids: str, count: int) -> list[tuple[int, bytes]]:
-        """UID and the headers that tell who it is, of each mail that is given out."""
-        told, _ = self.what_comes(uids, f"(UID {identity(IDENTITY_OCTETS)})", count * IDENTITY_OCTETS)
-        return answers.named_literals(told)
+    def identities(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], Refusal]:
+        """UID and the headers that tell who it is, of each mail that is given out; the refusal of the others."""
+        told, refusal = self.what_comes(uids, f"(UID {identity(IDENTITY_OCTETS)})", count * IDENTITY_OCTETS)
+        return answers.named_literals(told), refusal
 
-    def recall(self, mailbox: str, most: int, since: tuple[int, int]) -> tuple[tuple[int, int], list[bytes]]:
+    def recall(
+        self, mailbox: str, most: int, since: tuple[int, int]
+    ) -> tuple[tuple[int, int], list[bytes], Refusal]:
         """The same headers of the newest mails in another mailbox; the inbox is selected again after that.
 
         Those after `since`, a UIDVALIDITY and a UID, if it is still the same mailbox, and else the last ones, at
-        most `most`. Returns with them since when to ask the next time.
+        most `most`. Returns with them since when to ask the next time, and the refusal of some.
         """
         headers: list[bytes] = []
+        refusal: Refusal = None
         with Visit(self, mailbox, readonly=True) as validity:
             last = since[1] if since[0] == validity else 0
             criteria = f"UID {last + 1}:*" if last else f"{max(1, self.exists - most + 1)}:*"
@@ -136,9 +139,10 @@ class Session(Receiving):
             for at in range(0, len(newer), at_once):
                 window = newer[at : at + at_once]
                 # Others archive too: what comes between two of these is new to us, and wanted.
-                told = self.identities(f"{window[0]}:{window[-1]}", len(window))
+                told, refused = self.identities(f"{window[0]}:{window[-1]}", len(window))
+                refusal = refusal or refused
                 headers.extend(header for _, header in told)
-        return (validity, newer[-1] if newer else last), headers
+        return (validity, newer[-1] if newer else last), headers, refusal
 
     def append(self, mailbox: str, mail: bytes) -> None:
         """Adds a mail to a mailbox, marked as seen."""

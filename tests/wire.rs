@@ -134,7 +134,7 @@ fn neither_expunge_nor_close_is_ever_sent(#[from(logging)] site: Site) {
 #[rstest]
 #[case::tls(Site::imaps_server)]
 #[case::starttls(Site::imap_server)]
-fn a_connection_selects_the_inbox_makes_the_archive_and_asks_for_nothing_that_it_was_told(
+fn a_connection_says_its_name_selects_makes_the_archive_and_asks_for_nothing_that_it_was_told(
     #[from(logging)] site: Site,
     #[case] server: fn(&Site) -> Server,
 ) {
@@ -142,9 +142,17 @@ fn a_connection_selects_the_inbox_makes_the_archive_and_asks_for_nothing_that_it
     imap.noop().unwrap();
     wait_until("the log", || count(&commands(&site), "NOOP") > 0);
     // Dovecot tells its capabilities with its yes to the login, which is before this log begins.
+    let id = concat!(r#"ID ("name" "pymail" "version" ""#, env!("CARGO_PKG_VERSION"), r#"")"#);
     assert_eq!(
         commands(&site),
-        ["NAMESPACE", "SELECT \"INBOX\"", "CREATE \"__TEST__\"", "STATUS \"__TEST__\" (MESSAGES)", "NOOP"]
+        [
+            id,
+            "NAMESPACE",
+            "SELECT \"INBOX\"",
+            "CREATE \"__TEST__\"",
+            "STATUS \"__TEST__\" (MESSAGES)",
+            "NOOP"
+        ]
     );
 }
 

@@ -9,6 +9,7 @@ use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::convert::{self, Refusal};
 use super::dialogue::{Dialogue, Service};
 use super::modules;
 use super::portions::{Learnt, in_portions};
@@ -134,7 +135,11 @@ impl ImapSession {
     /// there was one, and since when to ask the next time.
     pub(crate) fn recall(&mut self, most: usize, since: Option<Since>) -> Result<(Since, Vec<Vec<u8>>)> {
         let args = (self.archive.clone(), most, since.unwrap_or_default());
-        self.call("recall", args, "looking into the archive")
+        let action = "looking into the archive";
+        let (since, headers, refusal): (Since, Vec<Vec<u8>>, Option<Refusal>) =
+            self.call("recall", args, action)?;
+        let refused = refusal.map(|(code, text)| convert::refused(code, text, self.dialogue.asking(action)));
+        refused.filter(Error::is_transient).map_or(Ok((since, headers)), Err)
     }
 
     /// Adds a mail to a mailbox, which is made if it is missing.
