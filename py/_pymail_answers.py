@@ -38,6 +38,8 @@ _DELIVERY = rb"(?i)\$PymailDelivery(\d{1,3})\b"
 _TAIL = rb'(?: [A-Za-z0-9.-]+ (?:\d+|NIL|\([^()]*\)|"[^"]*"))*\)'
 _NO_MESSAGES = r"\(MESSAGES 0\)\s*$"
 _NAMESPACE = r'\("([ !#-\[\]-~]{0,255})" (?:"\\?([!-~])"|NIL)'
+_UIDNEXT = r"(?i)\bUIDNEXT (\d{1,10})\b"
+_MAILBOX = r'\([^()]*\) (?:"[^"]*"|NIL) (?:"([^"\\]*)"|([^" ]+))'
 _LISTED = r'\([^()]*\) "\\?([!-~])" '
 
 
@@ -80,6 +82,18 @@ def delimiter(told: dict[str, list[Any]], namespaces: list[tuple[str, str]]) -> 
 def is_empty(status: list[Any]) -> bool:
     """Whether a STATUS says that there are no mails."""
     return bool(status) and re.search(_NO_MESSAGES, as_text(status[-1])) is not None
+
+
+def next_uid(status: list[Any]) -> int | None:
+    """UIDNEXT, where a STATUS says it."""
+    told = re.search(_UIDNEXT, as_text(status[-1])) if status else None
+    return number32(told.group(1).encode()) if told else None
+
+
+def listed(data: list[Any]) -> list[str]:
+    """Names in LIST's answers; one that is a literal is passed over."""
+    lines = [re.fullmatch(_MAILBOX, as_text(line)) for line in data if isinstance(line, bytes)]
+    return [line.group(1) or line.group(2) for line in lines if line]
 
 
 def literals(data: list[Any]) -> list[tuple[int, bytes]]:

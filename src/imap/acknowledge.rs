@@ -8,7 +8,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Identity;
 use crate::python::ImapSession;
-use crate::uid::UidSet;
+use crate::uid::{Uid, UidSet};
 
 /// Archives the deliveries, and with them the second copies of what was acknowledged before.
 pub(super) fn acknowledge<'a>(
@@ -17,10 +17,15 @@ pub(super) fn acknowledge<'a>(
     deadline: Deadline,
 ) -> Result<()> {
     for life in lives(deliveries) {
-        imap.link.repeat(deadline, |session| archive(session, &life, imap))?;
+        let lost = imap.link.repeat(deadline, |session| archive(session, &life, imap))?;
+        let (lost, error) = lost.map_or((HashSet::new(), None), |(lost, error)| (lost, Some(error)));
+        let mut archived = life;
+        archived.deliveries.retain(|delivery| !lost.contains(&delivery.uid));
         let mut known = imap.known.lock();
-        known.gone(&life.uids());
-        life.identities().for_each(|identity| known.acknowledged().add(identity));
+        known.gone(&archived.uids());
+        archived.identities().for_each(|identity| known.acknowledged().add(identity));
+        drop(known);
+        error.map_or(Ok(()), Err)?;
     }
     let spent = imap.known.lock().spent();
     if let Some(spent) = spent {
@@ -30,20 +35,28 @@ pub(super) fn acknowledge<'a>(
     Ok(())
 }
 
-fn archive(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result<()> {
+/// Deliveries that are another consumer's by now, and the error that tells of them.
+type Lost = (HashSet<Uid>, Error);
+
+/// Archives what is not another consumer's.
+fn archive(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result<Option<Lost>> {
     let uids = life.uids();
-    if let Some(claims) = &imap.claims {
-        claims.assure(session, &uids)?;
-    }
     if !uids.validity().is_of_the_mailbox_of(session.validity()) || uids.validity() == session.validity() {
-        verbs::archive(session, &uids)?;
-        imap.claims.iter().for_each(|claims| claims.release(&uids));
-        return Ok(());
+        let (ours, error) = archive_ours(session, &uids, imap)?;
+        let lost = uids.iter().filter(|uid| !ours.contains(*uid)).collect();
+        return Ok(error.map(|error| (lost, error)));
     }
     let (found, missing) = find_again(session, life, imap)?;
-    verbs::archive(session, &found)?;
+    let uids = UidSet::new(session.validity(), found.iter().map(|(uid, _)| *uid));
+    let (ours, error) = archive_ours(session, &uids, imap)?;
+    if let Some(error) = error {
+        let lost: HashSet<Identity> =
+            found.iter().filter(|(uid, _)| !ours.contains(*uid)).map(|(_, identity)| *identity).collect();
+        let is_lost = |it: &&&Delivery| it.identity.is_some_and(|identity| lost.contains(&identity));
+        return Ok(Some((life.deliveries.iter().filter(is_lost).map(|it| it.uid).collect(), error)));
+    }
     if missing == 0 {
-        return Ok(());
+        return Ok(None);
     }
     let all = life.deliveries.len();
     let text =
@@ -51,8 +64,23 @@ fn archive(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result<()
     Err(Error::new(ErrorKind::Refused, text).with_code(Some("UIDVALIDITY".into())))
 }
 
+/// Archives those of these messages that are not another consumer's: which, and the error that tells of the others.
+fn archive_ours(session: &mut ImapSession, uids: &UidSet, imap: &Imap) -> Result<(UidSet, Option<Error>)> {
+    let Some(claims) = &imap.claims else {
+        return verbs::archive(session, uids).map(|()| (uids.clone(), None));
+    };
+    let (ours, error) = claims.assure(session, uids)?;
+    verbs::archive(session, &ours)?;
+    claims.release(&ours);
+    Ok((ours, error))
+}
+
 /// The messages under their new UIDs, and how many are neither here nor known to be archived.
-fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result<(UidSet, usize)> {
+fn find_again(
+    session: &mut ImapSession,
+    life: &Life<'_>,
+    imap: &Imap,
+) -> Result<(Vec<(Uid, Identity)>, usize)> {
     let wanted: HashSet<Identity> = life.identities().collect();
     let mut found = HashSet::new();
     let mut uids = Vec::new();
@@ -66,7 +94,7 @@ fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result
         for (uid, headers) in told {
             if let Some(identity) = Identity::read(&headers).filter(|identity| wanted.contains(identity)) {
                 found.insert(identity);
-                uids.push(uid);
+                uids.push((uid, identity));
             }
         }
     }
@@ -75,7 +103,7 @@ fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result
         delivery.identity.is_some_and(|it| found.contains(&it) || known.acknowledged().contains(it))
     };
     let there = life.deliveries.iter().filter(|delivery| is_there(delivery)).count();
-    Ok((UidSet::new(session.validity(), uids), life.deliveries.len() - there))
+    Ok((uids, life.deliveries.len() - there))
 }
 
 /// Second copies whose UIDs mean nothing any more are found again by the next fetch.

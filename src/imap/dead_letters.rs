@@ -2,7 +2,8 @@
 
 use super::{Delivery, Imap, verbs};
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
+use crate::events;
 use crate::message::note;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
@@ -79,17 +80,25 @@ pub(super) fn reject<'a>(
     Ok(())
 }
 
-/// First the reason, then the message: a crash between them leaves a reason too many, and never one too few.
+/// Appends the reason, then moves the message: a crash between them leaves a reason too many, and never one too few. A
+/// reason that the server refuses, such as for want of room, is in the event alone.
 fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> Result<()> {
-    tracing::warn!(uid = %delivery.uid, reason, "a message goes to the dead letters");
+    let (uid, why) = (delivery.uid, reason.to_owned());
+    events::emit(move || tracing::warn!(%uid, reason = why, "a message goes to the dead letters"));
     let note = note(delivery.message.as_ref().ok(), delivery.uid.get(), reason);
     let uids = std::iter::once(delivery.uid).chain(delivery.copies.iter().copied());
     let set = UidSet::new(delivery.validity, uids);
     imap.link.repeat(deadline, |session| {
         session.check(&set)?;
-        imap.claims.iter().try_for_each(|claims| claims.assure(session, &set))?;
+        imap.claims.iter().try_for_each(|claims| claims.require(session, &set))?;
         let mailbox = session.beside_the_archive(DEAD);
-        session.append(&mailbox, &note)?;
+        match session.append(&mailbox, &note) {
+            Err(error) if error.kind() == ErrorKind::Refused && error.is_permanent() => {
+                let uid = delivery.uid;
+                events::emit(move || tracing::warn!(%uid, %error, "a dead letter has no note beside it"));
+            }
+            noted => noted?,
+        }
         verbs::move_or_make(session, &set, &mailbox)?;
         imap.claims.iter().for_each(|claims| claims.release(&set));
         imap.known.lock().gone(&set);

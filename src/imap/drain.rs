@@ -3,12 +3,13 @@
 use super::{Delivery, Imap, acknowledge};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::link::Session as _;
 use crate::python::ImapSession;
 
 /// Waits for its turn without the interpreter: whoever has it may need that.
 pub(super) fn drain(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
-    ImapSession::unattached(|| {
+    let drain = || {
         let drained = imap.drained.try_lock_until(deadline.at());
         let mut drained = drained.ok_or_else(|| deadline.error("waiting for another call that drains"))?;
         if drained.is_empty() {
@@ -16,19 +17,22 @@ pub(super) fn drain(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
         } else {
             again(imap, &mut drained, deadline)
         }
-    })
+    };
+    ImapSession::unattached(|| events::deferred(drain))
 }
 
 /// When the acknowledgement fails, the messages may be archived all the same: the next call gets them.
 fn fresh(imap: &Imap, drained: &mut Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
-    let deliveries = imap.fetch_by(deadline)?.into_deliveries();
+    let mut deliveries = imap.fetch_by(deadline)?.into_deliveries();
     match acknowledge::acknowledge(imap, &deliveries, deadline) {
         Ok(()) => Ok(deliveries),
         Err(error) => {
-            // These are another consumer's, and nothing was done to them.
-            if error.code() != Some("LEASE") {
-                *drained = deliveries;
+            if error.code() == Some("LEASE") {
+                // The others are another consumer's, and nothing was done to them.
+                let is_archived = |it: &Delivery| imap.claims.iter().any(|claims| claims.has_archived(it));
+                deliveries.retain(is_archived);
             }
+            *drained = deliveries;
             Err(error)
         }
     }

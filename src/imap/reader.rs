@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::known::Settled;
 use super::{Delivery, Imap};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::message::{Identity, Message, is_ours, parse};
 use crate::python::{Mail, Mails};
 use crate::uid::{Uid, UidSet, UidValidity};
@@ -104,7 +105,9 @@ impl<'a> Reader<'a> {
         };
         let identity = message.as_ref().ok().and_then(|(_, identity)| *identity);
         if identity.is_some_and(|identity| self.imap.known.lock().acknowledged().contains(identity)) {
-            tracing::info!(%uid, "a second copy of an acknowledged message is not delivered");
+            events::emit(move || {
+                tracing::info!(%uid, "a second copy of an acknowledged message is not delivered");
+            });
             self.imap.known.lock().settle(self.validity, uid, Settled::Spent);
             return;
         }

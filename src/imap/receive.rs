@@ -9,6 +9,7 @@ use super::windows::{FirstLooks, WholeMails, read_while_they_come};
 use super::{Delivery, Imap, ahead, dead_letters};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::events;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
 
@@ -49,6 +50,7 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
         *cursor = look.cursor;
         refused = refused.or(look.refused);
         if !deliveries.is_empty() {
+            imap.claims.iter().for_each(|claims| claims.hand_out(&deliveries));
             return Ok(deliveries);
         }
         if look.stops || !(look.more || another_chance(imap, cursor, refused.as_ref())) {
@@ -138,7 +140,8 @@ fn finish(
         if open.stops { Open::of(&uids) } else { ask_for(&mut reader, imap, &uids, patience, whole)? };
     let open = open.and(whole);
     if let Some(error) = &open.refused {
-        tracing::warn!(%error, "the server does not give out every message");
+        let error = error.clone();
+        events::emit(move || tracing::warn!(%error, "the server does not give out every message"));
     }
     let last = reader.last().max(cursor.at(validity).1);
     let left = reader.left(&small, &open.waiting, last);

@@ -19,7 +19,7 @@ use crate::uid::{Uid, UidSet, UidValidity};
 const SERVICE: Service =
     Service { module: &modules::IMAP, name: "IMAP", tls: 993, starttls: 143, plain: 143 };
 
-/// A mail, and its headers that tell who it is.
+/// A mail, and what is read of it, such as the headers that tell who it is.
 pub(crate) type Headers = (Uid, Vec<u8>);
 
 /// The UIDVALIDITY and the last UID of a mailbox when it was looked into.
@@ -103,8 +103,13 @@ impl ImapSession {
 
     /// The name of a mailbox within the archive, or beside it where mailboxes have none within.
     pub(crate) fn beside_the_archive(&self, name: &str) -> String {
+        self.within(&self.archive, name)
+    }
+
+    /// Returns the name of a mailbox within another one, or beside it where mailboxes have none within.
+    pub(crate) fn within(&self, mailbox: &str, name: &str) -> String {
         let between = if self.delimiter.is_empty() { "-" } else { &self.delimiter };
-        format!("{}{between}{name}", self.archive)
+        format!("{mailbox}{between}{name}")
     }
 
     pub(crate) fn has_move(&self) -> bool {
@@ -146,12 +151,23 @@ impl ImapSession {
         })
     }
 
-    /// Every mail in a mailbox that is a log, and its UID; before that, removes some.
-    pub(crate) fn log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<Vec<(Uid, Vec<u8>)>> {
-        let drop = UidSet::new(self.validity, drop.iter().copied()).to_string();
-        let entries: Vec<(u32, Vec<u8>)> =
-            self.making(mailbox, |session| session.call("log", (mailbox, &*drop), "reading the log"))?;
-        Ok(entries.into_iter().filter_map(|(uid, text)| Some((Uid::new(uid)?, text))).collect())
+    /// Reads a mailbox that is a log: its UIDNEXT, and every mail with its UID; before that, removes some.
+    pub(crate) fn log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<(u32, Vec<Headers>)> {
+        let drop = UidSet::new(self.validity, drop.iter().copied()).chunks();
+        let drop: Vec<String> = drop.iter().map(UidSet::to_string).collect();
+        let (next, mails): (u32, Vec<(u32, Vec<u8>)>) =
+            self.making(mailbox, |session| session.call("log", (mailbox, drop.clone()), "reading the log"))?;
+        Ok((next, mails.into_iter().filter_map(|(uid, mail)| Some((Uid::new(uid)?, mail))).collect()))
+    }
+
+    /// Returns the UIDNEXT of another mailbox; `None` when the server does not say it.
+    pub(crate) fn next_uid(&mut self, mailbox: &str) -> Result<Option<u32>> {
+        self.call("next_uid_of", (mailbox,), "STATUS")
+    }
+
+    /// Returns the names of the mailboxes that match a pattern; none when the server refuses to list them.
+    pub(crate) fn mailboxes(&mut self, pattern: &str) -> Result<Vec<String>> {
+        self.call("mailboxes", (pattern,), "LIST")
     }
 
     /// Asks again when the mailbox was missing. Not every server says that it was.

@@ -89,16 +89,28 @@ fn failure(
     })
 }
 
+/// A message is put aside without the reason, which is refused so.
+fn without_a_note(name: &'static str, step: Step) -> Path {
+    path(name, move || {
+        answered(waiting(OFFERS), APPEND, step, |server| {
+            let imap = connected(server);
+            let batch = imap.fetch().unwrap();
+            imap.reject(&batch, "no such account").unwrap();
+            assert!(imap.fetch().unwrap().is_empty());
+            vec![imap_shows(&imap), format!("{batch:?}")]
+        })
+    })
+}
+
 fn rejections() -> Vec<Path> {
     vec![
-        rejection("a refused dead letter", APPEND, says("TAG NO SECRET\r\n")),
-        rejection(
+        without_a_note("a refused dead letter", says("TAG NO SECRET\r\n")),
+        without_a_note(
             "a dead letter that is refused when it is there",
-            APPEND,
             says("+ SECRET\r\nTAG NO SECRET\r\n"),
         ),
-        rejection("a misunderstood dead letter", APPEND, says("TAG BAD SECRET\r\n")),
-        rejection("no room for a dead letter", APPEND, says("TAG NO [OVERQUOTA] SECRET\r\n")),
+        without_a_note("a misunderstood dead letter", says("TAG BAD SECRET\r\n")),
+        without_a_note("no room for a dead letter", says("TAG NO [OVERQUOTA] SECRET\r\n")),
         rejection("a dead letter that is put off", APPEND, says("TAG NO [UNAVAILABLE] SECRET\r\n")),
         rejection("a strange answer to a dead letter", APPEND, closes("SECRET\r\n")),
         rejection("a goodbye for a dead letter", APPEND, closes("* BYE SECRET\r\n")),
@@ -109,7 +121,7 @@ fn rejections() -> Vec<Path> {
         path("no mailbox for dead letters", || {
             let no = format!("TAG NO {MARKED}\r\n");
             let script = waiting(OFFERS).ahead(APPEND, |_| says("TAG NO [TRYCREATE] SECRET\r\n"));
-            let script = script.says(r#"STATUS "__APP__-dead""#, &*no);
+            let script = script.says(r#"STATUS "__APP__-dead""#, &*no).says(MOVE, &*no);
             answered(script, CREATE, Step::Say(no), |server| {
                 let imap = connected(server);
                 vec![shown(imap.reject(&imap.fetch().unwrap(), "no such account")), imap_shows(&imap)]
@@ -142,8 +154,7 @@ fn counts() -> Vec<Path> {
         ),
         failure("counts that can't be written", "UID STORE", no(), marked, fetch),
         failure("a goodbye for a count", "UID STORE", closes("* BYE SECRET\r\n"), marked, fetch),
-        failure("one delivery too many that stays", APPEND, no(), spent, fetch),
-        failure("an unreadable message that stays", APPEND, no(), unreadable, fetch),
+        failure("one delivery too many that stays", MOVE, no(), spent, fetch),
         failure("an unreadable message that is not let in", MOVE, no(), unreadable, fetch),
     ]
 }
