@@ -35,6 +35,8 @@ _DELIVERY = rb"(?i)\$PymailDelivery(\d{1,3})\b"
 _MESSAGE_ID = rb"(?im)^Message-ID:\s*<([!#-;=?-\[\]-~]{1,200})>"
 _NO_MESSAGES = r"(?i)\(\s*MESSAGES\s+0\s*\)\s*$"
 _NAMESPACE = r'\(\s*"([ !#-\[\]-~]{0,255})"\s+(?:"\\?([!-~])"|NIL)'
+_UIDNEXT = r"(?i)\bUIDNEXT\s+(\d{1,10})\b"
+_MAILBOX = r'\([^()]*\)\s*(?:"[^"]*"|NIL)\s+(?:"([^"\\]*)"|([^" ]+))'
 _LISTED = r'\([^()]*\)\s*"\\?([!-~])"\s'
 
 
@@ -96,6 +98,18 @@ def delimiter(told: dict[str, list[Any]], namespaces: list[tuple[str, str]]) -> 
 def is_empty(status: list[Any]) -> bool:
     """Whether a STATUS says that there are no mails."""
     return bool(status) and re.search(_NO_MESSAGES, as_text(status[-1])) is not None
+
+
+def next_uid(status: list[Any]) -> int | None:
+    """UIDNEXT, where a STATUS says it."""
+    told = re.search(_UIDNEXT, as_text(status[-1])) if status else None
+    return number32(told.group(1).encode()) if told else None
+
+
+def listed(data: list[Any]) -> list[str]:
+    """Names in LIST's answers; one that is a literal is passed over."""
+    lines = [re.fullmatch(_MAILBOX, as_text(line)) for line in data if isinstance(line, bytes)]
+    return [line.group(1) or line.group(2) for line in lines if line]
 
 
 def literals(data: list[Any]) -> list[tuple[int, bytes]]:

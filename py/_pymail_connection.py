@@ -46,6 +46,8 @@ class Connection:
         self.has_keywords = False
         # Whether another mailbox is selected for a while, and how many mails, and new ones, the inbox had before.
         self.is_away, self.left_with = False, (0, 0)
+        # UIDNEXT of that mailbox; 0 when the server does not say it.
+        self.visited_next = 0
         # Commands whose answers are still to be taken, and their tags.
         self._asked: deque[tuple[str, str]] = deque()
         self.imap = Metered(adopt(descriptor, host, security, trust), host, port, seconds)
@@ -99,6 +101,8 @@ class Connection:
         self.is_away, self.left_with = True, (self.imap.exists, self.imap.arrived)
         self._tagged(self.imap.select, quoted(mailbox), readonly)
         validity = self.imap.untagged_responses.get("UIDVALIDITY")
+        next_uid = self.imap.untagged_responses.get("UIDNEXT")
+        self.visited_next = (answers.number32(next_uid[-1]) if next_uid else None) or 0
         self._absorb()
         return (answers.number32(validity[-1]) if validity else None) or 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import imaplib
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Optional
 
@@ -30,8 +31,10 @@ MOST_COPIES = 20_000
 PRINTS_AT_ONCE = 500
 Print = tuple[Optional[int], bytes]
 
-# The largest entry of a log that is read whole.
+# The largest entry of a log that is read whole; how many are read at a time, and how much all of them may be.
 ENTRY_OCTETS = 64 << 10
+LOG_WINDOW = 200
+LOG_OCTETS = 128 << 20
 
 
 class Session(Receiving):
@@ -148,17 +151,51 @@ class Session(Receiving):
         """Adds a mail to a mailbox, marked as seen."""
         self._tagged(self.imap.append, quoted(mailbox), r"(\Seen)", None, mail)
 
-    def log(self, mailbox: str, drop: str) -> list[tuple[int, bytes]]:
-        """UID and text of every entry in a mailbox that is a log; before that, removes these entries."""
+    def log(self, mailbox: str, drop: list[str]) -> tuple[int, list[tuple[int, bytes]]]:
+        """UIDNEXT of a mailbox that is a log, and UID and octets of every mail in it; before that, removes some mails."""
+        mails: list[tuple[int, bytes]] = []
+        octets = 0
         with Visit(self, mailbox, readonly=False):
-            if drop:
-                self.flag_deleted(drop)
-                # All that is in there is ours: without UIDPLUS, everything that is flagged may go.
-                self.expunge(drop) if self.has_uidplus else self._tagged(self.imap.expunge)
-            data = self._uid("FETCH", "1:*", f"(UID BODY.PEEK[TEXT]<0.{ENTRY_OCTETS}>)") if self.exists else []
-            if self.exists and self.limited:
-                raise Refused("MESSAGELIMIT", f"the server gives out {self.limited[0]} entries of the log at most")
-            return answers.literals(data)
+            next_uid = self.visited_next
+            for uids in drop:
+                self.flag_deleted(uids)
+                if self.has_uidplus:
+                    self.expunge(uids)
+            if drop and not self.has_uidplus:
+                # All that is in there is ours: everything that is flagged may go.
+                self._tagged(self.imap.expunge)
+            for window in self._log_windows():
+                items = f"(UID BODY.PEEK[]<0.{ENTRY_OCTETS}>)"
+                told = answers.literals(self._uid("FETCH", window, items, room=LOG_WINDOW * ENTRY_OCTETS))
+                if self.limited:
+                    raise Refused("MESSAGELIMIT", f"the server gives out {self.limited[0]} entries of the log at most")
+                mails.extend(told)
+                octets += sum(len(mail) for _, mail in told)
+                if octets > LOG_OCTETS:
+                    raise Refused(None, f"the log in {mailbox} has more than {LOG_OCTETS} octets")
+        return next_uid, mails
+
+    def _log_windows(self) -> Iterator[str]:
+        """UIDs of the selected mailbox, in portions whose answers are not too long."""
+        at_once = min(LOG_WINDOW, self.portion)
+        if 0 < self.exists <= at_once:
+            yield "1:*"
+        elif self.exists:
+            found = sorted(answers.uids(self.search("ALL")))
+            for at in range(0, len(found), at_once):
+                yield f"{found[at]}:{found[at : at + at_once][-1]}"
+
+    def next_uid_of(self, mailbox: str) -> int | None:
+        """UIDNEXT of a mailbox that is not selected; None when the server does not say it."""
+        with suppress(Refused):
+            return answers.next_uid(self._tagged(self.imap.status, quoted(mailbox), "(UIDNEXT)"))
+        return None
+
+    def mailboxes(self, pattern: str) -> list[str]:
+        """The names of the mailboxes that match; none when the server refuses to list them."""
+        with suppress(Refused):
+            return answers.listed(self._tagged(self.imap.list, '""', quoted(pattern)))
+        return []
 
     def sizes(self, uids: str) -> list[tuple[int, int]]:
         """UID and size on the server of each mail."""

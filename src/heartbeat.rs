@@ -25,6 +25,9 @@ const MOST_IDLE: usize = 2;
 /// What is due may wait so long for the thread that is to be back soon.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// A beat whose server has as many threads as it may have waits this long for its turn.
+const TURN: Duration = Duration::from_secs(1);
+
 /// A beat may come earlier than it is due by this part of its interval.
 const SLACK: u32 = 64;
 
@@ -63,11 +66,12 @@ struct Beats {
 
 #[derive(Default)]
 struct Plan {
-    due: BTreeMap<Key, (Duration, Weak<dyn Pulse>)>,
+    due: BTreeMap<Key, Due>,
     /// When each heartbeat comes next, until it is stopped.
     times: HashMap<u64, Instant>,
     last: u64,
-    under_way: HashMap<u64, ThreadId>,
+    /// The thread of each beat, and the server that it waits for.
+    under_way: HashMap<u64, (ThreadId, u64)>,
     threads: HashMap<ThreadId, JoinHandle<()>>,
     idle: usize,
     /// Until when some of these wait.
@@ -75,18 +79,28 @@ struct Plan {
     ended: bool,
 }
 
-/// When a beat is due, and whose it is. With it goes how much earlier it may come.
+/// When a beat is due, and whose it is.
 type Key = (Instant, u64);
 
+/// A beat that is due.
+struct Due {
+    /// How much earlier it may come.
+    slack: Duration,
+    server: u64,
+    target: Weak<dyn Pulse>,
+}
+
 impl Heartbeat {
-    /// Holds its target weakly: it never keeps a connection open that nobody uses.
-    pub(crate) fn start<P: Pulse>(first: Duration, target: Weak<P>) -> Result<Self> {
+    /// Starts a heartbeat on a connection to this server.
+    ///
+    /// Holds its target weakly, so that it keeps no connection open that is not used any more.
+    pub(crate) fn start<P: Pulse>(first: Duration, server: u64, target: Weak<P>) -> Result<Self> {
         let heart = Heart::shared();
         let number = {
             let mut plan = heart.beats.plan.lock();
             plan.last += 1;
             let number = plan.last;
-            plan.put(number, first, target);
+            plan.put(number, first, server, target);
             heart.beats.be_ready(&mut plan)?;
             number
         };
@@ -99,7 +113,7 @@ impl Heartbeat {
         let mut plan = self.heart.beats.plan.lock();
         plan.remove(self.number);
         let me = thread::current().id();
-        while plan.under_way.get(&self.number).is_some_and(|thread| *thread != me) {
+        while plan.under_way.get(&self.number).is_some_and(|(thread, _)| *thread != me) {
             self.heart.beats.done.wait(&mut plan);
         }
     }
@@ -140,7 +154,7 @@ impl Drop for Heart {
             plan.ended = true;
             let mut threads = std::mem::take(&mut plan.threads);
             threads.remove(&thread::current().id());
-            plan.under_way.values().for_each(|busy| drop(threads.remove(busy)));
+            plan.under_way.values().for_each(|(busy, _)| drop(threads.remove(busy)));
             threads
         };
         self.beats.changed.notify_all();
@@ -195,9 +209,13 @@ impl Beats {
     }
 
     fn beat(self: &Arc<Self>, plan: &mut MutexGuard<'_, Plan>, key: Key) {
-        let Some(target) = plan.due.remove(&key).and_then(|(_, target)| target.upgrade()) else { return };
+        let Some(Due { server, target, .. }) = plan.due.remove(&key) else { return };
+        if plan.is_busy(server) {
+            return plan.put(key.1, TURN, server, target);
+        }
+        let Some(target) = target.upgrade() else { return };
         plan.idle -= 1;
-        plan.under_way.insert(key.1, thread::current().id());
+        plan.under_way.insert(key.1, (thread::current().id(), server));
         // Without a further thread, what is due next waits for this one.
         let _ = self.be_ready(plan);
         if plan.next().is_some_and(|(next, _)| !plan.is_watched(next.0 + GRACE)) {
@@ -213,16 +231,23 @@ impl Beats {
         });
         plan.idle += 1;
         if plan.times.contains_key(&key.1) {
-            plan.put(key.1, wait, again);
+            plan.put(key.1, wait, server, again);
         }
     }
 }
 
 impl Plan {
-    fn put(&mut self, number: u64, wait: Duration, target: Weak<dyn Pulse>) {
+    fn put(&mut self, number: u64, wait: Duration, server: u64, target: Weak<dyn Pulse>) {
         let at = Instant::now() + wait;
         self.times.insert(number, at);
-        self.due.insert((at, number), (slack(wait), target));
+        self.due.insert((at, number), Due { slack: slack(wait), server, target });
+    }
+
+    /// Returns whether a server has as many threads as are left for all others: a silent one gets half of them, the
+    /// next silent one half of the rest, so that some are left for servers that answer.
+    fn is_busy(&self, server: u64) -> bool {
+        let busy = self.under_way.values().filter(|(_, other)| *other == server).count();
+        busy >= MOST_THREADS.saturating_sub(self.under_way.len())
     }
 
     /// Whether somebody wakes up by then.
@@ -231,7 +256,7 @@ impl Plan {
     }
 
     fn next(&self) -> Option<(Key, Duration)> {
-        self.due.first_key_value().map(|(key, (slack, _))| (*key, *slack))
+        self.due.first_key_value().map(|(key, due)| (*key, due.slack))
     }
 
     fn remove(&mut self, number: u64) {

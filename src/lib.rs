@@ -73,6 +73,7 @@ mod config;
 mod deadline;
 mod dial;
 mod error;
+mod events;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;

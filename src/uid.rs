@@ -51,6 +51,11 @@ impl UidValidity {
         self.mailbox == other.mailbox
     }
 
+    /// Returns another UIDVALIDITY of the same mailbox.
+    pub(crate) fn with_number(self, number: u32) -> Self {
+        Self { number, ..self }
+    }
+
     /// The number that the server gave.
     #[must_use]
     pub fn get(self) -> u32 {
@@ -142,6 +147,11 @@ impl UidSet {
         let more = self.uids.len() > most;
         self.uids.truncate(most);
         (self, more)
+    }
+
+    /// Returns the highest UID.
+    pub(crate) fn last(&self) -> Option<Uid> {
+        self.uids.last().copied()
     }
 
     /// Those from this place on.

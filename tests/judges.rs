@@ -19,7 +19,13 @@ fn verdict(record: &[(usize, What, usize)], killed: &[(usize, u64)], archived: &
         Event { at, consumer, pid, what, message: Some(message), text }
     };
     let events: Vec<Event> = (1..).zip(record).map(event).collect();
-    judge(&events, &BTreeMap::from_iter(killed.to_vec()), 2, &BTreeSet::from_iter(archived.to_vec()))
+    judge(
+        &events,
+        &BTreeMap::from_iter(killed.to_vec()),
+        2,
+        &BTreeSet::from_iter(archived.to_vec()),
+        &BTreeSet::new(),
+    )
 }
 
 /// Handled, twice, twice without need, lost, evicted.

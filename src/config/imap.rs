@@ -134,16 +134,20 @@ impl ImapConfig {
         self
     }
 
-    /// Shares the mailbox with any number of other handles, in any number of processes, each with the same lease.
+    /// Shares the mailbox with any number of other handles, in any number of processes, each with the same tag, archive
+    /// and lease.
     ///
     /// A message is handed to one of them, and to another only when that one has stopped, or has not been heard of
     /// for the lease: because it died, or because its connection was lost for so long. 5 min are a good lease;
-    /// it is at least two [`deadline`](ImapConfig::deadline)s. The order of messages is not kept.
+    /// it is at least two [`deadline`](ImapConfig::deadline)s. The order of messages is not kept. Of two consumers with
+    /// different leases, the longer one counts between them. Consumers with another archive can't be seen, and the same
+    /// messages are handed to them, too; both are told of by an event. After a lost connection, the waits of
+    /// [`backoff`](ImapConfig::backoff) grow to a quarter of the lease at most.
     ///
     /// The handles agree by a log in the mailbox `claims` within the archive (`claims-` and a hash for another inbox than
     /// INBOX, or an archive that has not the tag's name), or beside the archive, as `-claims` behind its name, where the
     /// server lets no mailbox be within; they need nothing of the server but that UIDs ascend, as
-    /// they do on every one. Nobody else may change that mailbox. A second copy of a message
+    /// they do on every one. Nothing else may change that mailbox. A second copy of a message
     /// is dropped when the first was acknowledged by then, not while another handle still has it. By default the
     /// mailbox is not shared.
     #[must_use]
@@ -152,11 +156,14 @@ impl ImapConfig {
         self
     }
 
-    /// How the connection is kept: the heartbeat is also what renews a lease, and comes in time for that.
+    /// Returns how the connection is kept: the heartbeat also renews a lease, and comes in time for that; so does a new
+    /// connection, unless the first wait is configured to be longer.
     pub(crate) fn upkeep(&self) -> Upkeep {
         let upkeep = self.common.upkeep;
-        let heartbeat = self.lease.map_or(upkeep.heartbeat, |lease| upkeep.heartbeat.min(lease / 4));
-        Upkeep { heartbeat, regardless: self.lease.is_some(), ..upkeep }
+        let Some(lease) = self.lease else { return upkeep };
+        let (first, most) = upkeep.backoff;
+        let backoff = (first, most.min(first.max(lease / 4)));
+        Upkeep { heartbeat: upkeep.heartbeat.min(lease / 4), backoff, regardless: true, ..upkeep }
     }
 
     /// What tells the inbox from any other mailbox anywhere.

@@ -79,6 +79,11 @@ impl Server {
         self
     }
 
+    /// Returns what tells it from other servers.
+    pub(crate) fn address(&self) -> (String, Option<u16>) {
+        (self.host.clone(), self.port)
+    }
+
     /// The certificates alone: comments may be in any language, and OpenSSL reads ASCII.
     pub(crate) fn certificates(&self) -> Vec<String> {
         self.roots.iter().map(|pem| certificates(pem)).collect()

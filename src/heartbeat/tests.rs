@@ -26,7 +26,11 @@ fn target(may_end: Option<Receiver<()>>) -> (Arc<Told>, Receiver<ThreadId>) {
 }
 
 fn start(target: &Arc<Told>) -> Heartbeat {
-    Heartbeat::start(Duration::ZERO, Arc::downgrade(target)).unwrap()
+    start_at(0, target)
+}
+
+fn start_at(server: u64, target: &Arc<Told>) -> Heartbeat {
+    Heartbeat::start(Duration::ZERO, server, Arc::downgrade(target)).unwrap()
 }
 
 #[test]
@@ -34,9 +38,9 @@ fn while_one_hangs_and_another_waits_for_long_a_third_is_on_time() {
     let (release, may_end) = mpsc::channel();
     let (hangs, hanging) = target(Some(may_end));
     let far = target(None).0;
-    let _far = Heartbeat::start(Duration::from_secs(3_600), Arc::downgrade(&far)).unwrap();
+    let _far = Heartbeat::start(Duration::from_secs(3_600), 0, Arc::downgrade(&far)).unwrap();
     let (third, beats) = target(None);
-    let _third = Heartbeat::start(Duration::from_millis(300), Arc::downgrade(&third)).unwrap();
+    let _third = Heartbeat::start(Duration::from_millis(300), 0, Arc::downgrade(&third)).unwrap();
     let _hangs = start(&hangs);
     hanging.recv_timeout(PATIENCE).unwrap();
     beats.recv_timeout(PATIENCE).unwrap();
@@ -109,4 +113,36 @@ fn a_thousand_leave_no_more_threads_than_are_busy() {
     }
     assert!(is_calm(&beats.plan.lock()));
     last.stop();
+}
+
+/// Each waits, as a NOOP does whose answer does not come.
+fn silent(server: u64, count: usize) -> (Vec<Sender<()>>, Vec<Arc<Told>>, Vec<Heartbeat>) {
+    let (mut releases, mut targets, mut heartbeats) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (release, may_end) = mpsc::channel();
+        let (target, _) = target(Some(may_end));
+        heartbeats.push(start_at(server, &target));
+        targets.push(target);
+        releases.push(release);
+    }
+    (releases, targets, heartbeats)
+}
+
+#[test]
+fn silent_servers_delay_no_heartbeat_of_another() {
+    let silent: Vec<_> = (1..=3).map(|server| silent(server, 2 * MOST_THREADS)).collect();
+    let beats = Arc::clone(&silent[0].2[0].heart.beats);
+    let full = |plan: &Plan| (1..=3).all(|server| plan.is_busy(server));
+    let deadline = Instant::now() + PATIENCE;
+    while !full(&beats.plan.lock()) && Instant::now() < deadline {
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    assert!(full(&beats.plan.lock()));
+    let (target, beats) = target(None);
+    let heartbeat = start_at(4, &target);
+    for _ in 0..3 {
+        beats.recv_timeout(PATIENCE).unwrap();
+    }
+    heartbeat.stop();
+    drop(silent);
 }

@@ -1,9 +1,9 @@
 //! From deliveries to the archive: by UID while UIDVALIDITY stands, by Message-ID when it does not.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::batch::{Life, lives};
-use super::headers::headers;
+use super::headers::{Headers, headers};
 use super::moving::Moving;
 use super::{Delivery, Imap};
 use crate::deadline::Deadline;
@@ -27,7 +27,7 @@ pub(super) fn acknowledge<'a>(
         let done = UidSet::new(life.validity, done);
         remember(imap, &life, &done);
         gone(&done);
-        archived?;
+        archived?.map_or(Ok(()), Err)?;
     }
     let spent = imap.known.lock().spent();
     if let Some(spent) = spent {
@@ -37,6 +37,7 @@ pub(super) fn acknowledge<'a>(
     Ok(())
 }
 
+/// Remembers what has been archived.
 fn remember(imap: &Imap, life: &Life<'_>, done: &UidSet) {
     let mut known = imap.known.lock();
     known.gone(done);
@@ -44,74 +45,85 @@ fn remember(imap: &Imap, life: &Life<'_>, done: &UidSet) {
     archived.filter_map(|delivery| delivery.identity).for_each(|identity| known.acknowledged().add(identity));
 }
 
-/// Notes in `done` what has left the inbox, also when the rest fails.
-fn archive(session: &mut ImapSession, life: &Life<'_>, imap: &Imap, done: &mut Vec<Uid>) -> Result<()> {
+/// Archives what is not another consumer's, and returns the error that tells of the others. Notes in `done` what has left
+/// the inbox, also when the rest fails.
+fn archive(
+    session: &mut ImapSession,
+    life: &Life<'_>,
+    imap: &Imap,
+    done: &mut Vec<Uid>,
+) -> Result<Option<Error>> {
     let uids = life.uids();
     if !uids.validity().is_of_the_mailbox_of(session.validity()) || uids.validity() == session.validity() {
         return archive_by_uid(session, &uids, imap, done);
     }
     let archive = session.archive().to_owned();
     let found = find_again(session, life, imap)?;
+    let there = UidSet::new(session.validity(), found.0.keys().copied());
     if imap.halfway.lock().has_any(&uids, &archive) {
-        imap.halfway.lock().begin(&found.uids, &archive);
+        imap.halfway.lock().begin(&there, &archive);
     }
-    Moving::to_ours(session, &imap.halfway, &archive, &mut Vec::new()).run(&found.uids)?;
-    done.extend(life.deliveries.iter().filter(|it| found.has(it, imap)).map(|it| it.uid));
-    let all = life.deliveries.len();
-    let missing = all - life.deliveries.iter().filter(|it| found.has(it, imap)).count();
+    let mut moved = Vec::new();
+    let lost = archive_by_uid(session, &there, imap, &mut moved);
+    let moved: HashSet<Identity> = moved.iter().filter_map(|uid| found.0.get(uid).copied()).collect();
+    let is_moved = |it: &&&Delivery| it.identity.is_some_and(|identity| moved.contains(&identity));
+    done.extend(life.deliveries.iter().filter(is_moved).map(|it| it.uid));
+    if let Some(error) = lost? {
+        return Ok(Some(error));
+    }
+    let is_missing = |it: &&&Delivery| !done.contains(&it.uid) && !found.has(it, imap);
+    let (missing, all) = (life.deliveries.iter().filter(is_missing).count(), life.deliveries.len());
     if missing == 0 {
-        return Ok(());
+        return Ok(None);
     }
     let text =
         format!("the mailbox was made anew (UIDVALIDITY), and {missing} of {all} messages are not in it");
     Err(Error::new(ErrorKind::Refused, text).with_code(Some("UIDVALIDITY".into())))
 }
 
+/// Archives those of these messages that are not another consumer's, and returns the error that tells of the others.
+///
 /// What an earlier attempt has archived needs no lease any more: another consumer can't have it.
-fn archive_by_uid(session: &mut ImapSession, uids: &UidSet, imap: &Imap, done: &mut Vec<Uid>) -> Result<()> {
+fn archive_by_uid(
+    session: &mut ImapSession,
+    uids: &UidSet,
+    imap: &Imap,
+    done: &mut Vec<Uid>,
+) -> Result<Option<Error>> {
     let mut left = uids.clone();
     left.retain(|uid| !done.contains(&uid));
     let archive = session.archive().to_owned();
     let mut moving = Moving::to_ours(session, &imap.halfway, &archive, done);
     let moved = moving.look(&left).and_then(|left| {
-        if let Some(claims) = imap.claims.as_ref().filter(|_| !left.is_empty()) {
-            claims.assure(moving.session, &left)?;
-        }
-        moving.run(&left)
+        let (ours, lost) = match &imap.claims {
+            Some(claims) if !left.is_empty() => claims.assure(moving.session, &left)?,
+            _ => (left, None),
+        };
+        moving.run(&ours)?;
+        Ok(lost)
     });
     let done = UidSet::new(uids.validity(), done.iter().copied());
     imap.claims.iter().for_each(|claims| claims.release(&done));
     moved
 }
 
-/// Messages of an earlier life of the mailbox, under their UIDs of now.
-struct Found {
-    uids: UidSet,
-    identities: HashSet<Identity>,
-}
+/// Messages of an earlier UIDVALIDITY, by their UIDs of now.
+struct Found(BTreeMap<Uid, Identity>);
 
 impl Found {
-    /// Whether a message is here, or known to be archived.
+    /// Returns whether a message is in the inbox, or known to be archived.
     fn has(&self, delivery: &Delivery, imap: &Imap) -> bool {
         let is_archived = |identity| imap.known.lock().acknowledged().contains(identity);
-        delivery.identity.is_some_and(|it| self.identities.contains(&it) || is_archived(it))
+        delivery.identity.is_some_and(|it| self.0.values().any(|found| *found == it) || is_archived(it))
     }
 }
 
 fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result<Found> {
     let wanted: HashSet<Identity> = life.identities().collect();
-    let mut identities = HashSet::new();
-    let mut uids = Vec::new();
     let candidates = session.search(&imap.candidates())?;
     let told = headers(session, imap, &candidates)?;
-    for (uid, headers) in &told {
-        let identity = Identity::read(&headers.octets).filter(|identity| wanted.contains(identity));
-        if let Some(identity) = identity {
-            identities.insert(identity);
-            uids.push(*uid);
-        }
-    }
-    let found = Found { uids: UidSet::new(session.validity(), uids), identities };
+    let identity = |headers: &Headers| Identity::read(&headers.octets).filter(|it| wanted.contains(it));
+    let found = Found(told.iter().filter_map(|(uid, headers)| Some((*uid, identity(headers)?))).collect());
     let are_all_told = candidates.iter().all(|uid| told.contains_key(&uid));
     if !are_all_told && !life.deliveries.iter().all(|delivery| found.has(delivery, imap)) {
         let text =

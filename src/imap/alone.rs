@@ -11,6 +11,7 @@ use super::look::{Firsts, Look};
 use super::reader::too_large;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::message::{Origin, origin};
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
@@ -215,7 +216,8 @@ impl Look<'_> {
     fn withhold(&mut self, uid: Uid, error: Error, fate: Fate) {
         let error = withheld(uid, error);
         self.imap.known.lock().doubts().get_mut(uid).into_iter().for_each(|it| it.is_reported = true);
-        tracing::warn!(%uid, %error, "the server does not give out a message");
+        let why = error.clone();
+        events::emit(move || tracing::warn!(%uid, error = %why, "the server does not give out a message"));
         self.imap.link.count(|counts| counts.withheld += 1);
         self.reader.deliver_error(uid, error, fate);
     }

@@ -7,6 +7,7 @@ use super::moving::Moving;
 use super::{Delivery, Imap};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::message::note;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
@@ -29,7 +30,7 @@ pub(super) fn sort_out(imap: &Imap, deliveries: Vec<Delivery>, deadline: Deadlin
         if let Err(error) = &unread.message
             && let Err(error) = bury(imap, unread, &format!("it can't be read: {error}"), deadline)
         {
-            tracing::warn!(uid = %unread.uid, %error, "a message can't be taken to the dead letters");
+            not_taken(unread.uid, error);
         }
     }
     let readable = deliveries.iter().filter(|delivery| delivery.message.is_ok()).map(|delivery| delivery.uid);
@@ -37,7 +38,7 @@ pub(super) fn sort_out(imap: &Imap, deliveries: Vec<Delivery>, deadline: Deadlin
     let (spent, refusal) =
         imap.link.repeat(deadline, |session| count(session, imap, most, readable.clone()))?;
     if let Some(error) = refusal {
-        tracing::warn!(%error, "deliveries are counted by this handle alone");
+        events::emit(move || tracing::warn!(%error, "deliveries are counted by this handle alone"));
     }
     let (dead, mut alive): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|it| spent.contains(&it.uid));
     for delivery in dead {
@@ -47,7 +48,7 @@ pub(super) fn sort_out(imap: &Imap, deliveries: Vec<Delivery>, deadline: Deadlin
         match bury(imap, &delivery, &reason, deadline) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::Refused => {
-                tracing::warn!(uid = %delivery.uid, %error, "a message can't be taken to the dead letters");
+                not_taken(delivery.uid, error.clone());
                 alive.push(Delivery { message: Err(error), fate: Fate::Stay, ..delivery });
             }
             Err(error) => return Err(error),
@@ -126,11 +127,16 @@ pub(super) fn reject<'a>(
     Ok(())
 }
 
+fn not_taken(uid: Uid, error: Error) {
+    events::emit(move || tracing::warn!(%uid, %error, "a message can't be taken to the dead letters"));
+}
+
 /// Takes a message away: first the reason, then the message, so that a crash between them leaves a reason too many.
 ///
 /// In a full mailbox there may be no room for the reason.
 fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> Result<()> {
-    tracing::warn!(uid = %delivery.uid, reason, "a message goes to the dead letters");
+    let (uid, why) = (delivery.uid, reason.to_owned());
+    events::emit(move || tracing::warn!(%uid, reason = why, "a message goes to the dead letters"));
     let note = note(delivery.message.as_ref().ok(), delivery.uid.get(), reason);
     let uids = std::iter::once(delivery.uid).chain(delivery.copies.iter().copied());
     let set = UidSet::new(delivery.validity, uids);
@@ -141,7 +147,7 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
         let mut refusal = None;
         let rest = Moving::to_ours(session, &imap.halfway, &mailbox, &mut done).look(&set)?;
         if !rest.is_empty() {
-            imap.claims.iter().try_for_each(|claims| claims.assure(session, &rest))?;
+            imap.claims.iter().try_for_each(|claims| claims.require(session, &rest))?;
             or_refused(session.append(&mailbox, &note), &mut refusal)?;
             // Known only now: the server may let no mailbox be within another.
             let mailbox = session.beside_the_archive(DEAD);
@@ -153,7 +159,7 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
         Ok(refusal)
     })?;
     if let Some(error) = refusal {
-        tracing::warn!(uid = %delivery.uid, %error, "there is no note beside a dead letter");
+        events::emit(move || tracing::warn!(%uid, %error, "there is no note beside a dead letter"));
     }
     imap.link.count(|counts| counts.dead_letters += 1);
     Ok(())

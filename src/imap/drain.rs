@@ -5,6 +5,7 @@ use parking_lot::Mutex;
 use super::{Delivery, Imap, acknowledge};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::link::Session as _;
 use crate::python::ImapSession;
 use crate::uid::UidSet;
@@ -26,24 +27,27 @@ impl Drained {
 
 /// Waits for its turn without the interpreter: whoever has it may need that.
 pub(super) fn drain(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
-    ImapSession::unattached(|| {
+    let drain = || {
         let turn = imap.drained.turn.try_lock_until(deadline.at());
         let _turn = turn.ok_or_else(|| deadline.error("waiting for another call that drains"))?;
         let held = imap.drained.held.lock().clone();
         if held.is_empty() { fresh(imap, deadline) } else { again(imap, held, deadline) }
-    })
+    };
+    ImapSession::unattached(|| events::deferred(drain))
 }
 
 /// When the acknowledgement fails, the messages may be archived all the same: the next call gets them.
 fn fresh(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
-    let deliveries = imap.fetch_by(deadline)?.into_deliveries();
+    let mut deliveries = imap.fetch_by(deadline)?.into_deliveries();
     match acknowledge::acknowledge(imap, &deliveries, deadline, |_| ()) {
         Ok(()) => Ok(deliveries),
         Err(error) => {
-            // These are another consumer's, and nothing was done to them.
-            if error.code() != Some("LEASE") {
-                *imap.drained.held.lock() = deliveries;
+            if error.code() == Some("LEASE") {
+                // The others are another consumer's, and nothing was done to them.
+                let is_archived = |it: &Delivery| imap.claims.iter().any(|claims| claims.has_archived(it));
+                deliveries.retain(is_archived);
             }
+            *imap.drained.held.lock() = deliveries;
             Err(error)
         }
     }

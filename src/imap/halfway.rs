@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::events;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// How often copies are looked for; then it is not known, and mail is rather archived twice than never.
@@ -53,11 +54,10 @@ impl Halfway {
         doubted.retain(|uid| unfinished.doubted.contains(&uid));
         unfinished.looks += u32::from(!doubted.is_empty());
         if unfinished.looks > MOST_LOOKS {
-            tracing::warn!(
-                mailbox,
-                "copies of {} mails can't be looked for: they may be made twice",
-                doubted.len()
-            );
+            let (mailbox_name, count) = (mailbox.to_owned(), doubted.len());
+            events::emit(move || {
+                tracing::warn!(mailbox_name, count, "copies can't be looked for: they may be made twice");
+            });
             self.settle(&doubted, mailbox);
             return UidSet::none(uids.validity());
         }

@@ -55,6 +55,23 @@ fn fetch(
     outcome.and(trouble.stopped.map_or(Ok(()), Err))
 }
 
+/// Fetches the headers of those of these messages that the server gives out.
+///
+/// # Errors
+/// A lost connection.
+pub(super) fn headers_given_out(session: &mut ImapSession, uids: &UidSet) -> Result<BTreeMap<Uid, Headers>> {
+    let mut all = BTreeMap::new();
+    for part in uids.chunks() {
+        let mut windows = Windows::new(&part, (WINDOW, MOST));
+        let failure = session.fetch(None, &mut windows)?;
+        if let Some(lost) = failure.filter(|failure| failure.error.ends_connection()) {
+            return Err(lost.error);
+        }
+        all.append(&mut windows.came);
+    }
+    Ok(all)
+}
+
 /// Fetches the headers of one message, whatever is thought of it; none where the server has none.
 pub(super) fn headers_of_one(session: &mut ImapSession, uid: Uid) -> Result<Option<Headers>> {
     let one = UidSet::new(session.validity(), [uid]);

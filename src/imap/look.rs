@@ -11,6 +11,7 @@ use super::reader::Reader;
 use super::windows::{FirstLooks, WholeMails, read_while_they_come};
 use super::{Delivery, Imap};
 use crate::error::{Error, Result};
+use crate::events;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet, UidValidity};
 
@@ -153,7 +154,10 @@ impl<'a> Look<'a> {
         known.gone(&UidSet::new(self.validity, gone.copied()));
         drop(known);
         for uid in self.reader.spent() {
-            tracing::info!(%uid, "a second copy of an acknowledged message is not delivered");
+            let uid = *uid;
+            events::emit(
+                move || tracing::info!(%uid, "a duplicate of an acknowledged message is not delivered"),
+            );
         }
         cursor.go_to(self.validity, last, open.into_iter().filter(|uid| Some(*uid) <= last).collect());
         Seen { deliveries: self.reader.deliveries(), more }

@@ -105,6 +105,12 @@ impl Imap {
     /// connection or does not go on, after it was asked for alone; the others come. It stays in the inbox, and is tried
     /// again when there is room in a batch, after the [`backoff`](ImapConfig::backoff) at the soonest; each failure is
     /// delivered, and counted by [`Stats::withheld`].
+    ///
+    /// With [`shared`](ImapConfig::shared), `Refused` as well when nothing can be claimed: because the server takes no entry
+    /// of the log, such as in a full mailbox (`OVERQUOTA`); because others were quicker many times in a row (`INUSE`); or
+    /// because the mailbox was made anew (`UIDVALIDITY`), and consumers that had messages before have not claimed them
+    /// anew: [`retry_after`](Error::retry_after) says when they will have, or have lost them. What this handle has
+    /// already comes all the same.
     pub fn fetch(&self) -> Result<Batch> {
         self.fetch_by(self.link.deadline())
     }
@@ -145,7 +151,7 @@ impl Imap {
 
     /// What finds our messages, and others' too: which are ours, their headers tell.
     fn candidates(&self) -> String {
-        format!("UNDELETED SUBJECT \"{}\"", self.config.common.tag)
+        candidates(&self.config.common.tag)
     }
 
     /// Archives these deliveries and takes them out of the inbox.
@@ -161,7 +167,9 @@ impl Imap {
     ///
     /// # Errors
     /// As [`fetch`](Imap::fetch). `Refused` with the code `UIDVALIDITY` when the mailbox was made anew
-    /// and does not have all of the messages. After any error the messages are still in the inbox or in the archive.
+    /// and does not have all of the messages; with the code `LEASE` when other consumers have some of them by now: the
+    /// error names these, and the others are archived. After any error the messages are still in the inbox or in the
+    /// archive.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
         let gone = |gone: &UidSet| self.drained.forget(gone);
         acknowledge::acknowledge(self, deliveries, self.link.deadline(), gone)
@@ -278,11 +286,17 @@ impl Imap {
 
 /// How a handle connects, and what it does when nothing else is to be done.
 fn habits(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> Habits<ImapSession> {
+    let server = config.common.server.address();
     let (config, learnt) = (Arc::clone(config), Arc::<Learnt>::default());
-    let habits = Habits::new(move |deadline| ImapSession::connect(&config, &learnt, deadline));
+    let habits = Habits::new(move |deadline| ImapSession::connect(&config, &learnt, deadline)).at(server);
     let Some(claims) = claims else { return habits };
-    let (beating, leaving) = (Arc::clone(claims), Arc::clone(claims));
-    habits.beat(move |session| beating.beat(session)).farewell(move |session| leaving.farewell(session))
+    let (keeping, leaving) = (Arc::clone(claims), Arc::clone(claims));
+    habits.keep(move |session| keeping.keep(session)).farewell(move |session| leaving.farewell(session))
+}
+
+/// Returns the SEARCH that finds the messages with a tag.
+fn candidates(tag: &str) -> String {
+    format!("UNDELETED SUBJECT \"{tag}\"")
 }
 
 /// A line break would begin another command, `}` ends a line with a literal that never comes, RETURN changes the

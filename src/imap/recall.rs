@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::Imap;
 use crate::deadline::Deadline;
 use crate::error::Result;
+use crate::events;
 use crate::message::Identity;
 use crate::python::ImapSession;
 
@@ -32,9 +33,11 @@ pub(super) fn recall(imap: &Imap, deadline: Deadline) {
     let began = Instant::now();
     if let Err(error) = imap.link.once(deadline.share(SHARES), |session| read(session, imap)) {
         imap.known.lock().acknowledged().put_off(began.elapsed(), imap.config.common.upkeep.backoff);
-        tracing::warn!(%error, "the archive can't be read: second copies of earlier messages are not known");
         imap.link.count(|counts| counts.archive_unread += 1);
         imap.link.note(&error);
+        events::emit(move || {
+            tracing::warn!(%error, "the archive can't be read: second copies of earlier messages are not known");
+        });
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
         let deliveries = dead_letters::sort_out(imap, seen.deliveries, deadline)?;
         *cursor = next;
         if !deliveries.is_empty() {
+            imap.claims.iter().for_each(|claims| claims.hand_out(&deliveries));
             return Ok(deliveries);
         }
         if trouble.stopped.is_some() || !seen.more {

@@ -3,6 +3,7 @@
 //! Some servers look through a whole mailbox after each command (Dovecot, with maildir): many small windows cost more
 //! than they hide.
 
+use std::panic::resume_unwind;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
@@ -10,6 +11,7 @@ use super::known::Sizes;
 use super::reader::Room;
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::python::{Failure, Fetching, ImapSession, Mails, Part, Window};
 use crate::uid::{Uid, UidSet, UidValidity};
 
@@ -70,13 +72,18 @@ pub(super) fn read_while_they_come(
     thread::scope(|scope| {
         let (came, taken) = sync_channel::<(Mails, usize)>(PORTIONS);
         let reading = move || taken.iter().for_each(|(mails, most)| read(&mails, most));
+        let reading = move || events::collected(reading).1;
         let thread = thread::Builder::new().name("pymail-reader".into()).spawn_scoped(scope, reading);
-        thread.map_err(|error| Error::new(ErrorKind::Runtime, format!("can't start a thread: {error}")))?;
+        let thread = thread
+            .map_err(|error| Error::new(ErrorKind::Runtime, format!("can't start a thread: {error}")))?;
         let take = move |mails, most| {
             // Whoever reads them is gone only with a panic, which is passed on.
             let _ = came.send((mails, most));
         };
-        session.fetch(asked, &mut Coming { first, windows, take })
+        let fetched = session.fetch(asked, &mut Coming { first, windows, take });
+        // This thread holds the connection: its events wait for the end of that.
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic)).into_iter().for_each(events::emit);
+        fetched
     })
 }
 

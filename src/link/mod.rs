@@ -22,6 +22,7 @@ pub use self::status::{State, Stats, Status};
 use crate::config::Upkeep;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::heartbeat::Heartbeat;
 
 /// How long a goodbye may take, where a verb may take longer.
@@ -68,7 +69,8 @@ impl<S: Session> Link<S> {
     pub(crate) fn open(upkeep: Upkeep, habits: Habits<S>) -> Result<Self> {
         let mut pace = Pace::new(upkeep);
         pace.admit(Instant::now())?;
-        let session = S::unattached(|| (habits.connect)(Deadline::after(upkeep.deadline)))?;
+        let connect = || (habits.connect)(Deadline::after(upkeep.deadline));
+        let session = S::unattached(|| events::deferred(connect))?;
         let now = Instant::now();
         let line = Arc::new(Line {
             habits,
@@ -81,7 +83,7 @@ impl<S: Session> Link<S> {
         });
         line.ledger.lock().connected(session.traffic());
         line.slot.lock().session = Some(session);
-        let heartbeat = Heartbeat::start(upkeep.heartbeat, Arc::downgrade(&line))?;
+        let heartbeat = Heartbeat::start(upkeep.heartbeat, line.habits.server, Arc::downgrade(&line))?;
         Ok(Self(Arc::new(Owner { line, heartbeat: Mutex::new(Some(heartbeat)) })))
     }
 
@@ -123,14 +125,15 @@ impl<S: Session> Link<S> {
         if S::is_forked() {
             return Err(Error::forked());
         }
-        S::unattached(|| {
+        let locked = || {
             let slot = self.0.line.slot.try_lock_until(deadline.at());
             let mut slot =
                 slot.ok_or_else(|| deadline.error("waiting for another call on the connection"))?;
             let answer = verb(&self.0.line, &mut slot);
             slot.last_used = Instant::now();
             answer
-        })
+        };
+        S::unattached(|| events::deferred(locked))
     }
 
     /// Ends the connection and the heartbeat, for every clone of the handle.
@@ -163,20 +166,24 @@ impl<S: Session> Owner<S> {
             return Err(Error::forked());
         }
         self.line.stopping.store(true, Ordering::SeqCst);
-        S::unattached(|| {
-            let session = {
-                let mut slot = self.line.slot.lock();
-                slot.ended = Some(stopped());
-                self.line.status.lock().state = State::Stopped;
-                slot.session.take()
-            };
-            if let Some(heartbeat) = self.heartbeat.lock().take()
-                && !self.line.connecting.load(Ordering::SeqCst)
-            {
-                heartbeat.stop();
-            }
-            session.map_or(Ok(()), |session| self.line.goodbye(session))
-        })
+        S::unattached(|| events::deferred(|| self.end()))
+    }
+
+    fn end(&self) -> Result<()> {
+        let session = {
+            let mut slot = self.line.slot.lock();
+            slot.ended = Some(stopped());
+            self.line.status.lock().state = State::Stopped;
+            slot.session.take()
+        };
+        // Taken out first: an event of the beat that is waited for may stop the handle, too.
+        let heartbeat = self.heartbeat.lock().take();
+        if let Some(heartbeat) = heartbeat
+            && !self.line.connecting.load(Ordering::SeqCst)
+        {
+            heartbeat.stop();
+        }
+        session.map_or(Ok(()), |session| self.line.goodbye(session))
     }
 }
 
@@ -207,7 +214,8 @@ impl<S: Session> Line<S> {
     ) -> Result<T> {
         let session = self.session(slot, deadline)?;
         let guard = session.watch(deadline);
-        let answer = guard.judge(ask(session), "waiting for the server");
+        let answer = self.keep(session).and_then(|()| ask(session));
+        let answer = guard.judge(answer, "waiting for the server");
         self.ledger.lock().update(session.traffic());
         match &answer {
             Err(error) if error.ends_connection() => self.lose(slot, error),
@@ -216,6 +224,17 @@ impl<S: Session> Line<S> {
             _ => {}
         }
         answer
+    }
+
+    /// Does what is due beside verbs. What the server refuses of it shows in the status, and verbs go on.
+    fn keep(&self, session: &mut S) -> Result<()> {
+        match (self.habits.keep)(session) {
+            Err(error) if !error.ends_connection() => {
+                self.note(&error);
+                Ok(())
+            }
+            kept => kept,
+        }
     }
 
     /// The session, made anew if it was lost.
@@ -255,7 +274,7 @@ impl<S: Session> Line<S> {
                 slot.session = Some(session);
                 slot.pace.connected();
                 self.status.lock().state = State::Connected;
-                tracing::info!("connected again");
+                events::emit(|| tracing::info!("connected again"));
                 Ok(())
             }
             Err(error) => {
@@ -268,7 +287,8 @@ impl<S: Session> Line<S> {
 
     /// After an error the state of a connection is unknown: it is never used again.
     fn lose(&self, slot: &mut Slot<S>, error: &Error) {
-        tracing::warn!(%error, "connection lost");
+        let lost = error.clone();
+        events::emit(move || tracing::warn!(error = %lost, "connection lost"));
         slot.session = None;
         slot.pace.heed(error, Instant::now());
         let refused = error.condemns_credentials();

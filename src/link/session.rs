@@ -1,5 +1,7 @@
 //! What a connection is made of: a dialogue with a server, and what is particular about it.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use super::Traffic;
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -41,19 +43,29 @@ type Do<S, T> = Box<dyn Fn(&mut S) -> T + Send + Sync>;
 /// What is particular about the connections of one handle.
 pub(crate) struct Habits<S> {
     pub(super) connect: Box<dyn Fn(Deadline) -> Result<S> + Send + Sync>,
-    pub(super) beat: Do<S, Result<()>>,
+    pub(super) keep: Do<S, Result<()>>,
     pub(super) farewell: Do<S, ()>,
+    pub(super) server: u64,
 }
 
 impl<S: Session> Habits<S> {
-    /// Connects so, and asks for signs of life by NOOP.
+    /// Connects so.
     pub(crate) fn new(connect: impl Fn(Deadline) -> Result<S> + Send + Sync + 'static) -> Self {
-        Self { connect: Box::new(connect), beat: Box::new(S::noop), farewell: Box::new(|_| ()) }
+        Self { connect: Box::new(connect), keep: Box::new(|_| Ok(())), farewell: Box::new(|_| ()), server: 0 }
     }
 
-    /// Does this in place of NOOP.
-    pub(crate) fn beat(mut self, beat: impl Fn(&mut S) -> Result<()> + Send + Sync + 'static) -> Self {
-        self.beat = Box::new(beat);
+    /// Names the server, whose silence must not keep heartbeats from other servers.
+    pub(crate) fn at(mut self, server: impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        server.hash(&mut hasher);
+        self.server = hasher.finish();
+        self
+    }
+
+    /// Does this before each verb and each NOOP, on new connections too; what the server refuses of it is no verb's
+    /// failure.
+    pub(crate) fn keep(mut self, keep: impl Fn(&mut S) -> Result<()> + Send + Sync + 'static) -> Self {
+        self.keep = Box::new(keep);
         self
     }
 

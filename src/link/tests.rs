@@ -329,3 +329,69 @@ fn stats_count_over_all_connections() {
     let Stats { commands, reconnects, bytes_sent, bytes_received, .. } = link.stats();
     assert_eq!((commands, reconnects, bytes_sent, bytes_received), (2, 1, 40, 600));
 }
+
+/// Counts the connections on which it was done, and does as told.
+fn keeping(answer: Result<()>) -> (Link<Fake>, Arc<AtomicUsize>) {
+    let (kept, log) = (Arc::<AtomicUsize>::default(), Arc::<Log>::default());
+    let ours = Arc::clone(&kept);
+    let connect = move |_| Ok(Fake { log: Arc::clone(&log), noop: Ok(()), pulses: None });
+    let keep = move |_: &mut Fake| {
+        ours.fetch_add(1, Ordering::SeqCst);
+        answer.clone()
+    };
+    (Link::open(every(NEVER), Habits::new(connect).keep(keep)).unwrap(), kept)
+}
+
+#[test]
+fn what_is_due_is_done_before_each_verb_and_at_once_on_a_new_connection() {
+    let (link, kept) = keeping(Ok(()));
+    link.repeat(soon(), |_| Ok(())).unwrap();
+    assert_eq!(kept.load(Ordering::SeqCst), 1);
+    let _ = link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    assert_eq!(kept.load(Ordering::SeqCst), 2);
+    assert_eq!(link.0.line.pulse(), NEVER);
+    assert_eq!((kept.load(Ordering::SeqCst), link.status().state), (3, State::Connected));
+}
+
+#[test]
+fn what_the_server_refuses_of_what_is_due_fails_no_verb_and_shows() {
+    let (link, _) = keeping(Err(failure(ErrorKind::Refused)));
+    link.repeat(soon(), |_| Ok(())).unwrap();
+    assert_eq!(link.status().last_error_kind, Some(ErrorKind::Refused));
+}
+
+/// Calls the handle that an event is about.
+struct Caller(Link<Fake>, fn(&Link<Fake>));
+
+impl tracing::Subscriber for Caller {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        (self.1)(&self.0);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_subscriber_may_call_the_handle_that_an_event_is_about() {
+    let lose = |link: &Link<Fake>| link.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    let calls: [fn(&Link<Fake>); 3] = [
+        |link| link.stop().unwrap(),
+        |link| assert!(link.repeat(soon(), |_| Ok(())).is_ok()),
+        |link| assert_eq!(link.status().last_error_kind, Some(ErrorKind::Disconnected)),
+    ];
+    for call in calls {
+        let (link, _) = self::link(|_| Ok(()));
+        tracing::subscriber::with_default(Caller(link.clone(), call), || {
+            assert!(lose(&link).is_err());
+            link.0.line.pulse(); // It connects again, and tells of it.
+        });
+    }
+}

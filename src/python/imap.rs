@@ -23,6 +23,12 @@ use crate::uid::{Uid, UidSet, UidValidity};
 const SERVICE: Service =
     Service { module: &modules::IMAP, name: "IMAP", tls: 993, starttls: 143, plain: 143 };
 
+/// A mail, and what is read of it.
+pub(crate) type Entries = Vec<(Uid, Vec<u8>)>;
+
+/// A log as Python has it: UIDNEXT, and each mail with its UID.
+type Log = (u32, Vec<(u32, Vec<u8>)>);
+
 /// The UIDVALIDITY and the last UID of a mailbox when it was looked into.
 pub(crate) type Since = (u32, u32);
 
@@ -150,12 +156,34 @@ impl ImapSession {
         })
     }
 
-    /// Every mail in a mailbox that is a log, and its UID; before that, removes some.
-    pub(crate) fn log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<Vec<(Uid, Vec<u8>)>> {
-        let drop = UidSet::new(self.validity, drop.iter().copied()).to_string();
-        let entries: Vec<(u32, Vec<u8>)> = self
-            .making(mailbox, |session, mailbox| session.call("log", (mailbox, &*drop), "reading the log"))?;
-        Ok(entries.into_iter().filter_map(|(uid, text)| Some((Uid::new(uid)?, text))).collect())
+    /// Reads a mailbox that is a log: its UIDNEXT, and every mail with its UID; before that, removes some.
+    pub(crate) fn log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<(u32, Entries)> {
+        let drop = UidSet::new(self.validity, drop.iter().copied());
+        loop {
+            let sets = self.learnt.portions(&drop);
+            let texts: Vec<String> = sets.iter().map(UidSet::to_string).collect();
+            let told: Result<Log> = self.making(mailbox, |session, mailbox| {
+                session.call("log", (mailbox, texts.clone()), "reading the log")
+            });
+            match told {
+                Err(error) if sets.first().is_some_and(|set| self.learnt.shrink(set, &error)) => {}
+                told => {
+                    let (next, mails) = told?;
+                    let mails = mails.into_iter().filter_map(|(uid, mail)| Some((Uid::new(uid)?, mail)));
+                    return Ok((next, mails.collect()));
+                }
+            }
+        }
+    }
+
+    /// Returns the UIDNEXT of another mailbox; `None` when the server does not say it.
+    pub(crate) fn next_uid(&mut self, mailbox: &str) -> Result<Option<u32>> {
+        self.call("next_uid_of", (mailbox,), "STATUS")
+    }
+
+    /// Returns the names of the mailboxes that match a pattern; none when the server refuses to list them.
+    pub(crate) fn mailboxes(&mut self, pattern: &str) -> Result<Vec<String>> {
+        self.call("mailboxes", (pattern,), "LIST")
     }
 
     /// How often each of these mails was delivered, as it is marked.

@@ -2,6 +2,7 @@
 
 use super::imap::ImapSession;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 
 impl ImapSession {
     /// Makes the archive under the first of these names that the server does not refuse, unless it is there.
@@ -22,8 +23,13 @@ impl ImapSession {
 
     /// Returns the name of a mailbox within the archive, or beside it where the server has none within another.
     pub(crate) fn beside_the_archive(&self, name: &str) -> String {
-        let within = format!("{}{}{name}", self.archive, self.separator());
+        let within = self.within(&self.archive, name);
         self.beside.get(&within).cloned().unwrap_or(within)
+    }
+
+    /// Returns the name of a mailbox within another one, or beside it where mailboxes have none within.
+    pub(crate) fn within(&self, mailbox: &str, name: &str) -> String {
+        format!("{mailbox}{}{name}", self.separator())
     }
 
     fn separator(&self) -> &str {
@@ -73,7 +79,10 @@ impl ImapSession {
 
     fn found(&mut self, within: &str, name: &str) -> String {
         if within != name {
-            tracing::info!(name, "a mailbox is beside the archive: the server lets none be within");
+            let beside = name.to_owned();
+            events::emit(move || {
+                tracing::info!(beside, "a mailbox is beside the archive: the server lets none be within");
+            });
             self.beside.insert(within.to_owned(), name.to_owned());
         }
         name.to_owned()

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::imap::ImapSession;
 use crate::codes;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::uid::{MAX_SET_LEN, UidSet};
 
 /// The lengths of sets on a command line, in octets: as RFC 7162 tells servers to take them; for servers that cut at 1,000
@@ -40,6 +41,17 @@ impl Learnt {
         set.window_within(0, most, self.line.load(Ordering::Relaxed))
     }
 
+    /// Returns the sets that commands about all of these may have, one after the other.
+    pub(super) fn portions(&self, set: &UidSet) -> Vec<UidSet> {
+        let mut at = 0;
+        let next = || {
+            let portion = self.portion(&set.skip(at));
+            at += portion.len();
+            (!portion.is_empty()).then_some(portion)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
     /// Commands are about this many messages at most from now on.
     pub(super) fn at_most(&self, messages: usize) {
         self.messages.fetch_min(messages.max(1), Ordering::Relaxed);
@@ -50,7 +62,8 @@ impl Learnt {
         let Some((line, messages)) = self.smaller(portion, error) else { return false };
         self.line.fetch_min(line, Ordering::Relaxed);
         self.at_most(messages);
-        tracing::info!(%error, line, messages, "asking again in smaller portions");
+        let error = error.clone();
+        events::emit(move || tracing::info!(%error, line, messages, "asking again in smaller portions"));
         true
     }
 
@@ -76,7 +89,9 @@ impl Learnt {
     /// Takes in that the connection ended at a command: some servers hang up at long lines.
     pub(super) fn lost(&self, portion: &UidSet) {
         if portion.to_string().len() > LONG && self.line.fetch_min(LINES[1], Ordering::Relaxed) > LINES[1] {
-            tracing::info!("the connection ended at a long command: shorter ones from now on");
+            events::emit(|| {
+                tracing::info!("the connection ended at a long command: shorter ones from now on");
+            });
         }
     }
 

@@ -18,6 +18,7 @@ pub(super) use self::interpreter::home;
 use self::interpreter::{check_version, initialize, stdlib};
 use super::gate;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 
 /// The outcome of the one start; it can't be tried again in the same process.
 static STARTED: OnceLock<Result<()>> = OnceLock::new();
@@ -51,7 +52,8 @@ pub(crate) fn start_in(home: Option<PathBuf>) -> Result<()> {
 /// The caller must hold no lock that another thread takes while attached: lock first, then attach.
 pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> Result<T>) -> Result<T> {
     // Whoever is attached while another thread starts would keep it from ever attaching.
-    let started = STARTED.get().unwrap_or_else(|| detached(|| STARTED.get_or_init(start)));
+    let started =
+        STARTED.get().unwrap_or_else(|| detached(|| events::deferred(|| STARTED.get_or_init(start))));
     started.clone()?;
     if is_forked() {
         return Err(Error::forked());
@@ -179,7 +181,7 @@ fn leave_politely() {
     // SAFETY: `close` is a plain function that does not unwind: it locks, waits and returns.
     let registered: c_int = unsafe { libc::atexit(close) };
     if registered != 0 {
-        tracing::warn!("no exit hook: a process that exits during a call may crash");
+        events::emit(|| tracing::warn!("no exit hook: a process that exits during a call may crash"));
     }
 }
 

@@ -49,7 +49,9 @@ impl Smtp {
         let config = Arc::new(config);
         let open = |_| {
             let (upkeep, config) = (config.common.upkeep, Arc::clone(&config));
-            Link::open(upkeep, Habits::new(move |deadline| SmtpSession::connect(&config, deadline)))
+            let server = config.common.server.address();
+            let habits = Habits::new(move |deadline| SmtpSession::connect(&config, deadline));
+            Link::open(upkeep, habits.at(server))
         };
         let links = (0..config.connections).map(open).collect::<Result<Vec<_>>>()?;
         Ok(Self { links: links.into(), turns: Arc::default(), config })

@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::io::Read as _;
+use std::mem::ManuallyDrop;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use pymail::{Batch, Imap};
+use pymail::{Batch, Credentials, Imap, ImapConfig, Server};
 use serde::{Deserialize, Serialize};
 
 use crate::A_MOMENT;
@@ -37,7 +38,12 @@ pub struct Orders {
     pub lease: Duration,
     /// How long it works on a message.
     pub work: Duration,
+    /// The port of another server, which does not answer: the consumer has [`SILENT`] handles on it.
+    pub silent: Option<u16>,
 }
+
+/// More handles than there are threads for heartbeats.
+pub const SILENT: usize = 150;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -52,6 +58,8 @@ fn consume(orders: &Orders) -> Outcome {
     let config = server::config(orders.port, &orders.user, &orders.ca_pem);
     let config = config.batch(orders.batch).deadline(orders.deadline).shared(orders.lease);
     let imap = retried(&record, || Imap::connect(config.clone()))?;
+    // To stop each would wait for the answer to its NOOP: the end of the process ends them.
+    let _silent = orders.silent.map(handles_on).transpose()?.map(ManuallyDrop::new);
     let end = end_of_input();
     loop {
         let batch = retried(&record, || imap.fetch())?;
@@ -67,6 +75,14 @@ fn consume(orders: &Orders) -> Outcome {
     }
 }
 
+/// Their heartbeats wait for answers from the first one on.
+fn handles_on(port: u16) -> pymail::Result<Vec<Imap>> {
+    let server = || Server::unencrypted("localhost").port(port);
+    let account = |n: usize| Credentials::new(format!("{}-{n}", std::process::id()), "secret");
+    let config = |n| ImapConfig::new(server(), account(n)).heartbeat(Duration::from_secs(1));
+    (0..SILENT).map(|n| Imap::connect(config(n))).collect()
+}
+
 fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
     let mut numbers = Vec::new();
     for delivery in batch {
@@ -75,8 +91,9 @@ fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
         if message.text_lossy().trim_end() != format!("message {}", message.id) {
             return Err(format!("message {} says {:?}", message.id, message.text_lossy()).into());
         }
-        if !work.is_zero() {
-            thread::park_timeout(work);
+        let until = Instant::now() + work;
+        while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            thread::park_timeout(left); // It may come back early.
         }
         numbers.push(message.id.clone());
     }
@@ -90,10 +107,11 @@ fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
 fn retried<T>(record: &Record, ask: impl Fn() -> pymail::Result<T>) -> pymail::Result<T> {
     loop {
         match ask() {
-            Err(error) if error.is_transient() => {
+            // A full mailbox passes, too.
+            Err(error) if error.is_transient() || error.code() == Some("OVERQUOTA") => {
                 // A record that can't be written shows by what is missing in it.
                 let _ = record.write(What::Trouble, &[error.to_string().replace('\n', " ")]);
-                thread::park_timeout(A_MOMENT);
+                thread::park_timeout(error.retry_after().map_or(A_MOMENT, |wait| wait.min(A_MOMENT * 20)));
             }
             answer => return answer,
         }

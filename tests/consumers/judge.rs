@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::process::ExitCode;
+use std::thread;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 use crate::consumer::Orders;
 use crate::options::Options;
 use crate::report::{Crashes, Report, Tally, rounded};
+use crate::scenario::Scenario;
 use crate::server::{Kind, Running, TAG, foreign, number, plant_foreign};
 use crate::shift::Shift;
 use crate::support::other_client::{OtherClient, Seen};
@@ -22,9 +24,9 @@ const WORK: Duration = Duration::from_millis(5);
 /// More stories than these are not told.
 const MOST_STORIES: usize = 20;
 
-/// Prints a line for each server, and why it is wrong if it is.
+/// Prints a line for each server and each scenario, and why it is wrong if it is.
 pub fn main(options: &Options) -> ExitCode {
-    let mut code = ExitCode::SUCCESS;
+    let mut code = scenarios(options);
     for &kind in &options.servers {
         let report = match report(kind, options) {
             Ok(report) => report,
@@ -40,6 +42,27 @@ pub fn main(options: &Options) -> ExitCode {
                 eprintln!("{kind} {shift}: {wrong}");
                 code = ExitCode::FAILURE;
             }
+        }
+    }
+    code
+}
+
+fn scenarios(options: &Options) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    let reports: Vec<_> = thread::scope(|threads| {
+        let run = |scenario: Scenario| (scenario, threads.spawn(move || scenario.run(options)));
+        let running: Vec<_> = options.scenarios.iter().copied().map(run).collect();
+        running.into_iter().map(|(scenario, thread)| (scenario, thread.join().expect("no panic"))).collect()
+    });
+    for (scenario, report) in reports {
+        let report = match report {
+            Ok(report) => report,
+            Err(error) => return crate::refused(format!("{scenario}: {error}")),
+        };
+        println!("{}", serde_json::to_string(&report).expect("numbers and names"));
+        for wrong in report.tally.wrong.iter().take(MOST_STORIES) {
+            eprintln!("{scenario}: {wrong}");
+            code = ExitCode::FAILURE;
         }
     }
     code
@@ -69,7 +92,10 @@ fn waiting(server: &Running, options: &Options, user: &str, kills: usize) -> io:
     let mut shift = Shift::begin(orders(server, options, user, &dir, work), options.processes)?;
     shift.run(messages, kills, |_| (), || foreign(&other).1 == 0)?;
     shift.end()?;
-    Ok(Crashes { killed: shift.killed.len(), tally: tally(&shift, &other, &before, messages) })
+    Ok(Crashes {
+        killed: shift.killed.len(),
+        tally: tally(&shift, &other, (&before, &foreign(&other).0), messages, &BTreeSet::new()),
+    })
 }
 
 /// One account, whose messages come a few at a time while the consumers are there: all are after the same ones.
@@ -88,10 +114,11 @@ fn arriving(server: &Running, options: &Options, user: &str, messages: usize) ->
     };
     shift.run(messages, 0, keep_a_few_waiting, || foreign(&other).1 == 0)?;
     shift.end()?;
-    Ok(tally(&shift, &other, &before, messages))
+    Ok(tally(&shift, &other, (&before, &foreign(&other).0), messages, &BTreeSet::new()))
 }
 
-fn orders(server: &Running, options: &Options, user: &str, dir: &TempDir, work: Duration) -> Orders {
+/// What a consumer has to know.
+pub fn orders(server: &Running, options: &Options, user: &str, dir: &TempDir, work: Duration) -> Orders {
     Orders {
         number: 0,
         port: server.port(),
@@ -102,16 +129,23 @@ fn orders(server: &Running, options: &Options, user: &str, dir: &TempDir, work: 
         deadline: options.deadline,
         lease: options.lease,
         work,
+        silent: None,
     }
 }
 
-/// What the record and the server say together.
-fn tally(shift: &Shift, other: &OtherClient, before: &[Seen], messages: usize) -> Tally {
+/// Returns what the record and the server say together, where another client has removed some messages.
+pub fn tally(
+    shift: &Shift,
+    other: &OtherClient,
+    (before, after): (&[Seen], &[Seen]),
+    messages: usize,
+    removed: &BTreeSet<usize>,
+) -> Tally {
     let archive = other.list(TAG).expect("listed").unwrap_or_default();
     let archived: BTreeSet<usize> = archive.iter().filter_map(number).collect();
-    let (after, left) = foreign(other);
+    let left = foreign(other).1;
     let foreign_touched = before.iter().filter(|mail| !after.contains(mail)).count();
-    let verdict = judge(&shift.events, &shift.killed, messages, &archived);
+    let verdict = judge(&shift.events, &shift.killed, messages, &archived, removed);
     let mut wrong = shift.faults.clone();
     wrong.extend(verdict.stories);
     wrong.extend((left > 0).then(|| format!("{left} messages are left in the inbox")));

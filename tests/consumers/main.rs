@@ -9,6 +9,7 @@ mod judge;
 mod options;
 mod record;
 mod report;
+mod scenario;
 mod server;
 mod shift;
 #[path = "../support/mod.rs"]

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use crate::scenario::Scenario;
 use crate::server::Kind;
 
-const USAGE: &str =
-    "usage: cargo xtask consumers [--quick] [--server NAME]... [--messages N] [--processes N]";
+const USAGE: &str = "usage: cargo xtask consumers [--quick] [--server NAME]... [--scenario NAME]... [--messages N] [--processes N]";
 
 /// How hard the consumers are tried.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The servers, one after the other.
     pub servers: Vec<Kind>,
+    /// The scenarios, side by side.
+    pub scenarios: Vec<Scenario>,
     /// How many messages wait.
     pub messages: usize,
     /// How many processes share the mailbox at a time.
@@ -24,40 +26,73 @@ pub struct Options {
     pub deadline: Duration,
     /// The consumers' lease: no healthy one may lose it, however busy the machine.
     pub lease: Duration,
+    /// The consumers' lease in scenarios, in which it is to be renewed often.
+    pub short_lease: Duration,
+    /// How long a message is held by consumers that are idle.
+    pub idle: Duration,
 }
 
 impl Options {
     /// A part that takes seconds, on Dovecot.
     pub fn quick() -> Self {
         let (deadline, lease) = (Duration::from_secs(5), Duration::from_secs(10));
-        let servers = vec![Kind::DovecotMaildir];
-        Self { servers, messages: 150, processes: 3, kills: 3, batch: 5, deadline, lease }
+        let (short_lease, idle) = (Duration::from_secs(4), Duration::from_secs(4));
+        let (servers, scenarios) = (vec![Kind::DovecotMaildir], Scenario::ALL.to_vec());
+        Self {
+            servers,
+            scenarios,
+            messages: 150,
+            processes: 3,
+            kills: 3,
+            batch: 5,
+            deadline,
+            lease,
+            short_lease,
+            idle,
+        }
     }
 
     /// All servers, at the size that the promise speaks of.
     fn full() -> Self {
         // Eight sessions at once wait for one another in Courier for up to 20 s.
         let (deadline, lease) = (Duration::from_secs(30), Duration::from_secs(60));
-        let servers = Kind::ALL.to_vec();
-        Self { servers, messages: 5_000, processes: 8, kills: 25, batch: 25, deadline, lease }
+        let (short_lease, idle) = (Duration::from_secs(4), Duration::from_secs(60));
+        let (servers, scenarios) = (Kind::ALL.to_vec(), Scenario::ALL.to_vec());
+        Self {
+            servers,
+            scenarios,
+            messages: 5_000,
+            processes: 8,
+            kills: 25,
+            batch: 25,
+            deadline,
+            lease,
+            short_lease,
+            idle,
+        }
     }
 
-    /// What the words say; by default everything in full.
+    /// Reads the words; by default everything in full, and when servers or scenarios are named, only these.
     pub fn read(words: &[&str]) -> Result<Self, String> {
         let mut options = if words.contains(&"--quick") { Self::quick() } else { Self::full() };
-        let mut named = Vec::new();
+        let (mut servers, mut scenarios) = (Vec::new(), Vec::new());
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().copied().ok_or(USAGE);
             match *word {
                 "--quick" => {}
-                "--server" => named.push(Kind::named(value()?)?),
+                "--server" => servers.push(Kind::named(value()?)?),
+                "--scenario" => scenarios.push(Scenario::named(value()?)?),
                 "--messages" => options.messages = number(value()?)?,
                 "--processes" => options.processes = number(value()?)?,
                 _ => return Err(USAGE.into()),
             }
         }
-        options.servers = if named.is_empty() { Kind::ALL.to_vec() } else { named };
+        if servers.is_empty() && scenarios.is_empty() {
+            options.servers = Kind::ALL.to_vec();
+        } else {
+            (options.servers, options.scenarios) = (servers, scenarios);
+        }
         Ok(options)
     }
 }

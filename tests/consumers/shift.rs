@@ -1,5 +1,6 @@
 //! One shift: processes that consume, some of which are killed and replaced, until nothing is left to be done.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
 use std::io;
@@ -77,12 +78,19 @@ impl Shift {
                 thread::park_timeout(Duration::from_millis(u64::from(random(MOST_DELAY))));
                 self.kill_one()?;
             }
-            let over = last_news.elapsed() > self.orders.lease + PATIENCE;
+            let over = last_news.elapsed() > self.orders.lease.max(self.orders.work * 2) + PATIENCE;
             if over || (handed.len() >= messages && is_done()) {
                 return Ok(());
             }
             thread::park_timeout(A_MOMENT);
         }
+    }
+
+    /// Looks on until `go_on`, which is told how many messages were handed out, says that all is done, or nothing
+    /// happens any more.
+    pub fn work_through(&mut self, mut go_on: impl FnMut(usize) -> bool) -> io::Result<()> {
+        let is_done = Cell::new(false);
+        self.run(0, 0, |handed| is_done.set(go_on(handed)), || is_done.get())
     }
 
     fn kill_one(&mut self) -> io::Result<()> {

@@ -59,12 +59,14 @@ pub struct Verdict {
     pub stories: Vec<String>,
 }
 
-/// Judges a record, given when which consumer was killed and what has come to the archive.
+/// Judges a record, given when which consumer was killed, what has come to the archive, and what another client has
+/// removed.
 pub fn judge(
     events: &[Event],
     killed: &BTreeMap<usize, u64>,
     messages: usize,
     archived: &BTreeSet<usize>,
+    removed: &BTreeSet<usize>,
 ) -> Verdict {
     let mut all: BTreeMap<usize, Vec<&Event>> = (0..messages).map(|message| (message, Vec::new())).collect();
     for event in events {
@@ -74,7 +76,8 @@ pub fn judge(
     let mut verdict = Verdict::default();
     for (message, story) in &all {
         let handed: Vec<&&Event> = story.iter().filter(|event| event.what == What::Handed).collect();
-        let is_lost = handed.is_empty() || !archived.contains(message);
+        let is_removed = removed.contains(message) && !archived.contains(message);
+        let is_lost = !is_removed && (handed.is_empty() || !archived.contains(message));
         let is_unheld = handed.windows(2).any(|pair| !was_lost_to(pair[0], pair[1], story, killed));
         let is_evicted = story.iter().any(|event| event.what == What::Evicted);
         verdict.handled += usize::from(!is_lost);

@@ -5,12 +5,15 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pymail::{ErrorKind, Imap, ImapConfig, Server, State};
+use pymail::{Error, ErrorKind, Imap, ImapConfig, Server, State};
 use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::{dovecot_without, every_site, postfix};
 use crate::site::{Site, TAG, contains, mail, message};
+use crate::support::dovecot::DovecotOptions;
+use crate::support::events::Events;
+use crate::support::other_client::OtherClient;
 use crate::support::postfix::PostfixOptions;
 use crate::support::process::wait_until;
 use crate::support::relay::Relay;
@@ -34,6 +37,20 @@ fn ids(imap: &Imap) -> Vec<String> {
 
 fn deliver(site: &Site, count: usize) {
     site.deliver(&(0..count).map(|n| message(&n.to_string(), "hello")).collect::<Vec<_>>());
+}
+
+/// How many entries the log has.
+fn entries(site: &Site) -> usize {
+    mail(&site.other_client(), &format!("{TAG}.claims")).len()
+}
+
+/// Lets time pass, while `meanwhile` is done.
+fn during(long: Duration, mut meanwhile: impl FnMut()) {
+    let until = Instant::now() + long;
+    while Instant::now() < until {
+        meanwhile();
+        thread::park_timeout(Duration::from_millis(20));
+    }
 }
 
 #[apply(every_site)]
@@ -200,9 +217,286 @@ fn the_log_does_not_grow(#[from(postfix)] site: Site) {
             batch.ack().unwrap();
             received == 3
         });
-        let entries = mail(&site.other_client(), &format!("{TAG}.claims")).len();
+        let entries = entries(&site);
         assert!(entries <= 4, "{entries} entries after round {round}");
     }
+}
+
+/// Some hold messages, some have acknowledged a part of theirs, some have nothing: for several leases.
+#[rstest]
+fn the_log_is_short_while_all_are_idle(#[from(postfix)] site: Site) {
+    deliver(&site, 6);
+    let handles: Vec<Imap> = (0..4).map(|_| Imap::connect(briefly(&site).batch(2)).unwrap()).collect();
+    let batches: Vec<_> = handles.iter().map(|imap| imap.fetch().unwrap()).collect();
+    assert_eq!(batches.iter().map(pymail::Batch::len).collect::<Vec<_>>(), [2, 2, 2, 0]);
+    handles[0].ack(batches[0].iter().take(1)).unwrap();
+    handles[1].ack(&batches[1]).unwrap();
+    let mut most = 0;
+    during(Duration::from_secs(9), || {
+        assert_eq!((handles[1].fetch().unwrap().len(), handles[3].fetch().unwrap().len()), (0, 0));
+        most = most.max(entries(&site));
+    });
+    assert!(most <= 16, "{most} entries");
+    handles[0].ack(&batches[0]).unwrap();
+    handles[2].ack(&batches[2]).unwrap();
+    wait_until("an empty log", || {
+        let are_idle = handles.iter().all(|imap| imap.fetch().unwrap().is_empty());
+        are_idle && entries(&site) == 0
+    });
+}
+
+/// Such a log an earlier version may have left: claims to mail that is gone, and renewals.
+#[rstest]
+fn a_log_of_thirty_thousand_entries_is_read_and_shortened(#[from(postfix)] site: Site) {
+    const MANY: usize = 30_000;
+    deliver(&site, 3);
+    let imap = Imap::connect(shared(&site)).unwrap();
+    site.other_client().create_mailbox(&format!("{TAG}.claims")).unwrap();
+    let folder = site.dovecot().dir().join(format!("mail/{}/mail/.{TAG}.claims/cur", crate::site::ALICE));
+    let validity = imap.search("ALL").unwrap().validity().get();
+    for n in 0..MANY {
+        let word = if n % 100 == 0 { format!("claim {}", 1_000_000 + n) } else { "hold".to_owned() };
+        let entry = format!("pymail-claims-1 {:032x} {validity} {word}", u128::MAX - (n % 8) as u128);
+        let mail = format!("Subject: pymail claims\nFrom: pymail@localhost\n\n{entry}\n");
+        std::fs::write(folder.join(format!("{}.M{n}P1.host:2,S", 1_700_000_000 + n)), mail).unwrap();
+    }
+    let batch = imap.fetch().unwrap();
+    assert_eq!(batch.len(), 3);
+    batch.ack().unwrap();
+    wait_until("a short log", || imap.fetch().unwrap().is_empty() && entries(&site) < 1_000);
+}
+
+#[rstest]
+#[case::noop(|imap: &Imap| imap.noop())]
+#[case::search(|imap: &Imap| imap.search("ALL").map(drop))]
+fn a_handle_that_is_busy_with_other_verbs_keeps_its_messages(
+    #[from(postfix)] site: Site,
+    #[case] verb: fn(&Imap) -> Result<(), Error>,
+) {
+    deliver(&site, 2);
+    let (busy, other) = (Imap::connect(briefly(&site)).unwrap(), Imap::connect(briefly(&site)).unwrap());
+    let batch = busy.fetch().unwrap();
+    let until = Instant::now() + Duration::from_secs(9); // two leases
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            while Instant::now() < until {
+                verb(&busy).unwrap();
+            }
+        });
+        during(Duration::from_secs(9), || assert!(other.fetch().unwrap().is_empty()));
+    });
+    batch.ack().unwrap();
+    assert_eq!(mail(&site.other_client(), TAG).len(), 2);
+}
+
+/// With the next call: nothing but the log says so, and its lease is long.
+#[rstest]
+fn what_is_let_go_of_is_handed_over_with_the_next_fetch(#[from(postfix)] site: Site) {
+    deliver(&site, 2);
+    let (first, second) = (Imap::connect(shared(&site)).unwrap(), Imap::connect(shared(&site)).unwrap());
+    assert_eq!((ids(&first).len(), ids(&second).len()), (2, 0));
+    first.stop().unwrap();
+    assert_eq!(ids(&second).len(), 2);
+}
+
+#[rstest]
+fn an_ack_archives_what_is_still_held_and_names_what_was_lost(#[from(postfix)] site: Site) {
+    deliver(&site, 3);
+    let (lost, relay) = fragile(&site);
+    let batch = lost.fetch().unwrap();
+    assert_eq!(batch.len(), 3);
+    relay.cut();
+    let other = Imap::connect(briefly(&site).batch(1)).unwrap();
+    wait_until("the lease's end", || ids(&other).len() == 1);
+    let taken = other.fetch().unwrap().iter().next().unwrap().uid();
+    let error = batch.ack().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("LEASE")), "{error:?}");
+    assert!(error.to_string().contains(&format!("1 of 3 messages may be another consumer's: UID {taken}")));
+    assert_eq!(mail(&site.other_client(), TAG).len(), 2);
+    other.fetch().unwrap().ack().unwrap();
+    assert_eq!(mail(&site.other_client(), TAG).len(), 3);
+}
+
+/// Its own claim says so, whatever the lease of the one that waits.
+#[rstest]
+fn of_two_leases_the_longer_counts_and_an_event_tells_of_it(#[from(postfix)] site: Site) {
+    deliver(&site, 2);
+    let (config, relay) = through_a_relay(&site);
+    let late = Duration::from_secs(600);
+    let long = Imap::connect(config.shared(Duration::from_secs(300)).backoff(late, late)).unwrap();
+    assert_eq!(long.fetch().unwrap().len(), 2);
+    relay.cut();
+    let events = Events::default();
+    tracing::subscriber::with_default(events.clone(), || {
+        let short = Imap::connect(briefly(&site)).unwrap();
+        during(Duration::from_secs(7), || assert!(short.fetch().unwrap().is_empty()));
+    });
+    assert!(events.text().contains("have different leases"), "{}", events.text());
+}
+
+#[rstest]
+fn consumers_with_another_archive_are_told_of(#[from(postfix)] site: Site) {
+    deliver(&site, 1);
+    let _first = Imap::connect(shared(&site)).unwrap();
+    let fetched = |config: ImapConfig| {
+        let events = Events::default();
+        tracing::subscriber::with_default(events.clone(), || {
+            let imap = Imap::connect(config).unwrap();
+            let _ = imap.fetch().unwrap();
+        });
+        events.text().contains("another archive has a log of claims")
+    };
+    assert!(!fetched(shared(&site)));
+    assert!(fetched(shared(&site).archive("elsewhere")));
+    assert!(fetched(shared(&site)), "now both are known");
+}
+
+/// Mail that another client has removed, from what is held and from what waits.
+#[rstest]
+fn what_another_client_removes_stops_no_consumer_and_is_not_held(#[from(postfix)] site: Site) {
+    deliver(&site, 4);
+    let (first, second) =
+        (Imap::connect(briefly(&site).batch(3)).unwrap(), Imap::connect(briefly(&site).batch(3)).unwrap());
+    let batch = first.fetch().unwrap();
+    let other = site.other_client();
+    let inbox = mail(&other, "INBOX");
+    let gone: Vec<u32> = inbox[..2].iter().map(|seen| seen.uid).collect();
+    remove(&other, "INBOX", &gone);
+    let rest = second.fetch().unwrap();
+    assert_eq!((batch.len(), rest.len()), (3, 1));
+    rest.ack().unwrap();
+    let removed = |uid: pymail::Uid| gone.contains(&uid.get());
+    first.ack(batch.iter().filter(|delivery| !removed(delivery.uid()))).unwrap();
+    assert_eq!(mail(&other, TAG).len(), 2);
+    wait_until("an empty log", || {
+        assert!(ids(&first).is_empty() && ids(&second).is_empty());
+        entries(&site) == 0
+    });
+}
+
+fn remove(other: &OtherClient, mailbox: &str, uids: &[u32]) {
+    for uid in uids {
+        other.flag(mailbox, *uid, &["\\Deleted"]).unwrap();
+    }
+    other.expunge(mailbox, uids).unwrap();
+}
+
+/// A Dovecot whose accounts hold so many mails.
+fn with_room_for(mails: usize) -> Site {
+    let extra = format!(
+        "mail_plugins = quota\nprotocol imap {{\n mail_plugins = quota imap_quota\n}}\n\
+         plugin {{\n quota = maildir:User\n quota_rule = *:messages={mails}\n quota_grace = 0\n}}\n"
+    );
+    Site::real(&DovecotOptions { extra, ..DovecotOptions::default() }, &PostfixOptions::default())
+}
+
+#[rstest]
+fn in_a_full_mailbox_what_is_held_is_delivered_and_acknowledged_and_nothing_is_claimed_in_silence() {
+    let site = with_room_for(20);
+    deliver(&site, 6);
+    let (first, second) =
+        (Imap::connect(briefly(&site).batch(3)).unwrap(), Imap::connect(briefly(&site)).unwrap());
+    let batch = first.fetch().unwrap();
+    let other = site.other_client();
+    other.create_mailbox("Junk").unwrap();
+    while other.append("Junk", &[], b"Subject: junk\r\n\r\n").is_ok() {}
+    let over = Instant::now() + Duration::from_secs(6); // more than a lease
+    wait_until("the lease's end", || Instant::now() > over);
+    let error = second.fetch().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("OVERQUOTA")), "{error:?}");
+    first.noop().unwrap();
+    batch.ack().unwrap();
+    assert_eq!(mail(&other, TAG).len(), 3);
+    let junk: Vec<u32> = mail(&other, "Junk").iter().map(|seen| seen.uid).collect();
+    remove(&other, "Junk", &junk);
+    wait_until("the rest", || {
+        let rest = second.fetch().unwrap();
+        rest.ack().unwrap();
+        mail(&other, TAG).len() == 6
+    });
+}
+
+/// Each is told of the same mails under new UIDs.
+#[rstest]
+fn a_mailbox_that_was_made_anew_hands_nothing_to_two_consumers(#[from(postfix)] site: Site) {
+    let other = site.other_client();
+    let fill = |ids: &[&str]| {
+        for id in ids {
+            let mail = format!(
+                "Message-ID: <{id}@example.test>\r\nFrom: bob@example.test\r\nSubject: {TAG} {id}\r\n\r\n{id}\r\n"
+            );
+            other.append("Queue", &[], mail.as_bytes()).unwrap();
+        }
+    };
+    other.create_mailbox("Queue").unwrap();
+    fill(&["1", "2", "3"]);
+    let config = || briefly(&site).inbox("Queue").connects_a_minute(600);
+    let holder = Imap::connect(config().batch(2)).unwrap();
+    let second = Imap::connect(config()).unwrap();
+    let batch = holder.fetch().unwrap();
+    let held = second.fetch().unwrap();
+    assert_eq!((batch.len(), held.len()), (2, 1));
+    // Dovecot makes a UIDVALIDITY of the time, in seconds: other mailboxes use up this one's.
+    other.remove_mailbox("Queue").unwrap();
+    for name in ["A", "B", "C", "Queue"] {
+        other.create_mailbox(name).unwrap();
+    }
+    fill(&["new", "3", "2", "1"]);
+    site.dovecot().disconnect_all();
+    let third = Imap::connect(config()).unwrap();
+    let mut handed = Vec::new();
+    wait_until("the new one", || {
+        match third.fetch() {
+            Ok(batch) => {
+                handed.extend(batch.iter().map(|it| it.message().unwrap().text_lossy().into_owned()));
+            }
+            Err(error) => assert!(error.is_transient() && error.retry_after().is_some(), "{error:?}"),
+        }
+        !handed.is_empty()
+    });
+    assert_eq!(handed.iter().map(|text| text.trim_end()).collect::<Vec<_>>(), ["new"]);
+    during(Duration::from_secs(6), || assert_eq!(third.fetch().unwrap().len(), 1)); // a lease
+    batch.ack().unwrap();
+    held.ack().unwrap();
+    assert_eq!(mail(&site.other_client(), TAG).len(), 3);
+    third.fetch().unwrap().ack().unwrap();
+    assert_eq!(mail(&site.other_client(), "Queue").len(), 0);
+}
+
+/// The one that had them is away for longer than its lease.
+#[rstest]
+fn in_a_mailbox_that_was_made_anew_a_lost_lease_is_told_and_nothing_is_archived(#[from(postfix)] site: Site) {
+    let other = site.other_client();
+    let fill = || {
+        for id in ["1", "2"] {
+            let mail = format!("Message-ID: <{id}@example.test>\r\nSubject: {TAG} {id}\r\n\r\n{id}\r\n");
+            other.append("Queue", &[], mail.as_bytes()).unwrap();
+        }
+    };
+    other.create_mailbox("Queue").unwrap();
+    fill();
+    let (config, relay) = through_a_relay(&site);
+    let late = Duration::from_secs(600);
+    let lost = Imap::connect(config.inbox("Queue").backoff(late, late)).unwrap();
+    let batch = lost.fetch().unwrap();
+    assert_eq!(batch.len(), 2);
+    other.remove_mailbox("Queue").unwrap();
+    for name in ["A", "B", "C", "Queue"] {
+        other.create_mailbox(name).unwrap();
+    }
+    fill();
+    relay.cut();
+    let second = Imap::connect(briefly(&site).inbox("Queue")).unwrap();
+    let mut taken = None;
+    wait_until("the lease's end", || {
+        taken = second.fetch().ok();
+        taken.as_ref().is_some_and(|batch| batch.len() == 2)
+    });
+    let error = batch.ack().unwrap_err();
+    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("LEASE")), "{error:?}");
+    assert_eq!((mail(&other, "Queue").len(), mail(&other, TAG).len()), (2, 0));
+    taken.unwrap().ack().unwrap();
+    assert_eq!(mail(&other, TAG).len(), 2);
 }
 
 #[rstest]

@@ -31,7 +31,7 @@ usage: cargo xtask COMMAND
              [--report: write docs/performance.md of what was run]
   faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
   consumers  let processes share a mailbox, kill some, and look who had what, on each server
-             [--quick] [--server NAME]... [--messages N] [--processes N]
+             [--quick] [--server NAME]... [--scenario NAME]... [--messages N] [--processes N]
   soak       use many handles for minutes while everything fails, and account for each message
              --minutes M [--handles N]
   fuzz       run each fuzz target for ten minutes [--minutes M] [--target NAME]";

@@ -6,11 +6,17 @@
 //! on anybody's clock.
 
 use std::fmt;
+use std::time::Duration;
 
+use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet, UidValidity};
 
-/// The first word of an entry: what it is, and in which version.
+/// The first word of an entry: its format and version.
 pub(super) const MARK: &str = "pymail-claims-1";
+
+/// The header with the lease of the consumer that wrote an entry, in milliseconds. Earlier versions neither write nor
+/// read it: for them the reader's own lease counts.
+const LEASE: &str = "X-Pymail-Lease:";
 
 /// The name of the log, within the archive.
 const LOG: &str = "claims";
@@ -22,12 +28,24 @@ pub(super) fn name(inbox: &str, tag: &str, archive: &str) -> String {
     if inbox == "INBOX" && archive == tag {
         return LOG.to_owned();
     }
-    // FNV-1a: the same in every process, of whatever version.
+    format!("{LOG}-{:016x}", hash(inbox, tag))
+}
+
+/// Returns patterns for LIST that find the logs of the same inbox and tag, also in other archives.
+pub(super) fn elsewhere(session: &ImapSession, inbox: &str, tag: &str, archive: &str) -> Vec<String> {
+    let is_inbox = inbox.eq_ignore_ascii_case("INBOX");
+    let prefix = session.archive().strip_suffix(archive).unwrap_or_default();
+    let plain = is_inbox.then(|| session.within(&format!("{prefix}{tag}"), LOG));
+    let inbox = if is_inbox { "INBOX" } else { inbox };
+    plain.into_iter().chain([format!("*{LOG}-{:016x}", hash(inbox, tag))]).collect()
+}
+
+/// FNV-1a: the same in every process, of whatever version.
+fn hash(inbox: &str, tag: &str) -> u64 {
     let octets = inbox.bytes().chain([0]).chain(tag.bytes());
-    let hash = octets.fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
+    octets.fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
         (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
-    });
-    format!("{LOG}-{hash:016x}")
+    })
 }
 
 /// More UIDs than this, no entry has.
@@ -61,29 +79,22 @@ pub(super) enum Word {
 pub(super) struct Entry {
     pub(super) at: Uid,
     pub(super) by: Consumer,
+    /// The inbox's UIDVALIDITY for its writer.
+    pub(super) life: u32,
+    pub(super) lease: Option<Duration>,
     pub(super) word: Word,
 }
 
-/// What a mail in the log is.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
-    Entry(Entry),
-    /// About an earlier life of the inbox, whose messages are gone.
-    Outlived,
-    /// No entry: nobody knows how it came there.
-    Other,
-}
-
-/// What the text of a mail in the log says.
-pub(super) fn read(at: Uid, text: &str, validity: UidValidity) -> Line {
+/// Reads a mail in the log; `None` when it is no entry.
+pub(super) fn read(at: Uid, mail: &str, mailbox: UidValidity) -> Option<Entry> {
+    let (headers, text) = mail.split_once("\r\n\r\n").unwrap_or(("", mail));
+    let lease = headers.lines().find_map(|line| line.strip_prefix(LEASE)?.trim().parse().ok());
     let mut words = text.split_ascii_whitespace();
-    let head = (words.next(), words.next().and_then(consumer), words.next().map(str::parse::<u32>));
-    let (Some(MARK), Some(by), Some(Ok(number))) = head else { return Line::Other };
-    if number != validity.get() {
-        // UIDVALIDITY ascends: a higher one is of a life that this connection does not know of yet.
-        return if number < validity.get() { Line::Outlived } else { Line::Other };
-    }
-    word(words, validity).map_or(Line::Other, |word| Line::Entry(Entry { at, by, word }))
+    words.next().filter(|mark| *mark == MARK)?;
+    let by = words.next().and_then(consumer)?;
+    let life = words.next()?.parse().ok()?;
+    let word = word(words, mailbox.with_number(life))?;
+    Some(Entry { at, by, life, lease: lease.map(Duration::from_millis), word })
 }
 
 fn word<'a>(mut words: impl Iterator<Item = &'a str>, validity: UidValidity) -> Option<Word> {
@@ -109,11 +120,7 @@ fn set<'a>(words: impl Iterator<Item = &'a str>, validity: UidValidity) -> Optio
 }
 
 impl Entry {
-    /// To how many messages it lays claim.
-    pub(super) fn len(&self) -> usize {
-        self.uids().map_or(0, UidSet::len)
-    }
-
+    /// Returns the messages that it claims.
     pub(super) fn uids(&self) -> Option<&UidSet> {
         match &self.word {
             Word::Claim(uids) | Word::Take { uids, .. } => Some(uids),
@@ -121,7 +128,19 @@ impl Entry {
         }
     }
 
-    /// Whom it takes from, or tries to.
+    /// Forgets claims to messages that `keep` says no to; returns how many there were, and how many are left.
+    pub(super) fn retain(&mut self, keep: impl FnMut(Uid) -> bool) -> (usize, usize) {
+        match &mut self.word {
+            Word::Claim(uids) | Word::Take { uids, .. } => {
+                let before = uids.len();
+                uids.retain(keep);
+                (before, uids.len())
+            }
+            Word::Hold | Word::Bye => (0, 0),
+        }
+    }
+
+    /// Returns the consumer that it takes from, or tries to.
     pub(super) fn robs(&self) -> Option<Consumer> {
         match self.word {
             Word::Take { from, .. } => Some(from),
@@ -130,18 +149,20 @@ impl Entry {
     }
 }
 
-/// The text of an entry, with lines that every server takes.
-pub(super) fn write(by: Consumer, validity: UidValidity, word: &Word) -> String {
+/// Composes an entry, with lines that every server takes.
+pub(super) fn write(by: Consumer, lease: Duration, validity: UidValidity, word: &Word) -> String {
     let (verb, uids) = match word {
         Word::Claim(uids) => ("claim".to_owned(), Some(uids)),
         Word::Take { from, last_seen, uids } => (format!("take {from} {last_seen}"), Some(uids)),
         Word::Hold => ("hold".to_owned(), None),
         Word::Bye => ("bye".to_owned(), None),
     };
-    let mut text = format!("{MARK} {by} {} {verb}", validity.get());
+    let lease = lease.as_millis();
+    let headers = format!("Subject: pymail claims\r\nFrom: pymail@localhost\r\n{LEASE} {lease}\r\n");
+    let mut mail = format!("{headers}\r\n{MARK} {by} {} {verb}", validity.get());
     for (n, range) in uids.map(UidSet::to_string).unwrap_or_default().split_inclusive(',').enumerate() {
-        text.push_str(if n % 32 == 0 { "\r\n " } else { "" });
-        text.push_str(range);
+        mail.push_str(if n % 32 == 0 { "\r\n " } else { "" });
+        mail.push_str(range);
     }
-    text
+    mail + "\r\n"
 }

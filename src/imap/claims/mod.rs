@@ -1,46 +1,58 @@
-//! Several consumers of one mailbox: a message is handed to whoever has claimed it first, in a log that all share.
+//! Several consumers of one mailbox: a message is handed to the one that has claimed it first, in a log that all share.
 
+mod book;
+mod keep;
 mod log;
 mod ownership;
 #[cfg(test)]
 mod tests;
 mod view;
 
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use self::log::{Consumer, Line, Word, read, write};
+use self::log::{Consumer, Word};
 use self::view::View;
-use super::Imap;
 use super::headers::headers;
 use super::known::Settled;
+use super::{Delivery, Imap};
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::Session as _;
+use crate::events;
 use crate::message::{Origin, origin};
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 
-/// How much longer than a lease somebody's silence is waited for: clocks do not run alike.
-const MARGIN: Duration = Duration::from_secs(1);
+/// How often a handle that lost a race runs another one before it searches again, and how often it does that before it
+/// says so.
+const MOST_RACES: usize = 3;
+const MOST_LOST: usize = 20;
 
-/// How often a handle that lost a race runs another one before it says that there is nothing for it.
-const MOST_RACES: usize = 20;
-
-/// More claims to messages than this, no log has: what it says takes time and memory, and a server may say anything.
+/// A log with more claims to messages that may be in the inbox is refused: it takes time and memory, and a server may
+/// say anything.
 const MOST_CLAIMED: usize = 500_000;
+
+/// The same for claims to any messages.
+const MOST_READ: usize = 50_000_000;
 
 /// So many messages are claimed at once at most, which an entry has room for.
 const MOST_AT_ONCE: usize = 4_000;
+
+/// An entry has room for the UIDs of so many command lines.
+const MOST_LINES: usize = 8;
 
 /// One handle's part in sharing a mailbox.
 #[derive(Debug)]
 pub(super) struct Claims {
     me: Consumer,
     lease: Duration,
-    /// The log's name, within the archive.
-    log: String,
+    inbox: String,
+    tag: String,
+    archive: String,
+    /// Whether logs in other archives were looked for.
+    has_looked: AtomicBool,
     view: Mutex<View>,
 }
 
@@ -49,15 +61,27 @@ impl Claims {
         let mut bits = [0; 16];
         let random = getrandom::fill(&mut bits);
         random.map_err(|e| Error::new(ErrorKind::Runtime, "no random numbers").with_source(e))?;
-        let log = log::name(&config.inbox, &config.common.tag, config.archive_name());
-        Ok(Self { me: Consumer(u128::from_be_bytes(bits)), lease, log, view: Mutex::default() })
+        Ok(Self {
+            me: Consumer(u128::from_be_bytes(bits)),
+            lease,
+            inbox: config.inbox.clone(),
+            tag: config.common.tag.clone(),
+            archive: config.archive_name().to_owned(),
+            has_looked: AtomicBool::new(false),
+            view: Mutex::default(),
+        })
     }
 
-    /// The messages among the candidates that this handle has, after claiming some if it has less than a batch;
+    /// Returns the name of the log on this server.
+    fn log(&self, session: &ImapSession) -> String {
+        session.beside_the_archive(&log::name(&self.inbox, &self.tag, &self.archive))
+    }
+
+    /// Returns the messages among the candidates that this handle has, after claiming some if it has less than a batch;
     /// and whether there are more.
     ///
     /// The inbox was selected anew after the claim was read: what another consumer has acknowledged before is
-    /// gone from it.
+    /// gone from it. What this handle has already needs no log.
     pub(super) fn claim(
         &self,
         session: &mut ImapSession,
@@ -66,40 +90,86 @@ impl Claims {
         imap: &Imap,
     ) -> Result<(UidSet, bool)> {
         let mut view = self.view.lock();
-        let most = imap.config.batch;
-        view.present = Some(present.clone());
-        let is_old = view.read.is_none_or(|read| read.elapsed() > self.lease / 10);
-        if is_old && !wanted.is_empty() {
-            self.read_log(session, &mut view)?;
-        }
-        for _ in 0..MOST_RACES {
-            let (mine, more) = view.of(self.me, wanted).first(most);
-            let room = (most - mine.len()).min(MOST_AT_ONCE);
-            let Some(word) = self.next_word(session, &mut view, wanted, room, imap)? else {
-                self.stay(session, &mut view)?;
-                let (mine, more) = view.of(self.me, wanted).first(most);
-                return Ok((mine, more));
-            };
-            self.say(session, &mut view, &word)?;
-            self.read_log(session, &mut view)?;
-            let (now_mine, _) = view.of(self.me, wanted).first(most);
-            if !now_mine.is_empty() {
-                let more = more || wanted.len() > now_mine.len();
-                return Ok((now_mine, more));
+        self.enter(session, &mut view)?;
+        view.found(present);
+        match self.more(session, &mut view, wanted, imap) {
+            Err(error) if error.kind() == ErrorKind::Refused && !view.is_older_than(self.lease) => {
+                let (mine, more) = view.of(self.me, wanted).first(imap.config.batch);
+                if mine.is_empty() {
+                    return Err(error);
+                }
+                events::emit(move || tracing::warn!(%error, "no more messages can be claimed for now"));
+                Ok((mine, more))
             }
+            claimed => claimed,
         }
-        Ok((UidSet::none(wanted.validity()), false))
     }
 
-    /// What to say in order to have this many more messages; nothing when there is nothing to be had.
-    fn next_word(
+    fn more(
         &self,
         session: &mut ImapSession,
         view: &mut View,
         wanted: &UidSet,
+        imap: &Imap,
+    ) -> Result<(UidSet, bool)> {
+        let most = imap.config.batch;
+        let mut is_fresh = view.read.is_none_or(|read| read.elapsed() > self.lease / 10)
+            && !(wanted.is_empty() && view.obsolete(self.lease).is_empty());
+        if is_fresh {
+            self.read_log(session, view)?;
+        }
+        for _ in 0..MOST_RACES {
+            let (mine, more) = view.of(self.me, wanted).first(most);
+            let room = (most - mine.len()).min(MOST_AT_ONCE);
+            if let Some(word) = self.next_word(session, view, wanted, room, imap)? {
+                self.say(session, view, &word)?;
+                self.read_log(session, view)?;
+                is_fresh = true;
+                let (now_mine, _) = view.of(self.me, wanted).first(most);
+                if !now_mine.is_empty() {
+                    view.lost_races = 0;
+                    let more = more || wanted.len() > now_mine.len();
+                    return Ok((now_mine, more));
+                }
+            } else if is_fresh || !mine.is_empty() || wanted.is_empty() || !self.has_news(session, view)? {
+                view.lost_races = 0;
+                return Ok((mine, more));
+            } else {
+                self.read_log(session, view)?;
+                is_fresh = true;
+            }
+        }
+        // What was won may be archived by now: another search tells.
+        view.lost_races += 1;
+        if view.lost_races < MOST_LOST {
+            return Ok((UidSet::none(wanted.validity()), true));
+        }
+        view.lost_races = 0;
+        let text = format!(
+            "reading the log: other consumers' claims came first, {} times in a row",
+            MOST_LOST * MOST_RACES
+        );
+        Err(Error::new(ErrorKind::Refused, text).with_code(Some("INUSE".into())))
+    }
+
+    /// Returns what to say in order to have this many more messages; nothing when there is nothing to be had.
+    fn next_word(
+        &self,
+        session: &mut ImapSession,
+        view: &View,
+        wanted: &UidSet,
         room: usize,
         imap: &Imap,
     ) -> Result<Option<Word>> {
+        if room == 0 || wanted.is_empty() {
+            return Ok(None);
+        }
+        if let Some(wait) = view.wait(self.me, self.lease) {
+            let text = "the mailbox was made anew (UIDVALIDITY), and other consumers have not said yet which \
+                        messages they have";
+            let error = Error::new(ErrorKind::Refused, text).with_code(Some("UIDVALIDITY".into()));
+            return Err(error.with_retry_after(Some(wait)));
+        }
         let mut left = wanted.clone();
         loop {
             let free = view.some_free(self.me, &left, room);
@@ -112,99 +182,70 @@ impl Claims {
             }
             left.retain(|uid| !free.contains(uid));
         }
-        let silence = self.lease + MARGIN;
-        Ok(if room == 0 { None } else { view.left_behind(self.me, wanted, room, silence) })
+        Ok(view.left_behind(self.me, wanted, room, self.lease))
     }
 
-    /// That this handle still has these messages; lets nobody be in doubt about it.
-    pub(super) fn assure(&self, session: &mut ImapSession, uids: &UidSet) -> Result<()> {
+    /// Returns those of these messages that this handle still has, and the error that tells of the others.
+    ///
+    /// UIDs of another UIDVALIDITY are returned as they are: the messages are found again by their Message-IDs, and
+    /// asked for under their new UIDs.
+    pub(super) fn assure(&self, session: &mut ImapSession, uids: &UidSet) -> Result<(UidSet, Option<Error>)> {
         let mut view = self.view.lock();
+        self.enter(session, &mut view)?;
         if uids.validity() != session.validity() {
-            return Ok(()); // They are other mails now, and found by their Message-IDs or not at all.
+            return Ok((uids.clone(), None));
         }
-        self.stay(session, &mut view)?;
-        let lost = uids.iter().filter(|uid| !view.is_had_by(self.me, uids.validity(), *uid)).count();
-        if lost == 0 {
-            return Ok(());
+        if view.is_in_doubt || view.is_older_than(self.lease) {
+            self.read_log(session, &mut view)?; // The lease could not be renewed, or there was nothing to renew.
         }
-        let text = format!("the lease ran out, and {lost} of {} messages are another consumer's", uids.len());
-        Err(Error::new(ErrorKind::Refused, text).with_code(Some("LEASE".into())))
+        let was_released = |view: &View, uid| view.was_released(uids.validity(), uid);
+        let mut free = uids.clone();
+        free.retain(|uid| view.owner(uid).is_none() && !was_released(&view, uid));
+        if !free.is_empty() && view.wait(self.me, self.lease).is_none() {
+            // Gone, as after an ack whose answer was lost; or let go of by a consumer that had them meanwhile.
+            match self.say(session, &mut view, &Word::Claim(free)) {
+                Err(error) if error.kind() == ErrorKind::Refused => {}
+                said => said.and_then(|()| self.read_log(session, &mut view))?,
+            }
+        }
+        let (mut ours, mut lost) = (uids.clone(), uids.clone());
+        ours.retain(|uid| view.owner(uid) == Some(self.me) || was_released(&view, uid));
+        lost.retain(|uid| !ours.contains(uid));
+        let error = (!lost.is_empty()).then(|| lost_lease(&lost, uids.len()));
+        Ok((ours, error))
     }
 
-    /// These have left the inbox.
+    /// Returns an error unless this handle still has all of these messages.
+    pub(super) fn require(&self, session: &mut ImapSession, uids: &UidSet) -> Result<()> {
+        self.assure(session, uids)?.1.map_or(Ok(()), Err)
+    }
+
+    /// Notes that these have left the inbox.
     pub(super) fn release(&self, uids: &UidSet) {
         self.view.lock().release(uids);
     }
 
-    /// A sign of life: to the other consumers too, as long as this one has messages.
-    pub(super) fn beat(&self, session: &mut ImapSession) -> Result<()> {
+    /// Returns whether this handle has archived a message.
+    pub(super) fn has_archived(&self, delivery: &Delivery) -> bool {
+        self.view.lock().was_released(delivery.validity, delivery.uid)
+    }
+
+    /// Notes that the app has these messages.
+    pub(super) fn hand_out(&self, deliveries: &[Delivery]) {
         let mut view = self.view.lock();
-        let is_due = view.renewed.is_none_or(|renewed| renewed.elapsed() > self.lease / 5);
-        if is_due && view.ownership.has_any(self.me) {
-            return self.hold(session, &mut view);
-        }
-        session.noop()
-    }
-
-    /// Lets go of everything, so that nobody has to wait for the lease.
-    pub(super) fn farewell(&self, session: &mut ImapSession) {
-        let mut view = self.view.lock();
-        if view.ownership.has_any(self.me)
-            && let Err(error) = self.say(session, &mut view, &Word::Bye)
-        {
-            tracing::warn!(%error, "unacknowledged messages are held until the lease is over");
+        for delivery in deliveries {
+            let uids = std::iter::once(delivery.uid).chain(delivery.copies.iter().copied());
+            let messages = uids.filter_map(|uid| Some((uid, delivery.identity?)));
+            view.hand_out(delivery.validity, messages);
         }
     }
+}
 
-    /// Renews the lease in time.
-    fn stay(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
-        let age = view.renewed.map_or(Duration::MAX, |renewed| renewed.elapsed());
-        if (age < self.lease / 3 && !view.is_in_doubt) || !view.ownership.has_any(self.me) {
-            return Ok(());
-        }
-        self.hold(session, view)
-    }
-
-    /// Renews the lease; when it was over by then, looks what is left.
-    fn hold(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
-        self.say(session, view, &Word::Hold)?;
-        if view.is_in_doubt { self.read_log(session, view) } else { Ok(()) }
-    }
-
-    fn say(&self, session: &mut ImapSession, view: &mut View, word: &Word) -> Result<()> {
-        let text = write(self.me, session.validity(), word);
-        let mail = format!("Subject: pymail claims\r\nFrom: pymail@localhost\r\n\r\n{text}\r\n");
-        let now = Instant::now();
-        session.append(&session.beside_the_archive(&self.log), mail.as_bytes())?;
-        // Nobody takes from whoever was silent for less than a lease, by when the word has arrived.
-        view.is_in_doubt |= view.renewed.is_some_and(|before| before.elapsed() >= self.lease);
-        view.renewed = Some(now);
-        Ok(())
-    }
-
-    /// Reads the log, and removes from it what means nothing any more.
-    fn read_log(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
-        let drop = view.meaningless();
-        let texts = session.log(&session.beside_the_archive(&self.log), &drop)?;
-        let mut entries = Vec::new();
-        let mut claimed = 0;
-        for (at, text) in texts {
-            match read(at, &String::from_utf8_lossy(&text), session.validity()) {
-                Line::Entry(entry) => {
-                    claimed += entry.len();
-                    if claimed > MOST_CLAIMED {
-                        let text = format!("reading the log: it has more than {MOST_CLAIMED} claims");
-                        return Err(Error::new(ErrorKind::Refused, text));
-                    }
-                    entries.push(entry);
-                }
-                Line::Outlived => view.outlived.push(at),
-                Line::Other => {}
-            }
-        }
-        view.take_in(entries);
-        Ok(())
-    }
+fn lost_lease(lost: &UidSet, all: usize) -> Error {
+    let count = lost.len();
+    let text =
+        format!("the lease ran out, and {count} of {all} messages may be another consumer's: UID {lost}");
+    Error::new(ErrorKind::Refused, text).with_code(Some("LEASE".into()))
 }
 
 /// Returns those of these messages that are not foreign by their headers. What the server does not tell of is claimed,

@@ -15,27 +15,35 @@ pub(super) struct Ownership {
 }
 
 impl Ownership {
-    pub(super) fn of(entries: &[Entry]) -> Self {
+    /// Replays the entries of one UIDVALIDITY. What a consumer wrote under another one shows that it was alive.
+    pub(super) fn of(entries: &[Entry], life: u32) -> Self {
         let mut all = Self::default();
         for entry in entries {
-            all.read(entry);
+            all.read(entry, life);
         }
         all
     }
 
-    fn read(&mut self, entry: &Entry) {
+    /// Returns whether it is a claim that counts.
+    pub(super) fn read(&mut self, entry: &Entry, life: u32) -> bool {
+        let mut counts = entry.life == life;
         match &entry.word {
+            _ if !counts => {}
             Word::Claim(uids) => self.give(uids, entry.by, None),
-            Word::Take { from, last_seen, uids } if !self.has_spoken_since(*from, *last_seen) => {
-                self.give(uids, entry.by, Some(*from));
+            Word::Take { from, last_seen, uids } => {
+                counts = !self.has_spoken_since(*from, *last_seen);
+                if counts {
+                    self.give(uids, entry.by, Some(*from));
+                }
             }
             Word::Bye => self.let_go(entry.by),
-            Word::Take { .. } | Word::Hold => {}
+            Word::Hold => {}
         }
         self.newest.insert(entry.by, entry.at);
+        counts
     }
 
-    /// Gives what is nobody's, or this other one's.
+    /// Gives what has no owner, or is this other one's.
     fn give(&mut self, uids: &UidSet, to: Consumer, from: Option<Consumer>) {
         for uid in uids.iter() {
             let owner = self.owners.entry(uid).or_insert(to);
@@ -48,7 +56,7 @@ impl Ownership {
         }
     }
 
-    /// Takes no longer than it took to get what it is: there may be many who say goodbye.
+    /// Takes no longer than it took to get what it is: there may be many goodbyes.
     fn let_go(&mut self, by: Consumer) {
         for uid in self.got.remove(&by).unwrap_or_default() {
             if self.owner(uid) == Some(by) {
@@ -65,49 +73,106 @@ impl Ownership {
         self.owners.get(&uid).copied()
     }
 
-    pub(super) fn has_any(&self, consumer: Consumer) -> bool {
-        self.owners.values().any(|owner| *owner == consumer)
+    /// Returns the messages that a consumer has.
+    pub(super) fn of_consumer(&self, consumer: Consumer) -> impl Iterator<Item = Uid> {
+        self.owners.iter().filter(move |(_, owner)| **owner == consumer).map(|(uid, _)| *uid)
     }
 
-    /// Messages that have left the inbox are nobody's.
-    pub(super) fn forget(&mut self, uids: &UidSet) {
-        self.owners.retain(|uid, _| !uids.contains(*uid));
+    /// Forgets who has messages that have left the inbox.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(Uid) -> bool) {
+        self.owners.retain(|uid, _| !is_gone(*uid));
     }
 
-    /// Each consumer's last word.
+    /// Returns each consumer's last word.
     pub(super) fn newest(&self) -> impl Iterator<Item = (Consumer, Uid)> {
         self.newest.iter().map(|(consumer, at)| (*consumer, *at))
     }
-
-    /// A consumer's last word.
-    pub(super) fn last_word(&self, consumer: Consumer) -> Option<Uid> {
-        self.newest.get(&consumer).copied()
-    }
 }
 
-/// The entries that change nothing for anybody any more, when these messages are in the inbox.
+/// Returns the entries of this UIDVALIDITY that decide nothing any more, where `is_gone` knows the messages that have
+/// left the inbox.
 ///
-/// An entry about a message that is there is kept, whoever wrote it and whether or not it won: without it another
-/// reader might come to another result. So is each consumer's last word, and the last one before somebody tries to
-/// take from it, because it decides whether that one may.
-pub(super) fn obsolete(entries: &[Entry], present: &UidSet) -> Vec<Uid> {
-    let is_alive =
-        |entry: &&Entry| entry.uids().is_some_and(|uids| uids.iter().any(|uid| present.contains(uid)));
-    let alive: Vec<&Entry> = entries.iter().filter(is_alive).collect();
-    let places: HashSet<Uid> = alive.iter().map(|entry| entry.at).collect();
-    let speakers: HashSet<Consumer> = alive.iter().map(|entry| entry.by).collect();
-    let deciding = deciding(entries, &alive);
-    let ownership = Ownership::of(entries);
-    let is_needed = |entry: &&Entry| {
-        let is_last = ownership.last_word(entry.by) == Some(entry.at);
-        places.contains(&entry.at)
-            || deciding.contains(&entry.at)
-            || (speakers.contains(&entry.by) && (is_last || entry.word == Word::Bye))
+/// Each reader comes to the same owners without them, in whatever order they are removed and whatever others remove
+/// meanwhile. So of each message that is there, claims are removed that had no effect, and the oldest one when the next
+/// one has the message with or without it. `is_old` knows entries that were read so long ago that no consumer still acts
+/// on a log without them. Of each consumer with any claim to such a message, the last word is kept, its goodbyes, and the
+/// last word before each entry that tried to take from it in vain, which decides that.
+pub(super) fn obsolete(
+    entries: &[Entry],
+    life: u32,
+    is_gone: impl Fn(Uid) -> bool,
+    is_old: impl Fn(Uid) -> bool,
+) -> Vec<Uid> {
+    let is_there = |uid: &Uid| !is_gone(*uid);
+    let claims = |entry: &&Entry| {
+        entry.life == life && entry.uids().is_some_and(|uids| uids.iter().any(|uid| is_there(&uid)))
     };
-    entries.iter().filter(|entry| !is_needed(entry)).map(|entry| entry.at).collect()
+    let alive: Vec<&Entry> = entries.iter().filter(claims).collect();
+    // Claims under another UIDVALIDITY count until they are removed: the last word says that they are void.
+    let elsewhere = entries.iter().filter(|entry| entry.life != life);
+    let speakers: HashSet<Consumer> = alive.iter().copied().chain(elsewhere).map(|entry| entry.by).collect();
+    let last: HashMap<Consumer, Uid> = entries.iter().map(|entry| (entry.by, entry.at)).collect();
+    let first: HashMap<Consumer, Uid> = alive.iter().rev().map(|entry| (entry.by, entry.at)).collect();
+    let Effects { effective, void } = effects(entries, life, is_there, is_old);
+    let deciding = deciding(entries, &void);
+    let is_needed = |entry: &&Entry| {
+        let is_last = last.get(&entry.by) == Some(&entry.at);
+        let lets_go = entry.word == Word::Bye && first.get(&entry.by).is_some_and(|first| *first < entry.at);
+        effective.contains(&entry.at)
+            || deciding.contains(&entry.at)
+            || lets_go
+            || (is_last && speakers.contains(&entry.by))
+    };
+    let ours = entries.iter().filter(|entry| entry.life == life);
+    ours.filter(|entry| !is_needed(entry)).map(|entry| entry.at).collect()
 }
 
-/// For each of these that takes, the last word before it of whom it takes from. Entries are in order.
+/// What claims to messages that are there have done.
+#[derive(Default)]
+struct Effects<'a> {
+    /// They gave their writer a message; but for the oldest of a message when the next one has it with or without that.
+    effective: HashSet<Uid>,
+    /// They tried to take from a consumer that had spoken.
+    void: Vec<&'a Entry>,
+}
+
+fn effects(
+    entries: &[Entry],
+    life: u32,
+    is_there: impl Fn(&Uid) -> bool,
+    is_old: impl Fn(Uid) -> bool,
+) -> Effects<'_> {
+    let (mut ownership, mut effects) = (Ownership::default(), Effects::default());
+    // Of each message, the first entry that claims it, and whether another one came behind that.
+    let mut first: HashMap<Uid, (Uid, bool)> = HashMap::new();
+    for entry in entries {
+        let counts = ownership.read(entry, life);
+        let uids = entry.uids().filter(|_| entry.life == life).into_iter();
+        let uids: Vec<Uid> = uids.flat_map(UidSet::iter).filter(&is_there).collect();
+        effects.void.extend((!counts && !uids.is_empty()).then_some(entry));
+        for uid in uids {
+            let has_it = counts && ownership.owner(uid) == Some(entry.by);
+            let Some((at, is_followed)) = first.get_mut(&uid) else {
+                first.insert(uid, (entry.at, false));
+                continue;
+            };
+            // What has no effect may stand between: it goes first.
+            let goes = has_it && is_old(entry.at);
+            if !(*is_followed || goes) {
+                effects.effective.insert(*at);
+            }
+            *is_followed = true;
+            if has_it {
+                effects.effective.insert(entry.at);
+            }
+        }
+    }
+    let alone = first.into_values().filter(|(_, is_followed)| !is_followed);
+    effects.effective.extend(alone.map(|(at, _)| at));
+    effects
+}
+
+/// Returns, for each of these that takes, the last word before it of whom it takes from. Entries are in order.
 fn deciding(entries: &[Entry], takes: &[&Entry]) -> HashSet<Uid> {
     let mut words: HashMap<Consumer, Vec<Uid>> = HashMap::new();
     for entry in entries {

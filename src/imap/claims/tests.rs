@@ -1,6 +1,7 @@
 //! The log, entry by entry.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::log::*;
 use super::ownership::*;
@@ -10,8 +11,10 @@ const A: Consumer = Consumer(0xa);
 const B: Consumer = Consumer(0xb);
 const C: Consumer = Consumer(0xc);
 
+const LIFE: u32 = 7;
+
 fn validity() -> UidValidity {
-    UidValidity::new(7, "inbox")
+    UidValidity::new(LIFE, "inbox")
 }
 
 fn uid(n: u32) -> Uid {
@@ -23,7 +26,11 @@ fn uids(numbers: &[u32]) -> UidSet {
 }
 
 fn log(words: &[(u32, Consumer, Word)]) -> Vec<Entry> {
-    words.iter().map(|(at, by, word)| Entry { at: uid(*at), by: *by, word: word.clone() }).collect()
+    words.iter().map(|(at, by, word)| entry(*at, *by, word.clone())).collect()
+}
+
+fn entry(at: u32, by: Consumer, word: Word) -> Entry {
+    Entry { at: uid(at), by, life: LIFE, lease: None, word }
 }
 
 fn claim(numbers: &[u32]) -> Word {
@@ -35,7 +42,7 @@ fn take(from: Consumer, last_seen: u32, numbers: &[u32]) -> Word {
 }
 
 fn owners(entries: &[Entry], numbers: &[u32]) -> Vec<Option<Consumer>> {
-    let all = Ownership::of(entries);
+    let all = Ownership::of(entries, LIFE);
     numbers.iter().map(|&n| all.owner(uid(n))).collect()
 }
 
@@ -43,13 +50,32 @@ fn owners(entries: &[Entry], numbers: &[u32]) -> Vec<Option<Consumer>> {
 fn an_entry_is_read_as_it_was_written() {
     let odd: Vec<u32> = (0..500).map(|n| 4_000_000_000 + 2 * n).collect();
     for word in [claim(&odd), take(B, 17, &odd), claim(&[5]), Word::Hold, Word::Bye] {
-        let text = write(A, validity(), &word);
-        assert!(text.lines().all(|line| line.len() < 900), "{text}");
-        let life = |number| UidValidity::new(number, "inbox");
-        assert_eq!(read(uid(3), &text, validity()), Line::Entry(Entry { at: uid(3), by: A, word }));
-        assert_eq!(read(uid(3), &text, life(8)), Line::Outlived);
-        assert_eq!(read(uid(3), &text, life(6)), Line::Other);
+        let lease = Duration::from_secs(300);
+        let mail = write(A, lease, validity(), &word);
+        assert!(mail.lines().all(|line| line.len() < 900), "{mail}");
+        let written = Entry { lease: Some(lease), ..entry(3, A, word) };
+        for number in [6, LIFE, 8] {
+            let mailbox = UidValidity::new(number, "inbox");
+            assert_eq!(read(uid(3), &mail, mailbox).as_ref(), Some(&written), "with its own UIDVALIDITY");
+        }
     }
+}
+
+#[test]
+fn an_entry_of_an_earlier_version_is_read() {
+    let mail =
+        "Subject: pymail claims\r\nFrom: pymail@localhost\r\n\r\npymail-claims-1 a 7 claim\r\n 1:2\r\n";
+    assert_eq!(read(uid(3), mail, validity()), Some(entry(3, A, claim(&[1, 2]))));
+}
+
+/// It reads the text alone, and knows nothing of leases.
+#[test]
+fn an_earlier_version_reads_what_is_written() {
+    let mail = write(B, Duration::from_secs(300), validity(), &take(A, 17, &[1, 2, 5]));
+    let (_, text) = mail.split_once("\r\n\r\n").unwrap();
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let (a, b) = (A.to_string(), B.to_string());
+    assert_eq!(words, ["pymail-claims-1", &b, "7", "take", &a, "17", "1:2,5"]);
 }
 
 #[test]
@@ -62,7 +88,7 @@ fn what_is_no_entry_is_passed_over() {
         "pymail-claims-1 a 7 claim",
         "pymail-claims-1 a 7 claim 0:",
     ] {
-        assert_eq!(read(uid(1), text, validity()), Line::Other, "{text}");
+        assert_eq!(read(uid(1), text, validity()), None, "{text}");
     }
 }
 
@@ -99,10 +125,15 @@ fn of_what_is_gone_nothing_is_kept_and_of_what_is_there_everything_that_decides(
         (6, C, take(A, 1, &[1])),
     ]);
     let numbers =
-        |present: &[u32]| obsolete(&entries, &uids(present)).iter().map(|at| at.get()).collect::<Vec<_>>();
+        |present: &[u32]| gone(&entries, &uids(present)).iter().map(|at| at.get()).collect::<Vec<_>>();
     assert_eq!(numbers(&[]), [1, 2, 3, 4, 5, 6]);
-    assert_eq!(numbers(&[1]), [4], "the words of A decide whether C has it");
+    assert_eq!(numbers(&[1]), [2, 4], "the words of A decide whether C has it");
     assert_eq!(numbers(&[2]), [1, 3, 4, 6]);
+}
+
+/// All entries are old, and these messages are there.
+fn gone(entries: &[Entry], present: &UidSet) -> Vec<Uid> {
+    obsolete(entries, LIFE, |uid| !present.contains(uid), |_| true)
 }
 
 #[test]
@@ -110,9 +141,9 @@ fn of_whoever_was_taken_from_no_more_is_kept_than_decides_about_that() {
     let mut words = vec![(1, A, claim(&[1])), (2, A, Word::Hold), (3, C, take(A, 2, &[1]))];
     words.extend((4..100).map(|at| (at, A, if at % 2 == 0 { claim(&[at]) } else { Word::Hold })));
     let entries = log(&words);
-    let gone = obsolete(&entries, &uids(&[1]));
+    let gone = gone(&entries, &uids(&[1]));
     let kept = entries.iter().map(|entry| entry.at).filter(|at| !gone.contains(at));
-    assert_eq!(kept.map(Uid::get).collect::<Vec<_>>(), [1, 2, 3, 99]);
+    assert_eq!(kept.map(Uid::get).collect::<Vec<_>>(), [3, 99]);
 }
 
 #[test]
@@ -125,32 +156,195 @@ fn each_inbox_and_each_tag_has_a_log_of_its_own() {
     assert_eq!(name("InBox", "__A__", "archive"), name("INBOX", "__A__", "archive"));
 }
 
+/// A random number below another, the same each time.
+struct Dice(u32);
+
+impl Dice {
+    fn roll(&mut self, below: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (self.0 >> 16) % below
+    }
+
+    fn any<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.roll(u32::try_from(of.len()).unwrap()) as usize]
+    }
+
+    fn some(&mut self, of: &[u32]) -> Vec<u32> {
+        of.iter().copied().filter(|_| self.roll(2) == 0).collect()
+    }
+}
+
 /// Whatever is dropped, in whatever order: who reads what is left comes to the same owners.
 #[test]
 fn dropping_what_is_obsolete_changes_no_owner_of_what_is_there() {
-    let mut state = 1_u32;
-    let mut random = |below: u32| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 16) % below
-    };
-    for _ in 0..2_000 {
+    let mut dice = Dice(1);
+    for _ in 0..5_000 {
         let mut words = Vec::new();
-        for at in 1..=random(12) + 1 {
-            let by = [A, B, C][random(3) as usize];
-            let numbers: Vec<u32> = (1..=4).filter(|_| random(2) == 0).collect();
-            let from = [A, B, C][random(3) as usize];
-            let word = match random(5) {
+        for at in 1..=dice.roll(12) + 1 {
+            let (by, from) = (dice.any(&[A, B, C]), dice.any(&[A, B, C]));
+            let numbers = dice.some(&[1, 2, 3, 4]);
+            let word = match dice.roll(5) {
                 0 | 1 if !numbers.is_empty() => claim(&numbers),
-                2 if !numbers.is_empty() && from != by && at > 1 => take(from, random(at - 1) + 1, &numbers),
+                2 if !numbers.is_empty() && from != by && at > 1 => {
+                    take(from, dice.roll(at - 1) + 1, &numbers)
+                }
                 3 => Word::Bye,
                 _ => Word::Hold,
             };
             words.push((at, by, word));
         }
         let entries = log(&words);
-        let present: Vec<u32> = (1..=4).filter(|_| random(2) == 0).collect();
-        let gone = obsolete(&entries, &uids(&present));
-        let kept: Vec<Entry> = entries.iter().filter(|entry| !gone.contains(&entry.at)).cloned().collect();
-        assert_eq!(owners(&kept, &present), owners(&entries, &present), "{entries:?} without {gone:?}");
+        let present = dice.some(&[1, 2, 3, 4]);
+        let mut left = entries.clone();
+        let mut dropped = gone(&left, &uids(&present));
+        while !dropped.is_empty() {
+            while !dropped.is_empty() {
+                let next = dropped.swap_remove(dice.roll(u32::try_from(dropped.len()).unwrap()) as usize);
+                left.retain(|entry| entry.at != next);
+                assert_eq!(owners(&left, &present), owners(&entries, &present), "{entries:?}: {left:?}");
+            }
+            dropped = gone(&left, &uids(&present));
+        }
     }
+}
+
+/// So long, in steps, a silent consumer keeps its messages. It acts on what it read less than that ago.
+const LEASE: u32 = 40;
+
+/// A consumer as the library is one, in steps instead of seconds: what it read when, and when it wrote last.
+#[derive(Clone, Default)]
+struct Actor {
+    view: Vec<Entry>,
+    read: u32,
+    /// When it has read each entry first.
+    seen: std::collections::HashMap<Uid, u32>,
+    present: Vec<u32>,
+    /// What it is about to remove, which others may see done in part.
+    dropping: Vec<Uid>,
+    released: BTreeSet<u32>,
+    /// What it is about to write.
+    says: Option<Word>,
+}
+
+/// The log of several consumers, and the same without anything removed.
+struct World {
+    dice: Dice,
+    at: u32,
+    now: u32,
+    server: Vec<Entry>,
+    /// By everything that was ever written.
+    all: Ownership,
+    present: Vec<u32>,
+    actors: Vec<Actor>,
+}
+
+impl World {
+    fn step(&mut self) {
+        self.now += 1;
+        let who = self.dice.roll(3) as usize;
+        match self.dice.roll(8) {
+            0 | 1 => self.read(who),
+            2 | 3 => self.decide(who),
+            4 | 5 => self.write(who),
+            6 => self.drop_one(who),
+            _ => self.acknowledge(who),
+        }
+    }
+
+    /// The search comes before the log is read, or a while before: what is dropped is known by an older search.
+    fn read(&mut self, who: usize) {
+        let actor = &mut self.actors[who];
+        if actor.dropping.is_empty() {
+            actor.dropping = actor.obsolete(self.now);
+        }
+        actor.view = self.server.clone();
+        actor.read = self.now;
+        let seen = std::mem::take(&mut actor.seen);
+        actor.seen = self.server.iter().map(|it| (it.at, *seen.get(&it.at).unwrap_or(&self.now))).collect();
+        actor.present = self.present.clone();
+    }
+
+    fn decide(&mut self, who: usize) {
+        let (me, now) = ([A, B, C][who], self.now);
+        let actor = &mut self.actors[who];
+        if actor.says.is_some() || now - actor.read > LEASE / 4 {
+            return;
+        }
+        let all = Ownership::of(&actor.view, LIFE);
+        let from = self.dice.any(&[A, B, C]);
+        let last = actor.view.iter().filter(|entry| entry.by == from).map(|entry| entry.at).max();
+        let is_silent = last.is_some_and(|last| now - actor.seen[&last] > LEASE);
+        let of = |owner: Option<Consumer>| {
+            let is_so = |&n: &u32| all.owner(uid(n)) == owner;
+            actor.present.iter().copied().filter(is_so).collect::<Vec<_>>()
+        };
+        let (free, theirs) = (of(None), of(Some(from)));
+        actor.says = match self.dice.roll(6) {
+            0 | 1 if !free.is_empty() => Some(claim(&free)),
+            2 | 3 if from != me && is_silent && !theirs.is_empty() => {
+                Some(take(from, last.unwrap().get(), &theirs))
+            }
+            4 => Some(Word::Hold),
+            5 => Some(Word::Bye),
+            _ => None,
+        };
+    }
+
+    /// What was decided on an old log is not written any more: the call has ended by its deadline.
+    fn write(&mut self, who: usize) {
+        let (now, actor) = (self.now, &mut self.actors[who]);
+        let Some(word) = actor.says.take().filter(|_| now - actor.read < LEASE) else { return };
+        self.at += 1;
+        let entry = entry(self.at, [A, B, C][who], word);
+        self.all.read(&entry, LIFE);
+        self.server.push(entry);
+    }
+
+    fn drop_one(&mut self, who: usize) {
+        let dropping = &mut self.actors[who].dropping;
+        if let Some(last) = u32::try_from(dropping.len()).ok().filter(|&count| count > 0) {
+            let next = dropping.swap_remove(self.dice.roll(last) as usize);
+            self.server.retain(|entry| entry.at != next);
+        }
+    }
+
+    /// A message leaves the inbox, and another one comes.
+    fn acknowledge(&mut self, who: usize) {
+        let mine = |&n: &u32| Ownership::of(&self.server, LIFE).owner(uid(n)) == Some([A, B, C][who]);
+        if let Some(number) = self.present.iter().copied().find(mine).filter(|_| self.dice.roll(3) == 0) {
+            self.present.retain(|&n| n != number);
+            self.actors[who].released.insert(number);
+            self.present.push(self.present.iter().max().unwrap_or(&0).max(&number) + 1);
+        }
+    }
+}
+
+impl Actor {
+    /// What it knows to be gone: what it archived itself, and what an older search than its log did not find.
+    fn obsolete(&self, now: u32) -> Vec<Uid> {
+        let is_gone = |uid: Uid| {
+            let last = self.present.iter().max().copied().unwrap_or(0);
+            let n = uid.get();
+            self.released.contains(&n) || (n <= last && !self.present.contains(&n))
+        };
+        obsolete(&self.view, LIFE, is_gone, |at| now - self.seen[&at] > LEASE)
+    }
+}
+
+#[test]
+fn consumers_that_drop_entries_at_the_same_time_come_to_the_same_owners_and_the_log_stays_short() {
+    let mut longest = 0;
+    for seed in 0..100 {
+        let actors = vec![Actor::default(); 3];
+        let (server, all, present) = (Vec::new(), Ownership::default(), vec![1, 2, 3]);
+        let mut world = World { dice: Dice(seed), at: 0, now: 0, server, all, present, actors };
+        for _ in 0..3_000 {
+            world.step();
+            let all: Vec<_> = world.present.iter().map(|&n| world.all.owner(uid(n))).collect();
+            assert_eq!(owners(&world.server, &world.present), all, "seed {seed}: {:?}", world.server);
+        }
+        longest = longest.max(world.server.len());
+        assert!(world.at > 80, "{}", world.at);
+    }
+    assert!(longest < 60, "{longest} entries");
 }

@@ -8,7 +8,9 @@ use super::row::Answer::{self, Endless, Many, Says};
 use super::row::{FEWER, Malice, May, REFUSED, Row, row};
 use crate::support::script::Scripted;
 
-const LOG: &str = "UID FETCH 1:* (UID BODY.PEEK[TEXT]";
+const LOG: &str = "UID FETCH 1:* (UID BODY.PEEK[]<0";
+
+const SELECT: &str = r#"SELECT "__TEST__-claims""#;
 
 const FEWER_OR_LOST: &[May] = &[May::Fewer, May::Fail(ErrorKind::Disconnected)];
 const FEWER_OR_LATE: &[May] = &[May::Fewer, May::Fail(ErrorKind::Timeout)];
@@ -16,20 +18,24 @@ const LOST: &[May] = &[May::Fail(ErrorKind::Disconnected)];
 
 #[rustfmt::skip] // a table
 const ROWS: &[Row] = &[
-    row("somebody has everything", LOG, Says("* 1 FETCH (UID 1 BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), FEWER),
-    row("the same entry twice", LOG, Many("", "* 1 FETCH (UID 1 BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\n", 2, "TAG OK done\r\n"), FEWER),
-    row("NO after data", LOG, Says("* 1 FETCH (UID 1 BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG NO done\r\n"), REFUSED),
-    row("an entry without a UID", LOG, Says("* 1 FETCH (BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), LOST),
-    row("10,000 entries", LOG, Many("", "* 1 FETCH (UID 1 BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\n", 10_000, "TAG OK done\r\n"), FEWER_OR_LOST),
-    row("entries of all UIDs", LOG, Many("", "* 1 FETCH (UID 1 BODY[TEXT]<0> {38}\r\npymail-claims-1 f 7 claim 1:4294967295)\r\n", 10_000, "* 1 FETCH (UID 1 BODY[TEXT]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), FEWER_OR_LOST),
-    row("10,000 claims to 100,000 messages each", LOG, Many("", "* 1 FETCH (UID 1 BODY[TEXT]<0> {34}\r\npymail-claims-1 f 7 claim 1:100000)\r\n", 10_000, "TAG OK done\r\n"), REFUSED),
+    row("somebody has everything", LOG, Says("* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), FEWER),
+    row("the same entry twice", LOG, Many("", "* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\n", 2, "TAG OK done\r\n"), FEWER),
+    row("NO after data", LOG, Says("* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG NO done\r\n"), REFUSED),
+    row("a log of four billion entries", SELECT, Says("* 4000000000 EXISTS\r\n* OK [UIDVALIDITY 9] log\r\nTAG OK [READ-WRITE] done\r\n"), FEWER_OR_LATE),
+    row("a strange UIDNEXT", SELECT, Says("* OK [UIDNEXT 99999999999] next\r\nTAG OK [READ-WRITE] done\r\n"), REFUSED),
+    row("other mailboxes without end", "LIST \"\" \"*claims", Endless("", "* LIST () \"/\" x-claims\r\n"), REFUSED),
+    row("other mailboxes of strange names", "LIST \"\" \"*claims", Says("* LIST () \"/\" {3}\r\na\"b\r\n* LIST () NIL \"x\r\nTAG NO done\r\n"), REFUSED),
+    row("an entry without a UID", LOG, Says("* 1 FETCH (BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), LOST),
+    row("10,000 entries", LOG, Many("", "* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\n", 10_000, "TAG OK done\r\n"), FEWER_OR_LOST),
+    row("entries of all UIDs", LOG, Many("", "* 1 FETCH (UID 1 BODY[]<0> {38}\r\npymail-claims-1 f 7 claim 1:4294967295)\r\n", 10_000, "* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), FEWER_OR_LOST),
+    row("10,000 claims to 100,000 messages each", LOG, Many("", "* 1 FETCH (UID 1 BODY[]<0> {34}\r\npymail-claims-1 f 7 claim 1:100000)\r\n", 10_000, "TAG OK done\r\n"), REFUSED),
     row("5,000 goodbyes after 200,000 claims", LOG, Answer::Made(goodbyes), FEWER_OR_LATE),
-    row("entries without end", LOG, Endless("", "* 1 FETCH (UID 1 BODY[TEXT]<0> {34}\r\npymail-claims-1 f 7 claim 1:100000)\r\n"), LOST),
+    row("entries without end", LOG, Endless("", "* 1 FETCH (UID 1 BODY[]<0> {34}\r\npymail-claims-1 f 7 claim 1:100000)\r\n"), LOST),
 ];
 
 /// An entry of the log.
 fn entry(text: &str) -> String {
-    format!("* 1 FETCH (UID 1 BODY[TEXT]<0> {{{}}}\r\npymail-claims-1 {text})\r\n", text.len() + 16)
+    format!("* 1 FETCH (UID 1 BODY[]<0> {{{}}}\r\npymail-claims-1 {text})\r\n", text.len() + 16)
 }
 
 fn goodbyes(_: &str) -> String {
