@@ -17,6 +17,9 @@ use crate::world::Place;
 /// How long a verb may take.
 pub const DEADLINE: Duration = Duration::from_millis(1_500);
 
+/// The same where a connection ends, which is noticed long before that: no machine is busy enough to need as long.
+const LONG: Duration = Duration::from_secs(9);
+
 /// How much CPU a call may take, which is some milliseconds mostly: less than asking again and again up to a deadline
 /// takes, on a busy machine too.
 const MOST_CPU: Duration = Duration::from_millis(250);
@@ -67,6 +70,8 @@ pub enum Fate {
 /// Somebody with a mailbox, on the way to which things go wrong.
 pub struct App<'a> {
     pub scenario: Scenario,
+    /// Whether what strikes is the end of a connection.
+    pub ends: bool,
     pub user: &'a str,
     pub place: &'a Place,
     pub port: u16,
@@ -78,7 +83,7 @@ impl Diary {
     /// An empty one.
     pub fn of(case: &Case) -> Self {
         // What waits for a connection that has ended does so up to the deadline.
-        let most = if case.ends() { DEADLINE } else { DEADLINE + Duration::from_secs(1) };
+        let most = if case.ends() { LONG / 2 } else { DEADLINE + Duration::from_secs(1) };
         Self { most, ..Self::default() }
     }
 
@@ -141,6 +146,10 @@ impl App<'_> {
         server.port(self.port).trust_pem(&self.place.ca_pem)
     }
 
+    fn deadline(&self) -> Duration {
+        if self.ends { LONG } else { DEADLINE }
+    }
+
     fn heartbeat(&self) -> Duration {
         if self.scenario.verb == Verb::Heartbeat { SOON } else { NEVER }
     }
@@ -152,7 +161,7 @@ impl App<'_> {
     /// Receives everything, and stops.
     pub fn receive(&self, diary: &mut Diary) {
         let config = ImapConfig::new(self.server(), self.credentials());
-        let config = config.tag(TAG).deadline(DEADLINE).heartbeat(self.heartbeat());
+        let config = config.tag(TAG).deadline(self.deadline()).heartbeat(self.heartbeat());
         let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
         let config = self.scenario.verb.configured(config);
         let Some(imap) = diary.retry("connect", || Imap::connect(config.clone())) else { return };
@@ -171,7 +180,7 @@ impl App<'_> {
     /// Sends, and stops.
     pub fn send(&self, diary: &mut Diary, messages: &[Message]) {
         let config = SmtpConfig::new(self.server(), self.credentials());
-        let config = config.tag(TAG).deadline(DEADLINE).heartbeat(self.heartbeat());
+        let config = config.tag(TAG).deadline(self.deadline()).heartbeat(self.heartbeat());
         let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
         let config = config.resend_unknown(self.scenario.verb == Verb::Resend);
         diary.sent = messages.iter().map(|message| (message.clone(), Fate::Unsent)).collect();

@@ -83,7 +83,7 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
         proxy.plan(case.plan(DEADLINE));
     }
     let struck = || case.times == 0 || proxy.hits() > 0;
-    let app = App { scenario, user, place, port: proxy.port(), struck: &struck };
+    let app = App { scenario, ends: case.ends(), user, place, port: proxy.port(), struck: &struck };
     let (mut diary, mut verdict) = (Diary::of(case), Verdict::default());
     let planted = Planted::plant(&mut Witness::login(place.inbox, user)?, &planted(scenario))?;
     if scenario.kind.protocol() == Protocol::Imap {
