@@ -132,8 +132,8 @@ def _parts(data: list[Any]) -> list[tuple[Attributes, bytes]]:
 def prints(data: list[Any]) -> dict[int, tuple[int | None, bytes]]:
     """Size and headers of each mail that has a UID."""
     table = Table()
-    _told(data, table, lambda _: False)
-    parts = [(it, it.mail if it.part is None else it.part) for it in table.rest()]
+    told = [*_told(data, table, lambda _: False), *table.rest()]
+    parts = [(it, it.mail if it.part is None else it.part) for it in told]
     return {it.uid: (it.size, part) for it, part in parts if it.uid and part is not None}
 
 

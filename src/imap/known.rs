@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     fn identity(n: u32) -> Identity {
-        Identity::read(format!("Message-ID: <{n}@example.org>\r\n\r\n").as_bytes()).unwrap()
+        Identity::read(format!("Message-ID: <{n}@example.org>\r\nSubject: TAG {n}\r\n\r\n").as_bytes()).unwrap()
     }
 
     #[test]
