@@ -41,7 +41,9 @@ pub(super) fn with_mail(offers: &[&str], mail: &str) -> Script {
     };
     let whole = fetched(&format!("RFC822.SIZE {} BODY[]<0>", mail.len()), mail);
     let headers = fetched("BODY[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0>", mail);
+    let print = fetched(&format!("RFC822.SIZE {} BODY[HEADER]<0>", mail.len()), mail);
     Script::imap(offers)
+        .says("UID FETCH 1 (UID RFC822.SIZE BODY.PEEK[HEADER]", print)
         .says("UID SEARCH UNDELETED", "* SEARCH 1\r\nTAG OK done\r\n")
         .says("UID FETCH 1 (UID FLAGS RFC822.SIZE BODY.PEEK[]", whole)
         .says("UID FETCH 1 (UID BODY.PEEK[HEADER.FIELDS", headers)
