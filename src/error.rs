@@ -51,7 +51,7 @@ pub enum ErrorKind {
     Disconnected,
     /// The server answered no (IMAP `NO` or `BAD`, SMTP 4xx or 5xx).
     Refused,
-    /// A message that can't be composed or can't be read.
+    /// A message that can't be composed, or can't be read whole: something in it can't be decoded, or it was cut.
     Message,
     /// A message over the server's limit or over a configured one.
     TooLarge,

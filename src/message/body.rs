@@ -5,7 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 
 use super::content::Content;
 use super::head::{Head, Name};
-use super::parts::{Effort, Part};
+use super::part::{Part, check_size, size_of};
+use super::parts::Effort;
 use crate::error::{Error, Result};
 
 /// The body of a mail that is as ours are: one part of base64, in lines of one length.
@@ -48,19 +49,15 @@ pub(super) fn of(octets: &[u8]) -> Result<Vec<u8>> {
     if !mail.has_text() {
         return mail.octets().map(std::borrow::Cow::into_owned);
     }
-    Ok(Effort::default().text(mail)?.unwrap_or_default())
+    let is_encrypted = mail.is_encrypted();
+    match Effort::default().text(mail)? {
+        None if is_encrypted => Err(Error::message("it is encrypted")),
+        text => Ok(text.unwrap_or_default()),
+    }
 }
 
 /// What pymail composed says its body's size; a body of another size is not it.
 pub(super) fn check(head: &Head<'_>, body: &[u8]) -> Result<()> {
-    let disposition = head.first(Name::ContentDisposition).map(|value| Content::of(&value));
-    let inline = disposition.filter(|disposition| disposition.kind == "inline");
-    let size = inline.and_then(|disposition| disposition.parameter("size"));
-    match size.and_then(|size| size.parse::<usize>().ok()) {
-        Some(size) if size != body.len() => {
-            let text = format!("the body says that it has {size} bytes, and has {}", body.len());
-            Err(Error::message(text))
-        }
-        _ => Ok(()),
-    }
+    size_of(&head.first(Name::ContentDisposition).map(|value| Content::of(&value)).unwrap_or_default())
+        .map_or(Ok(()), |size| check_size(size, body))
 }

@@ -10,6 +10,7 @@ enum Event {
     Start { tag: Vec<u8>, is_closed: bool },
     End(Vec<u8>),
     Text(Vec<u8>),
+    Comment,
     Cut(&'static str),
 }
 
@@ -21,7 +22,9 @@ pub(super) fn text(page: &str) -> Result<String> {
     let mut tokenizer = Tokenizer::new_with_emitter(page, CallbackEmitter::new(events()));
     let mut layout = Layout::default();
     let mut hidden: Option<(Vec<u8>, bool)> = None;
+    let mut is_comment = false;
     while let Some(Ok(event)) = tokenizer.next() {
+        is_comment = matches!(event, Event::Comment);
         match (event, &mut hidden) {
             (Event::Text(text), Some((_, has_text))) => *has_text |= !text.trim_ascii().is_empty(),
             (Event::Text(text), None) => layout.add(&String::from_utf8_lossy(&text)),
@@ -35,8 +38,12 @@ pub(super) fn text(page: &str) -> Result<String> {
                 layout.end(&tag);
                 hidden = None;
             }
+            (Event::Comment, _) => {}
             (Event::Cut(place), _) => return Err(cut(place)),
         }
+    }
+    if is_comment && !page.trim_end().ends_with('>') {
+        return Err(cut("a comment")); // such as `<!` or `</` before a blank begin
     }
     match hidden {
         Some((tag, true)) => Err(cut(&format!("<{}>", String::from_utf8_lossy(&tag)))),
@@ -60,6 +67,7 @@ fn events() -> impl FnMut(CallbackEvent<'_>, Span<()>) -> Option<Event> {
         }
         CallbackEvent::EndTag { name } => Some(Event::End(name.to_vec())),
         CallbackEvent::String { value } => Some(Event::Text(value.to_vec())),
+        CallbackEvent::Comment { .. } => Some(Event::Comment),
         CallbackEvent::Error(PageError::EofInTag) => Some(Event::Cut("a tag")),
         CallbackEvent::Error(PageError::EofInComment) => Some(Event::Cut("a comment")),
         _ => None,
@@ -207,6 +215,8 @@ mod tests {
 
     #[rstest]
     #[case("Hello <!-- and more")]
+    #[case("Hello <! and more")]
+    #[case("Hello </ and more")]
     #[case("Hello <style> p {} <p>more")]
     #[case("Hello <title>more")]
     #[case("Hello <a href=\"more")]

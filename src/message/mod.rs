@@ -3,6 +3,7 @@
 mod address;
 mod body;
 mod charset;
+mod charset_names;
 mod compose;
 mod content;
 mod flowed;
@@ -12,6 +13,7 @@ mod identity;
 mod json;
 mod note;
 mod parse;
+mod part;
 mod parts;
 #[cfg(test)]
 mod properties;
@@ -100,11 +102,18 @@ pub struct Message {
     pub id: String,
     /// The sender's address, as in `alice@example.org`: From and the envelope sender.
     ///
-    /// Empty in a received message of another program that names nobody.
+    /// In a received message of another program, the first address of From, or else of Sender, as it stands there;
+    /// empty when there is none.
     pub sent_by: String,
     /// The recipients' addresses, at least one: To and the envelope recipients.
+    ///
+    /// In a received message of another program, the addresses of To, of which there may be none.
     pub sent_to: Vec<String>,
     /// Any bytes; they arrive as they are.
+    ///
+    /// In a received message of another program, the text that a mail program shows, in UTF-8: of several parts, the
+    /// texts that are not attached, one after the other, and of several ways to say the same, the plain one; of HTML its
+    /// text. Empty when it has no text, and the bytes themselves when it is nothing but bytes.
     pub body: Vec<u8>,
     #[expect(clippy::struct_field_names, reason = "it is not the id, it is the Message-ID")]
     message_id: MessageId,

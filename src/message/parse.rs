@@ -18,7 +18,6 @@ pub(crate) type Known = (Message, Option<Identity>);
 /// # Errors
 /// `Message`: its Subject, its recipients or its body can't be decoded whole, or it costs too much to read.
 pub(crate) fn parse(octets: &[u8], tag: &str) -> Option<Result<Known>> {
-    // The reader should not panic; if it does, that is one bad message, not the end of a thread.
     let read = catch_unwind(|| read(octets, tag, body::simple));
     read.unwrap_or_else(|_| is_ours(octets, tag).then(|| Err(Error::message("it can't be read"))))
 }
@@ -56,7 +55,7 @@ fn read(
     }))
 }
 
-/// Mail comes from anybody; what no parser has foreseen is one bad message, not the end of a thread.
+/// Runs the reader, which should not panic; if it does, that is one bad message, not the end of a thread.
 pub(super) fn guarded<T>(read: impl FnOnce() -> Option<T> + UnwindSafe) -> Option<T> {
     catch_unwind(read).ok().flatten()
 }

@@ -1,27 +1,15 @@
 //! The parts of a mail, and which of them a mail program shows as its text (RFC 2046).
 
-use std::borrow::Cow;
-
 use memchr::memmem;
 
-use super::charset;
-use super::content::Content;
 use super::head::{Head, Name, line_at, name_of};
-use super::{flowed, html, transfer};
+use super::part::Part;
 use crate::error::{Error, Result};
 
 /// No more parts than this are sent in earnest.
 const MOST_PARTS: usize = 1_000;
 /// Nor any deeper; each level is looked through once more, and takes stack.
 const MOST_LEVELS: usize = 32;
-
-/// A part, or a mail.
-pub(super) struct Part<'a> {
-    head: Head<'a>,
-    content: Content,
-    disposition: Content,
-    level: usize,
-}
 
 /// What is shown of parts.
 struct Shown {
@@ -40,86 +28,6 @@ pub(super) struct Effort {
     parts: usize,
     /// So many octets were looked through for boundaries.
     pub(super) octets: usize,
-}
-
-impl<'a> Part<'a> {
-    pub(super) fn mail(head: Head<'a>) -> Self {
-        Self::new(head, 0, "text/plain")
-    }
-
-    fn new(head: Head<'a>, level: usize, usual: &str) -> Self {
-        let content = |name| head.first(name).map(|value| Content::of(&value)).unwrap_or_default();
-        let (mut content, disposition) = (content(Name::ContentType), content(Name::ContentDisposition));
-        if !content.kind.contains('/') {
-            let is_said = head.first(Name::ContentType).is_some();
-            content.kind = String::from(if is_said { "text/plain" } else { usual }); // RFC 2045, section 5.2
-        }
-        Self { head, content, disposition, level }
-    }
-
-    /// The body as octets.
-    pub(super) fn octets(&self) -> Result<Cow<'a, [u8]>> {
-        transfer::decode(self.head.first(Name::ContentTransferEncoding).as_deref(), self.head.body())
-    }
-
-    /// Whether it consists of parts, or is a text or a mail.
-    pub(super) fn has_text(&self) -> bool {
-        ["text", "multipart", "message"].iter().any(|class| self.content.is_of(class))
-    }
-
-    /// The size that pymail says of a body (RFC 2183, section 2.7).
-    pub(super) fn size(&self) -> Option<usize> {
-        let size = self.disposition.parameter("size").filter(|_| self.disposition.kind == "inline")?;
-        size.parse().ok()
-    }
-
-    fn is_html(&self) -> bool {
-        self.content.kind == "text/html"
-    }
-
-    fn is_message(&self) -> bool {
-        matches!(&*self.content.kind, "message/rfc822" | "message/global" | "message/news")
-    }
-
-    fn has_file_name(&self) -> bool {
-        self.content.parameter("name").or_else(|| self.disposition.parameter("filename")).is_some()
-    }
-
-    /// The text of a part that is one.
-    fn text(&self) -> Result<String> {
-        let octets = self.octets()?;
-        let mut label = self.content.parameter("charset").unwrap_or_default();
-        if self.is_html() && charset::is_unsaid(&label) && std::str::from_utf8(&octets).is_err() {
-            label = html::charset(&octets).unwrap_or_default();
-        }
-        let (octets, label) = match octets.strip_prefix(b"\xef\xbb\xbf") {
-            // It marks UTF-8, and is no text; pymail's own is kept as it was.
-            Some(rest) if std::str::from_utf8(rest).is_ok() => {
-                (if self.size().is_some() { &octets } else { rest }, "utf-8")
-            }
-            _ => (&*octets, &*label),
-        };
-        let decoded = charset::decode(label, octets);
-        if let Some(lost) = decoded.lost {
-            return Err(Error::message(format!("the body can't be decoded whole: {lost}")));
-        }
-        let says = |name: &str, value: &str| {
-            self.content.parameter(name).is_some_and(|it| it.eq_ignore_ascii_case(value))
-        };
-        match () {
-            () if self.is_html() => html::text(&decoded.text),
-            () if says("format", "flowed") => Ok(flowed::unwrapped(&decoded.text, says("delsp", "yes"))),
-            () => Ok(decoded.text),
-        }
-    }
-
-    /// The body of pymail's own message, if that is what this part of another mail is.
-    fn ours(&self) -> Option<Vec<u8>> {
-        let size = self.size().filter(|_| !self.has_file_name())?;
-        let is_bytes = self.content.kind == "application/octet-stream";
-        let body = if is_bytes { self.octets().ok()?.into_owned() } else { self.text().ok()?.into_bytes() };
-        (body.len() == size).then_some(body)
-    }
 }
 
 impl Effort {
@@ -149,7 +57,8 @@ impl Effort {
         if part.content.is_of("multipart") {
             return self.shown_of_parts(&part, aside);
         }
-        if let Some(body) = Some(&part).filter(|part| part.level > 0).and_then(Part::ours) {
+        let ours = if part.level > 0 { part.ours()? } else { None };
+        if let Some(body) = ours {
             return Ok(Some(Shown { body, is_html: false, is_ours: true }));
         }
         let number = match &*part.content.kind {
@@ -158,8 +67,9 @@ impl Effort {
                 let (body, is_html) = (part.text()?.into_bytes(), part.is_html());
                 return Ok(Some(Shown { body, is_html, is_ours: false }));
             }
-            _ if part.content.is_of("text") => 1,
+            "message/external-body" => return Ok(None), // it is elsewhere
             _ if part.is_message() => 2,
+            _ if part.has_text() => 1,
             _ => return Ok(None),
         };
         if aside.as_ref().is_none_or(|(other, _)| number < *other) {

@@ -40,7 +40,10 @@ impl Composer {
     fn start() -> Self {
         let program = env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into());
         let mut command = Command::new(program);
-        command.args(["-I", "-c", include_str!("composer.py")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(["-I", "-c", include_str!("../../tests/properties/compose.py")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut process = command.spawn().expect("python3 runs");
         let (input, output) = (process.stdin.take().expect("a pipe"), process.stdout.take().expect("a pipe"));
         Self { process, input, output: BufReader::new(output) }

@@ -3,7 +3,8 @@
 use rstest::rstest;
 
 use super::head::Head;
-use super::parts::{Effort, Part};
+use super::part::Part;
+use super::parts::Effort;
 use super::{Message, parse};
 use crate::ErrorKind;
 use crate::error::Result;
@@ -215,12 +216,20 @@ const TABLE: &str = "\nContent-Type: text/csv\n\n1,2\n";
 #[case::the_named_root("related; start=\"<r@x>\"", &[PLAIN, ROOT], "root")]
 #[case::the_first_root("related", &[HTML, PLAIN], "page")]
 #[case::a_root_that_is_none("related; start=\"<none@x>\"", &[DATA, PLAIN], "plain")]
+#[case::a_report_without_text("report", &["\nContent-Type: message/delivery-status\n\nStatus: 5.0.0\n", MAIL], "Status: 5.0.0")]
 #[case::a_report("report", &[PLAIN, "\nContent-Type: message/delivery-status\n\nStatus: 5.0.0\n", MAIL], "plain")]
 #[case::signed("signed", &[PLAIN, "\nContent-Type: application/pgp-signature\n\nx\n"], "plain")]
 #[case::unknown("x-none-such", &[PLAIN, PLAIN], "plain plain")]
 fn of_parts_the_text_is_shown(#[case] kind: &str, #[case] parts: &[&str], #[case] text: &str) {
     let parts: String = parts.iter().map(|part| ["--b", part].concat()).collect();
     assert_eq!(body(&format!("Content-Type: multipart/{kind}; boundary=b\n\n{parts}--b--\n")).unwrap(), text);
+}
+
+#[test]
+fn an_encrypted_mail_is_not_an_empty_one() {
+    let part = "--b\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--b--\n";
+    let error = body(&format!("Content-Type: multipart/encrypted; boundary=b\n\n{part}")).unwrap_err();
+    assert!(error.to_string().contains("encrypted"), "{error}");
 }
 
 #[test]
@@ -267,6 +276,8 @@ fn our_message_is_exact_though_a_mailing_list_has_added_to_it(#[case] bytes: Vec
          --b\r\nContent-Type: text/plain\r\n\r\nA list's footer.\r\n--b--\r\n"
     );
     assert_eq!(parse(listed.as_bytes(), "TAG").unwrap().unwrap().0, message);
+    let cut = listed.replace("inline; size=", "inline; size=1");
+    assert_eq!(parse(cut.as_bytes(), "TAG").unwrap().unwrap_err().kind(), ErrorKind::Message);
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn an_id_arrives_character_for_character(#[case] site: Site) {
 fn on_the_wire_a_plain_id_is_readable_and_the_body_is_base64(#[case] site: Site) {
     site.deliver(&[message("order 42", "hello")]);
     let raw = mail(&site.other_client(), "INBOX").remove(0).raw;
-    assert!(contains(&raw, b"\r\nSubject: __TEST__ order 42\r\n"));
+    assert!(contains(&raw, b"Subject: __TEST__ order 42\r\n"));
     assert!(contains(&raw, b"\r\n\r\naGVsbG8=\r\n"));
 }
 
