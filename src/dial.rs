@@ -62,14 +62,14 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         // localhost is ::1 first, where it is both.
-        dialled("localhost", port, Duration::from_secs(10)).unwrap();
-        dialled("127.0.0.1", port, Duration::from_secs(10)).unwrap();
+        dialled("localhost", port, Duration::from_secs(60)).unwrap();
+        dialled("127.0.0.1", port, Duration::from_secs(60)).unwrap();
     }
 
     #[test]
     fn a_closed_port_and_an_unknown_name_are_connect_errors() {
         for host in ["127.0.0.1", "no-such-host.invalid"] {
-            let error = dialled(host, 1, Duration::from_secs(10)).unwrap_err();
+            let error = dialled(host, 1, Duration::from_secs(60)).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Connect, "{error:?}");
         }
     }

@@ -146,12 +146,12 @@ fn calls_from_everywhere() {
                 if round % COLLECT_EVERY == 0 {
                     Python::attach(|py| py.import("gc").unwrap().call_method0("collect").map(drop)).unwrap();
                 }
+                done.send(()).unwrap();
             }
-            done.send(()).unwrap();
         });
     }
-    for _ in 0..THREADS {
-        all.recv_timeout(Duration::from_secs(120)).expect("nobody waits for ever");
+    for _ in 0..ROUNDS / THREADS * THREADS {
+        all.recv_timeout(Duration::from_secs(120)).expect("none waits for ever");
     }
 }
 

@@ -83,7 +83,7 @@ impl Passwords {
             let streams = listener.incoming().flatten();
             for stream in streams.take_while(|_| !end.load(Ordering::SeqCst)) {
                 // A client that hangs up, or says nothing, harms only itself.
-                let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
                 let _ = answer(stream);
             }
         });
