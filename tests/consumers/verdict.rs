@@ -80,7 +80,7 @@ pub fn judge(
         let is_lost = !is_removed && (handed.is_empty() || !archived.contains(message));
         let is_unheld = handed.windows(2).any(|pair| !was_lost_to(pair[0], pair[1], story, killed));
         let is_evicted = story.iter().any(|event| event.what == What::Evicted);
-        verdict.handled += usize::from(!is_lost);
+        verdict.handled += usize::from(!is_lost && !is_removed);
         verdict.lost += usize::from(is_lost);
         verdict.twice += usize::from(handed.len() > 1);
         verdict.twice_unheld += usize::from(is_unheld);
