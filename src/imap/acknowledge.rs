@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::batch::{Life, lives};
 use super::headers::headers;
+use super::search::search;
 use super::{Delivery, Imap, verbs};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -57,7 +58,7 @@ fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result
     let wanted: HashSet<Identity> = life.identities().collect();
     let mut found = HashSet::new();
     let mut uids = Vec::new();
-    let candidates = session.search(&imap.candidates())?;
+    let candidates = search(session, imap)?;
     let told = headers(session, imap, &candidates)?;
     for (uid, headers) in &told {
         let identity = Identity::read(&headers.octets).filter(|identity| wanted.contains(identity));

@@ -17,6 +17,7 @@ mod look;
 mod reader;
 mod recall;
 mod receive;
+mod search;
 mod verbs;
 mod windows;
 
@@ -139,9 +140,10 @@ impl Imap {
         Deliveries::new(self.clone())
     }
 
-    /// What finds our messages, and others' too: which are ours, their headers tell.
+    /// Returns what finds our messages, and others' too: which are ours, their headers tell.
     fn candidates(&self) -> String {
-        format!("UNDELETED SUBJECT \"{}\"", self.config.common.tag)
+        let but = self.known.lock().left_out().map(|uids| format!(" NOT UID {uids}")).unwrap_or_default();
+        format!("UNDELETED SUBJECT \"{}\"{but}", self.config.common.tag)
     }
 
     /// Archives these deliveries and takes them out of the inbox.
