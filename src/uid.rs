@@ -159,6 +159,14 @@ impl UidSet {
         Self { validity: self.validity, uids: self.uids.get(count..).unwrap_or_default().to_vec() }
     }
 
+    /// Two halves, the second one first; a single UID, or none, as it is.
+    pub(crate) fn halves(&self) -> Vec<UidSet> {
+        let half = self.len().div_ceil(2);
+        let mut parts = vec![self.skip(half), self.clone().first(half).0];
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
+
     /// The set in pieces that each fit on a command line.
     pub(crate) fn chunks(&self) -> Vec<UidSet> {
         self.windows(usize::MAX)
@@ -292,6 +300,17 @@ mod tests {
             assert_eq!(UidSet::parse(VALIDITY, text, 100), None, "{text}");
         }
         assert_eq!(UidSet::parse(VALIDITY, "1:4294967295", 500), None);
+    }
+
+    #[test]
+    fn halves_lose_nothing_however_scattered_the_uids_are() {
+        let scattered = UidSet::new(UidValidity::new(1, ""), (1..2_000).filter_map(|n| Uid::new(2 * n)));
+        let parts = scattered.halves();
+        let all: Vec<Uid> = parts[1].iter().chain(parts[0].iter()).collect();
+        assert_eq!((parts.len(), all), (2, scattered.iter().collect()));
+        let one = scattered.first(1).0;
+        assert_eq!(one.halves(), std::slice::from_ref(&one));
+        assert_eq!(one.skip(1).halves(), []);
     }
 
     #[test]

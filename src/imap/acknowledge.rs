@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::batch::{Life, lives};
 use super::headers::{Headers, headers};
 use super::moving::Moving;
+use super::search::search;
 use super::{Delivery, Imap};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -120,7 +121,7 @@ impl Found {
 
 fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result<Found> {
     let wanted: HashSet<Identity> = life.identities().collect();
-    let candidates = session.search(&imap.candidates())?;
+    let candidates = search(session, imap)?;
     let told = headers(session, imap, &candidates)?;
     let identity = |headers: &Headers| Identity::read(&headers.octets).filter(|it| wanted.contains(it));
     let found = Found(told.iter().filter_map(|(uid, headers)| Some((*uid, identity(headers)?))).collect());

@@ -48,7 +48,8 @@ pub(super) fn look<'a>(
 }
 
 fn is_any_waiting(imap: &Imap, validity: UidValidity) -> bool {
-    imap.known.lock().is_any_waiting(validity)
+    let mut known = imap.known.lock();
+    known.is_any_waiting(validity) || known.doubts().is_any_due()
 }
 
 fn read(

@@ -164,6 +164,6 @@ fn blame(imap: &Imap, wanted: &impl Wanted, uids: &UidSet, error: &Error, has_co
 
 /// Returns whether to treat a NO as transient. Some servers say so of a single message, and say it for ever: when the next
 /// call is told the same, it looks for that one.
-fn is_to_pass(imap: &Imap, error: &Error) -> bool {
+pub(super) fn is_to_pass(imap: &Imap, error: &Error) -> bool {
     error.is_transient() && (error.retry_after().is_some() || !imap.known.lock().is_put_off(true))
 }

@@ -114,6 +114,10 @@ impl Doubts {
         self.all.values().filter(|doubt| !doubt.is_due()).count()
     }
 
+    pub(super) fn is_any_due(&self) -> bool {
+        self.all.values().any(Doubt::is_due)
+    }
+
     pub(super) fn remove(&mut self, uid: Uid) {
         self.all.remove(&uid);
     }

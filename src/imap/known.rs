@@ -18,6 +18,8 @@ pub(super) struct Known {
     waiting: BTreeMap<Uid, Size>,
     /// Those of them that failed when they were asked for.
     doubts: Doubts,
+    /// Mails whose Subjects the server can't search.
+    unsearchable: Option<UidSet>,
     /// Whether the server did not give out mail the last time, and said that it would later.
     put_off: bool,
     settled: BTreeMap<Uid, Settled>,
@@ -34,6 +36,9 @@ pub(super) struct Sizes {
     /// Whether the server sends whole mails when it is asked for their beginnings.
     pub(super) are_sent_whole: bool,
 }
+
+/// So many mails are left out of a search by their UIDs.
+const MOST_LEFT_OUT: usize = 100;
 
 /// With its size, what is ours and needs a fetch of its own.
 type Size = Option<u64>;
@@ -60,6 +65,7 @@ impl Known {
             self.validity = Some(validity);
             self.waiting.clear();
             self.doubts.clear();
+            self.unsearchable = None;
             self.settled.clear();
             self.in_hand = InHand::default();
         }
@@ -120,6 +126,21 @@ impl Known {
     pub(super) fn is_any_waiting(&mut self, validity: UidValidity) -> bool {
         let known = self.of(validity);
         known.waiting.len() > known.doubts.put_aside()
+    }
+
+    /// Returns the mails whose Subjects the server can't search.
+    pub(super) fn unsearchable(&mut self, validity: UidValidity) -> &UidSet {
+        self.of(validity).unsearchable.get_or_insert_with(|| UidSet::none(validity))
+    }
+
+    /// Returns the same for a command, where there are any that it has room for.
+    pub(super) fn left_out(&self) -> Option<UidSet> {
+        let uids = self.unsearchable.as_ref().filter(|uids| !uids.is_empty())?;
+        Some(uids.window(0, MOST_LEFT_OUT))
+    }
+
+    pub(super) fn is_unsearchable(&mut self, uids: &UidSet) {
+        self.of(uids.validity()).unsearchable = Some(uids.clone());
     }
 
     pub(super) fn doubts(&mut self) -> &mut Doubts {
@@ -283,7 +304,8 @@ mod tests {
     use super::*;
 
     fn identity(n: u32) -> Identity {
-        Identity::read(format!("Message-ID: <{n}@example.org>\r\nSubject: TAG {n}\r\n\r\n").as_bytes()).unwrap()
+        Identity::read(format!("Message-ID: <{n}@example.org>\r\nSubject: TAG {n}\r\n\r\n").as_bytes())
+            .unwrap()
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod moving;
 mod reader;
 mod recall;
 mod receive;
+mod search;
 mod verbs;
 mod windows;
 
@@ -149,9 +150,10 @@ impl Imap {
         Deliveries::new(self.clone())
     }
 
-    /// What finds our messages, and others' too: which are ours, their headers tell.
+    /// Returns what finds our messages, and others' too: which are ours, their headers tell.
     fn candidates(&self) -> String {
-        candidates(&self.config.common.tag)
+        let but = self.known.lock().left_out().map(|uids| format!(" NOT UID {uids}")).unwrap_or_default();
+        candidates(&self.config.common.tag) + &but
     }
 
     /// Archives these deliveries and takes them out of the inbox.

@@ -5,6 +5,7 @@ use super::cursor::Cursor;
 use super::known::Waiting;
 use super::look::Look;
 use super::recall::{is_recalled, recall};
+use super::search::search;
 use super::{Delivery, Imap, ahead, dead_letters};
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -111,7 +112,7 @@ fn choose<'a>(session: &mut ImapSession, imap: &'a Imap, cursor: &Cursor) -> Res
     let validity = session.validity();
     let (chosen, more) = match &imap.claims {
         Some(claims) => {
-            let present = session.search(&imap.candidates())?;
+            let present = search(session, imap)?;
             imap.known.lock().found(&present);
             let mut waiting = imap.known.lock().waiting(validity, cursor, usize::MAX);
             waiting.extend(imap.known.lock().due(validity, cursor, ANOTHER_CHANCE));
@@ -134,7 +135,7 @@ fn oldest(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<(Ve
     let mut chosen = waiting();
     let is_searched = chosen.len() < most;
     if is_searched {
-        let found = session.search(&imap.candidates())?;
+        let found = search(session, imap)?;
         imap.known.lock().found(&found);
         chosen = waiting();
     }

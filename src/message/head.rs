@@ -70,7 +70,6 @@ pub(super) struct Head<'a> {
     octets: &'a [u8],
     fields: Vec<(Name, usize, usize)>,
     body: usize,
-    is_whole: bool,
 }
 
 impl<'a> Head<'a> {
@@ -93,13 +92,13 @@ impl<'a> Head<'a> {
     }
 
     fn read(octets: &'a [u8], mut at: usize) -> Self {
-        let mut head = Self { octets, fields: Vec::new(), body: octets.len(), is_whole: false };
+        let mut head = Self { octets, fields: Vec::new(), body: octets.len() };
         let mut is_in_field = false;
         let mut last_usual = None;
         while let Some((line, next)) = line_at(octets, at) {
             let end = at + line.len();
             if line.is_empty() {
-                return Self { body: next, is_whole: true, ..head };
+                return Self { body: next, ..head };
             } else if line.starts_with(b" ") || line.starts_with(b"\t") {
                 head.extend(is_in_field, end);
             } else if let Some(name) = name_of(line) {
@@ -109,7 +108,7 @@ impl<'a> Head<'a> {
             } else if *last_usual.get_or_insert_with(|| last_usual_field(octets, at)) > at {
                 is_in_field = false; // a line that is none, among fields
             } else {
-                return Self { body: at, is_whole: true, ..head }; // the blank line is missing
+                return Self { body: at, ..head }; // the blank line is missing
             }
             at = next;
         }
@@ -144,12 +143,6 @@ impl<'a> Head<'a> {
     /// Where the body begins; the end when there is none.
     pub(super) fn body(&self) -> &'a [u8] {
         &self.octets[self.body..]
-    }
-
-    /// Whether the block has ended: what is cut within it may have further fields.
-    #[allow(dead_code, reason = "for mails of which only a beginning was fetched")]
-    pub(super) fn is_whole(&self) -> bool {
-        self.is_whole
     }
 
     /// The unfolded values of the fields of this name, in their order.

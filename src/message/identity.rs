@@ -72,8 +72,9 @@ fn ended(fields: &[u8]) -> Cow<'_, [u8]> {
 
 /// Returns whether an empty line ends the headers.
 fn has_all_headers(octets: &[u8]) -> bool {
-    let mut lines = octets.split_inclusive(|octet| *octet == b'\n');
-    lines.any(|line| matches!(line, b"\n" | b"\r\n"))
+    let is_empty = |line: &&[u8]| matches!(*line, b"\n" | b"\r\n");
+    let lines = octets.split_inclusive(|octet| *octet == b'\n');
+    lines.skip_while(is_empty).any(|line| is_empty(&line))
 }
 
 /// Cuts off the last header field, which may go on.
@@ -148,6 +149,12 @@ mod tests {
             let behind = format!("{long}{begin}");
             assert_eq!(origin(behind.as_bytes(), true, "TAG"), expected, "behind others: {begin:?}");
         }
+    }
+
+    #[test]
+    fn blank_lines_before_the_headers_end_none() {
+        assert_eq!(origin(b"\r\n\r\nTo: bob@example.org\r\n", true, "TAG"), Origin::Undecided);
+        assert_eq!(origin(b"\r\nSubject: TAG 1\r\nT", true, "TAG"), Origin::Ours);
     }
 
     #[test]

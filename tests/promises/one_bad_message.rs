@@ -2,6 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pymail::{ErrorKind, Imap};
@@ -134,23 +135,29 @@ fn no_limit_is_no_limit(#[case] site: Site, #[values(false, true)] is_shared: bo
 }
 
 /// Puts a mail into the inbox whose file tells another size than it has: Dovecot ends each connection that fetches it.
-fn plant_damaged(site: &Site) {
+fn plant_damaged(site: &Site) -> PathBuf {
     let mail =
         "From: bob@example.test\nMessage-ID: <damaged@example.test>\nSubject: __TEST__ damaged\n\nhello\n";
     let file = format!("mail/{ALICE}/mail/cur/1700000000.M1P1.host,S=5000,W=5100:2,");
-    std::fs::write(site.dovecot().dir().join(file), mail).unwrap();
+    let file = site.dovecot().dir().join(file);
+    std::fs::write(&file, mail).unwrap();
+    file
 }
 
 #[rstest]
 fn a_mail_at_which_dovecot_hangs_up_keeps_no_other_back(
     #[from(postfix)] site: Site,
     #[values(false, true)] is_shared: bool,
+    #[values(false, true)] has_headers: bool,
 ) {
     site.deliver(&["1", "2", "3"].map(|id| message(id, "a")));
     let config = site.imap_config();
     let config = if is_shared { config.shared(Duration::from_secs(300)) } else { config };
     let imap = Imap::connect(config).unwrap();
-    plant_damaged(&site);
+    let damaged = plant_damaged(&site);
+    if !has_headers {
+        std::fs::set_permissions(damaged, Permissions::from_mode(0o0)).unwrap();
+    }
     let came = kinds(&imap);
     assert_eq!(came.iter().filter(|it| it.is_ok()).count(), 3, "{came:?}");
     assert_eq!(came.iter().filter(|it| **it == Err(ErrorKind::Disconnected)).count(), 1, "{came:?}");

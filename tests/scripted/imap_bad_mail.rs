@@ -155,6 +155,36 @@ fn a_bad_mail_is_an_error_in_its_place_and_the_others_come(#[case] bad: Bad, #[c
     assert!(stats.withheld >= 1 && stats.unreadable == 0, "{stats:?}");
 }
 
+/// Its beginning comes, and the whole of it does not.
+#[rstest]
+#[case::hangs_up(|said| Step::SayAndClose(said))]
+#[case::is_refused(|said| Step::Say(said + "TAG NO it is damaged\r\n"))]
+#[case::is_left_out(|said| Step::Say(said + "TAG OK done\r\n"))]
+fn a_large_mail_that_comes_in_part_only_keeps_back_no_other(#[case] bad: fn(String) -> Step) {
+    let large = mail(BAD, &"0123456789".repeat(20_000));
+    let server = ill(&[1, 2, 3, 4, 5], hangs_up, |_| false)
+        .ahead("UID FETCH", move |heard| {
+            let is_of_bodies = heard.text.contains("BODY.PEEK[]");
+            let is_of_it = named(&heard.text).contains(&BAD);
+            if !(is_of_bodies && is_of_it) {
+                return Step::Usual;
+            }
+            let one = |uid| {
+                if uid == BAD { fetched(uid, &large, &heard.text) } else { one(uid, &heard.text) }
+            };
+            if heard.text.contains("<0.131072>") || heard.text.contains("<0.16384>") {
+                let all = named(&heard.text).into_iter().map(one).collect::<String>();
+                return Step::Say(all + "TAG OK done\r\n");
+            }
+            bad(named(&heard.text).into_iter().take_while(|uid| *uid != BAD).map(one).collect())
+        })
+        .start();
+    let imap = Imap::connect(config(&server)).unwrap();
+    let batch = fetch(&imap);
+    assert_eq!(batch.iter().flatten().collect::<Vec<_>>(), [&1, &2, &4, &5]);
+    assert_eq!((batch.len(), batch[2].is_err()), (5, true));
+}
+
 #[rstest]
 #[case::hangs_up(hangs_up)]
 #[case::has_no_uid(has_no_uid)]
@@ -336,4 +366,73 @@ fn an_archive_that_can_not_be_read_keeps_no_mail_back(#[case] bad: fn() -> Step)
     let batches = [fetch(&imap), fetch(&imap), fetch(&imap)];
     assert_eq!(batches, [[Ok(7)], [Ok(7)], [Ok(7)]]);
     assert!(server.connections() <= 3, "{}: it is not tried each time", server.connections());
+}
+
+/// A server that ignores how much is asked for: more than an answer may have, in all.
+#[rstest]
+fn a_server_that_sends_whole_mails_when_it_is_asked_for_their_beginnings_is_asked_for_fewer() {
+    let body: &'static str = "0123456789".repeat(200_000).leak();
+    let uids: Vec<u32> = (1..=24).collect();
+    let server = ill(&uids, hangs_up, |_| false)
+        .ahead("UID FETCH", move |heard| {
+            let is_of_bodies = heard.text.contains("BODY.PEEK[]");
+            let all = named(&heard.text).into_iter().map(|uid| fetched(uid, &mail(uid, body), ""));
+            Step::Say(all.collect::<String>() + "TAG OK done\r\n").when(is_of_bodies)
+        })
+        .start();
+    let imap = Imap::connect(config(&server)).unwrap();
+    assert_eq!(fetch(&imap), uids.iter().map(|uid| Ok(*uid)).collect::<Vec<Told>>());
+    assert!(server.connections() <= 2, "{}", server.connections());
+}
+
+/// Where what was found is fetched in the same flight (SEARCHRES).
+#[rstest]
+#[case::hangs_up(|said| Step::SayAndClose(said))]
+#[case::is_refused(|said| Step::Say(said + "TAG NO it is damaged\r\n"))]
+fn new_mail_that_is_bad_keeps_back_no_other(#[case] bad: fn(String) -> Step) {
+    let empty =
+        "* 0 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\n* OK [UIDNEXT 1] next\r\nTAG OK [READ-WRITE] x\r\n";
+    let found = |set: &str| format!("* ESEARCH (TAG \"TAG\") UID ALL {set}\r\nTAG OK done\r\n");
+    let whole = found("1:5");
+    let server = Script::imap(&["UIDPLUS", "SEARCHRES"])
+        .says("SELECT", empty)
+        .says("UID SEARCH RETURN (SAVE", whole.clone())
+        .says("UID SEARCH RETURN (ALL) NOT", "* ESEARCH (TAG \"TAG\") UID\r\nTAG OK done\r\n")
+        .says("UID SEARCH RETURN (ALL) UNDELETED", whole)
+        .on("UID FETCH", move |heard| {
+            let saved = heard.text.replace('$', "1:5");
+            let uids = named(&saved);
+            let say = |uids: &[u32]| uids.iter().map(|&uid| one(uid, &saved)).collect::<String>();
+            if !uids.contains(&BAD) || !saved.contains("BODY.PEEK[]") {
+                return Step::Say(say(&uids) + "TAG OK done\r\n");
+            }
+            bad(say(&uids.into_iter().take_while(|uid| *uid != BAD).collect::<Vec<_>>()))
+        })
+        .start();
+    let imap = Imap::connect(config(&server)).unwrap();
+    let batch = fetch(&imap);
+    assert_eq!(batch.iter().flatten().collect::<Vec<_>>(), [&1, &2, &4, &5]);
+    assert_eq!((batch.len(), batch[2].is_err()), (5, true));
+    assert_eq!(server.heard("UID FETCH $").len(), 1);
+}
+
+/// Dovecot refuses a search by Subject where it can't read one mail.
+#[rstest]
+fn a_mail_that_spoils_the_search_is_left_out_of_it_and_reported() {
+    let uids: Vec<u32> = (1..=40).collect();
+    let server = ill(&uids, is_refused, |_| true)
+        .ahead("UID SEARCH", |heard| {
+            let is_by_subject = heard.text.contains("SUBJECT") && !heard.text.ends_with("NOT UID 3");
+            let is_of_it = !heard.text.contains("SEARCH UID") || named_in(heard, BAD);
+            Step::say("TAG NO [SERVERBUG] Internal error occurred.\r\n").when(is_by_subject && is_of_it)
+        })
+        .ahead("UID FETCH 3 (UID BODY.PEEK[HEADER", |_| Step::say("TAG NO it is damaged\r\n"))
+        .start();
+    let imap = Imap::connect(config(&server)).unwrap();
+    let batch = std::iter::repeat_with(|| imap.fetch()).find_map(Result::ok).unwrap();
+    assert_eq!((batch.len(), batch.iter().filter(|it| it.message().is_ok()).count()), (40, 39));
+    let searches = server.heard("UID SEARCH").len();
+    assert!(searches < 25, "{searches}");
+    assert_eq!(fetch(&imap).len(), 39);
+    assert!(server.heard("UID SEARCH").len() <= searches + 2, "it is not looked for again");
 }
