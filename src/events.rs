@@ -11,16 +11,16 @@ thread_local! {
 }
 
 /// Emits an event; inside of [`deferred`], after that. Emit every event so that may come while a lock is held.
+///
+/// On a thread that is ending, with its thread-locals gone, it is emitted at once.
 pub(crate) fn emit(event: impl FnOnce() + Send + 'static) {
-    let event: Event = Box::new(event);
-    let now = WAITING.with_borrow_mut(|waiting| match waiting {
-        Some(waiting) => {
-            waiting.push(event);
-            None
+    let mut event: Option<Event> = Some(Box::new(event));
+    let _ = WAITING.try_with(|waiting| {
+        if let Some(waiting) = waiting.borrow_mut().as_mut() {
+            waiting.extend(event.take());
         }
-        None => Some(event),
     });
-    if let Some(event) = now {
+    if let Some(event) = event {
         event();
     }
 }
@@ -34,10 +34,12 @@ pub(crate) fn deferred<T>(work: impl FnOnce() -> T) -> T {
 
 /// Runs `work` and returns its events, for another thread to emit.
 pub(crate) fn collected<T>(work: impl FnOnce() -> T) -> (T, Vec<Event>) {
-    let outer = WAITING.replace(Some(Vec::new()));
+    let Ok(outer) = WAITING.try_with(|waiting| waiting.replace(Some(Vec::new()))) else {
+        return (work(), Vec::new());
+    };
     let restore = Restore(outer);
     let done = work();
-    let events = WAITING.take().unwrap_or_default();
+    let events = WAITING.try_with(RefCell::take).ok().flatten().unwrap_or_default();
     drop(restore);
     (done, events)
 }
@@ -47,7 +49,7 @@ struct Restore(Option<Vec<Event>>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        WAITING.set(self.0.take());
+        let _ = WAITING.try_with(|waiting| waiting.replace(self.0.take()));
     }
 }
 
@@ -75,6 +77,31 @@ mod tests {
             assert_eq!(*told.lock(), ["outside"]);
         });
         assert_eq!(*told.lock(), ["outside", "inner", "outer"]);
+    }
+
+    /// Emits an event, and counts it, when its thread ends.
+    struct AtTheEnd(Arc<Mutex<usize>>);
+
+    impl Drop for AtTheEnd {
+        fn drop(&mut self) {
+            let told = Arc::clone(&self.0);
+            deferred(|| emit(move || *told.lock() += 1));
+        }
+    }
+
+    #[test]
+    fn an_event_of_a_thread_that_is_ending_is_emitted() {
+        thread_local! {
+            static LAST: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) };
+        }
+        let told = Arc::<Mutex<usize>>::default();
+        let ours = Arc::clone(&told);
+        let thread = std::thread::spawn(move || {
+            LAST.set(Some(AtTheEnd(ours)));
+            deferred(|| ()); // Its thread-local is the younger one, and goes first.
+        });
+        thread.join().unwrap();
+        assert_eq!(*told.lock(), 1);
     }
 
     #[test]
