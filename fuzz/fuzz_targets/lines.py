@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 from zlib import crc32
 
-OURS = ("imap.py", "smtp.py", "_pymail_answers.py", "_pymail_imap4.py", "_pymail_wire.py")
+OURS = ("imap.py", "smtp.py", "_pymail_answers.py", "_pymail_fetched.py", "_pymail_imap4.py", "_pymail_wire.py")
 FOLLOWED = (*OURS, "imaplib.py", "smtplib.py")
 SIZE = 8_192
 

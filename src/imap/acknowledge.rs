@@ -13,7 +13,7 @@ use crate::uid::{Uid, UidSet};
 
 /// Archives the deliveries, and with them the second copies of what was acknowledged before.
 ///
-/// What has left the inbox is known from then on, and told to `gone`, even when the rest fails.
+/// Remembers what has left the inbox, and tells it to `gone`, even when the rest fails.
 pub(super) fn acknowledge<'a>(
     imap: &Imap,
     deliveries: impl IntoIterator<Item = &'a Delivery>,
@@ -43,7 +43,7 @@ fn remember(imap: &Imap, life: &Life<'_>, done: &UidSet) {
     archived.filter_map(|delivery| delivery.identity).for_each(|identity| known.acknowledged().add(identity));
 }
 
-/// Notes in `done` what has left the inbox, also when the rest fails.
+/// Archives deliveries of one life of the mailbox; adds to `done` what has left the inbox, also when the rest fails.
 fn archive(session: &mut ImapSession, life: &Life<'_>, imap: &Imap, done: &mut Vec<Uid>) -> Result<()> {
     let uids = life.uids();
     if !uids.validity().is_of_the_mailbox_of(session.validity()) || uids.validity() == session.validity() {
@@ -66,7 +66,7 @@ fn archive(session: &mut ImapSession, life: &Life<'_>, imap: &Imap, done: &mut V
     Err(Error::new(ErrorKind::Refused, text).with_code(Some("UIDVALIDITY".into())))
 }
 
-/// What an earlier attempt has archived needs no lease any more: another consumer can't have it.
+/// Archives mails, for which a lease is needed unless an earlier attempt has archived them.
 fn archive_by_uid(session: &mut ImapSession, uids: &UidSet, imap: &Imap, done: &mut Vec<Uid>) -> Result<()> {
     let mut left = uids.clone();
     left.retain(|uid| !done.contains(&uid));
@@ -90,7 +90,7 @@ struct Found {
 }
 
 impl Found {
-    /// Whether a message is here, or known to be archived.
+    /// Returns whether a message is here, or known to be archived.
     fn has(&self, delivery: &Delivery, imap: &Imap) -> bool {
         let is_archived = |identity| imap.known.lock().acknowledged().contains(identity);
         delivery.identity.is_some_and(|it| self.identities.contains(&it) || is_archived(it))
@@ -118,7 +118,7 @@ fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result
     Ok(Found { uids: UidSet::new(session.validity(), uids), identities })
 }
 
-/// Second copies whose UIDs mean nothing any more are found again by the next fetch.
+/// Archives second copies; those whose UIDs mean nothing any more are found again by the next fetch.
 ///
 /// The archive may have one of them already, from an acknowledgement that failed half-way in an earlier process.
 fn sweep(session: &mut ImapSession, spent: &UidSet, imap: &Imap) -> Result<()> {

@@ -30,7 +30,7 @@ pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Re
     Ok(())
 }
 
-/// The error for a command that may have been carried out when its connection was lost.
+/// Turns a lost connection into the error for a command that may have been carried out.
 pub(super) fn unknown(error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
         return error;
@@ -70,7 +70,7 @@ fn without_the_gone(
     }
 }
 
-/// Those of these mails that are in the inbox, and match.
+/// Searches for those of these mails that are in the inbox, and match.
 pub(super) fn left_of(session: &mut ImapSession, set: &UidSet, criteria: &str) -> Result<UidSet> {
     let mut left = session.search(&format!("UID {set}{criteria}"))?;
     left.retain(|uid| set.contains(uid));
