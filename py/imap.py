@@ -21,10 +21,10 @@ from _pymail_wire import Refused
 RECALL_WINDOW = 1_000
 IDENTITY_OCTETS = 16 << 10
 
-# By this much of their headers, and by their sizes, two mails are known to be the same. More than the copies that
-# are looked for may have come to a mailbox since.
+# Two mails with the same size and the same first octets of their headers are the same mail.
 PRINT_OCTETS = 4 << 10
 PRINT = f"RFC822.SIZE BODY.PEEK[HEADER]<0.{PRINT_OCTETS}>"
+# So many other mails may have come to a mailbox since the copies that are looked for.
 OTHERS_COPIES = 200
 MOST_COPIES = 20_000
 # So many UIDs fit on a command line.
@@ -203,7 +203,7 @@ class Session(Receiving):
         return answers.sizes(data)
 
     def copies(self, uids: str, count: int, mailbox: str) -> tuple[list[int], list[int]]:
-        """Those of these mails that are in the inbox, and those of them that are in another mailbox too.
+        """Returns those of these mails that are in the inbox, and those of them that are in another mailbox too.
 
         A copy has the same size and the same headers, octet for octet. Of mails that are the same, as many are
         copied as there are copies.
@@ -220,12 +220,12 @@ class Session(Receiving):
         return sorted(present), copied
 
     def _prints(self, uids: str, count: int) -> tuple[dict[int, Print], bool]:
-        """What tells each mail from others, and whether the server gave out all of them."""
+        """Fetches what tells each mail from others; whether the server gave out all of them."""
         told, refusal = self.what_comes(uids, f"(UID {PRINT})", count * PRINT_OCTETS)
         return answers.prints(told), refusal is None
 
     def _prints_there(self, wanted: set[Print], count: int, mailbox: str) -> Counter[Print]:
-        """How often each of these is in another mailbox: among its newest mails, or else by Message-ID."""
+        """Counts mails in another mailbox: its newest ones, and those with the Message-IDs that are not among them."""
         there: dict[int, Print] = {}
         # Perhaps there is no such mailbox, or it can't be read.
         with suppress(Refused), Visit(self, mailbox, readonly=True):
@@ -236,7 +236,7 @@ class Session(Receiving):
         return Counter(there.values())
 
     def _prints_of(self, found: bytes) -> dict[int, Print]:
-        """The same of the newest of these mails."""
+        """Fetches what tells the newest of these mails from others."""
         there: dict[int, Print] = {}
         uids = answers.uids(found)[-MOST_COPIES:]
         for at in range(0, len(uids), PRINTS_AT_ONCE):

@@ -55,7 +55,8 @@ pub enum ErrorKind {
     Message,
     /// A message over the server's limit or over a configured one.
     TooLarge,
-    /// The connection was lost after a message's last byte and before the server's answer to it.
+    /// The connection was lost after a message's last byte and before the server's answer to it; the same for a copy of
+    /// mail within the server.
     OutcomeUnknown,
     /// The handle was stopped, by `stop` or because the process is ending.
     Stopped,

@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 from zlib import crc32
 
-OURS = ("imap.py", "smtp.py", "_pymail_answers.py", "_pymail_imap4.py", "_pymail_wire.py")
+OURS = ("imap.py", "smtp.py", "_pymail_answers.py", "_pymail_fetched.py", "_pymail_imap4.py", "_pymail_wire.py")
 SMTPS = ("_pymail_auth.py", "_pymail_dialogue.py", "_pymail_messages.py", "_pymail_replies.py")
 FOLLOWED = (*OURS, *SMTPS, "imaplib.py", "smtplib.py")
 SIZE = 8_192

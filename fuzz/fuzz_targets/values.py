@@ -66,6 +66,8 @@ class Session:
             "what_else": lambda: None if self.next() % 2 else self.uids(many),
             "next_mails": lambda: self.mails(many),
             "sizes": lambda: [(self.number(), self.number()) for _ in many],
+            "copies": lambda: ([self.number() for _ in many], [self.number() for _ in many]),
+            "create": lambda: self.next() % 2 == 0,
             "copy": lambda: f"7 {self.text()} {self.text()}",
             "move": lambda: f"7 {self.text()} {self.text()}",
             "size_limit": lambda: self.next() % 2 * self.number(),

@@ -15,7 +15,7 @@ use crate::uid::{Uid, UidSet};
 
 /// Archives the deliveries, and with them the second copies of what was acknowledged before.
 ///
-/// What has left the inbox is known from then on, and told to `gone`, even when the rest fails.
+/// Remembers what has left the inbox, and tells it to `gone`, even when the rest fails.
 pub(super) fn acknowledge<'a>(
     imap: &Imap,
     deliveries: impl IntoIterator<Item = &'a Delivery>,
@@ -46,7 +46,7 @@ fn remember(imap: &Imap, life: &Life<'_>, done: &UidSet) {
     archived.filter_map(|delivery| delivery.identity).for_each(|identity| known.acknowledged().add(identity));
 }
 
-/// Archives what is not another consumer's, and returns the error that tells of the others. Notes in `done` what has left
+/// Archives what is not another consumer's, and returns the error that tells of the others. Adds to `done` what has left
 /// the inbox, also when the rest fails.
 fn archive(
     session: &mut ImapSession,
@@ -134,7 +134,7 @@ fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result
     Ok(found)
 }
 
-/// Second copies whose UIDs mean nothing any more are found again by the next fetch.
+/// Archives second copies; those whose UIDs mean nothing any more are found again by the next fetch.
 ///
 /// The archive may have one of them already, from an acknowledgement that failed half-way in an earlier process.
 fn sweep(session: &mut ImapSession, spent: &UidSet, imap: &Imap) -> Result<()> {

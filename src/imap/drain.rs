@@ -25,7 +25,7 @@ impl Drained {
     }
 }
 
-/// Waits for its turn without the interpreter: whoever has it may need that.
+/// Waits for its turn without the interpreter, which the call that drains may need.
 pub(super) fn drain(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
     let drain = || {
         let turn = imap.drained.turn.try_lock_until(deadline.at());
@@ -64,7 +64,7 @@ fn again(imap: &Imap, held: Vec<Delivery>, deadline: Deadline) -> Result<Vec<Del
     }
 }
 
-/// Whether nobody will ever know: then they are handed out, at the price of a second time, rather than lost.
+/// Whether it can't be found out: then they are handed out, at the price of a second time, rather than lost.
 fn is_beyond_reach(error: &Error) -> bool {
     error.kind() == ErrorKind::Refused && matches!(error.code(), Some("LEASE" | "UIDVALIDITY"))
 }

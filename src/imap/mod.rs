@@ -171,7 +171,7 @@ impl Imap {
     /// As [`fetch`](Imap::fetch). `Refused` with the code `UIDVALIDITY` when the mailbox was made anew
     /// and does not have all of the messages; with the code `LEASE` when other consumers have some of them by now: the
     /// error names these, and the others are archived. After any error the messages are still in the inbox or in the
-    /// archive.
+    /// archive; asking again archives none of them twice.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
         let gone = |gone: &UidSet| self.drained.forget(gone);
         acknowledge::acknowledge(self, deliveries, self.link.deadline(), gone)
@@ -191,9 +191,10 @@ impl Imap {
 
     /// Fetches one batch and acknowledges it: what comes back is not on the server's inbox any more.
     ///
-    /// At most [`batch`](ImapConfig::batch) messages: call it until it returns none. After an error, when nobody can say
-    /// whether messages were archived, the next call on this handle returns them. A crash between this call
-    /// and what you do with its result loses nothing that is not in the archive mailbox.
+    /// At most [`batch`](ImapConfig::batch) messages: call it until it returns none. After an error, messages may have been
+    /// archived: the next call on this handle returns them, but for those that [`ack`](Imap::ack) has acknowledged
+    /// meanwhile. A crash between this call and what you do with its result loses nothing that is not in the archive
+    /// mailbox.
     ///
     /// # Errors
     /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack).

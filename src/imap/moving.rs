@@ -23,7 +23,7 @@ pub(super) struct Moving<'a> {
 }
 
 impl<'a> Moving<'a> {
-    /// To a mailbox of ours, which is made again when another client has removed it.
+    /// Prepares a move to a mailbox of ours, which is made again when another client has removed it.
     pub(super) fn to_ours(
         session: &'a mut ImapSession,
         halfway: &'a Mutex<Halfway>,
@@ -33,7 +33,7 @@ impl<'a> Moving<'a> {
         Self { session, halfway, mailbox: mailbox.to_owned(), makes: true, done }
     }
 
-    /// To a mailbox of the user's.
+    /// Prepares a move to a mailbox of the user's.
     pub(super) fn to(
         session: &'a mut ImapSession,
         halfway: &'a Mutex<Halfway>,
@@ -146,7 +146,7 @@ impl<'a> Moving<'a> {
         Ok((copied, done))
     }
 
-    /// Whether there is a reason for a refusal that is out of the way now: mails that are gone, a missing mailbox.
+    /// Removes the cause of a refusal, if it is one that can be: mails that are gone, a missing mailbox.
     fn helps_to_ask_again(&mut self, error: &Error, rest: &mut UidSet, is_made: &mut bool) -> Result<bool> {
         if error.code() == Some("EXPUNGEISSUED") {
             return Ok(true);
@@ -169,7 +169,7 @@ impl<'a> Moving<'a> {
         }
     }
 
-    /// Makes the mailbox, once; whether it is empty, as one is that was missing. Not every server says that it was.
+    /// Makes the mailbox, once, since not every server says that it is missing; returns whether it is empty then.
     fn was_missing(&mut self, is_made: &mut bool) -> Result<bool> {
         if !self.makes || std::mem::replace(is_made, true) {
             return Ok(false);
@@ -200,7 +200,7 @@ pub(super) fn move_to(
     if may_be_copied { moved.map_err(unknown) } else { moved }
 }
 
-/// What the server said that it did.
+/// Returns the mails that the server said it has copied.
 fn named(copied: Copied, asked: &UidSet) -> UidSet {
     match copied {
         Copied::These(these) => these,
@@ -208,7 +208,7 @@ fn named(copied: Copied, asked: &UidSet) -> UidSet {
     }
 }
 
-/// A server's OK is no proof: what it did not name (COPYUID) is gone, for it was gone before, or was left alone.
+/// Checks that mails are gone that the server did not name (COPYUID): its OK is no proof.
 fn nothing_left(session: &mut ImapSession, asked: &UidSet, named: &UidSet, command: &str) -> Result<()> {
     let mut unnamed = asked.clone();
     unnamed.retain(|uid| !named.contains(uid));

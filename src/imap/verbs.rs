@@ -31,7 +31,7 @@ pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Re
     })
 }
 
-/// The error for a command that may have been carried out when its connection was lost.
+/// Turns a lost connection into the error for a command that may have been carried out.
 pub(super) fn unknown(error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
         return error;

@@ -102,6 +102,7 @@ impl Talk {
     fn pass(&self, stream: &mut Stream, piece: &Piece) -> io::Result<()> {
         let (part, strike) = self.note(stream.direction, piece);
         if let Some((_, Fault::Say(_) | Fault::Inject(_))) = strike {
+            self.flush(stream)?; // What came with it is not answered before it is sent.
             self.wait_for_answers_before(part.here.number)?;
         }
         if let Some(length) = part.literal {
