@@ -225,13 +225,12 @@ def _token(kind: str | None, token: Any) -> Token:
     return kind, pattern(_ESCAPED).sub(rb"\1", value) if kind == "string" else value, 0
 
 
-def _number(text: bytes, most: int) -> int:
-    if not pattern(_NUMBER).fullmatch(text) or int(text) > most:
-        raise imaplib.IMAP4.abort("the server tells no number where there should be one")
-    return int(text)
+def _number(text: bytes, most: int) -> int | None:
+    """A number, or nothing where there is none that there can be: the mail is one without it then."""
+    return int(text) if pattern(_NUMBER).fullmatch(text) and int(text) <= most else None
 
 
-def _once(before: int | None, now: int) -> int:
+def _once(before: int | None, now: int | None) -> int | None:
     if before is not None and before != now:
         raise imaplib.IMAP4.abort("the server tells two things of one mail")
     return now

@@ -93,11 +93,15 @@ fn count(
     Ok((spent, refusal))
 }
 
-/// Keeps a refusal, which is no reason to fail.
+/// Keeps a refusal, which is no reason to fail unless it passes. A mailbox may stay full for long.
 fn or_refused<T>(answer: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.kind() == ErrorKind::Refused && error.code() != Some("UIDVALIDITY") => {
+        Err(error)
+            if error.kind() == ErrorKind::Refused
+                && error.code() != Some("UIDVALIDITY")
+                && (error.is_permanent() || error.code() == Some("OVERQUOTA")) =>
+        {
             refusal.get_or_insert(error);
             Ok(None)
         }

@@ -100,10 +100,7 @@ fn a_certificate_that_does_not_hold_gets_no_credentials(
 
 #[rstest]
 #[case::unknown_authority("unknown authority", "of an unknown authority")]
-#[case::another_host(
-    "another host",
-    "for another host [Hostname mismatch, certificate is not valid for 'localhost'"
-)]
+#[case::another_host("another host", "for another host")]
 #[case::expired("expired", "has expired")]
 #[case::not_yet_valid("not yet valid", "not valid yet")]
 #[case::self_signed("self-signed", "self-signed")]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use pymail::{ErrorKind, Imap};
+use pymail::{Batch, ErrorKind, Imap};
 use rstest::rstest;
 
 use super::imap::mail;
@@ -298,5 +298,6 @@ fn of_a_mail_that_is_longer_than_announced_nothing_is_cut_off(#[case] end: &str)
         .says("UID FETCH", answer)
         .start();
     let delivered = Imap::connect(imap_config(&server).remember(0)).unwrap().fetch();
-    assert!(!delivered.as_ref().is_ok_and(|batch| !batch.is_empty()), "{delivered:?}");
+    let has_any = |batch: &Batch| batch.iter().any(|delivery| delivery.message().is_ok());
+    assert!(!delivered.as_ref().is_ok_and(has_any), "{delivered:?}");
 }

@@ -111,7 +111,7 @@ fn rejections() -> Vec<Path> {
         without_a_note("a note that is refused when it is there", says("+ SECRET\r\nTAG NO SECRET\r\n")),
         without_a_note("a misunderstood note", says("TAG BAD SECRET\r\n")),
         without_a_note("no room for a note", says("TAG NO [OVERQUOTA] SECRET\r\n")),
-        without_a_note("a note that is put off", says("TAG NO [UNAVAILABLE] SECRET\r\n")),
+        rejection("a note that is put off", APPEND, says("TAG NO [UNAVAILABLE] SECRET\r\n")),
         rejection("a strange answer to a dead letter", APPEND, closes("SECRET\r\n")),
         rejection("a goodbye for a dead letter", APPEND, closes("* BYE SECRET\r\n")),
         rejection("a loss at a dead letter", APPEND, Step::Close),
