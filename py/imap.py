@@ -208,24 +208,24 @@ class Session(Receiving):
         A copy has the same size and the same headers, octet for octet. Of mails that are the same, as many are
         copied as there are copies.
         """
-        self.noop()
-        here, are_all = self._prints(uids, count)
-        present = set(here) if are_all else set(here) | set(answers.uids(self.search(f"UID {uids}")))
+        present = set(answers.uids(self.search(f"UID {uids}")))
+        here = self._prints(uids, count)
         there = self._prints_there(set(here.values()), count, mailbox) if here else Counter()
         copied = []
         for uid, print_ in sorted(here.items()):
             if there[print_]:
                 there[print_] -= 1
                 copied.append(uid)
-        return sorted(present), copied
+        # Some servers find less than there is, or give out less.
+        return sorted(present.union(here)), copied
 
-    def _prints(self, uids: str, count: int) -> tuple[dict[int, Print], bool]:
-        """Fetches what tells each mail from others; whether the server gave out all of them."""
-        told, refusal = self.what_comes(uids, f"(UID {PRINT})", count * PRINT_OCTETS)
-        return answers.prints(told), refusal is None
+    def _prints(self, uids: str, count: int) -> dict[int, Print]:
+        """Fetches what tells each mail from others, of those that the server gives out."""
+        told, _ = self.what_comes(uids, f"(UID {PRINT})", count * PRINT_OCTETS)
+        return answers.prints(told)
 
     def _prints_there(self, wanted: set[Print], count: int, mailbox: str) -> Counter[Print]:
-        """Counts mails in another mailbox: its newest ones, and those with the Message-IDs that are not among them."""
+        """Counts the newest mails in another mailbox, and those with the Message-IDs that are not among them."""
         there: dict[int, Print] = {}
         # Perhaps there is no such mailbox, or it can't be read.
         with suppress(Refused), Visit(self, mailbox, readonly=True):
@@ -241,7 +241,7 @@ class Session(Receiving):
         uids = answers.uids(found)[-MOST_COPIES:]
         for at in range(0, len(uids), PRINTS_AT_ONCE):
             window = uids[at : at + PRINTS_AT_ONCE]
-            there.update(self._prints(",".join(map(str, window)), len(window))[0])
+            there.update(self._prints(",".join(map(str, window)), len(window)))
         return there
 
     def copy(self, uids: str, mailbox: str) -> str | None:

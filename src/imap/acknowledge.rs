@@ -136,12 +136,14 @@ fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result
 
 /// Archives second copies; those whose UIDs mean nothing any more are found again by the next fetch.
 ///
-/// The archive may have one of them already, from an acknowledgement that failed half-way in an earlier process.
+/// Without MOVE, the archive may have one of them already, from an acknowledgement that an earlier process did not end.
 fn sweep(session: &mut ImapSession, spent: &UidSet, imap: &Imap) -> Result<()> {
     if spent.validity() != session.validity() {
         return Ok(());
     }
     let archive = session.archive().to_owned();
-    imap.halfway.lock().begin(spent, &archive);
+    if !session.has_move() {
+        imap.halfway.lock().begin(spent, &archive);
+    }
     Moving::to_ours(session, &imap.halfway, &archive, &mut Vec::new()).run(spent)
 }

@@ -1,6 +1,6 @@
 //! How putting a message aside fails, and what is written when it doesn't.
 
-use super::scripted::{answered, at, closes, says, waiting, with_mail};
+use super::scripted::{answered, at, closes, says, staying, stays, waiting, with_mail};
 use super::support::script::{Script, Step};
 use super::{MARKED, Path, Shown, TAG, imap_config, imap_shows, path, shown};
 use crate::{Imap, Result, Server};
@@ -65,7 +65,7 @@ fn rejection(name: &'static str, line: &'static str, step: Step) -> Path {
         name,
         line,
         step,
-        || waiting(OFFERS),
+        || staying(OFFERS),
         |imap| {
             let batch = imap.fetch().unwrap();
             assert_eq!(batch.len(), 1);
@@ -168,6 +168,6 @@ fn counts() -> Vec<Path> {
         failure("a goodbye for a count", "UID STORE", closes("* BYE SECRET\r\n"), marked, fetch),
         failure("one delivery too many that stays", MOVE, no(), spent, fetch),
         failure("an unreadable message without a note", APPEND, no(), unreadable, fetch),
-        failure("an unreadable message that is not let in", MOVE, no(), unreadable, fetch),
+        failure("an unreadable message that is not let in", MOVE, no(), || stays(unreadable()), fetch),
     ]
 }

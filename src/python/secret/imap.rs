@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::scripted::{answered, at, closes, says, waiting};
+use super::scripted::{answered, at, closes, says, staying, waiting};
 use super::support::certs::Authority;
 use super::support::process::free_port;
 use super::support::script::{Script, Step};
@@ -177,7 +177,7 @@ fn mailboxes() -> Vec<Path> {
 /// A verb fails, on a handle that is there before and after, when a line of this kind is answered so.
 fn verb(name: &'static str, line: &'static str, step: Step, verb: Verb) -> Path {
     path(name, move || {
-        answered(waiting(&["MOVE", "UIDPLUS"]), line, step, |server| {
+        answered(staying(&["MOVE", "UIDPLUS"]), line, step, |server| {
             let imap = Imap::connect(imap_config(server)).unwrap();
             let told = shown(verb(&imap));
             vec![told, imap_shows(&imap)]

@@ -34,6 +34,16 @@ pub(super) fn waiting(offers: &[&str]) -> Script {
     with_mail(offers, &format!("Message-ID: <1@example.test>\r\nSubject: {TAG} 1\r\n\r\nhello"))
 }
 
+/// The same, where the mail stays in the inbox.
+pub(super) fn staying(offers: &[&str]) -> Script {
+    stays(waiting(offers))
+}
+
+/// A server that finds its mail in the inbox whatever was done to it.
+pub(super) fn stays(script: Script) -> Script {
+    script.says("UID SEARCH UID 1", "* SEARCH 1\r\nTAG OK done\r\n")
+}
+
 /// An IMAP server with this mail in the inbox, which takes whatever is appended to any mailbox.
 pub(super) fn with_mail(offers: &[&str], mail: &str) -> Script {
     let fetched = |what: &str, octets: &str| {
