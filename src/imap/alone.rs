@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::asking::{Trouble, Wanted as _, has_lost_enough};
+use super::asking::{Trouble, Wanted as _, has_lost_enough, is_passing};
 use super::batch::Fate;
 use super::doubts::Doubt;
 use super::headers::headers_of_one;
@@ -208,7 +208,7 @@ impl Look<'_> {
     /// has failed often enough.
     fn is_dead(&self, uid: Uid, error: &Error, others_came: bool) -> bool {
         let failures = self.imap.known.lock().doubts().get(uid).map_or(0, |doubt| doubt.failures);
-        let is_passing = error.is_timeout() || (error.kind() == ErrorKind::Refused && error.is_transient());
+        let is_passing = error.is_timeout() || (error.kind() == ErrorKind::Refused && is_passing(error));
         let most = self.imap.config.dead_letters;
         most.is_some_and(|most| failures >= most || (others_came && !is_passing))
     }

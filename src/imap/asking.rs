@@ -165,7 +165,11 @@ fn blame(imap: &Imap, wanted: &impl Wanted, uids: &UidSet, error: &Error, has_co
 /// Returns whether to treat a NO as transient. Some servers say so of a single message, and say it for ever: when the next
 /// call is told the same, it looks for that one.
 pub(super) fn is_to_pass(imap: &Imap, error: &Error) -> bool {
-    // SERVERBUG mostly tells of one message: Dovecot says it of a file that it can't read.
-    let may_pass = error.is_transient() && error.code() != Some("SERVERBUG");
-    may_pass && (error.retry_after().is_some() || !imap.known.lock().is_put_off(true))
+    is_passing(error) && (error.retry_after().is_some() || !imap.known.lock().is_put_off(true))
+}
+
+/// Returns whether a NO tells of the server and not of a message. SERVERBUG mostly tells of one: Dovecot says it of a file
+/// that it can't read.
+pub(super) fn is_passing(error: &Error) -> bool {
+    error.is_transient() && error.code() != Some("SERVERBUG")
 }

@@ -175,7 +175,7 @@ impl<'a> Moving<'a> {
             return Ok(false);
         }
         match self.session.create(&self.mailbox) {
-            Err(error) if !error.ends_connection() => Ok(false),
+            Err(error) if !error.ends_connection() && !error.is_transient() => Ok(false),
             made => made,
         }
     }
