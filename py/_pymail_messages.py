@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,12 @@ from _pymail_dialogue import GO_AHEAD, Dialogue, in_step
 from _pymail_replies import ONE_WRITE, Answers, Message, NoReply, Outcome, Reply
 
 BAD_SEQUENCE = 503
+NOT_LOGGED_IN = 530
+# To a parameter that the server does not know, which may be the SIZE that it has announced.
+BAD_PARAMETER = (501, 504, 555)
+_SIZE = rb" SIZE=\d+(?=\r\n$)"
+# Such as "too many messages in this session".
+_OF_THE_SESSION = r"(?is)\b(?:messages|mails|e-?mails|transactions)\b.*\b(?:session|connection)\b"
 END = b".\r\n"
 AT_THE_END = b"the end of DATA"
 
@@ -83,6 +90,12 @@ class OneByOne:
             stage, reply, answers = self._transaction(commands, 0)
             if stage == "MAIL" and reply[0] == BAD_SEQUENCE and not dialogue.is_fresh:
                 raise smtplib.SMTPServerDisconnected(f"{reply[0]} {reply[1]}")
+        elif stage == "MAIL" and _is_about_size(reply, commands[0]) and dialogue.smtp.sock is not None:
+            without = [re.sub(_SIZE, b"", commands[0]), *commands[1:]]
+            stage, reply, answers = self._transaction(without, 0)
+        if stage and not dialogue.is_fresh and _is_about_the_session(reply):
+            # A new one takes the message.
+            raise smtplib.SMTPServerDisconnected(f"{reply[0]} {reply[1]}")
         return stage, reply, answers
 
     def _transaction(self, commands: list[bytes], under_way: int) -> tuple[str, Reply, Answers]:
@@ -149,6 +162,17 @@ class OneByOne:
         if code < 300:
             raise NoReply(f"{code} before the end of DATA: {text}")
         return "refused", ("DATA", code, text), []
+
+
+def _is_about_size(reply: Reply, mail: bytes) -> bool:
+    code, text = reply
+    return code in BAD_PARAMETER and not text.startswith("5.1.") and re.search(_SIZE, mail) is not None
+
+
+def _is_about_the_session(reply: Reply) -> bool:
+    """Returns whether a refusal would not be one on a new connection: the login is gone, or enough was sent here."""
+    code, text = reply
+    return code == NOT_LOGGED_IN or re.search(_OF_THE_SESSION, text) is not None
 
 
 def _hopeless(replies: list[Reply], commands: int) -> bool:

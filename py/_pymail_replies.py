@@ -27,6 +27,7 @@ Outcome = tuple[str, Any, Answers]
 ONE_WRITE = 64 * 1024
 # What one reply may have, over all of its lines.
 REPLY = 256 * 1024
+GREETING = 220
 # So much is taken from the socket at a time.
 CHUNK = 8 * 1024
 _CODE = rb"[2-5]\d\d(?![0-9A-Za-z_])"
@@ -48,6 +49,8 @@ class _Replies:
         self.meter = meter
         # What has come and was not read; what was read may repeat the password, and is not kept.
         self._come = b""
+        # Within a reply of several lines, its code: some servers leave it out before words for people.
+        self._within = b""
         self._waiting = select.poll()
         self._waiting.register(sock, select.POLLIN)
 
@@ -62,6 +65,18 @@ class _Replies:
         return int(reply[1]), reply[2]
 
     def readline(self, most: int) -> bytes:
+        """Returns the next line of a reply. Blank lines say nothing."""
+        line = self._line(most)
+        while line and not line.strip():
+            line = self._line(most)
+        if self._within and not line[:1].isdigit() and line:
+            return self._within + line
+        if line and not re.match(_CODE, line):
+            raise NoReply(f"the server sends no reply code: {as_text(line)}")
+        self._within = line[:4] if line[3:4] == b"-" else b""
+        return line
+
+    def _line(self, most: int) -> bytes:
         while not (end := self._come.find(b"\n") + 1) and len(self._come) < most:
             if not self._receive():
                 break
@@ -70,8 +85,6 @@ class _Replies:
             raise NoReply("the server's line has no end")
         if line and not line.endswith(b"\n"):
             raise NoReply("the server's reply was cut")  # it may well look like a whole one
-        if line and not re.match(_CODE, line):
-            raise NoReply(f"the server sends no reply code: {as_text(line)}")
         return line
 
     def _receive(self) -> bool:
@@ -89,14 +102,16 @@ class _Replies:
 
     def has_come(self) -> bool:
         """Whether something can be read without waiting: a reply, a part of one, or the connection's end."""
+        self._come = self._come.lstrip(b"\r\n")
         if self._come:
             return True
         if not (getattr(self.sock, "pending", int)() or self._waiting.poll(0)):
             return False
         self.sock.settimeout(0)  # TLS has records of its own, which are no answer
         try:
-            self._receive()
-            return True
+            has_ended = not self._receive()
+            self._come = self._come.lstrip(b"\r\n")
+            return has_ended or self._come != b""
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return False
         except OSError:
@@ -110,7 +125,7 @@ class _Replies:
         return as_text(line.strip()) if end and re.match(_CODE, line) else ""
 
     def close(self) -> None:
-        self._come = b""
+        self._come, self._within = b"", b""
 
 
 class Smtp(smtplib.SMTP):
@@ -119,6 +134,7 @@ class Smtp(smtplib.SMTP):
     def __init__(self, sock: socket.socket, host: str, port: int, seconds: float, local_name: str) -> None:
         self.meter = Meter(seconds)
         self.replies = 0
+        self._is_greeting = False
         self._adopted = sock
         super().__init__(host, port, local_name or own_name(socket.gethostname(), sock.getsockname()[0]))
 
@@ -127,7 +143,9 @@ class Smtp(smtplib.SMTP):
 
     def hello(self) -> Reply | None:
         """Says EHLO, and HELO to a server that refuses it for good; returns that refusal."""
+        self._is_greeting = True
         code, text = self.ehlo()
+        self._is_greeting = False
         refusal = (code, as_text(text)) if code >= 500 else None
         if refusal:
             try:
@@ -203,6 +221,9 @@ class Smtp(smtplib.SMTP):
         self.replies += 1
         try:
             code, text = reader.one_line() or super().getreply()
+            while code == GREETING and self._is_greeting:
+                # A proxy's greeting came before it; taken for the answer to EHLO, each later reply would be, too.
+                code, text = reader.one_line() or super().getreply()
         except OSError as error:
             self.close()
             if isinstance(error, smtplib.SMTPException):

@@ -48,8 +48,9 @@ const LASTING: [&str; 21] = [
 /// Words of a state that passes, for refusals without a code that says more.
 ///
 /// Exchange: `Server Busy`, `Server Unavailable. 15`, `User is authenticated but not connected.`; Gmail: `Too many
-/// simultaneous connections`, `System Error`, `exceeded command or bandwidth limits`; Yahoo: `Rate limit hit`.
-const PASSING_WORDS: [&str; 18] = [
+/// simultaneous connections`, `System Error`, `exceeded command or bandwidth limits`; Yahoo: `Rate limit hit`; Courier:
+/// `You exceeded your mail quota.`, as `OVERQUOTA`; POP servers' `Mailbox is locked`, as `INUSE`.
+const PASSING_WORDS: [&str; 26] = [
     "try again",
     "try later",
     "retry",
@@ -68,6 +69,32 @@ const PASSING_WORDS: [&str; 18] = [
     "server error",
     "backend error",
     "timed out",
+    "quota",
+    "mailbox full",
+    "mailbox is full",
+    "storage limit",
+    "mailbox locked",
+    "mailbox is locked",
+    "mailbox in use",
+    "mailbox is in use",
+];
+
+/// Words of a refused login that is about the server behind it, or about the account, and not about the password.
+///
+/// Postfix: `Connection lost to authentication server`; Cyrus SASL without its daemon: `generic failure`.
+const NOT_THE_PASSWORD: [&str; 12] = [
+    "connection lost",
+    "connection to",
+    "connect to",
+    "could not reach",
+    "generic failure",
+    "internal",
+    "backend",
+    "locked",
+    "blocked",
+    "disabled",
+    "suspended",
+    "not enabled",
 ];
 
 /// IMAP codes that refuse the credentials themselves (RFC 5530).
@@ -114,19 +141,20 @@ pub(crate) fn is_transient(code: Option<&str>, text: &str) -> bool {
 
 /// Returns what an SMTP reply says of a message or, at `RCPT`, of a recipient.
 ///
-/// The enhanced code goes first: RFC 3463 calls 5.2.2 (mailbox full) and 5.3.1 (system full) transient whatever their class,
-/// and 5.2.3 and 5.3.4 permanent. A bare 552 is the size, or a full mailbox, or (RFC 5321, section 4.5.3.1.10) too many
+/// The enhanced code goes first: RFC 3463 calls 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 (routing server failure)
+/// and 5.4.5 (congestion, Gmail's daily limit) transient whatever their class, and 5.2.3 and 5.3.4 permanent. A bare 552 is the size, or a full mailbox, or (RFC 5321, section 4.5.3.1.10) too many
 /// recipients, which passes.
 pub(crate) fn smtp(code: u16, text: &str, of_recipient: bool) -> Verdict {
     let enhanced = enhanced(text);
     match (code, enhanced) {
-        (400..=499, _) | (_, Some((4, _, _) | (5, 2, 2) | (5, 3, 1))) | (552, Some((5, 5, 3))) => {
-            Verdict::Transient
-        }
+        (400..=499, _)
+        | (_, Some((4, _, _) | (5, 2, 2) | (5, 3, 1) | (5, 4, 3 | 5)))
+        | (552, Some((5, 5, 3))) => Verdict::Transient,
         (_, Some((5, 2, 3) | (5, 3, 4))) => Verdict::TooLarge,
         (552, Some((5, 2, _))) => Verdict::Permanent,
         (552, None) if is_full(text) || (of_recipient && has(text, "recipients")) => Verdict::Transient,
         (552, _) => Verdict::TooLarge,
+        (_, None) if is_quota(text) => Verdict::Transient,
         _ => Verdict::Permanent,
     }
 }
@@ -134,8 +162,9 @@ pub(crate) fn smtp(code: u16, text: &str, of_recipient: bool) -> Verdict {
 /// Returns what a refused login means, by its IMAP code or SMTP reply code and its text.
 pub(crate) fn login(code: Option<&str>, text: &str) -> Login {
     let passes = has_passing_words(text) || wait_asked(text).is_some();
+    let is_other = passes || NOT_THE_PASSWORD.iter().any(|words| has(text, words));
     let wrong_or =
-        |is_clear: bool| if is_clear && !passes { Login::WrongCredentials } else { Login::Unclear };
+        |is_clear: bool| if is_clear && !is_other { Login::WrongCredentials } else { Login::Unclear };
     match code {
         Some(code) if CREDENTIALS.contains(&code) => wrong_or(true),
         Some(code) if code.starts_with('4') || PASSING.contains(&code) => Login::Later,
@@ -169,8 +198,18 @@ fn smtp_code(code: &str) -> Option<u16> {
     (code.len() == 3).then(|| code.parse().ok()).flatten()
 }
 
-/// The enhanced status code (RFC 3463) that a reply's text begins with; servers put signs around it.
+/// Returns the enhanced status code (RFC 3463) that a reply's text begins with, also behind the recipient, or has behind
+/// a `#`, as qmail writes it.
 fn enhanced(text: &str) -> Option<(u16, u16, u16)> {
+    let behind_address = || text.trim_start().strip_prefix('<')?.split_once('>');
+    let at_sign = || text.split_once('#').and_then(|(_, code)| enhanced_at(code));
+    enhanced_at(text)
+        .or_else(|| enhanced_at(behind_address()?.1.trim_start_matches([':', '.', ' '])))
+        .or_else(at_sign)
+}
+
+/// The code that a text begins with; servers put signs around it.
+fn enhanced_at(text: &str) -> Option<(u16, u16, u16)> {
     let word = text.trim_start().trim_start_matches(['#', '(', '[', '<', '"']);
     let word = word.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
     let mut numbers = word.trim_end_matches('.').split('.').map(str::parse::<u16>);
@@ -182,6 +221,10 @@ fn enhanced(text: &str) -> Option<(u16, u16, u16)> {
 
 fn is_full(text: &str) -> bool {
     ["quota", "full", "storage", "no space"].iter().any(|word| has(text, word)) && !has(text, "message size")
+}
+
+fn is_quota(text: &str) -> bool {
+    ["quota", "mailbox full", "mailbox is full"].iter().any(|words| has(text, words))
 }
 
 fn has_passing_words(text: &str) -> bool {
@@ -216,6 +259,10 @@ mod tests {
     )]
     #[case::unspecific(None, "UID SEARCH failed temporarily")]
     #[case::unknown_code(Some("X-UNHEARD-OF"), "the backend is temporarily asleep")]
+    #[case::courier(None, "You exceeded your mail quota.")]
+    #[case::full_alert(Some("ALERT"), "Mailbox is over quota")]
+    #[case::full_words(None, "Mailbox is full")]
+    #[case::locked(None, "Mailbox is locked by POP3 session")]
     #[case::smtp(Some("450"), "greylisted")]
     #[case::full(Some("552"), "5.2.2 mailbox full")]
     #[case::class_4_in_5(Some("550"), "4.7.1 come back later")]
@@ -262,6 +309,13 @@ mod tests {
     #[case(554, "5.4.6 too many hops", false, Verdict::Permanent)]
     #[case(550, "no such user", true, Verdict::Permanent)]
     #[case(550, "4.4 beers", true, Verdict::Permanent)]
+    #[case(550, "Mailbox quota exceeded", true, Verdict::Transient)]
+    #[case(554, "mailbox is full", false, Verdict::Transient)]
+    #[case(550, "<bob@example.org>: 5.2.2 no room", true, Verdict::Transient)]
+    #[case(554, "sorry, no room for bob (#5.2.2)", true, Verdict::Transient)]
+    #[case(552, "sorry, that message size exceeds my databytes limit (#5.3.4)", false, Verdict::TooLarge)]
+    #[case(550, "5.1.1 no such user, and no quota", true, Verdict::Permanent)]
+    #[case(550, "5.4.5 Daily user sending limit exceeded", false, Verdict::Transient)]
     fn rfc_3463_decides_before_the_reply_code(
         #[case] code: u16,
         #[case] text: &str,
@@ -281,6 +335,20 @@ mod tests {
     #[case(Some("535"), "5.7.139 the user's security defaults", Login::Unclear)]
     #[case(Some("535"), "5.7.0 too many login failures", Login::Unclear)]
     #[case(Some("535"), "4.7.0 Temporary failure", Login::Later)]
+    #[case(
+        Some("535"),
+        "5.7.8 Error: authentication failed: Connection lost to authentication server",
+        Login::Unclear
+    )]
+    #[case(Some("535"), "5.7.8 Error: authentication failed: generic failure", Login::Unclear)]
+    #[case(
+        Some("535"),
+        "5.7.8 Error: authentication failed: authentication failure",
+        Login::WrongCredentials
+    )]
+    #[case(Some("AUTHENTICATIONFAILED"), "Internal authentication failure", Login::Unclear)]
+    #[case(Some("AUTHENTICATIONFAILED"), "this account is locked", Login::Unclear)]
+    #[case(Some("AUTHENTICATIONFAILED"), "IMAP access is disabled for this account", Login::Unclear)]
     #[case(Some("534"), "5.7.9 Application-specific password required", Login::Unclear)]
     #[case(Some("454"), "4.7.0 Temporary authentication failure", Login::Later)]
     #[case(Some("550"), "5.7.30 Basic authentication is not supported", Login::Other)]

@@ -347,3 +347,69 @@ fn the_name_in_ehlo_is_full_or_an_address() {
     assert!(name == "[127.0.0.1]" || name == "[IPv6:::1]" || is_full, "{name}");
     assert_eq!(said[1], "ehlo app.example.org");
 }
+
+#[rstest]
+#[case::for_now("452 4.5.3 Too many messages in this session, reconnect\r\n")]
+#[case::for_good("550 5.7.0 Too many mails per connection\r\n")]
+#[case::login_is_gone("530 5.7.0 Authentication required\r\n")]
+fn a_refusal_that_is_about_the_session_sends_the_message_on_a_new_connection(
+    #[values(PIPELINING, ONE_BY_ONE)] extensions: &[&str],
+    #[values("MAIL", "RCPT")] at: &str,
+    #[case] no: &'static str,
+) {
+    let server = Script::smtp(extensions).on(at, move |heard| Step::say(no).when(heard.here > 2)).start();
+    let smtp = smtp(&server);
+    let mut outcomes: Vec<_> = messages(0..3).iter().map(|message| smtp.send(message)).collect();
+    outcomes.extend(smtp.send_all(&messages(3..6)));
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    // An empty message, to a server that asks for one for no recipient.
+    let arrived = arrived(&server).replace("? ", "");
+    assert_eq!((&*arrived, server.connections()), ("0 1 2 3 4 5", 3));
+    let never = Script::smtp(extensions).says(at, no).start();
+    assert_eq!(fails(Smtp::send(&self::smtp(&never), &message("1", "a"))).kind(), ErrorKind::Refused);
+    assert_eq!(never.connections(), 1);
+}
+
+#[rstest]
+#[case("555 5.5.4 Unsupported option: SIZE=300\r\n")]
+#[case("501 Syntax error in parameters\r\n")]
+fn a_server_that_does_not_know_the_size_that_it_announces_is_not_told_it(
+    #[values(&["SIZE 100000", "PIPELINING"], &["SIZE 100000"])] extensions: &[&str],
+    #[case] no: &'static str,
+) {
+    let refused = AtomicUsize::new(0);
+    let server = Script::smtp(extensions).on("", move |heard| {
+        if heard.text.starts_with("MAIL") {
+            refused.store(heard.text.contains("SIZE=").into(), Ordering::SeqCst);
+            return Step::say(no).when(heard.text.contains("SIZE="));
+        }
+        let is_part = heard.text.starts_with("RCPT") || heard.text.starts_with("DATA");
+        Step::say("503 5.5.1 MAIL first\r\n").when(is_part && refused.load(Ordering::SeqCst) == 1)
+    });
+    let server = server.start();
+    let outcomes = smtp(&server).send_all(&messages(0..3));
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert_eq!((arrived(&server), server.connections()), ("0 1 2".into(), 1));
+}
+
+#[rstest]
+fn blank_lines_and_words_without_a_code_are_no_replies() {
+    let greeting = "220-script\r\n   Use by the unauthorized is prohibited.\r\n\r\n220 ready\r\n\r\n";
+    let server = Script::smtp(PIPELINING)
+        .says("GREETING", greeting)
+        .says(".", "\r\n250-queued\r\nas number 7\r\n250 ok\r\n\r\n")
+        .start();
+    let smtp = smtp(&server);
+    for id in ["1", "2", "3"] {
+        assert!(smtp.send(&message(id, "a")).unwrap().all_accepted());
+    }
+    assert_eq!((arrived(&server), server.connections()), ("1 2 3".into(), 1));
+}
+
+#[rstest]
+fn a_second_greeting_is_no_answer_to_ehlo() {
+    let server = Script::smtp(&["AUTH PLAIN"]).says("GREETING", "220 proxy\r\n220 script\r\n").start();
+    let smtp = Smtp::connect(smtp_config(&server, Credentials::new(ALICE, MARKED))).unwrap();
+    assert!(smtp.send(&message("1", "a")).unwrap().all_accepted());
+    assert_eq!((arrived(&server), server.connections()), ("1".into(), 1));
+}

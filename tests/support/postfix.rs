@@ -158,7 +158,9 @@ impl Postfix {
         let pid = self.dir().join("queue/pid/master.pid");
         process::wait_until("Postfix's start", || pid.exists() || self.group.has_ended());
         process::wait_until("Postfix's ports", || {
-            self.group.has_ended() || [self.submission, self.smtps].into_iter().all(process::is_open)
+            // Not another program's server, which listens there already.
+            self.group.has_ended()
+                || [self.submission, self.smtps].into_iter().all(|port| self.group.listens(port))
         });
         if !self.group.has_ended() {
             return true;

@@ -10,7 +10,7 @@ const ROWS: &[Row] = &[
     row("silence", "GREETING", Silent, SLOW),
     row("a drip", "GREETING", Drips("220-hello hello hello hello\r\n220-hello hello hello hello\r\n"), SLOW),
     row("hanging up", "GREETING", Closes, LOST),
-    row("an empty line", "GREETING", Says("\r\n"), LOST),
+    row("an empty line", "GREETING", Says("\r\n"), SLOW),
     row("IMAP", "GREETING", Says("* OK hello\r\n"), LOST),
     row("SSH", "GREETING", Says("SSH-2.0-OpenSSH_9.2\r\n"), LOST),
     row("TLS", "GREETING", Octets(b"\x15\x03\x01\x00\x02\x02\x46\r\n"), LOST),

@@ -13,7 +13,7 @@ const BEFORE: &[(&str, Answer, &[May])] = &[
     ("hanging up within a line", SaysAndCloses("25"), LOST),
     ("421", SaysAndCloses("421 4.7.0 later\r\n"), LOST),
     ("421 that stays", Says("421 4.7.0 later\r\n"), LOST),
-    ("an empty line", Says("\r\n"), LOST),
+    ("an empty line", Says("\r\n"), SLOW_OR_LOST),
     ("letters", Says("what?\r\n"), LOST),
     ("000", Says("000 ok\r\n"), LOST),
     ("99", Says("99 ok\r\n"), LOST),
