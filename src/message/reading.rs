@@ -177,6 +177,15 @@ fn an_error_says_what_can_not_be_read(#[case] mail: &str, #[case] what: &str) {
     "a"
 )]
 #[case::none_at_all("Content-Type: multipart/mixed; boundary=x\n\nhello\n", "hello")]
+#[case::only_the_closing_one("Content-Type: multipart/mixed; boundary=b\n\nhello\n--b--\n", "hello")]
+#[case::for_old_programs(
+    "Content-Type: multipart/mixed; boundary=b\n\nThis is for old programs.\n--b\n\na\n--b--\n",
+    "a"
+)]
+#[case::before_the_first(
+    "Content-Type: multipart/mixed; boundary=b\n\n\nContent-Type: text/html\n\n<p>a\n--b\n\nc\n--b--\n",
+    "a c"
+)]
 #[case::part_without_a_blank_line(
     "Content-Type: multipart/mixed; boundary=b\n\n--b\nhello\n--b--\n",
     "hello"
@@ -199,6 +208,15 @@ const FILE: &str = "\nContent-Disposition: attachment\n\nfile\n";
 const DATA: &str = "\nContent-Type: application/pdf\n\n%PDF\n";
 const MAIL: &str = "\nContent-Type: message/rfc822\n\nSubject: inner\n\nforwarded\n";
 const ROOT: &str = "\nContent-Type: text/html\nContent-ID: <r@x>\n\n<p>root\n";
+const INLINE: &str = "\nContent-Disposition: inline; filename=a.txt\n\nfile\n";
+const UNSEEN: &str = "\nContent-Type: text/plain; charset=utf-8\n\n\u{a0}\u{200b}\n";
+const DIGEST: &str =
+    "\nContent-Type: multipart/digest; boundary=c\n\n--c\n\nSubject: one\n\nfirst\n--c\n\n\nsecond\n--c--\n";
+const SEALED: &str = "\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n";
+const SIGNED_FILE: &str = "\nContent-Type: application/pkcs7-mime; name=invoice.xml.p7m\n\nx\n";
+const SIGNED: &str = "\nContent-Type: application/pkcs7-mime; name=smime.p7m\nContent-Disposition: attachment\n\
+    Content-Transfer-Encoding: base64\n\n\
+    MIAGCSqGSIb3DQEHAqCAMIACAQExADCABgkqhkiG9w0BBwGggCSABAhTdWJqZWN0OgQJYQoKc2lnbmVkAAAAAAAAAAAAAAAA\n";
 const TABLE: &str = "\nContent-Type: text/csv\n\n1,2\n";
 
 #[rstest]
@@ -207,7 +225,16 @@ const TABLE: &str = "\nContent-Type: text/csv\n\n1,2\n";
 #[case::a_file_if_there_is_no_other_text("mixed", &[DATA, NAMED, MAIL], "file")]
 #[case::another_text("mixed", &[DATA, TABLE], "1,2")]
 #[case::a_forwarded_mail_alone("mixed", &[MAIL], "forwarded")]
-#[case::a_digest("digest", &["\n\nSubject: one\n\nfirst\n"], "first")]
+#[case::forwarded_mails_alone("mixed", &[MAIL, DATA, MAIL], "forwarded forwarded")]
+#[case::files_if_there_is_no_other_text("mixed", &[NAMED, DATA, NAMED], "file file")]
+#[case::ways_to_say_the_same_that_are_files("alternative", &[NAMED, NAMED], "file")]
+#[case::a_file_that_is_not_attached("mixed", &[INLINE, PLAIN], "file plain")]
+#[case::a_digest("digest", &["\n\nSubject: one\n\nfirst\n", "\n\n\nsecond\n"], "first second")]
+#[case::a_digest_of_a_list("mixed", &[PLAIN, DIGEST, PLAIN], "plain first second plain")]
+#[case::signed_in_one_piece("mixed", &[SIGNED, PLAIN], "signed plain")]
+#[case::a_file_that_is_signed("mixed", &[PLAIN, SIGNED_FILE], "plain")]
+#[case::one_in_which_nothing_is_seen("alternative", &[UNSEEN, HTML], "page")]
+#[case::encrypted_and_not("alternative", &[SEALED, HTML], "page")]
 #[case::nothing_but_files("mixed", &[FILE, DATA], "")]
 #[case::plain_first("alternative", &[PLAIN, HTML], "plain")]
 #[case::plain_last("alternative", &[HTML, PLAIN], "plain")]
@@ -225,10 +252,14 @@ fn of_parts_the_text_is_shown(#[case] kind: &str, #[case] parts: &[&str], #[case
     assert_eq!(body(&format!("Content-Type: multipart/{kind}; boundary=b\n\n{parts}--b--\n")).unwrap(), text);
 }
 
-#[test]
-fn an_encrypted_mail_is_not_an_empty_one() {
-    let part = "--b\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--b--\n";
-    let error = body(&format!("Content-Type: multipart/encrypted; boundary=b\n\n{part}")).unwrap_err();
+#[rstest]
+#[case::pgp("multipart/encrypted; boundary=b", &[SEALED])]
+#[case::pgp_as_exchange_passes_it_on("multipart/mixed; boundary=b", &[EMPTY, SEALED, DATA])]
+#[case::with_the_footer_of_a_list("multipart/mixed; boundary=b", &["\nContent-Type: multipart/encrypted\n\nx\n", PLAIN])]
+#[case::smime("application/pkcs7-mime; smime-type=enveloped-data; name=\"smime.p7m\"", &[])]
+fn an_encrypted_mail_is_not_an_empty_one(#[case] kind: &str, #[case] parts: &[&str]) {
+    let parts: String = parts.iter().map(|part| ["--b", part].concat()).collect();
+    let error = body(&format!("Content-Type: {kind}\n\n{parts}--b--\n")).unwrap_err();
     assert!(error.to_string().contains("encrypted"), "{error}");
 }
 
