@@ -80,6 +80,7 @@ fn lines_may_end_in_cr_or_lf_or_both() {
 #[case("ANSI_X3.4-1968", b"Gr\xfc", "Gr\u{fc}")]
 #[case("unknown-8bit", b"Gr\xfc", "Gr\u{fc}")]
 #[case("x-none-such", "Gr\u{fc}".as_bytes(), "Gr\u{fc}")]
+#[case("\"iso-8859-1; format=flowed\"", b"Gr\xfc", "Gr\u{fc}")]
 #[case("big5", "Gr\u{fc}\u{df}e".as_bytes(), "Gr\u{fc}\u{df}e")]
 #[case("gb2312", b"\xc4\xe3\x80", "\u{4f60}\u{20ac}")]
 #[case("x-gbk", b"\xc4\xe3", "\u{4f60}")]
@@ -94,6 +95,7 @@ fn lines_may_end_in_cr_or_lf_or_both() {
     b"\x1b$B$3\x1b$A\x44\x63\x1b$(C\x30\x22\x1b$(D\x30\x21\x1b(I\x31\x1b(B",
     "\u{3053}\u{4f60}\u{ac01}\u{4e02}\u{ff71}"
 )]
+#[case("iso-2022-jp", b"\x1b$B$3\n$s\x1b(B.", "\u{3053}\n\u{3093}.")]
 #[case("iso-2022-kr", b"\x1b$)C\x0e\x30\x22\x0f a", "\u{ac01} a")]
 #[case("hz-gb-2312", b"~{Dc~} ~~", "\u{4f60} ~")]
 #[case("utf-7", b"Hi Mom +Jjo-! +-1 +ZeVnLIqe-", "Hi Mom \u{263a}! +1 \u{65e5}\u{672c}\u{8a9e}")]
@@ -274,6 +276,7 @@ fn a_part_that_can_not_be_read_is_not_left_out_in_silence() {
 #[case::no_type("Content-Type: plain\n\n<p>a</p>\n", "<p>a</p>")]
 #[case::no_type_at_all("Content-Type:\n\n<p>a</p>\n", "<p>a</p>")]
 #[case::html("Content-Type: TEXT/HTML (a page)\n\n<p>a</p>\n", "a")]
+#[case::html_in_quotes("Content-Type: \"text/html\"; charset=utf-8\n\n<p>a</p>\n", "a")]
 #[case::html_says_its_charset(
     "Content-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n\
     <meta charset=3D\"koi8-r\">=CF\n",
