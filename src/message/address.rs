@@ -67,8 +67,8 @@ pub(super) fn addresses(value: &[u8]) -> Addresses {
             '>' => entry.close(),
             ',' if entry.is_route() => entry.clear(),
             ',' | ';' => std::mem::take(&mut entry).end(&mut addresses),
-            ':' if entry.is_prefix() => entry.clear(),
-            c if c.is_whitespace() => entry.end_word(),
+            ':' if entry.is_prefix() && !entry.word.starts_with('[') => entry.clear(),
+            c if c.is_whitespace() || is_unseen(c) => entry.end_word(),
             c => entry.word.push(c),
         }
     }
@@ -99,7 +99,12 @@ impl Entry {
 
     fn open(&mut self) {
         self.end_word();
-        self.brackets = if self.brackets == Brackets::None { Brackets::Open } else { Brackets::OpenAgain };
+        let is_first = match self.brackets {
+            Brackets::None => true,
+            Brackets::Open => self.within.is_empty(), // as in `<<`
+            Brackets::Closed | Brackets::OpenAgain => false,
+        };
+        self.brackets = if is_first { Brackets::Open } else { Brackets::OpenAgain };
     }
 
     fn close(&mut self) {
@@ -125,6 +130,7 @@ impl Entry {
 
     fn end(mut self, addresses: &mut Addresses) {
         self.end_word();
+        self.outside.iter_mut().for_each(unwrap);
         let words = if self.within.is_empty() { &self.outside } else { &self.within };
         let whole = joined(words).filter(|word| is_address(word, !self.within.is_empty()));
         let before = addresses.all.len();
@@ -139,6 +145,16 @@ impl Entry {
         if addresses.all.len() == before && words.iter().any(|word| at(word) > Some(0)) {
             addresses.unread.get_or_insert_with(|| words.join(" "));
         }
+    }
+}
+
+/// Takes off the quotes or the square brackets that Outlook puts around an address without a name. What stands in angle brackets
+/// may be one of ours, which comes as it was.
+fn unwrap(word: &mut String) {
+    let inner = word.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    let inner = inner.or_else(|| word.strip_prefix('[')?.strip_suffix(']'));
+    if let Some(inner) = inner {
+        *word = inner.strip_prefix("mailto:").unwrap_or(inner).to_owned();
     }
 }
 
@@ -178,6 +194,11 @@ fn is_address(word: &str, is_in_brackets: bool) -> bool {
         && !domain.is_empty()
         && !domain.contains('"')
         && unquoted(word).all(|(_, c)| stands(c))
+}
+
+/// Returns whether a sign only directs the text, or has no width: such come with what is copied.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// How long a comment is behind its parenthesis; comments may stand within.
@@ -248,6 +269,14 @@ mod tests {
     #[case("<@one.example,@two.example:bob@example.org>", &["bob@example.org"])]
     #[case("bob@[IPv6:2001:db8::1]", &["bob@[IPv6:2001:db8::1]"])]
     #[case("mailto:bob@example.org", &["bob@example.org"])]
+    #[case("Bob [mailto:bob@example.org]", &["bob@example.org"])]
+    #[case("[bob@example.org]", &["bob@example.org"])]
+    #[case("[list] Bob <bob@example.org>", &["bob@example.org"])]
+    #[case("'bob@example.org'", &["bob@example.org"])]
+    #[case("<'bob@example.org'>", &["'bob@example.org'"])]
+    #[case("<[bob]@example.org]>", &["[bob]@example.org]"])]
+    #[case("<<bob@example.org>>", &["bob@example.org"])]
+    #[case("\u{202a}bob@example.org\u{202c}", &["bob@example.org"])]
     #[case("Bob <bob@example.org", &["bob@example.org"])]
     #[case("\"Bob <bob@example.org>", &["bob@example.org"])]
     #[case("Bob (the one <bob@example.org>", &["bob@example.org"])]

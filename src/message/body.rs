@@ -7,7 +7,7 @@ use super::content::Content;
 use super::head::{Head, Name};
 use super::part::{Part, check_size, size_of};
 use super::parts::Effort;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The body of a mail that is as ours are: one part of base64, in lines of one length.
 ///
@@ -49,11 +49,7 @@ pub(super) fn of(octets: &[u8]) -> Result<Vec<u8>> {
     if !mail.has_text() {
         return mail.octets().map(std::borrow::Cow::into_owned);
     }
-    let is_encrypted = mail.is_encrypted();
-    match Effort::default().text(mail)? {
-        None if is_encrypted => Err(Error::message("it is encrypted")),
-        text => Ok(text.unwrap_or_default()),
-    }
+    Effort::default().text(mail).map(Option::unwrap_or_default)
 }
 
 /// What pymail composed says its body's size; a body of another size is not it.

@@ -114,6 +114,7 @@ const OTHERS: &[(&str, &Encoding)] = &[
 
 /// The charset of a name, as the WHATWG, Python, IANA, or Windows call it, in whatever spelling.
 pub(super) fn charset(label: &str) -> Charset {
+    let label = label.split(';').find(|label| !label.is_empty()).unwrap_or_default(); // parameters within its quotes
     let label = label.trim_matches(|c: char| c.is_whitespace() || c.is_control() || "\"';,".contains(c));
     let name = plain(label);
     if UNSAID.contains(&&*name) {

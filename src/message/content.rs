@@ -18,7 +18,8 @@ impl Content {
     /// Reads an unfolded value.
     pub(super) fn of(value: &[u8]) -> Self {
         let end = value.iter().position(|octet| b"; \t(,".contains(octet)).unwrap_or(value.len());
-        let mut content = Self { kind: lowered(&value[..end]), parameters: Vec::new() };
+        let mut content =
+            Self { kind: lowered(&value[..end]).trim_matches('"').to_owned(), parameters: Vec::new() };
         let mut rest = &value[end..];
         while let Some((name, value, behind)) =
             parameter(rest).filter(|_| content.parameters.len() < MOST_PARAMETERS)

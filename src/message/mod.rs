@@ -20,6 +20,7 @@ mod properties;
 #[cfg(test)]
 mod reading;
 mod seven_bit;
+mod signed;
 mod transfer;
 mod words;
 
@@ -113,7 +114,7 @@ pub struct Message {
     ///
     /// In a received message of another program, the text that a mail program shows, in UTF-8: of several parts, the
     /// texts that are not attached, one after the other, and of several ways to say the same, the plain one; of HTML its
-    /// text. Empty when it has no text, and the bytes themselves when it is nothing but bytes.
+    /// text. Empty when it has no text, and the bytes themselves when it is nothing but bytes. Encrypted mail is an error.
     pub body: Vec<u8>,
     #[expect(clippy::struct_field_names, reason = "it is not the id, it is the Message-ID")]
     message_id: MessageId,

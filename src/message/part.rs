@@ -37,17 +37,25 @@ impl<'a> Part<'a> {
         transfer::decode(self.head.first(Name::ContentTransferEncoding).as_deref(), self.head.body())
     }
 
-    /// Whether it consists of parts, or is a text or a mail.
+    /// Whether it consists of parts, or is a text or a mail, perhaps a sealed one.
     pub(super) fn has_text(&self) -> bool {
-        ["text", "multipart", "message"].iter().any(|class| self.content.is_of(class))
+        self.is_sealed() || ["text", "multipart", "message"].iter().any(|class| self.content.is_of(class))
     }
 
     fn size(&self) -> Option<usize> {
         size_of(&self.disposition)
     }
 
-    pub(super) fn is_encrypted(&self) -> bool {
-        self.content.kind == "multipart/encrypted"
+    /// Returns whether a text is within that is encrypted, or signed in one piece with its signature (RFC 8551, section 3.2).
+    pub(super) fn is_sealed(&self) -> bool {
+        match &*self.content.kind {
+            "multipart/encrypted" | "application/pgp-encrypted" => true,
+            // Files are signed like this, too, and have names of their own.
+            "application/pkcs7-mime" | "application/x-pkcs7-mime" => {
+                self.level == 0 || self.file_name().is_none_or(|name| name.eq_ignore_ascii_case("smime.p7m"))
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn is_html(&self) -> bool {
@@ -58,8 +66,12 @@ impl<'a> Part<'a> {
         matches!(&*self.content.kind, "message/rfc822" | "message/global" | "message/news")
     }
 
+    fn file_name(&self) -> Option<String> {
+        self.content.parameter("name").or_else(|| self.disposition.parameter("filename"))
+    }
+
     pub(super) fn has_file_name(&self) -> bool {
-        self.content.parameter("name").or_else(|| self.disposition.parameter("filename")).is_some()
+        self.file_name().is_some()
     }
 
     /// The text of a part that is one.

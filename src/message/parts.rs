@@ -4,6 +4,7 @@ use memchr::memmem;
 
 use super::head::{Head, Name, line_at, name_of};
 use super::part::Part;
+use super::signed;
 use crate::error::{Error, Result};
 
 /// No more parts than this are sent in earnest.
@@ -19,8 +20,29 @@ struct Shown {
     is_ours: bool,
 }
 
-/// A text that is shown when there is no other: the lower its number, the sooner.
-type Aside<'a> = Option<(u8, Part<'a>)>;
+impl Shown {
+    fn text(body: Vec<u8>) -> Self {
+        Self { body, is_html: false, is_ours: false }
+    }
+}
+
+/// Texts that are shown when there are no others: those of the lowest number.
+#[derive(Default)]
+struct Aside<'a> {
+    number: u8,
+    parts: Vec<Part<'a>>,
+}
+
+impl<'a> Aside<'a> {
+    fn add(&mut self, number: u8, part: Part<'a>) {
+        if self.parts.is_empty() || number < self.number {
+            (self.number, self.parts) = (number, Vec::new());
+        }
+        if number == self.number {
+            self.parts.push(part);
+        }
+    }
+}
 
 /// What was spent on a mail, whatever it is made of.
 #[derive(Debug, Default)]
@@ -36,24 +58,39 @@ impl Effort {
     /// # Errors
     /// `Message`: some of it can't be decoded, or the mail has too many parts, or too deep ones.
     pub(super) fn text(&mut self, mail: Part<'_>) -> Result<Option<Vec<u8>>> {
-        let mut aside = None;
+        let mut aside = Aside::default();
         if let Some(shown) = self.shown(mail, &mut aside)? {
             return Ok(Some(shown.body));
         }
-        match aside {
-            Some((_, part)) if part.is_message() => self.text_within(&part),
-            Some((_, part)) => part.text().map(|text| Some(text.into_bytes())),
-            None => Ok(None),
+        let mut all = None;
+        for part in aside.parts {
+            let text = if part.is_message() {
+                self.text_within(&part, &part.octets()?)?
+            } else {
+                Some(part.text()?.into_bytes())
+            };
+            if let Some(text) = text {
+                append(all.get_or_insert_default(), text);
+            }
         }
+        Ok(all)
     }
 
-    /// The text of a mail that is a part.
-    fn text_within(&mut self, part: &Part<'_>) -> Result<Option<Vec<u8>>> {
-        let octets = part.octets()?;
-        self.text(Part::new(Head::of_mail(&octets), deeper(part)?, "text/plain"))
+    /// Returns the text of a mail that is a part.
+    fn text_within(&mut self, part: &Part<'_>, mail: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.text(Part::new(Head::of_mail(mail), deeper(part)?, "text/plain"))
+    }
+
+    /// Returns the text of a part that is signed or encrypted as a whole.
+    fn text_of_sealed(&mut self, part: &Part<'_>) -> Result<Option<Shown>> {
+        let signed = signed::content(&part.octets()?).ok_or_else(|| Error::message("it is encrypted"))?;
+        Ok(self.text_within(part, &signed)?.map(Shown::text))
     }
 
     fn shown<'a>(&mut self, part: Part<'a>, aside: &mut Aside<'a>) -> Result<Option<Shown>> {
+        if part.is_sealed() {
+            return self.text_of_sealed(&part);
+        }
         if part.content.is_of("multipart") {
             return self.shown_of_parts(&part, aside);
         }
@@ -62,7 +99,7 @@ impl Effort {
             return Ok(Some(Shown { body, is_html: false, is_ours: true }));
         }
         let number = match &*part.content.kind {
-            "text/plain" | "text/html" if part.has_file_name() => 0,
+            "text/plain" | "text/html" if part.has_file_name() && part.disposition.kind != "inline" => 0,
             "text/plain" | "text/html" => {
                 let (body, is_html) = (part.text()?.into_bytes(), part.is_html());
                 return Ok(Some(Shown { body, is_html, is_ours: false }));
@@ -72,9 +109,7 @@ impl Effort {
             _ if part.has_text() => 1,
             _ => return Ok(None),
         };
-        if aside.as_ref().is_none_or(|(other, _)| number < *other) {
-            *aside = Some((number, part));
-        }
+        aside.add(number, part);
         Ok(None)
     }
 
@@ -83,14 +118,15 @@ impl Effort {
         if parts.is_empty() {
             // A boundary that can't be found is not a reason to show nothing.
             let is_blank = part.head.body().trim_ascii().is_empty();
-            let text =
-                || part.text().map(|text| Shown { body: text.into_bytes(), is_html: false, is_ours: false });
+            let text = || part.text().map(|text| Shown::text(text.into_bytes()));
             return (!is_blank).then(text).transpose();
         }
-        let parts = parts.into_iter().filter(|part| part.disposition.kind != "attachment");
+        let parts =
+            parts.into_iter().filter(|part| part.disposition.kind != "attachment" || part.is_sealed());
         match &*part.content.kind {
             "multipart/alternative" => self.best(parts, aside),
             "multipart/related" => self.root(part, parts.collect(), aside),
+            "multipart/digest" => self.mails(parts),
             _ => self.all(parts, aside),
         }
     }
@@ -102,14 +138,16 @@ impl Effort {
         aside: &mut Aside<'a>,
     ) -> Result<Option<Shown>> {
         let (mut best, mut failed) = (None, None);
+        let mut own = Aside::default();
         for part in parts {
-            match self.shown(part, aside) {
+            match self.shown(part, &mut own) {
                 Ok(Some(shown)) if !shown.is_html && !is_blank(&shown) => return Ok(Some(shown)),
                 Ok(Some(shown)) if best.as_ref().is_none_or(is_blank) => best = Some(shown),
                 Ok(_) => {}
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
+        own.parts.into_iter().take(1).for_each(|part| aside.add(own.number, part));
         match (best, failed) {
             (Some(shown), Some(error)) if is_blank(&shown) => Err(error),
             (None, Some(error)) => Err(error),
@@ -152,17 +190,28 @@ impl Effort {
         for part in parts {
             match (self.shown(part, aside)?, &mut all) {
                 (Some(shown), _) if shown.is_ours => return Ok(Some(shown)),
-                (Some(shown), Some(all)) => {
-                    if !all.body.is_empty() && !all.body.ends_with(b"\n") {
-                        all.body.extend_from_slice(b"\r\n");
-                    }
-                    all.body.extend(shown.body);
-                }
+                (Some(shown), Some(all)) => append(&mut all.body, shown.body),
                 (Some(shown), None) => all = Some(shown),
                 (None, _) => {}
             }
         }
         Ok(all)
+    }
+
+    /// Returns the texts of mails, one after the other.
+    fn mails<'a>(&mut self, parts: impl Iterator<Item = Part<'a>>) -> Result<Option<Shown>> {
+        let mut all = None;
+        for part in parts {
+            let text = if part.is_message() {
+                self.text_within(&part, &part.octets()?)?
+            } else {
+                self.shown(part, &mut Aside::default())?.map(|shown| shown.body)
+            };
+            if let Some(text) = text {
+                append(all.get_or_insert_default(), text);
+            }
+        }
+        Ok(all.map(Shown::text))
     }
 
     /// The parts between boundaries; none when none is found.
@@ -199,7 +248,8 @@ impl Effort {
                 _ => continue, // another one, which begins like this one
             };
             self.count()?;
-            sections.extend(section(body, open, at));
+            let open_before = open.or_else(|| before_the_first(&body[..at], is_closing));
+            sections.extend(section(body, open_before, at));
             (open, from) = (Some((next, is_closing)), next);
         }
         let is_open = open.is_some_and(|(_, is_closing)| !is_closing || sections.is_empty());
@@ -224,16 +274,24 @@ fn section(body: &[u8], open: Option<(usize, bool)>, end: usize) -> Option<&[u8]
     (!is_closing || is_part(section)).then_some(section)
 }
 
+/// Where a part begins before the first boundary, as one does whose own boundary is missing.
+fn before_the_first(preamble: &[u8], is_closing: bool) -> Option<(usize, bool)> {
+    let start = preamble.len() - preamble.trim_ascii_start().len();
+    let is_part = is_closing && start < preamble.len() || begins_with_content(preamble, start);
+    is_part.then_some((start, false))
+}
+
+/// Returns whether a field stands here that describes a part.
+fn begins_with_content(octets: &[u8], at: usize) -> bool {
+    let name = line_at(octets, at).and_then(|(line, _)| name_of(line));
+    name.is_some_and(|name| name.len() > 8 && name[..8].eq_ignore_ascii_case(b"content-"))
+}
+
 /// The line that looks most like a boundary, where the mail says another one or none.
 fn likely_boundary(body: &[u8]) -> Option<&[u8]> {
     let mut at = 0;
     while let Some((line, next)) = line_at(body, at) {
-        let has_fields = || {
-            line_at(body, next).is_some_and(|(line, _)| {
-                name_of(line)
-                    .is_some_and(|name| name.len() > 8 && name[..8].eq_ignore_ascii_case(b"content-"))
-            })
-        };
+        let has_fields = || begins_with_content(body, next);
         if let Some(boundary) =
             line.strip_prefix(b"--").filter(|boundary| !boundary.is_empty() && has_fields())
         {
@@ -249,6 +307,17 @@ fn deeper(part: &Part<'_>) -> Result<usize> {
     (part.level < MOST_LEVELS).then_some(part.level + 1).ok_or_else(text)
 }
 
+/// Adds a text on a line of its own.
+fn append(all: &mut Vec<u8>, text: Vec<u8>) {
+    if !all.is_empty() && !all.ends_with(b"\n") {
+        all.extend_from_slice(b"\r\n");
+    }
+    all.extend(text);
+}
+
+/// Returns whether nothing of it can be seen: blanks that do not break, and those without a width, are neither.
 fn is_blank(shown: &Shown) -> bool {
-    shown.body.trim_ascii().is_empty()
+    let is_unseen =
+        |c: char| c.is_whitespace() || "\u{ad}\u{34f}\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}".contains(c);
+    std::str::from_utf8(&shown.body).is_ok_and(|text| text.chars().all(is_unseen))
 }

@@ -80,6 +80,7 @@ fn lines_may_end_in_cr_or_lf_or_both() {
 #[case("ANSI_X3.4-1968", b"Gr\xfc", "Gr\u{fc}")]
 #[case("unknown-8bit", b"Gr\xfc", "Gr\u{fc}")]
 #[case("x-none-such", "Gr\u{fc}".as_bytes(), "Gr\u{fc}")]
+#[case("\"iso-8859-1; format=flowed\"", b"Gr\xfc", "Gr\u{fc}")]
 #[case("big5", "Gr\u{fc}\u{df}e".as_bytes(), "Gr\u{fc}\u{df}e")]
 #[case("gb2312", b"\xc4\xe3\x80", "\u{4f60}\u{20ac}")]
 #[case("x-gbk", b"\xc4\xe3", "\u{4f60}")]
@@ -94,6 +95,7 @@ fn lines_may_end_in_cr_or_lf_or_both() {
     b"\x1b$B$3\x1b$A\x44\x63\x1b$(C\x30\x22\x1b$(D\x30\x21\x1b(I\x31\x1b(B",
     "\u{3053}\u{4f60}\u{ac01}\u{4e02}\u{ff71}"
 )]
+#[case("iso-2022-jp", b"\x1b$B$3\n$s\x1b(B.", "\u{3053}\n\u{3093}.")]
 #[case("iso-2022-kr", b"\x1b$)C\x0e\x30\x22\x0f a", "\u{ac01} a")]
 #[case("hz-gb-2312", b"~{Dc~} ~~", "\u{4f60} ~")]
 #[case("utf-7", b"Hi Mom +Jjo-! +-1 +ZeVnLIqe-", "Hi Mom \u{263a}! +1 \u{65e5}\u{672c}\u{8a9e}")]
@@ -177,6 +179,15 @@ fn an_error_says_what_can_not_be_read(#[case] mail: &str, #[case] what: &str) {
     "a"
 )]
 #[case::none_at_all("Content-Type: multipart/mixed; boundary=x\n\nhello\n", "hello")]
+#[case::only_the_closing_one("Content-Type: multipart/mixed; boundary=b\n\nhello\n--b--\n", "hello")]
+#[case::for_old_programs(
+    "Content-Type: multipart/mixed; boundary=b\n\nThis is for old programs.\n--b\n\na\n--b--\n",
+    "a"
+)]
+#[case::before_the_first(
+    "Content-Type: multipart/mixed; boundary=b\n\n\nContent-Type: text/html\n\n<p>a\n--b\n\nc\n--b--\n",
+    "a c"
+)]
 #[case::part_without_a_blank_line(
     "Content-Type: multipart/mixed; boundary=b\n\n--b\nhello\n--b--\n",
     "hello"
@@ -199,6 +210,15 @@ const FILE: &str = "\nContent-Disposition: attachment\n\nfile\n";
 const DATA: &str = "\nContent-Type: application/pdf\n\n%PDF\n";
 const MAIL: &str = "\nContent-Type: message/rfc822\n\nSubject: inner\n\nforwarded\n";
 const ROOT: &str = "\nContent-Type: text/html\nContent-ID: <r@x>\n\n<p>root\n";
+const INLINE: &str = "\nContent-Disposition: inline; filename=a.txt\n\nfile\n";
+const UNSEEN: &str = "\nContent-Type: text/plain; charset=utf-8\n\n\u{a0}\u{200b}\n";
+const DIGEST: &str =
+    "\nContent-Type: multipart/digest; boundary=c\n\n--c\n\nSubject: one\n\nfirst\n--c\n\n\nsecond\n--c--\n";
+const SEALED: &str = "\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n";
+const SIGNED_FILE: &str = "\nContent-Type: application/pkcs7-mime; name=invoice.xml.p7m\n\nx\n";
+const SIGNED: &str = "\nContent-Type: application/pkcs7-mime; name=smime.p7m\nContent-Disposition: attachment\n\
+    Content-Transfer-Encoding: base64\n\n\
+    MIAGCSqGSIb3DQEHAqCAMIACAQExADCABgkqhkiG9w0BBwGggCSABAhTdWJqZWN0OgQJYQoKc2lnbmVkAAAAAAAAAAAAAAAA\n";
 const TABLE: &str = "\nContent-Type: text/csv\n\n1,2\n";
 
 #[rstest]
@@ -207,7 +227,16 @@ const TABLE: &str = "\nContent-Type: text/csv\n\n1,2\n";
 #[case::a_file_if_there_is_no_other_text("mixed", &[DATA, NAMED, MAIL], "file")]
 #[case::another_text("mixed", &[DATA, TABLE], "1,2")]
 #[case::a_forwarded_mail_alone("mixed", &[MAIL], "forwarded")]
-#[case::a_digest("digest", &["\n\nSubject: one\n\nfirst\n"], "first")]
+#[case::forwarded_mails_alone("mixed", &[MAIL, DATA, MAIL], "forwarded forwarded")]
+#[case::files_if_there_is_no_other_text("mixed", &[NAMED, DATA, NAMED], "file file")]
+#[case::ways_to_say_the_same_that_are_files("alternative", &[NAMED, NAMED], "file")]
+#[case::a_file_that_is_not_attached("mixed", &[INLINE, PLAIN], "file plain")]
+#[case::a_digest("digest", &["\n\nSubject: one\n\nfirst\n", "\n\n\nsecond\n"], "first second")]
+#[case::a_digest_of_a_list("mixed", &[PLAIN, DIGEST, PLAIN], "plain first second plain")]
+#[case::signed_in_one_piece("mixed", &[SIGNED, PLAIN], "signed plain")]
+#[case::a_file_that_is_signed("mixed", &[PLAIN, SIGNED_FILE], "plain")]
+#[case::one_in_which_nothing_is_seen("alternative", &[UNSEEN, HTML], "page")]
+#[case::encrypted_and_not("alternative", &[SEALED, HTML], "page")]
 #[case::nothing_but_files("mixed", &[FILE, DATA], "")]
 #[case::plain_first("alternative", &[PLAIN, HTML], "plain")]
 #[case::plain_last("alternative", &[HTML, PLAIN], "plain")]
@@ -225,10 +254,14 @@ fn of_parts_the_text_is_shown(#[case] kind: &str, #[case] parts: &[&str], #[case
     assert_eq!(body(&format!("Content-Type: multipart/{kind}; boundary=b\n\n{parts}--b--\n")).unwrap(), text);
 }
 
-#[test]
-fn an_encrypted_mail_is_not_an_empty_one() {
-    let part = "--b\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--b--\n";
-    let error = body(&format!("Content-Type: multipart/encrypted; boundary=b\n\n{part}")).unwrap_err();
+#[rstest]
+#[case::pgp("multipart/encrypted; boundary=b", &[SEALED])]
+#[case::pgp_as_exchange_passes_it_on("multipart/mixed; boundary=b", &[EMPTY, SEALED, DATA])]
+#[case::with_the_footer_of_a_list("multipart/mixed; boundary=b", &["\nContent-Type: multipart/encrypted\n\nx\n", PLAIN])]
+#[case::smime("application/pkcs7-mime; smime-type=enveloped-data; name=\"smime.p7m\"", &[])]
+fn an_encrypted_mail_is_not_an_empty_one(#[case] kind: &str, #[case] parts: &[&str]) {
+    let parts: String = parts.iter().map(|part| ["--b", part].concat()).collect();
+    let error = body(&format!("Content-Type: {kind}\n\n{parts}--b--\n")).unwrap_err();
     assert!(error.to_string().contains("encrypted"), "{error}");
 }
 
@@ -243,6 +276,7 @@ fn a_part_that_can_not_be_read_is_not_left_out_in_silence() {
 #[case::no_type("Content-Type: plain\n\n<p>a</p>\n", "<p>a</p>")]
 #[case::no_type_at_all("Content-Type:\n\n<p>a</p>\n", "<p>a</p>")]
 #[case::html("Content-Type: TEXT/HTML (a page)\n\n<p>a</p>\n", "a")]
+#[case::html_in_quotes("Content-Type: \"text/html\"; charset=utf-8\n\n<p>a</p>\n", "a")]
 #[case::html_says_its_charset(
     "Content-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n\
     <meta charset=3D\"koi8-r\">=CF\n",

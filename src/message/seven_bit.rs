@@ -58,7 +58,7 @@ pub(super) fn iso_2022(mut octets: &[u8]) -> Option<String> {
             0x0e => is_other = true,
             0x0f => is_other = false,
             b'\r' | b'\n' => {
-                (main, is_other) = (Set::Ascii, false); // each line begins anew
+                is_other = false; // but the main set goes on, as in browsers and Python
                 text.push(char::from(first));
             }
             0x21..=0x7e => {

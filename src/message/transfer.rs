@@ -98,10 +98,13 @@ fn gather(code: &[u8], gathered: &mut Gathered) -> Result<(), &'static str> {
     const CUT: &str = "its base64 ends within an octet";
     let (mut is_ended, mut at) = (false, 0);
     while let Some((line, next)) = line_at(code, at) {
-        at = next;
-        if is_ended && !is_base64(line) {
+        if is_ended && is_text_behind(line) {
             return Err("text follows the end of its base64");
         }
+        if is_text(line, at == 0) {
+            return Err("a line of it is text");
+        }
+        at = next;
         for &octet in line {
             if octet == b'=' {
                 is_ended = true;
@@ -126,8 +129,20 @@ fn standard(octet: u8) -> u8 {
     }
 }
 
-fn is_base64(line: &[u8]) -> bool {
-    line.iter().all(|&octet| sextet(octet).is_some() || octet == b'=' || octet.is_ascii_whitespace())
+/// Returns whether a line behind the end says anything; more base64 would be in one piece.
+fn is_text_behind(line: &[u8]) -> bool {
+    !line.trim_ascii().iter().all(|&octet| sextet(octet).is_some() || octet == b'=')
+}
+
+/// Returns whether a line is text rather than base64 with a sign or blanks in it: a list's footer, or what is not encoded at all.
+fn is_text(line: &[u8], is_first: bool) -> bool {
+    let line = line.trim_ascii();
+    let is_sign =
+        |octet: u8| octet != b'=' && !octet.is_ascii_whitespace() && sextet(standard(octet)).is_none();
+    let signs = line.iter().filter(|octet| is_sign(**octet)).count();
+    let has_letters = || line.iter().any(u8::is_ascii_alphanumeric);
+    let has_blanks = || line.iter().any(u8::is_ascii_whitespace);
+    signs > 0 && has_letters() && (signs > 1 || !is_first && has_blanks())
 }
 
 /// Decodes quoted-printable; a `=` that is no escape stays (RFC 2045, section 6.7).
@@ -215,6 +230,7 @@ mod tests {
     #[case::too_much_padding("aGVsbG8====\r\n", "hello")]
     #[case::a_line_of_padding("aGVsbG8\r\n=\r\n", "hello")]
     #[case::for_urls("Pz8_Pj4-", "???>>>")]
+    #[case::broken_by_sendmail("aGVs!\r\n bG8!\r\n", "hello")]
     #[case::nothing("\r\n", "")]
     fn base64_is_decoded_as_long_as_nothing_is_lost(#[case] code: &str, #[case] text: &str) {
         assert_eq!(base64(code.as_bytes()), (text.as_bytes().to_vec(), None));
@@ -225,6 +241,9 @@ mod tests {
     #[case::bits_left_over("aGVsbG9")]
     #[case::one_before_the_padding("aGVsb=")]
     #[case::text_behind_the_end("aGVsbG8=\r\n_______\r\nA list's footer.\r\n")]
+    #[case::text_behind_the_end_without_signs("aGVsbG8=\r\nUnsubscribe here now\r\n")]
+    #[case::text_behind_whole_octets("aGVsbG8h\r\n______\r\nlist@example.org to all\r\n")]
+    #[case::no_base64_at_all("Hello Bob, here is text.")]
     fn base64_of_which_something_is_lost_is_an_error(#[case] code: &str) {
         assert!(base64(code.as_bytes()).1.is_some());
     }

@@ -44,6 +44,8 @@ pub(super) const DIFFERENCES: &[Entry] = &[
         "a word without @: Python takes it for a local part; pymail says nothing, there is no address"),
     ("mail-parser/rfc/004.eml", Sender,
         "a word without @: Python takes it for a local part; pymail says nothing, there is no address"),
+    ("mail-parser/rfc/004.eml", Text,
+        "a digest behind a text: Python takes the text; pymail has the digest's mails as well, as mail programs do"),
     ("mail-parser/rfc/007.eml", Text,
         "an alternative that is several texts: Python takes the first of them, pymail all"),
     ("mail-parser/thirdparty/003.eml", Text,
