@@ -434,3 +434,18 @@ fn copies_are_known_where_a_server_sends_mails_in_place_of_their_headers(
     assert!((0..2).any(|_| batch.ack().is_ok()));
     assert_eq!(held.counts(), (0, vec![1, 1, 1]));
 }
+
+#[rstest]
+fn a_server_that_announces_move_and_does_not_know_it_archives_by_copy(
+    #[values("BAD unknown command", "NO [CANNOT] not here")] answer: &str,
+    #[values(MOVE, BARE_MOVE)] capabilities: &[&str],
+) {
+    let held = Held::with([1, 2, 3]);
+    let answer = format!("TAG {answer}\r\n");
+    let server = held.script(capabilities).ahead("UID MOVE", move |_| Step::Say(answer.clone())).start();
+    let imap = connected(&server);
+    let batch = imap.fetch().unwrap();
+    batch.ack().unwrap();
+    assert_eq!(held.counts(), (0, vec![1, 1, 1]));
+    assert!(imap.fetch().unwrap().is_empty());
+}
