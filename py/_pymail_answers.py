@@ -263,7 +263,11 @@ def _unsized(table: Table) -> list[Attributes]:
 def _told(data: list[Any], table: Table, is_complete: Callable[[Attributes], bool]) -> Iterator[Attributes]:
     """What FETCH's responses tell of mails that are complete, UID and all; the others stay in the table."""
     for item in data:
-        known = Attributes.of(item) if is_mail(item) else table.add(item)
+        if is_mail(item):  # It has all that it will have, whatever was asked for.
+            if item[0]:
+                yield Attributes.of(item)
+            continue
+        known = table.add(item)
         if known.uid and is_complete(known):
             table.forget(known)
             yield known

@@ -179,7 +179,7 @@ def _attribute(told: Attributes, name: bytes, tokens: list[Token], at: int) -> i
         value = b""
     elif kind not in ("atom", "string"):
         raise _unreadable()
-    is_plain = kind != "atom" or not value or value.isdigit()
+    is_plain = kind != "atom" or not value or value.removeprefix(b"-").isdigit()
     if told.mail is not None and not (is_plain and pattern(_BEHIND_A_MAIL).fullmatch(name)):
         raise imaplib.IMAP4.abort("a mail's data goes on where it should end")
     told.tell(name, section, origin, value)

@@ -227,8 +227,8 @@ impl Imap {
     /// # Errors
     /// `TooLarge` when a mail is over [`max_message`](ImapConfig::max_message), or all together are over
     /// [`batch_bytes`](ImapConfig::batch_bytes); `Refused` with the code `UIDVALIDITY` for UIDs of an earlier
-    /// life of the mailbox; else as [`fetch`](Imap::fetch). Where the server does not give out one of them, the error names
-    /// its UID: ask for the others without it.
+    /// life of the mailbox; else as [`fetch`](Imap::fetch). Where the server does not give out one of them, or finds it and
+    /// sends nothing of it (`Message`), the error names its UID: ask for the others without it.
     pub fn fetch_uids(&self, uids: &UidSet) -> Result<Vec<RawMail>> {
         self.link.repeat(self.link.deadline(), |session| verbs::fetch(session, uids, &self.config))
     }

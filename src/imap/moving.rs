@@ -160,10 +160,12 @@ impl<'a> Moving<'a> {
                 self.leave(rest);
                 self.session.create(&self.mailbox).map(|_| true)
             }
-            None | Some("BAD") => {
+            None | Some("BAD" | "CANNOT") => {
                 let before = rest.len();
                 *rest = self.look(rest)?;
-                Ok(rest.len() < before || (error.code().is_none() && self.was_missing(is_made)?))
+                Ok(rest.len() < before
+                    || self.session.moves_not(rest, error)
+                    || (error.code().is_none() && self.was_missing(is_made)?))
             }
             _ => Ok(false),
         }

@@ -1,5 +1,8 @@
 //! What the verbs do on a session: which commands, in which order, depending on what the server can.
 
+use std::collections::HashSet;
+
+use super::alone::nothing_came;
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::link::Session as _;
@@ -88,7 +91,7 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
             }
             room -= size;
         }
-        let most = config.max_message + 1;
+        let (most, asked) = (config.max_message + 1, chunk.clone());
         let window = Some(Window { uids: chunk, part: Part::Whole, most, room: config.batch_bytes });
         let mut raw = Raw { window, mails: &mut mails, too_large: None };
         let failure = session.fetch(None, &mut raw)?;
@@ -96,6 +99,13 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
             return Err(too_much(uid, size));
         }
         failure.map_or(Ok(()), |failure| Err(named_failure(failure, &mails)))?;
+        let came: HashSet<Uid> = mails.iter().map(|mail| mail.uid).collect();
+        let mut missing = asked;
+        missing.retain(|uid| !came.contains(&uid));
+        let held_back = left_of(session, &missing, "")?;
+        if !held_back.is_empty() {
+            return Err(named_failure(Failure { uids: held_back, error: nothing_came() }, &[]));
+        }
     }
     mails.sort_by_key(|mail| mail.uid);
     mails.dedup_by_key(|mail| mail.uid);
@@ -128,7 +138,8 @@ impl Fetching for Raw<'_> {
     }
 
     fn take(&mut self, mails: Mails, most: usize) {
-        for mail in mails.iter() {
+        // A mail without octets has not come: no mail is empty.
+        for mail in mails.iter().filter(|mail| !mail.octets().is_empty()) {
             if mail.size() >= most as u64 {
                 self.too_large = Some((mail.uid, mail.size()));
             }

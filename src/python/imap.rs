@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pyo3::call::PyCallArgs;
 use pyo3::conversion::FromPyObjectOwned;
@@ -17,6 +18,7 @@ use super::speaker::Speaker;
 use crate::config::ImapConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// RFC 8314: 993 with implicit TLS, 143 otherwise.
@@ -124,7 +126,20 @@ impl ImapSession {
     }
 
     pub(crate) fn has_move(&self) -> bool {
-        self.has_move
+        self.has_move && !self.learnt.moves_not.load(Ordering::Relaxed)
+    }
+
+    /// Notes for all of the handle's connections that MOVE is not understood, if nothing else explains its refusal;
+    /// returns whether that is new.
+    pub(crate) fn moves_not(&self, set: &UidSet, error: &Error) -> bool {
+        let is_unknown = matches!(error.code(), Some("BAD" | "CANNOT"));
+        let is_new = is_unknown && self.has_move() && self.learnt.smaller(set, error).is_none();
+        if is_new {
+            self.learnt.moves_not.store(true, Ordering::Relaxed);
+            let error = error.clone();
+            events::emit(move || tracing::info!(%error, "MOVE is refused: COPY and STORE from now on"));
+        }
+        is_new
     }
 
     pub(crate) fn has_uidplus(&self) -> bool {

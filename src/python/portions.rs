@@ -1,7 +1,7 @@
 //! Commands about many mails, in portions that the server takes: short enough lines, few enough messages.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -23,6 +23,8 @@ const LONG: usize = 900;
 pub(crate) struct Learnt {
     line: AtomicUsize,
     messages: AtomicUsize,
+    /// Whether MOVE is announced and not understood.
+    pub(super) moves_not: AtomicBool,
     /// The way in which the login has worked.
     pub(super) way: Mutex<String>,
 }
@@ -30,7 +32,7 @@ pub(crate) struct Learnt {
 impl Default for Learnt {
     fn default() -> Self {
         let (line, messages) = (AtomicUsize::new(LINES[0]), AtomicUsize::new(usize::MAX));
-        Self { line, messages, way: Mutex::default() }
+        Self { line, messages, moves_not: AtomicBool::new(false), way: Mutex::default() }
     }
 }
 

@@ -29,6 +29,8 @@ struct Mailboxes {
     /// By connection: whether it is the archive that is selected.
     is_away: BTreeSet<usize>,
     is_missing: bool,
+    /// Whether it sends the beginning of a mail as BODY[] when it is asked for its headers.
+    sends_whole: bool,
 }
 
 /// Shared between a server and its test.
@@ -141,7 +143,7 @@ impl Mailboxes {
     }
 
     fn fetched(&self, set: &str, is_away: bool, command: &str) -> String {
-        let section = if command.contains("HEADER") { "HEADER" } else { "" };
+        let section = if command.contains("HEADER") && !self.sends_whole { "HEADER" } else { "" };
         let mails: Vec<(u32, &String)> = if is_away {
             (1..).zip(&self.archive).collect()
         } else {
@@ -417,4 +419,33 @@ fn an_archive_that_can_not_be_read_keeps_no_mail_in_the_inbox() {
     let batch = imap.fetch().unwrap();
     assert!((0..20).any(|_| batch.ack().is_ok()));
     assert_eq!(held.counts().0, 0);
+}
+
+#[rstest]
+fn copies_are_known_where_a_server_sends_mails_in_place_of_their_headers(
+    #[values(Blow::After, Blow::Lie)] blow: Blow,
+    #[values(UIDPLUS, NEITHER)] capabilities: &[&str],
+) {
+    let held = Held::with([1, 2, 3]);
+    held.0.lock().unwrap().sends_whole = true;
+    let server = struck(&held, capabilities, "UID COPY", blow, 1);
+    let imap = connected(&server);
+    let batch = imap.fetch().unwrap();
+    assert!((0..2).any(|_| batch.ack().is_ok()));
+    assert_eq!(held.counts(), (0, vec![1, 1, 1]));
+}
+
+#[rstest]
+fn a_server_that_announces_move_and_does_not_know_it_archives_by_copy(
+    #[values("BAD unknown command", "NO [CANNOT] not here")] answer: &str,
+    #[values(MOVE, BARE_MOVE)] capabilities: &[&str],
+) {
+    let held = Held::with([1, 2, 3]);
+    let answer = format!("TAG {answer}\r\n");
+    let server = held.script(capabilities).ahead("UID MOVE", move |_| Step::Say(answer.clone())).start();
+    let imap = connected(&server);
+    let batch = imap.fetch().unwrap();
+    batch.ack().unwrap();
+    assert_eq!(held.counts(), (0, vec![1, 1, 1]));
+    assert!(imap.fetch().unwrap().is_empty());
 }

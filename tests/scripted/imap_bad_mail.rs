@@ -436,3 +436,36 @@ fn a_mail_that_spoils_the_search_is_left_out_of_it_and_reported() {
     assert_eq!(fetch(&imap).len(), 39);
     assert!(server.heard("UID SEARCH").len() <= searches + 2, "it is not looked for again");
 }
+
+/// A server whose answer to a FETCH of bodies is `bad` from the bad mail on, and which has no such mail any more then.
+fn with_a_mail_that_goes(bad: Bad) -> Scripted {
+    let is_gone = Arc::new(AtomicBool::new(false));
+    let goes = Arc::clone(&is_gone);
+    let ill = ill(&[2, BAD, 4], bad, move |_| {
+        goes.store(true, Ordering::SeqCst);
+        true
+    });
+    let searched = move |heard: &Heard| {
+        let is_there = |uid: &u32| *uid != BAD || !is_gone.load(Ordering::SeqCst);
+        let uids = [2, BAD, 4].into_iter().filter(is_there);
+        let uids = uids.filter(|uid| !heard.text.contains("SEARCH UID") || named_in(heard, *uid));
+        let uids: Vec<String> = uids.map(|uid| uid.to_string()).collect();
+        Step::Say(format!("* SEARCH {}\r\nTAG OK done\r\n", uids.join(" ")))
+    };
+    ill.ahead("UID SEARCH", searched).start()
+}
+
+#[rstest]
+fn mail_as_it_is_that_the_server_finds_and_does_not_send_is_an_error(
+    #[values(is_left_out, is_nil, is_empty)] bad: Bad,
+) {
+    let server = always_ill(&[2, BAD], bad);
+    let imap = Imap::connect(imap_config(&server)).unwrap();
+    let uids = imap.search("ALL").unwrap();
+    let error = imap.fetch_uids(&uids).unwrap_err();
+    assert!(error.kind() == ErrorKind::Message && error.to_string().contains("UID 3"), "{error}");
+    let server = with_a_mail_that_goes(|said, _| Step::Say(said + &one(4, "") + "TAG OK done\r\n"));
+    let imap = Imap::connect(imap_config(&server)).unwrap();
+    let uids = imap.search("ALL").unwrap();
+    assert_eq!(imap.fetch_uids(&uids).unwrap().len(), 2);
+}
