@@ -40,6 +40,9 @@ LOG_OCTETS = 128 << 20
 class Session(Receiving):
     """One connection, with its inbox selected."""
 
+    # What was refused while copies were looked for.
+    refusals: list[tuple[Optional[str], str]]
+
     def prepare(self, inbox: str, archive: str, has_namespace: bool, version: str) -> tuple[int, list[str], str]:
         """Selects the inbox.
 
@@ -202,13 +205,17 @@ class Session(Receiving):
         data = self._uid("FETCH", uids, "(UID RFC822.SIZE)")
         return answers.sizes(data)
 
-    def copies(self, uids: str, count: int, mailbox: str) -> tuple[list[int], list[int]]:
-        """Returns those of these mails that are in the inbox, and those of them that are in another mailbox too.
+    def copies(
+        self, uids: str, count: int, mailbox: str
+    ) -> tuple[list[int], list[int], list[tuple[Optional[str], str]]]:
+        """Returns those of these mails that are in the inbox, those of them that are in another mailbox too, and what was
+        refused meanwhile.
 
         A copy has the same size and the same headers, octet for octet. Of mails that are the same, as many are
         copied as there are copies.
         """
         present = set(answers.uids(self.search(f"UID {uids}")))
+        self.refusals = []
         here = self._prints(uids, count)
         there = self._prints_there(set(here.values()), count, mailbox) if here else Counter()
         copied = []
@@ -217,22 +224,26 @@ class Session(Receiving):
                 there[print_] -= 1
                 copied.append(uid)
         # Some servers find less than there is, or give out less.
-        return sorted(present.union(here)), copied
+        return sorted(present.union(here)), copied, self.refusals
 
     def _prints(self, uids: str, count: int) -> dict[int, Print]:
         """Fetches what tells each mail from others, of those that the server gives out."""
-        told, _ = self.what_comes(uids, f"(UID {PRINT})", count * PRINT_OCTETS)
+        told, refusal = self.what_comes(uids, f"(UID {PRINT})", count * PRINT_OCTETS)
+        self.refusals.extend([refusal] if refusal else [])
         return answers.prints(told)
 
     def _prints_there(self, wanted: set[Print], count: int, mailbox: str) -> Counter[Print]:
         """Counts the newest mails in another mailbox, and those with the Message-IDs that are not among them."""
         there: dict[int, Print] = {}
         # Perhaps there is no such mailbox, or it can't be read.
-        with suppress(Refused), Visit(self, mailbox, readonly=True):
-            if self.exists:
-                there.update(self._prints_of(self.search(f"{max(1, self.exists - count - OTHERS_COPIES)}:*")))
-            for search in answers.searches(wanted.difference(there.values())) if self.exists else ():
-                there.update(self._prints_of(self.search(search)))
+        try:
+            with Visit(self, mailbox, readonly=True):
+                if self.exists:
+                    there.update(self._prints_of(self.search(f"{max(1, self.exists - count - OTHERS_COPIES)}:*")))
+                for search in answers.searches(wanted.difference(there.values())) if self.exists else ():
+                    there.update(self._prints_of(self.search(search)))
+        except Refused as error:
+            self.refusals.append(error.args)
         return Counter(there.values())
 
     def _prints_of(self, found: bytes) -> dict[int, Print]:

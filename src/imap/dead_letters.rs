@@ -118,7 +118,7 @@ pub(super) fn reject<'a>(
 ) -> Result<()> {
     let Some(most) = imap.config.dead_letters else { return Ok(()) };
     for delivery in deliveries {
-        let times = imap.known.lock().in_hand(delivery.validity).let_go(delivery.uid, reason);
+        let times = imap.known.lock().let_go(delivery.validity, delivery.uid, reason);
         if times >= most {
             bury(
                 imap,

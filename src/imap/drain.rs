@@ -43,9 +43,7 @@ fn fresh(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
         Ok(()) => Ok(deliveries),
         Err(error) => {
             if error.code() == Some("LEASE") {
-                // The others are another consumer's, and nothing was done to them.
-                let is_archived = |it: &Delivery| imap.claims.iter().any(|claims| claims.has_archived(it));
-                deliveries.retain(is_archived);
+                leave_to_others(imap, &mut deliveries);
             }
             *imap.drained.held.lock() = deliveries;
             Err(error)
@@ -54,14 +52,19 @@ fn fresh(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
 }
 
 /// Once more for those that an earlier call could not be certain of.
-fn again(imap: &Imap, held: Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
+fn again(imap: &Imap, mut held: Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
     match acknowledge::acknowledge(imap, &held, deadline, |_| ()) {
-        Err(error) if !is_beyond_reach(&error) => Err(error),
-        _ => {
-            imap.drained.held.lock().clear();
-            Ok(held)
-        }
+        Err(error) if !is_beyond_reach(&error) => return Err(error),
+        Err(error) if error.code() == Some("LEASE") => leave_to_others(imap, &mut held),
+        _ => {}
     }
+    imap.drained.held.lock().clear();
+    if held.is_empty() { fresh(imap, deadline) } else { Ok(held) }
+}
+
+/// Drops what is another consumer's by now, and was not archived by this one.
+fn leave_to_others(imap: &Imap, deliveries: &mut Vec<Delivery>) {
+    deliveries.retain(|it| imap.claims.iter().any(|claims| claims.may_have_archived(it)));
 }
 
 /// Whether it can't be found out: then they are handed out, at the price of a second time, rather than lost.

@@ -65,6 +65,12 @@ impl Halfway {
         doubted
     }
 
+    /// Notes that the server has put off a look, which is no look in vain.
+    pub(super) fn is_put_off(&mut self, uids: &UidSet, mailbox: &str) {
+        let unfinished = self.of(uids, mailbox);
+        unfinished.looks = unfinished.looks.saturating_sub(1);
+    }
+
     /// Returns those of these mails that have copies there.
     pub(super) fn deletable(&mut self, uids: &UidSet, mailbox: &str) -> UidSet {
         let unfinished = self.of(uids, mailbox);

@@ -76,6 +76,11 @@ impl Known {
         &mut self.of(validity).in_hand
     }
 
+    /// Returns how often a message was delivered, and lets go of it; 0 for one of another life of the mailbox.
+    pub(super) fn let_go(&mut self, validity: UidValidity, uid: Uid, reason: &str) -> u32 {
+        if self.validity == Some(validity) { self.in_hand.let_go(uid, reason) } else { 0 }
+    }
+
     /// Why a message could not be handled the last time, as far as this handle was told.
     pub(super) fn reason(&self, uid: Uid) -> Option<String> {
         self.in_hand.failed.get(&uid).map(|(_, reason)| reason.clone())
@@ -229,7 +234,7 @@ impl InHand {
     }
 
     /// How often it was delivered; 0 when it was not in hand.
-    pub(super) fn let_go(&mut self, uid: Uid, reason: &str) -> u32 {
+    fn let_go(&mut self, uid: Uid, reason: &str) -> u32 {
         let Some(times) = self.held.remove(&uid) else { return 0 };
         self.failed.insert(uid, (times, reason.to_owned()));
         times
@@ -319,6 +324,16 @@ mod tests {
         assert_eq!(known(&acknowledged), [false, false, true, true, true]);
         assert_eq!(acknowledged.to_be_recalled(false), None);
         assert_eq!(acknowledged.to_be_recalled(true), Some((3, Some((1, 3)))));
+    }
+
+    #[test]
+    fn a_message_of_an_earlier_uidvalidity_lets_go_of_nothing_of_this_one() {
+        let (mut known, uid) = (Known::new(1), Uid::new(1).unwrap());
+        let [before, now] = [7, 8].map(|number| UidValidity::new(number, "inbox"));
+        known.in_hand(before).take(&UidSet::new(before, [uid]), 1);
+        known.in_hand(now).take(&UidSet::new(now, [uid]), 2);
+        assert_eq!(known.let_go(before, uid, "late"), 0);
+        assert_eq!(known.let_go(now, uid, "now"), 2);
     }
 
     #[test]

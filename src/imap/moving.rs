@@ -77,7 +77,11 @@ impl<'a> Moving<'a> {
         let mut rest = set.clone();
         let doubted = self.halfway.lock().doubted(set, &self.mailbox);
         in_portions(self, &doubted, |moving, portion| {
-            let (present, copied) = moving.session.copies(portion, &moving.mailbox)?;
+            let looked = moving.session.copies(portion, &moving.mailbox);
+            if looked.as_ref().is_err_and(|error| !error.ends_connection() && error.is_transient()) {
+                moving.halfway.lock().is_put_off(portion, &moving.mailbox);
+            }
+            let (present, copied) = looked?;
             let mut gone = portion.clone();
             gone.retain(|uid| !present.contains(uid));
             rest.retain(|uid| !gone.contains(uid));
@@ -163,7 +167,10 @@ impl<'a> Moving<'a> {
             None | Some("BAD" | "CANNOT") => {
                 let before = rest.len();
                 *rest = self.look(rest)?;
-                Ok(rest.len() < before
+                // Not every server with UIDPLUS says what it has copied (COPYUID).
+                let is_copied = !self.halfway.lock().deletable(rest, &self.mailbox).is_empty();
+                let is_done = is_copied || rest.len() < before;
+                Ok(is_done
                     || self.session.moves_not(rest, error)
                     || (error.code().is_none() && self.was_missing(is_made)?))
             }

@@ -9,6 +9,7 @@ use super::search::search;
 use super::{Delivery, Imap, ahead, dead_letters};
 use crate::deadline::Deadline;
 use crate::error::Result;
+use crate::link::Session as _;
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 
@@ -36,7 +37,9 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
         let deliveries = dead_letters::sort_out(imap, seen.deliveries, deadline)?;
         *cursor = next;
         if !deliveries.is_empty() {
-            imap.claims.iter().for_each(|claims| claims.hand_out(&deliveries));
+            // Another call may hold what this waits for, and need the interpreter.
+            let hand_out = || imap.claims.iter().for_each(|claims| claims.hand_out(&deliveries));
+            ImapSession::unattached(hand_out);
             return Ok(deliveries);
         }
         if trouble.stopped.is_some() || !seen.more {

@@ -173,7 +173,7 @@ impl ImapSession {
 
     /// Reads a mailbox that is a log: its UIDNEXT, and every mail with its UID; before that, removes some.
     pub(crate) fn log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<(u32, Entries)> {
-        let drop = UidSet::new(self.validity, drop.iter().copied());
+        let mut drop = UidSet::new(self.validity, drop.iter().copied());
         loop {
             let sets = self.learnt.portions(&drop);
             let texts: Vec<String> = sets.iter().map(UidSet::to_string).collect();
@@ -182,6 +182,11 @@ impl ImapSession {
             });
             match told {
                 Err(error) if sets.first().is_some_and(|set| self.learnt.shrink(set, &error)) => {}
+                // What may not be removed does no harm but that it is read each time.
+                Err(error) if error.kind() == ErrorKind::Refused && !drop.is_empty() => {
+                    drop = UidSet::none(self.validity);
+                    events::emit(move || tracing::info!(%error, "entries can't be removed from the log"));
+                }
                 told => {
                     let (next, mails) = told?;
                     let mails = mails.into_iter().filter_map(|(uid, mail)| Some((Uid::new(uid)?, mail)));
@@ -249,8 +254,16 @@ impl ImapSession {
     /// Looks which of these mails are in the inbox, and which of those are in another mailbox too, octet for octet.
     pub(crate) fn copies(&mut self, set: &UidSet, mailbox: &str) -> Result<(UidSet, UidSet)> {
         self.check(set)?;
-        let args = (set.to_string(), set.len(), mailbox.to_owned());
-        let (here, there): (Vec<u32>, Vec<u32>) = self.call("copies", args, "looking for copies")?;
+        let (args, action) = ((set.to_string(), set.len(), mailbox.to_owned()), "looking for copies");
+        let (here, there, refusals): (Vec<u32>, Vec<u32>, Vec<Refusal>) =
+            self.call("copies", args, action)?;
+        for (code, text) in refusals {
+            let error = convert::refused(code, text, self.dialogue.asking(action));
+            // Of what is not given out for good, nothing will ever be known.
+            if error.is_transient() && error.code() != Some("SERVERBUG") {
+                return Err(error);
+            }
+        }
         let of = |uids: Vec<u32>| {
             let mut uids = UidSet::new(self.validity, uids.into_iter().filter_map(Uid::new));
             uids.retain(|uid| set.contains(uid));

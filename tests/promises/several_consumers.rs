@@ -374,6 +374,19 @@ fn what_another_client_removes_stops_no_consumer_and_is_not_held(#[from(postfix)
     });
 }
 
+/// The holder has searched since, and knows that it is gone.
+#[rstest]
+fn a_message_that_another_client_has_removed_is_not_told_as_a_lost_lease(#[from(postfix)] site: Site) {
+    deliver(&site, 3);
+    let imap = Imap::connect(briefly(&site)).unwrap();
+    let batch = imap.fetch().unwrap();
+    let other = site.other_client();
+    remove(&other, "INBOX", &[batch.iter().nth(1).unwrap().uid().get()]);
+    during(LEASE / 5, || assert_eq!(ids(&imap).len(), 2)); // long enough for the log to be read again
+    batch.ack().unwrap();
+    assert_eq!(mail(&other, TAG).len(), 2);
+}
+
 fn remove(other: &OtherClient, mailbox: &str, uids: &[u32]) {
     for uid in uids {
         other.flag(mailbox, *uid, &["\\Deleted"]).unwrap();

@@ -449,3 +449,39 @@ fn a_server_that_announces_move_and_does_not_know_it_archives_by_copy(
     assert_eq!(held.counts(), (0, vec![1, 1, 1]));
     assert!(imap.fetch().unwrap().is_empty());
 }
+
+/// With UIDPLUS, a server need not say what it has copied (RFC 4315).
+#[rstest]
+#[case::no_code("TAG OK done\r\n")]
+#[case::no_text("TAG OK\r\n")]
+fn copies_that_a_server_does_not_name_are_found_and_made_once(#[case] answer: &'static str) {
+    let held = Held::with([1, 2, 3]);
+    let state = held.clone();
+    let server = held.script(UIDPLUS).ahead("UID COPY", move |heard| {
+        state.obey(heard);
+        Step::say(answer)
+    });
+    let imap = connected(&server.start());
+    imap.fetch().unwrap().ack().unwrap();
+    assert_eq!(held.counts(), (0, vec![1, 1, 1]));
+}
+
+/// More often than copies are looked for in vain.
+#[rstest]
+#[case::at_the_search("UID SEARCH UID")]
+#[case::at_the_mails("UID FETCH 1:3 (UID RFC822.SIZE BODY.PEEK[HEADER]")]
+#[case::at_the_archive("EXAMINE")]
+fn a_look_for_copies_that_the_server_puts_off_makes_no_second_copy(#[case] command: &str) {
+    let held = Held::with([1, 2, 3]);
+    let state = held.clone();
+    let script = held.script(UIDPLUS).ahead("UID COPY", move |heard| {
+        if heard.nth == 1 { Blow::After.strike(&state, heard) } else { Step::Usual }
+    });
+    let script =
+        script.ahead(command, |heard| Step::say("TAG NO [UNAVAILABLE] later\r\n").when(heard.nth <= 15));
+    let imap = Imap::connect(config(&script.start()).remember(0)).unwrap();
+    let batch = imap.fetch().unwrap();
+    let failures = (0..20).take_while(|_| batch.ack().is_err()).count();
+    assert!((11..20).contains(&failures), "{failures}");
+    assert_eq!(held.counts(), (0, vec![1, 1, 1]));
+}

@@ -17,6 +17,7 @@ use self::log::{Consumer, Word};
 use self::view::View;
 use super::headers::headers;
 use super::known::Settled;
+use super::verbs::left_of;
 use super::{Delivery, Imap};
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -201,15 +202,19 @@ impl Claims {
         let was_released = |view: &View, uid| view.was_released(uids.validity(), uid);
         let mut free = uids.clone();
         free.retain(|uid| view.owner(uid).is_none() && !was_released(&view, uid));
-        if !free.is_empty() && view.wait(self.me, self.lease).is_none() {
-            // Gone, as after an ack whose answer was lost; or let go of by a consumer that had them meanwhile.
-            match self.say(session, &mut view, &Word::Claim(free)) {
+        // Another client may have removed some, or an ack whose answer was lost: they are no other consumer's.
+        let there = left_of(session, &free, " UNDELETED")?;
+        free.retain(|uid| !there.contains(uid));
+        let gone = free;
+        if !there.is_empty() && view.wait(self.me, self.lease).is_none() {
+            // Let go of by a consumer that had them meanwhile.
+            match self.say(session, &mut view, &Word::Claim(there)) {
                 Err(error) if error.kind() == ErrorKind::Refused => {}
                 said => said.and_then(|()| self.read_log(session, &mut view))?,
             }
         }
         let (mut ours, mut lost) = (uids.clone(), uids.clone());
-        ours.retain(|uid| view.owner(uid) == Some(self.me) || was_released(&view, uid));
+        ours.retain(|uid| view.owner(uid) == Some(self.me) || was_released(&view, uid) || gone.contains(uid));
         lost.retain(|uid| !ours.contains(uid));
         let error = (!lost.is_empty()).then(|| lost_lease(&lost, uids.len()));
         Ok((ours, error))
@@ -225,9 +230,10 @@ impl Claims {
         self.view.lock().release(uids);
     }
 
-    /// Returns whether this handle has archived a message.
-    pub(super) fn has_archived(&self, delivery: &Delivery) -> bool {
-        self.view.lock().was_released(delivery.validity, delivery.uid)
+    /// Returns whether this handle may have archived a message: it has, or nothing is known of its UIDVALIDITY any more.
+    pub(super) fn may_have_archived(&self, delivery: &Delivery) -> bool {
+        let view = self.view.lock();
+        view.life != Some(delivery.validity) || view.was_released(delivery.validity, delivery.uid)
     }
 
     /// Notes that the app has these messages.
