@@ -158,7 +158,7 @@ class Receiving(LoggingIn):
                 yield f"{first}:{min(first + size - 1, self.exists)} "
 
     def ask_for_mails(self, uids: str, most: int) -> None:
-        """Asks for the first `most` octets of each mail, without marking it seen."""
+        """Asks for the first `most` octets of each mail, or for all with 0, without marking it seen."""
         self._ask("UID", "FETCH", uids, _items(most))
 
     def ask_for_headers(self, uids: str, most: int) -> None:
@@ -210,4 +210,4 @@ def identity(most: int) -> str:
 
 
 def _items(most: int) -> str:
-    return f"(UID FLAGS RFC822.SIZE BODY.PEEK[]<0.{most}>)"
+    return f"(UID FLAGS RFC822.SIZE BODY.PEEK[]{f'<0.{most}>' if most else ''})"

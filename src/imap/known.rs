@@ -35,6 +35,8 @@ pub(super) struct Sizes {
     pub(super) typical: Option<usize>,
     /// Whether the server sends whole mails when it is asked for their beginnings.
     pub(super) are_sent_whole: bool,
+    /// Whether the server tells more than there is.
+    pub(super) are_estimates: bool,
 }
 
 /// So many mails are left out of a search by their UIDs.

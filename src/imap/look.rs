@@ -12,7 +12,7 @@ use super::windows::{FirstLooks, WholeMails, read_while_they_come};
 use super::{Delivery, Imap};
 use crate::error::{Error, Result};
 use crate::events;
-use crate::python::ImapSession;
+use crate::python::{ImapSession, Part};
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// What is left when a look has ended.
@@ -163,8 +163,20 @@ impl<'a> Look<'a> {
         Seen { deliveries: self.reader.deliveries(), more }
     }
 
+    /// Fetches these mails whole, and what comes short of its size once more without a limit.
     pub(super) fn fetch_whole(&mut self, session: &mut ImapSession, mails: &[(Uid, u64)]) -> Result<Asked> {
-        let mut whole = WholeMails { validity: self.validity, mails, config: &self.imap.config };
+        let others = self.reader.unread(mails, false);
+        let asked = self.fetch_part(session, &others, Part::Whole)?;
+        let short = self.reader.unread(mails, true);
+        if asked.failure.is_some() || short.is_empty() {
+            let unasked = asked.unasked.iter().chain(short.iter().map(|(uid, _)| *uid));
+            return Ok(Asked { unasked: UidSet::new(self.validity, unasked), ..asked });
+        }
+        self.fetch_part(session, &short, Part::Entire)
+    }
+
+    fn fetch_part(&mut self, session: &mut ImapSession, mails: &[(Uid, u64)], part: Part) -> Result<Asked> {
+        let mut whole = WholeMails { validity: self.validity, mails, part, config: &self.imap.config };
         let reader = &mut self.reader;
         let failure =
             read_while_they_come(session, None, &mut whole, |mails, most| reader.take_whole(mails, most))?;

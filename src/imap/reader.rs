@@ -41,6 +41,8 @@ pub(super) struct Reader<'a> {
     seen: HashSet<Uid>,
     /// Ours, as far as is known, with sizes, of which there is only a beginning.
     large: Vec<(Uid, u64)>,
+    /// Those that came with fewer octets than their sizes, and with how many.
+    short: HashMap<Uid, usize>,
     /// Too large to be fetched, and not shown to be ours by their beginning, with sizes.
     unjudged: Vec<(Uid, u64)>,
     /// Flagged `\Deleted` by another client since they were found.
@@ -63,6 +65,7 @@ impl<'a> Reader<'a> {
             first: HashMap::new(),
             seen: HashSet::new(),
             large,
+            short: HashMap::new(),
             unjudged: Vec::new(),
             deleted: Vec::new(),
             spent: Vec::new(),
@@ -123,12 +126,36 @@ impl<'a> Reader<'a> {
         self.came += 1;
         if mail.is_deleted {
             self.deleted.push(uid);
+        } else if self.is_short(mail, asked) {
+            if origin(mail.octets(), true, &self.imap.config.common.tag) != Origin::Foreign {
+                return self.large.push((uid, mail.size().min(limit as u64)));
+            }
+            self.is_foreign(uid);
         } else if mail.is_whole(asked) && mail.octets().len() <= limit {
             self.read(mail);
         } else if !self.judge(mail, asked) {
             return; // It is to be fetched whole.
         }
         self.seen.insert(uid);
+    }
+
+    /// Returns whether a mail may have been cut by the server: what comes when it is asked for without a limit shows whether
+    /// that is so, or sizes are estimates.
+    fn is_short(&mut self, mail: &Mail, asked: usize) -> bool {
+        if !mail.is_short(asked) {
+            return false;
+        }
+        let came = mail.octets().len();
+        let before = self.short.insert(mail.uid, came);
+        let mut known = self.imap.known.lock();
+        known.sizes().are_estimates |= before == Some(came);
+        before.is_none() && !known.sizes().are_estimates
+    }
+
+    /// Returns those of these mails that are not read, and have come short or not.
+    pub(super) fn unread(&self, mails: &[(Uid, u64)], short: bool) -> Vec<(Uid, u64)> {
+        let unread = mails.iter().copied().filter(|(uid, _)| !self.has_read(*uid));
+        unread.filter(|(uid, _)| self.short.contains_key(uid) == short).collect()
     }
 
     /// Judges a mail of which there is only a beginning, or that is too large; false for one to be fetched whole.

@@ -93,8 +93,13 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
         }
         let (most, asked) = (config.max_message + 1, chunk.clone());
         let window = Some(Window { uids: chunk, part: Part::Whole, most, room: config.batch_bytes });
-        let mut raw = Raw { window, mails: &mut mails, too_large: None };
-        let failure = session.fetch(None, &mut raw)?;
+        let mut raw = Raw { window, mails: &mut mails, short: Vec::new(), too_large: None };
+        let mut failure = session.fetch(None, &mut raw)?;
+        if failure.is_none() && !raw.short.is_empty() {
+            let uids = UidSet::new(set.validity(), raw.short.iter().copied());
+            raw.window = Some(Window { uids, part: Part::Entire, most, room: config.batch_bytes });
+            failure = session.fetch(None, &mut raw)?;
+        }
         if let Some((uid, size)) = raw.too_large {
             return Err(too_much(uid, size));
         }
@@ -129,6 +134,8 @@ fn too_much(uid: Uid, size: u64) -> Error {
 struct Raw<'a> {
     window: Option<Window>,
     mails: &'a mut Vec<RawMail>,
+    /// Those that came with fewer octets than their sizes, and are asked for once more without a limit.
+    short: Vec<Uid>,
     too_large: Option<(Uid, u64)>,
 }
 
@@ -142,6 +149,10 @@ impl Fetching for Raw<'_> {
         for mail in mails.iter().filter(|mail| !mail.octets().is_empty()) {
             if mail.size() >= most as u64 {
                 self.too_large = Some((mail.uid, mail.size()));
+            }
+            if mail.is_short(most) && !self.short.contains(&mail.uid) {
+                self.short.push(mail.uid);
+                continue;
             }
             self.mails.push(RawMail { uid: mail.uid, octets: mail.octets().into() });
         }

@@ -138,7 +138,7 @@ impl<'a> FirstLooks<'a> {
 
 impl Windows for FirstLooks<'_> {
     fn next(&mut self) -> Option<Window> {
-        let Sizes { typical, are_sent_whole } = self.sizes();
+        let Sizes { typical, are_sent_whole, .. } = self.sizes();
         let is_blind = typical.is_none();
         if self.room.is_full() || (is_blind && self.blind == BLIND) {
             return None; // The first ones tell how large the others are.
@@ -169,6 +169,7 @@ pub(super) struct WholeMails<'a> {
     pub(super) validity: UidValidity,
     /// Those that are still to be asked for.
     pub(super) mails: &'a [(Uid, u64)],
+    pub(super) part: Part,
     pub(super) config: &'a ImapConfig,
 }
 
@@ -186,6 +187,6 @@ impl Windows for WholeMails<'_> {
         let uids = UidSet::new(self.validity, window.iter().map(|(uid, _)| *uid));
         let most = self.config.max_message + 1;
         let room = most.max(self.config.batch_bytes);
-        (!uids.is_empty()).then_some(Window { uids, part: Part::Whole, most, room })
+        (!uids.is_empty()).then_some(Window { uids, part: self.part, most, room })
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Window {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Whole,
+    /// The mail without a limit; [`Window::most`] is not sent.
+    Entire,
     /// The headers that tell who it is.
     Headers,
 }
@@ -83,6 +85,12 @@ impl Mail {
     /// Returns whether nothing is missing when `asked` octets were asked for. Some servers' sizes are estimates.
     pub(crate) fn is_whole(&self, asked: usize) -> bool {
         self.octets().len() < asked || self.size == asked as u64 || self.has_come_unasked(asked)
+    }
+
+    /// Returns whether less came than was asked for, and less than there is by the server's size.
+    pub(crate) fn is_short(&self, asked: usize) -> bool {
+        let came = self.octets().len();
+        came < asked && (came as u64) < self.size
     }
 
     /// Returns whether it came whole though only `asked` octets were asked for: some servers ignore `<0.n>`.
@@ -199,10 +207,11 @@ impl ImapSession {
 
     fn ask_for(&mut self, window: &Window) -> Result<()> {
         let verb = match window.part {
-            Part::Whole => "ask_for_mails",
+            Part::Whole | Part::Entire => "ask_for_mails",
             Part::Headers => "ask_for_headers",
         };
-        self.dialogue.tell(verb, (window.uids.to_string(), window.most), "FETCH")
+        let most = if window.part == Part::Entire { 0 } else { window.most };
+        self.dialogue.tell(verb, (window.uids.to_string(), most), "FETCH")
     }
 
     fn lost(&self, answered: &Window, error: Error) -> Failure {

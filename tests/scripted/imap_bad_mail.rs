@@ -469,3 +469,44 @@ fn mail_as_it_is_that_the_server_finds_and_does_not_send_is_an_error(
     let uids = imap.search("ALL").unwrap();
     assert_eq!(imap.fetch_uids(&uids).unwrap().len(), 2);
 }
+
+/// Some servers send less than they are asked for, whatever the size is that they tell.
+#[rstest]
+#[case::of_any_size(10_000, 30_000)]
+#[case::of_large_mails(200_000, 300_000)]
+fn mail_that_a_server_cuts_is_fetched_without_a_limit(#[case] most: usize, #[case] length: usize) {
+    let body = "x".repeat(length);
+    let long = mail(2, &body);
+    let server = Script::imap(&["MOVE", "UIDPLUS"])
+        .says("UID SEARCH", "* SEARCH 2\r\nTAG OK done\r\n")
+        .on("UID FETCH", move |heard| {
+            let asked = heard.text.split_once("<0.").map(|(_, rest)| rest.split('>').next().unwrap());
+            let most = asked.map_or(usize::MAX, |asked| most.min(asked.parse().unwrap()));
+            Step::Say(fetched(2, &long, &format!("<0.{most}>")) + "TAG OK done\r\n")
+        })
+        .start();
+    let imap = Imap::connect(imap_config(&server)).unwrap();
+    let batch = imap.fetch().unwrap();
+    let message = batch.iter().next().unwrap().message().unwrap();
+    assert!(message.body.len() >= length, "{}", message.body.len());
+    let uids = imap.search("ALL").unwrap();
+    assert_eq!(imap.fetch_uids(&uids).unwrap()[0].octets.len(), mail(2, &body).len());
+}
+
+#[test]
+fn sizes_that_are_estimates_cost_one_more_fetch_and_no_mail() {
+    let server = Script::imap(&["MOVE", "UIDPLUS"])
+        .says("UID SEARCH", "* SEARCH 1 2\r\nTAG OK done\r\n")
+        .on("UID FETCH", |heard| {
+            let sent = named(&heard.text).into_iter().map(|uid| one(uid, &heard.text));
+            let sent = sent.map(|it| it.replace("RFC822.SIZE ", "RFC822.SIZE 9"));
+            Step::Say(sent.collect::<String>() + "TAG OK done\r\n")
+        })
+        .start();
+    let imap = Imap::connect(imap_config(&server)).unwrap();
+    for _ in 0..3 {
+        assert!(imap.fetch().unwrap().iter().all(|it| it.message().is_ok()));
+    }
+    let entire = server.heard("UID FETCH").iter().filter(|line| !line.contains("<0.")).count();
+    assert_eq!(entire, 1, "{:?}", server.heard("UID FETCH"));
+}
