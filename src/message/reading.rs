@@ -366,6 +366,8 @@ fn no_number_of_fields_takes_longer_than_their_length(#[case] field: &str, #[cas
 #[case::comments("Subject: TAG 1\nTo: ", "(", "")]
 #[case::quotes("Subject: TAG 1\nTo: ", "\"", "")]
 #[case::brackets("Subject: TAG 1\nTo: ", "<[", "")]
+#[case::colons("Subject: TAG 1\nTo: a@", ":", "")]
+#[case::brackets_with_colons("Subject: TAG 1\nTo: ", "[mailto:", "")]
 #[case::ats("Subject: TAG 1\nFrom: ", "a@", "")]
 #[case::parameters("Subject: TAG 1\nContent-Type: text/plain", "; a*0=b", "")]
 #[case::equals("Subject: TAG 1\nContent-Type: text/plain; ", "=", "")]
