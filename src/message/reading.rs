@@ -282,6 +282,14 @@ fn a_part_that_can_not_be_read_is_not_left_out_in_silence() {
     <meta charset=3D\"koi8-r\">=CF\n",
     "\u{43e}"
 )]
+#[case::html_says_none_that_it_can_have(
+    "Content-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n<meta charset=3D\"unicode\">=FC\n",
+    "\u{fc}"
+)]
+#[case::html_says_none_that_is_known(
+    "Content-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n<meta charset=3D\"x-foo\">=FC\n",
+    "\u{fc}"
+)]
 #[case::flowed("Content-Type: text/plain; format=flowed; delsp=yes\n\none \ntwo\n", "onetwo")]
 #[case::another_text("Content-Type: text/markdown\n\n# a\n", "# a")]
 #[case::a_mail(
