@@ -11,6 +11,8 @@ struct Entry {
     within: Vec<String>,
     word: String,
     brackets: Brackets,
+    /// An `@` was read outside of quotes; to look for it in the words at each colon takes too long.
+    has_at: bool,
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -69,7 +71,10 @@ pub(super) fn addresses(value: &[u8]) -> Addresses {
             ',' | ';' => std::mem::take(&mut entry).end(&mut addresses),
             ':' if entry.is_prefix() && !entry.word.starts_with('[') => entry.clear(),
             c if c.is_whitespace() || is_unseen(c) => entry.end_word(),
-            c => entry.word.push(c),
+            c => {
+                entry.has_at |= c == '@';
+                entry.word.push(c);
+            }
         }
     }
     entry.end(&mut addresses);
@@ -119,13 +124,13 @@ impl Entry {
 
     /// Whether what was read may be a group's name, or a route.
     fn is_prefix(&self) -> bool {
-        let words = self.outside.iter().chain(&self.within).chain(Some(&self.word));
-        self.is_route() || !words.into_iter().any(|word| at(word).is_some())
+        self.is_route() || !self.has_at
     }
 
     fn clear(&mut self) {
         self.word.clear();
         self.outside.clear();
+        self.has_at = false;
     }
 
     fn end(mut self, addresses: &mut Addresses) {

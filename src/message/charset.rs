@@ -46,6 +46,12 @@ pub(super) fn is_unsaid(label: &str) -> bool {
     matches!(charset(label), Charset::Unsaid)
 }
 
+/// Returns whether a page can say that it has this charset: it is known, and the page's tags are ASCII in it.
+pub(super) fn is_of_pages(label: &str) -> bool {
+    !matches!(charset(label), Charset::Unknown)
+        && !matches!(charset(label), Charset::Web(encoding) if !encoding.is_ascii_compatible())
+}
+
 fn reason(label: &str) -> String {
     let shown: String = label.chars().filter(|c| !c.is_control()).take(40).collect();
     match charset(label) {

@@ -79,7 +79,7 @@ impl<'a> Part<'a> {
         let octets = self.octets()?;
         let mut label = self.content.parameter("charset").unwrap_or_default();
         if self.is_html() && charset::is_unsaid(&label) && std::str::from_utf8(&octets).is_err() {
-            label = html::charset(&octets).unwrap_or_default();
+            label = html::charset(&octets).filter(|label| charset::is_of_pages(label)).unwrap_or_default();
         }
         let (octets, label) = match octets.strip_prefix(b"\xef\xbb\xbf") {
             // It marks UTF-8, and is no text; pymail's own is kept as it was.

@@ -282,6 +282,14 @@ fn a_part_that_can_not_be_read_is_not_left_out_in_silence() {
     <meta charset=3D\"koi8-r\">=CF\n",
     "\u{43e}"
 )]
+#[case::html_says_none_that_it_can_have(
+    "Content-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n<meta charset=3D\"unicode\">=FC\n",
+    "\u{fc}"
+)]
+#[case::html_says_none_that_is_known(
+    "Content-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n<meta charset=3D\"x-foo\">=FC\n",
+    "\u{fc}"
+)]
 #[case::flowed("Content-Type: text/plain; format=flowed; delsp=yes\n\none \ntwo\n", "onetwo")]
 #[case::another_text("Content-Type: text/markdown\n\n# a\n", "# a")]
 #[case::a_mail(
@@ -366,6 +374,8 @@ fn no_number_of_fields_takes_longer_than_their_length(#[case] field: &str, #[cas
 #[case::comments("Subject: TAG 1\nTo: ", "(", "")]
 #[case::quotes("Subject: TAG 1\nTo: ", "\"", "")]
 #[case::brackets("Subject: TAG 1\nTo: ", "<[", "")]
+#[case::colons("Subject: TAG 1\nTo: a@", ":", "")]
+#[case::brackets_with_colons("Subject: TAG 1\nTo: ", "[mailto:", "")]
 #[case::ats("Subject: TAG 1\nFrom: ", "a@", "")]
 #[case::parameters("Subject: TAG 1\nContent-Type: text/plain", "; a*0=b", "")]
 #[case::equals("Subject: TAG 1\nContent-Type: text/plain; ", "=", "")]
