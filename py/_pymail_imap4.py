@@ -318,9 +318,17 @@ class Metered(imaplib.IMAP4):
         for kind in ("OK", "NO", "BAD"):
             self.untagged_responses.pop(kind, None)
 
+    def _offered(self, told: bytes) -> bytes:
+        """All that the server offers, in however many responses it tells that; imaplib takes nothing but ASCII."""
+        before = self.untagged_responses.pop("CAPABILITY", [b""])[-1]
+        words = (before + b" " + told).decode("ascii", "ignore").upper().encode().split()
+        if b"IMAP4REV2" in words:  # whose commands are those of IMAP4rev1 that are used here (RFC 9051, appendix E)
+            words.append(b"IMAP4REV1")
+        return b" ".join(dict.fromkeys(words))
+
     def _append_untagged(self, typ: str, dat: Any) -> None:
-        if typ == "CAPABILITY" and isinstance(dat, bytes):  # imaplib takes nothing but ASCII
-            dat = dat.decode("ascii", "ignore").encode()
+        if typ == "CAPABILITY" and isinstance(dat, bytes):
+            dat = self._offered(dat)
         super()._append_untagged(typ, dat)  # type: ignore[misc]
         if len(self.untagged_responses) > MOST_KINDS:
             raise self.abort("the server's answers are of too many kinds")

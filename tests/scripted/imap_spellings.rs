@@ -301,3 +301,17 @@ fn of_a_mail_that_is_longer_than_announced_nothing_is_cut_off(#[case] end: &str)
     let has_any = |batch: &Batch| batch.iter().any(|delivery| delivery.message().is_ok());
     assert!(!delivered.as_ref().is_ok_and(has_any), "{delivered:?}");
 }
+
+#[rstest]
+#[case::in_two_responses("* CAPABILITY IMAP4rev1\r\n* CAPABILITY move uidplus\r\nTAG OK done\r\n")]
+#[case::of_rev2_alone("* CAPABILITY IMAP4rev2 MOVE UIDPLUS\r\nTAG OK done\r\n")]
+fn what_a_server_offers_is_read_in_any_shape(#[case] answer: &str) {
+    let server = Script::imap(&[])
+        .says("CAPABILITY", answer)
+        .says("UID SEARCH", "* SEARCH 1\r\nTAG OK done\r\n")
+        .says("UID MOVE", "* OK [COPYUID 9 1 1] moved\r\nTAG OK done\r\n")
+        .start();
+    let imap = imap(&server);
+    imap.move_to(&imap.search("ALL").unwrap(), "done").unwrap();
+    assert_eq!(server.heard("UID MOVE"), ["UID MOVE 1 \"done\""]);
+}
