@@ -78,7 +78,7 @@ fn keeping(made: &[&str], delimiter: &str, refuses: fn(&str) -> Option<&'static 
             None => Step::say("TAG NO it is there\r\n"),
         }
     };
-    let (status, append, mv, select) = (has.clone(), has.clone(), has.clone(), has);
+    let (status, append, mv, examine, select) = (has.clone(), has.clone(), has.clone(), has.clone(), has);
     let none = || Step::say("TAG NO there is no such mailbox\r\n");
     let mail = format!("Subject: {TAG} 1\r\nMessage-ID: <1@example.test>\r\n\r\nhello\r\n");
     let size = mail.len();
@@ -91,6 +91,7 @@ fn keeping(made: &[&str], delimiter: &str, refuses: fn(&str) -> Option<&'static 
         .on("APPEND", move |heard| if append(heard) { Step::say("+ go on\r\nTAG OK done\r\n") } else { none() })
         .on("UID MOVE", move |heard| if mv(heard) { Step::say("* OK [COPYUID 9 1 1] x\r\nTAG OK x\r\n") } else { none() })
         .on("SELECT", move |heard| if heard.text.contains("INBOX\"") || select(heard) { Step::Usual } else { none() })
+        .on("EXAMINE", move |heard| if examine(heard) { Step::Usual } else { none() })
         .says("UID SEARCH", "* SEARCH 1\r\nTAG OK done\r\n")
         .says("UID FETCH 1:* (UID BODY.PEEK[]", "TAG OK an empty log\r\n")
         .says(

@@ -96,8 +96,11 @@ fn meets_it(row: &Row, findings: &Findings) {
         Err(error) => findings.allowed("the verb", row, error),
     }
     // Behind an answer that can't be trusted, nothing more is done to the mail.
-    let expunges = row.at == "UID EXPUNGE" || (row.at == "UID STORE" && outcome.is_ok());
-    let (acks, stores) = (ACKNOWLEDGES.contains(&row.at), matches!(row.at, "UID STORE" | "UID EXPUNGE"));
+    // A server that does not know MOVE, which it announces, is used without it.
+    let copies = row.at == "UID MOVE" && outcome.is_ok() && !server.heard("UID COPY").is_empty();
+    let expunges = copies || row.at == "UID EXPUNGE" || (row.at == "UID STORE" && outcome.is_ok());
+    let acks = ACKNOWLEDGES.contains(&row.at);
+    let stores = copies || matches!(row.at, "UID STORE" | "UID EXPUNGE");
     changed_nothing_else((acks, stores, expunges), &server, findings);
     goes_on(row, handle.ok(), &server, findings);
 }

@@ -40,7 +40,7 @@ const ROWS: &[Row] = &[
     row("silence", COPY, Silent, SLOW),
     row("hanging up", COPY, Closes, LOST),
     row("a new UIDVALIDITY", COPY, Says("* OK [UIDVALIDITY 8] new\r\nTAG OK done\r\n"), REFUSED),
-    row("MOVE is a lie, BAD", MOVE, Says("TAG BAD unknown command\r\n"), REFUSED),
+    row("MOVE is a lie, BAD", MOVE, Says("TAG BAD unknown command\r\n"), RIGHT),
     row("MOVE is a lie, NO", MOVE, Says("TAG NO unknown command\r\n"), REFUSED),
     row("NO after EXPUNGE of everything", MOVE, Says("* 1 EXPUNGE\r\n* 1 EXPUNGE\r\n* 1 EXPUNGE\r\nTAG NO done\r\n"), REFUSED),
     row("TRYCREATE without end", MOVE, Says("TAG NO [TRYCREATE] make it\r\n"), REFUSED),
