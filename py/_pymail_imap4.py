@@ -321,7 +321,8 @@ class Metered(imaplib.IMAP4):
     def _offered(self, told: bytes) -> bytes:
         """All that the server offers, in however many responses it tells that; imaplib takes nothing but ASCII."""
         before = self.untagged_responses.pop("CAPABILITY", [b""])[-1]
-        words = (before + b" " + told).decode("ascii", "ignore").upper().encode().split()
+        told = before + b" " + told if isinstance(before, bytes) else told
+        words = told.decode("ascii", "ignore").upper().encode().split()
         if b"IMAP4REV2" in words:  # whose commands are those of IMAP4rev1 that are used here (RFC 9051, appendix E)
             words.append(b"IMAP4REV1")
         return b" ".join(dict.fromkeys(words))

@@ -13,6 +13,7 @@ const LOG: &str = "UID FETCH 1:* (UID BODY.PEEK[]<0";
 const SELECT: &str = r#"SELECT "__TEST__-claims""#;
 
 const FEWER_OR_LOST: &[May] = &[May::Fewer, May::Fail(ErrorKind::Disconnected)];
+const FEWER_OR_REFUSED: &[May] = &[May::Fewer, May::Fail(ErrorKind::Refused)];
 const FEWER_OR_LATE: &[May] = &[May::Fewer, May::Fail(ErrorKind::Timeout)];
 const LOST: &[May] = &[May::Fail(ErrorKind::Disconnected)];
 
@@ -28,7 +29,7 @@ const ROWS: &[Row] = &[
     row("an entry without a UID", LOG, Says("* 1 FETCH (BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), LOST),
     row("10,000 entries", LOG, Many("", "* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\n", 10_000, "TAG OK done\r\n"), FEWER_OR_LOST),
     row("entries of all UIDs", LOG, Many("", "* 1 FETCH (UID 1 BODY[]<0> {38}\r\npymail-claims-1 f 7 claim 1:4294967295)\r\n", 10_000, "* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), FEWER_OR_LOST),
-    row("10,000 claims to 100,000 messages each", LOG, Many("", "* 1 FETCH (UID 1 BODY[]<0> {34}\r\npymail-claims-1 f 7 claim 1:100000)\r\n", 10_000, "TAG OK done\r\n"), REFUSED),
+    row("10,000 claims to 100,000 messages each", LOG, Many("", "* 1 FETCH (UID 1 BODY[]<0> {34}\r\npymail-claims-1 f 7 claim 1:100000)\r\n", 10_000, "TAG OK done\r\n"), FEWER_OR_REFUSED),
     row("5,000 goodbyes after 200,000 claims", LOG, Answer::Made(goodbyes), FEWER_OR_LATE),
     row("entries without end", LOG, Endless("", "* 1 FETCH (UID 1 BODY[]<0> {34}\r\npymail-claims-1 f 7 claim 1:100000)\r\n"), LOST),
 ];
@@ -49,6 +50,17 @@ pub(super) fn rows() -> Vec<Row> {
     ROWS.to_vec()
 }
 
+/// Returns whether mail is changed while another mailbox than the log is selected, whose entries may be removed.
+fn changes_the_inbox(heard: &[String]) -> bool {
+    let mut is_in_log = false;
+    heard.iter().any(|line| {
+        if line.starts_with("SELECT") || line.starts_with("EXAMINE") {
+            is_in_log = line.contains("claims");
+        }
+        !is_in_log && ["UID MOVE", "UID COPY", "UID STORE"].iter().any(|verb| line.starts_with(verb))
+    })
+}
+
 /// A consumer that finds nothing, or an error; and can ask for something else then.
 pub(super) fn meet(row: &Row, findings: &Findings) {
     let malice = Malice::default();
@@ -58,9 +70,8 @@ pub(super) fn meet(row: &Row, findings: &Findings) {
         Ok(outcome) => findings.allows("fetch", row, outcome),
         Err(error) => findings.allowed("fetch", row, &error),
     }
-    let said =
-        server.heard("UID MOVE").len() + server.heard("UID COPY").len() + server.heard("UID STORE").len();
-    findings.check(said == 0, || "it changes mail that is another consumer's".into());
+    findings
+        .check(!changes_the_inbox(&server.heard("")), || "it changes mail that is another consumer's".into());
 }
 
 fn life(server: &Scripted, findings: &Findings) -> Result<May> {
