@@ -34,7 +34,7 @@ const SLACK: u32 = 64;
 /// Those of this process; they go with the last heartbeat.
 static SHARED: Mutex<Weak<Heart>> = Mutex::new(Weak::new());
 
-/// How much earlier than after `interval` a beat may come, if somebody is awake then.
+/// Returns how much earlier than after `interval` a beat may come, if a thread is awake then.
 pub(crate) fn slack(interval: Duration) -> Duration {
     interval / SLACK
 }
@@ -143,7 +143,7 @@ impl Heart {
     }
 }
 
-/// Whoever is making a connection ends with that; the others are waited for.
+/// Waits for its threads, but not for those that make a connection, which end with that.
 impl Drop for Heart {
     fn drop(&mut self) {
         if !self.is_ours() {
@@ -166,7 +166,7 @@ impl Drop for Heart {
 }
 
 impl Beats {
-    /// Sees to it that somebody waits for what is due next.
+    /// Makes sure that a thread waits for what is due next.
     fn be_ready(self: &Arc<Self>, plan: &mut Plan) -> Result<()> {
         if plan.idle > 0 || plan.threads.len() >= MOST_THREADS {
             return Ok(());
@@ -196,7 +196,7 @@ impl Beats {
         }
         plan.idle -= 1;
         plan.threads.remove(&thread::current().id());
-        // Whoever stays may wait for something later.
+        // A thread that stays may wait for a later beat.
         self.changed.notify_one();
     }
 
@@ -250,7 +250,7 @@ impl Plan {
         busy >= MOST_THREADS.saturating_sub(self.under_way.len())
     }
 
-    /// Whether somebody wakes up by then.
+    /// Returns whether a thread wakes up by then.
     fn is_watched(&self, at: Instant) -> bool {
         self.waits.iter().any(|wait| *wait <= at)
     }

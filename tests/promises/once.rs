@@ -66,8 +66,9 @@ fn a_copy_of_what_an_earlier_handle_acknowledged_is_not_delivered(#[case] site: 
     let later = site.imap();
     assert_eq!(ids(&later), Vec::<String>::new());
     assert_eq!(mail(&site.other_client(), "INBOX"), []);
-    // Without MOVE it may be from an acknowledgement that was not finished: the archive has one already, octet for octet.
-    assert!((1..=2).contains(&mail(&site.other_client(), TAG).len()));
+    // Without MOVE (Courier) it may be from an acknowledgement that was not finished: the archive has it already.
+    let archived = if matches!(site, Site::Courier { .. }) { 1 } else { 2 };
+    assert_eq!(mail(&site.other_client(), TAG).len(), archived);
     plant(&site, "a@example.test", "1", 1);
     let forgetful = Imap::connect(site.imap_config().remember(0)).unwrap();
     assert_eq!(ids(&forgetful), ["1"], "without a memory it is delivered again");
