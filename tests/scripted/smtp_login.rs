@@ -75,6 +75,7 @@ fn cram_md5_answers_the_challenge_when_nothing_else_is_accepted() {
 #[rstest]
 #[case::no_base64("334 <1896.697@example.org>\r\n")]
 #[case::nothing_to_sign("334 =\r\n")]
+#[case::nothing_at_all("334\r\n")]
 fn a_challenge_that_can_not_be_read_is_cancelled(#[case] challenge: &'static str) {
     let server = Script::smtp(&["AUTH CRAM-MD5"]).says("AUTH", challenge).says("*", "501 fine\r\n").start();
     assert_eq!(refused(&server).code(), Some("501"));
