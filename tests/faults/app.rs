@@ -121,6 +121,11 @@ impl Diary {
         for delivery in deliveries {
             let (id, body) = match delivery.message() {
                 Ok(message) => (message.id.clone(), Ok(message.body.clone())),
+                // It stays in the inbox, and is to come later: `check_ours` sees to that.
+                Err(error) if error.is_transient() => {
+                    self.notes.push(format!("UID {} did not come yet: {error}", delivery.uid()));
+                    continue;
+                }
                 Err(error) => (format!("UID {}", delivery.uid()), Err(error.to_string())),
             };
             if self.acknowledged.contains(&id) || ids.contains(&id) {
