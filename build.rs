@@ -5,12 +5,27 @@
 //! `build.rs` reads `DEP_PYMAIL_LIB_DIR`; the README says how.
 
 use std::env;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use pyo3_build_config::InterpreterConfig;
 
+/// Compiles the Python files; each result begins with the magic number of the bytecode.
+const COMPILE: &str = "\
+import importlib.util, marshal, os, sys
+source, target = sys.argv[1:]
+for name in os.listdir(source):
+    if name.endswith('.py'):
+        with open(os.path.join(source, name), 'rb') as file:
+            code = compile(file.read(), 'py/' + name, 'exec', dont_inherit=True)
+        with open(os.path.join(target, name + 'c'), 'wb') as file:
+            file.write(importlib.util.MAGIC_NUMBER + marshal.dumps(code))
+";
+
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=py");
     pyo3_build_config::add_libpython_rpath_link_args();
     let python = pyo3_build_config::get();
     // As its folder in `lib` is called: the free-threaded 3.14 is another Python than 3.14.
@@ -20,6 +35,7 @@ fn main() {
         println!("cargo::metadata=LIB_DIR={lib_dir}");
         println!("cargo::rustc-env=PYMAIL_PYTHON_LIB_DIR={lib_dir}");
     }
+    compile(python);
     // docs.rs links nothing.
     if env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") && env::var_os("DOCS_RS").is_none() {
         check(python);
@@ -43,5 +59,21 @@ fn check(python: &InterpreterConfig) {
             "cargo::error={program} is Python {version}, and there is no lib{name}.so in {folder} to link with: install \
              its development files (Debian: libpython{version}-dev; Fedora: python3-devel). {another}"
         );
+    }
+}
+
+/// Has the Python that will be linked compile our files, which would cost each process a third of its start.
+///
+/// Without it, as in a cross-compilation, the results are empty, and the files are compiled when they are loaded.
+fn compile(python: &InterpreterConfig) {
+    let target = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("py");
+    for file in fs::read_dir(&source).into_iter().flatten().flatten() {
+        let name = file.file_name().to_string_lossy().into_owned() + "c";
+        fs::write(target.join(name), []).expect("OUT_DIR can be written to");
+    }
+    if let Some(program) = python.executable() {
+        // A Python that can't do it is met again when an app starts, and says why there.
+        let _ = Command::new(program).args(["-I", "-S", "-c", COMPILE]).args([&source, &target]).status();
     }
 }

@@ -14,7 +14,9 @@ use crate::error::Result;
 pub(super) struct Module {
     name: &'static CStr,
     file: &'static CStr,
-    code: &'static CStr,
+    source: &'static CStr,
+    /// The same as bytecode of the Python that the crate was built with, behind its magic number; or nothing.
+    compiled: &'static [u8],
     /// What it imports of ours.
     needs: &'static [&'static Module],
     loaded: PyOnceLock<Py<PyModule>>,
@@ -24,28 +26,29 @@ macro_rules! module {
     ($name:literal, $file:literal, $needs:expr) => {
         Module {
             name: pyo3::ffi::c_str!($name),
-            file: pyo3::ffi::c_str!($file),
-            code: pyo3::ffi::c_str!(include_str!(concat!("../../", $file))),
+            file: pyo3::ffi::c_str!(concat!("py/", $file)),
+            source: pyo3::ffi::c_str!(include_str!(concat!("../../py/", $file))),
+            compiled: include_bytes!(concat!(env!("OUT_DIR"), "/", $file, "c")),
             needs: $needs,
             loaded: PyOnceLock::new(),
         }
     };
 }
 
-static WIRE: Module = module!("_pymail_wire", "py/_pymail_wire.py", &[]);
-static FETCHED: Module = module!("_pymail_fetched", "py/_pymail_fetched.py", &[&WIRE]);
-static ANSWERS: Module = module!("_pymail_answers", "py/_pymail_answers.py", &[&FETCHED]);
-static IMAP4: Module = module!("_pymail_imap4", "py/_pymail_imap4.py", &[&WIRE, &ANSWERS]);
-static CONNECTION: Module = module!("_pymail_connection", "py/_pymail_connection.py", &[&IMAP4]);
-static LOGIN: Module = module!("_pymail_login", "py/_pymail_login.py", &[&CONNECTION]);
-static RECEIVE: Module = module!("_pymail_receive", "py/_pymail_receive.py", &[&LOGIN]);
-pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py", &[&RECEIVE]);
-static REPLIES: Module = module!("_pymail_replies", "py/_pymail_replies.py", &[&WIRE]);
-static AUTH: Module = module!("_pymail_auth", "py/_pymail_auth.py", &[&REPLIES]);
-static DIALOGUE: Module = module!("_pymail_dialogue", "py/_pymail_dialogue.py", &[&REPLIES]);
-static MESSAGES: Module = module!("_pymail_messages", "py/_pymail_messages.py", &[&DIALOGUE]);
-static CHUNKS: Module = module!("_pymail_chunks", "py/_pymail_chunks.py", &[&DIALOGUE]);
-pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&AUTH, &MESSAGES, &CHUNKS]);
+static WIRE: Module = module!("_pymail_wire", "_pymail_wire.py", &[]);
+static FETCHED: Module = module!("_pymail_fetched", "_pymail_fetched.py", &[&WIRE]);
+static ANSWERS: Module = module!("_pymail_answers", "_pymail_answers.py", &[&FETCHED]);
+static IMAP4: Module = module!("_pymail_imap4", "_pymail_imap4.py", &[&WIRE, &ANSWERS]);
+static CONNECTION: Module = module!("_pymail_connection", "_pymail_connection.py", &[&IMAP4]);
+static LOGIN: Module = module!("_pymail_login", "_pymail_login.py", &[&CONNECTION]);
+static RECEIVE: Module = module!("_pymail_receive", "_pymail_receive.py", &[&LOGIN]);
+pub(super) static IMAP: Module = module!("_pymail_imap", "imap.py", &[&RECEIVE]);
+static REPLIES: Module = module!("_pymail_replies", "_pymail_replies.py", &[&WIRE]);
+static AUTH: Module = module!("_pymail_auth", "_pymail_auth.py", &[&REPLIES]);
+static DIALOGUE: Module = module!("_pymail_dialogue", "_pymail_dialogue.py", &[&REPLIES]);
+static MESSAGES: Module = module!("_pymail_messages", "_pymail_messages.py", &[&DIALOGUE]);
+static CHUNKS: Module = module!("_pymail_chunks", "_pymail_chunks.py", &[&DIALOGUE]);
+pub(super) static SMTP: Module = module!("_pymail_smtp", "smtp.py", &[&AUTH, &MESSAGES, &CHUNKS]);
 
 /// Two that load at once would each wait for the other's interpreter; one after the other, the first is on the
 /// network while the second loads.
@@ -71,8 +74,67 @@ impl Module {
         for module in self.needs {
             module.load(py)?;
         }
-        let load = || PyModule::from_code(py, self.code, self.file, self.name).map(Bound::unbind);
-        let module = self.loaded.get_or_try_init(py, load);
+        let module = self.loaded.get_or_try_init(py, || self.run(py).map(Bound::unbind));
         module.map(|module| module.bind(py)).map_err(|e| import_error(py, &self.name.to_string_lossy(), &e))
+    }
+
+    /// Imports the module: from bytecode, or from the source where the interpreter has bytecode of another kind.
+    fn run<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyModule>> {
+        let Some(code) = code(py, self.compiled)? else {
+            return PyModule::from_code(py, self.source, self.file, self.name);
+        };
+        let name = self.name.to_string_lossy();
+        let module = PyModule::new(py, &name)?;
+        let loaded = py.import("sys")?.getattr("modules")?;
+        loaded.set_item(&name, &module)?;
+        let run = py.import("builtins")?.call_method1("exec", (code, module.dict()));
+        if run.is_err() {
+            loaded.del_item(&name)?;
+        }
+        run.map(|_| module)
+    }
+}
+
+/// Reads bytecode; nothing where it is not this interpreter's.
+fn code<'py>(py: Python<'py>, compiled: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let magic = py.import("_frozen_importlib_external")?.getattr("MAGIC_NUMBER")?;
+    match compiled.strip_prefix(magic.extract::<&[u8]>()?) {
+        Some(code) if !code.is_empty() => py.import("marshal")?.call_method1("loads", (code,)).map(Some),
+        _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the name of the file that bytecode was made from.
+    fn file_of(compiled: &[u8]) -> Option<String> {
+        let file = |code: Bound<'_, PyAny>| code.getattr("co_filename").unwrap().extract().unwrap();
+        attached(|py| Ok(code(py, compiled).unwrap().map(file))).unwrap()
+    }
+
+    #[test]
+    fn bytecode_is_of_the_python_that_is_linked() {
+        assert_eq!(file_of(IMAP.compiled).as_deref(), Some("py/imap.py"));
+    }
+
+    #[test]
+    fn bytecode_of_another_python_is_left_alone() {
+        let mut other = IMAP.compiled.to_vec();
+        other[0] ^= 1;
+        assert_eq!([file_of(&other), file_of(&[]), file_of(&IMAP.compiled[..4])], [None, None, None]);
+    }
+
+    #[test]
+    fn without_bytecode_the_source_is_run() {
+        attached(|py| {
+            let Module { file, source, .. } = WIRE;
+            let loaded = PyOnceLock::new();
+            let wire = Module { name: c"_pymail_tried", file, source, compiled: &[], needs: &[], loaded };
+            assert!(wire.load(py).unwrap().hasattr("Refused").unwrap());
+            Ok(())
+        })
+        .unwrap();
     }
 }
