@@ -1,7 +1,6 @@
 //! The body of a mail: its text, decoded and whole.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 
 use super::content::Content;
 use super::head::{Head, Name};
@@ -28,15 +27,14 @@ pub(super) fn simple(head: &Head<'_>) -> Option<Vec<u8>> {
     (std::str::from_utf8(&body).is_ok() && !body.starts_with(b"\xef\xbb\xbf")).then_some(body)
 }
 
-/// Base64 in lines as long as the first one, of which the last may be shorter.
+/// Decodes base64 in lines as long as the first one, of which the last may be shorter.
 fn decoded(text: &[u8]) -> Option<Vec<u8>> {
     let line = text.iter().position(|&octet| octet == b'\n').map_or(text.len(), |end| end + 1).max(1);
-    let mut body = vec![0; text.len().div_ceil(4) * 3];
-    let mut length = 0;
-    for line in text.chunks(line) {
-        length += BASE64_STANDARD.decode_slice(line.trim_ascii_end(), &mut body[length..]).ok()?;
-    }
+    let mut body = Vec::with_capacity(text.len());
+    text.chunks(line).for_each(|line| body.extend_from_slice(line.trim_ascii_end()));
+    let length = STANDARD.decode_inplace(&mut body).ok()?.len();
     body.truncate(length);
+    body.shrink_to_fit();
     Some(body)
 }
 

@@ -1,7 +1,6 @@
 //! The line protocol's JSON: `{"Id","SentBy","SentTo","Body"}`.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::Message;
@@ -32,8 +31,10 @@ pub(crate) enum WireBody {
 
 impl From<Vec<u8>> for WireBody {
     fn from(body: Vec<u8>) -> Self {
-        String::from_utf8(body)
-            .map_or_else(|not_text| Self::BodyBase64(BASE64_STANDARD.encode(not_text.as_bytes())), Self::Body)
+        String::from_utf8(body).map_or_else(
+            |not_text| Self::BodyBase64(STANDARD.encode_to_string(not_text.as_bytes())),
+            Self::Body,
+        )
     }
 }
 
@@ -49,7 +50,7 @@ impl From<Message> for Wire {
 }
 
 impl TryFrom<Wire> for Message {
-    type Error = base64::DecodeError;
+    type Error = base64_simd::Error;
 
     fn try_from(wire: Wire) -> Result<Self, Self::Error> {
         let sent_to = match wire.sent_to {
@@ -58,7 +59,7 @@ impl TryFrom<Wire> for Message {
         };
         let body = match wire.body {
             WireBody::Body(text) => text.into_bytes(),
-            WireBody::BodyBase64(code) => BASE64_STANDARD.decode(code)?,
+            WireBody::BodyBase64(code) => STANDARD.decode_to_vec(code)?,
         };
         Ok(Self::new(wire.id, wire.sent_by, sent_to, body))
     }

@@ -4,8 +4,7 @@ use std::cell::Cell;
 use std::net::TcpStream;
 use std::os::fd::IntoRawFd as _;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64_simd::STANDARD;
 use pyo3::call::PyCallArgs;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
@@ -183,7 +182,7 @@ fn secrets(credentials: &Credentials) -> Vec<String> {
     let Some((user, password)) = &credentials.login else { return Vec::new() };
     let password = password.reveal();
     // Padding may be left out, and adds nothing.
-    let encoded = |text: &str| BASE64_STANDARD.encode(text).trim_end_matches('=').to_owned();
+    let encoded = |text: &str| STANDARD.encode_to_string(text).trim_end_matches('=').to_owned();
     let quoted = password.replace('\\', "\\\\").replace('"', "\\\"");
     let shown = [&quoted, password].into_iter().flat_map(shown_by_python);
     let mut shapes = vec![encoded(&format!("\0{user}\0{password}")), encoded(password)];
