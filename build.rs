@@ -1,8 +1,7 @@
-//! Tells the linker of our own programs, and the build scripts of apps, where libpython is; and says in words what
-//! the linker would say in its own.
+//! Finds libpython: sets the rpath of this package's programs, and `DEP_PYMAIL_LIB_DIR` for the build scripts of apps.
 //!
-//! An rpath is not inherited: Cargo gives it to this package's tests and examples only. An app's own
-//! `build.rs` reads `DEP_PYMAIL_LIB_DIR`; the README says how.
+//! Cargo does not pass an rpath on: an app needs a `build.rs` of its own, see the README. A missing or static libpython is
+//! reported before the linker fails.
 
 use std::env;
 use std::fs;
@@ -28,7 +27,7 @@ fn main() {
     println!("cargo::rerun-if-changed=py");
     pyo3_build_config::add_libpython_rpath_link_args();
     let python = pyo3_build_config::get();
-    // As its folder in `lib` is called: the free-threaded 3.14 is another Python than 3.14.
+    // The name of the folder in `lib`: the free-threaded 3.14 has one of its own.
     let free = if python.is_free_threaded() { "t" } else { "" };
     println!("cargo::rustc-env=PYMAIL_PYTHON_VERSION={}{free}", python.version());
     if let Some(lib_dir) = python.lib_dir() {
@@ -42,22 +41,22 @@ fn main() {
     }
 }
 
-/// An app links libpython, which not every installation has.
+/// Reports an installation without a shared libpython to link with.
 fn check(python: &InterpreterConfig) {
     let (version, name) = (python.version(), python.lib_name().unwrap_or_default());
     let program = python.executable().unwrap_or("the Python that PyO3 found");
-    let another = "Or set PYO3_PYTHON to another one, 3.9 to 3.15, and build again.";
+    let alternative = "Or set PYO3_PYTHON to another one, 3.9 to 3.15, and build again.";
     let Some(folder) = python.lib_dir() else { return };
     if !python.shared() {
         println!(
             "cargo::warning={program} has no shared libpython: an app must be linked with -rdynamic \
              (cargo::rustc-link-arg=-rdynamic in its build.rs), or Python's extension modules can't be loaded. Better \
-             install one that has (Debian: python3-dev; pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared). {another}"
+             install one that has (Debian: python3-dev; pyenv: PYTHON_CONFIGURE_OPTS=--enable-shared). {alternative}"
         );
     } else if !Path::new(folder).join(format!("lib{name}.so")).exists() {
         println!(
             "cargo::error={program} is Python {version}, and there is no lib{name}.so in {folder} to link with: install \
-             its development files (Debian: libpython{version}-dev; Fedora: python3-devel). {another}"
+             its development files (Debian: libpython{version}-dev; Fedora: python3-devel). {alternative}"
         );
     }
 }

@@ -1,14 +1,14 @@
-//! The table of refusals: which ones pass by themselves, which ones are about the credentials.
+//! Classifies refusals as transient, permanent or about the credentials.
 //!
-//! IMAP response codes (RFC 3501, 5530, 9738 and some of large providers), SMTP reply codes (RFC 5321, 4954) and enhanced
-//! status codes (RFC 3463). Where a server gives no code, its words decide; a code goes before words.
+//! By IMAP response codes (RFC 3501, 5530, 9738 and some of large providers), SMTP reply codes (RFC 5321, 4954) and enhanced
+//! status codes (RFC 3463). A code goes before the text, which decides where there is no code.
 
-use crate::throttle::wait_asked;
+use crate::throttle::requested_wait;
 
-/// IMAP codes of a state that passes by itself, or by means that are not the caller's.
+/// IMAP codes of transient refusals.
 ///
 /// `OVERQUOTA` is a full mailbox, which its owner empties, and Gmail's bandwidth limit. `THROTTLED` is Gmail's.
-const PASSING: [&str; 9] = [
+const TRANSIENT_CODES: [&str; 9] = [
     "UNAVAILABLE",
     "INUSE",
     "LIMIT",
@@ -20,8 +20,8 @@ const PASSING: [&str; 9] = [
     "MESSAGELIMIT",
 ];
 
-/// IMAP codes of a state that stays, whatever the words behind them say.
-const LASTING: [&str; 21] = [
+/// IMAP codes of permanent refusals, independent of their text.
+const PERMANENT_CODES: [&str; 21] = [
     "AUTHENTICATIONFAILED",
     "AUTHORIZATIONFAILED",
     "EXPIRED",
@@ -45,12 +45,12 @@ const LASTING: [&str; 21] = [
     "LEASE",
 ];
 
-/// Words of a state that passes, for refusals without a code that says more.
+/// Texts of transient refusals, for those without a code in the tables above.
 ///
 /// Exchange: `Server Busy`, `Server Unavailable. 15`, `User is authenticated but not connected.`; Gmail: `Too many
 /// simultaneous connections`, `System Error`, `exceeded command or bandwidth limits`; Yahoo: `Rate limit hit`; Courier:
 /// `You exceeded your mail quota.`, as `OVERQUOTA`; POP servers' `Mailbox is locked`, as `INUSE`.
-const PASSING_WORDS: [&str; 26] = [
+const TRANSIENT_WORDS: [&str; 26] = [
     "try again",
     "try later",
     "retry",
@@ -79,7 +79,7 @@ const PASSING_WORDS: [&str; 26] = [
     "mailbox is in use",
 ];
 
-/// Words of a refused login that is about the server behind it, or about the account, and not about the password.
+/// Texts of refused logins whose cause is the server or the account, and not the password.
 ///
 /// Postfix: `Connection lost to authentication server`; Cyrus SASL without its daemon: `generic failure`.
 const NOT_THE_PASSWORD: [&str; 12] = [
@@ -97,29 +97,29 @@ const NOT_THE_PASSWORD: [&str; 12] = [
     "not enabled",
 ];
 
-/// IMAP codes that refuse the credentials themselves (RFC 5530).
-const CREDENTIALS: [&str; 3] = ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"];
+/// IMAP codes of wrong credentials (RFC 5530).
+const WRONG_CREDENTIALS: [&str; 3] = ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"];
 
-/// SMTP replies to a login that are about the login (RFC 4954, section 6).
-const ABOUT_LOGIN: [&str; 4] = ["530", "534", "535", "538"];
+/// SMTP replies that refuse a login (RFC 4954, section 6).
+const LOGIN_REPLIES: [&str; 4] = ["530", "534", "535", "538"];
 
-/// Enhanced codes that come with 535 and are about a policy: the same password may do later, or elsewhere.
-const POLICY: [(u16, u16); 4] = [(7, 30), (7, 57), (7, 60), (7, 139)];
+/// Enhanced codes that come with 535 and refuse by policy: the same password may work later, or from elsewhere.
+const POLICY_CODES: [(u16, u16); 4] = [(7, 30), (7, 57), (7, 60), (7, 139)];
 
-/// What a refused login says of trying it again.
+/// The meaning of a refused login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Login {
-    /// These credentials won't do, ever.
+    /// The credentials are wrong.
     WrongCredentials,
-    /// The server can't or doesn't want to now.
+    /// The refusal is transient.
     Later,
-    /// It may be the credentials, or anything else.
+    /// The cause may be the credentials, or another.
     Unclear,
-    /// It is not about logging in.
+    /// The refusal does not concern the login.
     Other,
 }
 
-/// How a refused message or recipient is to be taken.
+/// The meaning of a refused message or recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     Transient,
@@ -127,23 +127,23 @@ pub(crate) enum Verdict {
     TooLarge,
 }
 
-/// Returns whether a refusal in the middle of a dialogue passes by itself; the code is IMAP's or an SMTP reply code.
+/// Returns `true` if a refusal after the login is transient. `code` is an IMAP response code or an SMTP reply code.
 pub(crate) fn is_transient(code: Option<&str>, text: &str) -> bool {
     match code {
         Some(code) if smtp_code(code).is_some() => {
             smtp_code(code).is_some_and(|code| smtp(code, text, false) == Verdict::Transient)
         }
-        Some(code) if PASSING.contains(&code) => true,
-        Some(code) if LASTING.contains(&code) => false,
-        _ => has_passing_words(text),
+        Some(code) if TRANSIENT_CODES.contains(&code) => true,
+        Some(code) if PERMANENT_CODES.contains(&code) => false,
+        _ => has_transient_words(text),
     }
 }
 
-/// Returns what an SMTP reply says of a message or, at `RCPT`, of a recipient.
+/// Classifies an SMTP reply to a message or, with `of_recipient`, to a recipient.
 ///
-/// The enhanced code goes first: RFC 3463 calls 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 (routing server failure)
-/// and 5.4.5 (congestion, Gmail's daily limit) transient whatever their class, and 5.2.3 and 5.3.4 permanent. A bare 552 is the size, or a full mailbox, or (RFC 5321, section 4.5.3.1.10) too many
-/// recipients, which passes.
+/// The enhanced code goes first: by RFC 3463, 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 (routing server failure) and
+/// 5.4.5 (congestion; Gmail's daily limit) are transient in any class, and 5.2.3 and 5.3.4 are about the size. A bare 552 is
+/// about the size, a full mailbox, or too many recipients (RFC 5321, section 4.5.3.1.10), which is transient.
 pub(crate) fn smtp(code: u16, text: &str, of_recipient: bool) -> Verdict {
     let enhanced = enhanced(text);
     match (code, enhanced) {
@@ -159,36 +159,36 @@ pub(crate) fn smtp(code: u16, text: &str, of_recipient: bool) -> Verdict {
     }
 }
 
-/// Returns what a refused login means, by its IMAP code or SMTP reply code and its text.
+/// Classifies a refused login by its IMAP code or SMTP reply code and its text.
 pub(crate) fn login(code: Option<&str>, text: &str) -> Login {
-    let passes = has_passing_words(text) || wait_asked(text).is_some();
-    let is_other = passes || NOT_THE_PASSWORD.iter().any(|words| has(text, words));
+    let is_transient = has_transient_words(text) || requested_wait(text).is_some();
+    let is_other = is_transient || NOT_THE_PASSWORD.iter().any(|words| has(text, words));
     let wrong_or =
         |is_clear: bool| if is_clear && !is_other { Login::WrongCredentials } else { Login::Unclear };
     match code {
-        Some(code) if CREDENTIALS.contains(&code) => wrong_or(true),
-        Some(code) if code.starts_with('4') || PASSING.contains(&code) => Login::Later,
+        Some(code) if WRONG_CREDENTIALS.contains(&code) => wrong_or(true),
+        Some(code) if code.starts_with('4') || TRANSIENT_CODES.contains(&code) => Login::Later,
         Some("535") if matches!(enhanced(text), Some((4, _, _))) => Login::Later,
-        Some("535") => wrong_or(!enhanced(text).is_some_and(|(_, a, b)| POLICY.contains(&(a, b)))),
-        Some(code) if ABOUT_LOGIN.contains(&code) => Login::Unclear,
+        Some("535") => wrong_or(!enhanced(text).is_some_and(|(_, a, b)| POLICY_CODES.contains(&(a, b)))),
+        Some(code) if LOGIN_REPLIES.contains(&code) => Login::Unclear,
         Some(code) if smtp_code(code).is_some() => Login::Other,
-        _ if passes => Login::Later,
+        _ if is_transient => Login::Later,
         Some("BAD") => Login::Other,
         _ => Login::Unclear,
     }
 }
 
-/// Returns whether Exchange says that it has lost its own backend: the connection is of no use any more.
+/// Returns `true` for Exchange's refusal after it has lost its own backend: every later command on the connection fails.
 pub(crate) fn is_not_connected(code: Option<&str>, text: &str) -> bool {
     matches!(code, None | Some("BAD")) && has(text, "authenticated but not connected")
 }
 
-/// Returns whether a command may have been refused for its length, or for how many messages it named.
+/// Returns `true` if a command may have been refused for its length, or for the number of messages in it.
 pub(crate) fn is_too_long(code: Option<&str>, text: &str) -> bool {
     let long = ["too long", "too large", "too big", "line length", "too many messages", "too many arguments"];
     match code {
         Some("TOOBIG" | "MESSAGELIMIT") => true,
-        Some("BAD") => !has_passing_words(text) || long.iter().any(|words| has(text, words)),
+        Some("BAD") => !has_transient_words(text) || long.iter().any(|words| has(text, words)),
         None | Some("LIMIT" | "CLIENTBUG" | "CANNOT" | "ALERT") => long.iter().any(|words| has(text, words)),
         Some(_) => false,
     }
@@ -198,8 +198,8 @@ fn smtp_code(code: &str) -> Option<u16> {
     (code.len() == 3).then(|| code.parse().ok()).flatten()
 }
 
-/// Returns the enhanced status code (RFC 3463) that a reply's text begins with, also behind the recipient, or has behind
-/// a `#`, as qmail writes it.
+/// Finds the enhanced status code (RFC 3463) of a reply's text: at its beginning, after the recipient, or after a `#`, as
+/// qmail writes it.
 fn enhanced(text: &str) -> Option<(u16, u16, u16)> {
     let behind_address = || text.trim_start().strip_prefix('<')?.split_once('>');
     let at_sign = || text.split_once('#').and_then(|(_, code)| enhanced_at(code));
@@ -208,7 +208,7 @@ fn enhanced(text: &str) -> Option<(u16, u16, u16)> {
         .or_else(at_sign)
 }
 
-/// The code that a text begins with; servers put signs around it.
+/// Parses the code at the beginning of a text, with or without punctuation around it.
 fn enhanced_at(text: &str) -> Option<(u16, u16, u16)> {
     let word = text.trim_start().trim_start_matches(['#', '(', '[', '<', '"']);
     let word = word.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
@@ -227,8 +227,8 @@ fn is_quota(text: &str) -> bool {
     ["quota", "mailbox full", "mailbox is full"].iter().any(|words| has(text, words))
 }
 
-fn has_passing_words(text: &str) -> bool {
-    PASSING_WORDS.iter().any(|words| has(text, words))
+fn has_transient_words(text: &str) -> bool {
+    TRANSIENT_WORDS.iter().any(|words| has(text, words))
 }
 
 fn has(text: &str, words: &str) -> bool {
@@ -266,7 +266,7 @@ mod tests {
     #[case::smtp(Some("450"), "greylisted")]
     #[case::full(Some("552"), "5.2.2 mailbox full")]
     #[case::class_4_in_5(Some("550"), "4.7.1 come back later")]
-    fn a_state_that_passes_is_transient(#[case] code: Option<&str>, #[case] text: &str) {
+    fn a_transient_refusal_is_recognised(#[case] code: Option<&str>, #[case] text: &str) {
         assert!(is_transient(code, text));
     }
 
@@ -282,7 +282,7 @@ mod tests {
     #[case(None, "no")]
     #[case(Some("550"), "5.1.1 no such user")]
     #[case(Some("554"), "try again, but not with this")]
-    fn what_does_not_pass_is_permanent(#[case] code: Option<&str>, #[case] text: &str) {
+    fn a_permanent_refusal_is_recognised(#[case] code: Option<&str>, #[case] text: &str) {
         assert!(!is_transient(code, text));
     }
 
@@ -362,7 +362,7 @@ mod tests {
     #[case(Some("BAD"), "server busy", Login::Later)]
     #[case(None, "Login failed.", Login::Unclear)]
     #[case(None, "server busy", Login::Later)]
-    fn only_a_clear_word_condemns_the_credentials(
+    fn only_a_clear_refusal_means_wrong_credentials(
         #[case] code: Option<&str>,
         #[case] text: &str,
         #[case] meaning: Login,
@@ -380,7 +380,7 @@ mod tests {
     #[case(None, "no", false)]
     #[case(Some("BAD"), "User is authenticated but not connected.", false)]
     #[case(Some("NOPERM"), "too long", false)]
-    fn a_command_that_was_too_long_is_known(
+    fn a_command_that_was_too_long_is_recognised(
         #[case] code: Option<&str>,
         #[case] text: &str,
         #[case] too_long: bool,

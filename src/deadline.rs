@@ -1,42 +1,61 @@
-//! By when a verb has to be back, by the wall clock.
+//! The deadline of a call, by the wall clock.
 
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// The moment by which a verb has to be back, however many commands and connections it takes.
+/// The moment by which a call returns, however many commands and connections it takes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     at: Instant,
-    whole: Duration,
+    timeout: Duration,
 }
 
 impl Deadline {
-    pub(crate) fn after(whole: Duration) -> Self {
-        Self { at: Instant::now() + whole, whole }
+    /// Returns the deadline of a call that begins now.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self { at: Instant::now() + timeout, timeout }
     }
 
     pub(crate) fn at(self) -> Instant {
         self.at
     }
 
-    /// What is left of it; nothing when it is over.
+    /// Returns the time left; zero after the deadline.
     pub(crate) fn left(self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 
-    /// Returns a deadline for a part of the work: one such share of the whole, and not later than this one.
+    /// Returns a deadline for a part of the work: `1 / shares` of the whole timeout, and not later than this one.
     pub(crate) fn share(self, shares: u32) -> Self {
-        Self::after((self.whole / shares).min(self.left()))
+        Self::after((self.timeout / shares).min(self.left()))
     }
 
-    /// Whether there is any time left.
-    pub(crate) fn check(self, doing: &str) -> Result<()> {
-        if self.left().is_zero() { Err(self.error(doing)) } else { Ok(()) }
+    /// # Errors
+    /// `Timeout` when no time is left for `action`.
+    pub(crate) fn check(self, action: &str) -> Result<()> {
+        if self.left().is_zero() { Err(self.error(action)) } else { Ok(()) }
     }
 
-    /// What whoever overran it is told.
-    pub(crate) fn error(self, doing: &str) -> Error {
-        Error::new(ErrorKind::Timeout, format!("{doing}: not done within {:?}", self.whole))
+    /// Returns the error for an action that this deadline has ended.
+    pub(crate) fn error(self, action: &str) -> Error {
+        Error::new(ErrorKind::Timeout, format!("{action} timed out after {}", seconds(self.timeout)))
+    }
+}
+
+/// Formats a duration in seconds, without trailing zeros: `60 s`, `0.3 s`.
+fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_names_the_action_and_the_timeout() {
+        let text = |timeout| Deadline::after(timeout).error("SEARCH").to_string();
+        assert_eq!(text(Duration::from_secs(60)), "SEARCH timed out after 60 s");
+        assert_eq!(text(Duration::from_millis(300)), "SEARCH timed out after 0.3 s");
     }
 }

@@ -1,4 +1,4 @@
-//! The one error type: what the caller can do about it, what was being done, and the cause.
+//! The error type of the crate: a kind, the action that failed, and the cause.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -10,62 +10,61 @@ use crate::codes;
 /// The result of every fallible call in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, told by what a caller can do about it.
+/// The kind of an [`Error`]: one for each thing that a caller can do about it.
 ///
-/// ```text
-/// Error
-/// ├── Config          the settings or an argument: mend the program
-/// ├── Runtime         no usable Python in this process
-/// ├── Connect         no connection could be made: try later
-/// ├── Tls             the server is not who it should be, or speaks no TLS here
-/// ├── Auth            the login was refused: most likely the credentials are wrong
-/// ├── Timeout         not done by the deadline
-/// ├── Disconnected    the connection was lost, and what was asked for did not happen
-/// ├── Refused         the server said no; `code()` is its code
-/// ├── Message         one message can't be sent or read as it is
-/// ├── TooLarge        a message is over a limit, the server's or ours
-/// ├── OutcomeUnknown  the connection was lost between a message's end and the server's answer
-/// └── Stopped         the handle was stopped
-/// ```
+/// | kind | cause | what to do |
+/// | --- | --- | --- |
+/// | `Config` | a setting or an argument can't work | fix the program |
+/// | `Runtime` | no usable Python in this process | fix the installation |
+/// | `Connect` | no connection could be made | retry later |
+/// | `Tls` | the certificate or the TLS version is not acceptable | fix the server, or trust its certificate |
+/// | `Auth` | the login was refused | ask the user, or retry after [`retry_after`](Error::retry_after) |
+/// | `Timeout` | the call was not done by its deadline | retry; allow more time for large messages |
+/// | `Disconnected` | the connection was lost, and nothing was done | retry |
+/// | `Refused` | the server answered NO, BAD, 4xx or 5xx | retry if [`is_transient`](Error::is_transient), else report [`code`](Error::code) |
+/// | `Message` | one message can't be composed or read | skip this message |
+/// | `TooLarge` | a message is over a limit | skip this message, or raise the limit |
+/// | `OutcomeUnknown` | the connection was lost before the final reply | resend, if the receiver drops duplicates |
+/// | `Stopped` | the handle was closed | make a new handle |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting or an argument that can't work, such as a tag with a line break.
+    /// A setting or an argument can't work, such as a tag with a line break.
     Config,
     /// The embedded Python interpreter could not be started or used.
     Runtime,
-    /// No connection could be made: unknown host, closed port, or a server that hangs up.
+    /// No connection could be made: unknown host, closed port, or a server that closes at once.
     Connect,
-    /// TLS failed; the text names the reason: the certificate's authority, names or dates, the versions of TLS, or a port
-    /// that speaks no TLS.
+    /// TLS failed. The text names the reason: the certificate's authority, names or dates, the TLS version, or a port that
+    /// does not speak TLS.
     Tls,
     /// The server refused the login.
     ///
-    /// When it says clearly that the credentials are wrong (IMAP `AUTHENTICATIONFAILED`, `AUTHORIZATIONFAILED` and
-    /// `EXPIRED`, SMTP 535), the handle ends: make a new one with the right ones. When it gives no clear reason, the
-    /// handle tries again with long waits, and [`retry_after`](Error::retry_after) says when.
+    /// When the server says clearly that the credentials are wrong (IMAP `AUTHENTICATIONFAILED`, `AUTHORIZATIONFAILED` and
+    /// `EXPIRED`, SMTP 535), the handle ends: make a new one with the right credentials. When the server gives no clear
+    /// reason, the handle retries with long waits, and [`retry_after`](Error::retry_after) returns the next one.
     Auth,
-    /// It was not done by the deadline.
+    /// The call was not done by its deadline. The connection is replaced.
     Timeout,
-    /// The connection was lost; what was asked for did not happen, or is safe to ask again.
+    /// The connection was lost. The command was not carried out, or is safe to repeat.
     Disconnected,
-    /// The server answered no (IMAP `NO` or `BAD`, SMTP 4xx or 5xx).
+    /// The server refused the command: IMAP `NO` or `BAD`, SMTP 4xx or 5xx.
     Refused,
-    /// A message that can't be composed, or can't be read whole: something in it can't be decoded, or it was cut.
+    /// A message can't be composed, or can't be read whole: a part can't be decoded, or its end is missing.
     Message,
-    /// A message over the server's limit or over a configured one.
+    /// A message is over the server's limit or over a configured one.
     TooLarge,
-    /// The connection was lost after a message's last byte and before the server's answer to it; the same for a copy of
-    /// mail within the server.
+    /// The connection was lost after a message's last byte and before the server's reply, or after COPY was sent. The message
+    /// may have been delivered, or copied.
     OutcomeUnknown,
-    /// The handle was stopped, by `stop` or because the process is ending.
+    /// The handle was stopped, by `stop` or because the process exits.
     Stopped,
 }
 
-/// Why a call failed.
+/// The error of every fallible call in this crate.
 ///
-/// [`kind`](Error::kind) says what can be done, `Display` says what was being done and what the other side
-/// said, and [`source`](StdError::source) keeps the cause. Errors are cheap to clone and hold no secret.
+/// [`kind`](Error::kind) tells the remedy, `Display` the action that failed and the server's text, and
+/// [`source`](StdError::source) the cause. Errors are cheap to clone, and contain no password.
 ///
 /// ```
 /// use pymail::{Credentials, ErrorKind, Imap, ImapConfig, Server};
@@ -83,25 +82,25 @@ struct Inner {
     text: String,
     code: Option<String>,
     retry_after: Option<Duration>,
-    lasts: Lasts,
+    persistence: Persistence,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// How long the reason of an error lasts.
+/// The duration of an error's cause, where it is known from more than kind and code.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Lasts {
-    /// As long as its kind and code say.
-    Usual,
-    /// It passes by itself.
-    Briefly,
-    /// The credentials are wrong.
-    ForGood,
+enum Persistence {
+    /// Kind and code decide.
+    Unspecified,
+    Transient,
+    /// The server said clearly that the credentials are wrong.
+    WrongCredentials,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         let (code, retry_after, source) = (None, None, None);
-        Self(Arc::new(Inner { kind, text: text.into(), code, retry_after, lasts: Lasts::Usual, source }))
+        let persistence = Persistence::Unspecified;
+        Self(Arc::new(Inner { kind, text: text.into(), code, retry_after, persistence, source }))
     }
 
     pub(crate) fn config(text: impl Into<String>) -> Self {
@@ -112,36 +111,38 @@ impl Error {
         Self::new(ErrorKind::Message, text)
     }
 
-    /// What another process that this one forked gets.
+    /// Returns the error of every call in a forked child process.
     pub(crate) fn forked() -> Self {
-        let text = "Python does not survive a fork: use pymail in the parent, or start another program";
+        let text = "Python can't be used after a fork: call pymail in the parent process, or execute another program";
         Self::new(ErrorKind::Runtime, text)
     }
 
+    /// Sets the server's code.
     pub(crate) fn with_code(self, code: Option<String>) -> Self {
         self.changed(|inner| inner.code = code)
     }
 
-    /// When there is any use in trying again.
+    /// Sets the wait before a retry.
     pub(crate) fn with_retry_after(self, wait: Option<Duration>) -> Self {
         self.changed(|inner| inner.retry_after = wait)
     }
 
-    /// Marks a refusal that passes by itself, whatever its code.
-    pub(crate) fn passing(self, passes: bool) -> Self {
-        if passes { self.changed(|inner| inner.lasts = Lasts::Briefly) } else { self }
+    /// Makes a refusal transient, independent of its code.
+    pub(crate) fn mark_transient(self, is_transient: bool) -> Self {
+        if is_transient { self.changed(|inner| inner.persistence = Persistence::Transient) } else { self }
     }
 
-    /// Marks a clear refusal of the credentials.
-    pub(crate) fn for_good(self) -> Self {
-        self.changed(|inner| inner.lasts = Lasts::ForGood)
+    /// Marks a clear refusal of the credentials, which ends the handle.
+    pub(crate) fn mark_wrong_credentials(self) -> Self {
+        self.changed(|inner| inner.persistence = Persistence::WrongCredentials)
     }
 
+    /// Sets the cause.
     pub(crate) fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.changed(|inner| inner.source = Some(Box::new(source)))
     }
 
-    /// Changes an error that nobody shares yet.
+    /// Changes an error that has no clones yet.
     fn changed(mut self, change: impl FnOnce(&mut Inner)) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
             change(inner);
@@ -149,70 +150,69 @@ impl Error {
         self
     }
 
-    /// What a caller can do about it.
+    /// Returns the kind, which tells the remedy.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The server's own code: an SMTP reply code such as `"550"`, or an IMAP response code such as
-    /// `"OVERQUOTA"` (RFC 5530), or `"BAD"` for an IMAP BAD without one.
+    /// Returns the server's code: an SMTP reply code such as `"550"`, an IMAP response code such as `"OVERQUOTA"`
+    /// (RFC 5530), or `"BAD"` for an IMAP BAD without one.
     ///
-    /// Codes are in upper case. An enhanced status code (RFC 3463) such as 5.2.2 is at the beginning of the server's text,
-    /// and decides, where there is one, whether the error [is transient](Error::is_transient).
+    /// Codes are in upper case. An enhanced status code (RFC 3463) such as 5.2.2 is part of the text, and decides, where there
+    /// is one, whether the error [is transient](Error::is_transient).
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
     }
 
-    /// How long to wait before trying again, from when the error was made, where that is known.
+    /// Returns the wait before a retry, counted from when the error was returned, if it is known. At most an hour.
     ///
-    /// The server said it, by a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or `try again in
-    /// 2 minutes`; or the handle makes no connection before: the last attempt has just failed, a login was refused, or there
-    /// were many connections within a minute ([`connects_a_minute`](crate::ImapConfig::connects_a_minute)). An hour at
-    /// most.
+    /// The wait is the server's, from a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or `try again in
+    /// 2 minutes`; or the handle's own, which makes no connection before: a login was refused, or
+    /// [`connects_a_minute`](crate::ImapConfig::connects_a_minute) is reached.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Whether the same call may succeed later without any change by the caller.
+    /// Returns `true` if the same call may succeed later without a change by the caller.
     ///
-    /// True for lost and refused connections and timeouts; of refusals, for SMTP 4xx and the enhanced codes 4.x.x, 5.2.2
-    /// (mailbox full) and 5.3.1 (system full), the IMAP codes `UNAVAILABLE`, `INUSE`, `LIMIT`, `SERVERBUG`, `OVERQUOTA`,
-    /// `EXPUNGEISSUED` and Gmail's `THROTTLED`, for words that say the same where there is no such code (`Please try
-    /// again later`, `Server Busy`), and for whatever says [when to try again](Error::retry_after). Not for
-    /// [`ErrorKind::OutcomeUnknown`]: repeating that one can make a second copy.
+    /// That is so for lost and failed connections and timeouts. Of refusals, for SMTP 4xx and the enhanced codes 4.x.x, 5.2.2
+    /// (mailbox full) and 5.3.1 (system full); for the IMAP codes `UNAVAILABLE`, `INUSE`, `LIMIT`, `SERVERBUG`, `OVERQUOTA`,
+    /// `EXPUNGEISSUED` and Gmail's `THROTTLED`; without such a code, for texts that say the same (`Please try again later`,
+    /// `Server Busy`); and for all that have a [wait](Error::retry_after). Not for [`ErrorKind::OutcomeUnknown`]: a retry can
+    /// make a duplicate.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {
             ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Disconnected => true,
             ErrorKind::Refused | ErrorKind::Auth => {
-                let passes = self.0.lasts == Lasts::Briefly || self.retry_after().is_some();
-                passes || self.code().is_some_and(|code| codes::is_transient(Some(code), ""))
+                let is_marked = self.0.persistence == Persistence::Transient || self.retry_after().is_some();
+                is_marked || self.code().is_some_and(|code| codes::is_transient(Some(code), ""))
             }
             _ => false,
         }
     }
 
-    /// Whether the server said clearly that the credentials are wrong.
-    pub(crate) fn condemns_credentials(&self) -> bool {
-        self.0.lasts == Lasts::ForGood
+    /// Returns `true` if the server said clearly that the credentials are wrong.
+    pub(crate) fn is_wrong_credentials(&self) -> bool {
+        self.0.persistence == Persistence::WrongCredentials
     }
 
-    /// Whether the same call will fail again until somebody changes something.
+    /// Returns `true` if the same call will fail again until the program, the account or the server is changed.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         !self.is_transient() && !matches!(self.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Stopped)
     }
 
-    /// Whether the server did not answer in time.
+    /// Returns `true` if the call was not done by its deadline.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         self.kind() == ErrorKind::Timeout
     }
 
-    /// Whether the connection can't be used any more after this error.
+    /// Returns `true` if the connection can't be used after this error.
     pub(crate) fn ends_connection(&self) -> bool {
         use ErrorKind::{Auth, Connect, Disconnected, OutcomeUnknown, Runtime, Timeout, Tls};
         matches!(self.kind(), Auth | Connect | Disconnected | OutcomeUnknown | Runtime | Timeout | Tls)
@@ -228,7 +228,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, text, code, retry_after, lasts: _, source } = &*self.0;
+        let Inner { kind, text, code, retry_after, persistence: _, source } = &*self.0;
         let mut debug = f.debug_struct("Error");
         debug.field("kind", kind).field("text", text);
         if let Some(code) = code {

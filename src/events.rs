@@ -1,23 +1,24 @@
-//! Events that wait until every lock is released: a subscriber may call the handle that an event is about.
+//! `tracing` events, held back until every lock is released: a subscriber may call the handle that an event is about.
 
 use std::cell::RefCell;
 
-/// An event that is not emitted yet.
+/// An event to be emitted.
 pub(crate) type Event = Box<dyn FnOnce() + Send>;
 
 thread_local! {
-    /// The events of the outermost `deferred` or `collected` on this thread; `None` outside of one.
-    static WAITING: RefCell<Option<Vec<Event>>> = const { RefCell::new(None) };
+    /// The events held back on this thread; `None` outside of `deferred` and `collected`.
+    static HELD: RefCell<Option<Vec<Event>>> = const { RefCell::new(None) };
 }
 
-/// Emits an event; inside of [`deferred`], after that. Emit every event so that may come while a lock is held.
+/// Emits an event, or holds it back inside of [`deferred`] and [`collected`]. Code that may hold a lock emits by this
+/// function only.
 ///
-/// On a thread that is ending, with its thread-locals gone, it is emitted at once.
+/// On a thread whose thread-locals are gone already, emits at once.
 pub(crate) fn emit(event: impl FnOnce() + Send + 'static) {
     let mut event: Option<Event> = Some(Box::new(event));
-    let _ = WAITING.try_with(|waiting| {
-        if let Some(waiting) = waiting.borrow_mut().as_mut() {
-            waiting.extend(event.take());
+    let _ = HELD.try_with(|held| {
+        if let Some(held) = held.borrow_mut().as_mut() {
+            held.extend(event.take());
         }
     });
     if let Some(event) = event {
@@ -25,7 +26,7 @@ pub(crate) fn emit(event: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// Runs `work`, which may hold locks, and emits its events when it is done.
+/// Runs `work`, which may hold locks, and emits its events afterwards.
 pub(crate) fn deferred<T>(work: impl FnOnce() -> T) -> T {
     let (done, events) = collected(work);
     events.into_iter().for_each(emit);
@@ -34,22 +35,22 @@ pub(crate) fn deferred<T>(work: impl FnOnce() -> T) -> T {
 
 /// Runs `work` and returns its events, for another thread to emit.
 pub(crate) fn collected<T>(work: impl FnOnce() -> T) -> (T, Vec<Event>) {
-    let Ok(outer) = WAITING.try_with(|waiting| waiting.replace(Some(Vec::new()))) else {
+    let Ok(outer) = HELD.try_with(|held| held.replace(Some(Vec::new()))) else {
         return (work(), Vec::new());
     };
     let restore = Restore(outer);
     let done = work();
-    let events = WAITING.try_with(RefCell::take).ok().flatten().unwrap_or_default();
+    let events = HELD.try_with(RefCell::take).ok().flatten().unwrap_or_default();
     drop(restore);
     (done, events)
 }
 
-/// Restores what waited before, also after a panic.
+/// Restores the outer list of events when dropped, also after a panic.
 struct Restore(Option<Vec<Event>>);
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        let _ = WAITING.try_with(|waiting| waiting.replace(self.0.take()));
+        let _ = HELD.try_with(|held| held.replace(self.0.take()));
     }
 }
 
@@ -62,21 +63,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_event_waits_for_the_end_of_the_outermost_work() {
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let tell = |what: &'static str| {
-            let told = Arc::clone(&told);
-            emit(move || told.lock().push(what));
+    fn an_event_is_held_back_until_the_outermost_work_ends() {
+        let emitted = Arc::new(Mutex::new(Vec::new()));
+        let record = |event: &'static str| {
+            let emitted = Arc::clone(&emitted);
+            emit(move || emitted.lock().push(event));
         };
-        tell("outside");
+        record("outside");
         deferred(|| {
-            let lock = told.lock();
-            deferred(|| tell("inner"));
-            tell("outer");
+            let lock = emitted.lock();
+            deferred(|| record("inner"));
+            record("outer");
             drop(lock);
-            assert_eq!(*told.lock(), ["outside"]);
+            assert_eq!(*emitted.lock(), ["outside"]);
         });
-        assert_eq!(*told.lock(), ["outside", "inner", "outer"]);
+        assert_eq!(*emitted.lock(), ["outside", "inner", "outer"]);
     }
 
     /// Emits an event, and counts it, when its thread ends.
@@ -84,8 +85,8 @@ mod tests {
 
     impl Drop for AtTheEnd {
         fn drop(&mut self) {
-            let told = Arc::clone(&self.0);
-            deferred(|| emit(move || *told.lock() += 1));
+            let emitted = Arc::clone(&self.0);
+            deferred(|| emit(move || *emitted.lock() += 1));
         }
     }
 
@@ -94,23 +95,23 @@ mod tests {
         thread_local! {
             static LAST: RefCell<Option<AtTheEnd>> = const { RefCell::new(None) };
         }
-        let told = Arc::<Mutex<usize>>::default();
-        let ours = Arc::clone(&told);
+        let emitted = Arc::<Mutex<usize>>::default();
+        let ours = Arc::clone(&emitted);
         let thread = std::thread::spawn(move || {
             LAST.set(Some(AtTheEnd(ours)));
-            deferred(|| ()); // Its thread-local is the younger one, and goes first.
+            deferred(|| ()); // The thread-local of `HELD` is the younger one, and is dropped first.
         });
         thread.join().unwrap();
-        assert_eq!(*told.lock(), 1);
+        assert_eq!(*emitted.lock(), 1);
     }
 
     #[test]
-    fn after_a_panic_events_are_emitted_as_before() {
-        let panicked = std::panic::catch_unwind(|| deferred(|| panic!("as told")));
+    fn after_a_panic_events_are_emitted_at_once_again() {
+        let panicked = std::panic::catch_unwind(|| deferred(|| panic!("scripted")));
         assert!(panicked.is_err());
-        let told = Arc::new(Mutex::new(0));
-        let ours = Arc::clone(&told);
+        let emitted = Arc::new(Mutex::new(0));
+        let ours = Arc::clone(&emitted);
         emit(move || *ours.lock() += 1);
-        assert_eq!(*told.lock(), 1);
+        assert_eq!(*emitted.lock(), 1);
     }
 }

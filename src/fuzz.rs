@@ -1,4 +1,4 @@
-//! What `fuzz/` sees besides the public API; `cargo fuzz` sets the flag, and no other build has it.
+//! Private functions for the targets in `fuzz/`. Built under `cfg(fuzzing)` only, which `cargo fuzz` sets.
 #![allow(missing_docs, reason = "for our own fuzz targets only")]
 
 use std::ffi::CStr;
@@ -32,20 +32,20 @@ pub fn chunks(set: &UidSet) -> Vec<UidSet> {
     set.chunks()
 }
 
-/// What COPYUID's words say of these UIDs; `None` when they say nothing.
-pub fn copied(told: &str, asked: &UidSet) -> Option<UidSet> {
-    match python::fuzz::copied(told, asked) {
+/// Returns the UIDs that a COPYUID response names as copied; `None` without one that can be read.
+pub fn copied(response: &str, asked: &UidSet) -> Option<UidSet> {
+    match python::fuzz::copied(response, asked) {
         python::Copied::These(set) => Some(set),
         python::Copied::Untold => None,
     }
 }
 
-/// Every error that a server's words can become, when `secret` was sent to it before.
-pub fn errors(words: &[u8], secret: &str) -> Result<Vec<Error>> {
-    python::fuzz::errors(words, secret)
+/// Returns every error that this text of a server can become, after `secret` was sent to the server.
+pub fn errors(text: &[u8], secret: &str) -> Result<Vec<Error>> {
+    python::fuzz::errors(text, secret)
 }
 
-/// Calls a function of `code`, which is loaded once under `name`, with octets and a number.
+/// Calls a function of the Python module `code`, which is loaded once under `name`, with octets and a number.
 pub fn python(name: &CStr, code: &CStr, function: &str, octets: &[u8], number: usize) -> Result<()> {
     python::fuzz::call(name, code, function, octets, number)
 }

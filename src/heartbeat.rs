@@ -1,8 +1,8 @@
-//! The threads that keep connections alive, for all of them: only the threads.
+//! The threads that send heartbeats, shared by all connections of the process.
 //!
-//! One thread waits for whatever is due first, however many connections there are, and is mostly back before the next
-//! is due; another one sees to it when not: there are as many threads as beats that take long, and one or two. Who is
-//! awake does what is due a little later, too: many connections cost a fraction of the wake-ups.
+//! One thread waits for the first beat that is due, and usually returns before the next one is. When it does not, another
+//! thread takes over: there are as many threads as beats that take long, plus one or two. A thread that is awake also runs
+//! beats that are due a little later, so that many connections cost few wake-ups.
 
 #[cfg(test)]
 mod tests;
@@ -16,245 +16,253 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// More threads are not begun: what is due then waits for one of them.
-const MOST_THREADS: usize = 128;
+/// The most threads; further beats wait for one of them.
+const MAX_THREADS: usize = 128;
 
-/// So many may wait for something to do, so that not each beat begins a thread.
-const MOST_IDLE: usize = 2;
+/// The most idle threads, so that not each beat starts a thread.
+const MAX_IDLE: usize = 2;
 
-/// What is due may wait so long for the thread that is to be back soon.
+/// The time that a due beat waits for a busy thread that should be free soon.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// A beat whose server has as many threads as it may have waits this long for its turn.
-const TURN: Duration = Duration::from_secs(1);
+/// The time after which a beat is tried again when its server has used up its share of the threads.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
 
-/// A beat may come earlier than it is due by this part of its interval.
+/// The part of an interval by which a beat may come early.
 const SLACK: u32 = 64;
 
-/// Those of this process; they go with the last heartbeat.
-static SHARED: Mutex<Weak<Heart>> = Mutex::new(Weak::new());
+/// The scheduler of this process, dropped with the last heartbeat.
+static SHARED: Mutex<Weak<Scheduler>> = Mutex::new(Weak::new());
 
 /// Returns how much earlier than after `interval` a beat may come, if a thread is awake then.
 pub(crate) fn slack(interval: Duration) -> Duration {
     interval / SLACK
 }
 
-/// What a heartbeat keeps alive.
-pub(crate) trait Pulse: Send + Sync + 'static {
-    /// Does what is due and says when to come again.
-    fn pulse(&self) -> Duration;
+/// A target of heartbeats.
+pub(crate) trait KeepAlive: Send + Sync + 'static {
+    /// Runs one beat. Returns the wait until the next one.
+    fn keep_alive(&self) -> Duration;
 }
 
-/// Pulses its target until either of them goes away.
+/// Runs the beats of one target, until either is dropped.
 pub(crate) struct Heartbeat {
-    heart: Arc<Heart>,
+    scheduler: Arc<Scheduler>,
     number: u64,
 }
 
-struct Heart {
-    beats: Arc<Beats>,
-    /// A child that was forked has no such threads.
+/// Owns the threads, and ends the idle ones when dropped.
+struct Scheduler {
+    queue: Arc<Queue>,
+    /// The process that has the threads: a forked child has none.
     process: u32,
 }
 
+/// The schedule, and the signals that it has changed and that a beat has ended.
 #[derive(Default)]
-struct Beats {
-    plan: Mutex<Plan>,
+struct Queue {
+    schedule: Mutex<Schedule>,
     changed: Condvar,
     done: Condvar,
 }
 
+/// All beats and threads.
 #[derive(Default)]
-struct Plan {
+struct Schedule {
     due: BTreeMap<Key, Due>,
-    /// When each heartbeat comes next, until it is stopped.
+    /// The time of each heartbeat's next beat; a stopped one has none.
     times: HashMap<u64, Instant>,
     last: u64,
-    /// The thread of each beat, and the server that it waits for.
-    under_way: HashMap<u64, (ThreadId, u64)>,
+    /// The thread of each running beat, and its server.
+    running: HashMap<u64, (ThreadId, u64)>,
     threads: HashMap<ThreadId, JoinHandle<()>>,
     idle: usize,
-    /// Until when some of these wait.
-    waits: Vec<Instant>,
+    /// The times at which idle threads wake up.
+    wakeups: Vec<Instant>,
     ended: bool,
 }
 
-/// When a beat is due, and whose it is.
+/// The time of a beat, and the number of its heartbeat.
 type Key = (Instant, u64);
 
-/// A beat that is due.
+/// A scheduled beat.
 struct Due {
-    /// How much earlier it may come.
+    /// The time by which the beat may come early.
     slack: Duration,
     server: u64,
-    target: Weak<dyn Pulse>,
+    target: Weak<dyn KeepAlive>,
 }
 
 impl Heartbeat {
-    /// Starts a heartbeat on a connection to this server.
+    /// Starts a heartbeat on a connection to `server`, first after `first`.
     ///
-    /// Holds its target weakly, so that it keeps no connection open that is not used any more.
-    pub(crate) fn start<P: Pulse>(first: Duration, server: u64, target: Weak<P>) -> Result<Self> {
-        let heart = Heart::shared();
+    /// Holds the target weakly, so that an unused connection is not kept open.
+    pub(crate) fn start<P: KeepAlive>(first: Duration, server: u64, target: Weak<P>) -> Result<Self> {
+        let scheduler = Scheduler::shared();
         let number = {
-            let mut plan = heart.beats.plan.lock();
-            plan.last += 1;
-            let number = plan.last;
-            plan.put(number, first, server, target);
-            heart.beats.be_ready(&mut plan)?;
+            let mut schedule = scheduler.queue.schedule.lock();
+            schedule.last += 1;
+            let number = schedule.last;
+            schedule.add(number, first, server, target);
+            scheduler.queue.ensure_idle_thread(&mut schedule)?;
             number
         };
-        heart.beats.changed.notify_all();
-        Ok(Self { heart, number })
+        scheduler.queue.changed.notify_all();
+        Ok(Self { scheduler, number })
     }
 
-    /// Ends it, and waits for a beat that is under way, unless that is what calls.
+    /// Stops the heartbeat and waits for a running beat to end, unless the beat itself is the caller.
     pub(crate) fn stop(self) {
-        let mut plan = self.heart.beats.plan.lock();
-        plan.remove(self.number);
+        let mut schedule = self.scheduler.queue.schedule.lock();
+        schedule.remove(self.number);
         let me = thread::current().id();
-        while plan.under_way.get(&self.number).is_some_and(|(thread, _)| *thread != me) {
-            self.heart.beats.done.wait(&mut plan);
+        while schedule.running.get(&self.number).is_some_and(|(thread, _)| *thread != me) {
+            self.scheduler.queue.done.wait(&mut schedule);
         }
     }
 }
 
-/// Ends it, without waiting.
+/// Stops the heartbeat without waiting.
 impl Drop for Heartbeat {
     fn drop(&mut self) {
-        if self.heart.is_ours() {
-            self.heart.beats.plan.lock().remove(self.number);
+        if self.scheduler.is_of_this_process() {
+            self.scheduler.queue.schedule.lock().remove(self.number);
         }
     }
 }
 
-impl Heart {
+impl Scheduler {
+    /// Returns the scheduler of this process, a new one if there is none.
     fn shared() -> Arc<Self> {
         let mut shared = SHARED.lock();
         shared.upgrade().unwrap_or_else(|| {
-            let heart = Arc::new(Self { beats: Arc::default(), process: std::process::id() });
-            *shared = Arc::downgrade(&heart);
-            heart
+            let scheduler = Arc::new(Self { queue: Arc::default(), process: std::process::id() });
+            *shared = Arc::downgrade(&scheduler);
+            scheduler
         })
     }
 
-    fn is_ours(&self) -> bool {
+    fn is_of_this_process(&self) -> bool {
         self.process == std::process::id()
     }
 }
 
-/// Waits for its threads, but not for those that make a connection, which end with that.
-impl Drop for Heart {
+/// Waits for the idle threads. Threads that are connecting end by themselves after that.
+impl Drop for Scheduler {
     fn drop(&mut self) {
-        if !self.is_ours() {
+        if !self.is_of_this_process() {
             return;
         }
         let idle = {
-            let mut plan = self.beats.plan.lock();
-            plan.ended = true;
-            let mut threads = std::mem::take(&mut plan.threads);
+            let mut schedule = self.queue.schedule.lock();
+            schedule.ended = true;
+            let mut threads = std::mem::take(&mut schedule.threads);
             threads.remove(&thread::current().id());
-            plan.under_way.values().for_each(|(busy, _)| drop(threads.remove(busy)));
+            schedule.running.values().for_each(|(busy, _)| drop(threads.remove(busy)));
             threads
         };
-        self.beats.changed.notify_all();
-        // A panic in there has been reported by the panic hook; there is nothing to add here.
+        self.queue.changed.notify_all();
+        // The panic hook has reported a thread's panic already.
         for thread in idle.into_values() {
             let _ = thread.join();
         }
     }
 }
 
-impl Beats {
-    /// Makes sure that a thread waits for what is due next.
-    fn be_ready(self: &Arc<Self>, plan: &mut Plan) -> Result<()> {
-        if plan.idle > 0 || plan.threads.len() >= MOST_THREADS {
+impl Queue {
+    /// Starts a thread if none is idle.
+    fn ensure_idle_thread(self: &Arc<Self>, schedule: &mut Schedule) -> Result<()> {
+        if schedule.idle > 0 || schedule.threads.len() >= MAX_THREADS {
             return Ok(());
         }
-        let beats = Arc::clone(self);
-        let thread = thread::Builder::new().name("pymail-heartbeat".into()).spawn(move || beats.run());
-        let thread =
-            thread.map_err(|e| Error::new(ErrorKind::Runtime, "no heartbeat thread").with_source(e))?;
-        plan.idle += 1;
-        plan.threads.insert(thread.thread().id(), thread);
+        let queue = Arc::clone(self);
+        let thread = thread::Builder::new().name("pymail-heartbeat".into()).spawn(move || queue.run());
+        let thread = thread
+            .map_err(|e| Error::new(ErrorKind::Runtime, "can't start a heartbeat thread").with_source(e))?;
+        schedule.idle += 1;
+        schedule.threads.insert(thread.thread().id(), thread);
         Ok(())
     }
 
-    /// It was counted as idle when it was begun.
+    /// Runs beats until there are more idle threads than needed. The thread begins counted as idle.
     fn run(self: &Arc<Self>) {
-        let mut plan = self.plan.lock();
+        let mut schedule = self.schedule.lock();
         let mut is_awake = false;
-        while !plan.ended && plan.idle <= MOST_IDLE {
-            let Some((key, slack)) = plan.next() else {
-                self.changed.wait(&mut plan);
+        while !schedule.ended && schedule.idle <= MAX_IDLE {
+            let Some((key, slack)) = schedule.next() else {
+                self.changed.wait(&mut schedule);
                 continue;
             };
-            let at = if plan.is_watched(key.0) { key.0 + GRACE } else { key.0 };
+            let at = if schedule.has_wakeup_by(key.0) { key.0 + GRACE } else { key.0 };
             let early = if is_awake { slack } else { Duration::ZERO };
             is_awake = at <= Instant::now() + early;
-            if is_awake { self.beat(&mut plan, key) } else { self.wait(&mut plan, at) }
+            if is_awake { self.beat(&mut schedule, key) } else { self.wait(&mut schedule, at) }
         }
-        plan.idle -= 1;
-        plan.threads.remove(&thread::current().id());
-        // A thread that stays may wait for a later beat.
+        schedule.idle -= 1;
+        schedule.threads.remove(&thread::current().id());
+        // The remaining threads may all wait for later beats than the next one.
         self.changed.notify_one();
     }
 
-    fn wait(&self, plan: &mut MutexGuard<'_, Plan>, at: Instant) {
-        plan.waits.push(at);
-        self.changed.wait_until(plan, at);
-        if let Some(place) = plan.waits.iter().position(|other| *other == at) {
-            plan.waits.swap_remove(place);
+    fn wait(&self, schedule: &mut MutexGuard<'_, Schedule>, at: Instant) {
+        schedule.wakeups.push(at);
+        self.changed.wait_until(schedule, at);
+        if let Some(place) = schedule.wakeups.iter().position(|other| *other == at) {
+            schedule.wakeups.swap_remove(place);
         }
     }
 
-    fn beat(self: &Arc<Self>, plan: &mut MutexGuard<'_, Plan>, key: Key) {
-        let Some(Due { server, target, .. }) = plan.due.remove(&key) else { return };
-        if plan.is_busy(server) {
-            return plan.put(key.1, TURN, server, target);
+    /// Runs a beat without the lock, and schedules the next one.
+    fn beat(self: &Arc<Self>, schedule: &mut MutexGuard<'_, Schedule>, key: Key) {
+        let Some(Due { server, target, .. }) = schedule.due.remove(&key) else { return };
+        if schedule.is_busy(server) {
+            return schedule.add(key.1, BUSY_RETRY, server, target);
         }
         let Some(target) = target.upgrade() else { return };
-        plan.idle -= 1;
-        plan.under_way.insert(key.1, (thread::current().id(), server));
-        // Without a further thread, what is due next waits for this one.
-        let _ = self.be_ready(plan);
-        if plan.next().is_some_and(|(next, _)| !plan.is_watched(next.0 + GRACE)) {
+        schedule.idle -= 1;
+        schedule.running.insert(key.1, (thread::current().id(), server));
+        // When no thread can be started, the next beat waits for this thread.
+        let _ = self.ensure_idle_thread(schedule);
+        if schedule.next().is_some_and(|(next, _)| !schedule.has_wakeup_by(next.0 + GRACE)) {
             self.changed.notify_one();
         }
-        let beat = UnderWay { beats: self, number: key.1 };
-        let again = Arc::downgrade(&target);
-        let wait = MutexGuard::unlocked(plan, move || {
-            let wait = target.pulse();
-            drop(target); // It may be the last to hold it.
-            drop(beat);
+        let running = Running { queue: self, number: key.1 };
+        let weak = Arc::downgrade(&target);
+        let wait = MutexGuard::unlocked(schedule, move || {
+            let wait = target.keep_alive();
+            drop(target); // This may be the last reference, whose drop closes a session.
+            drop(running);
             wait
         });
-        plan.idle += 1;
-        if plan.times.contains_key(&key.1) {
-            plan.put(key.1, wait, server, again);
+        schedule.idle += 1;
+        if schedule.times.contains_key(&key.1) {
+            schedule.add(key.1, wait, server, weak);
         }
     }
 }
 
-impl Plan {
-    fn put(&mut self, number: u64, wait: Duration, server: u64, target: Weak<dyn Pulse>) {
+impl Schedule {
+    fn add(&mut self, number: u64, wait: Duration, server: u64, target: Weak<dyn KeepAlive>) {
         let at = Instant::now() + wait;
         self.times.insert(number, at);
         self.due.insert((at, number), Due { slack: slack(wait), server, target });
     }
 
-    /// Returns whether a server has as many threads as are left for all others: a silent one gets half of them, the
-    /// next silent one half of the rest, so that some are left for servers that answer.
+    /// Returns `true` if a server has as many threads as are left for all others.
+    ///
+    /// A silent server gets half of the threads, the next silent one half of the rest, so that some are left for servers that
+    /// answer.
     fn is_busy(&self, server: u64) -> bool {
-        let busy = self.under_way.values().filter(|(_, other)| *other == server).count();
-        busy >= MOST_THREADS.saturating_sub(self.under_way.len())
+        let busy = self.running.values().filter(|(_, other)| *other == server).count();
+        busy >= MAX_THREADS.saturating_sub(self.running.len())
     }
 
-    /// Returns whether a thread wakes up by then.
-    fn is_watched(&self, at: Instant) -> bool {
-        self.waits.iter().any(|wait| *wait <= at)
+    /// Returns `true` if an idle thread wakes up by then.
+    fn has_wakeup_by(&self, at: Instant) -> bool {
+        self.wakeups.iter().any(|wakeup| *wakeup <= at)
     }
 
+    /// Returns the first beat, and the time by which it may come early.
     fn next(&self) -> Option<(Key, Duration)> {
         self.due.first_key_value().map(|(key, due)| (*key, due.slack))
     }
@@ -266,15 +274,15 @@ impl Plan {
     }
 }
 
-/// Ends with its beat, however that ends.
-struct UnderWay<'a> {
-    beats: &'a Beats,
+/// Marks a beat as ended when dropped, also after a panic.
+struct Running<'a> {
+    queue: &'a Queue,
     number: u64,
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.beats.plan.lock().under_way.remove(&self.number);
-        self.beats.done.notify_all();
+        self.queue.schedule.lock().running.remove(&self.number);
+        self.queue.done.notify_all();
     }
 }

@@ -1,7 +1,8 @@
-//! Mail as a message transport: CPython's own `imaplib` and `smtplib`, in the process, behind two handles.
+//! Mail as a message transport: apps send small tagged messages through any mail account, and receive them from one.
 //!
-//! [`Smtp`] sends tagged [`Message`]s, [`Imap`] receives them, archives them under the tag and takes them out of
-//! the inbox. Both are cheap to clone and usable from any thread.
+//! [`Smtp`] sends [`Message`]s. [`Imap`] fetches them, archives those that the app has acknowledged in a mailbox named like
+//! the tag, and removes them from the inbox. Both handles are cheap to clone and can be used from any thread. The protocols
+//! are spoken by CPython's own `imaplib` and `smtplib`, embedded in the process.
 //!
 //! ```no_run
 //! use pymail::{Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
@@ -13,65 +14,69 @@
 //! assert!(receipt.all_accepted());
 //!
 //! let imap = Imap::connect(ImapConfig::new(Server::tls("imap.example.org"), account()).tag("__APP__"))?;
-//! for delivery in imap.drain()? {
-//!     println!("{}", delivery.into_message()?.text_lossy());
+//! let batch = imap.fetch()?;
+//! for delivery in &batch {
+//!     println!("{}", delivery.message()?.text_lossy());
 //! }
+//! batch.ack()?;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # Receiving
 //!
-//! [`Imap::fetch`] changes nothing on the server. A message leaves the inbox only by [`Batch::ack`] or
-//! [`Imap::ack`]; what is not acknowledged is delivered again, by this process or the next one.
-//! [`Imap::drain`] does both in one call. Mail that does not carry the tag is not touched; the plain verbs
-//! ([`search`](Imap::search), [`fetch_uids`](Imap::fetch_uids), [`copy`](Imap::copy),
-//! [`move_to`](Imap::move_to), [`delete`](Imap::delete)) are for any mail.
+//! [`Imap::fetch`] changes nothing on the server. A message leaves the inbox only by [`Batch::ack`] or [`Imap::ack`]; without
+//! an acknowledgement it is delivered again, in this process or the next one. [`Imap::deliveries`] iterates over a mailbox of
+//! any size. Mail without the tag is not touched.
 //!
-//! Three things are asked for in the configuration: [`shared`](ImapConfig::shared), to let several processes receive
-//! from one mailbox; [`dead_letters`](ImapConfig::dead_letters), to put aside what can't be read or handled; and how
-//! many acknowledged messages are [remembered](ImapConfig::remember), so that a second copy is dropped.
+//! The methods [`search`](Imap::search), [`fetch_uids`](Imap::fetch_uids), [`copy`](Imap::copy), [`move_to`](Imap::move_to)
+//! and [`delete`](Imap::delete) handle any mail, with the tag or without.
+//!
+//! Three settings of [`ImapConfig`] change how messages are received: [`shared`](ImapConfig::shared) lets several processes
+//! receive from one mailbox, [`dead_letters`](ImapConfig::dead_letters) moves unreadable and failing messages to a mailbox of
+//! their own, and [`remember`](ImapConfig::remember) is the number of acknowledged messages whose duplicates are dropped.
 //!
 //! # Errors
 //!
-//! There is one [`Error`]; its [`kind`](Error::kind) says what can be done about it,
-//! [`is_transient`](Error::is_transient) whether trying again later may help, and
-//! [`retry_after`](Error::retry_after) when. A verb that finds its connection lost makes a new one and asks again,
-//! once, unless that could do something twice. After [`ErrorKind::OutcomeUnknown`], a message may have been sent:
-//! sending it again makes a second copy at worst, under the same [`MessageId`], which [`Imap`] drops;
-//! [`resend_unknown`](SmtpConfig::resend_unknown) does that by itself.
+//! There is one [`Error`] type. Its [`kind`](Error::kind) tells the remedy, [`is_transient`](Error::is_transient) whether a
+//! retry may help, and [`retry_after`](Error::retry_after) how long to wait before it. A call that finds its connection lost
+//! reconnects and repeats its commands once, unless that could do something twice.
+//!
+//! After [`ErrorKind::OutcomeUnknown`], the message may have been delivered. Sending it again makes at worst a duplicate with
+//! the same [`MessageId`], which [`Imap`] drops. [`resend_unknown`](SmtpConfig::resend_unknown) sends again automatically.
 //!
 //! # Staying connected
 //!
-//! Every verb is back by its [`deadline`](ImapConfig::deadline), 60 s by the wall clock, whatever the server does.
-//! In the background, a thread that all handles share sends a NOOP after 10 s without traffic (30 s for SMTP),
-//! notices a dead connection, and replaces it, first after a second and then less and less often. A verb does not wait
-//! for that: it makes its own connection, unless there were [too many](ImapConfig::connects_a_minute), the server has
-//! asked to wait, or a login was refused a moment ago: then it returns the last error at once, and
-//! [`retry_after`](Error::retry_after) says how long to wait. A verb that comes while a NOOP is under way waits for its
-//! answer: a round trip, and on a dead connection at most as long as the heartbeat's interval, after which it has a new
-//! one.
+//! Every call returns by its [`deadline`](ImapConfig::deadline), by default 60 s by the wall clock, whatever the server does.
 //!
-//! A refused login ends the handle only when the server says clearly that the credentials are wrong. After any other
-//! refusal, the login is tried again after 10 s (the server can't now) or a minute (it gives no clear reason), and then
-//! less and less often, up to once in 5 min or an hour.
-//! [`Imap::status`] and [`Smtp::status`] tell how it goes, [`Imap::stats`] and [`Smtp::stats`] what was done, and so
-//! do events of the `tracing` crate.
+//! Background threads, shared by all handles, send a NOOP after 10 s without traffic (SMTP: 30 s), notice dead connections,
+//! and reconnect with growing waits. A call does not wait for them and reconnects at once, with three exceptions: the
+//! [rate limit](ImapConfig::connects_a_minute) is reached, the server asked to wait, or the login was refused. Then it returns
+//! the last error, with the wait in [`retry_after`](Error::retry_after). A call that comes during a NOOP waits for its answer:
+//! a round trip, or on a dead connection up to one heartbeat interval.
+//!
+//! When the server says clearly that the credentials are wrong, the handle ends. After any other refused login it retries:
+//! first after 10 s when the refusal is transient, after a minute when the server gives no clear reason, then less often, up
+//! to once in 5 min or an hour.
+//!
+//! [`Imap::status`] and [`Smtp::status`] return the state of the connection, [`Imap::stats`] and [`Smtp::stats`] counts.
+//! Losses, reconnections and other incidents are emitted as events of the `tracing` crate.
 //!
 //! # The host process
 //!
-//! The interpreter starts on first use, isolated, with the standard library that belongs to the libpython in
-//! the process; one that the host has started is used as it is. It is never finalised. Verbs may be called from
-//! threads that are attached to the interpreter: they let go of it while they wait. Signal handlers stay the
-//! host's. After a `fork`, a child's handles return [`ErrorKind::Runtime`]; a child that runs another program
-//! (`std::process::Command`) is not concerned.
+//! The interpreter starts on first use, isolated from the environment, with the standard library of the loaded libpython. An
+//! interpreter that the host has started is used as it is. It is never finalised. Calls may come from threads that are
+//! attached to the interpreter: they detach while they wait. Signal handlers stay the host's.
 //!
-//! CPython 3.9 to 3.15, with a shared libpython, on Unix. An app needs an rpath to it: see the README.
+//! After a `fork`, the child's handles return [`ErrorKind::Runtime`]. A child that executes another program
+//! (`std::process::Command`) is not affected.
+//!
+//! Needs CPython 3.9 to 3.15 with a shared libpython, on Unix. An app needs an rpath to libpython: see the README.
 
 mod codes;
 mod config;
+mod connection;
 mod deadline;
-mod dial;
 mod error;
 mod events;
 #[cfg(fuzzing)]
@@ -79,19 +84,19 @@ mod events;
 pub mod fuzz;
 mod heartbeat;
 mod imap;
-mod link;
 mod message;
-mod python; // the interpreter, of which no other module knows anything
+mod python; // the only module that names pyo3
 mod runtime;
 mod smtp;
+mod tcp;
 mod throttle;
 mod uid;
 mod watchdog;
 
 pub use crate::config::{Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig};
+pub use crate::connection::{State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::imap::{Batch, Deliveries, Delivery, Imap, RawMail};
-pub use crate::link::{State, Stats, Status};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::runtime::{Runtime, RuntimeBuilder};
 pub use crate::smtp::{Answer, Receipt, Smtp};

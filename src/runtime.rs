@@ -1,14 +1,14 @@
-//! The interpreter, for a host that wants a say in it.
+//! Settings of the embedded interpreter.
 
 use std::path::PathBuf;
 
 use crate::error::Result;
 use crate::python;
 
-/// The Python interpreter of this process: one for all handles, started by the first of them, or by the host.
+/// The Python interpreter of this process, shared by all handles.
 ///
-/// Most apps never name it. It starts by itself, isolated, with the standard library in the folder above the libpython
-/// that was loaded; an interpreter that the host has started is used as it is. It is never finalised.
+/// Most apps don't need it: the first handle starts the interpreter, isolated, with the standard library that it finds above
+/// the loaded libpython, or uses the one that the host has started. The interpreter is never finalised.
 ///
 /// ```no_run
 /// pymail::Runtime::builder().home("/opt/courier/python").start()?;
@@ -19,13 +19,13 @@ use crate::python;
 pub struct Runtime {}
 
 impl Runtime {
-    /// With the defaults.
+    /// Returns the settings, with their defaults.
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder::default()
     }
 }
 
-/// How to start the interpreter.
+/// Settings of the interpreter, before it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "nothing happens before `start`"]
 pub struct RuntimeBuilder {
@@ -33,7 +33,7 @@ pub struct RuntimeBuilder {
 }
 
 impl RuntimeBuilder {
-    /// The folder whose `lib/python3.X` is the standard library: the one that fits the libpython in this process.
+    /// Sets the interpreter's home: the folder whose `lib/python3.X` is the standard library of the libpython in this process.
     ///
     /// Default: the nearest such folder above that libpython, else above the one that the app was built with.
     pub fn home(mut self, folder: impl Into<PathBuf>) -> Self {
@@ -41,11 +41,11 @@ impl RuntimeBuilder {
         self
     }
 
-    /// Starts it; does nothing when it runs already, unless another home was asked for.
+    /// Starts the interpreter. Does nothing when it runs already, with the same home or no home set.
     ///
     /// # Errors
-    /// `Config` when it runs already with another home, or as the host's own. `Runtime` without a standard library in
-    /// that home, and when Python does not start; after that it can't be tried again in the same process.
+    /// `Config` when the interpreter runs with another home, or was started by the host. `Runtime` when the home has no
+    /// standard library, and when Python does not start; the process can't retry after that.
     pub fn start(self) -> Result<()> {
         python::start(self.home)
     }

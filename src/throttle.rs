@@ -1,23 +1,23 @@
-//! How long a server asks to be left alone, as it says in the text of a refusal.
+//! The wait that a server asks for in the text of a refusal.
 
 use std::time::Duration;
 
-/// No server's word keeps a handle away for longer.
-const LONGEST: Duration = Duration::from_secs(3_600);
+/// The longest wait that is honoured.
+const MAX_WAIT: Duration = Duration::from_secs(3_600);
 
-/// What such a text has besides a time; many texts have a time that means something else.
+/// Words that precede the wait in such a text; a time without them means something else.
 const WORDS: [&str; 6] = ["backoff", "back off", "try again", "retry", "try later", "wait"];
 
-/// The wait that a server's text asks for, such as Exchange's `Suggested Backoff Time: 5000 milliseconds`.
-pub(crate) fn wait_asked(text: &str) -> Option<Duration> {
+/// Returns the wait that a server's text asks for, such as Exchange's `Suggested Backoff Time: 5000 milliseconds`.
+pub(crate) fn requested_wait(text: &str) -> Option<Duration> {
     let text = text.to_ascii_lowercase();
     let from = WORDS.iter().filter_map(|word| text.find(word)).min()?;
     let words: Vec<&str> = text[from..].split(|c: char| !c.is_ascii_alphanumeric()).collect();
-    words.iter().enumerate().find_map(|(at, word)| time(word, words.get(at + 1).copied()))
+    words.iter().enumerate().find_map(|(at, word)| duration(word, words.get(at + 1).copied()))
 }
 
-/// A number and its unit, together as in `30s` or apart.
-fn time(word: &str, next: Option<&str>) -> Option<Duration> {
+/// Parses a number and its unit, in one word (`30s`) or two.
+fn duration(word: &str, next: Option<&str>) -> Option<Duration> {
     let digits = word.len() - word.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = word.split_at(digits);
     let number: u64 = number.parse().ok()?;
@@ -28,7 +28,7 @@ fn time(word: &str, next: Option<&str>) -> Option<Duration> {
         "h" | "hour" | "hours" => 3_600_000,
         _ => return None,
     };
-    Some(Duration::from_millis(number.saturating_mul(milliseconds)).min(LONGEST))
+    Some(Duration::from_millis(number.saturating_mul(milliseconds)).min(MAX_WAIT))
 }
 
 #[cfg(test)]
@@ -46,16 +46,16 @@ mod tests {
     #[case("back off for 99999999999999999999 or 1 min", 60_000)]
     #[case("retry in 18446744073709551615 seconds", 3_600_000)]
     fn a_wait_is_read_from_the_text(#[case] text: &str, #[case] milliseconds: u64) {
-        assert_eq!(wait_asked(text), Some(Duration::from_millis(milliseconds)));
+        assert_eq!(requested_wait(text), Some(Duration::from_millis(milliseconds)));
     }
 
     #[rstest]
     #[case("mailbox of 30 minutes of fame")]
     #[case("try again later")]
-    #[case("5 seconds ago somebody logged in; retry")]
+    #[case("5 seconds ago another user logged in; retry")]
     #[case("Suggested Backoff Time: soon")]
     #[case("")]
     fn a_text_without_one_asks_for_none(#[case] text: &str) {
-        assert_eq!(wait_asked(text), None);
+        assert_eq!(requested_wait(text), None);
     }
 }

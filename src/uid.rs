@@ -1,21 +1,22 @@
-//! UIDs, and sets of them that know which life of the mailbox they belong to.
+//! UIDs, and sets of UIDs bound to the UIDVALIDITY of their mailbox.
 
 use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 
-/// The number that a mailbox gave a message for as long as its UIDVALIDITY stands (RFC 3501, section 2.3.1.1).
+/// A message's unique identifier in its mailbox, valid as long as the [`UidValidity`] does not change (RFC 3501,
+/// section 2.3.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct Uid(NonZeroU32);
 
 impl Uid {
-    /// A UID from its number; `None` for 0.
+    /// Makes a UID of its number; `None` for 0, which is no UID.
     #[must_use]
     pub fn new(number: u32) -> Option<Self> {
         NonZeroU32::new(number).map(Self)
     }
 
-    /// The number.
+    /// Returns the number.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0.get()
@@ -28,9 +29,10 @@ impl fmt::Display for Uid {
     }
 }
 
-/// Which life of which mailbox UIDs belong to; when it changes, every UID of before means nothing.
+/// A mailbox's UIDVALIDITY (RFC 3501, section 2.3.1.1): when it changes, all earlier UIDs are stale.
 ///
-/// It knows the account and the mailbox too: two mailboxes may well have the same number.
+/// Holds a hash of the account and the mailbox beside the number, since two mailboxes may have the same number. It is
+/// comparable within one process only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UidValidity {
     number: u32,
@@ -38,16 +40,15 @@ pub struct UidValidity {
 }
 
 impl UidValidity {
-    /// `mailbox` is whatever tells it from all others.
+    /// Binds the number to the mailbox that `mailbox` identifies.
     pub(crate) fn new(number: u32, mailbox: impl Hash) -> Self {
-        // The same for the same mailbox, within this process.
         let mut hasher = DefaultHasher::new();
         mailbox.hash(&mut hasher);
         Self { number, mailbox: hasher.finish() }
     }
 
-    /// Whether both are lives of the same mailbox.
-    pub(crate) fn is_of_the_mailbox_of(self, other: Self) -> bool {
+    /// Returns `true` if both are of the same mailbox, with the same number or not.
+    pub(crate) fn is_same_mailbox(self, other: Self) -> bool {
         self.mailbox == other.mailbox
     }
 
@@ -56,30 +57,31 @@ impl UidValidity {
         Self { number, ..self }
     }
 
-    /// The number that the server gave.
+    /// Returns the number that the server sent.
     #[must_use]
     pub fn get(self) -> u32 {
         self.number
     }
 }
 
-/// UIDs of one mailbox in one life of it, ascending and without doubles.
+/// A set of UIDs of one mailbox under one UIDVALIDITY, ascending.
 ///
-/// [`Imap::search`](crate::Imap::search) makes one; take from it with [`retain`](UidSet::retain). Verbs refuse a
-/// set whose UIDVALIDITY is not the mailbox's any more, so that no other mail is touched.
+/// [`Imap::search`](crate::Imap::search) returns one; narrow it by [`retain`](UidSet::retain). The methods that take a set
+/// refuse it when the mailbox's UIDVALIDITY has changed, so that no other mail is touched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UidSet {
     validity: UidValidity,
     uids: Vec<Uid>,
 }
 
-/// Command lines stay well below the 8,000 octets that servers are told to take (RFC 7162, section 4).
+/// The longest text of a set in one command: command lines stay below 8,000 octets (RFC 7162, section 4).
 pub(crate) const MAX_SET_LEN: usize = 7_000;
 
 /// The longest text of a range: two numbers of 10 digits, a colon and a comma.
 const LONGEST_RANGE: usize = 22;
 
 impl UidSet {
+    /// Makes a set of UIDs in any order, with or without duplicates.
     pub(crate) fn new(validity: UidValidity, uids: impl IntoIterator<Item = Uid>) -> Self {
         let mut uids: Vec<Uid> = uids.into_iter().collect();
         uids.sort_unstable();
@@ -87,13 +89,14 @@ impl UidSet {
         Self { validity, uids }
     }
 
-    pub(crate) fn none(validity: UidValidity) -> Self {
+    /// Makes an empty set.
+    pub(crate) fn empty(validity: UidValidity) -> Self {
         Self { validity, uids: Vec::new() }
     }
 
-    /// Reads what a server writes in COPYUID: numbers and ranges, in any order (RFC 4315, section 3).
+    /// Parses the numbers and ranges of a COPYUID response, in any order (RFC 4315, section 3).
     ///
-    /// `None` when it is no such set, or one of more than `limit` UIDs.
+    /// `None` for any other text, and for more than `limit` UIDs.
     pub(crate) fn parse(validity: UidValidity, text: &str, limit: usize) -> Option<Self> {
         let mut uids = Vec::new();
         for range in text.split(',') {
@@ -108,41 +111,41 @@ impl UidSet {
         Some(Self::new(validity, uids))
     }
 
-    /// Which life of the mailbox these UIDs belong to.
+    /// Returns the UIDVALIDITY that the UIDs belong to.
     #[must_use]
     pub fn validity(&self) -> UidValidity {
         self.validity
     }
 
-    /// How many UIDs.
+    /// Returns the number of UIDs.
     #[must_use]
     pub fn len(&self) -> usize {
         self.uids.len()
     }
 
-    /// Whether there are none.
+    /// Returns `true` if the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.uids.is_empty()
     }
 
-    /// Whether this UID is among them.
+    /// Returns `true` if the UID is in the set.
     #[must_use]
     pub fn contains(&self, uid: Uid) -> bool {
         self.uids.binary_search(&uid).is_ok()
     }
 
-    /// The UIDs, ascending.
+    /// Iterates over the UIDs, ascending.
     pub fn iter(&self) -> impl Iterator<Item = Uid> + '_ {
         self.uids.iter().copied()
     }
 
-    /// Keeps the UIDs that `keep` says yes to.
+    /// Keeps the UIDs for which `keep` returns `true`.
     pub fn retain(&mut self, mut keep: impl FnMut(Uid) -> bool) {
         self.uids.retain(|&uid| keep(uid));
     }
 
-    /// The lowest UIDs, at most `most`, and whether there are more.
+    /// Returns the lowest UIDs, at most `most`, and `true` if there are more.
     pub(crate) fn first(mut self, most: usize) -> (Self, bool) {
         let more = self.uids.len() > most;
         self.uids.truncate(most);
@@ -154,12 +157,12 @@ impl UidSet {
         self.uids.last().copied()
     }
 
-    /// Those from this place on.
+    /// Returns the UIDs after the first `count`.
     pub(crate) fn skip(&self, count: usize) -> UidSet {
         Self { validity: self.validity, uids: self.uids.get(count..).unwrap_or_default().to_vec() }
     }
 
-    /// Two halves, the second one first; a single UID, or none, as it is.
+    /// Splits the set into two halves, the second one first. Returns no empty half.
     pub(crate) fn halves(&self) -> Vec<UidSet> {
         let half = self.len().div_ceil(2);
         let mut parts = vec![self.skip(half), self.clone().first(half).0];
@@ -167,29 +170,29 @@ impl UidSet {
         parts
     }
 
-    /// The set in pieces that each fit on a command line.
+    /// Splits the set into chunks that each fit on a command line.
     pub(crate) fn chunks(&self) -> Vec<UidSet> {
-        self.windows(usize::MAX)
+        self.chunks_of(usize::MAX)
     }
 
-    /// The set in pieces of at most this many UIDs, each of which fits on a command line.
-    pub(crate) fn windows(&self, most: usize) -> Vec<UidSet> {
-        let (mut windows, mut from) = (Vec::new(), 0);
+    /// Splits the set into chunks of at most `most` UIDs that each fit on a command line.
+    pub(crate) fn chunks_of(&self, most: usize) -> Vec<UidSet> {
+        let (mut chunks, mut from) = (Vec::new(), 0);
         while from < self.len() {
-            let window = self.window(from, most);
-            from += window.len();
-            windows.push(window);
+            let chunk = self.chunk(from, most);
+            from += chunk.len();
+            chunks.push(chunk);
         }
-        windows
+        chunks
     }
 
-    /// Such a piece, from the UID at this place on.
-    pub(crate) fn window(&self, from: usize, most: usize) -> UidSet {
-        self.window_within(from, most, MAX_SET_LEN)
+    /// Returns one such chunk, from the UID at position `from` on.
+    pub(crate) fn chunk(&self, from: usize, most: usize) -> UidSet {
+        self.chunk_within(from, most, MAX_SET_LEN)
     }
 
-    /// Returns such a piece whose text has at most `longest` octets, or is one range.
-    pub(crate) fn window_within(&self, from: usize, most: usize, longest: usize) -> UidSet {
+    /// Returns one such chunk whose text has at most `longest` octets, or is one range.
+    pub(crate) fn chunk_within(&self, from: usize, most: usize, longest: usize) -> UidSet {
         let uids = self.uids.get(from..).unwrap_or_default();
         let (mut end, mut length) = (0, 0);
         for run in uids.chunk_by(|one, next| one.get() + 1 == next.get()) {
@@ -203,7 +206,7 @@ impl UidSet {
     }
 }
 
-/// As IMAP writes it: `1:3,7` (RFC 3501, `sequence-set`).
+/// Writes an IMAP `sequence-set` (RFC 3501), such as `1:3,7`.
 impl fmt::Display for UidSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.uids.as_slice();
@@ -238,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn another_mailbox_with_the_same_number_is_another() {
+    fn another_mailbox_with_the_same_number_is_not_the_same() {
         assert_eq!(UidValidity::new(7, "a"), UidValidity::new(7, "a"));
         assert_ne!(UidValidity::new(7, "a"), UidValidity::new(7, "b"));
         assert_ne!(UidValidity::new(7, "a"), UidValidity::new(8, "a"));
@@ -254,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_set_that_was_written_is_parsed_again() {
         let written = set(&[1, 2, 3, 5, 8, 9]);
         assert_eq!(UidSet::parse(VALIDITY, &written.to_string(), 6), Some(written));
         assert_eq!(UidSet::parse(VALIDITY, "3:1,2", 10), Some(set(&[1, 2, 3])));
@@ -275,18 +278,18 @@ mod tests {
         }
 
         #[test]
-        fn windows_lose_nothing_and_none_is_too_large(
+        fn chunks_lose_nothing_and_none_is_too_large(
             numbers in vec(prop_oneof![1..3_000_u32, (u32::MAX - 3_000).., any::<u32>()], 0..2_000),
             most in 1..300_usize,
         ) {
             let all = set(&numbers);
-            let windows = all.windows(most);
-            prop_assert!(windows.iter().flat_map(UidSet::iter).eq(all.iter()));
-            prop_assert!(windows.iter().all(|window| window.len() <= most && window.to_string().len() <= MAX_SET_LEN));
+            let chunks = all.chunks_of(most);
+            prop_assert!(chunks.iter().flat_map(UidSet::iter).eq(all.iter()));
+            prop_assert!(chunks.iter().all(|chunk| chunk.len() <= most && chunk.to_string().len() <= MAX_SET_LEN));
         }
 
         #[test]
-        fn whatever_a_server_writes_is_a_set_within_its_limit_or_none(text in "[0-9:,* -]{0,30}", limit in 0..100_usize) {
+        fn any_text_is_parsed_as_a_set_within_the_limit_or_none(text in "[0-9:,* -]{0,30}", limit in 0..100_usize) {
             if let Some(read) = UidSet::parse(VALIDITY, &text, limit) {
                 prop_assert!(read.len() <= limit);
                 prop_assert_eq!(UidSet::parse(VALIDITY, &read.to_string(), limit), (!read.is_empty()).then_some(read));

@@ -1,7 +1,7 @@
-//! The thread that ends what overruns its deadline, for all connections of the process: only the thread.
+//! One thread for the process that shuts a socket down when a command overruns its deadline.
 //!
-//! A socket's own timeout begins again with each byte that comes. This one does not: it shuts the socket down,
-//! through a descriptor of its own, and whoever waits for the socket wakes up.
+//! A socket's own timeout begins again with each byte that arrives. The watchdog shuts the socket down through a duplicate
+//! of its descriptor, which wakes the thread that reads.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
@@ -15,85 +15,91 @@ use parking_lot::{Condvar, Mutex};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The one of this process; it goes with the last connection.
+/// The watchdog of this process, dropped with the last connection.
 static SHARED: Mutex<Weak<Watchdog>> = Mutex::new(Weak::new());
 
+/// Owns the thread, and ends it when dropped.
 struct Watchdog {
-    watch: Arc<Watch>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
-    /// A child that was forked has no such thread.
+    /// The process that has the thread: a forked child has none.
     process: u32,
 }
 
+/// The commands under way, and the signal that the first deadline has changed.
 #[derive(Default)]
-struct Watch {
+struct Queue {
     due: Mutex<Due>,
     changed: Condvar,
 }
 
+/// The commands under way by their deadlines.
 #[derive(Default)]
 struct Due {
     commands: BTreeMap<Key, Arc<Command>>,
     last: u64,
-    /// When the thread will look by itself.
-    looks_at: Option<Instant>,
+    /// The moment at which the thread wakes up by itself.
+    wakes_at: Option<Instant>,
     ended: bool,
 }
 
-/// When a command is due, and which of those due then it is.
+/// A command's deadline, and a number that tells it from others of the same deadline.
 type Key = (Instant, u64);
 
 struct Command {
     socket: Arc<TcpStream>,
-    overran: AtomicBool,
+    /// `true` after the watchdog has shut the socket down.
+    timed_out: AtomicBool,
 }
 
-/// A connection that commands are watched on.
+/// A socket whose commands can be watched.
 pub(crate) struct Watched {
     socket: Arc<TcpStream>,
     watchdog: Arc<Watchdog>,
 }
 
 impl Watched {
-    /// Keeps a descriptor of its own on the socket.
+    /// Duplicates the socket's descriptor.
     pub(crate) fn new(socket: &TcpStream) -> Result<Self> {
-        let socket = socket.try_clone().map_err(|e| failure("no descriptor for the watchdog", e))?;
+        let socket =
+            socket.try_clone().map_err(|e| failure("can't duplicate the socket for the watchdog", e))?;
         Ok(Self { socket: Arc::new(socket), watchdog: Watchdog::shared()? })
     }
 
-    /// Shuts the connection down when the deadline comes, unless the guard is dropped before.
+    /// Shuts the socket down at the deadline, unless the guard is dropped before.
     pub(crate) fn until(&self, deadline: Deadline) -> Guard {
-        let command = Arc::new(Command { socket: Arc::clone(&self.socket), overran: AtomicBool::new(false) });
-        let key = self.watchdog.watch.add(deadline.at(), &command);
+        let command =
+            Arc::new(Command { socket: Arc::clone(&self.socket), timed_out: AtomicBool::new(false) });
+        let key = self.watchdog.queue.add(deadline.at(), &command);
         Guard { deadline, watched: Some((Arc::clone(&self.watchdog), key, command)) }
     }
 }
 
-/// One command under watch.
+/// A command under watch, until it is dropped.
 pub(crate) struct Guard {
     deadline: Deadline,
     watched: Option<(Arc<Watchdog>, Key, Arc<Command>)>,
 }
 
 impl Guard {
-    /// For a session without a socket.
+    /// Returns a guard for a session without a socket.
     #[cfg(test)]
     pub(crate) fn none(deadline: Deadline) -> Self {
         Self { deadline, watched: None }
     }
 
-    /// Whether the connection was shut down.
-    pub(crate) fn overran(&self) -> bool {
-        self.watched.as_ref().is_some_and(|(_, _, command)| command.overran.load(Ordering::SeqCst))
+    /// Returns `true` if the watchdog has shut the socket down.
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.watched.as_ref().is_some_and(|(_, _, command)| command.timed_out.load(Ordering::SeqCst))
     }
 
-    /// An answer, or that the time was over, when that is why there is none.
-    pub(crate) fn judge<T>(&self, answer: Result<T>, doing: &str) -> Result<T> {
-        match answer {
-            Err(error) if self.overran() && error.kind() != ErrorKind::OutcomeUnknown => {
-                Err(self.deadline.error(doing).with_source(error))
+    /// Replaces an error by `Timeout` when the watchdog caused it. `OutcomeUnknown` stays, for the caller must know.
+    pub(crate) fn map_timeout<T>(&self, result: Result<T>, action: &str) -> Result<T> {
+        match result {
+            Err(error) if self.has_timed_out() && error.kind() != ErrorKind::OutcomeUnknown => {
+                Err(self.deadline.error(action).with_source(error))
             }
-            answer => answer,
+            result => result,
         }
     }
 }
@@ -101,7 +107,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         if let Some((watchdog, key, _)) = &self.watched {
-            watchdog.watch.due.lock().commands.remove(key);
+            watchdog.queue.due.lock().commands.remove(key);
         }
     }
 }
@@ -112,14 +118,14 @@ impl Watchdog {
         if let Some(watchdog) = shared.upgrade() {
             return Ok(watchdog);
         }
-        let watch = Arc::<Watch>::default();
+        let queue = Arc::<Queue>::default();
         let run = {
-            let watch = Arc::clone(&watch);
-            move || watch.run()
+            let queue = Arc::clone(&queue);
+            move || queue.run()
         };
         let thread = thread::Builder::new().name("pymail-watchdog".into()).spawn(run);
-        let thread = thread.map_err(|e| failure("no watchdog thread", e))?;
-        let watchdog = Arc::new(Self { watch, thread: Some(thread), process: std::process::id() });
+        let thread = thread.map_err(|e| failure("can't start the watchdog thread", e))?;
+        let watchdog = Arc::new(Self { queue, thread: Some(thread), process: std::process::id() });
         *shared = Arc::downgrade(&watchdog);
         Ok(watchdog)
     }
@@ -134,23 +140,23 @@ impl Drop for Watchdog {
         if self.process != std::process::id() {
             return;
         }
-        self.watch.due.lock().ended = true;
-        self.watch.changed.notify_all();
+        self.queue.due.lock().ended = true;
+        self.queue.changed.notify_all();
         if let Some(thread) = self.thread.take() {
-            // It runs nothing that panics.
+            // The thread runs nothing that panics.
             let _ = thread.join();
         }
     }
 }
 
-impl Watch {
+impl Queue {
     fn add(&self, at: Instant, command: &Arc<Command>) -> Key {
         let mut due = self.due.lock();
         due.last += 1;
         let key = (at, due.last);
         due.commands.insert(key, Arc::clone(command));
-        // It looks soon enough by itself, as long as deadlines come in order.
-        if due.looks_at.is_none_or(|looks_at| at < looks_at) {
+        // A later deadline than the first needs no signal.
+        if due.wakes_at.is_none_or(|wakes_at| at < wakes_at) {
             self.changed.notify_all();
         }
         key
@@ -160,8 +166,8 @@ impl Watch {
         let mut due = self.due.lock();
         while !due.ended {
             due.end_overdue();
-            due.looks_at = due.commands.first_key_value().map(|((at, _), _)| *at);
-            match due.looks_at {
+            due.wakes_at = due.commands.first_key_value().map(|((at, _), _)| *at);
+            match due.wakes_at {
                 Some(at) => drop(self.changed.wait_until(&mut due, at)),
                 None => self.changed.wait(&mut due),
             }
@@ -170,12 +176,13 @@ impl Watch {
 }
 
 impl Due {
+    /// Shuts down the sockets of the commands that are overdue.
     fn end_overdue(&mut self) {
         let now = Instant::now();
         while let Some(first) = self.commands.first_entry().filter(|first| first.key().0 <= now) {
             let command = first.remove();
-            command.overran.store(true, Ordering::SeqCst);
-            // A connection that is closed already is as good as shut down.
+            command.timed_out.store(true, Ordering::SeqCst);
+            // The connection may be closed already.
             let _ = command.socket.shutdown(Shutdown::Both);
         }
     }
@@ -189,7 +196,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection whose other end never says anything.
+    /// Returns both ends of a connection; the second one never sends.
     fn silent() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -197,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_silent_peer_wakes_up_at_the_deadline_and_not_before() {
+    fn a_read_from_a_silent_peer_ends_at_the_deadline_and_not_before() {
         let (mut client, _peer) = silent();
         let watched = Watched::new(&client).unwrap();
         let began = Instant::now();
@@ -205,9 +212,9 @@ mod tests {
         let guard = watched.until(Deadline::after(Duration::from_millis(50)));
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
         assert!(began.elapsed() >= Duration::from_millis(50));
-        assert!(guard.overran() && !early.overran());
-        let told = guard.judge(Err::<(), _>(Error::new(ErrorKind::Disconnected, "lost")), "NOOP");
-        assert_eq!(told.unwrap_err().kind(), ErrorKind::Timeout);
+        assert!(guard.has_timed_out() && !early.has_timed_out());
+        let result = guard.map_timeout(Err::<(), _>(Error::new(ErrorKind::Disconnected, "lost")), "NOOP");
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
     }
 
     #[test]
@@ -218,21 +225,22 @@ mod tests {
         drop(guard);
         let (mut other, _other_peer) = silent();
         let other_watched = Watched::new(&other).unwrap();
-        // The other one's deadline is later: when it has come, the first one's has passed.
+        // The other command's deadline is later: once it has passed, the first one has, too.
         let later = other_watched.until(Deadline::after(Duration::from_secs(2)));
         assert_eq!(other.read(&mut [0]).unwrap(), 0);
-        assert!(later.overran());
+        assert!(later.has_timed_out());
         client.set_nonblocking(true).unwrap();
         assert_eq!((&client).read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
     }
 
     #[test]
-    fn what_may_have_been_sent_stays_unknown() {
+    fn an_unknown_outcome_stays_unknown() {
         let (mut client, _peer) = silent();
         let watched = Watched::new(&client).unwrap();
         let guard = watched.until(Deadline::after(Duration::from_millis(1)));
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
-        let told = guard.judge(Err::<(), _>(Error::new(ErrorKind::OutcomeUnknown, "lost")), "sending");
-        assert_eq!(told.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
+        let result =
+            guard.map_timeout(Err::<(), _>(Error::new(ErrorKind::OutcomeUnknown, "lost")), "sending");
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::OutcomeUnknown);
     }
 }

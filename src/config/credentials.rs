@@ -1,14 +1,15 @@
-//! Who logs in, and the secret that nothing shows.
+//! The user name and the password of an account.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// A secret that no `Debug`, `Display` or `Serialize` shows.
+/// A password, without `Display` and `Serialize`; its `Debug` is `Password(..)`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Password(String);
 
 impl Password {
+    /// Returns the password, for the login.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
@@ -20,7 +21,7 @@ impl fmt::Debug for Password {
     }
 }
 
-/// Who logs in. `Debug` shows the user and never the password.
+/// The user name and the password of an account. `Debug` shows the user name only.
 ///
 /// ```
 /// use pymail::Credentials;
@@ -34,32 +35,34 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// A user name and a password (or an app password), of any characters but line breaks and NUL; others than ASCII go
-    /// to the server in UTF-8.
+    /// Makes credentials of a user name and a password or app password: any characters but CR, LF and NUL, sent in UTF-8.
     ///
-    /// IMAP logs in by LOGIN, AUTHENTICATE PLAIN or AUTHENTICATE LOGIN: in turn by those that the server offers, until one
-    /// works or the server says something of the credentials. A handle goes on with the one that has worked.
+    /// IMAP tries LOGIN, AUTHENTICATE PLAIN and AUTHENTICATE LOGIN in turn, as far as the server offers them, until one works
+    /// or the server says that the credentials are wrong. Later logins of the handle use the one that worked.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { login: Some((user.into(), Password(password.into()))) }
     }
 
-    /// Nobody: for an SMTP relay that asks for no login. IMAP always needs one.
+    /// Makes empty credentials, for an SMTP relay without login. IMAP always needs a login.
     #[must_use]
     pub fn none() -> Self {
         Self { login: None }
     }
 
-    /// A password with a line break or NUL could end the command that carries it.
+    /// # Errors
+    /// `Config` for an empty user name, and for CR, LF or NUL, which could end the command that carries them.
     pub(super) fn check(&self) -> Result<()> {
         let Some((user, password)) = &self.login else { return Ok(()) };
         if user.is_empty() || has_breaks(user) || has_breaks(password.reveal()) {
-            let why = "a user name is not empty, and neither it nor the password has CR, LF or NUL";
+            let why =
+                "the user name must not be empty, and user name and password must not contain CR, LF or NUL";
             return Err(Error::config(why));
         }
         Ok(())
     }
 }
 
+/// Returns `true` if the text contains CR, LF or NUL.
 fn has_breaks(text: &str) -> bool {
     text.contains(['\r', '\n', '\0'])
 }

@@ -1,4 +1,4 @@
-//! What a handle needs to know: server, credentials, tag, limits.
+//! The configuration of handles: server, credentials, tag and limits.
 
 mod credentials;
 mod server;
@@ -13,50 +13,55 @@ pub(crate) use self::server::Security;
 pub use self::server::Server;
 use crate::error::{Error, Result};
 
-/// The tag that messages carry when none is configured.
+/// The default tag.
 pub const DEFAULT_TAG: &str = "__PYMAIL__";
 
-/// What a wait can be: longer ones overflow somewhere between here and the kernel.
-const SENSIBLE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(7 * 24 * 3_600);
+/// The durations that can be configured: longer ones overflow on the way to the kernel.
+const ALLOWED_DURATIONS: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(7 * 24 * 3_600);
 
-/// What both services share; each builder below lends its setters.
+/// The settings that IMAP and SMTP share. `common_setters!` adds their setters to both builders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Common {
     pub(crate) server: Server,
     pub(crate) credentials: Credentials,
     pub(crate) tag: String,
-    pub(crate) upkeep: Upkeep,
+    pub(crate) options: ConnectionOptions,
 }
 
-/// How a connection is kept, and how it is made anew.
+/// The timeout, heartbeat and reconnection settings of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Upkeep {
+pub(crate) struct ConnectionOptions {
     pub(crate) heartbeat: Duration,
-    /// Whether the heartbeat comes however busy the connection is.
-    pub(crate) regardless: bool,
-    pub(crate) deadline: Duration,
-    /// The first wait between two attempts in the background, and the longest.
+    /// `true` if a NOOP is due after each interval, also on a busy connection.
+    pub(crate) noop_when_busy: bool,
+    pub(crate) timeout: Duration,
+    /// The first and the longest wait between two attempts of the heartbeat to connect.
     pub(crate) backoff: (Duration, Duration),
     pub(crate) connects_a_minute: u32,
 }
 
-impl Default for Upkeep {
+impl Default for ConnectionOptions {
     fn default() -> Self {
-        let (heartbeat, deadline) = (Duration::from_secs(10), Duration::from_secs(60));
-        let backoff = (Duration::from_secs(1), Duration::from_secs(300));
-        Self { heartbeat, regardless: false, deadline, backoff, connects_a_minute: 30 }
+        Self {
+            heartbeat: Duration::from_secs(10),
+            noop_when_busy: false,
+            timeout: Duration::from_secs(60),
+            backoff: (Duration::from_secs(1), Duration::from_secs(300)),
+            connects_a_minute: 30,
+        }
     }
 }
 
-impl Upkeep {
+impl ConnectionOptions {
     fn check(&self) -> Result<()> {
-        let waits = [self.heartbeat, self.deadline, self.backoff.0, self.backoff.1];
-        if !waits.iter().all(|wait| SENSIBLE.contains(wait)) || self.backoff.0 > self.backoff.1 {
-            let rule = "heartbeat, deadline and backoff are from a millisecond to a week, and backoff grows";
+        let waits = [self.heartbeat, self.timeout, self.backoff.0, self.backoff.1];
+        if !waits.iter().all(|wait| ALLOWED_DURATIONS.contains(wait)) || self.backoff.0 > self.backoff.1 {
+            let rule = "heartbeat, deadline and backoff must be 1 ms to a week, and the first backoff not over the longest";
             return Err(Error::config(rule));
         }
         if self.connects_a_minute == 0 {
-            return Err(Error::config("connects_a_minute is at least 1"));
+            return Err(Error::config("connects_a_minute must be at least 1"));
         }
         Ok(())
     }
@@ -64,32 +69,32 @@ impl Upkeep {
 
 impl Common {
     fn new(server: Server, credentials: Credentials) -> Self {
-        Self { server, credentials, tag: DEFAULT_TAG.into(), upkeep: Upkeep::default() }
+        Self { server, credentials, tag: DEFAULT_TAG.into(), options: ConnectionOptions::default() }
     }
 
     fn check(&self) -> Result<()> {
         self.server.check(&self.credentials)?;
         self.credentials.check()?;
         check_tag(&self.tag)?;
-        self.upkeep.check()
+        self.options.check()
     }
 }
 
-/// A tag is one plain token: it stands in a header, in a SEARCH and, by default, names a mailbox.
+/// Checks a tag: one token that fits in a Subject, a SEARCH command and a mailbox name.
 fn check_tag(tag: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.+#@:~!$[]".contains(c);
     if tag.is_empty() || tag.len() > 64 || !tag.chars().all(plain) {
-        let rule = "a tag is 1 to 64 ASCII letters, digits and _-.+#@:~!$[]";
+        let rule = "a tag must be 1 to 64 ASCII letters, digits and _-.+#@:~!$[]";
         return Err(Error::config(format!("tag {tag:?}: {rule}")));
     }
     Ok(())
 }
 
-/// Mailbox names are sent quoted, as they are: no modified UTF-7 (RFC 3501, section 5.1.3) is made of them.
+/// Checks a mailbox name, which is sent as a quoted string, not encoded in modified UTF-7 (RFC 3501, section 5.1.3).
 pub(crate) fn check_mailbox(name: &str) -> Result<()> {
     let bad = |c: char| !(' '..='~').contains(&c) || "\"\\%*".contains(c);
     if name.is_empty() || name.len() > 255 || name.contains(bad) {
-        let rule = "a mailbox name is 1 to 255 printable ASCII characters without \" \\ % *";
+        let rule = "a mailbox name must be 1 to 255 printable ASCII characters without \" \\ % *";
         return Err(Error::config(format!("mailbox {name:?}: {rule}")));
     }
     Ok(())
@@ -97,7 +102,8 @@ pub(crate) fn check_mailbox(name: &str) -> Result<()> {
 
 macro_rules! common_setters {
     () => {
-        /// The tag that our messages carry at the start of their Subject. Default [`DEFAULT_TAG`](crate::DEFAULT_TAG).
+        /// Sets the tag, the first word of the Subject of the app's messages. Default
+        /// [`DEFAULT_TAG`](crate::DEFAULT_TAG).
         ///
         /// 1 to 64 ASCII letters, digits and `_-.+#@:~!$[]`.
         #[must_use]
@@ -106,51 +112,48 @@ macro_rules! common_setters {
             self
         }
 
-        /// How long without traffic until a NOOP is sent. Default 10 s, and 30 s for SMTP.
+        /// Sets the time without traffic after which a NOOP is sent. Default 10 s, and 30 s for SMTP.
         ///
-        /// SMTP servers take many NOOPs in a row for an attack: an idle connection to one is replaced, after a QUIT,
-        /// by a new one after eight, but not within its first minute, and after eighty in any case.
+        /// SMTP servers treat many NOOPs in a row as an attack. After eight of them, an idle SMTP connection is closed by QUIT
+        /// and replaced: not within its first minute, but after eighty NOOPs in any case.
         #[must_use]
         pub fn heartbeat(mut self, every: Duration) -> Self {
-            self.common.upkeep.heartbeat = every;
+            self.common.options.heartbeat = every;
             self
         }
 
-        /// How long a verb may take, by the wall clock and with all that it does: waiting for its turn, connecting,
-        /// logging in, every command. Default 60 s.
+        /// Sets the timeout of each call, by the wall clock: waiting for another call, connecting, logging in and all commands
+        /// together. Default 60 s.
         ///
-        /// What takes longer ends with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), and its connection
-        /// with it. A slow line that carries large messages needs a longer one.
+        /// A longer call ends with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), and its connection is closed. Large
+        /// messages on slow networks need a longer timeout.
         #[must_use]
-        pub fn deadline(mut self, whole: Duration) -> Self {
-            self.common.upkeep.deadline = whole;
+        pub fn deadline(mut self, timeout: Duration) -> Self {
+            self.common.options.timeout = timeout;
             self
         }
 
-        /// How long the background waits between two attempts to connect: first, and at most. Default 1 s and
-        /// 5 min.
+        /// Sets the first and the longest wait between two attempts to connect in the background. Default 1 s and 5 min.
         ///
-        /// Each failure doubles the wait; a random part of up to a quarter is taken off, so that many clients do
-        /// not come back as one. A login that the server can't take for now is tried again after ten times the first
-        /// wait, then after twice that and so on, up to the longest; one that is refused without a clear reason after a
-        /// minute and up to an hour; a mailbox that is refused after a minute and up to the longest. Verbs return the
-        /// refusal until then.
+        /// Each failure doubles the wait, from which jitter takes up to a quarter. After a refused login, calls return the
+        /// refusal until the wait is over: ten times `first`, doubled up to `longest`, when the refusal is transient; 1 min,
+        /// doubled up to an hour, when the server gives no clear reason. After a refused mailbox: 1 min, doubled up to
+        /// `longest`.
         #[must_use]
-        pub fn backoff(mut self, first: Duration, most: Duration) -> Self {
-            self.common.upkeep.backoff = (first, most);
+        pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
+            self.common.options.backoff = (first, longest);
             self
         }
 
-        /// How many connections a handle makes within any minute, by verbs and in the background. Default 30.
+        /// Sets the most connections within any minute, by calls and in the background. Default 30, at least 1.
         ///
-        /// A server that accepts connections and drops them is not hammered. After three quarters of these, or after a
-        /// quarter when the last attempt has failed, the others are spread over the minute: by default, a verb in a long
-        /// outage makes an attempt every 2.6 s. Between them verbs return the last error, or
-        /// [`ErrorKind::Connect`](crate::ErrorKind::Connect), and
-        /// [`retry_after`](crate::Error::retry_after) says when there will be another.
+        /// After three quarters of them, or after a quarter when the last attempt has failed, the rest are spread over the
+        /// minute: by default, a call in a long outage makes an attempt every 2.6 s. Between the attempts, calls return the
+        /// last error, or [`ErrorKind::Connect`](crate::ErrorKind::Connect), with the wait in
+        /// [`retry_after`](crate::Error::retry_after).
         #[must_use]
         pub fn connects_a_minute(mut self, most: u32) -> Self {
-            self.common.upkeep.connects_a_minute = most;
+            self.common.options.connects_a_minute = most;
             self
         }
     };

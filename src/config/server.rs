@@ -1,11 +1,11 @@
-//! Where a server is, and how the connection to it is protected.
+//! The address of a server, and the encryption of its connections.
 
 use std::fmt;
 
 use super::Credentials;
 use crate::error::{Error, Result};
 
-/// How the connection is protected.
+/// The encryption of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Security {
     Tls,
@@ -13,14 +13,14 @@ pub(crate) enum Security {
     None,
 }
 
-/// Where a mail server is, and how the connection to it is protected.
+/// The host, port and encryption of a mail server.
 ///
-/// TLS is verified against the system's trust roots; more can be added with
-/// [`trust_pem`](Server::trust_pem). It is as strict on every Python: TLS 1.2 or later with the ciphers that Python 3.10
-/// has by default; an authority needs no key usage (Python 3.13 by itself refuses those without). When it fails, the
-/// error names the reason. Ports default to the service's own: 993 and 465 for implicit TLS, 143 and 587 for STARTTLS
-/// (RFC 8314), 143 and 25 unencrypted. A host may be an absolute name, with a dot at its end, which is looked up so and
-/// verified without the dot.
+/// TLS certificates are verified against the system's trust roots and those added by [`trust_pem`](Server::trust_pem). The
+/// rules are the same on every Python: TLS 1.2 or later, with the default ciphers of Python 3.10; a certificate authority
+/// needs no key usage extension, which Python 3.13 demands by default. An error names the reason.
+///
+/// Default ports: 993 and 465 for implicit TLS, 143 and 587 for STARTTLS (RFC 8314), 143 and 25 without encryption. An
+/// absolute host name, with a dot at its end, is resolved as such and verified without the dot.
 ///
 /// ```
 /// use pymail::Server;
@@ -38,20 +38,20 @@ pub struct Server {
 }
 
 impl Server {
-    /// Implicit TLS: encrypted from the first byte. Port 993 (IMAP) or 465 (SMTP).
+    /// Connects with implicit TLS, from the first byte on. Default port 993 (IMAP) or 465 (SMTP).
     pub fn tls(host: impl Into<String>) -> Self {
         Self::new(host, Security::Tls)
     }
 
-    /// STARTTLS: encrypted before anything else is said, or not used at all. Port 143 (IMAP) or 587 (SMTP).
+    /// Connects with STARTTLS, which is required: without it, no login is tried. Default port 143 (IMAP) or 587 (SMTP).
     pub fn starttls(host: impl Into<String>) -> Self {
         Self::new(host, Security::StartTls)
     }
 
-    /// No encryption: everything can be read and changed on the way. Port 143 (IMAP) or 25 (SMTP).
+    /// Connects without encryption: others can read and change everything. Default port 143 (IMAP) or 25 (SMTP).
     ///
-    /// Credentials are still never sent unencrypted over a network: with them, only a loopback host
-    /// (`localhost`, `127.0.0.0/8`, `::1`) is accepted.
+    /// With credentials, the host must be a loopback one (`localhost`, `127.0.0.0/8`, `::1`): they are never sent
+    /// unencrypted over a network.
     pub fn unencrypted(host: impl Into<String>) -> Self {
         Self::new(host, Security::None)
     }
@@ -60,37 +60,34 @@ impl Server {
         Self { host: host.into(), port: None, security, roots: Vec::new() }
     }
 
-    /// Another port than the service's own.
+    /// Sets the port. Default: see [`Server`].
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
     }
 
-    /// Trusts the certificate authorities in this PEM text as well as the system's (RFC 7468).
+    /// Trusts the certificates in this PEM text (RFC 7468) as well as the system's roots. Can be called several times.
     ///
-    /// A server's own certificate, or that of an authority between, may be among them: it is trusted without the one that
-    /// has signed it.
-    ///
-    /// What stands between the certificates, such as their names, is passed over.
+    /// They may be root, intermediate or server certificates; each is trusted without the certificate that signed it. Text
+    /// between the certificates is ignored.
     #[must_use]
     pub fn trust_pem(mut self, pem: impl Into<String>) -> Self {
         self.roots.push(pem.into());
         self
     }
 
-    /// Returns what tells it from other servers.
+    /// Returns the host and the port, by which servers are told apart.
     pub(crate) fn address(&self) -> (String, Option<u16>) {
         (self.host.clone(), self.port)
     }
 
-    /// The certificates alone: comments may be in any language, and OpenSSL reads ASCII.
+    /// Returns the added certificates without the text between them, which OpenSSL reads as ASCII only.
     pub(crate) fn certificates(&self) -> Vec<String> {
         self.roots.iter().map(|pem| certificates(pem)).collect()
     }
 
-    /// Returns the host as certificates and SNI have it: without the dot that ends an absolute name (RFC 6066,
-    /// section 3).
+    /// Returns the host name for SNI and verification: without the dot at the end of an absolute name (RFC 6066, section 3).
     pub(crate) fn host_without_dot(&self) -> &str {
         self.host.strip_suffix('.').unwrap_or(&self.host)
     }
@@ -100,6 +97,8 @@ impl Server {
         self.host_without_dot().eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
     }
 
+    /// # Errors
+    /// `Config` for a bad host name, PEM text without a certificate, and credentials without encryption to another host.
     pub(super) fn check(&self, credentials: &Credentials) -> Result<()> {
         if self.host_without_dot().is_empty()
             || self.host.chars().any(|c| c.is_control() || c.is_whitespace())
@@ -107,16 +106,18 @@ impl Server {
             return Err(Error::config(format!("{:?} is not a host name", self.host)));
         }
         if self.certificates().iter().any(String::is_empty) {
-            return Err(Error::config("there is no certificate in the PEM text to trust"));
+            return Err(Error::config("the PEM text contains no certificate"));
         }
         if self.security == Security::None && credentials.login.is_some() && !self.is_loopback() {
-            let why = "credentials are not sent unencrypted to another host: use Server::tls or starttls";
+            let why =
+                "credentials are not sent unencrypted to another host: use Server::tls or Server::starttls";
             return Err(Error::config(why));
         }
         Ok(())
     }
 }
 
+/// Returns the certificates of a PEM text, one after the other.
 fn certificates(pem: &str) -> String {
     let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
     let bodies = pem.split(begin).skip(1).filter_map(|rest| rest.split_once(end));
@@ -131,7 +132,7 @@ impl fmt::Debug for Server {
             .field("host", host)
             .field("port", port)
             .field("security", security)
-            .field("more_roots", &roots.len())
+            .field("added_certificates", &roots.len())
             .finish()
     }
 }

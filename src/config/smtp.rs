@@ -1,14 +1,14 @@
-//! What a handle that sends needs to know.
+//! The configuration of an [`Smtp`](crate::Smtp) handle.
 
 use std::time::Duration;
 
 use super::{Common, Credentials, Server};
 use crate::error::{Error, Result};
 
-/// Each NOOP counts: see [`SmtpConfig::heartbeat`].
+/// Longer than IMAP's, since servers limit NOOPs: see [`SmtpConfig::heartbeat`].
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// How to send.
+/// The configuration of an [`Smtp`](crate::Smtp) handle.
 ///
 /// ```
 /// use pymail::{Credentials, Server, SmtpConfig};
@@ -27,21 +27,20 @@ pub struct SmtpConfig {
 }
 
 impl SmtpConfig {
-    /// The defaults for this server and these credentials.
+    /// Makes a configuration with the default settings.
     #[must_use]
     pub fn new(server: Server, credentials: Credentials) -> Self {
         let mut common = Common::new(server, credentials);
-        common.upkeep.heartbeat = HEARTBEAT;
+        common.options.heartbeat = HEARTBEAT;
         Self { common, local_name: None, resend_unknown: false, window: 1, connections: 1 }
     }
 
     common_setters!();
 
-    /// Whether to send a message again when the connection was lost between its last byte and the server's answer.
-    /// Default no.
+    /// Sends a message again when the connection was lost between its last byte and the server's reply. Default `false`.
     ///
-    /// It goes out under the same Message-ID, by which [`Imap`](crate::Imap) knows a second copy and drops it. With
-    /// other receivers a message may then arrive twice. An attempt that fails leaves
+    /// The duplicate has the same Message-ID, by which [`Imap`](crate::Imap) drops it; other receivers may get the message
+    /// twice. When the second attempt fails, the error is
     /// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown).
     #[must_use]
     pub fn resend_unknown(mut self, yes: bool) -> Self {
@@ -49,12 +48,13 @@ impl SmtpConfig {
         self
     }
 
-    /// How many messages may be on their way at once on a connection, where the server has CHUNKING (RFC 3030) and
-    /// PIPELINING (RFC 2920). From 1 to 100, default 1.
+    /// Sets the number of messages in flight on a connection, where the server has CHUNKING (RFC 3030) and PIPELINING
+    /// (RFC 2920). From 1 to 100, default 1.
     ///
-    /// With 1, each message takes a round trip, and a lost connection leaves one of them with
-    /// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown) at most. With more, [`Smtp::send_all`] does not
-    /// wait for answers in between, and a loss leaves so many. Where the server has neither, it is as with 1.
+    /// With 1, each message takes a round trip, and a lost connection leaves at most one message
+    /// [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). With `n`, [`Smtp::send_all`] sends up to `n` messages in a round
+    /// trip, and a lost connection leaves up to `n` messages `OutcomeUnknown`. Servers without these extensions get one
+    /// message at a time.
     ///
     /// [`Smtp::send_all`]: crate::Smtp::send_all
     #[must_use]
@@ -63,36 +63,39 @@ impl SmtpConfig {
         self
     }
 
-    /// How many connections the handle has, for sending in parallel. From 1 to 32, default 1.
+    /// Sets the number of connections, for sending in parallel. From 1 to 32, default 1.
     ///
-    /// [`Smtp::send_all`](crate::Smtp::send_all) shares its messages out among them, and keeps no order between these
-    /// shares; calls from several threads take turns. Each is a session of its own at the server, which may limit
-    /// them, with its own heartbeat and its own
-    /// [`connects_a_minute`](SmtpConfig::connects_a_minute).
+    /// [`Smtp::send_all`](crate::Smtp::send_all) distributes its messages among the connections, in no order; calls from
+    /// several threads take turns. Each connection is a session of its own, of which servers may limit the number, and has its
+    /// own heartbeat and its own [`connects_a_minute`](SmtpConfig::connects_a_minute).
     #[must_use]
     pub fn connections(mut self, number: usize) -> Self {
         self.connections = number;
         self
     }
 
-    /// The name that this client gives in EHLO (RFC 5321, section 4.1.1.1).
+    /// Sets the client's name in EHLO (RFC 5321, section 4.1.1.1).
     ///
-    /// Default: this machine's host name, if it is a full one such as `app.example.org`, else the connection's own
-    /// address, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`. Servers refuse bare names. The DNS is not asked.
+    /// Default: the machine's host name if it is fully qualified, such as `app.example.org`, else the connection's local
+    /// address, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`, since servers refuse bare names. Makes no DNS query.
     #[must_use]
     pub fn local_name(mut self, name: impl Into<String>) -> Self {
         self.local_name = Some(name.into());
         self
     }
 
+    /// # Errors
+    /// `Config` for a setting that can't work.
     pub(crate) fn check(&self) -> Result<()> {
         self.common.check()?;
         let is_bad = |name: &&String| name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic());
         if let Some(name) = self.local_name.as_ref().filter(is_bad) {
-            return Err(Error::config(format!("{name:?} is not a name for EHLO")));
+            return Err(Error::config(format!(
+                "{name:?} is not a name for EHLO: printable ASCII without spaces"
+            )));
         }
         if !(1..=100).contains(&self.window) || !(1..=32).contains(&self.connections) {
-            return Err(Error::config("window is from 1 to 100, and connections from 1 to 32"));
+            return Err(Error::config("window must be 1 to 100, and connections 1 to 32"));
         }
         Ok(())
     }

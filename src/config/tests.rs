@@ -1,4 +1,4 @@
-//! Settings that can't work.
+//! Settings that `check` refuses.
 
 use rstest::rstest;
 
@@ -44,7 +44,7 @@ fn credentials_go_unencrypted_to_the_loopback_only() {
         |host: &str| SmtpConfig::new(Server::unencrypted(host), Credentials::new("alice", "hunter2")).check();
     assert_eq!(with("mail.test").unwrap_err().kind(), ErrorKind::Config);
     assert!(with("127.0.0.1").is_ok() && with("localhost").is_ok() && with("localhost.").is_ok());
-    assert!(with("127.0.0.1.").is_err(), "it is a name, and may be any host's");
+    assert!(with("127.0.0.1.").is_err(), "a name, which may be any host's");
     assert!(SmtpConfig::new(Server::unencrypted("mail.test"), Credentials::none()).check().is_ok());
 }
 
@@ -75,16 +75,12 @@ fn a_pem_text_without_a_certificate_and_an_endless_wait_are_config_errors() {
 }
 
 #[test]
-fn no_limit_is_a_limit_that_can_be_counted_with() {
+fn no_limit_leaves_room_to_add_one() {
     let config =
         config().batch(usize::MAX).batch_bytes(usize::MAX).max_message(usize::MAX).remember(usize::MAX);
     config.check().unwrap();
     assert!(config.batch.checked_add(1).is_some());
-    assert_eq!(
-        config.max_message + 1,
-        i32::MAX as usize,
-        "the largest part that every server can be asked for"
-    );
+    assert_eq!(config.max_message + 1, i32::MAX as usize, "the largest octet count that every server takes");
 }
 
 #[test]

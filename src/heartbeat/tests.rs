@@ -4,14 +4,14 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Tells of each beat, and then waits until it may end.
-struct Told {
+/// A target that reports each beat, and ends its first one when allowed to.
+struct Target {
     begun: Mutex<Sender<ThreadId>>,
     may_end: Mutex<Option<Receiver<()>>>,
 }
 
-impl Pulse for Told {
-    fn pulse(&self) -> Duration {
+impl KeepAlive for Target {
+    fn keep_alive(&self) -> Duration {
         let _ = self.begun.lock().send(thread::current().id());
         if let Some(may_end) = self.may_end.lock().take() {
             let _ = may_end.recv();
@@ -20,21 +20,21 @@ impl Pulse for Told {
     }
 }
 
-fn target(may_end: Option<Receiver<()>>) -> (Arc<Told>, Receiver<ThreadId>) {
+fn target(may_end: Option<Receiver<()>>) -> (Arc<Target>, Receiver<ThreadId>) {
     let (begun, beats) = mpsc::channel();
-    (Arc::new(Told { begun: Mutex::new(begun), may_end: Mutex::new(may_end) }), beats)
+    (Arc::new(Target { begun: Mutex::new(begun), may_end: Mutex::new(may_end) }), beats)
 }
 
-fn start(target: &Arc<Told>) -> Heartbeat {
+fn start(target: &Arc<Target>) -> Heartbeat {
     start_at(0, target)
 }
 
-fn start_at(server: u64, target: &Arc<Told>) -> Heartbeat {
+fn start_at(server: u64, target: &Arc<Target>) -> Heartbeat {
     Heartbeat::start(Duration::ZERO, server, Arc::downgrade(target)).unwrap()
 }
 
 #[test]
-fn while_one_hangs_and_another_waits_for_long_a_third_is_on_time() {
+fn while_one_beat_hangs_and_another_is_far_away_a_third_is_on_time() {
     let (release, may_end) = mpsc::channel();
     let (hangs, hanging) = target(Some(may_end));
     let far = target(None).0;
@@ -48,7 +48,7 @@ fn while_one_hangs_and_another_waits_for_long_a_third_is_on_time() {
 }
 
 #[test]
-fn it_pulses_again_and_again_until_it_is_stopped() {
+fn a_heartbeat_beats_again_and_again_until_it_is_stopped() {
     let (target, beats) = target(None);
     let heartbeat = start(&target);
     for _ in 0..3 {
@@ -60,7 +60,7 @@ fn it_pulses_again_and_again_until_it_is_stopped() {
 }
 
 #[test]
-fn it_ends_with_its_target() {
+fn a_heartbeat_ends_with_its_target() {
     let (target, beats) = target(None);
     let _heartbeat = start(&target);
     drop(target);
@@ -68,7 +68,7 @@ fn it_ends_with_its_target() {
 }
 
 #[test]
-fn one_that_hangs_delays_no_other() {
+fn a_beat_that_hangs_delays_no_other() {
     let ((release, may_end), (release_it, hangs)) = (mpsc::channel(), mpsc::channel());
     let ((slow, slow_beats), (slower, slower_beats)) = (target(Some(may_end)), target(Some(hangs)));
     let (quick, quick_beats) = target(None);
@@ -83,7 +83,7 @@ fn one_that_hangs_delays_no_other() {
 }
 
 #[test]
-fn stop_waits_for_a_beat_that_is_under_way() {
+fn stop_waits_for_a_running_beat() {
     let (release, may_end) = mpsc::channel();
     let (target, beats) = target(Some(may_end));
     let heartbeat = start(&target);
@@ -96,27 +96,27 @@ fn stop_waits_for_a_beat_that_is_under_way() {
 }
 
 #[test]
-fn a_thousand_leave_no_more_threads_than_are_busy() {
+fn a_thousand_heartbeats_leave_no_more_threads_than_are_busy() {
     let all: Vec<_> = (0..1_000).map(|_| target(None)).collect();
     let heartbeats: Vec<Heartbeat> = all.iter().map(|(target, _)| start(target)).collect();
     for (_, beats) in &all {
         beats.recv_timeout(PATIENCE).unwrap();
     }
-    let beats = Arc::clone(&heartbeats[0].heart.beats);
+    let queue = Arc::clone(&heartbeats[0].scheduler.queue);
     let (other, _beats) = target(None);
-    let last = start(&other); // So that the threads stay.
+    let last = start(&other); // Keeps the threads alive.
     heartbeats.into_iter().for_each(Heartbeat::stop);
     let deadline = Instant::now() + PATIENCE;
-    let is_calm = |plan: &Plan| plan.threads.len() <= plan.under_way.len() + MOST_IDLE;
-    while !is_calm(&beats.plan.lock()) && Instant::now() < deadline {
+    let is_calm = |schedule: &Schedule| schedule.threads.len() <= schedule.running.len() + MAX_IDLE;
+    while !is_calm(&queue.schedule.lock()) && Instant::now() < deadline {
         thread::park_timeout(Duration::from_millis(5));
     }
-    assert!(is_calm(&beats.plan.lock()));
+    assert!(is_calm(&queue.schedule.lock()));
     last.stop();
 }
 
-/// Each waits, as a NOOP does whose answer does not come.
-fn silent(server: u64, count: usize) -> (Vec<Sender<()>>, Vec<Arc<Told>>, Vec<Heartbeat>) {
+/// Starts heartbeats whose beats hang, like a NOOP that is not answered.
+fn silent(server: u64, count: usize) -> (Vec<Sender<()>>, Vec<Arc<Target>>, Vec<Heartbeat>) {
     let (mut releases, mut targets, mut heartbeats) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..count {
         let (release, may_end) = mpsc::channel();
@@ -130,14 +130,14 @@ fn silent(server: u64, count: usize) -> (Vec<Sender<()>>, Vec<Arc<Told>>, Vec<He
 
 #[test]
 fn silent_servers_delay_no_heartbeat_of_another() {
-    let silent: Vec<_> = (1..=3).map(|server| silent(server, 2 * MOST_THREADS)).collect();
-    let beats = Arc::clone(&silent[0].2[0].heart.beats);
-    let full = |plan: &Plan| (1..=3).all(|server| plan.is_busy(server));
+    let silent: Vec<_> = (1..=3).map(|server| silent(server, 2 * MAX_THREADS)).collect();
+    let queue = Arc::clone(&silent[0].2[0].scheduler.queue);
+    let full = |schedule: &Schedule| (1..=3).all(|server| schedule.is_busy(server));
     let deadline = Instant::now() + PATIENCE;
-    while !full(&beats.plan.lock()) && Instant::now() < deadline {
+    while !full(&queue.schedule.lock()) && Instant::now() < deadline {
         thread::park_timeout(Duration::from_millis(5));
     }
-    assert!(full(&beats.plan.lock()));
+    assert!(full(&queue.schedule.lock()));
     let (target, beats) = target(None);
     let heartbeat = start_at(4, &target);
     for _ in 0..3 {

@@ -24,7 +24,7 @@ pub(super) fn acknowledge<'a>(
 ) -> Result<()> {
     for life in lives(deliveries) {
         let mut done = Vec::new();
-        let archived = imap.link.repeat(deadline, |session| archive(session, &life, imap, &mut done));
+        let archived = imap.connection.repeat(deadline, |session| archive(session, &life, imap, &mut done));
         let done = UidSet::new(life.validity, done);
         remember(imap, &life, &done);
         gone(&done);
@@ -32,7 +32,7 @@ pub(super) fn acknowledge<'a>(
     }
     let spent = imap.known.lock().spent();
     if let Some(spent) = spent {
-        imap.link.repeat(deadline, |session| sweep(session, &spent, imap))?;
+        imap.connection.repeat(deadline, |session| sweep(session, &spent, imap))?;
         imap.known.lock().swept();
     }
     Ok(())
@@ -55,7 +55,7 @@ fn archive(
     done: &mut Vec<Uid>,
 ) -> Result<Option<Error>> {
     let uids = life.uids();
-    if !uids.validity().is_of_the_mailbox_of(session.validity()) || uids.validity() == session.validity() {
+    if !uids.validity().is_same_mailbox(session.validity()) || uids.validity() == session.validity() {
         return archive_by_uid(session, &uids, imap, done);
     }
     let archive = session.archive().to_owned();

@@ -61,7 +61,7 @@ fn read(
     if window.uids.is_empty() {
         return Ok(None); // What the server says to the FETCH of nothing is taken with what else there is.
     }
-    let nothing = UidSet::none(window.uids.validity());
+    let nothing = UidSet::empty(window.uids.validity());
     let mut looks = FirstLooks::new(&nothing, *imap.known.lock().sizes(), reader.room(), &imap.config);
     let failure =
         read_while_they_come(session, Some(window), &mut looks, |mails, most| reader.take(mails, most))?;

@@ -51,7 +51,7 @@ impl Look<'_> {
         let slow = doubt.filter(|doubt| doubt.error.is_timeout());
         let limit = slow.map_or(deadline, |doubt| deadline.share((SHARES >> doubt.failures.min(3)).max(1)));
         let (began, mut is_asked) = (Instant::now(), false);
-        let answer = imap.link.once(limit, |session| {
+        let answer = imap.connection.once(limit, |session| {
             is_asked = true;
             self.ask_alone(session, uid)
         });
@@ -74,7 +74,7 @@ impl Look<'_> {
             }
             Err(error) => return trouble.stop(error),
         };
-        let backoff = imap.config.common.upkeep.backoff;
+        let backoff = imap.config.common.options.backoff;
         imap.known.lock().doubts().withhold(uid, &error, began.elapsed(), backoff);
         self.withheld.push((uid, error));
     }
@@ -152,8 +152,8 @@ impl Look<'_> {
             return None;
         }
         let mut is_asked = false;
-        let answer = self.imap.link.once(deadline.share(SHARES), |session| {
-            session.check(&UidSet::none(self.validity))?;
+        let answer = self.imap.connection.once(deadline.share(SHARES), |session| {
+            session.check(&UidSet::empty(self.validity))?;
             is_asked = true;
             ask(session, uid)
         });
@@ -197,7 +197,7 @@ impl Look<'_> {
             Origin::Foreign => self.imap.known.lock().settle(self.validity, uid, Settled::Foreign),
             Origin::Ours => self.reader.deliver_error(uid, error, Fate::Archive),
             Origin::Undecided => {
-                let backoff = self.imap.config.common.upkeep.backoff;
+                let backoff = self.imap.config.common.options.backoff;
                 self.imap.known.lock().doubts().withhold(uid, &error, Duration::ZERO, backoff);
                 self.withhold(uid, error, Fate::Stay);
             }
@@ -218,7 +218,7 @@ impl Look<'_> {
         self.imap.known.lock().doubts().get_mut(uid).into_iter().for_each(|it| it.is_reported = true);
         let why = error.clone();
         events::emit(move || tracing::warn!(%uid, error = %why, "the server does not give out a message"));
-        self.imap.link.count(|counts| counts.withheld += 1);
+        self.imap.connection.count(|counts| counts.withheld += 1);
         self.reader.deliver_error(uid, error, fate);
     }
 }

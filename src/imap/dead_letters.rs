@@ -22,7 +22,7 @@ const DEAD: &str = "dead";
 pub(super) fn sort_out(imap: &Imap, deliveries: Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
     let is_unreadable = |it: &&Delivery| it.fate == Fate::Archive && it.message.is_err();
     let unreadable = deliveries.iter().filter(is_unreadable).count();
-    imap.link.count(|counts| counts.unreadable += unreadable as u64);
+    imap.connection.count(|counts| counts.unreadable += unreadable as u64);
     let Some(most) = imap.config.dead_letters.filter(|_| !deliveries.is_empty()) else {
         return Ok(deliveries);
     };
@@ -36,7 +36,7 @@ pub(super) fn sort_out(imap: &Imap, deliveries: Vec<Delivery>, deadline: Deadlin
     let readable = deliveries.iter().filter(|delivery| delivery.message.is_ok()).map(|delivery| delivery.uid);
     let readable = UidSet::new(deliveries[0].validity, readable);
     let (spent, refusal) =
-        imap.link.repeat(deadline, |session| count(session, imap, most, readable.clone()))?;
+        imap.connection.repeat(deadline, |session| count(session, imap, most, readable.clone()))?;
     if let Some(error) = refusal {
         events::emit(move || tracing::warn!(%error, "deliveries are counted by this handle alone"));
     }
@@ -144,7 +144,7 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
     let note = note(delivery.message.as_ref().ok(), delivery.uid.get(), reason);
     let uids = std::iter::once(delivery.uid).chain(delivery.copies.iter().copied());
     let set = UidSet::new(delivery.validity, uids);
-    let refusal = imap.link.repeat(deadline, |session| {
+    let refusal = imap.connection.repeat(deadline, |session| {
         session.check(&set)?;
         let mut done = Vec::new();
         let mailbox = session.beside_the_archive(DEAD);
@@ -165,6 +165,6 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
     if let Some(error) = refusal {
         events::emit(move || tracing::warn!(%uid, %error, "there is no note beside a dead letter"));
     }
-    imap.link.count(|counts| counts.dead_letters += 1);
+    imap.connection.count(|counts| counts.dead_letters += 1);
     Ok(())
 }

@@ -23,7 +23,7 @@ impl Deliveries {
         if self.has_ended {
             return None;
         }
-        match receive::receive(&self.imap, &mut self.cursor, self.imap.link.deadline()) {
+        match receive::receive(&self.imap, &mut self.cursor, self.imap.connection.deadline()) {
             Ok(deliveries) => {
                 self.has_ended = deliveries.is_empty();
                 self.batch = deliveries.into_iter();

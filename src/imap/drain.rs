@@ -3,10 +3,10 @@
 use parking_lot::Mutex;
 
 use super::{Delivery, Imap, acknowledge};
+use crate::connection::Session as _;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
-use crate::link::Session as _;
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 
@@ -33,7 +33,7 @@ pub(super) fn drain(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
         let held = imap.drained.held.lock().clone();
         if held.is_empty() { fresh(imap, deadline) } else { again(imap, held, deadline) }
     };
-    ImapSession::unattached(|| events::deferred(drain))
+    ImapSession::detached(|| events::deferred(drain))
 }
 
 /// When the acknowledgement fails, the messages may be archived all the same: the next call gets them.

@@ -60,7 +60,7 @@ impl Halfway {
                 tracing::warn!(mailbox_name, count, "copies can't be looked for: they may be made twice");
             });
             self.settle(&doubted, mailbox);
-            return UidSet::none(uids.validity());
+            return UidSet::empty(uids.validity());
         }
         doubted
     }

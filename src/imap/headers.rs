@@ -129,7 +129,7 @@ impl<'a> Windows<'a> {
 impl Fetching for Windows<'_> {
     fn next(&mut self) -> Option<Window> {
         let (count, most) = self.sizes;
-        let uids = self.uids.window(self.asked, count);
+        let uids = self.uids.chunk(self.asked, count);
         self.asked += uids.len();
         (!uids.is_empty()).then_some(Window { uids, part: Part::Headers, most, room: count * most })
     }

@@ -137,13 +137,13 @@ impl Known {
 
     /// Returns the mails whose Subjects the server can't search.
     pub(super) fn unsearchable(&mut self, validity: UidValidity) -> &UidSet {
-        self.of(validity).unsearchable.get_or_insert_with(|| UidSet::none(validity))
+        self.of(validity).unsearchable.get_or_insert_with(|| UidSet::empty(validity))
     }
 
     /// Returns the same for a command, where there are any that it has room for.
     pub(super) fn left_out(&self) -> Option<UidSet> {
         let uids = self.unsearchable.as_ref().filter(|uids| !uids.is_empty())?;
-        Some(uids.window(0, MOST_LEFT_OUT))
+        Some(uids.chunk(0, MOST_LEFT_OUT))
     }
 
     pub(super) fn is_unsearchable(&mut self, uids: &UidSet) {

@@ -36,9 +36,9 @@ use self::halfway::Halfway;
 use self::known::Known;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
+use crate::connection::{Connection, Session as _, SessionHooks, Stats, Status};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::link::{Habits, Link, Session as _, Stats, Status};
 use crate::python::{ImapSession, Learnt};
 use crate::uid::UidSet;
 
@@ -66,7 +66,7 @@ use crate::uid::UidSet;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Imap {
-    link: Link<ImapSession>,
+    connection: Connection<ImapSession>,
     config: Arc<ImapConfig>,
     known: Arc<Mutex<Known>>,
     claims: Option<Arc<Claims>>,
@@ -86,9 +86,9 @@ impl Imap {
         config.check()?;
         let config = Arc::new(config);
         let claims = config.lease.map(|lease| Claims::new(lease, &config)).transpose()?.map(Arc::new);
-        let link = Link::open(config.upkeep(), habits(&config, claims.as_ref()))?;
+        let connection = Connection::open(config.connection_options(), hooks(&config, claims.as_ref()))?;
         let known = Arc::new(Mutex::new(Known::new(config.remember)));
-        Ok(Self { link, config, known, claims, drained: Arc::default(), halfway: Arc::default() })
+        Ok(Self { connection, config, known, claims, drained: Arc::default(), halfway: Arc::default() })
     }
 
     /// Fetches the oldest waiting messages, and changes nothing on the server.
@@ -113,7 +113,7 @@ impl Imap {
     /// anew: [`retry_after`](Error::retry_after) says when they will have, or have lost them. What this handle has
     /// already comes all the same.
     pub fn fetch(&self) -> Result<Batch> {
-        self.fetch_by(self.link.deadline())
+        self.fetch_by(self.connection.deadline())
     }
 
     fn fetch_by(&self, deadline: Deadline) -> Result<Batch> {
@@ -174,7 +174,7 @@ impl Imap {
     /// archive; asking again archives none of them twice.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
         let gone = |gone: &UidSet| self.drained.forget(gone);
-        acknowledge::acknowledge(self, deliveries, self.link.deadline(), gone)
+        acknowledge::acknowledge(self, deliveries, self.connection.deadline(), gone)
     }
 
     /// Says that these deliveries could not be handled, and why: they are delivered again, until they have failed as
@@ -186,7 +186,7 @@ impl Imap {
     /// As [`ack`](Imap::ack). After any error the messages are still in the inbox or in the dead letters; the next
     /// [`fetch`](Imap::fetch) takes there what has failed often enough.
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
-        dead_letters::reject(self, deliveries, reason, self.link.deadline())
+        dead_letters::reject(self, deliveries, reason, self.connection.deadline())
     }
 
     /// Fetches one batch and acknowledges it: what comes back is not on the server's inbox any more.
@@ -199,7 +199,7 @@ impl Imap {
     /// # Errors
     /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack).
     pub fn drain(&self) -> Result<Vec<Delivery>> {
-        drain::drain(self, self.link.deadline())
+        drain::drain(self, self.connection.deadline())
     }
 
     /// Asks the server for a sign of life.
@@ -207,7 +207,7 @@ impl Imap {
     /// # Errors
     /// `Disconnected`, `Connect`, `Timeout`.
     pub fn noop(&self) -> Result<()> {
-        self.link.repeat(self.link.deadline(), ImapSession::noop)
+        self.connection.repeat(self.connection.deadline(), ImapSession::noop)
     }
 
     /// Any mail that matches an IMAP search program, such as `FROM "bob" SINCE 1-Jan-2026`.
@@ -219,7 +219,7 @@ impl Imap {
     /// understand; else as [`fetch`](Imap::fetch).
     pub fn search(&self, criteria: &str) -> Result<UidSet> {
         check_criteria(criteria)?;
-        self.link.repeat(self.link.deadline(), |session| session.search(criteria))
+        self.connection.repeat(self.connection.deadline(), |session| session.search(criteria))
     }
 
     /// Mail as it is, without marking it seen. What is not there any more is left out.
@@ -230,7 +230,8 @@ impl Imap {
     /// life of the mailbox; else as [`fetch`](Imap::fetch). Where the server does not give out one of them, or finds it and
     /// sends nothing of it (`Message`), the error names its UID: ask for the others without it.
     pub fn fetch_uids(&self, uids: &UidSet) -> Result<Vec<RawMail>> {
-        self.link.repeat(self.link.deadline(), |session| verbs::fetch(session, uids, &self.config))
+        self.connection
+            .repeat(self.connection.deadline(), |session| verbs::fetch(session, uids, &self.config))
     }
 
     /// Copies mail to another mailbox. What is not in the inbox any more is left out.
@@ -242,7 +243,7 @@ impl Imap {
     /// `OutcomeUnknown` when the connection is lost after COPY was sent; else as [`fetch_uids`](Imap::fetch_uids).
     pub fn copy(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox)?;
-        self.link.once(self.link.deadline(), |session| verbs::copy(session, uids, mailbox))
+        self.connection.once(self.connection.deadline(), |session| verbs::copy(session, uids, mailbox))
     }
 
     /// Moves mail to another mailbox, by the same means as [`ack`](Imap::ack).
@@ -253,7 +254,9 @@ impl Imap {
     /// As [`copy`](Imap::copy); where the server has MOVE, `Disconnected` and `Timeout` in place of `OutcomeUnknown`.
     pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox)?;
-        self.link.once(self.link.deadline(), |session| moving::move_to(session, &self.halfway, uids, mailbox))
+        self.connection.once(self.connection.deadline(), |session| {
+            moving::move_to(session, &self.halfway, uids, mailbox)
+        })
     }
 
     /// Deletes exactly this mail, and no other that is flagged `\Deleted`.
@@ -263,19 +266,19 @@ impl Imap {
     /// # Errors
     /// As [`fetch_uids`](Imap::fetch_uids).
     pub fn delete(&self, uids: &UidSet) -> Result<()> {
-        self.link.repeat(self.link.deadline(), |session| verbs::delete(session, uids))
+        self.connection.repeat(self.connection.deadline(), |session| verbs::delete(session, uids))
     }
 
     /// How the connection is doing; never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
-        self.link.status()
+        self.connection.status()
     }
 
     /// What the handle has done so far; never blocks.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.link.stats()
+        self.connection.stats()
     }
 
     /// Logs out and closes the connection, for every clone of this handle.
@@ -283,18 +286,21 @@ impl Imap {
     /// # Errors
     /// When the goodbye failed; the connection is closed all the same.
     pub fn stop(&self) -> Result<()> {
-        self.link.stop()
+        self.connection.stop()
     }
 }
 
 /// How a handle connects, and what it does when nothing else is to be done.
-fn habits(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> Habits<ImapSession> {
+fn hooks(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> SessionHooks<ImapSession> {
     let server = config.common.server.address();
     let (config, learnt) = (Arc::clone(config), Arc::<Learnt>::default());
-    let habits = Habits::new(move |deadline| ImapSession::connect(&config, &learnt, deadline)).at(server);
-    let Some(claims) = claims else { return habits };
+    let hooks =
+        SessionHooks::new(move |deadline| ImapSession::connect(&config, &learnt, deadline)).at(server);
+    let Some(claims) = claims else { return hooks };
     let (keeping, leaving) = (Arc::clone(claims), Arc::clone(claims));
-    habits.keep(move |session| keeping.keep(session)).farewell(move |session| leaving.farewell(session))
+    hooks
+        .before_call(move |session| keeping.keep(session))
+        .before_close(move |session| leaving.farewell(session))
 }
 
 /// Returns the SEARCH that finds the messages with a tag.

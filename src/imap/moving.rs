@@ -213,7 +213,7 @@ pub(super) fn move_to(
 fn named(copied: Copied, asked: &UidSet) -> UidSet {
     match copied {
         Copied::These(these) => these,
-        Copied::Untold => UidSet::none(asked.validity()),
+        Copied::Untold => UidSet::empty(asked.validity()),
     }
 }
 

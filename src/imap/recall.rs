@@ -31,10 +31,10 @@ pub(super) fn is_recalled(session: &ImapSession, imap: &Imap) -> bool {
 /// It helps to know second copies, and is no condition: where it can't be read, mail comes all the same.
 pub(super) fn recall(imap: &Imap, deadline: Deadline) {
     let began = Instant::now();
-    if let Err(error) = imap.link.once(deadline.share(SHARES), |session| read(session, imap)) {
-        imap.known.lock().acknowledged().put_off(began.elapsed(), imap.config.common.upkeep.backoff);
-        imap.link.count(|counts| counts.archive_unread += 1);
-        imap.link.note(&error);
+    if let Err(error) = imap.connection.once(deadline.share(SHARES), |session| read(session, imap)) {
+        imap.known.lock().acknowledged().put_off(began.elapsed(), imap.config.common.options.backoff);
+        imap.connection.count(|counts| counts.archive_unread += 1);
+        imap.connection.note(&error);
         events::emit(move || {
             tracing::warn!(%error, "the archive can't be read: second copies of earlier messages are not known");
         });

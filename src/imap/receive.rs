@@ -7,9 +7,9 @@ use super::look::Look;
 use super::recall::{is_recalled, recall};
 use super::search::search;
 use super::{Delivery, Imap, ahead, dead_letters};
+use crate::connection::Session as _;
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::link::Session as _;
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 
@@ -39,7 +39,7 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
         if !deliveries.is_empty() {
             // Another call may hold what this waits for, and need the interpreter.
             let hand_out = || imap.claims.iter().for_each(|claims| claims.hand_out(&deliveries));
-            ImapSession::unattached(hand_out);
+            ImapSession::detached(hand_out);
             return Ok(deliveries);
         }
         if trouble.stopped.is_some() || !seen.more {
@@ -66,7 +66,8 @@ fn look<'a>(
     let mut look = None;
     loop {
         imap.known.lock().doubts().take_lost_at();
-        let answer = imap.link.once(deadline, |session| go_on(session, imap, cursor, &mut look, trouble));
+        let answer =
+            imap.connection.once(deadline, |session| go_on(session, imap, cursor, &mut look, trouble));
         match answer {
             Ok(Next::Recall) => recall(imap, deadline),
             Ok(Next::End) => return Ok(look),

@@ -28,7 +28,7 @@ pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
     if unsearchable.is_empty() {
         return Ok(found);
     }
-    let mut present = UidSet::none(validity);
+    let mut present = UidSet::empty(validity);
     for part in unsearchable.chunks() {
         let some = session.search(&format!("UID {part} UNDELETED"))?;
         present = UidSet::new(validity, present.iter().chain(some.iter().filter(|uid| part.contains(*uid))));

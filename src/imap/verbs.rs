@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::alone::nothing_came;
 use crate::config::ImapConfig;
+use crate::connection::Session as _;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::Session as _;
 use crate::python::{Failure, Fetching, ImapSession, Mails, Part, Window, in_portions};
 use crate::uid::{Uid, UidSet};
 

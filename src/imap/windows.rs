@@ -149,7 +149,7 @@ impl Windows for FirstLooks<'_> {
         let octets = if is_blind { OCTETS / BLIND } else { OCTETS };
         let each = if are_sent_whole { likely.clamp(most, OCTETS) } else { most };
         let count = (octets.min(self.config.batch_bytes) / each).max(1);
-        let uids = self.uids.window(self.asked, count);
+        let uids = self.uids.chunk(self.asked, count);
         self.asked += uids.len();
         // One of them may come whole, where the server ignores how much is asked for.
         let room = (count * each).max(self.config.max_message + 1);

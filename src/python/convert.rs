@@ -93,7 +93,7 @@ pub(super) fn error(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) 
     let class = classes.into_iter().next().unwrap_or_default();
     Error::new(kind, format!("{}: {text}", asking.action))
         .with_code(code)
-        .with_retry_after(throttle::wait_asked(&text))
+        .with_retry_after(throttle::requested_wait(&text))
         .with_source(Cause { class, text })
 }
 
@@ -149,9 +149,9 @@ pub(super) fn refused(code: Option<String>, text: String, asking: Asking<'_>) ->
     let is_not_connected = codes::is_not_connected(code.as_deref(), &text);
     let kind = if is_not_connected { ErrorKind::Disconnected } else { ErrorKind::Refused };
     let passes = codes::is_transient(code.as_deref(), &text);
-    let wait = throttle::wait_asked(&text);
+    let wait = throttle::requested_wait(&text);
     let text = format!("{}: the server refused: {text}", asking.action);
-    Error::new(kind, text).with_code(code).with_retry_after(wait).passing(passes)
+    Error::new(kind, text).with_code(code).with_retry_after(wait).mark_transient(passes)
 }
 
 fn refused_login(code: Option<String>, text: &str, action: &str) -> Error {
@@ -161,12 +161,12 @@ fn refused_login(code: Option<String>, text: &str, action: &str) -> Error {
         Login::WrongCredentials => {
             let what = "they are not tried again; make a new handle with the right ones";
             let text = format!("{action}: the server refused the credentials: {text} ({what})");
-            Error::new(ErrorKind::Auth, text).for_good()
+            Error::new(ErrorKind::Auth, text).mark_wrong_credentials()
         }
         Login::Unclear => refused(ErrorKind::Auth),
-        Login::Later | Login::Other => refused(ErrorKind::Refused).passing(meaning == Login::Later),
+        Login::Later | Login::Other => refused(ErrorKind::Refused).mark_transient(meaning == Login::Later),
     };
-    error.with_code(code).with_retry_after(throttle::wait_asked(text))
+    error.with_code(code).with_retry_after(throttle::requested_wait(text))
 }
 
 /// The error for what keeps a Python module from being imported, which no server has a part in.

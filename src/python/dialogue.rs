@@ -13,10 +13,10 @@ use super::convert::{self, Asking, Phase};
 use super::modules::Module;
 use super::runtime::attached;
 use crate::config::{Common, Credentials, Security};
+use crate::connection::Traffic;
 use crate::deadline::Deadline;
-use crate::dial::dial;
 use crate::error::Result;
-use crate::link::Traffic;
+use crate::tcp;
 use crate::watchdog::{Guard, Watched};
 
 /// Which dialogue, and the ports that it is spoken on.
@@ -57,11 +57,11 @@ impl Dialogue {
         });
         let action = format!("connecting to {} at {}:{port}", service.name, server.host);
         service.module.ready()?;
-        let socket = dial(&server.host, port, deadline, &action)?;
+        let socket = tcp::connect(&server.host, port, deadline, &action)?;
         let watched = Watched::new(&socket)?;
         let guard = watched.until(deadline);
         let opened = Self::on(socket, watched, service, common, (port, local_name), deadline, &action);
-        guard.judge(opened.and_then(begin), &action)
+        guard.map_timeout(opened.and_then(begin), &action)
     }
 
     fn on(

@@ -184,7 +184,7 @@ impl ImapSession {
                 Err(error) if sets.first().is_some_and(|set| self.learnt.shrink(set, &error)) => {}
                 // What may not be removed does no harm but that it is read each time.
                 Err(error) if error.kind() == ErrorKind::Refused && !drop.is_empty() => {
-                    drop = UidSet::none(self.validity);
+                    drop = UidSet::empty(self.validity);
                     events::emit(move || tracing::info!(%error, "entries can't be removed from the log"));
                 }
                 told => {

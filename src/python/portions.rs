@@ -40,7 +40,7 @@ impl Learnt {
     /// Returns the beginning of a set that a command may have.
     pub(super) fn portion(&self, set: &UidSet) -> UidSet {
         let most = self.messages.load(Ordering::Relaxed);
-        set.window_within(0, most, self.line.load(Ordering::Relaxed))
+        set.chunk_within(0, most, self.line.load(Ordering::Relaxed))
     }
 
     /// Returns the sets that commands about all of these may have, one after the other.

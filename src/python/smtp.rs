@@ -153,9 +153,12 @@ fn refused((stage, code, text): (String, u16, String), answers: &[Reply]) -> Err
     let others = if stage == "RCPT" { answers.get(1..).unwrap_or_default() } else { &[] };
     let all: Vec<String> = others.iter().map(|(code, text)| format!("{code} {text}")).collect();
     let all = convert::plain(&[&[format!("{code} {text}")], &all[..]].concat().join("; "));
-    let wait = throttle::wait_asked(&all);
+    let wait = throttle::requested_wait(&all);
     let error = Error::new(kind, format!("{stage} was refused: {all}"));
-    error.with_code(Some(code.to_string())).with_retry_after(wait).passing(verdict == Verdict::Transient)
+    error
+        .with_code(Some(code.to_string()))
+        .with_retry_after(wait)
+        .mark_transient(verdict == Verdict::Transient)
 }
 
 fn unknown(error: Error) -> Error {

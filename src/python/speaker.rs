@@ -2,9 +2,9 @@
 
 use super::dialogue::Dialogue;
 use super::runtime::{self, detached};
+use crate::connection::{Session, Traffic};
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::link::{Session, Traffic};
 use crate::watchdog::Guard;
 
 /// Who speaks with a server through a dialogue.
@@ -51,7 +51,7 @@ impl<S: Speaker> Session for S {
         runtime::is_forked()
     }
 
-    fn unattached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
+    fn detached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
         detached(wait)
     }
 }

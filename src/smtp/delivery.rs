@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 
 use super::Receipt;
 use crate::config::SmtpConfig;
+use crate::connection::{Connection, Session as _};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::link::{Link, Session as _};
 use crate::message::{Message, compose};
 use crate::python::{Outgoing, Sent, SmtpSession};
 
@@ -26,21 +26,21 @@ type Composed<'a> = (&'a [Message], Vec<Result<Outgoing>>);
 
 /// One result a message, in the same order. With several connections, each sends some of them.
 pub(super) fn send_all(
-    links: &[&Link<SmtpSession>],
+    connections: &[&Connection<SmtpSession>],
     config: &SmtpConfig,
     messages: &[Message],
 ) -> Vec<Result<Receipt>> {
-    let most = messages.len().div_ceil(links.len()).clamp(1, WINDOW_MESSAGES);
-    match links {
-        [link] => send_in_order(link, config, messages),
+    let most = messages.len().div_ceil(connections.len()).clamp(1, WINDOW_MESSAGES);
+    match connections {
+        [connection] => send_in_order(connection, config, messages),
         // Whoever waits for threads that attach must not be attached.
-        links => SmtpSession::unattached(|| send_in_parallel(links, config, messages, most)),
+        connections => SmtpSession::detached(|| send_in_parallel(connections, config, messages, most)),
     }
 }
 
 /// A window is composed while the one before is on the wire.
 fn send_in_order(
-    link: &Link<SmtpSession>,
+    connection: &Connection<SmtpSession>,
     config: &SmtpConfig,
     messages: &[Message],
 ) -> Vec<Result<Receipt>> {
@@ -52,29 +52,29 @@ fn send_in_order(
             let compose = move || all.map_while(|window| ready.send(window).ok()).for_each(drop);
             // Without a thread, nothing is composed in there.
             let _ = thread::Builder::new().name("pymail-composer".into()).spawn_scoped(scope, compose);
-            send_windows(link, config, messages.len(), composed, &mut results);
+            send_windows(connection, config, messages.len(), composed, &mut results);
         });
     }
     let rest = messages.get(results.len()..).unwrap_or_default();
     let rest = windows(rest, WINDOW_MESSAGES).map(|window| compose_window(window, config));
-    send_windows(link, config, messages.len(), rest, &mut results);
+    send_windows(connection, config, messages.len(), rest, &mut results);
     results
 }
 
 /// Each connection takes the next window as soon as it has sent one, until there is no use in going on with it.
 fn send_in_parallel(
-    links: &[&Link<SmtpSession>],
+    connections: &[&Connection<SmtpSession>],
     config: &SmtpConfig,
     messages: &[Message],
     most: usize,
 ) -> Vec<Result<Receipt>> {
     let upcoming = Mutex::new(windows(messages, most).enumerate());
     let (sent, hopeless) = (Mutex::new(BTreeMap::new()), Mutex::new(None));
-    let work = |link: &Link<SmtpSession>| {
+    let work = |connection: &Connection<SmtpSession>| {
         loop {
             let Some((place, window)) = upcoming.lock().next() else { return };
             let (mut results, (window, composed)) = (Vec::new(), compose_window(window, config));
-            let reason = send_window(link, config, window, &composed, &mut results);
+            let reason = send_window(connection, config, window, &composed, &mut results);
             sent.lock().insert(place, results);
             if let Some(reason) = reason {
                 hopeless.lock().get_or_insert(reason);
@@ -82,12 +82,13 @@ fn send_in_parallel(
             }
         }
     };
-    if let Some((first, others)) = links.split_first() {
+    if let Some((first, others)) = connections.split_first() {
         thread::scope(|scope| {
-            for link in others {
+            for connection in others {
                 // Without a thread, the others do its part.
-                let _ =
-                    thread::Builder::new().name("pymail-sender".into()).spawn_scoped(scope, || work(link));
+                let _ = thread::Builder::new()
+                    .name("pymail-sender".into())
+                    .spawn_scoped(scope, || work(connection));
             }
             work(first);
         });
@@ -105,14 +106,14 @@ fn compose_window<'a>(window: &'a [Message], config: &SmtpConfig) -> Composed<'a
 /// Adds a result for each message, and as many as there are messages in all when there is no use in going on: the
 /// rest would only knock at the same closed door, window after window.
 fn send_windows<'a>(
-    link: &Link<SmtpSession>,
+    connection: &Connection<SmtpSession>,
     config: &SmtpConfig,
     count: usize,
     windows: impl IntoIterator<Item = Composed<'a>>,
     results: &mut Vec<Result<Receipt>>,
 ) {
     for (window, composed) in windows {
-        if let Some(hopeless) = send_window(link, config, window, &composed, results) {
+        if let Some(hopeless) = send_window(connection, config, window, &composed, results) {
             results.resize_with(count, || Err(hopeless.clone()));
             return;
         }
@@ -121,14 +122,14 @@ fn send_windows<'a>(
 
 /// Adds a result for each message; returns why there is no use in going on, if there is none.
 fn send_window(
-    link: &Link<SmtpSession>,
+    connection: &Connection<SmtpSession>,
     config: &SmtpConfig,
     messages: &[Message],
     composed: &[Result<Outgoing>],
     results: &mut Vec<Result<Receipt>>,
 ) -> Option<Error> {
     let ready = composed.iter().flatten().collect();
-    let mut delivery = Delivery::new(link, config.resend_unknown, ready);
+    let mut delivery = Delivery::new(connection, config.resend_unknown, ready);
     let hopeless = delivery.run();
     let mut outcomes = delivery.outcomes.into_iter();
     let outcome = |(message, composed): (&Message, &Result<Outgoing>)| {
@@ -146,7 +147,7 @@ fn outgoing(message: &Message, config: &SmtpConfig) -> Result<Outgoing> {
 
 /// One window on its way.
 struct Delivery<'a> {
-    link: &'a Link<SmtpSession>,
+    connection: &'a Connection<SmtpSession>,
     deadline: Deadline,
     resend_unknown: bool,
     messages: Vec<&'a Outgoing>,
@@ -156,10 +157,14 @@ struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    fn new(link: &'a Link<SmtpSession>, resend_unknown: bool, messages: Vec<&'a Outgoing>) -> Self {
+    fn new(
+        connection: &'a Connection<SmtpSession>,
+        resend_unknown: bool,
+        messages: Vec<&'a Outgoing>,
+    ) -> Self {
         let outcomes = messages.iter().map(|_| Err(not_sent())).collect();
         let unknown = vec![None; messages.len()];
-        Self { link, deadline: link.deadline(), resend_unknown, messages, outcomes, unknown }
+        Self { connection, deadline: connection.deadline(), resend_unknown, messages, outcomes, unknown }
     }
 
     /// What a lost connection left unsent goes out on a new one; what may have arrived only when configured.
@@ -195,7 +200,7 @@ impl<'a> Delivery<'a> {
     /// Sends what is unsent, once; an error is one of connecting, before anything was sent.
     fn attempt(&mut self, unsent: &[usize]) -> Result<()> {
         let mut asked = false;
-        let answer = self.link.once(self.deadline, |session| {
+        let answer = self.connection.once(self.deadline, |session| {
             asked = true;
             let these: Vec<&Outgoing> = unsent.iter().map(|&at| self.messages[at]).collect();
             for (&at, outcome) in unsent.iter().zip(session.send(&these)) {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use self::receipt::{Answer, Receipt};
 use crate::config::SmtpConfig;
+use crate::connection::{Connection, Session as _, SessionHooks, State, Stats, Status};
 use crate::error::Result;
-use crate::link::{Habits, Link, Session as _, State, Stats, Status};
 use crate::message::Message;
 use crate::python::SmtpSession;
 
@@ -30,7 +30,7 @@ use crate::python::SmtpSession;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Smtp {
-    links: Arc<[Link<SmtpSession>]>,
+    connections: Arc<[Connection<SmtpSession>]>,
     /// How many times one of them was chosen.
     turns: Arc<AtomicUsize>,
     config: Arc<SmtpConfig>,
@@ -48,13 +48,13 @@ impl Smtp {
         config.check()?;
         let config = Arc::new(config);
         let open = |_| {
-            let (upkeep, config) = (config.common.upkeep, Arc::clone(&config));
+            let (options, config) = (config.common.options, Arc::clone(&config));
             let server = config.common.server.address();
-            let habits = Habits::new(move |deadline| SmtpSession::connect(&config, deadline));
-            Link::open(upkeep, habits.at(server))
+            let hooks = SessionHooks::new(move |deadline| SmtpSession::connect(&config, deadline));
+            Connection::open(options, hooks.at(server))
         };
-        let links = (0..config.connections).map(open).collect::<Result<Vec<_>>>()?;
-        Ok(Self { links: links.into(), turns: Arc::default(), config })
+        let connections = (0..config.connections).map(open).collect::<Result<Vec<_>>>()?;
+        Ok(Self { connections: connections.into(), turns: Arc::default(), config })
     }
 
     /// Sends one message, and returns when the server has taken it.
@@ -79,10 +79,10 @@ impl Smtp {
     /// [`window`](SmtpConfig::window), and with several [`connections`](SmtpConfig::connections).
     #[must_use = "each message has its own result"]
     pub fn send_all(&self, messages: &[Message]) -> Vec<Result<Receipt>> {
-        let turn = self.turns.fetch_add(1, Ordering::Relaxed) % self.links.len();
-        let (before, from) = self.links.split_at(turn);
-        let links: Vec<_> = from.iter().chain(before).collect();
-        delivery::send_all(&links, &self.config, messages)
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let (before, from) = self.connections.split_at(turn);
+        let connections: Vec<_> = from.iter().chain(before).collect();
+        delivery::send_all(&connections, &self.config, messages)
     }
 
     /// Asks the server for a sign of life.
@@ -93,13 +93,15 @@ impl Smtp {
     /// # Errors
     /// `Disconnected`, `Connect`, `Timeout`.
     pub fn noop(&self) -> Result<()> {
-        self.links.iter().try_for_each(|link| link.repeat(link.deadline(), SmtpSession::noop))
+        self.connections
+            .iter()
+            .try_for_each(|connection| connection.repeat(connection.deadline(), SmtpSession::noop))
     }
 
     /// How the connection is doing, of several the first that is not connected; never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
-        let mut all: Vec<_> = self.links.iter().map(Link::status).collect();
+        let mut all: Vec<_> = self.connections.iter().map(Connection::status).collect();
         let first = all.iter().position(|status| status.state != State::Connected);
         all.swap_remove(first.unwrap_or(0)) // there is always one
     }
@@ -107,7 +109,7 @@ impl Smtp {
     /// What the handle has done so far; never blocks.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.links.iter().map(Link::stats).fold(Stats::default(), Stats::and)
+        self.connections.iter().map(Connection::stats).fold(Stats::default(), Stats::and)
     }
 
     /// Says QUIT and closes the connection, for every clone of this handle.
@@ -116,7 +118,7 @@ impl Smtp {
     /// When the goodbye failed; the connection is closed all the same, and every message that was reported as
     /// sent is sent.
     pub fn stop(&self) -> Result<()> {
-        let stopped: Vec<_> = self.links.iter().map(Link::stop).collect();
+        let stopped: Vec<_> = self.connections.iter().map(Connection::stop).collect();
         stopped.into_iter().collect()
     }
 }

@@ -4,7 +4,7 @@ use crate::codes::{self, Verdict};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Message, MessageId};
 use crate::python::Sent;
-use crate::throttle::wait_asked;
+use crate::throttle::requested_wait;
 
 /// That the server took a message, and from whom it did not take it.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -77,6 +77,6 @@ impl Answer {
         let verdict = codes::smtp(self.code, &self.text, true);
         let kind = if verdict == Verdict::TooLarge { ErrorKind::TooLarge } else { ErrorKind::Refused };
         let error = Error::new(kind, text).with_code(Some(self.code.to_string()));
-        Err(error.with_retry_after(wait_asked(&self.text)).passing(verdict == Verdict::Transient))
+        Err(error.with_retry_after(requested_wait(&self.text)).mark_transient(verdict == Verdict::Transient))
     }
 }

@@ -143,7 +143,7 @@ impl Claims {
         // What was won may be archived by now: another search tells.
         view.lost_races += 1;
         if view.lost_races < MOST_LOST {
-            return Ok((UidSet::none(wanted.validity()), true));
+            return Ok((UidSet::empty(wanted.validity()), true));
         }
         view.lost_races = 0;
         let text = format!(

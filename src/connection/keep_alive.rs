@@ -1,0 +1,76 @@
+//! The work of one heartbeat: a NOOP on an idle connection, and a new connection in place of a lost one.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
+
+use super::session::Session;
+use super::{SessionSlot, Shared};
+use crate::deadline::Deadline;
+use crate::events;
+use crate::heartbeat::{KeepAlive, slack};
+
+/// The least time that a NOOP has for its answer: with a short interval, a busy server would pass for a dead one.
+const MIN_NOOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest that the heartbeat connects; a call may take longer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The part of an interval after which a busy connection is tried again, where a lease must be renewed.
+const BUSY_RETRIES: u32 = 8;
+
+impl<S: Session> KeepAlive for Shared<S> {
+    fn keep_alive(&self) -> Duration {
+        events::deferred(|| match self.slot.try_lock() {
+            Some(slot) if slot.ended.is_none() && slot.session.is_some() => self.noop_if_idle(slot),
+            Some(slot) if slot.ended.is_none() => self.reconnect(slot),
+            None if self.options.noop_when_busy => self.options.heartbeat / BUSY_RETRIES,
+            // A call that holds the lock is traffic enough.
+            _ => self.options.heartbeat,
+        })
+    }
+}
+
+impl<S: Session> Shared<S> {
+    /// Sends a NOOP if the connection was idle for an interval. Returns the wait until the next beat.
+    fn noop_if_idle(&self, mut slot: MutexGuard<'_, SessionSlot<S>>) -> Duration {
+        let interval = self.options.heartbeat;
+        let last_traffic =
+            if self.options.noop_when_busy { slot.last_noop } else { slot.last_noop.max(slot.last_call) };
+        let left = interval.saturating_sub(last_traffic.elapsed());
+        if left > slack(interval) {
+            return left;
+        }
+        if self.close_used_up(&mut slot) {
+            return self.reconnect(slot);
+        }
+        let deadline = Deadline::after(interval.max(MIN_NOOP_TIMEOUT).min(self.options.timeout));
+        if let Err(error) = self.run(&mut slot, deadline, S::noop) {
+            self.note(&error); // No caller gets the error; the next call reconnects.
+        }
+        slot.last_noop = Instant::now();
+        self.until_next(&slot)
+    }
+
+    /// Connects without holding the lock, so that a call that comes meanwhile makes its own connection at once.
+    fn reconnect(&self, mut slot: MutexGuard<'_, SessionSlot<S>>) -> Duration {
+        if slot.limiter.admit(Instant::now()).is_err() {
+            return self.until_next(&slot);
+        }
+        // Set before the unlock: `close`, which waits for the lock, must not wait for this connection, too.
+        self.connecting.store(true, Ordering::SeqCst);
+        drop(slot);
+        let deadline = Deadline::after(CONNECT_TIMEOUT.min(self.options.timeout));
+        let connected = (self.hooks.connect)(deadline);
+        self.connecting.store(false, Ordering::SeqCst);
+        let mut slot = self.slot.lock();
+        // `run` calls the hook that a new session needs at once. A failure shows in the status.
+        let _ = self.install(&mut slot, connected).and_then(|()| self.run(&mut slot, deadline, |_| Ok(())));
+        self.until_next(&slot)
+    }
+
+    fn until_next(&self, slot: &SessionSlot<S>) -> Duration {
+        if slot.session.is_some() { self.options.heartbeat } else { slot.limiter.wait(Instant::now()) }
+    }
+}

@@ -1,0 +1,342 @@
+//! A supervised connection to one server: its lock, timeout, reconnection and heartbeat, for any protocol.
+
+mod keep_alive;
+mod reconnect_limiter;
+mod session;
+mod status;
+#[cfg(test)]
+mod tests;
+mod traffic;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use self::reconnect_limiter::ReconnectLimiter;
+pub(crate) use self::session::{Session, SessionHooks};
+pub use self::status::{State, Stats, Status};
+pub(crate) use self::traffic::Traffic;
+use self::traffic::TrafficCounter;
+use crate::config::ConnectionOptions;
+use crate::deadline::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::events;
+use crate::heartbeat::Heartbeat;
+
+/// The longest that LOGOUT or QUIT may take, where a call may take longer.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One connection to a server, made anew when it is lost.
+///
+/// Clones share it; the last one closes it. Calls take turns.
+pub(crate) struct Connection<S: Session>(Arc<CloseOnDrop<S>>);
+
+/// Closes the connection when the last [`Connection`] is dropped.
+///
+/// The heartbeat holds [`Shared`] alone, and weakly, so that it does not keep the connection open.
+struct CloseOnDrop<S: Session> {
+    shared: Arc<Shared<S>>,
+    heartbeat: Mutex<Option<Heartbeat>>,
+}
+
+/// The state that calls and the heartbeat share.
+struct Shared<S: Session> {
+    hooks: SessionHooks<S>,
+    options: ConnectionOptions,
+    /// `true` after `close` was called; read without the slot's lock, so that no call begins while `close` waits for it.
+    closing: AtomicBool,
+    /// `true` while the heartbeat connects, without the slot's lock.
+    connecting: AtomicBool,
+    slot: Mutex<SessionSlot<S>>,
+    status: Mutex<Status>,
+    traffic: Mutex<TrafficCounter>,
+}
+
+/// The current session, if there is one, and the state that decides when to replace it.
+struct SessionSlot<S> {
+    session: Option<S>,
+    /// The error that every further call returns: set by `close`, and when the server refuses the credentials for good.
+    ended: Option<Error>,
+    last_call: Instant,
+    last_noop: Instant,
+    limiter: ReconnectLimiter,
+}
+
+impl<S: Session> Clone for Connection<S> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<S: Session> Connection<S> {
+    /// Connects and starts the heartbeat.
+    pub(crate) fn open(options: ConnectionOptions, hooks: SessionHooks<S>) -> Result<Self> {
+        let mut limiter = ReconnectLimiter::new(options);
+        limiter.admit(Instant::now())?;
+        let connect = || (hooks.connect)(Deadline::after(options.timeout));
+        let session = S::detached(|| events::deferred(connect))?;
+        let now = Instant::now();
+        let traffic = TrafficCounter::new(session.traffic());
+        let slot =
+            SessionSlot { session: Some(session), ended: None, last_call: now, last_noop: now, limiter };
+        let shared = Arc::new(Shared {
+            hooks,
+            options,
+            closing: AtomicBool::new(false),
+            connecting: AtomicBool::new(false),
+            slot: Mutex::new(slot),
+            status: Mutex::new(Status { state: State::Connected, last_error: None, last_error_kind: None }),
+            traffic: Mutex::new(traffic),
+        });
+        let heartbeat = Heartbeat::start(options.heartbeat, shared.hooks.server, Arc::downgrade(&shared))?;
+        Ok(Self(Arc::new(CloseOnDrop { shared, heartbeat: Mutex::new(Some(heartbeat)) })))
+    }
+
+    /// Returns the deadline of a call that begins now.
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline::after(self.0.shared.options.timeout)
+    }
+
+    /// Runs `work` on the session; when the connection turns out lost, runs it once more on a new one.
+    ///
+    /// # Errors
+    /// Those of `work`, of connecting, and `Timeout` when another call holds the connection until the deadline.
+    pub(crate) fn repeat<T: Send>(
+        &self,
+        deadline: Deadline,
+        mut work: impl FnMut(&mut S) -> Result<T> + Send,
+    ) -> Result<T> {
+        self.locked(deadline, |shared, slot| {
+            shared.close_used_up(slot);
+            match shared.run(slot, deadline, &mut work) {
+                Err(error) if error.kind() == ErrorKind::Disconnected => {
+                    shared.run(slot, deadline, &mut work)
+                }
+                result => result,
+            }
+        })
+    }
+
+    /// Runs `work` on the session, on a new one if the old one is known to be lost. A loss meanwhile is returned.
+    ///
+    /// # Errors
+    /// As [`repeat`](Self::repeat).
+    pub(crate) fn once<T: Send>(
+        &self,
+        deadline: Deadline,
+        work: impl FnOnce(&mut S) -> Result<T> + Send,
+    ) -> Result<T> {
+        self.locked(deadline, |shared, slot| shared.run(slot, deadline, work))
+    }
+
+    /// Runs `call` under the slot's lock, for which it waits until the deadline.
+    fn locked<T: Send>(
+        &self,
+        deadline: Deadline,
+        call: impl FnOnce(&Shared<S>, &mut SessionSlot<S>) -> Result<T> + Send,
+    ) -> Result<T> {
+        if S::is_forked() {
+            return Err(Error::forked());
+        }
+        let locked = || {
+            let slot = self.0.shared.slot.try_lock_until(deadline.at());
+            let mut slot =
+                slot.ok_or_else(|| deadline.error("waiting for another call on the connection"))?;
+            let result = call(&self.0.shared, &mut slot);
+            slot.last_call = Instant::now();
+            result
+        };
+        S::detached(|| events::deferred(locked))
+    }
+
+    /// Closes the connection and stops the heartbeat, for every clone.
+    pub(crate) fn stop(&self) -> Result<()> {
+        self.0.close()
+    }
+
+    /// Returns a copy of the status. Never waits for a call.
+    pub(crate) fn status(&self) -> Status {
+        self.0.shared.status.lock().clone()
+    }
+
+    /// Returns the counts so far. Never waits for a call.
+    pub(crate) fn stats(&self) -> Stats {
+        self.0.shared.traffic.lock().stats()
+    }
+
+    /// Adds to the counts that a session does not keep itself.
+    pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
+        count(self.0.shared.traffic.lock().counts());
+    }
+
+    /// Records a failure that no call returns, as the status's last error.
+    pub(crate) fn note(&self, error: &Error) {
+        self.0.shared.note(error);
+    }
+}
+
+impl<S: Session> CloseOnDrop<S> {
+    fn close(&self) -> Result<()> {
+        if S::is_forked() {
+            return Err(Error::forked());
+        }
+        self.shared.closing.store(true, Ordering::SeqCst);
+        S::detached(|| events::deferred(|| self.end()))
+    }
+
+    fn end(&self) -> Result<()> {
+        let session = {
+            let mut slot = self.shared.slot.lock();
+            slot.ended = Some(closed());
+            self.shared.status.lock().state = State::Stopped;
+            slot.session.take()
+        };
+        // Taken out before the wait: an event of the running beat may close the handle, too.
+        let heartbeat = self.heartbeat.lock().take();
+        if let Some(heartbeat) = heartbeat
+            && !self.shared.connecting.load(Ordering::SeqCst)
+        {
+            heartbeat.stop();
+        }
+        session.map_or(Ok(()), |session| self.shared.close_session(session))
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Stopped, "the handle is closed")
+}
+
+impl<S: Session> Drop for CloseOnDrop<S> {
+    fn drop(&mut self) {
+        let _ = self.close(); // A drop has no caller to return the error to.
+    }
+}
+
+/// Does not take the slot's lock, which a call may hold.
+impl<S: Session> fmt::Debug for Connection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl<S: Session> Shared<S> {
+    /// Runs `work` on the current session, or a new one, with the deadline enforced by the watchdog.
+    fn run<T>(
+        &self,
+        slot: &mut SessionSlot<S>,
+        deadline: Deadline,
+        work: impl FnOnce(&mut S) -> Result<T>,
+    ) -> Result<T> {
+        let session = self.session(slot, deadline)?;
+        let guard = session.watch(deadline);
+        let result = self.before_call(session).and_then(|()| work(session));
+        let result = guard.map_timeout(result, "waiting for the server");
+        self.traffic.lock().update(session.traffic());
+        match &result {
+            Err(error) if error.ends_connection() => self.lose(slot, error),
+            // The work succeeded just before the watchdog shut the socket down.
+            _ if guard.has_timed_out() => self.lose(slot, &deadline.error("the last command")),
+            _ => {}
+        }
+        result
+    }
+
+    /// Runs the hook that precedes each call. A refusal is recorded in the status and does not fail the call.
+    fn before_call(&self, session: &mut S) -> Result<()> {
+        match (self.hooks.before_call)(session) {
+            Err(error) if !error.ends_connection() => {
+                self.note(&error);
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Returns the session, after connecting if there is none.
+    ///
+    /// # Errors
+    /// That of connecting; the last one again when the limiter admits no attempt now; `Stopped` after `close`.
+    fn session<'a>(&self, slot: &'a mut SessionSlot<S>, deadline: Deadline) -> Result<&'a mut S> {
+        if let Some(ended) = &slot.ended {
+            return Err(ended.clone());
+        }
+        if self.closing.load(Ordering::SeqCst) {
+            return Err(closed());
+        }
+        if slot.session.is_none() {
+            deadline.check("connecting")?;
+            slot.limiter.admit(Instant::now())?;
+            let connected = (self.hooks.connect)(deadline);
+            self.install(slot, connected)?;
+        }
+        slot.session.as_mut().ok_or_else(|| Error::new(ErrorKind::Disconnected, "not connected"))
+    }
+
+    /// Closes a session that is used up, if a new one can be made now. Returns `true` if it did.
+    fn close_used_up(&self, slot: &mut SessionSlot<S>) -> bool {
+        let due = slot.session.as_ref().is_some_and(S::is_used_up) && slot.limiter.has_room(Instant::now());
+        if due && let Some(session) = slot.session.take() {
+            let _ = self.close_session(session); // The session is gone either way.
+        }
+        due
+    }
+
+    /// Stores the outcome of an attempt to connect in the slot.
+    ///
+    /// # Errors
+    /// That of the attempt, with the wait until the next one.
+    fn install(&self, slot: &mut SessionSlot<S>, connected: Result<S>) -> Result<()> {
+        if slot.ended.is_some() || slot.session.is_some() {
+            return Ok(()); // Another thread was quicker; dropping the new session closes it.
+        }
+        match connected {
+            Ok(session) => {
+                self.traffic.lock().connected(session.traffic());
+                slot.session = Some(session);
+                slot.limiter.connected();
+                self.status.lock().state = State::Connected;
+                events::emit(|| tracing::info!("connected again"));
+                Ok(())
+            }
+            Err(error) => {
+                let error = slot.limiter.failed(error, Instant::now());
+                self.lose(slot, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Drops the session: after an error its protocol state is unknown, so it is never used again.
+    fn lose(&self, slot: &mut SessionSlot<S>, error: &Error) {
+        let reason = error.clone();
+        events::emit(move || tracing::warn!(error = %reason, "connection lost"));
+        slot.session = None;
+        slot.limiter.honor_retry_after(error, Instant::now());
+        let wrong_credentials = error.is_wrong_credentials();
+        if wrong_credentials && slot.ended.is_none() {
+            slot.ended = Some(error.clone());
+        }
+        self.note(error);
+        self.status.lock().state = match wrong_credentials {
+            true => State::Refused,
+            false if slot.limiter.is_throttled() => State::Throttled,
+            false => State::Disconnected,
+        };
+    }
+
+    /// Sends LOGOUT or QUIT and closes the session.
+    fn close_session(&self, mut session: S) -> Result<()> {
+        let guard = session.watch(Deadline::after(CLOSE_TIMEOUT.min(self.options.timeout)));
+        (self.hooks.before_close)(&mut session);
+        guard.map_timeout(session.close(), "closing the connection")
+    }
+
+    fn note(&self, error: &Error) {
+        let mut status = self.status.lock();
+        status.last_error = Some(error.to_string());
+        status.last_error_kind = Some(error.kind());
+    }
+}

@@ -1,0 +1,82 @@
+//! The protocol side of a connection: a logged-in session, and how one handle makes and leaves it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::Traffic;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::watchdog::Guard;
+
+/// A logged-in session with a server, one command at a time.
+pub(crate) trait Session: Send + Sized + 'static {
+    /// Sends a NOOP, and takes in the untagged responses that came with the answer.
+    fn noop(&mut self) -> Result<()>;
+
+    /// Returns `true` if the server has seen as many NOOPs on this session as it should, so that an idle moment is one
+    /// to replace it.
+    fn is_used_up(&self) -> bool {
+        false
+    }
+
+    /// Sends LOGOUT or QUIT and closes the socket.
+    fn close(self) -> Result<()>;
+
+    /// Shuts the socket down at the deadline, unless the guard is dropped before.
+    fn watch(&self, deadline: Deadline) -> Guard;
+
+    /// Returns the commands and octets so far.
+    fn traffic(&self) -> Traffic;
+
+    /// Runs `wait`, which may block, detached from the interpreter that other sessions need.
+    fn detached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
+        wait()
+    }
+
+    /// Returns `true` in a child process that was forked after the session's runtime started: there it can't be used.
+    fn is_forked() -> bool {
+        false
+    }
+}
+
+type Hook<S, T> = Box<dyn Fn(&mut S) -> T + Send + Sync>;
+
+/// The functions by which one handle makes, prepares and leaves its sessions.
+pub(crate) struct SessionHooks<S> {
+    pub(super) connect: Box<dyn Fn(Deadline) -> Result<S> + Send + Sync>,
+    pub(super) before_call: Hook<S, Result<()>>,
+    pub(super) before_close: Hook<S, ()>,
+    /// A hash of the server's address.
+    pub(super) server: u64,
+}
+
+impl<S: Session> SessionHooks<S> {
+    /// Makes sessions by `connect`.
+    pub(crate) fn new(connect: impl Fn(Deadline) -> Result<S> + Send + Sync + 'static) -> Self {
+        Self {
+            connect: Box::new(connect),
+            before_call: Box::new(|_| Ok(())),
+            before_close: Box::new(|_| ()),
+            server: 0,
+        }
+    }
+
+    /// Sets the server, so that a silent one does not delay the heartbeats of others.
+    pub(crate) fn at(mut self, server: impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        server.hash(&mut hasher);
+        self.server = hasher.finish();
+        self
+    }
+
+    /// Runs `hook` before each call and each NOOP, and on each new session. A refusal does not fail the call.
+    pub(crate) fn before_call(mut self, hook: impl Fn(&mut S) -> Result<()> + Send + Sync + 'static) -> Self {
+        self.before_call = Box::new(hook);
+        self
+    }
+
+    /// Runs `hook` before LOGOUT or QUIT.
+    pub(crate) fn before_close(mut self, hook: impl Fn(&mut S) + Send + Sync + 'static) -> Self {
+        self.before_close = Box::new(hook);
+        self
+    }
+}

@@ -1,0 +1,75 @@
+//! The public view of a handle's connection: its state, its last error and its counts.
+
+use serde::Serialize;
+
+use crate::error::ErrorKind;
+
+/// The state of a handle's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub enum State {
+    /// Logged in. A loss shows at the next call or heartbeat.
+    Connected,
+    /// Lost; the next call, or the heartbeat, makes a new connection.
+    Disconnected,
+    /// Lost, and no connection is made for a while: the server asked to wait, or refused the login without saying that the
+    /// credentials are wrong.
+    Throttled,
+    /// Ended: the server said that the credentials are wrong. Make a new handle with the right ones.
+    Refused,
+    /// Ended by `stop`.
+    Stopped,
+}
+
+/// The state of a handle's connection and its last error, from [`Imap::status`](crate::Imap::status) or
+/// [`Smtp::status`](crate::Smtp::status).
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Status {
+    /// The state of the connection.
+    pub state: State,
+    /// The last failure of the connection, since the handle was made.
+    pub last_error: Option<String>,
+    /// The kind of that failure.
+    pub last_error_kind: Option<ErrorKind>,
+}
+
+/// Counts over all connections of a handle, from [`Imap::stats`](crate::Imap::stats) or
+/// [`Smtp::stats`](crate::Smtp::stats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Commands sent; the data of a message counts as one.
+    pub commands: u64,
+    /// Connections made after the first: in place of a lost one, or of an SMTP connection that was idle for long.
+    pub reconnects: u64,
+    /// Octets of commands and mail sent, before encryption.
+    pub bytes_sent: u64,
+    /// Octets of responses received, after decryption.
+    pub bytes_received: u64,
+    /// Failed attempts to fetch a single message: the server refused it, or its headers do not show the tag. Each is
+    /// delivered as an error; the message stays in the inbox and is tried again.
+    pub withheld: u64,
+    /// Deliveries that were fetched but could not be read, or were too large. Each is delivered as an error.
+    pub unreadable: u64,
+    /// Messages moved to the dead letters.
+    pub dead_letters: u64,
+    /// Failed attempts to read the archive. Until one succeeds, duplicates of earlier messages are not recognised.
+    pub archive_unread: u64,
+}
+
+impl Stats {
+    /// Returns the sums of two connections' counts.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            commands: self.commands + other.commands,
+            reconnects: self.reconnects + other.reconnects,
+            bytes_sent: self.bytes_sent + other.bytes_sent,
+            bytes_received: self.bytes_received + other.bytes_received,
+            withheld: self.withheld + other.withheld,
+            unreadable: self.unreadable + other.unreadable,
+            dead_letters: self.dead_letters + other.dead_letters,
+            archive_unread: self.archive_unread + other.archive_unread,
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! A connection with fake sessions: no server, no interpreter.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{self, Receiver, Sender};
+
+use super::*;
+use crate::heartbeat::KeepAlive as _;
+use crate::watchdog::Guard;
+
+/// Counts over the fake sessions of one connection.
+#[derive(Default)]
+struct Log {
+    connects: AtomicUsize,
+    noops: AtomicUsize,
+    closes: AtomicUsize,
+    /// The NOOPs after which a session is used up; 0 for never.
+    noop_limit: AtomicUsize,
+}
+
+struct Fake {
+    log: Arc<Log>,
+    noop: Result<()>,
+    /// Receives a message for each NOOP.
+    noops: Option<Sender<()>>,
+}
+
+impl Session for Fake {
+    fn noop(&mut self) -> Result<()> {
+        self.log.noops.fetch_add(1, Ordering::SeqCst);
+        let _ = self.noops.as_ref().map(|noops| noops.send(()));
+        self.noop.clone()
+    }
+
+    fn is_used_up(&self) -> bool {
+        let limit = self.log.noop_limit.load(Ordering::SeqCst);
+        limit > 0 && self.log.noops.load(Ordering::SeqCst) >= limit * connects(&self.log)
+    }
+
+    fn close(self) -> Result<()> {
+        self.log.closes.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn watch(&self, deadline: Deadline) -> Guard {
+        Guard::none(deadline)
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic { commands: 1, sent: 20, received: 300 }
+    }
+}
+
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// The longest wait for a beat on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn with_heartbeat(heartbeat: Duration) -> ConnectionOptions {
+    let backoff = (Duration::from_millis(1), Duration::from_secs(1));
+    ConnectionOptions { heartbeat, backoff, ..ConnectionOptions::default() }
+}
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(60))
+}
+
+fn failure(kind: ErrorKind) -> Error {
+    Error::new(kind, "scripted")
+}
+
+/// Returns a connection whose nth session is made by `connect(n)`, n from 1.
+fn open(connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> (Connection<Fake>, Arc<Log>) {
+    let log = Arc::new(Log::default());
+    let ours = Arc::clone(&log);
+    let connect = move |_| {
+        connect(ours.connects.fetch_add(1, Ordering::SeqCst) + 1)?;
+        Ok(Fake { log: Arc::clone(&ours), noop: Ok(()), noops: None })
+    };
+    (Connection::open(with_heartbeat(NEVER), SessionHooks::new(connect)).unwrap(), log)
+}
+
+fn connects(log: &Log) -> usize {
+    log.connects.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_call_that_finds_the_connection_lost_is_repeated_on_a_new_one() {
+    let (connection, log) = open(|_| Ok(()));
+    let mut asked = 0;
+    let answer = connection.repeat(soon(), |_| {
+        asked += 1;
+        if asked == 1 { Err(failure(ErrorKind::Disconnected)) } else { Ok(asked) }
+    });
+    assert_eq!((answer.unwrap(), connects(&log)), (2, 2));
+    assert_eq!(connection.status().state, State::Connected);
+}
+
+#[test]
+fn a_call_is_repeated_once_only() {
+    let (connection, log) = open(|_| Ok(()));
+    let answer = connection.repeat(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    assert_eq!((answer.unwrap_err().kind(), connects(&log)), (ErrorKind::Disconnected, 2));
+    assert_eq!(connection.status().state, State::Disconnected);
+}
+
+#[test]
+fn only_a_lost_connection_is_repeated() {
+    let (connection, log) = open(|_| Ok(()));
+    for kind in [ErrorKind::OutcomeUnknown, ErrorKind::Timeout, ErrorKind::Refused] {
+        assert_eq!(connection.repeat(soon(), |_| Err::<(), _>(failure(kind))).unwrap_err().kind(), kind);
+    }
+    assert_eq!(
+        connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected))).unwrap_err().kind(),
+        ErrorKind::Disconnected
+    );
+    assert_eq!(
+        connects(&log),
+        3,
+        "the first connection, and one after each of the two losses that another call followed"
+    );
+}
+
+#[test]
+fn a_refusal_keeps_the_connection() {
+    let (connection, log) = open(|_| Ok(()));
+    let _ = connection.repeat(soon(), |_| Err::<(), _>(failure(ErrorKind::Refused)));
+    connection.repeat(soon(), |_| Ok(())).unwrap();
+    assert_eq!(connects(&log), 1);
+}
+
+#[test]
+fn wrong_credentials_are_not_retried() {
+    let (connection, log) =
+        open(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth).mark_wrong_credentials()) });
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    for _ in 0..3 {
+        assert_eq!(connection.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
+    }
+    assert_eq!((connects(&log), connection.status().state), (2, State::Refused));
+}
+
+#[test]
+fn a_login_refused_without_a_clear_reason_is_retried_later() {
+    let (connection, log) = open(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth)) });
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    for _ in 0..40 {
+        let error = connection.repeat(soon(), |_| Ok(())).unwrap_err();
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Auth, true));
+        assert!(error.retry_after().is_some_and(|wait| wait > Duration::from_secs(30)), "{error:?}");
+    }
+    assert_eq!((connects(&log), connection.status().state), (2, State::Throttled));
+    assert!(connection.0.shared.keep_alive() > Duration::from_secs(30), "in the background too");
+}
+
+#[test]
+fn after_many_failed_attempts_a_call_returns_the_last_error_and_the_wait() {
+    let (connection, log) = open(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Connect)) });
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    let errors: Vec<Error> = (0..100).map(|_| connection.repeat(soon(), |_| Ok(())).unwrap_err()).collect();
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::Connect), "{errors:?}");
+    assert_eq!(errors[0].retry_after(), None);
+    assert!(errors[99].retry_after().is_some_and(|wait| wait < Duration::from_secs(3)), "{errors:?}");
+    assert!(errors[99].to_string().contains("scripted"), "{errors:?}");
+    assert_eq!((connects(&log), connection.status().state), (8, State::Disconnected));
+}
+
+#[test]
+fn stop_closes_once_and_for_every_clone() {
+    let (connection, log) = open(|_| Ok(()));
+    let clone = connection.clone();
+    connection.stop().unwrap();
+    clone.stop().unwrap();
+    assert_eq!(clone.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Stopped);
+    assert_eq!((log.closes.load(Ordering::SeqCst), connects(&log)), (1, 1));
+    assert_eq!(connection.status().state, State::Stopped);
+}
+
+fn beating(noop: Result<()>) -> (Connection<Fake>, Arc<Log>, Receiver<()>) {
+    let log = Arc::new(Log::default());
+    let (ours, (sender, noops)) = (Arc::clone(&log), mpsc::channel());
+    let connect = move |_| {
+        ours.connects.fetch_add(1, Ordering::SeqCst);
+        Ok(Fake { log: Arc::clone(&ours), noop: noop.clone(), noops: Some(sender.clone()) })
+    };
+    (
+        Connection::open(with_heartbeat(Duration::from_millis(5)), SessionHooks::new(connect)).unwrap(),
+        log,
+        noops,
+    )
+}
+
+#[test]
+fn an_idle_connection_is_kept_alive() {
+    let (connection, log, noops) = beating(Ok(()));
+    for _ in 0..3 {
+        noops.recv_timeout(PATIENCE).unwrap();
+    }
+    connection.stop().unwrap();
+    assert_eq!(connects(&log), 1);
+}
+
+#[test]
+fn a_failed_heartbeat_shows_and_the_connection_is_replaced() {
+    let (connection, log, noops) = beating(Err(failure(ErrorKind::Timeout)));
+    noops.recv_timeout(PATIENCE).unwrap();
+    // The second NOOP goes out on the connection that the heartbeat made by itself.
+    noops.recv_timeout(PATIENCE).unwrap();
+    assert!(connects(&log) >= 2);
+    assert_eq!(connection.status().last_error_kind, Some(ErrorKind::Timeout));
+}
+
+#[test]
+fn the_heartbeat_ends_with_the_last_handle() {
+    let (connection, log, noops) = beating(Ok(()));
+    drop(connection);
+    assert_eq!(log.closes.load(Ordering::SeqCst), 1, "with a goodbye");
+    // The channel closes when the thread has dropped the shared state, which holds the connect closure.
+    while let Ok(()) = noops.recv_timeout(PATIENCE) {}
+    assert_eq!(noops.recv_timeout(Duration::ZERO), Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+#[test]
+fn a_refused_heartbeat_shows_and_keeps_the_connection() {
+    let (connection, log, noops) = beating(Err(failure(ErrorKind::Refused)));
+    for _ in 0..3 {
+        noops.recv_timeout(PATIENCE).unwrap();
+    }
+    let status = connection.status();
+    assert_eq!((connects(&log), status.state), (1, State::Connected));
+    assert_eq!(status.last_error_kind, Some(ErrorKind::Refused));
+}
+
+#[test]
+fn a_lost_connection_is_replaced_without_waiting_for_an_interval() {
+    let (connection, log) = open(|_| Ok(()));
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    assert_eq!(connection.0.shared.keep_alive(), NEVER);
+    assert_eq!((connects(&log), connection.status().state), (2, State::Connected));
+}
+
+#[test]
+fn a_session_that_is_used_up_is_replaced_by_the_heartbeat_with_a_goodbye_and_shows_no_failure() {
+    let (connection, log, noops) = beating(Ok(()));
+    log.noop_limit.store(2, Ordering::SeqCst);
+    while connects(&log) < 3 {
+        noops.recv_timeout(Duration::from_secs(10)).unwrap();
+    }
+    assert!(log.closes.load(Ordering::SeqCst) >= 2);
+    assert_eq!((connection.status().state, connection.status().last_error), (State::Connected, None));
+}
+
+#[test]
+fn a_session_that_is_used_up_is_replaced_by_a_call_until_half_of_the_connections_are_made() {
+    let (connection, log) = open(|_| Ok(()));
+    log.noop_limit.store(1, Ordering::SeqCst);
+    for _ in 0..100 {
+        connection.repeat(soon(), Session::noop).unwrap();
+    }
+    let half = ConnectionOptions::default().connects_a_minute as usize / 2;
+    assert_eq!((connects(&log), log.closes.load(Ordering::SeqCst)), (half, half - 1));
+    // A call that sends a message does not wait for a new connection.
+    connection.once(soon(), |_| Ok(())).unwrap();
+    assert_eq!(connects(&log), half);
+}
+
+#[test]
+fn after_wrong_credentials_the_heartbeat_rests() {
+    let (connection, log, noops) = beating(Err(failure(ErrorKind::Auth).mark_wrong_credentials()));
+    noops.recv_timeout(PATIENCE).unwrap();
+    // The lock is free again when the refusal is recorded.
+    assert_eq!(connection.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
+    while connection.0.shared.slot.lock().last_noop.elapsed() < Duration::from_millis(10) {
+        std::hint::spin_loop();
+    }
+    assert_eq!(connection.0.shared.keep_alive(), Duration::from_millis(5), "not at once, again and again");
+    assert_eq!((connects(&log), connection.status().state), (1, State::Refused));
+}
+
+#[test]
+fn a_call_that_waits_for_another_one_returns_at_its_deadline() {
+    let (connection, _) = open(|_| Ok(()));
+    let (began, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let other = connection.clone();
+    let holder = std::thread::spawn(move || {
+        let hold = move |_: &mut Fake| {
+            began.send(()).unwrap();
+            may_go_on.recv().map_err(|_| failure(ErrorKind::Runtime))
+        };
+        other.once(soon(), hold)
+    });
+    has_begun.recv().unwrap();
+    let error = connection.once(Deadline::after(Duration::from_millis(20)), |_| Ok(())).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    go_on.send(()).unwrap();
+    holder.join().unwrap().unwrap();
+    connection.once(soon(), |_| Ok(())).unwrap();
+}
+
+#[test]
+fn no_connection_is_begun_after_the_deadline() {
+    let (connection, log) = open(|_| Ok(()));
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    let error = connection.once(Deadline::after(Duration::ZERO), |_| Ok(())).unwrap_err();
+    assert_eq!((error.kind(), connects(&log)), (ErrorKind::Timeout, 1));
+}
+
+#[test]
+fn a_server_that_drops_every_connection_sees_only_so_many_a_minute() {
+    let (connection, log) = open(|_| Ok(()));
+    let lost = || connection.repeat(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected))).unwrap_err();
+    let errors: Vec<Error> = (0..100).map(|_| lost()).collect();
+    assert_eq!(connects(&log), 23, "and the others of 30 later");
+    assert!(errors[99].retry_after().is_some_and(|wait| wait < Duration::from_secs(9)));
+}
+
+#[test]
+fn a_server_that_asks_to_wait_is_left_alone_by_calls_and_heartbeat() {
+    let busy = || failure(ErrorKind::Connect).with_retry_after(Some(Duration::from_secs(600)));
+    let (connection, log) = open(move |n| if n == 1 { Ok(()) } else { Err(busy()) });
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    for _ in 0..3 {
+        let error = connection.repeat(soon(), |_| Ok(())).unwrap_err();
+        assert!(error.is_transient() && error.retry_after().is_some(), "{error:?}");
+    }
+    assert!(connection.0.shared.keep_alive() > Duration::from_secs(590));
+    assert_eq!((connects(&log), connection.status().state), (2, State::Throttled));
+}
+
+#[test]
+fn stats_count_over_all_connections() {
+    let (connection, _) = open(|_| Ok(()));
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    connection.once(soon(), |_| Ok(())).unwrap();
+    let Stats { commands, reconnects, bytes_sent, bytes_received, .. } = connection.stats();
+    assert_eq!((commands, reconnects, bytes_sent, bytes_received), (2, 1, 40, 600));
+}
+
+/// Returns a connection with a hook that returns `answer`, and the number of its runs.
+fn with_hook(answer: Result<()>) -> (Connection<Fake>, Arc<AtomicUsize>) {
+    let (runs, log) = (Arc::<AtomicUsize>::default(), Arc::<Log>::default());
+    let ours = Arc::clone(&runs);
+    let connect = move |_| Ok(Fake { log: Arc::clone(&log), noop: Ok(()), noops: None });
+    let hook = move |_: &mut Fake| {
+        ours.fetch_add(1, Ordering::SeqCst);
+        answer.clone()
+    };
+    (Connection::open(with_heartbeat(NEVER), SessionHooks::new(connect).before_call(hook)).unwrap(), runs)
+}
+
+#[test]
+fn the_hook_runs_before_each_call_and_at_once_on_a_new_connection() {
+    let (connection, runs) = with_hook(Ok(()));
+    connection.repeat(soon(), |_| Ok(())).unwrap();
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
+    assert_eq!(connection.0.shared.keep_alive(), NEVER);
+    assert_eq!((runs.load(Ordering::SeqCst), connection.status().state), (3, State::Connected));
+}
+
+#[test]
+fn a_refusal_of_the_hook_shows_in_the_status_and_fails_no_call() {
+    let (connection, _) = with_hook(Err(failure(ErrorKind::Refused)));
+    connection.repeat(soon(), |_| Ok(())).unwrap();
+    assert_eq!(connection.status().last_error_kind, Some(ErrorKind::Refused));
+}
+
+/// A subscriber that calls the handle that an event is about.
+struct Caller(Connection<Fake>, fn(&Connection<Fake>));
+
+impl tracing::Subscriber for Caller {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {
+        (self.1)(&self.0);
+    }
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_subscriber_may_call_the_handle_that_an_event_is_about() {
+    let lose = |connection: &Connection<Fake>| {
+        connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)))
+    };
+    let calls: [fn(&Connection<Fake>); 3] = [
+        |connection| connection.stop().unwrap(),
+        |connection| assert!(connection.repeat(soon(), |_| Ok(())).is_ok()),
+        |connection| assert_eq!(connection.status().last_error_kind, Some(ErrorKind::Disconnected)),
+    ];
+    for call in calls {
+        let (connection, _) = open(|_| Ok(()));
+        tracing::subscriber::with_default(Caller(connection.clone(), call), || {
+            assert!(lose(&connection).is_err());
+            connection.0.shared.keep_alive(); // It connects again, and emits an event.
+        });
+    }
+}

@@ -1,0 +1,59 @@
+//! Counts of commands and octets, over all connections of a handle.
+
+use super::Stats;
+
+/// Commands and octets of one session so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    pub(crate) commands: u64,
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+}
+
+impl Traffic {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            commands: self.commands + other.commands,
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+        }
+    }
+}
+
+/// Adds up the traffic of earlier sessions and of the current one.
+pub(super) struct TrafficCounter {
+    earlier: Traffic,
+    current: Traffic,
+    reconnects: u64,
+    /// The counts that no session keeps; its other fields stay 0.
+    counts: Stats,
+}
+
+impl TrafficCounter {
+    /// Begins with the first session.
+    pub(super) fn new(current: Traffic) -> Self {
+        Self { earlier: Traffic::default(), current, reconnects: 0, counts: Stats::default() }
+    }
+
+    /// Begins to count a new session.
+    pub(super) fn connected(&mut self, traffic: Traffic) {
+        self.earlier = self.earlier.plus(self.current);
+        self.current = traffic;
+        self.reconnects += 1;
+    }
+
+    /// Takes in the counts of the current session.
+    pub(super) fn update(&mut self, traffic: Traffic) {
+        self.current = traffic;
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        let Traffic { commands, sent, received } = self.earlier.plus(self.current);
+        let reconnects = self.reconnects;
+        Stats { commands, reconnects, bytes_sent: sent, bytes_received: received, ..self.counts }
+    }
+
+    pub(super) fn counts(&mut self) -> &mut Stats {
+        &mut self.counts
+    }
+}
