@@ -47,7 +47,7 @@
 //!
 //! # Staying connected
 //!
-//! Every call returns by its [`deadline`](ImapConfig::deadline), by default 60 s by the wall clock, whatever the server does.
+//! Every call returns by its [`timeout`](ImapConfig::timeout), by default 60 s by the wall clock, whatever the server does.
 //!
 //! Background threads, shared by all handles, send a NOOP after 10 s without traffic (SMTP: 30 s), notice dead connections,
 //! and reconnect with growing waits. A call does not wait for them and reconnects at once, with three exceptions: the

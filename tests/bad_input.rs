@@ -63,9 +63,9 @@ fn plain_on_a_tls_port_is_a_timeout(#[from(postfix)] site: Site) {
     let Site::Real { dovecot, postfix } = &site else { unreachable!("a real site") };
     let starttls = |port| Server::starttls("localhost").port(port).trust_pem(site.ca_pem());
     // Each side waits for the other to speak first; there is nothing else to see.
-    let imap = imap_config(&site, starttls(dovecot.imaps_port())).deadline(BRIEFLY);
+    let imap = imap_config(&site, starttls(dovecot.imaps_port())).timeout(BRIEFLY);
     assert_eq!(Imap::connect(imap).unwrap_err().kind(), ErrorKind::Timeout);
-    let smtp = smtp_config(&site, starttls(postfix.smtps_port())).deadline(BRIEFLY);
+    let smtp = smtp_config(&site, starttls(postfix.smtps_port())).timeout(BRIEFLY);
     assert_eq!(Smtp::connect(smtp).unwrap_err().kind(), ErrorKind::Timeout);
 }
 

@@ -71,7 +71,7 @@ fn config(mode: Mode) -> ImapConfig {
         .tag("OURS")
         .remember(0)
         .heartbeat(Duration::from_secs(3_600))
-        .deadline(Duration::from_secs(2))
+        .timeout(Duration::from_secs(2))
         .batch(8)
         .batch_bytes(2 * MAX_MESSAGE)
         .max_message(MAX_MESSAGE);

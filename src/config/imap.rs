@@ -140,7 +140,7 @@ impl ImapConfig {
     ///
     /// A message is delivered to one consumer. Another consumer gets it only after the first one was closed, or has not renewed
     /// its lease in time: because it died, or because its connection was lost for so long. The lease is at least two
-    /// [`deadline`](ImapConfig::deadline)s; 5 min work well. The order of messages is not kept. Between consumers with
+    /// [`timeout`](ImapConfig::timeout)s; 5 min work well. The order of messages is not kept. Between consumers with
     /// different leases, the longer lease counts. Consumers with another archive are invisible, and get the same messages, too;
     /// events warn of both. After a lost connection, the waits of [`backoff`](ImapConfig::backoff) grow to a quarter of the
     /// lease at most.
@@ -192,7 +192,7 @@ impl ImapConfig {
         if self.lease.is_some_and(|lease| {
             !ALLOWED_DURATIONS.contains(&lease) || lease < 2 * self.common.options.timeout
         }) {
-            return Err(Error::config("the lease must be two deadlines to a week"));
+            return Err(Error::config("the lease must be two timeouts to a week"));
         }
         if self.dead_letters.is_some_and(|after| !(1..=20).contains(&after)) {
             return Err(Error::config("dead_letters must be 1 to 20 deliveries"));

@@ -57,7 +57,7 @@ impl ConnectionOptions {
     fn check(&self) -> Result<()> {
         let waits = [self.heartbeat, self.timeout, self.backoff.0, self.backoff.1];
         if !waits.iter().all(|wait| ALLOWED_DURATIONS.contains(wait)) || self.backoff.0 > self.backoff.1 {
-            let rule = "heartbeat, deadline and backoff must be 1 ms to a week, and the first backoff not over the longest";
+            let rule = "heartbeat, timeout and backoff must be 1 ms to a week, and the first backoff not over the longest";
             return Err(Error::config(rule));
         }
         if self.connects_a_minute == 0 {
@@ -128,7 +128,7 @@ macro_rules! common_setters {
         /// A longer call ends with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), and its connection is closed. Large
         /// messages on slow networks need a longer timeout.
         #[must_use]
-        pub fn deadline(mut self, timeout: Duration) -> Self {
+        pub fn timeout(mut self, timeout: Duration) -> Self {
             self.common.options.timeout = timeout;
             self
         }

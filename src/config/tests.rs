@@ -70,7 +70,7 @@ fn a_pem_text_without_a_certificate_and_an_endless_wait_are_config_errors() {
     assert_eq!(trusting("").unwrap_err().kind(), ErrorKind::Config);
     assert_eq!(trusting("-----BEGIN CERTIFICATE-----").unwrap_err().kind(), ErrorKind::Config);
     assert!(trusting("é\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_ok());
-    assert_eq!(config().deadline(Duration::MAX).check().unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(config().timeout(Duration::MAX).check().unwrap_err().kind(), ErrorKind::Config);
     assert_eq!(config().heartbeat(Duration::ZERO).check().unwrap_err().kind(), ErrorKind::Config);
 }
 

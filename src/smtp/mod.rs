@@ -75,7 +75,7 @@ impl Smtp {
     ///
     /// Returns one result a message, in the same order; one that fails does not keep the others from being
     /// sent, and each error is one that [`send`](Smtp::send) would have returned. Up to 100 messages or 8 MiB go
-    /// out under one [`deadline`](SmtpConfig::deadline). Faster over distances with a
+    /// out under one [`timeout`](SmtpConfig::timeout). Faster over distances with a
     /// [`window`](SmtpConfig::window), and with several [`connections`](SmtpConfig::connections).
     #[must_use = "each message has its own result"]
     pub fn send_all(&self, messages: &[Message]) -> Vec<Result<Receipt>> {

@@ -56,7 +56,7 @@ pub fn main(orders: &str) -> ExitCode {
 fn consume(orders: &Orders) -> Outcome {
     let record = Record::open(&orders.record, orders.number)?;
     let config = server::config(orders.port, &orders.user, &orders.ca_pem);
-    let config = config.batch(orders.batch).deadline(orders.deadline).shared(orders.lease);
+    let config = config.batch(orders.batch).timeout(orders.deadline).shared(orders.lease);
     let imap = retried(&record, || Imap::connect(config.clone()))?;
     // To stop each would wait for the answer to its NOOP: the end of the process ends them.
     let _silent = orders.silent.map(handles_on).transpose()?.map(ManuallyDrop::new);

@@ -166,7 +166,7 @@ impl App<'_> {
     /// Receives everything, and stops.
     pub fn receive(&self, diary: &mut Diary) {
         let config = ImapConfig::new(self.server(), self.credentials());
-        let config = config.tag(TAG).deadline(self.deadline()).heartbeat(self.heartbeat());
+        let config = config.tag(TAG).timeout(self.deadline()).heartbeat(self.heartbeat());
         let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
         let config = self.scenario.verb.configured(config);
         let Some(imap) = diary.retry("connect", || Imap::connect(config.clone())) else { return };
@@ -185,7 +185,7 @@ impl App<'_> {
     /// Sends, and stops.
     pub fn send(&self, diary: &mut Diary, messages: &[Message]) {
         let config = SmtpConfig::new(self.server(), self.credentials());
-        let config = config.tag(TAG).deadline(self.deadline()).heartbeat(self.heartbeat());
+        let config = config.tag(TAG).timeout(self.deadline()).heartbeat(self.heartbeat());
         let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
         let config = config.resend_unknown(self.scenario.verb == Verb::Resend);
         diary.sent = messages.iter().map(|message| (message.clone(), Fate::Unsent)).collect();

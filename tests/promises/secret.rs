@@ -41,8 +41,8 @@ fn a_password_is_in_no_error_no_debug_and_no_trace(#[case] site: Site) {
         for server in failing(&site) {
             let credentials = || Credentials::new(ALICE, MARKED);
             let brief = std::time::Duration::from_secs(2);
-            let imap = ImapConfig::new(server.clone(), credentials()).deadline(brief);
-            let smtp = SmtpConfig::new(server, credentials()).deadline(brief);
+            let imap = ImapConfig::new(server.clone(), credentials()).timeout(brief);
+            let smtp = SmtpConfig::new(server, credentials()).timeout(brief);
             assert_hidden(format!("{imap:?} {smtp:?}"));
             assert_hidden(shown(&Imap::connect(imap).unwrap_err()));
             assert_hidden(shown(&Smtp::connect(smtp).unwrap_err()));

@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const LEASE: Duration = Duration::from_secs(10);
 
 fn briefly(site: &Site) -> ImapConfig {
-    site.imap_config().deadline(DEADLINE).shared(LEASE)
+    site.imap_config().timeout(DEADLINE).shared(LEASE)
 }
 
 fn ids(imap: &Imap) -> Vec<String> {
@@ -101,7 +101,7 @@ fn through_a_relay(site: &Site) -> (ImapConfig, Relay) {
     let relay = Relay::start("127.0.0.1", site.dovecot().imaps_port());
     let server = Server::tls("localhost").port(relay.port()).trust_pem(site.ca_pem());
     let config = ImapConfig::new(server, site.credentials()).tag(TAG);
-    (config.deadline(DEADLINE).shared(LEASE), relay)
+    (config.timeout(DEADLINE).shared(LEASE), relay)
 }
 
 /// A handle that does not come back by itself once its connection is cut, and what cuts it.

@@ -46,11 +46,11 @@ fn connect_at(at: Server, protocol: Protocol) -> Result<u32, Error> {
     let (never, soon) = (Duration::from_secs(3_600), Duration::from_secs(60));
     match protocol {
         IMAP => {
-            let config = ImapConfig::new(at, credentials).tag(TAG).heartbeat(never).deadline(soon);
+            let config = ImapConfig::new(at, credentials).tag(TAG).heartbeat(never).timeout(soon);
             Imap::connect(config).and_then(|imap| Ok(imap.search("ALL")?.validity().get()))
         }
         SMTP => {
-            let config = SmtpConfig::new(at, credentials).tag(TAG).heartbeat(never).deadline(soon);
+            let config = SmtpConfig::new(at, credentials).tag(TAG).heartbeat(never).timeout(soon);
             Smtp::connect(config).and_then(|smtp| smtp.noop()).map(|()| 0)
         }
     }

@@ -117,7 +117,7 @@ fn a_delivery_that_was_marked_without_an_answer_counts_once(
     let proxy = proxy(&site, Protocol::Imap, Security::Tls);
     site.deliver(&[message("1", "a")]);
     let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()).tag(TAG);
-    let config = config.heartbeat(NEVER).deadline(BRIEFLY).dead_letters(1);
+    let config = config.heartbeat(NEVER).timeout(BRIEFLY).dead_letters(1);
     let imap = Imap::connect(config).unwrap();
     proxy.plan(Plan::new(Place::answer_like("UID STORE"), fault));
     let batch = imap.fetch().or_else(|_| imap.fetch()).unwrap();
@@ -133,7 +133,7 @@ fn what_was_archived_without_an_answer_is_handed_out_by_the_next_drain(#[from(po
     let proxy = proxy(&site, Protocol::Imap, Security::Tls);
     site.deliver(&[message("1", "a"), message("2", "b")]);
     let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()).tag(TAG);
-    let imap = Imap::connect(config.heartbeat(NEVER).deadline(BRIEFLY)).unwrap();
+    let imap = Imap::connect(config.heartbeat(NEVER).timeout(BRIEFLY)).unwrap();
     proxy.plan(Plan::new(Place::answer_like("UID MOVE"), Fault::Silence));
     assert_eq!(imap.drain().unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(proxy.hits(), 1);
@@ -154,7 +154,7 @@ fn a_message_that_was_archived_without_an_answer_is_not_told_as_another_consumer
     site.deliver(&[message("1", "a"), message("2", "b")]);
     let lease = Duration::from_secs(4);
     let briefly = Duration::from_secs(2);
-    let shared = |config: ImapConfig| Imap::connect(config.tag(TAG).deadline(briefly).shared(lease)).unwrap();
+    let shared = |config: ImapConfig| Imap::connect(config.tag(TAG).timeout(briefly).shared(lease)).unwrap();
     let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials());
     let imap = shared(config.backoff(NEVER, NEVER).remember(0));
     let batch = imap.fetch().unwrap();

@@ -241,7 +241,7 @@ fn a_mail_whose_headers_do_not_come_either_is_not_touched() {
 #[case::ends_within(ends_within)]
 fn an_answer_that_does_not_end_keeps_the_others_back_once(#[case] bad: Bad) {
     let server = always_ill(&[1, 2, 3, 4, 5], bad);
-    let imap = Imap::connect(config(&server).deadline(Duration::from_secs(4))).unwrap();
+    let imap = Imap::connect(config(&server).timeout(Duration::from_secs(4))).unwrap();
     assert_eq!(fetch(&imap), [Ok(1), Ok(2)], "what came whole before it");
     assert_eq!(fetch(&imap), [Ok(1), Ok(2), Err((BAD, ErrorKind::Timeout)), Ok(4), Ok(5)]);
     let connections = server.connections();
@@ -252,7 +252,7 @@ fn an_answer_that_does_not_end_keeps_the_others_back_once(#[case] bad: Bad) {
 #[rstest]
 fn a_mail_that_drips_is_left_aside_by_the_next_fetch() {
     let server = always_ill(&[3, 4, 5], drips);
-    let imap = Imap::connect(config(&server).deadline(Duration::from_secs(2))).unwrap();
+    let imap = Imap::connect(config(&server).timeout(Duration::from_secs(2))).unwrap();
     assert!(imap.fetch().unwrap_err().is_timeout());
     assert_eq!(fetch(&imap), [Err((BAD, ErrorKind::Timeout)), Ok(4), Ok(5)]);
 }
@@ -362,7 +362,7 @@ fn an_archive_that_can_not_be_read_keeps_no_mail_back(#[case] bad: fn() -> Step)
         .ahead("UID SEARCH 1:*", |_| Step::say("* SEARCH 1 2 3\r\nTAG OK done\r\n"))
         .ahead("UID FETCH 1:3", move |_| bad())
         .start();
-    let imap = Imap::connect(imap_config(&server).deadline(Duration::from_secs(4))).unwrap();
+    let imap = Imap::connect(imap_config(&server).timeout(Duration::from_secs(4))).unwrap();
     let batches = [fetch(&imap), fetch(&imap), fetch(&imap)];
     assert_eq!(batches, [[Ok(7)], [Ok(7)], [Ok(7)]]);
     assert!(server.connections() <= 3, "{}: it is not tried each time", server.connections());

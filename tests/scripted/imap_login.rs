@@ -108,7 +108,7 @@ fn taking(offers: &[&str], lines: &'static [&'static str]) -> Script {
 
 fn log_in(server: &Scripted, user: &str, password: &str) -> pymail::Result<Imap> {
     let config = ImapConfig::new(open(server), Credentials::new(user, password));
-    Imap::connect(config.heartbeat(NEVER).deadline(BRIEFLY))
+    Imap::connect(config.heartbeat(NEVER).timeout(BRIEFLY))
 }
 
 #[rstest]
@@ -283,7 +283,7 @@ fn when_starttls_fails_no_password_is_sent(#[case] answer: &'static str) {
 
 fn starttls(server: &Scripted) -> ImapConfig {
     let encrypted = Server::starttls("localhost").port(server.port());
-    ImapConfig::new(encrypted, Credentials::new(ALICE, MARKED)).heartbeat(NEVER).deadline(BRIEFLY)
+    ImapConfig::new(encrypted, Credentials::new(ALICE, MARKED)).heartbeat(NEVER).timeout(BRIEFLY)
 }
 
 #[rstest]

@@ -36,7 +36,7 @@ fn open(server: &Scripted) -> Server {
 }
 
 fn imap_config(server: &Scripted) -> ImapConfig {
-    ImapConfig::new(open(server), Credentials::new(ALICE, MARKED)).tag(TAG).heartbeat(NEVER).deadline(BRIEFLY)
+    ImapConfig::new(open(server), Credentials::new(ALICE, MARKED)).tag(TAG).heartbeat(NEVER).timeout(BRIEFLY)
 }
 
 fn imap(server: &Scripted) -> Imap {
@@ -44,7 +44,7 @@ fn imap(server: &Scripted) -> Imap {
 }
 
 fn smtp_config(server: &Scripted, credentials: Credentials) -> SmtpConfig {
-    SmtpConfig::new(open(server), credentials).tag(TAG).heartbeat(NEVER).deadline(BRIEFLY)
+    SmtpConfig::new(open(server), credentials).tag(TAG).heartbeat(NEVER).timeout(BRIEFLY)
 }
 
 fn smtp(server: &Scripted) -> Smtp {

@@ -280,7 +280,7 @@ fn when_starttls_fails_no_password_is_sent(#[case] answer: &'static str) {
 
 fn starttls(server: &Scripted) -> Result<Smtp> {
     let encrypted = Server::starttls("localhost").port(server.port());
-    Smtp::connect(SmtpConfig::new(encrypted, Credentials::new(ALICE, MARKED)).deadline(BRIEFLY))
+    Smtp::connect(SmtpConfig::new(encrypted, Credentials::new(ALICE, MARKED)).timeout(BRIEFLY))
 }
 
 #[rstest]
@@ -289,7 +289,7 @@ fn starttls(server: &Scripted) -> Result<Smtp> {
 fn a_heartbeat_that_is_hung_up_on_makes_a_new_connection(#[case] step: Step) {
     let server = Script::smtp(&[]).on("NOOP", move |heard| step.clone().when(heard.nth == 1)).start();
     let soon = SmtpConfig::new(open(&server), Credentials::none()).heartbeat(Duration::from_millis(200));
-    let smtp = Smtp::connect(soon.deadline(BRIEFLY)).unwrap();
+    let smtp = Smtp::connect(soon.timeout(BRIEFLY)).unwrap();
     wait_until("the new connection's heartbeat", || server.heard("NOOP").len() > 1);
     assert_eq!((smtp.status().state, server.connections()), (State::Connected, 2));
     assert_eq!(smtp.status().last_error_kind, Some(ErrorKind::Disconnected));

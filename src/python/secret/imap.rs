@@ -103,7 +103,7 @@ fn logins() -> Vec<Path> {
     }));
     paths.push(path("a login without an answer", || {
         let silent = Script::imap(&[]).on("LOGIN", |_| Step::Nothing);
-        imap_fails(imap_config(at(&silent.start())).deadline(Duration::from_millis(300)))
+        imap_fails(imap_config(at(&silent.start())).timeout(Duration::from_millis(300)))
     }));
     paths
 }
@@ -150,7 +150,7 @@ fn literals() -> Vec<Path> {
             let script = script.on("r\u{e9}c", move |heard| step(&heard.text));
             let server = script.says("AUTHENTICATE", "TAG BAD no\r\n").start();
             let config = ImapConfig::new(at(&server), Credentials::new("alice", BEYOND_ASCII));
-            imap_fails(config.heartbeat(Duration::from_secs(3_600)).deadline(Duration::from_secs(20)))
+            imap_fails(config.heartbeat(Duration::from_secs(3_600)).timeout(Duration::from_secs(20)))
         })
     };
     vec![

@@ -49,11 +49,11 @@ fn credentials() -> Credentials {
 }
 
 fn imap_config(server: Server) -> ImapConfig {
-    ImapConfig::new(server, credentials()).tag(TAG).heartbeat(Duration::from_secs(3_600)).deadline(PATIENCE)
+    ImapConfig::new(server, credentials()).tag(TAG).heartbeat(Duration::from_secs(3_600)).timeout(PATIENCE)
 }
 
 fn smtp_config(server: Server) -> SmtpConfig {
-    SmtpConfig::new(server, credentials()).tag(TAG).heartbeat(Duration::from_secs(3_600)).deadline(PATIENCE)
+    SmtpConfig::new(server, credentials()).tag(TAG).heartbeat(Duration::from_secs(3_600)).timeout(PATIENCE)
 }
 
 /// Everything that an error shows; a path that comes to none is no error path.

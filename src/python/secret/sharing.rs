@@ -33,7 +33,7 @@ pub(super) fn paths() -> Vec<Path> {
 }
 
 fn briefly(server: Server) -> ImapConfig {
-    imap_config(server).deadline(LEASE / 2).shared(LEASE)
+    imap_config(server).timeout(LEASE / 2).shared(LEASE)
 }
 
 /// A fetch fails, on a handle that shares its mailbox.

@@ -89,7 +89,7 @@ fn logins() -> Vec<Path> {
     }));
     paths.push(path("a login without an answer", || {
         let silent = Script::smtp(PLAIN).on("AUTH", |_| Step::Nothing);
-        smtp_fails(smtp_config(at(&silent.start())).deadline(Duration::from_millis(300)))
+        smtp_fails(smtp_config(at(&silent.start())).timeout(Duration::from_millis(300)))
     }));
     paths
 }
