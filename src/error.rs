@@ -170,7 +170,7 @@ impl Error {
     ///
     /// The wait is the server's, from a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or `try again in
     /// 2 minutes`; or the handle's own, which makes no connection before: a login was refused, or
-    /// [`connects_a_minute`](crate::ImapConfig::connects_a_minute) is reached.
+    /// [`max_connects_per_minute`](crate::ImapConfig::max_connects_per_minute) is reached.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after

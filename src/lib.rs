@@ -51,7 +51,7 @@
 //!
 //! Background threads, shared by all handles, send a NOOP after 10 s without traffic (SMTP: 30 s), notice dead connections,
 //! and reconnect with growing waits. A call does not wait for them and reconnects at once, with three exceptions: the
-//! [rate limit](ImapConfig::connects_a_minute) is reached, the server asked to wait, or the login was refused. Then it returns
+//! [rate limit](ImapConfig::max_connects_per_minute) is reached, the server asked to wait, or the login was refused. Then it returns
 //! the last error, with the wait in [`retry_after`](Error::retry_after). A call that comes during a NOOP waits for its answer:
 //! a round trip, or on a dead connection up to one heartbeat interval.
 //!

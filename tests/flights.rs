@@ -168,7 +168,7 @@ fn a_flight_on_a_connection_that_was_closed_meanwhile_goes_out_on_a_new_one(#[fr
 #[rstest]
 fn without_a_server_every_message_of_several_connections_has_its_error(#[from(postfix)] site: Site) {
     let relay = Relay::start("127.0.0.1", site.ports().smtp);
-    let smtp = Smtp::connect(through(&relay, &site).connections(2).connects_a_minute(1)).unwrap();
+    let smtp = Smtp::connect(through(&relay, &site).connections(2).max_connects_per_minute(1)).unwrap();
     relay.cut();
     let outcomes = smtp.send_all(&messages(250));
     assert_eq!(outcomes.len(), 250);

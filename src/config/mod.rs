@@ -38,7 +38,7 @@ pub(crate) struct ConnectionOptions {
     pub(crate) timeout: Duration,
     /// The first and the longest wait between two attempts of the heartbeat to connect.
     pub(crate) backoff: (Duration, Duration),
-    pub(crate) connects_a_minute: u32,
+    pub(crate) max_connects_per_minute: u32,
 }
 
 impl Default for ConnectionOptions {
@@ -48,7 +48,7 @@ impl Default for ConnectionOptions {
             noop_when_busy: false,
             timeout: Duration::from_secs(60),
             backoff: (Duration::from_secs(1), Duration::from_secs(300)),
-            connects_a_minute: 30,
+            max_connects_per_minute: 30,
         }
     }
 }
@@ -60,8 +60,8 @@ impl ConnectionOptions {
             let rule = "heartbeat, timeout and backoff must be 1 ms to a week, and the first backoff not over the longest";
             return Err(Error::config(rule));
         }
-        if self.connects_a_minute == 0 {
-            return Err(Error::config("connects_a_minute must be at least 1"));
+        if self.max_connects_per_minute == 0 {
+            return Err(Error::config("max_connects_per_minute must be at least 1"));
         }
         Ok(())
     }
@@ -152,8 +152,8 @@ macro_rules! common_setters {
         /// last error, or [`ErrorKind::Connect`](crate::ErrorKind::Connect), with the wait in
         /// [`retry_after`](crate::Error::retry_after).
         #[must_use]
-        pub fn connects_a_minute(mut self, most: u32) -> Self {
-            self.common.options.connects_a_minute = most;
+        pub fn max_connects_per_minute(mut self, most: u32) -> Self {
+            self.common.options.max_connects_per_minute = most;
             self
         }
     };

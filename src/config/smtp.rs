@@ -67,7 +67,7 @@ impl SmtpConfig {
     ///
     /// [`Smtp::send_all`](crate::Smtp::send_all) distributes its messages among the connections, in no order; calls from
     /// several threads take turns. Each connection is a session of its own, of which servers may limit the number, and has its
-    /// own heartbeat and its own [`connects_a_minute`](SmtpConfig::connects_a_minute).
+    /// own heartbeat and its own [`max_connects_per_minute`](SmtpConfig::max_connects_per_minute).
     #[must_use]
     pub fn connections(mut self, number: usize) -> Self {
         self.connections = number;

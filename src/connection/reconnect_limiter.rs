@@ -54,7 +54,7 @@ impl ReconnectLimiter {
                 return Err(postponed(error, "connection rate limit reached", wait));
             }
             let text = format!(
-                "connection rate limit reached: {} within a minute (connects_a_minute)",
+                "connection rate limit reached: {} within a minute (max_connects_per_minute)",
                 self.recent.len()
             );
             return Err(Error::new(ErrorKind::Connect, text).with_retry_after(Some(wait)));
@@ -72,7 +72,7 @@ impl ReconnectLimiter {
         let (Some(first), Some(last)) = (recent().next(), recent().next_back()) else {
             return Duration::ZERO;
         };
-        let max = self.options.connects_a_minute;
+        let max = self.options.max_connects_per_minute;
         let count = u32::try_from(recent().count()).unwrap_or(u32::MAX);
         let burst = if self.failures == 0 { max - max / 4 } else { max.div_ceil(4) };
         if count < burst {
@@ -94,7 +94,7 @@ impl ReconnectLimiter {
     /// Returns `true` if a connection that is not urgent may be made: half of a minute's attempts are kept for calls.
     pub(super) fn has_room(&self, now: Instant) -> bool {
         let recent = self.recent.iter().filter(|attempt| now.duration_since(**attempt) < MINUTE).count();
-        recent < self.options.connects_a_minute.div_ceil(2) as usize && !self.is_throttled()
+        recent < self.options.max_connects_per_minute.div_ceil(2) as usize && !self.is_throttled()
     }
 
     /// Records a successful attempt.
@@ -171,8 +171,8 @@ fn postponed(error: &Error, reason: &str, wait: Duration) -> Error {
 mod tests {
     use super::*;
 
-    fn limiter(connects_a_minute: u32) -> ReconnectLimiter {
-        ReconnectLimiter::new(ConnectionOptions { connects_a_minute, ..ConnectionOptions::default() })
+    fn limiter(max_connects_per_minute: u32) -> ReconnectLimiter {
+        ReconnectLimiter::new(ConnectionOptions { max_connects_per_minute, ..ConnectionOptions::default() })
     }
 
     fn refused() -> Error {

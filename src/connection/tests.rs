@@ -256,7 +256,7 @@ fn a_session_that_is_used_up_is_replaced_by_a_call_until_half_of_the_connections
     for _ in 0..100 {
         connection.repeat(soon(), Session::noop).unwrap();
     }
-    let half = ConnectionOptions::default().connects_a_minute as usize / 2;
+    let half = ConnectionOptions::default().max_connects_per_minute as usize / 2;
     assert_eq!((connects(&log), log.closes.load(Ordering::SeqCst)), (half, half - 1));
     // A call that sends a message does not wait for a new connection.
     connection.once(soon(), |_| Ok(())).unwrap();

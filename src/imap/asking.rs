@@ -102,7 +102,7 @@ impl Trouble {
 
 /// Returns whether half of the connections of a minute went to bad messages: the others are for other calls.
 pub(super) fn has_lost_enough(imap: &Imap) -> bool {
-    imap.known.lock().doubts().losses() > imap.config.common.options.connects_a_minute as usize / 2
+    imap.known.lock().doubts().losses() > imap.config.common.options.max_connects_per_minute as usize / 2
 }
 
 /// Asks for messages until all but the doubtful ones have come, or there is no room for more.

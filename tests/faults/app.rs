@@ -167,7 +167,7 @@ impl App<'_> {
     pub fn receive(&self, diary: &mut Diary) {
         let config = ImapConfig::new(self.server(), self.credentials());
         let config = config.tag(TAG).timeout(self.deadline()).heartbeat(self.heartbeat());
-        let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
+        let config = config.max_connects_per_minute(6_000).backoff(SOON, SOON);
         let config = self.scenario.verb.configured(config);
         let Some(imap) = diary.retry("connect", || Imap::connect(config.clone())) else { return };
         if self.scenario.verb == Verb::Heartbeat {
@@ -186,7 +186,7 @@ impl App<'_> {
     pub fn send(&self, diary: &mut Diary, messages: &[Message]) {
         let config = SmtpConfig::new(self.server(), self.credentials());
         let config = config.tag(TAG).timeout(self.deadline()).heartbeat(self.heartbeat());
-        let config = config.connects_a_minute(6_000).backoff(SOON, SOON);
+        let config = config.max_connects_per_minute(6_000).backoff(SOON, SOON);
         let config = config.resend_unknown(self.scenario.verb == Verb::Resend);
         diary.sent = messages.iter().map(|message| (message.clone(), Fate::Unsent)).collect();
         let Some(smtp) = diary.retry("connect", || Smtp::connect(config.clone())) else { return };

@@ -136,7 +136,7 @@ fn what_a_lost_handle_had_is_handed_to_another_when_its_lease_is_over_and_it_is_
 fn a_handle_that_came_back_too_late_is_told_so(#[from(postfix)] site: Site) {
     deliver(&site, 3);
     let (config, relay) = through_a_relay(&site);
-    let late = Imap::connect(config.connects_a_minute(600)).unwrap();
+    let late = Imap::connect(config.max_connects_per_minute(600)).unwrap();
     let batch = late.fetch().unwrap();
     let other = Imap::connect(briefly(&site)).unwrap();
     relay.stall(2 * LEASE);
@@ -443,7 +443,7 @@ fn a_mailbox_that_was_made_anew_hands_nothing_to_two_consumers(#[from(postfix)] 
     };
     other.create_mailbox("Queue").unwrap();
     fill(&["1", "2", "3"]);
-    let config = || briefly(&site).inbox("Queue").connects_a_minute(600);
+    let config = || briefly(&site).inbox("Queue").max_connects_per_minute(600);
     let holder = Imap::connect(config().batch(2)).unwrap();
     let second = Imap::connect(config()).unwrap();
     let batch = holder.fetch().unwrap();

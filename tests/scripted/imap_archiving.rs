@@ -170,7 +170,7 @@ fn copyuid(uids: &[u32]) -> String {
 }
 
 fn config(server: &Scripted) -> ImapConfig {
-    imap_config(server).connects_a_minute(6_000)
+    imap_config(server).max_connects_per_minute(6_000)
 }
 
 fn connected(server: &Scripted) -> Imap {

@@ -110,7 +110,7 @@ fn many_mails_that_the_server_can_not_send_keep_back_no_other_for_long() {
         if uids.len() < before { (Vec::new(), REFUSAL) } else { (uids, "OK done") }
     })
     .start();
-    let imap = Imap::connect(imap_config(&server).remember(0).connects_a_minute(600)).unwrap();
+    let imap = Imap::connect(imap_config(&server).remember(0).max_connects_per_minute(600)).unwrap();
     let came = |batch: pymail::Batch| batch.iter().filter(|it| it.message().is_ok()).count();
     let most = (0..10).map(|_| imap.fetch().map_or(0, came)).max();
     assert_eq!(most, Some(900));

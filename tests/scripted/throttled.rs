@@ -79,7 +79,7 @@ fn what_one_connection_can_not_send_is_sent_over_the_others() {
 #[rstest]
 fn a_server_that_accepts_and_drops_sees_most_of_the_configured_connections_at_once_and_the_others_later() {
     let server = Script::imap(&[]).on("NOOP", |_| Step::Close).start();
-    let imap = Imap::connect(imap_config(&server).connects_a_minute(4)).unwrap();
+    let imap = Imap::connect(imap_config(&server).max_connects_per_minute(4)).unwrap();
     let errors: Vec<_> = (0..20).map(|_| imap.noop().unwrap_err()).collect();
     assert!(errors.iter().all(pymail::Error::is_transient));
     assert_eq!(server.connections(), 3);

@@ -120,7 +120,8 @@ fn send(shared: &Shared, plan: &Plan, account: &Account, number: usize, under_wa
     let server = Server::tls(HOST).port(account.smtp).trust_pem(&plan.ca_pem);
     let config = SmtpConfig::new(server, Credentials::new(&account.user, PASSWORD)).tag(TAG);
     let config = config.heartbeat(Duration::from_secs(3));
-    let config = config.backoff(Duration::from_millis(200), Duration::from_secs(2)).connects_a_minute(600);
+    let config =
+        config.backoff(Duration::from_millis(200), Duration::from_secs(2)).max_connects_per_minute(600);
     // Of two copies, two sharers may have one each at the same time.
     let config = config.resend_unknown(account.imaps.len() == 1);
     let Ok(smtp) = shared.retried("connecting to SMTP", || Smtp::connect(config.clone())) else { return };
@@ -154,7 +155,8 @@ fn receive(shared: &Shared, plan: &Plan, account: &Account, port: u16, number: u
     let server = Server::tls(HOST).port(port).trust_pem(&plan.ca_pem);
     let config = ImapConfig::new(server, Credentials::new(&account.user, PASSWORD)).tag(TAG);
     let config = config.heartbeat(Duration::from_secs(3));
-    let config = config.backoff(Duration::from_millis(200), Duration::from_secs(2)).connects_a_minute(600);
+    let config =
+        config.backoff(Duration::from_millis(200), Duration::from_secs(2)).max_connects_per_minute(600);
     // So much memory that it is full soon, and does not look like growth.
     let config = config.remember(1_000).batch(20);
     let config = if account.imaps.len() > 1 { config.shared(LEASE) } else { config };

@@ -80,7 +80,7 @@ fn size(uid: u32, size: usize) -> String {
 /// Small, so that what is over it shows.
 pub(super) fn config(server: &Scripted) -> ImapConfig {
     let small = imap_config(server).batch(8).batch_bytes(1 << 20).max_message(256 << 10);
-    small.timeout(deadline()).connects_a_minute(1_000)
+    small.timeout(deadline()).max_connects_per_minute(1_000)
 }
 
 /// A server that goes on answering badly until the verb has ended, and is another one then.

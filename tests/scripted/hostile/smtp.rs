@@ -29,7 +29,7 @@ fn server(row: &Row, extensions: &[&str], malice: &Malice) -> Scripted {
 
 fn config(row: &Row, server: &Scripted) -> SmtpConfig {
     let credentials = if row.at == "AUTH" { Credentials::new(ALICE, MARKED) } else { Credentials::none() };
-    smtp_config(server, credentials).timeout(deadline()).connects_a_minute(1_000)
+    smtp_config(server, credentials).timeout(deadline()).max_connects_per_minute(1_000)
 }
 
 /// A server that goes on answering badly until the verb has ended, and is another one then.
