@@ -34,7 +34,7 @@
 //!
 //! Three settings of [`ImapConfig`] change how messages are received: [`shared`](ImapConfig::shared) lets several processes
 //! receive from one mailbox, [`dead_letters`](ImapConfig::dead_letters) moves unreadable and failing messages to a mailbox of
-//! their own, and [`remember`](ImapConfig::remember) is the number of acknowledged messages whose duplicates are dropped.
+//! their own, and [`dedup_window`](ImapConfig::dedup_window) is the number of acknowledged messages whose duplicates are dropped.
 //!
 //! # Errors
 //!

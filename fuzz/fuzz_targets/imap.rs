@@ -69,7 +69,7 @@ fn config(mode: Mode) -> ImapConfig {
     let server = Server::unencrypted("127.0.0.1").port(server::port());
     let config = ImapConfig::new(server, Credentials::new("alice", SECRET))
         .tag("OURS")
-        .remember(0)
+        .dedup_window(0)
         .heartbeat(Duration::from_secs(3_600))
         .timeout(Duration::from_secs(2))
         .batch(8)

@@ -32,7 +32,7 @@ pub struct ImapConfig {
     pub(crate) batch: usize,
     pub(crate) batch_bytes: usize,
     pub(crate) max_message: usize,
-    pub(crate) remember: usize,
+    pub(crate) dedup_window: usize,
     pub(crate) lease: Option<Duration>,
     pub(crate) dead_letters: Option<u32>,
 }
@@ -48,7 +48,7 @@ impl ImapConfig {
             batch: 1_000,
             batch_bytes: 64 << 20,
             max_message: 32 << 20,
-            remember: 10_000,
+            dedup_window: 10_000,
             lease: None,
             dead_letters: None,
         }
@@ -113,8 +113,8 @@ impl ImapConfig {
     /// [`Stats::archive_unread`](crate::Stats::archive_unread) counts, and which is retried. Duplicates that are in the inbox
     /// together are one delivery, also with 0.
     #[must_use]
-    pub fn remember(mut self, messages: usize) -> Self {
-        self.remember = messages;
+    pub fn dedup_window(mut self, messages: usize) -> Self {
+        self.dedup_window = messages;
         self
     }
 

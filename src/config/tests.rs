@@ -77,7 +77,7 @@ fn a_pem_text_without_a_certificate_and_an_endless_wait_are_config_errors() {
 #[test]
 fn no_limit_leaves_room_to_add_one() {
     let config =
-        config().batch(usize::MAX).batch_bytes(usize::MAX).max_message(usize::MAX).remember(usize::MAX);
+        config().batch(usize::MAX).batch_bytes(usize::MAX).max_message(usize::MAX).dedup_window(usize::MAX);
     config.check().unwrap();
     assert!(config.batch.checked_add(1).is_some());
     assert_eq!(config.max_message + 1, i32::MAX as usize, "the largest octet count that every server takes");

@@ -87,7 +87,7 @@ impl Imap {
         let config = Arc::new(config);
         let claims = config.lease.map(|lease| Claims::new(lease, &config)).transpose()?.map(Arc::new);
         let connection = Connection::open(config.connection_options(), hooks(&config, claims.as_ref()))?;
-        let known = Arc::new(Mutex::new(Known::new(config.remember)));
+        let known = Arc::new(Mutex::new(Known::new(config.dedup_window)));
         Ok(Self { connection, config, known, claims, drained: Arc::default(), halfway: Arc::default() })
     }
 

@@ -70,7 +70,7 @@ fn a_copy_of_what_an_earlier_handle_acknowledged_is_not_delivered(#[case] site: 
     let archived = if matches!(site, Site::Courier { .. }) { 1 } else { 2 };
     assert_eq!(mail(&site.other_client(), TAG).len(), archived);
     plant(&site, "a@example.test", "1", 1);
-    let forgetful = Imap::connect(site.imap_config().remember(0)).unwrap();
+    let forgetful = Imap::connect(site.imap_config().dedup_window(0)).unwrap();
     assert_eq!(ids(&forgetful), ["1"], "without a memory it is delivered again");
 }
 
@@ -83,7 +83,7 @@ fn the_memory_reaches_back_as_far_as_configured(#[from(postfix)] site: Site) {
     for id in ["1", "2", "3"] {
         plant(&site, &format!("{id}@example.test"), id, 1);
     }
-    assert_eq!(ids(&Imap::connect(site.imap_config().remember(2)).unwrap()), ["1"]);
+    assert_eq!(ids(&Imap::connect(site.imap_config().dedup_window(2)).unwrap()), ["1"]);
 }
 
 #[rstest]

@@ -133,7 +133,7 @@ fn a_message_over_the_limit_is_too_large_wherever_its_subject_stands(#[case] sit
 fn no_limit_is_no_limit(#[case] site: Site, #[values(false, true)] is_shared: bool) {
     site.deliver(&[message("small", "a"), message("large", vec![7; 300_000])]);
     let config = site.imap_config().batch(usize::MAX).batch_bytes(usize::MAX).max_message(usize::MAX);
-    let config = config.remember(usize::MAX);
+    let config = config.dedup_window(usize::MAX);
     let config = if is_shared { config.shared(Duration::from_secs(300)) } else { config };
     let imap = Imap::connect(config).unwrap();
     let mut came = kinds(&imap);

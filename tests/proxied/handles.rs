@@ -156,7 +156,7 @@ fn a_message_that_was_archived_without_an_answer_is_not_told_as_another_consumer
     let briefly = Duration::from_secs(2);
     let shared = |config: ImapConfig| Imap::connect(config.tag(TAG).timeout(briefly).shared(lease)).unwrap();
     let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials());
-    let imap = shared(config.backoff(NEVER, NEVER).remember(0));
+    let imap = shared(config.backoff(NEVER, NEVER).dedup_window(0));
     let batch = imap.fetch().unwrap();
     assert_eq!(batch.len(), 2);
     proxy.plan(Plan::new(Place::answer_like("UID MOVE"), Fault::Silence));

@@ -277,7 +277,7 @@ fn a_mail_that_comes_empty_once_is_delivered_when_it_comes_whole() {
         })
         .on("UID FETCH", |heard| Step::Say(fetched(1, &mail(1, "hello"), &heard.text) + "TAG OK done\r\n"))
         .start();
-    let imap = Imap::connect(imap_config(&server).remember(0)).unwrap();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0)).unwrap();
     assert_eq!(deliveries(&imap), [(1, "hello".into())]);
 }
 
@@ -292,7 +292,7 @@ fn an_inbox_that_can_not_be_selected_again_is_looked_at_on_another_connection(#[
         .ahead("UID", |heard| Step::say("TAG BAD nothing is selected\r\n").when(heard.connection == 1))
         .says("UID SEARCH RETURN (ALL) UNDELETED", "* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n")
         .start();
-    let imap = Imap::connect(imap_config(&server).remember(0)).unwrap();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0)).unwrap();
     assert_eq!(imap.fetch().unwrap().len(), 3);
     assert_eq!((server.heard("SELECT").len(), server.connections()), (3, 2));
 }

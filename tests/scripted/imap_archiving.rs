@@ -415,7 +415,7 @@ fn an_archive_that_can_not_be_read_keeps_no_mail_in_the_inbox() {
         .script(UIDPLUS)
         .ahead("UID COPY", |heard| Step::Close.when(heard.nth == 1))
         .ahead("EXAMINE", |_| Step::Close);
-    let imap = Imap::connect(config(&server.start()).remember(0)).unwrap();
+    let imap = Imap::connect(config(&server.start()).dedup_window(0)).unwrap();
     let batch = imap.fetch().unwrap();
     assert!((0..20).any(|_| batch.ack().is_ok()));
     assert_eq!(held.counts().0, 0);
@@ -479,7 +479,7 @@ fn a_look_for_copies_that_the_server_puts_off_makes_no_second_copy(#[case] comma
     });
     let script =
         script.ahead(command, |heard| Step::say("TAG NO [UNAVAILABLE] later\r\n").when(heard.nth <= 15));
-    let imap = Imap::connect(config(&script.start()).remember(0)).unwrap();
+    let imap = Imap::connect(config(&script.start()).dedup_window(0)).unwrap();
     let batch = imap.fetch().unwrap();
     let failures = (0..20).take_while(|_| batch.ack().is_err()).count();
     assert!((11..20).contains(&failures), "{failures}");

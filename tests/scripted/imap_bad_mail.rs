@@ -119,7 +119,7 @@ fn always_ill(uids: &[u32], bad: Bad) -> Scripted {
 }
 
 fn config(server: &Scripted) -> ImapConfig {
-    imap_config(server).remember(0)
+    imap_config(server).dedup_window(0)
 }
 
 fn fetch(imap: &Imap) -> Vec<Told> {

@@ -65,7 +65,7 @@ fn cut(answers: &[(&'static str, String)], nth: usize, at: usize) -> Script {
 /// Connects, perhaps again, and receives the messages in one call.
 fn lives(script: Script, place: &str) {
     let server = script.start();
-    let config = || imap_config(&server).remember(0).max_connects_per_minute(6_000);
+    let config = || imap_config(&server).dedup_window(0).max_connects_per_minute(6_000);
     let imap = Imap::connect(config()).or_else(|error| {
         assert!(matches!(error.kind(), ErrorKind::Connect | ErrorKind::Disconnected), "{place}: {error:?}");
         Imap::connect(config())

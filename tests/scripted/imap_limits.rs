@@ -143,7 +143,7 @@ fn fetched(uid: u32, line: &str) -> String {
 
 impl Server {
     fn connect(&self) -> Imap {
-        Imap::connect(imap_config(&self.scripted).batch(MESSAGES as usize * 2).remember(0)).unwrap()
+        Imap::connect(imap_config(&self.scripted).batch(MESSAGES as usize * 2).dedup_window(0)).unwrap()
     }
 
     fn archived(&self) -> Vec<u32> {

@@ -128,7 +128,7 @@ fn no_inferiors(name: &str) -> Option<&'static str> {
 }
 
 fn rejecting(server: &Scripted) -> pymail::Result<()> {
-    let imap = Imap::connect(imap_config(server).dead_letters(1).remember(0)).unwrap();
+    let imap = Imap::connect(imap_config(server).dead_letters(1).dedup_window(0)).unwrap();
     let batch = imap.fetch()?;
     assert_eq!(batch.len(), 1);
     imap.reject(&batch, "it can't be handled")
@@ -191,7 +191,7 @@ fn consumers_share_a_log_beside_the_archive() {
     let server = keeping(&[TAG], "\"/\"", no_inferiors);
     let lease = Duration::from_secs(300);
     for _ in 0..2 {
-        let imap = Imap::connect(imap_config(&server).shared(lease).remember(0)).unwrap();
+        let imap = Imap::connect(imap_config(&server).shared(lease).dedup_window(0)).unwrap();
         // The log is empty whatever is claimed.
         assert_eq!(imap.fetch().unwrap_err().code(), Some("INUSE"));
     }
@@ -212,7 +212,7 @@ fn an_archive_is_where_the_server_lets_it_be(
 ) {
     let server = keeping(&[], delimiter, refuses);
     for _ in 0..2 {
-        let imap = Imap::connect(imap_config(&server).archive(configured).remember(0)).unwrap();
+        let imap = Imap::connect(imap_config(&server).archive(configured).dedup_window(0)).unwrap();
         imap.fetch().unwrap().ack().unwrap();
     }
     let line = format!("UID MOVE 1 \"{made}\"");

@@ -80,7 +80,7 @@ fn none(uids: Vec<u32>) -> Answer {
 #[case::it_stops_there(those_before)]
 #[case::nothing_comes(none)]
 fn a_mail_that_the_server_can_not_send_keeps_back_no_other(#[case] sends: fn(Vec<u32>) -> Answer) {
-    let config = |server: &Scripted, batch| imap_config(server).remember(0).batch(batch);
+    let config = |server: &Scripted, batch| imap_config(server).dedup_window(0).batch(batch);
     let server = finding(&[1, 2, 3, 4, 5], "hello", sends).start();
     assert_eq!(fetched_by(config(&server, 10)).unwrap(), [Ok(1), WITHHELD, Ok(3), Ok(4), Ok(5)]);
     let server = finding(&[2, 3, 4], "hello", sends).start();
@@ -95,7 +95,7 @@ fn a_mail_that_the_server_can_not_send_keeps_back_no_other(#[case] sends: fn(Vec
 fn a_server_that_sends_no_mail_at_all_is_not_asked_for_ever(#[values(5, 1_000)] batch: usize) {
     let uids: Vec<u32> = (1..=500).collect();
     let server = finding(&uids, "hello", |_| (Vec::new(), "NO not now")).start();
-    let error = fetched_by(imap_config(&server).remember(0).batch(batch)).unwrap_err();
+    let error = fetched_by(imap_config(&server).dedup_window(0).batch(batch)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error:?}");
     assert!(server.heard("UID FETCH").len() < 120, "{}", server.heard("UID FETCH").len());
 }
@@ -110,7 +110,7 @@ fn many_mails_that_the_server_can_not_send_keep_back_no_other_for_long() {
         if uids.len() < before { (Vec::new(), REFUSAL) } else { (uids, "OK done") }
     })
     .start();
-    let imap = Imap::connect(imap_config(&server).remember(0).max_connects_per_minute(600)).unwrap();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0).max_connects_per_minute(600)).unwrap();
     let came = |batch: pymail::Batch| batch.iter().filter(|it| it.message().is_ok()).count();
     let most = (0..10).map(|_| imap.fetch().map_or(0, came)).max();
     assert_eq!(most, Some(900));
@@ -121,7 +121,7 @@ fn a_refusal_that_passes_ends_the_fetch_and_loses_nothing() {
     let server = finding(&[1, 2, 3], "hello", |uids| (uids, "OK done"))
         .ahead("UID FETCH", |heard| Step::say("TAG NO [UNAVAILABLE] later\r\n").when(heard.nth == 1))
         .start();
-    let imap = Imap::connect(imap_config(&server).remember(0)).unwrap();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0)).unwrap();
     let mut walk = imap.deliveries();
     assert!(walk.next().unwrap().unwrap_err().is_transient());
     assert_eq!(server.heard("UID FETCH").len(), 1, "it is left in peace");
@@ -146,7 +146,7 @@ fn a_walk_leaves_out_nothing_that_was_refused_in_passing() {
                 _ => Step::Usual,
             }
         });
-    let imap = Imap::connect(imap_config(&server.start()).remember(0)).unwrap();
+    let imap = Imap::connect(imap_config(&server.start()).dedup_window(0)).unwrap();
     assert_eq!(walked(&imap).unwrap(), [1, 2, 3, 4, 5]);
 }
 
@@ -156,7 +156,7 @@ fn a_mail_that_is_unavailable_for_ever_keeps_back_no_other_for_long() {
         let no = "NO [UNAVAILABLE] UID FETCH server error, try again later";
         if uids.contains(&BAD) { (Vec::new(), no) } else { (uids, "OK done") }
     });
-    let imap = Imap::connect(imap_config(&server.start()).remember(0)).unwrap();
+    let imap = Imap::connect(imap_config(&server.start()).dedup_window(0)).unwrap();
     assert!(imap.fetch().unwrap_err().is_transient());
     let batch: Vec<_> = imap.fetch().unwrap().iter().map(told).collect();
     assert_eq!(batch, [Ok(1), WITHHELD, Ok(3)]);
@@ -172,7 +172,7 @@ fn what_was_refused_once_comes_when_the_server_gives_it_out(#[values(1, 2, 10)] 
     })
     .start();
     let soon = Duration::from_millis(1);
-    let imap = Imap::connect(imap_config(&server).remember(0).batch(batch).backoff(soon, soon)).unwrap();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0).batch(batch).backoff(soon, soon)).unwrap();
     let refused = |uid| Err((uid, ErrorKind::Refused));
     let walk = || imap.deliveries().map(|it| told(&it.unwrap())).collect::<Vec<_>>();
     assert_eq!(walk(), [refused(1), refused(2), refused(3), Ok(4)]);
@@ -186,7 +186,7 @@ fn what_was_refused_once_comes_when_the_server_gives_it_out(#[values(1, 2, 10)] 
 fn of_scattered_mails_none_is_passed_over_for_one_that_is_refused() {
     let uids: Vec<u32> = (1..=1_000).map(|n| 2 * n).collect();
     let server = finding(&uids, "hello", none).start();
-    let imap = Imap::connect(imap_config(&server).remember(0)).unwrap();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0)).unwrap();
     let walked: Vec<_> = imap.deliveries().map(|it| told(&it.unwrap())).collect();
     assert_eq!(walked.iter().flatten().copied().collect::<BTreeSet<_>>().len(), 999);
     assert_eq!((walked[0], walked.len()), (WITHHELD, 1_000));
@@ -204,7 +204,7 @@ fn walked(imap: &Imap) -> pymail::Result<Vec<u32>> {
 #[rstest]
 fn on_a_walk_what_does_not_come_is_an_error_in_its_place(#[values(1, 2, 10)] batch: usize) {
     let server = finding(&[1, 2, 3, 4], "hello", all_others).start();
-    let imap = Imap::connect(imap_config(&server).remember(0).batch(batch)).unwrap();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0).batch(batch)).unwrap();
     let walk = || imap.deliveries().map(|it| told(&it.unwrap())).collect::<Vec<_>>();
     assert_eq!(walk(), [Ok(1), WITHHELD, Ok(3), Ok(4)]);
     assert_eq!(walk(), [Ok(1), WITHHELD, Ok(3), Ok(4)], "on each walk");
@@ -218,7 +218,7 @@ fn a_large_mail_that_the_server_can_not_send_keeps_back_no_other() {
         let is_whole = !heard.text.contains("<0.131072>");
         Step::say(format!("TAG {REFUSAL}\r\n")).when(is_whole && named(&heard.text).contains(&BAD))
     });
-    assert_eq!(fetched_by(imap_config(&server.start()).remember(0)).unwrap(), [Ok(1), WITHHELD, Ok(3)]);
+    assert_eq!(fetched_by(imap_config(&server.start()).dedup_window(0)).unwrap(), [Ok(1), WITHHELD, Ok(3)]);
 }
 
 #[rstest]
@@ -249,7 +249,7 @@ fn what_comes_when_all_that_was_found_before_is_gone_is_fetched_at_once() {
     .ahead("UID SEARCH UNDELETED", |heard| Step::say("* SEARCH 5\r\nTAG OK done\r\n").when(heard.nth > 1))
     .says("UID MOVE", "* OK [COPYUID 9 1:2 11:12] moved\r\nTAG OK done\r\n")
     .start();
-    let imap = Imap::connect(imap_config(&server).remember(0).batch(2)).unwrap();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0).batch(2)).unwrap();
     assert_eq!(imap.drain().unwrap().len(), 2);
     let batch = imap.fetch().unwrap();
     assert_eq!(batch.iter().map(|delivery| delivery.uid().get()).collect::<Vec<_>>(), [5]);
@@ -263,7 +263,7 @@ fn a_walk_comes_back_to_a_mail_that_there_was_no_room_for_behind_a_later_one() {
         (uids, "OK done")
     })
     .start();
-    let imap = Imap::connect(imap_config(&server).remember(0).batch_bytes(300_000)).unwrap();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0).batch_bytes(300_000)).unwrap();
     assert_eq!(walked(&imap).unwrap(), [1, 2, 3, 4]);
 }
 

@@ -245,7 +245,7 @@ fn an_expunge_between_them_puts_no_two_mails_together() {
         .says("UID SEARCH", "* SEARCH 102 103\r\nTAG OK done\r\n")
         .says("UID FETCH", answer)
         .start();
-    let imap = Imap::connect(imap_config(&server).remember(0)).unwrap();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0)).unwrap();
     let delivered = imap.fetch().map(|batch| batch.len());
     assert!(!matches!(delivered, Ok(1..)), "{delivered:?}");
 }
@@ -297,7 +297,7 @@ fn of_a_mail_that_is_longer_than_announced_nothing_is_cut_off(#[case] end: &str)
         .says("UID SEARCH", "* SEARCH 1\r\nTAG OK done\r\n")
         .says("UID FETCH", answer)
         .start();
-    let delivered = Imap::connect(imap_config(&server).remember(0)).unwrap().fetch();
+    let delivered = Imap::connect(imap_config(&server).dedup_window(0)).unwrap().fetch();
     let has_any = |batch: &Batch| batch.iter().any(|delivery| delivery.message().is_ok());
     assert!(!delivered.as_ref().is_ok_and(has_any), "{delivered:?}");
 }

@@ -158,7 +158,7 @@ fn receive(shared: &Shared, plan: &Plan, account: &Account, port: u16, number: u
     let config =
         config.backoff(Duration::from_millis(200), Duration::from_secs(2)).max_connects_per_minute(600);
     // So much memory that it is full soon, and does not look like growth.
-    let config = config.remember(1_000).batch(20);
+    let config = config.dedup_window(1_000).batch(20);
     let config = if account.imaps.len() > 1 { config.shared(LEASE) } else { config };
     let Ok(imap) = shared.retried("connecting to IMAP", || Imap::connect(config.clone())) else { return };
     locked(&shared.imaps).push(imap.clone());
