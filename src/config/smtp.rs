@@ -20,7 +20,7 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SmtpConfig {
     pub(crate) common: Common,
-    pub(crate) local_name: Option<String>,
+    pub(crate) hello_name: Option<String>,
     pub(crate) resend_unknown: bool,
     pub(crate) window: usize,
     pub(crate) connections: usize,
@@ -32,7 +32,7 @@ impl SmtpConfig {
     pub fn new(server: Server, credentials: Credentials) -> Self {
         let mut common = Common::new(server, credentials);
         common.options.heartbeat = HEARTBEAT;
-        Self { common, local_name: None, resend_unknown: false, window: 1, connections: 1 }
+        Self { common, hello_name: None, resend_unknown: false, window: 1, connections: 1 }
     }
 
     common_setters!();
@@ -79,8 +79,8 @@ impl SmtpConfig {
     /// Default: the machine's host name if it is fully qualified, such as `app.example.org`, else the connection's local
     /// address, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`, since servers refuse bare names. Makes no DNS query.
     #[must_use]
-    pub fn local_name(mut self, name: impl Into<String>) -> Self {
-        self.local_name = Some(name.into());
+    pub fn hello_name(mut self, name: impl Into<String>) -> Self {
+        self.hello_name = Some(name.into());
         self
     }
 
@@ -89,7 +89,7 @@ impl SmtpConfig {
     pub(crate) fn check(&self) -> Result<()> {
         self.common.check()?;
         let is_bad = |name: &&String| name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic());
-        if let Some(name) = self.local_name.as_ref().filter(is_bad) {
+        if let Some(name) = self.hello_name.as_ref().filter(is_bad) {
             return Err(Error::config(format!(
                 "{name:?} is not a name for EHLO: printable ASCII without spaces"
             )));

@@ -58,7 +58,7 @@ fn an_absolute_host_name_is_verified_without_its_dot() {
 #[test]
 fn a_name_for_ehlo_is_one_word() {
     let with =
-        |name: &str| SmtpConfig::new(Server::tls("mail.test"), Credentials::none()).local_name(name).check();
+        |name: &str| SmtpConfig::new(Server::tls("mail.test"), Credentials::none()).hello_name(name).check();
     assert!(with("app.example.org").is_ok() && with("[192.0.2.1]").is_ok());
     assert!(with("").is_err() && with("two words").is_err() && with("a\r\nQUIT").is_err());
 }

@@ -40,12 +40,12 @@ pub(crate) struct Dialogue {
 }
 
 impl Dialogue {
-    /// Connects, encrypted as configured, and begins a session, all by the deadline; `local_name` is SMTP's name
+    /// Connects, encrypted as configured, and begins a session, all by the deadline; `hello_name` is SMTP's name
     /// for us.
     pub(super) fn open<S>(
         service: &Service,
         common: &Common,
-        local_name: Option<&str>,
+        hello_name: Option<&str>,
         deadline: Deadline,
         begin: impl FnOnce(Self) -> Result<S>,
     ) -> Result<S> {
@@ -60,7 +60,7 @@ impl Dialogue {
         let socket = tcp::connect(&server.host, port, deadline, &action)?;
         let watched = Watched::new(&socket)?;
         let guard = watched.until(deadline);
-        let opened = Self::on(socket, watched, service, common, (port, local_name), deadline, &action);
+        let opened = Self::on(socket, watched, service, common, (port, hello_name), deadline, &action);
         guard.map_timeout(opened.and_then(begin), &action)
     }
 
@@ -69,7 +69,7 @@ impl Dialogue {
         watched: Watched,
         service: &Service,
         common: &Common,
-        (port, local_name): (u16, Option<&str>),
+        (port, hello_name): (u16, Option<&str>),
         deadline: Deadline,
         action: &str,
     ) -> Result<Self> {
@@ -87,7 +87,7 @@ impl Dialogue {
             // From here on the descriptor is Python's.
             let seconds = deadline.left().as_secs_f64();
             let args = (socket.into_raw_fd(), server.host_without_dot(), port, security, trust, seconds);
-            let object = match local_name {
+            let object = match hello_name {
                 Some(name) => class.call1((args.0, args.1, args.2, args.3, args.4, args.5, name)),
                 None => class.call1(args),
             };

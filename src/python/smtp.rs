@@ -60,7 +60,7 @@ impl SmtpSession {
     /// Connects and logs in.
     pub(crate) fn connect(config: &SmtpConfig, deadline: Deadline) -> Result<Self> {
         // Without a name, Python finds one on the connection.
-        let name = config.local_name.as_deref().unwrap_or_default();
+        let name = config.hello_name.as_deref().unwrap_or_default();
         Dialogue::open(&SERVICE, &config.common, Some(name), deadline, |dialogue| {
             Self::begin(dialogue, config)
         })

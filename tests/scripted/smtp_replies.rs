@@ -340,7 +340,7 @@ fn the_name_in_ehlo_is_full_or_an_address() {
     let server = Script::smtp(PIPELINING).start();
     let _one = smtp(&server);
     let _other =
-        Smtp::connect(smtp_config(&server, Credentials::none()).local_name("app.example.org")).unwrap();
+        Smtp::connect(smtp_config(&server, Credentials::none()).hello_name("app.example.org")).unwrap();
     let said = server.heard("EHLO");
     let name = said[0].split(' ').nth(1).unwrap();
     let is_full = name.contains('.') && !name.to_lowercase().contains("local");
