@@ -53,7 +53,7 @@ fn a_closed_port_is_a_connect_error(#[from(embedded)] site: Site) {
 #[rstest]
 fn tls_on_a_plain_port_is_a_tls_error(#[from(postfix)] site: Site) {
     let Site::Real { dovecot, postfix } = &site else { unreachable!("a real site") };
-    let tls = |port| Server::tls("localhost").port(port).trust_pem(site.ca_pem());
+    let tls = |port| Server::tls("localhost").port(port).add_root_certificate_pem(site.ca_pem());
     assert_eq!(imap(&site, tls(dovecot.imap_port())).unwrap_err().kind(), ErrorKind::Tls);
     assert_eq!(smtp(&site, tls(postfix.submission_port())).unwrap_err().kind(), ErrorKind::Tls);
 }
@@ -61,7 +61,7 @@ fn tls_on_a_plain_port_is_a_tls_error(#[from(postfix)] site: Site) {
 #[rstest]
 fn plain_on_a_tls_port_is_a_timeout(#[from(postfix)] site: Site) {
     let Site::Real { dovecot, postfix } = &site else { unreachable!("a real site") };
-    let starttls = |port| Server::starttls("localhost").port(port).trust_pem(site.ca_pem());
+    let starttls = |port| Server::starttls("localhost").port(port).add_root_certificate_pem(site.ca_pem());
     // Each side waits for the other to speak first; there is nothing else to see.
     let imap = imap_config(&site, starttls(dovecot.imaps_port())).timeout(BRIEFLY);
     assert_eq!(Imap::connect(imap).unwrap_err().kind(), ErrorKind::Timeout);
@@ -75,7 +75,7 @@ fn an_unknown_authority_is_a_tls_error(#[case] site: Site) {
 
     let bare = |port, tls: bool| {
         let server = if tls { Server::tls("localhost") } else { Server::starttls("localhost") };
-        server.port(port).trust_pem(other.pem())
+        server.port(port).add_root_certificate_pem(other.pem())
     };
     let Ports { imaps, smtp: submission, .. } = site.ports();
     assert_eq!(imap(&site, bare(imaps, true)).unwrap_err().kind(), ErrorKind::Tls);
@@ -89,7 +89,9 @@ fn a_certificate_for_another_host_is_a_tls_error(#[from(postfix)] site: Site) {
         Relay::start(Relay::ELSEWHERE, dovecot.imaps_port()),
         Relay::start(Relay::ELSEWHERE, postfix.smtps_port()),
     );
-    let elsewhere = |relay: &Relay| Server::tls(Relay::ELSEWHERE).port(relay.port()).trust_pem(site.ca_pem());
+    let elsewhere = |relay: &Relay| {
+        Server::tls(Relay::ELSEWHERE).port(relay.port()).add_root_certificate_pem(site.ca_pem())
+    };
     assert_eq!(imap(&site, elsewhere(&imaps)).unwrap_err().kind(), ErrorKind::Tls);
     assert_eq!(smtp(&site, elsewhere(&smtps)).unwrap_err().kind(), ErrorKind::Tls);
 }

@@ -39,7 +39,7 @@ fn corpus() -> Corpus {
     for mail in &mails {
         dovecot.deliver(USER, &mail.octets);
     }
-    let server = Server::tls(HOST).port(dovecot.imaps_port()).trust_pem(dovecot.ca_pem());
+    let server = Server::tls(HOST).port(dovecot.imaps_port()).add_root_certificate_pem(dovecot.ca_pem());
     let imap =
         Imap::connect(ImapConfig::new(server, Credentials::new(USER, PASSWORD))).expect("a connection");
     let received = drain(&imap);

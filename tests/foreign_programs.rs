@@ -21,7 +21,7 @@ fn received(dovecot: &Dovecot, headers: &str, body: &[u8]) -> Message {
 }
 
 fn receive(dovecot: &Dovecot) -> Vec<Delivery> {
-    let server = Server::tls(HOST).port(dovecot.imaps_port()).trust_pem(dovecot.ca_pem());
+    let server = Server::tls(HOST).port(dovecot.imaps_port()).add_root_certificate_pem(dovecot.ca_pem());
     let imap =
         Imap::connect(ImapConfig::new(server, Credentials::new(USER, PASSWORD))).expect("a connection");
     imap.drain().expect("a batch")

@@ -142,19 +142,19 @@ impl Site {
 
     /// The IMAP server with STARTTLS.
     pub fn imap_server(&self) -> Server {
-        Server::starttls(dovecot::HOST).port(self.ports().imap).trust_pem(self.ca_pem())
+        Server::starttls(dovecot::HOST).port(self.ports().imap).add_root_certificate_pem(self.ca_pem())
     }
 
     /// The IMAP server with implicit TLS.
     pub fn imaps_server(&self) -> Server {
-        Server::tls(dovecot::HOST).port(self.ports().imaps).trust_pem(self.ca_pem())
+        Server::tls(dovecot::HOST).port(self.ports().imaps).add_root_certificate_pem(self.ca_pem())
     }
 
     /// The SMTP server with STARTTLS, where it has that.
     pub fn smtp_server(&self) -> Server {
         let server = match self {
             Self::OpenSmtpd { .. } => Server::unencrypted(dovecot::HOST),
-            _ => Server::starttls(dovecot::HOST).trust_pem(self.ca_pem()),
+            _ => Server::starttls(dovecot::HOST).add_root_certificate_pem(self.ca_pem()),
         };
         server.port(self.ports().smtp)
     }

@@ -48,7 +48,7 @@ impl Account {
         let server = if at.starttls { Server::starttls(&at.host) } else { Server::tls(&at.host) };
         let server = server.port(at.port);
         match &self.ca {
-            Some(pem) => server.trust_pem(pem),
+            Some(pem) => server.add_root_certificate_pem(pem),
             None => server,
         }
     }

@@ -15,7 +15,7 @@ pub(crate) enum Security {
 
 /// The host, port and encryption of a mail server.
 ///
-/// TLS certificates are verified against the system's trust roots and those added by [`trust_pem`](Server::trust_pem). The
+/// TLS certificates are verified against the system's trust roots and those added by [`add_root_certificate_pem`](Server::add_root_certificate_pem). The
 /// rules are the same on every Python: TLS 1.2 or later, with the default ciphers of Python 3.10; a certificate authority
 /// needs no key usage extension, which Python 3.13 demands by default. An error names the reason.
 ///
@@ -72,7 +72,7 @@ impl Server {
     /// They may be root, intermediate or server certificates; each is trusted without the certificate that signed it. Text
     /// between the certificates is ignored.
     #[must_use]
-    pub fn trust_pem(mut self, pem: impl Into<String>) -> Self {
+    pub fn add_root_certificate_pem(mut self, pem: impl Into<String>) -> Self {
         self.roots.push(pem.into());
         self
     }

@@ -65,8 +65,9 @@ fn a_name_for_ehlo_is_one_word() {
 
 #[test]
 fn a_pem_text_without_a_certificate_and_an_endless_wait_are_config_errors() {
-    let trusting =
-        |pem: &str| SmtpConfig::new(Server::tls("mail.test").trust_pem(pem), Credentials::none()).check();
+    let trusting = |pem: &str| {
+        SmtpConfig::new(Server::tls("mail.test").add_root_certificate_pem(pem), Credentials::none()).check()
+    };
     assert_eq!(trusting("").unwrap_err().kind(), ErrorKind::Config);
     assert_eq!(trusting("-----BEGIN CERTIFICATE-----").unwrap_err().kind(), ErrorKind::Config);
     assert!(trusting("é\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_ok());

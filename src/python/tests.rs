@@ -64,12 +64,13 @@ pub(super) fn passes(child: &mut Command) {
 }
 
 fn alice(dovecot: &Dovecot) -> ImapConfig {
-    let server = Server::tls(HOST).port(dovecot.imaps_port()).trust_pem(dovecot.ca_pem());
+    let server = Server::tls(HOST).port(dovecot.imaps_port()).add_root_certificate_pem(dovecot.ca_pem());
     ImapConfig::new(server, Credentials::new(ALICE, PASSWORD))
 }
 
 fn alices_smtp(dovecot: &Dovecot, postfix: &Postfix) -> SmtpConfig {
-    let server = Server::starttls(HOST).port(postfix.submission_port()).trust_pem(dovecot.ca_pem());
+    let server =
+        Server::starttls(HOST).port(postfix.submission_port()).add_root_certificate_pem(dovecot.ca_pem());
     SmtpConfig::new(server, Credentials::new(ALICE, PASSWORD))
 }
 

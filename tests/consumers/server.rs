@@ -122,7 +122,7 @@ impl Running {
 
 /// How a consumer connects, but for how long it may take.
 pub fn config(port: u16, user: &str, ca_pem: &str) -> ImapConfig {
-    let server = Server::tls(HOST).port(port).trust_pem(ca_pem);
+    let server = Server::tls(HOST).port(port).add_root_certificate_pem(ca_pem);
     ImapConfig::new(server, Credentials::new(user, PASSWORD)).tag(TAG)
 }
 

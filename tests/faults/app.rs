@@ -148,7 +148,7 @@ impl App<'_> {
     /// Through the proxy.
     fn server(&self) -> Server {
         let server = if self.scenario.implicit_tls { Server::tls(HOST) } else { Server::starttls(HOST) };
-        server.port(self.port).trust_pem(&self.place.ca_pem)
+        server.port(self.port).add_root_certificate_pem(&self.place.ca_pem)
     }
 
     fn deadline(&self) -> Duration {
@@ -217,7 +217,7 @@ impl Verb {
 
 /// Receives what is left in a next life, in which nothing goes wrong.
 pub fn receive_the_rest(verb: Verb, user: &str, place: &Place, diary: &mut Diary) {
-    let server = Server::starttls(HOST).port(place.inbox).trust_pem(&place.ca_pem);
+    let server = Server::starttls(HOST).port(place.inbox).add_root_certificate_pem(&place.ca_pem);
     let config = ImapConfig::new(server, Credentials::new(user, PASSWORD)).tag(TAG).heartbeat(NEVER);
     // Alone: nobody has to wait for what an earlier life has claimed.
     let config = if verb == Verb::Share { config } else { verb.configured(config) };

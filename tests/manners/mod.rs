@@ -43,7 +43,7 @@ fn smtp() -> Smtp {
 
 fn server(port: &str) -> Server {
     let var = |name: &str| env::var(name).unwrap();
-    Server::starttls("localhost").port(var(port).parse().unwrap()).trust_pem(var("CHILD_CA"))
+    Server::starttls("localhost").port(var(port).parse().unwrap()).add_root_certificate_pem(var("CHILD_CA"))
 }
 
 fn credentials() -> Credentials {

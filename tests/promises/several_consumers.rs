@@ -99,7 +99,7 @@ fn what_a_stopped_handle_had_is_handed_to_another_at_once(
 /// As [`briefly`], through what can cut its connection, or stall it.
 fn through_a_relay(site: &Site) -> (ImapConfig, Relay) {
     let relay = Relay::start("127.0.0.1", site.dovecot().imaps_port());
-    let server = Server::tls("localhost").port(relay.port()).trust_pem(site.ca_pem());
+    let server = Server::tls("localhost").port(relay.port()).add_root_certificate_pem(site.ca_pem());
     let config = ImapConfig::new(server, site.credentials()).tag(TAG);
     (config.timeout(DEADLINE).shared(LEASE), relay)
 }

@@ -37,7 +37,7 @@ fn connect_to(
     protocol: Protocol,
 ) -> Result<u32, Error> {
     let at = if way == "tls" { Server::tls("localhost") } else { Server::starttls("localhost") };
-    connect_at(at.port(server.port()).trust_pem(authority.pem()), protocol)
+    connect_at(at.port(server.port()).add_root_certificate_pem(authority.pem()), protocol)
 }
 
 /// Returns the UIDVALIDITY of the inbox in IMAP, 0 in SMTP.
@@ -137,7 +137,7 @@ fn a_certificate_that_is_trusted_itself_needs_no_authority_on_any_python(
 ) {
     let issued = Authority::new().issue(&["localhost"]);
     let server = TlsServer::start(&TlsServerOptions { protocol, way: "tls", issued: &issued, version: None });
-    let at = Server::tls("localhost").port(server.port()).trust_pem(&*issued.cert_pem);
+    let at = Server::tls("localhost").port(server.port()).add_root_certificate_pem(&*issued.cert_pem);
     connect_at(at, protocol).expect("it connects");
 }
 

@@ -32,7 +32,7 @@ fn server(site: &Site, proxy: &FaultProxy, security: Security) -> Server {
         Security::Tls => Server::tls("localhost"),
         Security::StartTls => Server::starttls("localhost"),
     };
-    server.port(proxy.port()).trust_pem(site.ca_pem())
+    server.port(proxy.port()).add_root_certificate_pem(site.ca_pem())
 }
 
 fn imap(site: &Site, proxy: &FaultProxy, security: Security) -> Imap {

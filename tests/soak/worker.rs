@@ -117,7 +117,7 @@ fn is_passing(error: &pymail::Error) -> bool {
 }
 
 fn send(shared: &Shared, plan: &Plan, account: &Account, number: usize, under_way: &AtomicI64) {
-    let server = Server::tls(HOST).port(account.smtp).trust_pem(&plan.ca_pem);
+    let server = Server::tls(HOST).port(account.smtp).add_root_certificate_pem(&plan.ca_pem);
     let config = SmtpConfig::new(server, Credentials::new(&account.user, PASSWORD)).tag(TAG);
     let config = config.heartbeat(Duration::from_secs(3));
     let config =
@@ -152,7 +152,7 @@ fn send(shared: &Shared, plan: &Plan, account: &Account, number: usize, under_wa
 }
 
 fn receive(shared: &Shared, plan: &Plan, account: &Account, port: u16, number: usize, under_way: &AtomicI64) {
-    let server = Server::tls(HOST).port(port).trust_pem(&plan.ca_pem);
+    let server = Server::tls(HOST).port(port).add_root_certificate_pem(&plan.ca_pem);
     let config = ImapConfig::new(server, Credentials::new(&account.user, PASSWORD)).tag(TAG);
     let config = config.heartbeat(Duration::from_secs(3));
     let config =

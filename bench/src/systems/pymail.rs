@@ -87,7 +87,7 @@ impl Outbox for Sender {
 
 fn connect_imap(account: &Account, params: &Params) -> Result<Imap> {
     let ca_pem = fs::read_to_string(&params.ca_file)?;
-    let server = Server::tls(&account.host).port(account.port).trust_pem(ca_pem);
+    let server = Server::tls(&account.host).port(account.port).add_root_certificate_pem(ca_pem);
     let credentials = Credentials::new(&account.user, &account.password);
     let heartbeat = Duration::from_millis(params.heartbeat_ms);
     Ok(Imap::connect(
@@ -99,7 +99,8 @@ fn connect_smtp(account: &Account, params: &Params) -> Result<Smtp> {
     let (server, credentials) = if account.plain {
         (Server::unencrypted(&account.host), Credentials::none())
     } else {
-        let server = Server::starttls(&account.host).trust_pem(fs::read_to_string(&params.ca_file)?);
+        let server =
+            Server::starttls(&account.host).add_root_certificate_pem(fs::read_to_string(&params.ca_file)?);
         (server, Credentials::new(&account.user, &account.password))
     };
     Ok(Smtp::connect(SmtpConfig::new(server.port(account.port), credentials).tag(&account.tag))?)

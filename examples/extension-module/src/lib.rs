@@ -22,8 +22,8 @@ fn round_trip(
     // Attached all the time: pymail lets go of the interpreter where it waits.
     let there_and_back = || {
         let account = || Credentials::new(user, password);
-        let sending = Server::starttls(host).port(submission).trust_pem(ca_pem);
-        let receiving = Server::tls(host).port(imaps).trust_pem(ca_pem);
+        let sending = Server::starttls(host).port(submission).add_root_certificate_pem(ca_pem);
+        let receiving = Server::tls(host).port(imaps).add_root_certificate_pem(ca_pem);
         let smtp = Smtp::connect(SmtpConfig::new(sending, account()).tag("__EXTENSION__"))?;
         let config = ImapConfig::new(receiving, account()).tag("__EXTENSION__");
         let imap = Imap::connect(config)?;
@@ -38,7 +38,8 @@ fn round_trip(
             }
         }
     };
-    let message = there_and_back().map_err(|error: pymail::Error| PyRuntimeError::new_err(error.to_string()))?;
+    let message =
+        there_and_back().map_err(|error: pymail::Error| PyRuntimeError::new_err(error.to_string()))?;
     Ok(message.text_lossy().into_owned())
 }
 

@@ -34,7 +34,7 @@ fn run(args: &[String]) -> Result<String, Box<dyn Error>> {
     let [host, imaps, submission, user, password, ca @ ..] = args else { return Err(USAGE.into()) };
     let trust = |server: Server| match ca {
         [] => Ok(server),
-        [file, ..] => fs::read_to_string(file).map(|pem| server.trust_pem(pem)),
+        [file, ..] => fs::read_to_string(file).map(|pem| server.add_root_certificate_pem(pem)),
     };
     let account = || Credentials::new(user, password);
     let receiving = trust(Server::tls(host).port(imaps.parse()?))?;

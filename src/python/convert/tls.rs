@@ -25,9 +25,11 @@ fn of_certificate(code: u32) -> Option<&'static str> {
     Some(match code {
         9 => "the server's certificate is not valid yet, or this machine's clock is wrong",
         10 => "the server's certificate has expired, or this machine's clock is wrong",
-        18 => "the server's certificate is self-signed: Server::trust_pem trusts it, if it is the right one",
+        18 => {
+            "the server's certificate is self-signed: Server::add_root_certificate_pem trusts it, if it is the right one"
+        }
         2 | 19 | 20 | 21 => {
-            "the server's certificate is of an unknown authority, or comes without those between: Server::trust_pem \
+            "the server's certificate is of an unknown authority, or comes without those between: Server::add_root_certificate_pem \
              trusts another authority"
         }
         23 => "the server's certificate is revoked",

@@ -46,7 +46,7 @@ pub(super) fn tls(protocol: Protocol, fails: fn(Server) -> Shown) -> Vec<Path> {
         let issued = if known { authority.issue(&["localhost"]) } else { other.issue(&["localhost"]) };
         let server = TlsServer::start(&TlsServerOptions { protocol, way, issued: &issued, version });
         let at = if way == "tls" { Server::tls("localhost") } else { Server::starttls("localhost") };
-        fails(at.port(server.port()).trust_pem(authority.pem()))
+        fails(at.port(server.port()).add_root_certificate_pem(authority.pem()))
     };
     vec![
         path("an unknown authority", move || meet("tls", None, false)),
