@@ -321,7 +321,7 @@ impl<S: Session> Shared<S> {
         }
         self.note(error);
         self.status.lock().state = match wrong_credentials {
-            true => State::Refused,
+            true => State::AuthFailed,
             false if slot.limiter.is_throttled() => State::Throttled,
             false => State::Disconnected,
         };

@@ -16,7 +16,7 @@ pub enum State {
     /// credentials are wrong.
     Throttled,
     /// Ended: the server said that the credentials are wrong. Make a new handle with the right ones.
-    Refused,
+    AuthFailed,
     /// Ended by `stop`.
     Stopped,
 }

@@ -136,7 +136,7 @@ fn wrong_credentials_are_not_retried() {
     for _ in 0..3 {
         assert_eq!(connection.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
     }
-    assert_eq!((connects(&log), connection.status().state), (2, State::Refused));
+    assert_eq!((connects(&log), connection.status().state), (2, State::AuthFailed));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn after_wrong_credentials_the_heartbeat_rests() {
         std::hint::spin_loop();
     }
     assert_eq!(connection.0.shared.keep_alive(), Duration::from_millis(5), "not at once, again and again");
-    assert_eq!((connects(&log), connection.status().state), (1, State::Refused));
+    assert_eq!((connects(&log), connection.status().state), (1, State::AuthFailed));
 }
 
 #[test]

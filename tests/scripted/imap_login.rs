@@ -90,7 +90,7 @@ fn a_refused_password_ends_the_handle_and_the_error_says_how_to_go_on(
         let error = imap.noop().unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, Some(code)), "{error:?}");
         assert!(error.is_permanent() && error.to_string().contains("make a new handle"), "{error:?}");
-        assert_eq!(imap.status().state, State::Refused);
+        assert_eq!(imap.status().state, State::AuthFailed);
     }
     assert_eq!((server.heard("LOGIN").len(), server.connections()), (2, 2));
 }

@@ -190,7 +190,7 @@ fn a_refused_password_is_an_auth_error_and_not_tried_again(#[case] no: &'static 
         let error = smtp.noop().unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, no.get(..3)), "{error:?}");
         assert!(error.is_permanent() && error.to_string().contains("make a new handle"), "{error:?}");
-        assert_eq!(smtp.status().state, State::Refused);
+        assert_eq!(smtp.status().state, State::AuthFailed);
     }
     assert_eq!((server.heard("AUTH").len(), server.connections()), (2, 2));
 }

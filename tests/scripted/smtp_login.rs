@@ -95,7 +95,7 @@ fn a_wrong_password_is_said_once_by_each_mechanism_and_ends_the_handle() {
         assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, Some("535")), "{error:?}");
         assert_hidden(&error);
     }
-    assert_eq!((smtp.status().state, server.connections()), (State::Refused, 2));
+    assert_eq!((smtp.status().state, server.connections()), (State::AuthFailed, 2));
     let secrets = server.heard(&plain(MARKED)).len() + server.heard(&encoded(MARKED)).len();
     assert_eq!((server.heard("AUTH PLAIN ").len(), secrets, server.heard("AUTH").len()), (2, 1, 4));
 }
