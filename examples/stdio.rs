@@ -74,7 +74,7 @@ fn receive(imap: &Imap) -> Result {
         }
         writeln!(out)
     })?;
-    let _ = imap.stop(); // What was asked for is done; a goodbye that fails changes nothing.
+    let _ = imap.close(); // What was asked for is done; a goodbye that fails changes nothing.
     Ok(())
 }
 
@@ -99,7 +99,7 @@ fn send(smtp: &Smtp) -> Result {
         Ok(()) => writeln!(out),
         Err(error) => writeln!(out, "{}", error.to_string().replace(['\r', '\n'], " ")),
     })?;
-    let _ = smtp.stop(); // As above.
+    let _ = smtp.close(); // As above.
     Ok(())
 }
 

@@ -25,7 +25,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `Message` | one message can't be composed or read | skip this message |
 /// | `TooLarge` | a message is over a limit | skip this message, or raise the limit |
 /// | `OutcomeUnknown` | the connection was lost before the final reply | resend, if the receiver drops duplicates |
-/// | `Stopped` | the handle was closed | make a new handle |
+/// | `Closed` | the handle was closed | make a new handle |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -57,8 +57,8 @@ pub enum ErrorKind {
     /// The connection was lost after a message's last byte and before the server's reply, or after COPY was sent. The message
     /// may have been delivered, or copied.
     OutcomeUnknown,
-    /// The handle was stopped, by `stop` or because the process exits.
-    Stopped,
+    /// The handle was closed, by `close` or because the process exits.
+    Closed,
 }
 
 /// The error of every fallible call in this crate.
@@ -203,7 +203,7 @@ impl Error {
     /// Returns `true` if the same call will fail again until the program, the account or the server is changed.
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        !self.is_transient() && !matches!(self.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Stopped)
+        !self.is_transient() && !matches!(self.kind(), ErrorKind::OutcomeUnknown | ErrorKind::Closed)
     }
 
     /// Returns `true` if the call was not done by its deadline.

@@ -148,9 +148,9 @@ fn several_connections_share_the_messages_out(#[from(postfix)] site: Site) {
         log.lines().filter(|line| line.contains("client=")).filter_map(|line| line.split(']').next());
     let servers: HashSet<&str> = servers.filter_map(|line| line.rsplit('[').next()).collect();
     assert_eq!(servers.len(), 4, "{servers:?}");
-    smtp.stop().unwrap();
-    assert_eq!(smtp.status().state, State::Stopped);
-    assert_eq!(kind(&smtp.send(&all[0])), Some(ErrorKind::Stopped));
+    smtp.close().unwrap();
+    assert_eq!(smtp.status().state, State::Closed);
+    assert_eq!(kind(&smtp.send(&all[0])), Some(ErrorKind::Closed));
 }
 
 #[rstest]

@@ -125,7 +125,7 @@ fn neither_expunge_nor_close_is_ever_sent(#[from(logging)] site: Site) {
     let imap = site.imap();
     imap.drain().unwrap();
     imap.delete(&imap.search("ALL").unwrap()).unwrap();
-    imap.stop().unwrap();
+    imap.close().unwrap();
     wait_until("the goodbye", || count(&commands(&site), "LOGOUT") > 0);
     let all = commands(&site);
     assert_eq!((count(&all, "EXPUNGE"), count(&all, "CLOSE")), (0, 0), "{all:?}");

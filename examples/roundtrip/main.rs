@@ -108,8 +108,8 @@ fn between(account: &Account, options: &Options) -> Result<Figures> {
     let Options { messages, size, .. } = *options;
     let ledger = Ledger::new(Plan { messages, size, address: account.address.clone() });
     let figures = observed(&smtp, &imap, &mut witness, ledger);
-    warn(smtp.stop());
-    warn(imap.stop());
+    warn(smtp.close());
+    warn(imap.close());
     warn(witness.clean());
     figures
 }

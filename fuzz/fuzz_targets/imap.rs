@@ -62,7 +62,7 @@ fn converse(mode: Mode, delivered: &mut BTreeSet<Uid>) -> Result<()> {
     let found = imap.search("ALL")?;
     assert!(found.iter().collect::<Vec<_>>().is_sorted());
     drop(batch);
-    rejected.and(acknowledged).and(imap.stop())
+    rejected.and(acknowledged).and(imap.close())
 }
 
 fn config(mode: Mode) -> ImapConfig {

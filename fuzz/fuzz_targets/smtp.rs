@@ -33,7 +33,7 @@ fn converse() -> Vec<Result<Receipt>> {
     match Smtp::connect(config) {
         Ok(smtp) => {
             let outcomes = smtp.send_all(&["one", "two", "thr"].map(message));
-            let _ = smtp.stop().inspect_err(check_error);
+            let _ = smtp.close().inspect_err(check_error);
             outcomes
         }
         Err(error) => {

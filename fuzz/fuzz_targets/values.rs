@@ -44,7 +44,7 @@ fn receive() -> Result<()> {
     let fetched = imap.fetch_uids(&found)?;
     assert!(fetched.iter().all(|mail| found.contains(mail.uid)));
     imap.noop()?;
-    imap.stop()
+    imap.close()
 }
 
 fn send() {

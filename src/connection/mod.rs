@@ -153,7 +153,7 @@ impl<S: Session> Connection<S> {
     }
 
     /// Closes the connection and stops the heartbeat, for every clone.
-    pub(crate) fn stop(&self) -> Result<()> {
+    pub(crate) fn close(&self) -> Result<()> {
         self.0.close()
     }
 
@@ -191,7 +191,7 @@ impl<S: Session> CloseOnDrop<S> {
         let session = {
             let mut slot = self.shared.slot.lock();
             slot.ended = Some(closed());
-            self.shared.status.lock().state = State::Stopped;
+            self.shared.status.lock().state = State::Closed;
             slot.session.take()
         };
         // Taken out before the wait: an event of the running beat may close the handle, too.
@@ -206,7 +206,7 @@ impl<S: Session> CloseOnDrop<S> {
 }
 
 fn closed() -> Error {
-    Error::new(ErrorKind::Stopped, "the handle is closed")
+    Error::new(ErrorKind::Closed, "the handle is closed")
 }
 
 impl<S: Session> Drop for CloseOnDrop<S> {

@@ -17,8 +17,8 @@ pub enum State {
     Throttled,
     /// Ended: the server said that the credentials are wrong. Make a new handle with the right ones.
     AuthFailed,
-    /// Ended by `stop`.
-    Stopped,
+    /// Closed by `close`.
+    Closed,
 }
 
 /// The state of a handle's connection and its last error, from [`Imap::status`](crate::Imap::status) or

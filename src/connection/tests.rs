@@ -165,14 +165,14 @@ fn after_many_failed_attempts_a_call_returns_the_last_error_and_the_wait() {
 }
 
 #[test]
-fn stop_closes_once_and_for_every_clone() {
+fn close_closes_once_and_for_every_clone() {
     let (connection, log) = open(|_| Ok(()));
     let clone = connection.clone();
-    connection.stop().unwrap();
-    clone.stop().unwrap();
-    assert_eq!(clone.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Stopped);
+    connection.close().unwrap();
+    clone.close().unwrap();
+    assert_eq!(clone.repeat(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!((log.closes.load(Ordering::SeqCst), connects(&log)), (1, 1));
-    assert_eq!(connection.status().state, State::Stopped);
+    assert_eq!(connection.status().state, State::Closed);
 }
 
 fn beating(noop: Result<()>) -> (Connection<Fake>, Arc<Log>, Receiver<()>) {
@@ -195,7 +195,7 @@ fn an_idle_connection_is_kept_alive() {
     for _ in 0..3 {
         noops.recv_timeout(PATIENCE).unwrap();
     }
-    connection.stop().unwrap();
+    connection.close().unwrap();
     assert_eq!(connects(&log), 1);
 }
 
@@ -391,7 +391,7 @@ fn a_subscriber_may_call_the_handle_that_an_event_is_about() {
         connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)))
     };
     let calls: [fn(&Connection<Fake>); 3] = [
-        |connection| connection.stop().unwrap(),
+        |connection| connection.close().unwrap(),
         |connection| assert!(connection.repeat(soon(), |_| Ok(())).is_ok()),
         |connection| assert_eq!(connection.status().last_error_kind, Some(ErrorKind::Disconnected)),
     ];

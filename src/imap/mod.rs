@@ -44,7 +44,7 @@ use crate::uid::UidSet;
 
 /// Receives tagged messages from a mailbox, over a connection that stays up.
 ///
-/// Clones share the connection; it is closed by [`stop`](Imap::stop), or when the last clone is dropped. Every
+/// Clones share the connection; it is closed by [`close`](Imap::close), or when the last clone is dropped. Every
 /// verb blocks until the server has answered, and can be called from any thread. One command is under way at a
 /// time; a verb that finds the connection lost makes a new one and asks again, once, where asking again is safe.
 ///
@@ -61,7 +61,7 @@ use crate::uid::UidSet;
 ///     }
 /// }
 /// batch.ack()?; // archived in the mailbox __APP__, gone from INBOX
-/// imap.stop()?;
+/// imap.close()?;
 /// # Ok::<(), pymail::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -285,8 +285,8 @@ impl Imap {
     ///
     /// # Errors
     /// When the goodbye failed; the connection is closed all the same.
-    pub fn stop(&self) -> Result<()> {
-        self.connection.stop()
+    pub fn close(&self) -> Result<()> {
+        self.connection.close()
     }
 }
 

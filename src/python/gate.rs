@@ -33,7 +33,7 @@ pub(super) fn enter() -> Result<Pass> {
     let mut state = GATE.state.lock();
     if state.closed {
         wait_for_the_end(&mut state);
-        return Err(Error::new(ErrorKind::Stopped, "the process is ending"));
+        return Err(Error::new(ErrorKind::Closed, "the process is ending"));
     }
     state.running += 1;
     Ok(Pass(()))

@@ -61,7 +61,7 @@ pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> Result<T>) -> Result<
     let _pass = gate::enter()?;
     // SAFETY: this call only reads whether an interpreter runs; it needs no GIL.
     if unsafe { ffi::Py_IsInitialized() } == 0 {
-        return Err(Error::new(ErrorKind::Stopped, "the host has finalised Python"));
+        return Err(Error::new(ErrorKind::Closed, "the host has finalised Python"));
     }
     Python::attach(work)
 }

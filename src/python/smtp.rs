@@ -120,7 +120,7 @@ impl SmtpSession {
         });
         // An error of the call itself says nothing of how far it came, unless it never began.
         let failed = |error: Error| match error.kind() {
-            ErrorKind::Stopped => error,
+            ErrorKind::Closed => error,
             _ => unknown(error),
         };
         sent.map_err(failed).unwrap_or_else(|error| messages.iter().map(|_| Err(error.clone())).collect())

@@ -15,7 +15,7 @@ use crate::python::SmtpSession;
 
 /// Sends tagged messages, over a connection that stays up, or [several](SmtpConfig::connections).
 ///
-/// Clones share the connection; it is closed by [`stop`](Smtp::stop), or when the last clone is dropped. Every
+/// Clones share the connection; it is closed by [`close`](Smtp::close), or when the last clone is dropped. Every
 /// verb blocks until the server has answered, and can be called from any thread.
 ///
 /// ```no_run
@@ -25,7 +25,7 @@ use crate::python::SmtpSession;
 /// let smtp = Smtp::connect(SmtpConfig::new(Server::starttls("smtp.example.org"), account).tag("__APP__"))?;
 /// let receipt = smtp.send(&Message::new("42", "alice@example.org", "bob@example.org", "hello"))?;
 /// assert!(receipt.all_accepted());
-/// smtp.stop()?;
+/// smtp.close()?;
 /// # Ok::<(), pymail::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -117,8 +117,8 @@ impl Smtp {
     /// # Errors
     /// When the goodbye failed; the connection is closed all the same, and every message that was reported as
     /// sent is sent.
-    pub fn stop(&self) -> Result<()> {
-        let stopped: Vec<_> = self.connections.iter().map(Connection::stop).collect();
-        stopped.into_iter().collect()
+    pub fn close(&self) -> Result<()> {
+        let closed: Vec<_> = self.connections.iter().map(Connection::close).collect();
+        closed.into_iter().collect()
     }
 }

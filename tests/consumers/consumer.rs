@@ -70,7 +70,7 @@ fn consume(orders: &Orders) -> Outcome {
         // Second copies leave the inbox with an acknowledgement, also with one of nothing else.
         retried(&record, || batch.ack())?;
         if end.recv_timeout(A_MOMENT * 10) == Err(RecvTimeoutError::Disconnected) {
-            return Ok(imap.stop()?);
+            return Ok(imap.close()?);
         }
     }
 }

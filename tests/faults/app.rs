@@ -178,7 +178,7 @@ impl App<'_> {
             Verb::Reject => fetch_and_settle(diary, &imap),
             _ => fetch_and_ack(diary, &imap),
         }
-        let _ = diary.call("stop", || imap.stop());
+        let _ = diary.call("close", || imap.close());
         diary.call("drop", || drop(imap));
     }
 
@@ -194,7 +194,7 @@ impl App<'_> {
             self.wait(|| smtp.status().state);
         }
         send_all(diary, &smtp);
-        let _ = diary.call("stop", || smtp.stop());
+        let _ = diary.call("close", || smtp.close());
         diary.call("drop", || drop(smtp));
     }
 
@@ -223,7 +223,7 @@ pub fn receive_the_rest(verb: Verb, user: &str, place: &Place, diary: &mut Diary
     let config = if verb == Verb::Share { config } else { verb.configured(config) };
     let imap = Imap::connect(config).expect("nothing is in the way");
     fetch_and_ack(diary, &imap);
-    imap.stop().expect("nothing is in the way");
+    imap.close().expect("nothing is in the way");
 }
 
 fn fetch_and_ack(diary: &mut Diary, imap: &Imap) {

@@ -62,6 +62,6 @@ fn round_trip() {
     assert_eq!(received[0].message().unwrap(), &sent);
     let refused = Imap::connect(ImapConfig::new(server("CHILD_IMAP"), Credentials::new(ALICE, "wrong")));
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Auth);
-    imap.stop().unwrap();
-    smtp.stop().unwrap();
+    imap.close().unwrap();
+    smtp.close().unwrap();
 }

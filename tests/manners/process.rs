@@ -166,7 +166,7 @@ fn forks() {
         let is_refused = |error: pymail::Error| error.kind() == ErrorKind::Runtime;
         let told = imap.noop().is_err_and(is_refused)
             && smtp.send(&message("1", "")).is_err_and(is_refused)
-            && imap.stop().is_err_and(is_refused);
+            && imap.close().is_err_and(is_refused);
         drop((imap, smtp));
         // SAFETY: ends the child at once.
         unsafe { libc::_exit(c_int::from(!told)) };

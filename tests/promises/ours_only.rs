@@ -49,7 +49,7 @@ fn use_everything(site: &Site) {
     assert_eq!(imap.drain().unwrap().len(), 1);
     assert_eq!(imap.drain().unwrap().len(), 0);
     imap.noop().unwrap();
-    imap.stop().unwrap();
+    imap.close().unwrap();
     drop(Imap::connect(config).unwrap());
 }
 

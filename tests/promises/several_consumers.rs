@@ -90,7 +90,7 @@ fn what_a_stopped_handle_had_is_handed_to_another_at_once(
     if drops {
         drop(first);
     } else {
-        first.stop().unwrap();
+        first.close().unwrap();
     }
     let third = Imap::connect(shared(&site)).unwrap();
     assert_eq!(ids(&third).len(), 3);
@@ -295,7 +295,7 @@ fn what_is_let_go_of_is_handed_over_with_the_next_fetch(#[from(postfix)] site: S
     deliver(&site, 2);
     let (first, second) = (Imap::connect(shared(&site)).unwrap(), Imap::connect(shared(&site)).unwrap());
     assert_eq!((ids(&first).len(), ids(&second).len()), (2, 0));
-    first.stop().unwrap();
+    first.close().unwrap();
     assert_eq!(ids(&second).len(), 2);
 }
 

@@ -120,7 +120,7 @@ fn signs_of_life_are_never_too_many_for_a_server(#[case] site: Site) {
     for smtp in [idle, asked] {
         assert_eq!((smtp.status().state, smtp.status().last_error), (State::Connected, None));
         assert!(smtp.send(&message("1", "a")).unwrap().all_accepted());
-        smtp.stop().unwrap();
+        smtp.close().unwrap();
     }
     if let Site::Real { postfix, .. } = &site {
         assert!(!postfix.log().contains("too many"), "{}", postfix.log());
@@ -130,10 +130,10 @@ fn signs_of_life_are_never_too_many_for_a_server(#[case] site: Site) {
 #[apply(every_site)]
 fn a_stopped_handle_says_so(#[case] site: Site) {
     let (imap, smtp) = (site.imap(), site.smtp());
-    imap.stop().unwrap();
-    smtp.stop().unwrap();
-    assert_eq!(imap.clone().fetch().unwrap_err().kind(), ErrorKind::Stopped);
-    assert_eq!(smtp.send(&message("1", "a")).unwrap_err().kind(), ErrorKind::Stopped);
-    assert_eq!((imap.status().state, smtp.status().state), (State::Stopped, State::Stopped));
-    imap.stop().unwrap();
+    imap.close().unwrap();
+    smtp.close().unwrap();
+    assert_eq!(imap.clone().fetch().unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(smtp.send(&message("1", "a")).unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!((imap.status().state, smtp.status().state), (State::Closed, State::Closed));
+    imap.close().unwrap();
 }

@@ -60,7 +60,7 @@ fn a_proxy_sees_what_imap_says_inside_tls(
     site.deliver(&[message("1", "a")]);
     let imap = imap(&site, &proxy, security);
     assert_eq!(imap.drain().unwrap()[0].message().unwrap().body, b"a");
-    imap.stop().unwrap();
+    imap.close().unwrap();
     let exchanges = proxy.exchanges();
     let words = words(&exchanges);
     let login = words.iter().position(|(word, _)| word == "LOGIN").unwrap();
@@ -82,7 +82,7 @@ fn a_proxy_sees_what_smtp_says_inside_tls(
     let smtp = smtp(&site, &proxy, security);
     let messages = [message("1", "NOOP\r\n.\r\nQUIT\r\n"), message("2", "x".repeat(100_000))];
     assert!(smtp.send_all(&messages).into_iter().all(|sent| sent.unwrap().all_accepted()));
-    smtp.stop().unwrap();
+    smtp.close().unwrap();
     let exchanges = proxy.exchanges();
     let words = words(&exchanges);
     let login = words.iter().position(|(word, _)| word == "AUTH").unwrap();
@@ -125,7 +125,7 @@ fn a_delivery_that_was_marked_without_an_answer_counts_once(
     assert_eq!(mail(&site.other_client(), "INBOX")[0].flags, ["$PymailDelivery1"]);
     imap.reject(&batch, "no such account").unwrap();
     assert_eq!(mail(&site.other_client(), "INBOX"), []);
-    imap.stop().unwrap();
+    imap.close().unwrap();
 }
 
 #[rstest]

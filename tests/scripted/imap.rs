@@ -224,7 +224,7 @@ fn stopping_does_not_wait_for_a_connection_that_the_heartbeat_is_making(#[values
     if drops {
         drop(imap);
     } else {
-        imap.stop().unwrap();
+        imap.close().unwrap();
     }
     // The connection has 20 s.
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());

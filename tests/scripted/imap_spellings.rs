@@ -154,7 +154,7 @@ fn is_read(manner: Manner) {
         );
         assert!(imap.fetch().unwrap().is_empty());
         assert_eq!(scripted.connections(), 1, "{capabilities}");
-        imap.stop().unwrap();
+        imap.close().unwrap();
     }
 }
 

@@ -51,7 +51,7 @@ impl Mailbox for Imap {
     }
 
     fn stop(self: Box<Self>) -> Result<()> {
-        Ok(Self::stop(&self)?)
+        Ok(Self::close(&self)?)
     }
 }
 
@@ -81,7 +81,7 @@ impl Outbox for Sender {
     }
 
     fn stop(self: Box<Self>) -> Result<()> {
-        Ok(self.smtp.stop()?)
+        Ok(self.smtp.close()?)
     }
 }
 

@@ -50,7 +50,7 @@ fn imap() -> Shown {
             refused(imap.copy(&uids, "elsewhere")),
             refused(imap.move_to(&uids, "elsewhere")),
             refused(imap.delete(&uids)),
-            refused(imap.stop()),
+            refused(imap.close()),
             refused(Imap::connect(config.clone())),
         ];
         told.push(format!("{imap:?} {batch:?} {:?} {:?}", imap.status(), imap.stats()));
@@ -71,7 +71,7 @@ fn smtp() -> Shown {
         let smtp = handle.take().unwrap();
         let mut told: Shown =
             smtp.send_all(&[message.clone(), message.clone()]).into_iter().map(refused).collect();
-        told.extend([refused(smtp.send(&message)), refused(smtp.noop()), refused(smtp.stop())]);
+        told.extend([refused(smtp.send(&message)), refused(smtp.noop()), refused(smtp.close())]);
         told.push(refused(Smtp::connect(config.clone())));
         told.push(format!("{smtp:?} {:?} {:?}", smtp.status(), smtp.stats()));
         told

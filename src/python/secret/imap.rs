@@ -191,7 +191,7 @@ fn verbs() -> Vec<Path> {
     let fetch: Verb = |imap| imap.fetch()?.iter().try_for_each(|delivery| delivery.message().map(drop));
     let drain: Verb = |imap| imap.drain().map(drop);
     let noop: Verb = Imap::noop;
-    let stopped: Verb = |imap| imap.stop().and_then(|()| imap.noop());
+    let stopped: Verb = |imap| imap.close().and_then(|()| imap.noop());
     let fetched = "* 1 FETCH (UID 1 RFC822.SIZE 30 BODY[]<0> {30}\r\nSubject: __APP__ 1\r\n\r\n0123456789 SECRET)\r\n\
         TAG OK done\r\n";
     let unread = "* 1 FETCH (UID 1 RFC822.SIZE 3 BODY[] SECRET)\r\nTAG OK done\r\n";

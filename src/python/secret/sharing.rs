@@ -106,7 +106,7 @@ fn unreleased() -> Shown {
         let imap = Imap::connect(imap_config(server).shared(Duration::from_secs(300))).unwrap();
         assert_eq!(imap.fetch().unwrap().len(), 1);
         let before = EVENTS.text().len();
-        imap.stop().unwrap();
+        imap.close().unwrap();
         assert!(EVENTS.text()[before..].contains("are held until the lease is over"));
         vec![imap_shows(&imap), shown(imap.noop())]
     })

@@ -120,7 +120,7 @@ fn messages() -> Vec<Path> {
         verb("a goodbye for a sender", "MAIL", closes("421 SECRET\r\n"), send),
         verb("a refused NOOP", "NOOP", closes("421 SECRET\r\n"), Smtp::noop),
         verb("a stopped handle", "QUIT", closes("221 SECRET\r\n"), |smtp| {
-            smtp.stop().and_then(|()| smtp.noop())
+            smtp.close().and_then(|()| smtp.noop())
         }),
         path("a message that is taken with a word too many", || {
             let step = says("250 SECRET\r\n");

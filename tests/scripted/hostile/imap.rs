@@ -107,7 +107,7 @@ fn meets_it(row: &Row, findings: &Findings) {
 
 /// The next command on a fresh connection works: the handle's own, or another's where the old one still stands.
 fn goes_on(row: &Row, handle: Option<Imap>, server: &Scripted, findings: &Findings) {
-    // A refused password ends a handle, and so does `stop`; a server that asks to wait is left alone.
+    // A refused password ends a handle, and so does `close`; a server that asks to wait is left alone.
     let fresh = handle.as_ref().is_some_and(|imap| imap.status().state == State::Disconnected);
     let another = || findings.timed("connecting again", || Imap::connect(config(server)));
     let fetch = |imap: Imap| findings.timed("the next command", || imap.fetch());
@@ -136,7 +136,7 @@ fn verb(row: &Row, imap: &Imap, findings: &Findings) -> Result<Vec<May>> {
             timed("ack", &|| batch.ack())
         }
         "NOOP" => timed("noop", &|| imap.noop()),
-        "LOGOUT" => timed("stop", &|| imap.stop()),
+        "LOGOUT" => timed("close", &|| imap.close()),
         SIZES => {
             let uids = findings.timed("search", || imap.search("UNDELETED SUBJECT x"))?;
             raw(&uids, imap, findings)
@@ -195,8 +195,8 @@ fn lives_with_it(row: &Row, findings: &Findings) {
     };
     let ack = || findings.timed("a life: ack", || batch.ack());
     findings.check(ack().or_else(|_| ack()).is_ok(), || "a life: never acknowledged".into());
-    let stopped = findings.timed("a life: stop", || imap.stop());
-    findings.check(stopped.is_ok() || row.at == "LOGOUT", || "a life: stop fails".into());
+    let stopped = findings.timed("a life: close", || imap.close());
+    findings.check(stopped.is_ok() || row.at == "LOGOUT", || "a life: close fails".into());
     changed_nothing_else((true, true, true), &server, findings);
 }
 

@@ -71,7 +71,7 @@ fn goes_on(row: &Row, handle: Option<Smtp>, server: &Scripted, findings: &Findin
 fn verb(row: &Row, smtp: &Smtp, findings: &Findings) -> Vec<Result<()>> {
     match row.at {
         "NOOP" => vec![findings.timed("noop", || smtp.noop())],
-        "QUIT" => vec![findings.timed("stop", || smtp.stop())],
+        "QUIT" => vec![findings.timed("close", || smtp.close())],
         "RSET" => send(smtp, &[Message::new("0", ALICE, NOBODY, "hello"), message("1", "hello")], findings)
             .split_off(1),
         _ => send(smtp, &three(), findings),
@@ -117,8 +117,8 @@ fn lives_with_it(row: &Row, extensions: &[&str], findings: &Findings) {
             arrived_whole(&server, &message.id, 2, findings);
         }
     }
-    let stopped = findings.timed("a life: stop", || smtp.stop());
-    findings.check(stopped.is_ok() || row.at == "QUIT", || "a life: stop fails".into());
+    let stopped = findings.timed("a life: close", || smtp.close());
+    findings.check(stopped.is_ok() || row.at == "QUIT", || "a life: close fails".into());
 }
 
 /// That a message is there, as it was sent; that nothing else is.
