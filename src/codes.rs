@@ -21,7 +21,7 @@ const TRANSIENT_CODES: [&str; 9] = [
 ];
 
 /// IMAP codes of permanent refusals, independent of their text.
-const PERMANENT_CODES: [&str; 21] = [
+const PERMANENT_CODES: [&str; 20] = [
     "AUTHENTICATIONFAILED",
     "AUTHORIZATIONFAILED",
     "EXPIRED",
@@ -42,7 +42,6 @@ const PERMANENT_CODES: [&str; 21] = [
     "TOOBIG",
     "UNKNOWN-CTE",
     "UIDVALIDITY",
-    "LEASE",
 ];
 
 /// Texts of transient refusals, for those without a code in the tables above.

@@ -14,7 +14,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// | kind | cause | what to do |
 /// | --- | --- | --- |
-/// | `Config` | a setting or an argument can't work | fix the program |
+/// | `Config` | a setting can't work | fix the configuration |
+/// | `InvalidInput` | an argument of a call can't work | fix the program |
 /// | `Runtime` | no usable Python in this process | fix the installation |
 /// | `Connect` | no connection could be made | retry later |
 /// | `Tls` | the certificate or the TLS version is not acceptable | fix the server, or trust its certificate |
@@ -22,6 +23,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `Timeout` | the call was not done by its deadline | retry; allow more time for large messages |
 /// | `Disconnected` | the connection was lost, and nothing was done | retry |
 /// | `Refused` | the server answered NO, BAD, 4xx or 5xx | retry if [`is_transient`](Error::is_transient), else report [`code`](Error::code) |
+/// | `StaleUids` | the UIDs are of another UIDVALIDITY | search or fetch again |
+/// | `LeaseLost` | another consumer may have the messages | drop them: they are not acknowledged |
 /// | `Message` | one message can't be composed or read | skip this message |
 /// | `TooLarge` | a message is over a limit | skip this message, or raise the limit |
 /// | `OutcomeUnknown` | the connection was lost before the final reply | resend, if the receiver drops duplicates |
@@ -29,8 +32,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting or an argument can't work, such as a tag with a line break.
+    /// A setting can't work, such as a tag with a line break.
     Config,
+    /// An argument of a call can't work, such as a mailbox name with a line break. Nothing was sent.
+    InvalidInput,
     /// The embedded Python interpreter could not be started or used.
     Runtime,
     /// No connection could be made: unknown host, closed port, or a server that closes at once.
@@ -50,6 +55,12 @@ pub enum ErrorKind {
     Disconnected,
     /// The server refused the command: IMAP `NO` or `BAD`, SMTP 4xx or 5xx.
     Refused,
+    /// The UIDs are of another mailbox, or of one whose UIDVALIDITY has changed (RFC 3501, section 2.3.1.1), and the
+    /// messages can't be found again. No mail was touched by these UIDs.
+    StaleUids,
+    /// The lease of a [`shared`](crate::ImapConfig::shared) mailbox ran out before the acknowledgement, and another consumer
+    /// may have some of the messages. The text names their UIDs; the other messages are acknowledged.
+    LeaseLost,
     /// A message can't be composed, or can't be read whole: a part can't be decoded, or its end is missing.
     Message,
     /// A message is over the server's limit or over a configured one.
@@ -107,6 +118,10 @@ impl Error {
         Self::new(ErrorKind::Config, text)
     }
 
+    pub(crate) fn invalid_input(text: impl Into<String>) -> Self {
+        Self::new(ErrorKind::InvalidInput, text)
+    }
+
     pub(crate) fn message(text: impl Into<String>) -> Self {
         Self::new(ErrorKind::Message, text)
     }
@@ -158,6 +173,9 @@ impl Error {
 
     /// Returns the server's code: an SMTP reply code such as `"550"`, an IMAP response code such as `"OVERQUOTA"`
     /// (RFC 5530), or `"BAD"` for an IMAP BAD without one.
+    ///
+    /// With [`LeaseLost`](ErrorKind::LeaseLost), pymail's own code is `"LEASE"`; with
+    /// [`StaleUids`](ErrorKind::StaleUids), `"UIDVALIDITY"`.
     ///
     /// Codes are in upper case. An enhanced status code (RFC 3463) such as 5.2.2 is part of the text, and decides, where there
     /// is one, whether the error [is transient](Error::is_transient).

@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use super::{ALLOWED_DURATIONS, Common, ConnectionOptions, Credentials, Server, check_mailbox};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The largest `max_message`: some servers take octet counts of 31 bits, and one octet more is asked for.
 const MAX_MESSAGE: usize = (i32::MAX - 1) as usize;
@@ -181,8 +181,8 @@ impl ImapConfig {
     /// `Config` for a setting that can't work.
     pub(crate) fn check(&self) -> Result<()> {
         self.common.check()?;
-        check_mailbox(&self.inbox)?;
-        check_mailbox(self.archive_name())?;
+        check_mailbox(&self.inbox, ErrorKind::Config)?;
+        check_mailbox(self.archive_name(), ErrorKind::Config)?;
         if self.archive_name().eq_ignore_ascii_case(&self.inbox) {
             return Err(Error::config("the archive must be another mailbox than the inbox"));
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use self::credentials::Credentials;
 pub(crate) use self::server::Security;
 pub use self::server::Server;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The default tag.
 pub const DEFAULT_TAG: &str = "__PYMAIL__";
@@ -91,11 +91,14 @@ fn check_tag(tag: &str) -> Result<()> {
 }
 
 /// Checks a mailbox name, which is sent as a quoted string, not encoded in modified UTF-7 (RFC 3501, section 5.1.3).
-pub(crate) fn check_mailbox(name: &str) -> Result<()> {
+///
+/// # Errors
+/// Of this kind: `Config` for a setting, `InvalidInput` for an argument.
+pub(crate) fn check_mailbox(name: &str, kind: ErrorKind) -> Result<()> {
     let bad = |c: char| !(' '..='~').contains(&c) || "\"\\%*".contains(c);
     if name.is_empty() || name.len() > 255 || name.contains(bad) {
         let rule = "a mailbox name must be 1 to 255 printable ASCII characters without \" \\ % *";
-        return Err(Error::config(format!("mailbox {name:?}: {rule}")));
+        return Err(Error::new(kind, format!("mailbox {name:?}: {rule}")));
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ fn archive(
     }
     let text =
         format!("the mailbox was made anew (UIDVALIDITY), and {missing} of {all} messages are not in it");
-    Err(Error::new(ErrorKind::Refused, text).with_code(Some("UIDVALIDITY".into())))
+    Err(Error::new(ErrorKind::StaleUids, text).with_code(Some("UIDVALIDITY".into())))
 }
 
 /// Archives those of these messages that are not another consumer's, and returns the error that tells of the others.

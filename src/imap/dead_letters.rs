@@ -47,7 +47,7 @@ pub(super) fn sort_out(imap: &Imap, deliveries: Vec<Delivery>, deadline: Deadlin
         let reason = format!("it was delivered {most} times and not acknowledged{last}");
         match bury(imap, &delivery, &reason, deadline) {
             Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Refused => {
+            Err(error) if is_no(&error) => {
                 not_taken(delivery.uid, error.clone());
                 alive.push(Delivery { message: Err(error), fate: Fate::Stay, ..delivery });
             }
@@ -99,7 +99,6 @@ fn or_refused<T>(answer: Result<T>, refusal: &mut Option<Error>) -> Result<Optio
         Ok(answer) => Ok(Some(answer)),
         Err(error)
             if error.kind() == ErrorKind::Refused
-                && error.code() != Some("UIDVALIDITY")
                 && (error.is_permanent() || error.code() == Some("OVERQUOTA")) =>
         {
             refusal.get_or_insert(error);
@@ -129,6 +128,11 @@ pub(super) fn reject<'a>(
         }
     }
     Ok(())
+}
+
+/// Returns `true` if a message can't be moved for now, while the others can be delivered.
+fn is_no(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Refused | ErrorKind::LeaseLost | ErrorKind::StaleUids)
 }
 
 fn not_taken(uid: Uid, error: Error) {

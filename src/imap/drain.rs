@@ -42,7 +42,7 @@ fn fresh(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
     match acknowledge::acknowledge(imap, &deliveries, deadline, |_| ()) {
         Ok(()) => Ok(deliveries),
         Err(error) => {
-            if error.code() == Some("LEASE") {
+            if error.kind() == ErrorKind::LeaseLost {
                 leave_to_others(imap, &mut deliveries);
             }
             *imap.drained.held.lock() = deliveries;
@@ -55,7 +55,7 @@ fn fresh(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
 fn again(imap: &Imap, mut held: Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
     match acknowledge::acknowledge(imap, &held, deadline, |_| ()) {
         Err(error) if !is_beyond_reach(&error) => return Err(error),
-        Err(error) if error.code() == Some("LEASE") => leave_to_others(imap, &mut held),
+        Err(error) if error.kind() == ErrorKind::LeaseLost => leave_to_others(imap, &mut held),
         _ => {}
     }
     imap.drained.held.lock().clear();
@@ -69,5 +69,5 @@ fn leave_to_others(imap: &Imap, deliveries: &mut Vec<Delivery>) {
 
 /// Whether it can't be found out: then they are handed out, at the price of a second time, rather than lost.
 fn is_beyond_reach(error: &Error) -> bool {
-    error.kind() == ErrorKind::Refused && matches!(error.code(), Some("LEASE" | "UIDVALIDITY"))
+    matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::StaleUids)
 }

@@ -38,7 +38,7 @@ pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
 use crate::connection::{Connection, Session as _, SessionHooks, Stats, Status};
 use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::python::{ImapSession, Learnt};
 use crate::uid::UidSet;
 
@@ -109,7 +109,7 @@ impl Imap {
     ///
     /// With [`shared`](ImapConfig::shared), `Refused` as well when nothing can be claimed: because the server takes no entry
     /// of the log, such as in a full mailbox (`OVERQUOTA`); because others were quicker many times in a row (`INUSE`); or
-    /// because the mailbox was made anew (`UIDVALIDITY`), and consumers that had messages before have not claimed them
+    /// because the mailbox was made anew (`INUSE`), and consumers that had messages before have not claimed them
     /// anew: [`retry_after`](Error::retry_after) says when they will have, or have lost them. What this handle has
     /// already comes all the same.
     pub fn fetch(&self) -> Result<Batch> {
@@ -168,8 +168,8 @@ impl Imap {
     /// copies of acknowledged messages, which are not delivered, are archived with these.
     ///
     /// # Errors
-    /// As [`fetch`](Imap::fetch). `Refused` with the code `UIDVALIDITY` when the mailbox was made anew
-    /// and does not have all of the messages; with the code `LEASE` when other consumers have some of them by now: the
+    /// As [`fetch`](Imap::fetch). `StaleUids` when the mailbox was made anew
+    /// and does not have all of the messages; `LeaseLost` when other consumers have some of them by now: the
     /// error names these, and the others are archived. After any error the messages are still in the inbox or in the
     /// archive; asking again archives none of them twice.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
@@ -215,7 +215,7 @@ impl Imap {
     /// RFC 3501, section 6.4.4; ASCII only.
     ///
     /// # Errors
-    /// `Config` for criteria that would break the command, `Refused` for ones that the server does not
+    /// `InvalidInput` for criteria that would break the command, `Refused` for ones that the server does not
     /// understand; else as [`fetch`](Imap::fetch).
     pub fn search(&self, criteria: &str) -> Result<UidSet> {
         check_criteria(criteria)?;
@@ -226,7 +226,7 @@ impl Imap {
     ///
     /// # Errors
     /// `TooLarge` when a mail is over [`max_message`](ImapConfig::max_message), or all together are over
-    /// [`batch_bytes`](ImapConfig::batch_bytes); `Refused` with the code `UIDVALIDITY` for UIDs of an earlier
+    /// [`batch_bytes`](ImapConfig::batch_bytes); `StaleUids` for UIDs of an earlier
     /// life of the mailbox; else as [`fetch`](Imap::fetch). Where the server does not give out one of them, or finds it and
     /// sends nothing of it (`Message`), the error names its UID: ask for the others without it.
     pub fn fetch_uids(&self, uids: &UidSet) -> Result<Vec<RawMail>> {
@@ -239,10 +239,10 @@ impl Imap {
     /// Not asked again after a loss: it could make second copies.
     ///
     /// # Errors
-    /// `Config` for a bad mailbox name, `Refused` with the code `TRYCREATE` when there is no such mailbox,
+    /// `InvalidInput` for a bad mailbox name, `Refused` with the code `TRYCREATE` when there is no such mailbox,
     /// `OutcomeUnknown` when the connection is lost after COPY was sent; else as [`fetch_uids`](Imap::fetch_uids).
     pub fn copy(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
-        check_mailbox(mailbox)?;
+        check_mailbox(mailbox, ErrorKind::InvalidInput)?;
         self.connection.once(self.connection.deadline(), |session| verbs::copy(session, uids, mailbox))
     }
 
@@ -253,7 +253,7 @@ impl Imap {
     /// # Errors
     /// As [`copy`](Imap::copy); where the server has MOVE, `Disconnected` and `Timeout` in place of `OutcomeUnknown`.
     pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
-        check_mailbox(mailbox)?;
+        check_mailbox(mailbox, ErrorKind::InvalidInput)?;
         self.connection.once(self.connection.deadline(), |session| {
             moving::move_to(session, &self.halfway, uids, mailbox)
         })
@@ -315,7 +315,7 @@ fn check_criteria(criteria: &str) -> Result<()> {
     let one_line = criteria.bytes().all(|b| (b' '..=b'~').contains(&b));
     if criteria.trim().is_empty() || !one_line || criteria.ends_with('}') || returns {
         let rule = "one line of printable ASCII, no literal, no RETURN";
-        return Err(Error::config(format!("search criteria {criteria:?}: {rule}")));
+        return Err(Error::invalid_input(format!("search criteria {criteria:?}: {rule}")));
     }
     Ok(())
 }

@@ -292,7 +292,7 @@ impl ImapSession {
             return Ok(());
         }
         let text = "these UIDs are of another mailbox, or of one that was made anew (UIDVALIDITY)";
-        Err(Error::new(ErrorKind::Refused, text).with_code(Some("UIDVALIDITY".into())))
+        Err(Error::new(ErrorKind::StaleUids, text).with_code(Some("UIDVALIDITY".into())))
     }
 
     pub(super) fn call<T>(

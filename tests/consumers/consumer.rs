@@ -98,7 +98,9 @@ fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
         numbers.push(message.id.clone());
     }
     match retried(record, || batch.ack()) {
-        Err(error) if error.code() == Some("LEASE") => Ok(record.write(What::Evicted, &numbers)?),
+        Err(error) if error.kind() == pymail::ErrorKind::LeaseLost => {
+            Ok(record.write(What::Evicted, &numbers)?)
+        }
         acknowledged => Ok(acknowledged.map(|()| record.write(What::Handled, &numbers))??),
     }
 }

@@ -100,7 +100,7 @@ fn uids_of_a_mailbox_that_was_made_anew_touch_nothing() {
     other.append("Queue", &[], tagged("new").as_bytes()).unwrap();
     site.dovecot().disconnect_all();
     let error = batch.ack().unwrap_err();
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("UIDVALIDITY")));
+    assert_eq!((error.kind(), error.code()), (ErrorKind::StaleUids, Some("UIDVALIDITY")));
     let queue = mail(&other, "Queue");
     assert!(queue.len() == 1 && contains(&queue[0].raw, b"new") && queue[0].flags.is_empty());
 }

@@ -125,7 +125,7 @@ fn what_a_lost_handle_had_is_handed_to_another_when_its_lease_is_over_and_it_is_
     wait_until("the lease's end", || ids(&other).len() == 3);
     assert!(before.elapsed() >= LEASE, "{:?}", before.elapsed());
     let error = batch.ack().unwrap_err();
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("LEASE")), "{error:?}");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::LeaseLost, Some("LEASE")), "{error:?}");
     assert_eq!(mail(&site.other_client(), "INBOX").len(), 3);
     other.fetch().unwrap().ack().unwrap();
     assert_eq!(mail(&site.other_client(), TAG).len(), 3);
@@ -146,7 +146,7 @@ fn a_handle_that_came_back_too_late_is_told_so(#[from(postfix)] site: Site) {
         late.status().state == State::Connected && late.stats().commands > before + 10
     });
     let error = batch.ack().unwrap_err();
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("LEASE")), "{error:?}");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::LeaseLost, Some("LEASE")), "{error:?}");
     other.fetch().unwrap().ack().unwrap();
     assert_eq!(mail(&site.other_client(), TAG).len(), 3);
 }
@@ -310,7 +310,7 @@ fn an_ack_archives_what_is_still_held_and_names_what_was_lost(#[from(postfix)] s
     wait_until("the lease's end", || ids(&other).len() == 1);
     let taken = other.fetch().unwrap().iter().next().unwrap().uid();
     let error = batch.ack().unwrap_err();
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("LEASE")), "{error:?}");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::LeaseLost, Some("LEASE")), "{error:?}");
     assert!(error.to_string().contains(&format!("1 of 3 messages may be another consumer's: UID {taken}")));
     assert_eq!(mail(&site.other_client(), TAG).len(), 2);
     other.fetch().unwrap().ack().unwrap();
@@ -506,7 +506,7 @@ fn in_a_mailbox_that_was_made_anew_a_lost_lease_is_told_and_nothing_is_archived(
         taken.as_ref().is_some_and(|batch| batch.len() == 2)
     });
     let error = batch.ack().unwrap_err();
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("LEASE")), "{error:?}");
+    assert_eq!((error.kind(), error.code()), (ErrorKind::LeaseLost, Some("LEASE")), "{error:?}");
     assert_eq!((mail(&other, "Queue").len(), mail(&other, TAG).len()), (2, 0));
     taken.unwrap().ack().unwrap();
     assert_eq!(mail(&other, TAG).len(), 2);

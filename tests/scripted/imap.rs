@@ -108,7 +108,7 @@ fn search_return_options_are_a_config_error(
     #[values("RETURN (ALL) ALL", "return (count) all", "RETURN () ALL")] criteria: &str,
 ) {
     let server = Script::imap(&[]).start();
-    assert_eq!(imap(&server).search(criteria).unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(imap(&server).search(criteria).unwrap_err().kind(), ErrorKind::InvalidInput);
     assert_eq!(server.heard("UID SEARCH"), Vec::<String>::new());
 }
 

@@ -168,7 +168,7 @@ impl Claims {
         if let Some(wait) = view.wait(self.me, self.lease) {
             let text = "the mailbox was made anew (UIDVALIDITY), and other consumers have not said yet which \
                         messages they have";
-            let error = Error::new(ErrorKind::Refused, text).with_code(Some("UIDVALIDITY".into()));
+            let error = Error::new(ErrorKind::Refused, text).with_code(Some("INUSE".into()));
             return Err(error.with_retry_after(Some(wait)));
         }
         let mut left = wanted.clone();
@@ -251,7 +251,7 @@ fn lost_lease(lost: &UidSet, all: usize) -> Error {
     let count = lost.len();
     let text =
         format!("the lease ran out, and {count} of {all} messages may be another consumer's: UID {lost}");
-    Error::new(ErrorKind::Refused, text).with_code(Some("LEASE".into()))
+    Error::new(ErrorKind::LeaseLost, text).with_code(Some("LEASE".into()))
 }
 
 /// Returns those of these messages that are not foreign by their headers. What the server does not tell of is claimed,
