@@ -72,10 +72,34 @@ pub enum ErrorKind {
     Closed,
 }
 
+/// A short phrase, such as `connection lost`.
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Config => "invalid configuration",
+            Self::InvalidInput => "invalid argument",
+            Self::Runtime => "no usable Python",
+            Self::Connect => "connection failed",
+            Self::Tls => "TLS failed",
+            Self::Auth => "login refused",
+            Self::Timeout => "timed out",
+            Self::Disconnected => "connection lost",
+            Self::Refused => "refused by the server",
+            Self::StaleUids => "stale UIDs",
+            Self::LeaseLost => "lease lost",
+            Self::Message => "invalid message",
+            Self::TooLarge => "message too large",
+            Self::OutcomeUnknown => "outcome unknown",
+            Self::Closed => "handle closed",
+        })
+    }
+}
+
 /// The error of every fallible call in this crate.
 ///
 /// [`kind`](Error::kind) tells the remedy, `Display` the action that failed and the server's text, and
-/// [`source`](StdError::source) the cause. Errors are cheap to clone, and contain no password.
+/// [`source`](StdError::source) the cause. `{}` does not repeat the source; `{:#}` prints the whole chain. Errors are cheap to
+/// clone, and contain no password.
 ///
 /// ```
 /// use pymail::{Credentials, ErrorKind, Imap, ImapConfig, Server};
@@ -240,7 +264,13 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.text)
+        f.write_str(&self.0.text)?;
+        let mut source = self.source().filter(|_| f.alternate());
+        while let Some(cause) = source {
+            write!(f, ": {cause}")?;
+            source = cause.source();
+        }
+        Ok(())
     }
 }
 
@@ -277,6 +307,15 @@ mod tests {
         let refused = |code: &str| Error::new(ErrorKind::Refused, "no").with_code(Some(code.into()));
         assert!(refused("450").is_transient() && !refused("450").is_permanent());
         assert!(refused("550").is_permanent() && !refused("550").is_transient());
+    }
+
+    #[test]
+    fn the_alternate_form_prints_the_sources_and_the_plain_one_does_not() {
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let lost = Error::new(ErrorKind::Disconnected, "NOOP failed").with_source(reset);
+        let timeout = Error::new(ErrorKind::Timeout, "NOOP timed out").with_source(lost);
+        assert_eq!(format!("{timeout}"), "NOOP timed out");
+        assert_eq!(format!("{timeout:#}"), "NOOP timed out: NOOP failed: connection reset");
     }
 
     #[test]

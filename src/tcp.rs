@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) fn connect(host: &str, port: u16, deadline: Deadline, action: &str) -> Result<TcpStream> {
     let failed = |error: io::Error| match error.kind() {
         io::ErrorKind::TimedOut => deadline.error(action).with_source(error),
-        _ => Error::new(ErrorKind::Connect, format!("{action}: {error}")).with_source(error),
+        _ => Error::new(ErrorKind::Connect, format!("{action} failed")).with_source(error),
     };
     let addresses = resolve(host, port, deadline).map_err(failed)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");

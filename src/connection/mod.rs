@@ -312,7 +312,7 @@ impl<S: Session> Shared<S> {
     /// Drops the session: after an error its protocol state is unknown, so it is never used again.
     fn lose(&self, slot: &mut SessionSlot<S>, error: &Error) {
         let reason = error.clone();
-        events::emit(move || tracing::warn!(error = %reason, "connection lost"));
+        events::emit(move || tracing::warn!(error = %format!("{reason:#}"), "connection lost"));
         slot.session = None;
         slot.limiter.honor_retry_after(error, Instant::now());
         let wrong_credentials = error.is_wrong_credentials();

@@ -162,7 +162,7 @@ fn doubled(first: Duration, times: u32) -> Duration {
 
 /// Returns the last error anew, for an attempt that is not made before `wait` is over.
 fn postponed(error: &Error, reason: &str, wait: Duration) -> Error {
-    let text = format!("{reason}; the last error: {error}");
+    let text = format!("{reason}; the last error: {error:#}");
     let postponed = Error::new(error.kind(), text).with_code(error.code().map(str::to_owned));
     postponed.with_retry_after(Some(wait))
 }
