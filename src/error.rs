@@ -2,6 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -298,9 +299,33 @@ impl StdError for Error {
     }
 }
 
+/// Keeps the error as the cause, and maps the kind to the nearest one of `std`.
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            ErrorKind::Config | ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
+            ErrorKind::Auth => io::ErrorKind::PermissionDenied,
+            ErrorKind::Timeout => io::ErrorKind::TimedOut,
+            ErrorKind::Disconnected => io::ErrorKind::ConnectionAborted,
+            ErrorKind::Message => io::ErrorKind::InvalidData,
+            ErrorKind::Closed => io::ErrorKind::NotConnected,
+            _ => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_an_io_error_it_keeps_its_text_and_can_be_taken_out_again() {
+        let error = io::Error::from(Error::new(ErrorKind::Timeout, "NOOP timed out"));
+        assert_eq!((error.kind(), error.to_string().as_str()), (io::ErrorKind::TimedOut, "NOOP timed out"));
+        let ours: Error = error.downcast().unwrap();
+        assert_eq!(ours.kind(), ErrorKind::Timeout);
+    }
 
     #[test]
     fn a_4xx_reply_is_transient_and_a_5xx_reply_is_permanent() {
@@ -311,7 +336,7 @@ mod tests {
 
     #[test]
     fn the_alternate_form_prints_the_sources_and_the_plain_one_does_not() {
-        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         let lost = Error::new(ErrorKind::Disconnected, "NOOP failed").with_source(reset);
         let timeout = Error::new(ErrorKind::Timeout, "NOOP timed out").with_source(lost);
         assert_eq!(format!("{timeout}"), "NOOP timed out");
