@@ -6,6 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::ser::{Serialize, SerializeStruct as _, Serializer};
+
 use crate::codes;
 
 /// The result of every fallible call in this crate.
@@ -31,6 +33,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `OutcomeUnknown` | the connection was lost before the final reply | resend, if the receiver drops duplicates |
 /// | `Closed` | the handle was closed | make a new handle |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A setting can't work, such as a tag with a line break.
@@ -299,6 +302,18 @@ impl StdError for Error {
     }
 }
 
+/// Serialises the kind, the text with its causes, the code, and the wait before a retry in seconds.
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Error", 4)?;
+        fields.serialize_field("kind", &self.kind())?;
+        fields.serialize_field("text", &format!("{self:#}"))?;
+        fields.serialize_field("code", &self.code())?;
+        fields.serialize_field("retry_after", &self.retry_after().map(|wait| wait.as_secs_f64()))?;
+        fields.end()
+    }
+}
+
 /// Keeps the error as the cause, and maps the kind to the nearest one of `std`.
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
@@ -341,6 +356,13 @@ mod tests {
         let timeout = Error::new(ErrorKind::Timeout, "NOOP timed out").with_source(lost);
         assert_eq!(format!("{timeout}"), "NOOP timed out");
         assert_eq!(format!("{timeout:#}"), "NOOP timed out: NOOP failed: connection reset");
+    }
+
+    #[test]
+    fn in_json_it_has_kind_text_code_and_wait() {
+        let busy = Error::new(ErrorKind::OutcomeUnknown, "busy").with_code(Some("LIMIT".into()));
+        let json = serde_json::to_string(&busy.with_retry_after(Some(Duration::from_millis(1_500)))).unwrap();
+        assert_eq!(json, r#"{"kind":"outcome_unknown","text":"busy","code":"LIMIT","retry_after":1.5}"#);
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn corpus() -> Corpus {
         Imap::connect(ImapConfig::new(server, Credentials::new(USER, PASSWORD))).expect("a connection");
     let received = drain(&imap);
     let left_in_the_inbox = imap.search("ALL").expect("a search").len();
-    let lost_connection = imap.status().last_error;
+    let lost_connection = imap.status().last_error.map(|error| error.to_string());
     Corpus { mails, received, left_in_the_inbox, lost_connection }
 }
 

@@ -88,7 +88,7 @@ impl<S: Session> Connection<S> {
             closing: AtomicBool::new(false),
             connecting: AtomicBool::new(false),
             slot: Mutex::new(slot),
-            status: Mutex::new(Status { state: State::Connected, last_error: None, last_error_kind: None }),
+            status: Mutex::new(Status { state: State::Connected, last_error: None }),
             traffic: Mutex::new(traffic),
         });
         let heartbeat = Heartbeat::start(options.heartbeat, shared.hooks.server, Arc::downgrade(&shared))?;
@@ -335,8 +335,6 @@ impl<S: Session> Shared<S> {
     }
 
     fn note(&self, error: &Error) {
-        let mut status = self.status.lock();
-        status.last_error = Some(error.to_string());
-        status.last_error_kind = Some(error.kind());
+        self.status.lock().last_error = Some(error.clone());
     }
 }

@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
-use crate::error::ErrorKind;
+use crate::error::Error;
 
 /// The state of a handle's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum State {
     /// Logged in. A loss shows at the next call or heartbeat.
@@ -29,9 +30,7 @@ pub struct Status {
     /// The state of the connection.
     pub state: State,
     /// The last failure of the connection, since the handle was made.
-    pub last_error: Option<String>,
-    /// The kind of that failure.
-    pub last_error_kind: Option<ErrorKind>,
+    pub last_error: Option<Error>,
 }
 
 /// Counts over all connections of a handle, from [`Imap::stats`](crate::Imap::stats) or

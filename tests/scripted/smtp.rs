@@ -292,5 +292,5 @@ fn a_heartbeat_that_is_hung_up_on_makes_a_new_connection(#[case] step: Step) {
     let smtp = Smtp::connect(soon.timeout(BRIEFLY)).unwrap();
     wait_until("the new connection's heartbeat", || server.heard("NOOP").len() > 1);
     assert_eq!((smtp.status().state, server.connections()), (State::Connected, 2));
-    assert_eq!(smtp.status().last_error_kind, Some(ErrorKind::Disconnected));
+    assert_eq!(smtp.status().last_error.unwrap().kind(), ErrorKind::Disconnected);
 }
