@@ -119,6 +119,8 @@ pub struct Error(Arc<Inner>);
 struct Inner {
     kind: ErrorKind,
     text: String,
+    /// The command or action that failed, where the text begins with it.
+    action: Option<String>,
     code: Option<String>,
     retry_after: Option<Duration>,
     persistence: Persistence,
@@ -139,7 +141,21 @@ impl Error {
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         let (code, retry_after, source) = (None, None, None);
         let persistence = Persistence::Unspecified;
-        Self(Arc::new(Inner { kind, text: text.into(), code, retry_after, persistence, source }))
+        Self(Arc::new(Inner {
+            kind,
+            text: text.into(),
+            action: None,
+            code,
+            retry_after,
+            persistence,
+            source,
+        }))
+    }
+
+    /// Makes an error of an action, such as a command, and the reason why it failed.
+    pub(crate) fn during(kind: ErrorKind, action: &str, reason: &str) -> Self {
+        let error = Self::new(kind, format!("{action}: {reason}"));
+        error.changed(|inner| inner.action = Some(action.to_owned()))
     }
 
     pub(crate) fn config(text: impl Into<String>) -> Self {
@@ -258,6 +274,11 @@ impl Error {
         self.kind() == ErrorKind::Timeout
     }
 
+    /// Returns the action that failed, if the error was made by [`during`](Self::during).
+    pub(crate) fn action(&self) -> Option<&str> {
+        self.0.action.as_deref()
+    }
+
     /// Returns `true` if the connection can't be used after this error.
     pub(crate) fn ends_connection(&self) -> bool {
         use ErrorKind::{Auth, Connect, Disconnected, OutcomeUnknown, Runtime, Timeout, Tls};
@@ -280,7 +301,7 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, text, code, retry_after, persistence: _, source } = &*self.0;
+        let Inner { kind, text, action: _, code, retry_after, persistence: _, source } = &*self.0;
         let mut debug = f.debug_struct("Error");
         debug.field("kind", kind).field("text", text);
         if let Some(code) = code {

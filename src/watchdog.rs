@@ -93,11 +93,16 @@ impl Guard {
         self.watched.as_ref().is_some_and(|(_, _, command)| command.timed_out.load(Ordering::SeqCst))
     }
 
-    /// Replaces an error by `Timeout` when the watchdog caused it. `OutcomeUnknown` stays, for the caller must know.
+    /// Replaces an error that is due to the deadline by `Timeout` of the command that failed, by default of `action`.
+    /// `OutcomeUnknown` stays, for the caller must know.
     pub(crate) fn map_timeout<T>(&self, result: Result<T>, action: &str) -> Result<T> {
         match result {
-            Err(error) if self.has_timed_out() && error.kind() != ErrorKind::OutcomeUnknown => {
-                Err(self.deadline.error(action).with_source(error))
+            // The socket's own timeout ends at the deadline, too.
+            Err(error)
+                if (self.has_timed_out() && error.kind() != ErrorKind::OutcomeUnknown)
+                    || (error.is_timeout() && error.action().is_some()) =>
+            {
+                Err(self.deadline.error(error.action().unwrap_or(action)).with_source(error))
             }
             result => result,
         }
@@ -213,8 +218,12 @@ mod tests {
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
         assert!(began.elapsed() >= Duration::from_millis(50));
         assert!(guard.has_timed_out() && !early.has_timed_out());
-        let result = guard.map_timeout(Err::<(), _>(Error::new(ErrorKind::Disconnected, "lost")), "NOOP");
-        assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
+        let lost = Error::during(ErrorKind::Disconnected, "NOOP", "lost");
+        let error = guard.map_timeout(Err::<(), _>(lost), "waiting for the server").unwrap_err();
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::Timeout, "NOOP timed out after 0.05 s")
+        );
     }
 
     #[test]

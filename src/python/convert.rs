@@ -91,7 +91,7 @@ pub(super) fn error(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) 
     }
     let code = reply_code(&text);
     let class = classes.into_iter().next().unwrap_or_default();
-    Error::new(kind, format!("{}: {text}", asking.action))
+    Error::during(kind, asking.action, &text)
         .with_code(code)
         .with_retry_after(throttle::requested_wait(&text))
         .with_source(Cause { class, text })
