@@ -4,6 +4,9 @@ use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 
+use crate::error::{Error, Result};
+use crate::imap::Delivery;
+
 /// A message's unique identifier in its mailbox, valid as long as the [`UidValidity`] does not change (RFC 3501,
 /// section 2.3.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -82,11 +85,39 @@ const LONGEST_RANGE: usize = 22;
 
 impl UidSet {
     /// Makes a set of UIDs in any order, with or without duplicates.
-    pub(crate) fn new(validity: UidValidity, uids: impl IntoIterator<Item = Uid>) -> Self {
+    ///
+    /// A UIDVALIDITY comes from another set, or from a delivery: see [`from_deliveries`](Self::from_deliveries).
+    pub fn new(validity: UidValidity, uids: impl IntoIterator<Item = Uid>) -> Self {
         let mut uids: Vec<Uid> = uids.into_iter().collect();
         uids.sort_unstable();
         uids.dedup();
         Self { validity, uids }
+    }
+
+    /// Makes a set of the UIDs of these deliveries.
+    ///
+    /// ```no_run
+    /// # fn copy_unreadable(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// let batch = imap.fetch()?;
+    /// let unreadable = batch.iter().filter(|delivery| delivery.message().is_err());
+    /// imap.copy(&pymail::UidSet::from_deliveries(unreadable)?, "Unreadable")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` without deliveries, and for deliveries of several UIDVALIDITYs.
+    pub fn from_deliveries<'a>(deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<Self> {
+        let mut uids = Vec::new();
+        let mut validity = None;
+        for delivery in deliveries {
+            if *validity.get_or_insert(delivery.uid_validity()) != delivery.uid_validity() {
+                return Err(Error::invalid_input("the deliveries are of several UIDVALIDITYs"));
+            }
+            uids.push(delivery.uid());
+        }
+        let validity = validity.ok_or_else(|| Error::invalid_input("there are no deliveries"))?;
+        Ok(Self::new(validity, uids))
     }
 
     /// Makes an empty set.
@@ -206,6 +237,24 @@ impl UidSet {
     }
 }
 
+impl IntoIterator for UidSet {
+    type Item = Uid;
+    type IntoIter = std::vec::IntoIter<Uid>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.uids.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a UidSet {
+    type Item = Uid;
+    type IntoIter = std::iter::Copied<std::slice::Iter<'a, Uid>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.uids.iter().copied()
+    }
+}
+
 /// Writes an IMAP `sequence-set` (RFC 3501), such as `1:3,7`.
 impl fmt::Display for UidSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -233,6 +282,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::error::ErrorKind;
 
     const VALIDITY: UidValidity = UidValidity { number: 7, mailbox: 0 };
 
@@ -245,6 +295,18 @@ mod tests {
         assert_eq!(UidValidity::new(7, "a"), UidValidity::new(7, "a"));
         assert_ne!(UidValidity::new(7, "a"), UidValidity::new(7, "b"));
         assert_ne!(UidValidity::new(7, "a"), UidValidity::new(8, "a"));
+    }
+
+    #[test]
+    fn a_set_iterates_in_ascending_order() {
+        let numbers = |uids: &mut dyn Iterator<Item = Uid>| uids.map(Uid::get).collect::<Vec<_>>();
+        assert_eq!(numbers(&mut (&set(&[3, 1, 3])).into_iter()), [1, 3]);
+        assert_eq!(numbers(&mut set(&[3, 1, 3]).into_iter()), [1, 3]);
+    }
+
+    #[test]
+    fn a_set_of_no_deliveries_has_no_uidvalidity() {
+        assert_eq!(UidSet::from_deliveries([]).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
 
     #[test]

@@ -57,6 +57,12 @@ impl Delivery {
     pub fn uid(&self) -> Uid {
         self.uid
     }
+
+    /// Returns the UIDVALIDITY of the inbox that the UID belongs to.
+    #[must_use]
+    pub fn uid_validity(&self) -> UidValidity {
+        self.validity
+    }
 }
 
 impl Serialize for Delivery {
@@ -174,6 +180,15 @@ mod tests {
     fn delivery(message: Result<Message>) -> Delivery {
         let (uid, validity) = (Uid::new(1).unwrap(), UidValidity::new(1, "inbox"));
         Delivery { uid, validity, identity: None, copies: Vec::new(), message, fate: Fate::Archive }
+    }
+
+    #[test]
+    fn deliveries_of_one_uidvalidity_make_a_set() {
+        let here = delivery(Err(Error::message("torn")));
+        let later = Delivery { validity: UidValidity::new(2, "inbox"), ..here.clone() };
+        let set = UidSet::from_deliveries([&here, &here]).unwrap();
+        assert_eq!((set.validity(), set.to_string().as_str()), (here.validity, "1"));
+        assert!(UidSet::from_deliveries([&here, &later]).is_err());
     }
 
     #[test]
