@@ -71,7 +71,7 @@ impl UidValidity {
 ///
 /// [`Imap::search`](crate::Imap::search) returns one; narrow it by [`retain`](UidSet::retain). The methods that take a set
 /// refuse it when the mailbox's UIDVALIDITY has changed, so that no other mail is touched.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct UidSet {
     validity: UidValidity,
     uids: Vec<Uid>,
@@ -79,6 +79,9 @@ pub struct UidSet {
 
 /// The longest text of a set in one command: command lines stay below 8,000 octets (RFC 7162, section 4).
 pub(crate) const MAX_SET_LEN: usize = 7_000;
+
+/// The longest `sequence-set` that `Debug` shows whole.
+const LONGEST_DEBUG: usize = 80;
 
 /// The longest text of a range: two numbers of 10 digits, a colon and a comma.
 const LONGEST_RANGE: usize = 22;
@@ -255,6 +258,18 @@ impl<'a> IntoIterator for &'a UidSet {
     }
 }
 
+/// Shows the UIDVALIDITY and the `sequence-set`, of which the middle is left out when it is long.
+impl fmt::Debug for UidSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = self.to_string();
+        if text.len() > LONGEST_DEBUG {
+            text = format!("{}...{}", &text[..LONGEST_DEBUG / 2], &text[text.len() - LONGEST_DEBUG / 2..]);
+        }
+        let (validity, len) = (self.validity.number, self.len());
+        write!(f, "UidSet({len} under UIDVALIDITY {validity}: {text})")
+    }
+}
+
 /// Writes an IMAP `sequence-set` (RFC 3501), such as `1:3,7`.
 impl fmt::Display for UidSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -295,6 +310,14 @@ mod tests {
         assert_eq!(UidValidity::new(7, "a"), UidValidity::new(7, "a"));
         assert_ne!(UidValidity::new(7, "a"), UidValidity::new(7, "b"));
         assert_ne!(UidValidity::new(7, "a"), UidValidity::new(8, "a"));
+    }
+
+    #[test]
+    fn debug_shows_little_of_a_long_set() {
+        assert_eq!(format!("{:?}", set(&[1, 2, 9])), "UidSet(3 under UIDVALIDITY 7: 1:2,9)");
+        let odd: Vec<u32> = (0..100_000).map(|n| 2 * n + 1).collect();
+        let text = format!("{:?}", set(&odd));
+        assert!(text.len() < 150 && text.contains(": 1,3,5") && text.ends_with("199997,199999)"), "{text}");
     }
 
     #[test]
