@@ -102,6 +102,27 @@ pub use crate::runtime::{Runtime, RuntimeBuilder};
 pub use crate::smtp::{Answer, Receipt, Smtp};
 pub use crate::uid::{Uid, UidSet, UidValidity};
 
+/// Fails to compile when a public type loses `Send` or `Sync`.
+const _: () = {
+    const fn assert_send_sync<T: Send + Sync>() {}
+    assert_send_sync::<Imap>();
+    assert_send_sync::<Smtp>();
+    assert_send_sync::<Batch>();
+    assert_send_sync::<Deliveries>();
+    assert_send_sync::<Delivery>();
+    assert_send_sync::<RawMail>();
+    assert_send_sync::<Message>();
+    assert_send_sync::<MessageId>();
+    assert_send_sync::<Recipients>();
+    assert_send_sync::<Receipt>();
+    assert_send_sync::<Answer>();
+    assert_send_sync::<UidSet>();
+    assert_send_sync::<Error>();
+    assert_send_sync::<Status>();
+    assert_send_sync::<ImapConfig>();
+    assert_send_sync::<SmtpConfig>();
+};
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
