@@ -98,7 +98,7 @@ pub use crate::connection::{State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::imap::{Batch, Deliveries, Delivery, Imap, RawMail};
 pub use crate::message::{Message, MessageId, Recipients};
-pub use crate::runtime::{Runtime, RuntimeBuilder};
+pub use crate::runtime::Runtime;
 pub use crate::smtp::{Answer, Receipt, Smtp};
 pub use crate::uid::{Uid, UidSet, UidValidity};
 

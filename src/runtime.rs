@@ -5,34 +5,27 @@ use std::path::PathBuf;
 use crate::error::Result;
 use crate::python;
 
-/// The Python interpreter of this process, shared by all handles.
+/// Settings of the Python interpreter, before it starts.
 ///
-/// Most apps don't need it: the first handle starts the interpreter, isolated, with the standard library that it finds above
+/// The interpreter is shared by all handles of the process. Most apps need no settings: the first handle starts the interpreter, isolated, with the standard library that it finds above
 /// the loaded libpython, or uses the one that the host has started. The interpreter is never finalised.
 ///
 /// ```no_run
-/// pymail::Runtime::builder().home("/opt/courier/python").start()?;
+/// pymail::Runtime::new().home("/opt/courier/python").start()?;
 /// # Ok::<(), pymail::Error>(())
 /// ```
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Runtime {}
-
-impl Runtime {
-    /// Returns the settings, with their defaults.
-    pub fn builder() -> RuntimeBuilder {
-        RuntimeBuilder::default()
-    }
-}
-
-/// Settings of the interpreter, before it starts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "nothing happens before `start`"]
-pub struct RuntimeBuilder {
+pub struct Runtime {
     home: Option<PathBuf>,
 }
 
-impl RuntimeBuilder {
+impl Runtime {
+    /// Makes the default settings.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
     /// Sets the interpreter's home: the folder whose `lib/python3.X` is the standard library of the libpython in this process.
     ///
     /// Default: the nearest such folder above that libpython, else above the one that the app was built with.

@@ -214,11 +214,11 @@ fn a_host_may_name_another_home_for_python(#[from(embedded)] site: Site) {
 #[test]
 #[ignore = "runs in a child process of the test above"]
 fn names_its_home() {
-    let start = |home: &str| Runtime::builder().home(home).start().map_err(|error| error.kind());
+    let start = |home: &str| Runtime::new().home(home).start().map_err(|error| error.kind());
     let home = env::var("CHILD_HOME").unwrap();
     assert_eq!(start("/nonexistent"), Err(ErrorKind::Runtime));
     assert_eq!(start(&home), Ok(()));
     round_trip();
     assert_eq!((start(&home), start("/nonexistent")), (Ok(()), Err(ErrorKind::Config)));
-    assert_eq!(Runtime::builder().start().map_err(|error| error.kind()), Ok(()));
+    assert_eq!(Runtime::new().start().map_err(|error| error.kind()), Ok(()));
 }
