@@ -49,6 +49,12 @@ impl Credentials {
         Self { login: None }
     }
 
+    /// Returns the user name, if there is a login. There is no getter for the password.
+    #[must_use]
+    pub fn get_user(&self) -> Option<&str> {
+        self.login.as_ref().map(|(user, _)| user.as_str())
+    }
+
     /// # Errors
     /// `Config` for an empty user name, and for CR, LF or NUL, which could end the command that carries them.
     pub(super) fn check(&self) -> Result<()> {

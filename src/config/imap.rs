@@ -55,6 +55,7 @@ impl ImapConfig {
     }
 
     common_setters!();
+    common_getters!();
 
     /// Sets the mailbox to receive from. Default `INBOX`.
     #[must_use]
@@ -153,6 +154,54 @@ impl ImapConfig {
     pub fn shared(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self
+    }
+
+    /// Returns the mailbox to [receive from](Self::inbox).
+    #[must_use]
+    pub fn get_inbox(&self) -> &str {
+        &self.inbox
+    }
+
+    /// Returns the [`archive`](Self::archive) as configured; the server's name of it may have a prefix.
+    #[must_use]
+    pub fn get_archive(&self) -> &str {
+        self.archive_name()
+    }
+
+    /// Returns the most messages of a [`batch`](Self::batch).
+    #[must_use]
+    pub fn get_batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Returns the most bytes of a batch: [`batch_bytes`](Self::batch_bytes).
+    #[must_use]
+    pub fn get_batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
+    /// Returns the largest message in bytes: [`max_message`](Self::max_message).
+    #[must_use]
+    pub fn get_max_message(&self) -> usize {
+        self.max_message
+    }
+
+    /// Returns the [`dedup_window`](Self::dedup_window).
+    #[must_use]
+    pub fn get_dedup_window(&self) -> usize {
+        self.dedup_window
+    }
+
+    /// Returns the deliveries after which a message goes to the [`dead_letters`](Self::dead_letters).
+    #[must_use]
+    pub fn get_dead_letters(&self) -> Option<u32> {
+        self.dead_letters
+    }
+
+    /// Returns the lease of a [`shared`](Self::shared) mailbox.
+    #[must_use]
+    pub fn get_shared(&self) -> Option<Duration> {
+        self.lease
     }
 
     /// Returns the connection options, with heartbeat and backoff short enough to renew a lease in time.

@@ -162,6 +162,53 @@ macro_rules! common_setters {
     };
 }
 
+/// The getters of both builders. The setters have the plain names, as in `postgres::Config`.
+macro_rules! common_getters {
+    () => {
+        /// Returns the server.
+        #[must_use]
+        pub fn get_server(&self) -> &Server {
+            &self.common.server
+        }
+
+        /// Returns the credentials.
+        #[must_use]
+        pub fn get_credentials(&self) -> &Credentials {
+            &self.common.credentials
+        }
+
+        /// Returns the [`tag`](Self::tag).
+        #[must_use]
+        pub fn get_tag(&self) -> &str {
+            &self.common.tag
+        }
+
+        /// Returns the [`heartbeat`](Self::heartbeat).
+        #[must_use]
+        pub fn get_heartbeat(&self) -> Duration {
+            self.common.options.heartbeat
+        }
+
+        /// Returns the [`timeout`](Self::timeout).
+        #[must_use]
+        pub fn get_timeout(&self) -> Duration {
+            self.common.options.timeout
+        }
+
+        /// Returns the first and the longest wait of the [`backoff`](Self::backoff).
+        #[must_use]
+        pub fn get_backoff(&self) -> (Duration, Duration) {
+            self.common.options.backoff
+        }
+
+        /// Returns [`max_connects_per_minute`](Self::max_connects_per_minute).
+        #[must_use]
+        pub fn get_max_connects_per_minute(&self) -> u32 {
+            self.common.options.max_connects_per_minute
+        }
+    };
+}
+
 mod imap;
 mod smtp;
 

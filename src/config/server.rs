@@ -67,6 +67,18 @@ impl Server {
         self
     }
 
+    /// Returns the host name or address.
+    #[must_use]
+    pub fn get_host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the [`port`](Self::port), if one is set.
+    #[must_use]
+    pub fn get_port(&self) -> Option<u16> {
+        self.port
+    }
+
     /// Trusts the certificates in this PEM text (RFC 7468) as well as the system's roots. Can be called several times.
     ///
     /// They may be root, intermediate or server certificates; each is trusted without the certificate that signed it. Text

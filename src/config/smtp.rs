@@ -36,6 +36,7 @@ impl SmtpConfig {
     }
 
     common_setters!();
+    common_getters!();
 
     /// Sends a message again when the connection was lost between its last byte and the server's reply. Default `false`.
     ///
@@ -82,6 +83,30 @@ impl SmtpConfig {
     pub fn hello_name(mut self, name: impl Into<String>) -> Self {
         self.hello_name = Some(name.into());
         self
+    }
+
+    /// Returns `true` if messages of unknown outcome are [sent again](Self::resend_unknown).
+    #[must_use]
+    pub fn get_resend_unknown(&self) -> bool {
+        self.resend_unknown
+    }
+
+    /// Returns the messages in flight on a connection: [`window`](Self::window).
+    #[must_use]
+    pub fn get_window(&self) -> usize {
+        self.window
+    }
+
+    /// Returns the number of [`connections`](Self::connections).
+    #[must_use]
+    pub fn get_connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Returns the [`hello_name`](Self::hello_name), if one is set.
+    #[must_use]
+    pub fn get_hello_name(&self) -> Option<&str> {
+        self.hello_name.as_deref()
     }
 
     /// # Errors

@@ -85,6 +85,20 @@ fn no_limit_leaves_room_to_add_one() {
 }
 
 #[test]
+fn what_was_set_can_be_read() {
+    let second = Duration::from_secs(1);
+    let set = config().tag("__APP__").timeout(second).heartbeat(2 * second).shared(5 * second).batch(7);
+    assert_eq!((set.get_tag(), set.get_timeout(), set.get_heartbeat()), ("__APP__", second, 2 * second));
+    assert_eq!((set.get_shared(), set.get_batch()), (Some(5 * second), 7));
+    assert_eq!((set.get_inbox(), set.get_archive(), set.get_dedup_window()), ("INBOX", "__APP__", 10_000));
+    assert_eq!((set.get_server().get_host(), set.get_server().get_port()), ("mail.test", None));
+    assert_eq!(set.get_credentials().get_user(), Some("alice"));
+    let smtp = SmtpConfig::new(Server::tls("mail.test"), Credentials::none()).hello_name("a.test").window(9);
+    assert_eq!((smtp.get_hello_name(), smtp.get_window(), smtp.get_connections()), (Some("a.test"), 9, 1));
+    assert_eq!((smtp.get_heartbeat(), smtp.get_max_connects_per_minute()), (30 * second, 30));
+}
+
+#[test]
 fn debug_never_shows_the_password() {
     assert!(!format!("{:?}", config()).contains("hunter2"));
 }
