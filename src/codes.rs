@@ -105,7 +105,7 @@ const LOGIN_REPLIES: [&str; 4] = ["530", "534", "535", "538"];
 /// Enhanced codes that come with 535 and refuse by policy: the same password may work later, or from elsewhere.
 const POLICY_CODES: [(u16, u16); 4] = [(7, 30), (7, 57), (7, 60), (7, 139)];
 
-/// The meaning of a refused login.
+/// The meaning of a refused login, on which the wait before the next one depends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Login {
     /// The credentials are wrong.
@@ -193,6 +193,7 @@ pub(crate) fn is_too_long(code: Option<&str>, text: &str) -> bool {
     }
 }
 
+/// Parses an SMTP reply code, of three digits.
 fn smtp_code(code: &str) -> Option<u16> {
     (code.len() == 3).then(|| code.parse().ok()).flatten()
 }
@@ -218,18 +219,22 @@ fn enhanced_at(text: &str) -> Option<(u16, u16, u16)> {
     }
 }
 
+/// Returns `true` if the text of a 552 is about a full mailbox, and not about the size of the message.
 fn is_full(text: &str) -> bool {
     ["quota", "full", "storage", "no space"].iter().any(|word| has(text, word)) && !has(text, "message size")
 }
 
+/// Returns `true` if a text without an enhanced code is about a full mailbox.
 fn is_quota(text: &str) -> bool {
     ["quota", "mailbox full", "mailbox is full"].iter().any(|words| has(text, words))
 }
 
+/// Returns `true` if the text is one of a transient refusal.
 fn has_transient_words(text: &str) -> bool {
     TRANSIENT_WORDS.iter().any(|words| has(text, words))
 }
 
+/// Returns `true` if the text contains these words, in any case.
 fn has(text: &str, words: &str) -> bool {
     text.to_ascii_lowercase().contains(words)
 }

@@ -17,6 +17,7 @@ impl Deadline {
         Self { at: Instant::now() + timeout, timeout }
     }
 
+    /// Returns the moment.
     pub(crate) fn at(self) -> Instant {
         self.at
     }

@@ -49,9 +49,9 @@ pub enum ErrorKind {
     Tls,
     /// The server refused the login.
     ///
-    /// When the server says clearly that the credentials are wrong (IMAP `AUTHENTICATIONFAILED`, `AUTHORIZATIONFAILED` and
-    /// `EXPIRED`, SMTP 535), the handle ends: make a new one with the right credentials. When the server gives no clear
-    /// reason, the handle retries with long waits, and [`retry_after`](Error::retry_after) returns the next one.
+    /// The handle ends when the server says clearly that the credentials are wrong (IMAP `AUTHENTICATIONFAILED`, `AUTHORIZATIONFAILED` and
+    /// `EXPIRED`, SMTP 535): make a new one with the right credentials. When the server gives no clear reason, the handle
+    /// retries with long waits, and [`retry_after`](Error::retry_after) returns the next one.
     Auth,
     /// The call was not done by its deadline. The connection is replaced.
     Timeout,
@@ -112,10 +112,24 @@ impl fmt::Display for ErrorKind {
 /// let error = Imap::connect(ImapConfig::new(nowhere, Credentials::new("alice", "secret"))).unwrap_err();
 /// assert_eq!(error.kind(), ErrorKind::Connect);
 /// assert!(error.is_transient());
+/// assert_eq!(error.to_string(), "connecting to IMAP at localhost:1 failed");
+/// assert!(format!("{error:#}").contains("refused"));
+/// ```
+///
+/// An `Error` converts into a [`std::io::Error`], from which it can be downcast again:
+///
+/// ```
+/// use std::io;
+/// use pymail::{Imap, ImapConfig};
+///
+/// fn connect(config: ImapConfig) -> io::Result<Imap> {
+///     Ok(Imap::connect(config)?)
+/// }
 /// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
+/// The contents of an error, shared by its clones.
 struct Inner {
     kind: ErrorKind,
     text: String,
@@ -138,6 +152,7 @@ enum Persistence {
 }
 
 impl Error {
+    /// Makes an error without code, wait and cause.
     pub(crate) fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         let (code, retry_after, source) = (None, None, None);
         let persistence = Persistence::Unspecified;
@@ -158,14 +173,17 @@ impl Error {
         error.changed(|inner| inner.action = Some(action.to_owned()))
     }
 
+    /// Makes an error of a setting.
     pub(crate) fn config(text: impl Into<String>) -> Self {
         Self::new(ErrorKind::Config, text)
     }
 
+    /// Makes an error of an argument.
     pub(crate) fn invalid_input(text: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidInput, text)
     }
 
+    /// Makes an error of one message.
     pub(crate) fn message(text: impl Into<String>) -> Self {
         Self::new(ErrorKind::Message, text)
     }

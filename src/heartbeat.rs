@@ -142,6 +142,7 @@ impl Scheduler {
         })
     }
 
+    /// Returns `false` in a forked child, which has no such threads.
     fn is_of_this_process(&self) -> bool {
         self.process == std::process::id()
     }
@@ -204,6 +205,7 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Waits until this time, or until the schedule changes.
     fn wait(&self, schedule: &mut MutexGuard<'_, Schedule>, at: Instant) {
         schedule.wakeups.push(at);
         self.changed.wait_until(schedule, at);
@@ -221,7 +223,7 @@ impl Queue {
         let Some(target) = target.upgrade() else { return };
         schedule.idle -= 1;
         schedule.running.insert(key.1, (thread::current().id(), server));
-        // When no thread can be started, the next beat waits for this thread.
+        // Without another thread, the next beat waits for this one.
         let _ = self.ensure_idle_thread(schedule);
         if schedule.next().is_some_and(|(next, _)| !schedule.has_wakeup_by(next.0 + GRACE)) {
             self.changed.notify_one();
@@ -242,6 +244,7 @@ impl Queue {
 }
 
 impl Schedule {
+    /// Schedules a beat after `wait`.
     fn add(&mut self, number: u64, wait: Duration, server: u64, target: Weak<dyn KeepAlive>) {
         let at = Instant::now() + wait;
         self.times.insert(number, at);
@@ -267,6 +270,7 @@ impl Schedule {
         self.due.first_key_value().map(|(key, due)| (*key, due.slack))
     }
 
+    /// Removes a heartbeat, so that its running beat is the last.
     fn remove(&mut self, number: u64) {
         if let Some(at) = self.times.remove(&number) {
             self.due.remove(&(at, number));

@@ -36,18 +36,57 @@
 //! receive from one mailbox, [`dead_letters`](ImapConfig::dead_letters) moves unreadable and failing messages to a mailbox of
 //! their own, and [`dedup_window`](ImapConfig::dedup_window) is the number of acknowledged messages whose duplicates are dropped.
 //!
+//! ```no_run
+//! # use std::time::Duration;
+//! # use pymail::{Imap, ImapConfig};
+//! # fn consume(config: ImapConfig) -> pymail::Result<()> {
+//! let imap = Imap::connect(config.shared(Duration::from_secs(300)).dead_letters(3))?;
+//! for delivery in &imap.fetch()? {
+//!     match delivery.message() {
+//!         Ok(message) if message.text_lossy().is_empty() => imap.reject([delivery], "empty")?,
+//!         _ => imap.ack([delivery])?,
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Sending
+//!
+//! [`Smtp::send`] returns when the server has accepted the message, with a [`Receipt`] that has the server's answer for each
+//! recipient. [`Smtp::send_all`] sends many messages on one connection or [several](SmtpConfig::connections), and returns one
+//! result a message; one that fails does not keep the others from being sent. A message that was certainly not sent is sent
+//! again automatically, once, on a new connection.
+//!
 //! # Errors
 //!
-//! There is one [`Error`] type. Its [`kind`](Error::kind) tells the remedy, [`is_transient`](Error::is_transient) whether a
-//! retry may help, and [`retry_after`](Error::retry_after) how long to wait before it. A call that finds its connection lost
-//! reconnects and repeats its commands once, unless that could do something twice.
+//! There is one [`Error`] type. Its [`kind`](Error::kind) tells the remedy: [`ErrorKind`] has the table.
+//! [`is_transient`](Error::is_transient) returns `true` if a retry may help, and [`retry_after`](Error::retry_after) the wait
+//! before it. A call that finds its connection lost reconnects and repeats its commands once, unless that could do something
+//! twice.
+//!
+//! ```no_run
+//! # use std::time::Duration;
+//! # fn receive(imap: &pymail::Imap) -> pymail::Result<()> {
+//! let batch = loop {
+//!     match imap.fetch() {
+//!         Err(error) if error.is_transient() => {
+//!             eprintln!("{error:#}"); // with the causes
+//!             std::thread::sleep(error.retry_after().unwrap_or(Duration::from_secs(10)));
+//!         }
+//!         result => break result?,
+//!     }
+//! };
+//! # batch.ack()
+//! # }
+//! ```
 //!
 //! After [`ErrorKind::OutcomeUnknown`], the message may have been delivered. Sending it again makes at worst a duplicate with
 //! the same [`MessageId`], which [`Imap`] drops. [`resend_unknown`](SmtpConfig::resend_unknown) sends again automatically.
 //!
 //! # Staying connected
 //!
-//! Every call returns by its [`timeout`](ImapConfig::timeout), by default 60 s by the wall clock, whatever the server does.
+//! Every call returns by its [`timeout`](ImapConfig::timeout), by default 60 s by the wall clock, even when the server never answers.
 //!
 //! Background threads, shared by all handles, send a NOOP after 10 s without traffic (SMTP: 30 s), notice dead connections,
 //! and reconnect with growing waits. A call does not wait for them and reconnects at once, with three exceptions: the
@@ -55,12 +94,18 @@
 //! the last error, with the wait in [`retry_after`](Error::retry_after). A call that comes during a NOOP waits for its answer:
 //! a round trip, or on a dead connection up to one heartbeat interval.
 //!
-//! When the server says clearly that the credentials are wrong, the handle ends. After any other refused login it retries:
-//! first after 10 s when the refusal is transient, after a minute when the server gives no clear reason, then less often, up
+//! The handle ends when the server says clearly that the credentials are wrong. After any other refused login it retries: first
+//! after 10 s when the refusal is transient, after a minute when the server gives no clear reason, then less often, up
 //! to once in 5 min or an hour.
 //!
-//! [`Imap::status`] and [`Smtp::status`] return the state of the connection, [`Imap::stats`] and [`Smtp::stats`] counts.
-//! Losses, reconnections and other incidents are emitted as events of the `tracing` crate.
+//! # Monitoring
+//!
+//! [`Imap::status`] and [`Smtp::status`] return the [`State`] of the connection and its last error, [`Imap::stats`] and
+//! [`Smtp::stats`] the counts of commands, octets and failures. Neither waits for a call on the connection.
+//!
+//! Losses, reconnections and other incidents are emitted as events of the `tracing` crate, at the level `WARN` when something
+//! failed, else `INFO`. They are emitted after all locks are released, so a subscriber may call the handle. No event and no
+//! `Debug` shows the password.
 //!
 //! # The host process
 //!

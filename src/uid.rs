@@ -70,7 +70,20 @@ impl UidValidity {
 /// A set of UIDs of one mailbox under one UIDVALIDITY, ascending.
 ///
 /// [`Imap::search`](crate::Imap::search) returns one; narrow it by [`retain`](UidSet::retain). The methods that take a set
-/// refuse it when the mailbox's UIDVALIDITY has changed, so that no other mail is touched.
+/// refuse it as [`StaleUids`](crate::ErrorKind::StaleUids) when the mailbox's UIDVALIDITY has changed, so that no other mail is
+/// touched.
+///
+/// ```no_run
+/// # fn newest(imap: &pymail::Imap) -> pymail::Result<()> {
+/// let mut found = imap.search("SINCE 1-Jan-2026")?;
+/// let last = found.iter().last();
+/// found.retain(|uid| Some(uid) == last);
+/// for mail in imap.fetch_uids(&found)? {
+///     println!("UID {}: {} octets", mail.uid, mail.octets.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct UidSet {
     validity: UidValidity,

@@ -46,6 +46,7 @@ struct Due {
 /// A command's deadline, and a number that tells it from others of the same deadline.
 type Key = (Instant, u64);
 
+/// A command under way.
 struct Command {
     socket: Arc<TcpStream>,
     /// `true` after the watchdog has shut the socket down.
@@ -53,6 +54,8 @@ struct Command {
 }
 
 /// A socket whose commands can be watched.
+///
+/// Each command is watched by a [`Guard`] of its own; several may be alive at once.
 pub(crate) struct Watched {
     socket: Arc<TcpStream>,
     watchdog: Arc<Watchdog>,
@@ -118,6 +121,7 @@ impl Drop for Guard {
 }
 
 impl Watchdog {
+    /// Returns the watchdog of this process, after starting it if there is none.
     fn shared() -> Result<Arc<Self>> {
         let mut shared = SHARED.lock();
         if let Some(watchdog) = shared.upgrade() {
@@ -136,6 +140,7 @@ impl Watchdog {
     }
 }
 
+/// Makes an error of the system's.
 fn failure(text: &str, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Runtime, text).with_source(error)
 }
@@ -155,6 +160,7 @@ impl Drop for Watchdog {
 }
 
 impl Queue {
+    /// Adds a command, and wakes the thread if the first deadline has changed.
     fn add(&self, at: Instant, command: &Arc<Command>) -> Key {
         let mut due = self.due.lock();
         due.last += 1;
@@ -167,6 +173,7 @@ impl Queue {
         key
     }
 
+    /// Ends overdue commands until the last connection is gone.
     fn run(&self) {
         let mut due = self.due.lock();
         while !due.ended {

@@ -14,6 +14,23 @@ const MAX_BATCH: usize = i32::MAX as usize;
 
 /// The configuration of an [`Imap`](crate::Imap) handle.
 ///
+/// | setting | default | |
+/// | --- | --- | --- |
+/// | [`tag`](Self::tag) | `__PYMAIL__` | the first word of the app's Subjects |
+/// | [`inbox`](Self::inbox) | `INBOX` | the mailbox to receive from |
+/// | [`archive`](Self::archive) | the tag | the mailbox for acknowledged messages |
+/// | [`batch`](Self::batch), [`batch_bytes`](Self::batch_bytes) | 1,000, 64 MiB | the most that a fetch returns |
+/// | [`max_message`](Self::max_message) | 32 MiB | the largest message |
+/// | [`dedup_window`](Self::dedup_window) | 10,000 | the messages whose duplicates are dropped |
+/// | [`dead_letters`](Self::dead_letters) | none | deliveries before a message is set aside |
+/// | [`shared`](Self::shared) | no | the lease of each consumer |
+/// | [`timeout`](Self::timeout) | 60 s | of each call |
+/// | [`heartbeat`](Self::heartbeat) | 10 s | the idle time before a NOOP |
+/// | [`backoff`](Self::backoff) | 1 s to 5 min | between attempts in the background |
+/// | [`max_connects_per_minute`](Self::max_connects_per_minute) | 30 | by calls and in the background |
+///
+/// [`Imap::connect`](crate::Imap::connect) checks them.
+///
 /// ```
 /// use std::time::Duration;
 /// use pymail::{Credentials, ImapConfig, Server};
@@ -108,7 +125,7 @@ impl ImapConfig {
 
     /// Sets the number of acknowledged messages whose duplicates are dropped. Default 10,000; 0 for none.
     ///
-    /// They are the newest messages of the archive: the first fetch of a handle that finds a message reads their Message-ID,
+    /// The newest messages of the archive count: the first fetch of a handle that finds a message reads their Message-ID,
     /// Subject and From. That costs some round trips and about 200 bytes of traffic a message; each takes 20 bytes of memory.
     /// A duplicate of an older message is delivered. So are duplicates while the archive can't be read, which
     /// [`Stats::archive_unread`](crate::Stats::archive_unread) counts, and which is retried. Duplicates that are in the inbox
@@ -122,7 +139,7 @@ impl ImapConfig {
     /// Moves messages that were delivered `after` times without an acknowledgement to the dead letters, and unreadable ones at
     /// once. 1 to 20; by default there are no dead letters.
     ///
-    /// They go to the mailbox `dead` within the archive, or to `<archive>-dead` where the server allows no mailbox within
+    /// The dead letters are in the mailbox `dead` within the archive, or to `<archive>-dead` where the server allows no mailbox within
     /// another. A mail beside each names the reason.
     ///
     /// A delivery has failed when the app calls [`Imap::reject`](crate::Imap::reject), or when its handle is dropped without
@@ -145,6 +162,16 @@ impl ImapConfig {
     /// different leases, the longer lease counts. Consumers with another archive are invisible, and get the same messages, too;
     /// events warn of both. After a lost connection, the waits of [`backoff`](ImapConfig::backoff) grow to a quarter of the
     /// lease at most.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use pymail::{Credentials, ImapConfig, Server};
+    /// # let server = Server::tls("imap.example.org");
+    /// # let account = Credentials::new("alice", "secret");
+    /// // Each consumer gets up to 20 messages at a time, and has 5 min to lose and regain its connection.
+    /// let config = ImapConfig::new(server, account).shared(Duration::from_secs(300)).batch(20);
+    /// # let _ = config;
+    /// ```
     ///
     /// Consumers agree by a log in the mailbox `claims` within the archive (`claims-<hash>` for another inbox than INBOX, or an
     /// archive that is not named like the tag), or `<archive>-claims` where the server allows no mailbox within another. The

@@ -54,6 +54,8 @@ impl Default for ConnectionOptions {
 }
 
 impl ConnectionOptions {
+    /// # Errors
+    /// `Config` for durations and counts out of range.
     fn check(&self) -> Result<()> {
         let waits = [self.heartbeat, self.timeout, self.backoff.0, self.backoff.1];
         if !waits.iter().all(|wait| ALLOWED_DURATIONS.contains(wait)) || self.backoff.0 > self.backoff.1 {
@@ -72,6 +74,8 @@ impl Common {
         Self { server, credentials, tag: DEFAULT_TAG.into(), options: ConnectionOptions::default() }
     }
 
+    /// # Errors
+    /// `Config` for a shared setting that can't work.
     fn check(&self) -> Result<()> {
         self.server.check(&self.credentials)?;
         self.credentials.check()?;
@@ -81,6 +85,9 @@ impl Common {
 }
 
 /// Checks a tag: one token that fits in a Subject, a SEARCH command and a mailbox name.
+///
+/// # Errors
+/// `Config` with the rule.
 fn check_tag(tag: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.+#@:~!$[]".contains(c);
     if tag.is_empty() || tag.len() > 64 || !tag.chars().all(plain) {

@@ -81,8 +81,17 @@ impl Server {
 
     /// Trusts the certificates in this PEM text (RFC 7468) as well as the system's roots. Can be called several times.
     ///
-    /// They may be root, intermediate or server certificates; each is trusted without the certificate that signed it. Text
+    /// Root, intermediate and server certificates are accepted; each is trusted without the certificate that signed it. Text
     /// between the certificates is ignored.
+    ///
+    /// ```no_run
+    /// # fn main() -> std::io::Result<()> {
+    /// let pem = std::fs::read_to_string("company-ca.pem")?;
+    /// let server = pymail::Server::tls("imap.example.org").add_root_certificate_pem(pem);
+    /// # let _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn add_root_certificate_pem(mut self, pem: impl Into<String>) -> Self {
         self.roots.push(pem.into());
@@ -104,6 +113,7 @@ impl Server {
         self.host.strip_suffix('.').unwrap_or(&self.host)
     }
 
+    /// Returns `true` for `localhost` and loopback addresses. Other names are not resolved.
     fn is_loopback(&self) -> bool {
         let ip = self.host.parse::<std::net::IpAddr>();
         self.host_without_dot().eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())

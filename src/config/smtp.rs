@@ -10,6 +10,20 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 
 /// The configuration of an [`Smtp`](crate::Smtp) handle.
 ///
+/// | setting | default | |
+/// | --- | --- | --- |
+/// | [`tag`](Self::tag) | `__PYMAIL__` | the first word of the Subjects |
+/// | [`resend_unknown`](Self::resend_unknown) | no | send again what may have been delivered |
+/// | [`window`](Self::window) | 1 | the messages in flight on a connection |
+/// | [`connections`](Self::connections) | 1 | for sending in parallel |
+/// | [`hello_name`](Self::hello_name) | host name or address | the client's name in EHLO |
+/// | [`timeout`](Self::timeout) | 60 s | of each call |
+/// | [`heartbeat`](Self::heartbeat) | 30 s | the idle time before a NOOP |
+/// | [`backoff`](Self::backoff) | 1 s to 5 min | between attempts in the background |
+/// | [`max_connects_per_minute`](Self::max_connects_per_minute) | 30 | of each connection |
+///
+/// [`Smtp::connect`](crate::Smtp::connect) checks them.
+///
 /// ```
 /// use pymail::{Credentials, Server, SmtpConfig};
 ///

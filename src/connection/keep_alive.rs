@@ -1,4 +1,7 @@
 //! The work of one heartbeat: a NOOP on an idle connection, and a new connection in place of a lost one.
+//!
+//! A beat never waits for a call: a connection that is in use needs no NOOP. A call never waits for a beat that connects, but
+//! may wait for the answer to a NOOP.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -70,6 +73,7 @@ impl<S: Session> Shared<S> {
         self.until_next(&slot)
     }
 
+    /// Returns the wait until the next beat: an interval, or the backoff when the connection is lost.
     fn until_next(&self, slot: &SessionSlot<S>) -> Duration {
         if slot.session.is_some() { self.options.heartbeat } else { slot.limiter.wait(Instant::now()) }
     }

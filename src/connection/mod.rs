@@ -1,4 +1,8 @@
 //! A supervised connection to one server: its lock, timeout, reconnection and heartbeat, for any protocol.
+//!
+//! A call takes the slot's lock, connects if there is no session, and runs its commands under the watchdog. After an error that
+//! ends the connection, the session is dropped; the next call, or the heartbeat, makes another one. The status and the counts
+//! have locks of their own, so that reading them never waits for a call.
 
 mod keep_alive;
 mod reconnect_limiter;
@@ -103,7 +107,7 @@ impl<S: Session> Connection<S> {
     /// Runs `work` on the session; when the connection turns out lost, runs it once more on a new one.
     ///
     /// # Errors
-    /// Those of `work`, of connecting, and `Timeout` when another call holds the connection until the deadline.
+    /// As `work` and the connect hook; `Timeout` when another call holds the connection until the deadline.
     pub(crate) fn repeat<T: Send>(
         &self,
         deadline: Deadline,
@@ -179,6 +183,7 @@ impl<S: Session> Connection<S> {
 }
 
 impl<S: Session> CloseOnDrop<S> {
+    /// Closes the connection; see [`Connection::close`].
     fn close(&self) -> Result<()> {
         if S::is_forked() {
             return Err(Error::forked());
@@ -187,6 +192,7 @@ impl<S: Session> CloseOnDrop<S> {
         S::detached(|| events::deferred(|| self.end()))
     }
 
+    /// Takes the session and the heartbeat out, and ends both.
     fn end(&self) -> Result<()> {
         let session = {
             let mut slot = self.shared.slot.lock();
@@ -205,6 +211,7 @@ impl<S: Session> CloseOnDrop<S> {
     }
 }
 
+/// Returns the error of calls on a closed handle.
 fn closed() -> Error {
     Error::new(ErrorKind::Closed, "the handle is closed")
 }
@@ -334,6 +341,7 @@ impl<S: Session> Shared<S> {
         guard.map_timeout(session.close(), "closing the connection")
     }
 
+    /// Records the last error.
     fn note(&self, error: &Error) {
         self.status.lock().last_error = Some(error.clone());
     }

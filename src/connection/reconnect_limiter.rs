@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::config::ConnectionOptions;
 use crate::error::{Error, ErrorKind, Result};
 
+/// The period of the rate limit.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The first and the longest wait after a login that was refused without a clear reason: some servers lock an account
@@ -16,6 +17,11 @@ const UNCLEAR_LOGIN_BACKOFF: (Duration, Duration) = (Duration::from_secs(60), Du
 const TRANSIENT_LOGIN_FACTOR: u32 = 10;
 
 /// Decides when a handle may make its next connection.
+///
+/// Three rules apply together; the longest wait counts:
+/// - the rate limit: so many attempts within any minute, of which the last ones are spread over it;
+/// - the wait that the server asked for, or that follows a refused login;
+/// - for the heartbeat alone, a backoff that doubles with each failure.
 pub(super) struct ReconnectLimiter {
     options: ConnectionOptions,
     /// The attempts of the last minute.
@@ -29,6 +35,7 @@ pub(super) struct ReconnectLimiter {
 }
 
 impl ReconnectLimiter {
+    /// Makes a limiter without attempts.
     pub(super) fn new(options: ConnectionOptions) -> Self {
         let recent = VecDeque::new();
         Self { options, recent, failures: 0, last_error: None, failed_logins: 0, throttled: None }

@@ -38,6 +38,7 @@ pub(crate) trait Session: Send + Sized + 'static {
     }
 }
 
+/// A function that works on a session.
 type Hook<S, T> = Box<dyn Fn(&mut S) -> T + Send + Sync>;
 
 /// The functions by which one handle makes, prepares and leaves its sessions.

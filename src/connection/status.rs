@@ -5,6 +5,13 @@ use serde::Serialize;
 use crate::error::Error;
 
 /// The state of a handle's connection.
+///
+/// ```text
+/// Connected <--> Disconnected <--> Throttled      a call or the heartbeat reconnects
+///                  |
+///                  +--> AuthFailed                 the credentials are wrong
+/// any of them      ---> Closed                     by `close`, or by the drop of the last handle
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -24,17 +31,31 @@ pub enum State {
 
 /// The state of a handle's connection and its last error, from [`Imap::status`](crate::Imap::status) or
 /// [`Smtp::status`](crate::Smtp::status).
+///
+/// ```no_run
+/// # use pymail::{Imap, State};
+/// # fn show(imap: &Imap) {
+/// let status = imap.status();
+/// if let (State::Throttled | State::Disconnected, Some(error)) = (status.state, &status.last_error) {
+///     println!("offline: {error:#}");
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Status {
     /// The state of the connection.
     pub state: State,
-    /// The last failure of the connection, since the handle was made.
+    /// The last failure of the connection since the handle was made; also one that no call returned, such as that of a
+    /// heartbeat. Stays after the connection is replaced.
     pub last_error: Option<Error>,
 }
 
 /// Counts over all connections of a handle, from [`Imap::stats`](crate::Imap::stats) or
 /// [`Smtp::stats`](crate::Smtp::stats).
+///
+/// All counts begin with the handle and only grow. An [`Smtp`](crate::Smtp) handle with several connections returns their sums;
+/// the last four are counted by [`Imap`](crate::Imap) alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {

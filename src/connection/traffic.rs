@@ -11,6 +11,7 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
+    /// Adds two sessions' traffic.
     fn plus(self, other: Self) -> Self {
         Self {
             commands: self.commands + other.commands,
@@ -47,12 +48,14 @@ impl TrafficCounter {
         self.current = traffic;
     }
 
+    /// Returns the counts over all sessions.
     pub(super) fn stats(&self) -> Stats {
         let Traffic { commands, sent, received } = self.earlier.plus(self.current);
         let reconnects = self.reconnects;
         Stats { commands, reconnects, bytes_sent: sent, bytes_received: received, ..self.counts }
     }
 
+    /// Returns the counts that no session keeps, to be changed.
     pub(super) fn counts(&mut self) -> &mut Stats {
         &mut self.counts
     }
