@@ -225,7 +225,7 @@ impl<S: Session> Drop for CloseOnDrop<S> {
 /// Does not take the slot's lock, which a call may hold.
 impl<S: Session> fmt::Debug for Connection<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("status", &self.status()).finish_non_exhaustive()
+        f.debug_struct("Connection").field("state", &self.status().state).finish_non_exhaustive()
     }
 }
 
