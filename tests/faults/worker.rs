@@ -83,7 +83,16 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
         proxy.plan(case.plan(DEADLINE));
     }
     let struck = || case.times == 0 || proxy.hits() > 0;
-    let app = App { scenario, ends: case.ends(), user, place, port: proxy.port(), struck: &struck };
+    // On a machine so busy that the first connection ends by its timeout, what was to strike there never does.
+    let is_over = || case.times == 1 && proxy.exchanges().iter().any(|it| it.connection > 1);
+    let app = App {
+        scenario,
+        ends: case.ends(),
+        user,
+        place,
+        port: proxy.port(),
+        struck: &|| struck() || is_over(),
+    };
     let (mut diary, mut verdict) = (Diary::of(case), Verdict::default());
     let planted = Planted::plant(&mut Witness::login(place.inbox, user)?, &planted(scenario))?;
     if scenario.kind.protocol() == Protocol::Imap {
