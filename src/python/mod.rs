@@ -9,10 +9,10 @@ mod imap;
 mod mailboxes;
 mod mails;
 mod modules;
+#[cfg(test)]
+mod password_leaks;
 mod portions;
 mod runtime;
-#[cfg(test)]
-mod secret;
 mod smtp;
 mod speaker;
 #[cfg(test)]

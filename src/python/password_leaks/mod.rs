@@ -1,4 +1,4 @@
-//! Promise 9 on every path: the password is in no error, no `Debug`, no event, no panic and no object of Python's.
+//! Promise 9 on every error path: the password is in no error, `Debug`, event, panic or Python object.
 
 mod dead_letters;
 mod fork;
@@ -20,28 +20,28 @@ use super::runtime::attached;
 use super::tests::support;
 use crate::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 
-/// Easy to find, and with characters that IMAP quotes and that Python escapes.
+/// The password: easy to find, with characters that IMAP quotes and that Python escapes.
 const MARKED: &str = r#"mar"k'd \ s3cret9b1e"#;
 
-/// Of our messages; `TAG` is what a script says in place of an IMAP command's.
+/// The tag of our messages. In a script's answer, `TAG` stands for the IMAP command's tag.
 const TAG: &str = "__APP__";
 
 const USER: &str = "alice@example.test";
 
-/// Long enough for every answer.
+/// A timeout that no path reaches.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a handle, a result or an error shows.
+/// The texts that handles, results and errors show.
 type Shown = Vec<String>;
 
-/// A way to fail, and what it shows. The handles are gone when it is over.
-struct Path {
+/// An error path: it fails, returns the texts that it shows, and drops its handles.
+struct ErrorPath {
     name: &'static str,
-    walk: Box<dyn FnOnce() -> Shown>,
+    run: Box<dyn FnOnce() -> Shown>,
 }
 
-fn path(name: &'static str, walk: impl FnOnce() -> Shown + 'static) -> Path {
-    Path { name, walk: Box::new(walk) }
+fn error_path(name: &'static str, run: impl FnOnce() -> Shown + 'static) -> ErrorPath {
+    ErrorPath { name, run: Box::new(run) }
 }
 
 fn credentials() -> Credentials {
@@ -56,7 +56,7 @@ fn smtp_config(server: Server) -> SmtpConfig {
     SmtpConfig::new(server, credentials()).tag(TAG).heartbeat(Duration::from_secs(3_600)).deadline(PATIENCE)
 }
 
-/// Everything that an error shows; a path that comes to none is no error path.
+/// Returns all texts of an error and its sources; an empty text, which fails the test, for a success.
 fn shown<T: Debug>(outcome: Result<T, crate::Error>) -> String {
     let Err(error) = outcome else { return String::new() };
     let mut text = format!("{error} {error:?} {:?}", error.code());
@@ -68,16 +68,16 @@ fn shown<T: Debug>(outcome: Result<T, crate::Error>) -> String {
     text
 }
 
-/// What is shown of a handle that goes on, in whose session Python keeps the secret no more than anywhere else.
+/// Returns the texts of a live handle, and the Python objects that hold the secret while it lives.
 fn imap_shows(imap: &Imap) -> String {
-    alive(&format!("{imap:?} {:?} {:?}", imap.status(), imap.stats()))
+    with_holders(&format!("{imap:?} {:?} {:?}", imap.status(), imap.stats()))
 }
 
 fn smtp_shows(smtp: &Smtp) -> String {
-    alive(&format!("{smtp:?} {:?} {:?}", smtp.status(), smtp.stats()))
+    with_holders(&format!("{smtp:?} {:?} {:?}", smtp.status(), smtp.stats()))
 }
 
-fn alive(shown: &str) -> String {
+fn with_holders(shown: &str) -> String {
     let kept = holders(MARKED);
     let kept = if kept.is_empty() { String::new() } else { format!("{kept:?}, which keeps {MARKED}") };
     format!("{shown} {kept}")
@@ -91,14 +91,14 @@ fn smtp_fails(config: SmtpConfig) -> Shown {
     vec![format!("{config:?}"), shown(Smtp::connect(config))]
 }
 
-/// A secret in clear and in base64, wherever in a longer text it was when that was encoded.
+/// Returns a secret in clear, and in base64 at any of the three offsets within a longer text.
 fn needles(secret: &str) -> Vec<String> {
     let encoded = |before: usize| {
         let text = [&b"xx"[..before], secret.as_bytes()].concat();
-        // Without the digits at both ends that depend on the neighbours, too.
+        // Without the digits at both ends, which also depend on the neighbouring octets.
         BASE64_STANDARD.encode(&text)[[0, 2, 3][before]..text.len() * 8 / 6].to_owned()
     };
-    // No quoting changes the last words.
+    // The last word only: quoting does not change it.
     let plain = secret.rsplit_once(' ').map_or(secret, |(_, last)| last).to_owned();
     std::iter::once(plain).chain((0..3).map(encoded)).collect()
 }
@@ -108,14 +108,14 @@ fn reveals(text: &str) -> bool {
     NEEDLES.iter().any(|needle| text.contains(needle))
 }
 
-/// One search keeps alive for a moment what another one would find.
+/// Held during a search: it keeps objects alive for a moment that another search would find.
 static SEARCHING: Mutex<()> = Mutex::new(());
 
-/// The objects of Python's that hold the secret, the collector not being asked to collect before.
+/// Returns the Python objects that hold the secret, without a garbage collection before.
 fn holders(secret: &str) -> Vec<String> {
     let code = concat!(include_str!("holders.py"), "\0").as_bytes();
     let code = CStr::from_bytes_with_nul(code).expect("no NUL in it");
-    // Backwards, so that the search does not find what is searched for.
+    // Backwards, so that the search does not find its own arguments.
     let _searching = SEARCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let backwards: Vec<String> =
         needles(secret).iter().map(|needle| needle.chars().rev().collect()).collect();
@@ -126,7 +126,7 @@ fn holders(secret: &str) -> Vec<String> {
     .unwrap()
 }
 
-/// What was shown by panics since the hook is there.
+/// The texts of all panics since the hook was set.
 static PANICS: Mutex<String> = Mutex::new(String::new());
 
 fn panics() -> MutexGuard<'static, String> {
@@ -141,17 +141,17 @@ fn record_panics() {
     }));
 }
 
-/// What was traced since somebody listens.
+/// All events since the subscriber was set.
 static EVENTS: LazyLock<support::events::Events> = LazyLock::new(Default::default);
 
-/// Where these paths show the secret, or leave it.
-fn leaks(paths: impl IntoIterator<Item = Path>) -> Vec<String> {
-    tracing::subscriber::set_global_default(EVENTS.clone()).expect("nobody else listens in these tests");
+/// Runs the paths; returns where they show the secret, or leave it in Python.
+fn leaks(paths: impl IntoIterator<Item = ErrorPath>) -> Vec<String> {
+    tracing::subscriber::set_global_default(EVENTS.clone()).expect("no other test sets a subscriber");
     record_panics();
     let mut found = Vec::new();
     let mut told = 0;
-    for Path { name, walk } in paths {
-        for text in walk() {
+    for ErrorPath { name, run } in paths {
+        for text in run() {
             if text.is_empty() {
                 found.push(format!("{name} is no error path"));
             } else if reveals(&text) {
@@ -173,11 +173,14 @@ fn leaks(paths: impl IntoIterator<Item = Path>) -> Vec<String> {
 
 #[test]
 fn no_error_path_shows_the_password_or_leaves_it_in_python() {
-    let paths = [imap::paths(), dead_letters::paths(), sharing::paths(), smtp::paths()].into_iter().flatten();
+    let paths =
+        [imap::error_paths(), dead_letters::error_paths(), sharing::error_paths(), smtp::error_paths()]
+            .into_iter()
+            .flatten();
     assert_eq!(leaks(paths), Vec::<String>::new());
 }
 
-/// What the test above rests on: what is there is found.
+/// Checks the search itself: a secret that is there is found.
 #[test]
 fn a_secret_in_a_python_object_is_found() {
     let secret = "another one 77f0c";

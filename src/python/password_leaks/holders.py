@@ -1,4 +1,4 @@
-"""Which of Python's objects hold a secret: all that the collector knows, and what they refer to."""
+"""Finds the Python objects that hold a secret: those of the garbage collector, and all that they refer to."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 
 
 def holders(backwards: list[str]) -> list[str]:
-    """For each object that refers to a text with one of the secrets, which come backwards, what it is."""
+    """Describes each object that refers to a text with one of the secrets, which are given backwards."""
     needles = [secret[::-1] for secret in backwards]
     found: list[str] = []
     seen: set[int] = set()
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        # What one thread made and another let go of is freed by the first, or by the collector.
+        # An object that another thread has made may stay until that thread runs, or until a collection.
         gc.collect()
     waiting = gc.get_objects()
     ours = {id(needles), id(found), id(seen), id(waiting)}
@@ -25,12 +25,12 @@ def holders(backwards: list[str]) -> list[str]:
         for referent in gc.get_referents(thing):
             text = _text(referent)
             if text is None:
-                # What holds nothing but texts and numbers is not tracked.
+                # The collector does not know containers of nothing but texts and numbers.
                 if not gc.is_tracked(referent):
                     waiting.append(referent)
             elif any(needle in text for needle in needles):
                 found.append(_described(thing))
-    # What is found is of this search alone, not of the next one, too.
+    # Frees the objects of this search, which the next one would find.
     gc.collect()
     return found
 

@@ -1,8 +1,8 @@
-//! How putting a message aside fails, and what is written when it doesn't.
+//! Errors of dead letters, and the notes that are written for them.
 
 use super::scripted::{answered, at, closes, says, staying, stays, waiting, with_mail};
 use super::support::script::{Script, Step};
-use super::{MARKED, Path, Shown, TAG, imap_config, imap_shows, path, shown};
+use super::{ErrorPath, MARKED, Shown, TAG, error_path, imap_config, imap_shows, shown};
 use crate::{Imap, Result, Server};
 
 const OFFERS: &[&str] = &["MOVE", "UIDPLUS"];
@@ -11,8 +11,9 @@ const CREATE: &str = r#"CREATE "__APP__-dead""#;
 const FLAGS: &str = "UID FETCH 1 (UID FLAGS)";
 const MOVE: &str = "UID MOVE";
 
-pub(super) fn paths() -> Vec<Path> {
-    let mut paths = vec![path("a dead letter", buried), path("an unreadable dead letter", unread)];
+pub(super) fn error_paths() -> Vec<ErrorPath> {
+    let mut paths =
+        vec![error_path("a dead letter", rejected), error_path("an unreadable dead letter", unparsed)];
     paths.extend(rejections());
     paths.extend(counts());
     paths
@@ -22,7 +23,7 @@ fn connected(server: Server) -> Imap {
     Imap::connect(imap_config(server).dead_letters(1)).unwrap()
 }
 
-/// With what the server was told after the login.
+/// Returns the texts of `meet`, and everything that the client has sent after the login.
 fn written(script: Script, meet: impl FnOnce(&Imap) -> Shown) -> Shown {
     let refuses = script.ahead("UID COPY", |_| says("TAG NO [X-SECRET] SECRET\r\n"));
     let moves = refuses.ahead(MOVE, |_| says("* OK [COPYUID 7 1 1] SECRET\r\nTAG OK SECRET\r\n"));
@@ -37,8 +38,8 @@ fn written(script: Script, meet: impl FnOnce(&Imap) -> Shown) -> Shown {
     told
 }
 
-/// The reason is an error of ours, as an app would say it.
-fn buried() -> Shown {
+/// Rejects a message with an error as the reason, as an app would.
+fn rejected() -> Shown {
     written(waiting(OFFERS), |imap| {
         let batch = imap.fetch().unwrap();
         let reason = shown(imap.copy(&imap.search("UNDELETED").unwrap(), "elsewhere"));
@@ -52,15 +53,15 @@ fn unreadable() -> Script {
     with_mail(OFFERS, &format!("Subject: {TAG} 1\r\n{size}\r\n\r\nhello {MARKED}"))
 }
 
-fn unread() -> Shown {
+fn unparsed() -> Shown {
     written(unreadable(), |imap| {
         let batch = imap.fetch().unwrap();
         batch.iter().map(|delivery| shown(delivery.message())).collect()
     })
 }
 
-/// A rejected message can't be put aside when a line of this kind is answered so.
-fn rejection(name: &'static str, line: &'static str, step: Step) -> Path {
+/// Rejects a message, which fails when a line that begins with `line` gets this answer.
+fn rejection(name: &'static str, line: &'static str, step: Step) -> ErrorPath {
     failure(
         name,
         line,
@@ -80,8 +81,8 @@ fn failure(
     step: Step,
     script: fn() -> Script,
     verb: fn(&Imap) -> Result<()>,
-) -> Path {
-    path(name, move || {
+) -> ErrorPath {
+    error_path(name, move || {
         answered(script(), line, step, |server| {
             let imap = connected(server);
             vec![shown(verb(&imap)), imap_shows(&imap)]
@@ -89,9 +90,9 @@ fn failure(
     })
 }
 
-/// The note is refused, and the message goes to the dead letters all the same.
-fn without_a_note(name: &'static str, step: Step) -> Path {
-    path(name, move || {
+/// Rejects a message whose note is refused: the message becomes a dead letter all the same.
+fn without_a_note(name: &'static str, step: Step) -> ErrorPath {
+    error_path(name, move || {
         let script = || {
             waiting(OFFERS)
                 .ahead(MOVE, |_| Step::say("* OK [COPYUID 7 1 1] moved\r\nTAG OK moved\r\n"))
@@ -105,20 +106,20 @@ fn without_a_note(name: &'static str, step: Step) -> Path {
     })
 }
 
-fn rejections() -> Vec<Path> {
+fn rejections() -> Vec<ErrorPath> {
     vec![
         without_a_note("a refused note", says("TAG NO SECRET\r\n")),
         without_a_note("a note that is refused when it is there", says("+ SECRET\r\nTAG NO SECRET\r\n")),
         without_a_note("a misunderstood note", says("TAG BAD SECRET\r\n")),
         without_a_note("no room for a note", says("TAG NO [OVERQUOTA] SECRET\r\n")),
-        rejection("a note that is put off", APPEND, says("TAG NO [UNAVAILABLE] SECRET\r\n")),
+        rejection("a note refused for now", APPEND, says("TAG NO [UNAVAILABLE] SECRET\r\n")),
         rejection("a strange answer to a dead letter", APPEND, closes("SECRET\r\n")),
-        rejection("a goodbye for a dead letter", APPEND, closes("* BYE SECRET\r\n")),
+        rejection("a BYE for a dead letter", APPEND, closes("* BYE SECRET\r\n")),
         rejection("a loss at a dead letter", APPEND, Step::Close),
         rejection("a dead letter that is not let in", MOVE, says("TAG NO SECRET\r\n")),
         rejection("a dead letter that is in no mailbox", MOVE, says("TAG NO [TRYCREATE] SECRET\r\n")),
-        rejection("a goodbye for a dead letter's message", MOVE, closes("* BYE SECRET\r\n")),
-        path("no mailbox for dead letters", || {
+        rejection("a BYE for a dead letter's message", MOVE, closes("* BYE SECRET\r\n")),
+        error_path("no mailbox for dead letters", || {
             let no = format!("TAG NO {MARKED}\r\n");
             let script = waiting(OFFERS).ahead(APPEND, |_| says("TAG NO [TRYCREATE] SECRET\r\n"));
             let script = script.says(r#"STATUS "__APP__-dead""#, &*no);
@@ -131,13 +132,13 @@ fn rejections() -> Vec<Path> {
     ]
 }
 
-/// Where the count of deliveries is kept, and what was delivered too often or can't be read is put aside.
-fn counts() -> Vec<Path> {
+/// Returns the error paths of delivery counts, and of messages that were delivered too often or can't be parsed.
+fn counts() -> Vec<ErrorPath> {
     let fetch: fn(&Imap) -> Result<()> =
         |imap| imap.fetch()?.iter().try_for_each(|delivery| delivery.message().map(drop));
-    // Where the server keeps no counts, the handle does.
+    // Without keywords on the server, the handle counts deliveries itself.
     let uncounted = |name, line, script: fn() -> Script| {
-        path(name, move || {
+        error_path(name, move || {
             answered(script(), line, says("TAG NO SECRET\r\n"), |server| {
                 let imap = connected(server);
                 assert_eq!(imap.fetch().unwrap().len(), 1);
@@ -165,7 +166,7 @@ fn counts() -> Vec<Path> {
             fetch,
         ),
         uncounted("counts that can't be written", "UID STORE", marked),
-        failure("a goodbye for a count", "UID STORE", closes("* BYE SECRET\r\n"), marked, fetch),
+        failure("a BYE for a count", "UID STORE", closes("* BYE SECRET\r\n"), marked, fetch),
         failure("one delivery too many that stays", MOVE, no(), spent, fetch),
         failure("an unreadable message without a note", APPEND, no(), unreadable, fetch),
         failure("an unreadable message that is not let in", MOVE, no(), || stays(unreadable()), fetch),

@@ -1,4 +1,4 @@
-//! How sharing a mailbox fails: at the log of the claims, and when a lease is lost.
+//! Errors of shared mailboxes: of the log of claims, and of lost leases.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::scripted::{answered, closes, is_command, played, says, waiting};
 use super::support::process::wait_until;
 use super::support::script::{Script, Step};
-use super::{EVENTS, Path, Shown, imap_config, imap_shows, path, shown};
+use super::{EVENTS, ErrorPath, Shown, error_path, imap_config, imap_shows, shown};
 use crate::{Imap, ImapConfig, Server};
 
 const OFFERS: &[&str] = &["MOVE", "UIDPLUS"];
@@ -16,18 +16,18 @@ const SELECT: &str = r#"SELECT "__APP__-claims""#;
 const INBOX: &str = r#"SELECT "INBOX""#;
 const READ: &str = "UID FETCH 1:*";
 
-/// Long enough for a busy machine, short enough to be waited for.
+/// A lease long enough for a busy machine, and short enough to wait for.
 const LEASE: Duration = Duration::from_secs(8);
 
-pub(super) fn paths() -> Vec<Path> {
+pub(super) fn error_paths() -> Vec<ErrorPath> {
     let mut paths = logs();
     paths.extend([
-        path("no mailbox for the log", unmade),
-        path("no inbox after the log", || unreturned(Step::Say)),
-        path("no inbox after the log, and a goodbye", || unreturned(Step::SayAndClose)),
-        path("a lease that is not renewed", unrenewed),
-        path("claims that are not let go", unreleased),
-        path("a lost lease", lost),
+        error_path("no mailbox for the log", unmade),
+        error_path("no inbox after the log", || unreturned(Step::Say)),
+        error_path("no inbox after the log, and a BYE", || unreturned(Step::SayAndClose)),
+        error_path("a lease that is not renewed", unrenewed),
+        error_path("claims that are not released", unreleased),
+        error_path("a lost lease", lost),
     ]);
     paths
 }
@@ -36,31 +36,31 @@ fn briefly(server: Server) -> ImapConfig {
     imap_config(server).deadline(LEASE / 2).shared(LEASE)
 }
 
-/// A fetch fails, on a handle that shares its mailbox.
+/// Fetches on a handle that shares its mailbox; the fetch fails.
 fn fetch(server: Server) -> Shown {
     let imap = Imap::connect(imap_config(server).shared(Duration::from_secs(300))).unwrap();
     vec![shown(imap.fetch()), imap_shows(&imap)]
 }
 
-/// The log can't be used when a line of this kind is answered so.
-fn log(name: &'static str, line: &'static str, step: Step) -> Path {
-    path(name, move || answered(Claims::default().script(), line, step, fetch))
+/// Uses the log, which fails when a line that begins with `line` gets this answer.
+fn log(name: &'static str, line: &'static str, step: Step) -> ErrorPath {
+    error_path(name, move || answered(Claims::default().script(), line, step, fetch))
 }
 
-fn logs() -> Vec<Path> {
+fn logs() -> Vec<ErrorPath> {
     vec![
         log("a refused claim", APPEND, says("TAG NO SECRET\r\n")),
         log("a claim that is refused when it is there", APPEND, says("+ SECRET\r\nTAG NO SECRET\r\n")),
         log("a misunderstood claim", APPEND, says("TAG BAD SECRET\r\n")),
         log("no room for a claim", APPEND, says("TAG NO [OVERQUOTA] SECRET\r\n")),
         log("a strange answer to a claim", APPEND, closes("SECRET\r\n")),
-        log("a goodbye for a claim", APPEND, closes("* BYE SECRET\r\n")),
+        log("a BYE for a claim", APPEND, closes("* BYE SECRET\r\n")),
         log("a loss at a claim", APPEND, Step::Close),
         log("a log that is not opened", SELECT, says("TAG NO SECRET\r\n")),
         log("a read-only log", SELECT, says("* OK SECRET\r\nTAG OK [READ-ONLY] SECRET\r\n")),
         log("a log that can't be read", READ, says("TAG NO SECRET\r\n")),
         log(
-            "a log that is none",
+            "an invalid log",
             READ,
             says("* 1 FETCH (BODY[TEXT] SECRET)\r\n* 1 FETCH (UID SECRET {1}\r\nx)\r\nTAG OK x\r\n"),
         ),
@@ -78,14 +78,14 @@ fn unmade() -> Shown {
     answered(script, CREATE, says("TAG NO SECRET\r\n"), fetch)
 }
 
-/// The inbox is selected when the handle connects, and can't be again.
+/// Refuses the second SELECT of the inbox, after a visit to the log.
 fn unreturned(ends: fn(String) -> Step) -> Shown {
     let Step::Say(no) = says("TAG NO [X-SECRET] SECRET\r\n") else { unreachable!() };
     let script = Claims::default().script();
     played(script.ahead(INBOX, move |heard| ends(no.clone()).when(heard.here > 1)), INBOX, fetch)
 }
 
-/// The heartbeat renews it, and is refused.
+/// Refuses the renewal of the lease by the heartbeat.
 fn unrenewed() -> Shown {
     let script = Claims::default().script();
     let script = script.ahead(APPEND, |heard| says("TAG NO SECRET\r\n").when(heard.nth > 1));
@@ -98,7 +98,7 @@ fn unrenewed() -> Shown {
     })
 }
 
-/// The goodbye lets go of what is claimed, and is refused.
+/// Refuses the release of the claims when the handle is closed.
 fn unreleased() -> Shown {
     let script = Claims::default().script();
     let script = script.ahead(APPEND, |heard| says("TAG NO SECRET\r\n").when(heard.nth > 1));
@@ -112,7 +112,7 @@ fn unreleased() -> Shown {
     })
 }
 
-/// The connection is lost for longer than the lease, and meanwhile another consumer takes the message.
+/// Loses the connection for longer than the lease, while another consumer takes the message.
 fn lost() -> Shown {
     let script = Claims { is_taken: true, ..Claims::default() }.script();
     let script = script.ahead(APPEND, |heard| closes("* BYE SECRET\r\n").when(heard.nth == 2));
@@ -129,12 +129,12 @@ fn lost() -> Shown {
     })
 }
 
-/// The log, as a server keeps it.
+/// The log of claims on the scripted server.
 #[derive(Clone, Default)]
 struct Claims {
-    /// Each entry's words behind the first one, which looks like a tag to the script.
+    /// The words of each entry without the first, which the script takes for a tag.
     entries: Arc<Mutex<Vec<String>>>,
-    /// Whether another consumer has taken what is claimed first, before a second entry.
+    /// `true` if another consumer takes the first claim before the second entry.
     is_taken: bool,
 }
 
@@ -150,7 +150,7 @@ impl Claims {
         keeps.ahead(READ, move |_| Step::say(all.told()))
     }
 
-    /// An entry begins with who writes it and the inbox's UIDVALIDITY; its UIDs are on lines of their own.
+    /// Records an entry: a line with the writer and the inbox's UIDVALIDITY, then lines of UIDs.
     fn hear(&self, line: &str) {
         let mut entries = self.entries.lock().unwrap();
         if line.contains(" 7 ") {

@@ -1,4 +1,4 @@
-//! How handles fail in a child that was forked. All `unsafe` outside of the runtime is here.
+//! Errors of handles in a forked child.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -8,23 +8,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::scripted::{at, waiting};
 use super::support::script::Script;
-use super::{EVENTS, Shown, USER, imap_config, leaks, panics, path, shown, smtp_config};
+use super::{EVENTS, Shown, USER, error_path, imap_config, leaks, panics, shown, smtp_config};
 use crate::python::tests::{child, passes};
 use crate::{ErrorKind, Imap, Message, Result, Smtp};
 
-/// After this many seconds, a child that hangs is ended.
+/// Seconds after which a child that hangs is killed.
 const PATIENCE: u32 = 60;
 
-/// In a process of its own, where no other test's thread has a lock that the child waits for.
+/// Runs in a process of its own: another test's thread could hold a lock that the child waits for.
 #[test]
 fn no_handle_in_a_forked_child_shows_the_password() {
-    passes(&mut child("python::secret::fork::in_forked_children"));
+    passes(&mut child("python::password_leaks::fork::in_forked_children"));
 }
 
 #[test]
 #[ignore = "forks; runs in a child process of the test above"]
 fn in_forked_children() {
-    let paths = vec![path("a forked child's IMAP handle", imap), path("a forked child's SMTP handle", smtp)];
+    let paths = vec![
+        error_path("a forked child's IMAP handle", imap),
+        error_path("a forked child's SMTP handle", smtp),
+    ];
     assert_eq!(leaks(paths), Vec::<String>::new());
 }
 
@@ -56,7 +59,7 @@ fn imap() -> Shown {
         told.push(format!("{imap:?} {batch:?} {:?} {:?}", imap.status(), imap.stats()));
         told
     });
-    // What was dropped in the child is as it was here.
+    // The drop in the child has changed nothing in the parent.
     batch.unwrap().ack().unwrap();
     assert_eq!(server.connections(), 1, "the child has left the connection alone");
     told
@@ -85,19 +88,19 @@ fn smtp() -> Shown {
     told
 }
 
-/// What is shown of a verb that says why it can't be used here.
+/// Returns the text of a verb's error; asserts that the verb fails because of the fork.
 fn refused<T: Debug>(outcome: Result<T>) -> String {
     assert!(outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Runtime));
     shown(outcome)
 }
 
-/// What is shown in a forked child, and what is traced and said by panics there.
+/// Runs `show` in a forked child; returns its texts, and the events and panics of the child.
 fn in_a_child(show: impl FnOnce() -> Shown) -> Shown {
     let (mut hears, says) = std::io::pipe().unwrap();
     // SAFETY: the child shows what it has to show and leaves, without running the harness's code.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        // SAFETY: only sets a timer, whose signal nobody handles.
+        // SAFETY: only sets a timer, whose signal has no handler.
         unsafe { libc::alarm(PATIENCE) };
         let shown = catch_unwind(AssertUnwindSafe(show));
         let all = (shown.unwrap_or_default(), format!("{} {}", EVENTS.text(), panics()));

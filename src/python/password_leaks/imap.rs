@@ -1,4 +1,4 @@
-//! How IMAP fails.
+//! Errors of IMAP.
 
 use std::time::Duration;
 
@@ -7,15 +7,15 @@ use super::support::certs::Authority;
 use super::support::process::free_port;
 use super::support::script::{Script, Step};
 use super::support::tls_server::{Protocol, TlsServer, TlsServerOptions};
-use super::{MARKED, Path, Shown, imap_config, imap_fails, imap_shows, path, shown};
+use super::{ErrorPath, MARKED, Shown, error_path, imap_config, imap_fails, imap_shows, shown};
 use crate::{Credentials, Imap, ImapConfig, Result, Server};
 
-/// It ends as the other one does, which is what is searched for.
+/// A password beyond ASCII with the end of [`MARKED`], which the search finds.
 const BEYOND_ASCII: &str = "r\u{e9}ception s3cret9b1e";
 
 type Verb = fn(&Imap) -> Result<()>;
 
-pub(super) fn paths() -> Vec<Path> {
+pub(super) fn error_paths() -> Vec<ErrorPath> {
     let mut paths = unreached();
     paths.extend(tls(Protocol::Imap, |server| imap_fails(imap_config(server))));
     paths.extend(greetings());
@@ -25,21 +25,21 @@ pub(super) fn paths() -> Vec<Path> {
     paths
 }
 
-fn unreached() -> Vec<Path> {
+fn unreached() -> Vec<ErrorPath> {
     let closed = || Server::tls("localhost").port(free_port());
     vec![
-        path("a closed port", move || imap_fails(imap_config(closed()))),
-        path("an unknown host", || imap_fails(imap_config(Server::tls("no-such-host.invalid")))),
-        path("no encryption", || imap_fails(imap_config(Server::unencrypted("mail.example.test")))),
-        path("no TLS at that port", || {
+        error_path("a closed port", move || imap_fails(imap_config(closed()))),
+        error_path("an unknown host", || imap_fails(imap_config(Server::tls("no-such-host.invalid")))),
+        error_path("no encryption", || imap_fails(imap_config(Server::unencrypted("mail.example.test")))),
+        error_path("no TLS at that port", || {
             let server = Script::imap(&[]).says("GREETING", format!("* OK {MARKED}\r\n")).start();
             imap_fails(imap_config(Server::tls("localhost").port(server.port())))
         }),
     ]
 }
 
-/// TLS that is not to be trusted; the same for both protocols.
-pub(super) fn tls(protocol: Protocol, fails: fn(Server) -> Shown) -> Vec<Path> {
+/// Returns the error paths of untrusted TLS, for either protocol.
+pub(super) fn tls(protocol: Protocol, fails: fn(Server) -> Shown) -> Vec<ErrorPath> {
     let meet = move |way: &'static str, version: Option<&'static str>, known: bool| {
         let authority = Authority::new();
         let other = Authority::new();
@@ -49,45 +49,47 @@ pub(super) fn tls(protocol: Protocol, fails: fn(Server) -> Shown) -> Vec<Path> {
         fails(at.port(server.port()).trust_pem(authority.pem()))
     };
     vec![
-        path("an unknown authority", move || meet("tls", None, false)),
-        path("an unknown authority behind STARTTLS", move || meet("starttls", None, false)),
-        path("old TLS", move || meet("tls", Some("TLSv1"), true)),
-        path("no STARTTLS", move || meet("stripped", None, true)),
-        path("an early answer to STARTTLS", move || meet("early", None, true)),
-        path("injected answers", move || meet("together", None, true)),
+        error_path("an unknown authority", move || meet("tls", None, false)),
+        error_path("an unknown authority behind STARTTLS", move || meet("starttls", None, false)),
+        error_path("old TLS", move || meet("tls", Some("TLSv1"), true)),
+        error_path("no STARTTLS", move || meet("stripped", None, true)),
+        error_path("an early answer to STARTTLS", move || meet("early", None, true)),
+        error_path("injected answers", move || meet("together", None, true)),
     ]
 }
 
-/// Connecting fails at this server.
+/// Connects to a server where that fails.
 fn fails_at(script: Script) -> Shown {
     imap_fails(imap_config(at(&script.start())))
 }
 
-/// Connecting fails when a line of this kind is answered so.
-fn fails(name: &'static str, offers: &'static [&'static str], line: &'static str, step: Step) -> Path {
-    path(name, move || answered(Script::imap(offers), line, step, |server| imap_fails(imap_config(server))))
+/// Connects, which fails when a line that begins with `line` gets this answer.
+fn fails(name: &'static str, offers: &'static [&'static str], line: &'static str, step: Step) -> ErrorPath {
+    error_path(name, move || {
+        answered(Script::imap(offers), line, step, |server| imap_fails(imap_config(server)))
+    })
 }
 
-fn greetings() -> Vec<Path> {
+fn greetings() -> Vec<ErrorPath> {
     vec![
-        fails("a goodbye for a greeting", &[], "GREETING", closes("* BYE SECRET\r\n")),
-        fails("a greeting that is none", &[], "GREETING", closes("SECRET\r\n")),
+        fails("a BYE for a greeting", &[], "GREETING", closes("* BYE SECRET\r\n")),
+        fails("an invalid greeting", &[], "GREETING", closes("SECRET\r\n")),
         fails("logged in already", &[], "GREETING", says("* PREAUTH SECRET\r\n")),
         fails("no capabilities", &[], "CAPABILITY", says("TAG NO SECRET\r\n")),
-        fails("a capability that is none", &[], "CAPABILITY", says("* CAPABILITY SECRET\r\nTAG OK\r\n")),
+        fails("an invalid capability", &[], "CAPABILITY", says("* CAPABILITY SECRET\r\nTAG OK\r\n")),
     ]
 }
 
-fn logins() -> Vec<Path> {
+fn logins() -> Vec<ErrorPath> {
     const NO_LOGIN: &[&str] = &["LOGINDISABLED", "AUTH=PLAIN"];
     let mut paths = vec![
         fails("a refused login", &[], "LOGIN", says("TAG NO [AUTHENTICATIONFAILED] SECRET\r\n")),
         fails("a refused login without a code", &[], "LOGIN", says("TAG NO SECRET\r\n")),
-        fails("a login that is put off", &[], "LOGIN", says("TAG NO [UNAVAILABLE] SECRET\r\n")),
+        fails("a login refused for now", &[], "LOGIN", says("TAG NO [UNAVAILABLE] SECRET\r\n")),
         fails("a misunderstood login", &[], "LOGIN", says("TAG BAD SECRET\r\n")),
         fails("a strange answer to a login", &[], "LOGIN", closes("SECRET\r\n")),
         fails("another's answer to a login", &[], "LOGIN", closes("ZZZ9 OK SECRET\r\n")),
-        fails("a goodbye for a login", &[], "LOGIN", closes("* BYE SECRET\r\n")),
+        fails("a BYE for a login", &[], "LOGIN", closes("* BYE SECRET\r\n")),
         fails("half an answer to a login", &[], "LOGIN", closes("TAG NO SEC")),
         fails("a loss at the login", &[], "LOGIN", Step::Close),
         fails("a refused AUTHENTICATE", NO_LOGIN, "AUTHENTICATE", says("TAG NO SECRET\r\n")),
@@ -97,23 +99,23 @@ fn logins() -> Vec<Path> {
     paths.extend(responses());
     paths.extend(prompted());
     paths.extend(literals());
-    paths.push(path("a login that is sent back", || {
+    paths.push(error_path("a login that is sent back", || {
         let echo = Script::imap(&[]).on("LOGIN", |heard| Step::Say(format!("TAG NO {}\r\n", heard.text)));
         fails_at(echo)
     }));
-    paths.push(path("a login without an answer", || {
+    paths.push(error_path("a login without an answer", || {
         let silent = Script::imap(&[]).on("LOGIN", |_| Step::Nothing);
         imap_fails(imap_config(at(&silent.start())).deadline(Duration::from_millis(300)))
     }));
     paths
 }
 
-/// The password in base64 is a line of its own, after the server has asked for it.
-fn responses() -> Vec<Path> {
+/// Returns the error paths of AUTHENTICATE PLAIN, where user and password are a line of their own in base64.
+fn responses() -> Vec<ErrorPath> {
     let response = |name, step: fn(&str) -> Step| {
-        path(name, move || {
+        error_path(name, move || {
             let script = Script::imap(&["LOGINDISABLED", "AUTH=PLAIN"]).says("AUTHENTICATE", "+ \r\n");
-            let code = "AGFsaWNl"; // how the user's name begins
+            let code = "AGFsaWNl"; // the user name's first letters in base64
             fails_at(script.on(code, move |heard| step(&heard.text)))
         })
     };
@@ -124,14 +126,14 @@ fn responses() -> Vec<Path> {
     ]
 }
 
-/// The password alone in base64, by the other mechanism.
-fn prompted() -> Vec<Path> {
+/// Returns the error paths of AUTHENTICATE LOGIN, where the password is a line of its own in base64.
+fn prompted() -> Vec<ErrorPath> {
     let response = |name, step: fn(&str) -> Step| {
-        path(name, move || {
+        error_path(name, move || {
             let script = Script::imap(&["LOGINDISABLED", "AUTH=LOGIN"]).says("AUTHENTICATE", "+ Wer?\r\n");
-            let script = script.says("YWxpY2V", "+ Was?\r\n"); // how the user's name begins
+            let script = script.says("YWxpY2V", "+ Was?\r\n"); // the user name's first letters in base64
             let script = script.says("*", format!("TAG NO {MARKED}\r\n"));
-            fails_at(script.on("bWFy", move |heard| step(&heard.text))) // and how the password does
+            fails_at(script.on("bWFy", move |heard| step(&heard.text))) // the password's first letters in base64
         })
     };
     vec![
@@ -142,10 +144,10 @@ fn prompted() -> Vec<Path> {
     ]
 }
 
-/// A password beyond ASCII is sent as it is, and another way is tried when one is refused.
-fn literals() -> Vec<Path> {
+/// Returns the error paths of LOGIN with a literal, for a password beyond ASCII.
+fn literals() -> Vec<ErrorPath> {
     let literal = |name, step: fn(&str) -> Step| {
-        path(name, move || {
+        error_path(name, move || {
             let script = Script::imap(&["AUTH=LOGIN"]).says("LOGIN", format!("+ {MARKED}\r\n"));
             let script = script.on("r\u{e9}c", move |heard| step(&heard.text));
             let server = script.says("AUTHENTICATE", "TAG BAD no\r\n").start();
@@ -160,23 +162,23 @@ fn literals() -> Vec<Path> {
     ]
 }
 
-fn mailboxes() -> Vec<Path> {
+fn mailboxes() -> Vec<ErrorPath> {
     vec![
         fails("a refused SELECT", &[], "SELECT", says("TAG NO SECRET\r\n")),
         fails("a misunderstood SELECT", &[], "SELECT", says("TAG BAD SECRET\r\n")),
         fails("a read-only inbox", &[], "SELECT", says("* OK SECRET\r\nTAG OK [READ-ONLY] SECRET\r\n")),
         fails("no UIDVALIDITY", &[], "SELECT", says("* OK SECRET\r\nTAG OK SECRET\r\n")),
         fails("a strange UIDVALIDITY", &[], "SELECT", says("* OK [UIDVALIDITY SECRET] x\r\nTAG OK x\r\n")),
-        path("no archive", || {
+        error_path("no archive", || {
             let no = format!("TAG NO {MARKED}\r\n");
             fails_at(Script::imap(&[]).says("CREATE", &*no).says("STATUS", &*no))
         }),
     ]
 }
 
-/// A verb fails, on a handle that is there before and after, when a line of this kind is answered so.
-fn verb(name: &'static str, line: &'static str, step: Step, verb: Verb) -> Path {
-    path(name, move || {
+/// Runs a verb on a connected handle; it fails when a line that begins with `line` gets this answer.
+fn verb(name: &'static str, line: &'static str, step: Step, verb: Verb) -> ErrorPath {
+    error_path(name, move || {
         answered(staying(&["MOVE", "UIDPLUS"]), line, step, |server| {
             let imap = Imap::connect(imap_config(server)).unwrap();
             let told = shown(verb(&imap));
@@ -185,9 +187,9 @@ fn verb(name: &'static str, line: &'static str, step: Step, verb: Verb) -> Path 
     })
 }
 
-fn verbs() -> Vec<Path> {
+fn verbs() -> Vec<ErrorPath> {
     let search: Verb = |imap| imap.search("ALL").map(drop);
-    // What does not come is an error in its place.
+    // A message that did not arrive is an error in its place.
     let fetch: Verb = |imap| imap.fetch()?.iter().try_for_each(|delivery| delivery.message().map(drop));
     let drain: Verb = |imap| imap.drain().map(drop);
     let noop: Verb = Imap::noop;
@@ -202,11 +204,11 @@ fn verbs() -> Vec<Path> {
         verb("a refusal with a code", "UID SEARCH ALL", says("TAG NO [X-SECRET SECRET] SECRET\r\n"), search),
         verb("a strange answer", "UID SEARCH ALL", closes("SECRET\r\n"), search),
         verb("another's answer", "UID SEARCH ALL", closes("ZZZZ99 OK SECRET\r\n"), search),
-        verb("a goodbye", "UID SEARCH ALL", closes("* BYE SECRET\r\n"), search),
+        verb("a BYE", "UID SEARCH ALL", closes("* BYE SECRET\r\n"), search),
         verb("a refused FETCH", "UID FETCH", says("TAG NO SECRET\r\n"), fetch),
         verb("a cut literal", "UID FETCH", says(fetched), fetch),
-        verb("a mail that is none", "UID FETCH", says(unread), fetch),
-        path("a mail without a UID", move || {
+        verb("an invalid FETCH response", "UID FETCH", says(unread), fetch),
+        error_path("a mail without a UID", move || {
             let script = waiting(&[]).says("UID SEARCH UID 1", "* SEARCH 1\r\nTAG OK done\r\n");
             answered(script, "UID FETCH", says(odd), |server| {
                 let imap = Imap::connect(imap_config(server)).unwrap();
@@ -214,7 +216,7 @@ fn verbs() -> Vec<Path> {
             })
         }),
         verb("a refused NOOP", "NOOP", says("TAG NO SECRET\r\n"), noop),
-        verb("a goodbye for a NOOP", "NOOP", closes("* BYE SECRET\r\n"), noop),
+        verb("a BYE for a NOOP", "NOOP", closes("* BYE SECRET\r\n"), noop),
         verb("a stopped handle", "LOGOUT", closes("* BYE SECRET\r\nTAG OK SECRET\r\n"), stopped),
         verb("a refused MOVE", "UID MOVE", says("* OK SECRET\r\nTAG NO SECRET\r\n"), drain),
     ]

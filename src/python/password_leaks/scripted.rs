@@ -1,4 +1,4 @@
-//! What the paths on scripted servers have in common.
+//! Helpers for error paths on scripted servers.
 
 use super::support::script::{Script, Scripted, Step};
 use super::{MARKED, Shown, TAG};
@@ -16,12 +16,12 @@ pub(super) fn at(server: &Scripted) -> Server {
     Server::unencrypted("localhost").port(server.port())
 }
 
-/// What is shown of a server that answers a line of this kind so.
+/// Returns the texts of `meet` with a server that answers lines that begin with `line` by `step`.
 pub(super) fn answered(script: Script, line: &str, step: Step, meet: impl FnOnce(Server) -> Shown) -> Shown {
     played(script.ahead(line, move |_| step.clone()), line, meet)
 }
 
-/// What is shown of a server; a path on which it never hears such a line is another one than it says.
+/// Returns the texts of `meet` with a server; asserts that the server has received such a line.
 pub(super) fn played(script: Script, line: &str, meet: impl FnOnce(Server) -> Shown) -> Shown {
     let server = script.start();
     let told = meet(at(&server));
@@ -29,22 +29,22 @@ pub(super) fn played(script: Script, line: &str, meet: impl FnOnce(Server) -> Sh
     told
 }
 
-/// An IMAP server with one of our messages in the inbox.
+/// Returns an IMAP server with one of our messages in the inbox.
 pub(super) fn waiting(offers: &[&str]) -> Script {
     with_mail(offers, &format!("Message-ID: <1@example.test>\r\nSubject: {TAG} 1\r\n\r\nhello"))
 }
 
-/// The same, where the mail stays in the inbox.
+/// Returns the same server, where the message stays in the inbox.
 pub(super) fn staying(offers: &[&str]) -> Script {
     stays(waiting(offers))
 }
 
-/// A server that finds its mail in the inbox whatever was done to it.
+/// Makes SEARCH find the message in the inbox after any command.
 pub(super) fn stays(script: Script) -> Script {
     script.says("UID SEARCH UID 1", "* SEARCH 1\r\nTAG OK done\r\n")
 }
 
-/// An IMAP server with this mail in the inbox, which takes whatever is appended to any mailbox.
+/// Returns an IMAP server with this message in the inbox, which accepts every APPEND.
 pub(super) fn with_mail(offers: &[&str], mail: &str) -> Script {
     let fetched = |what: &str, octets: &str| {
         format!("* 1 FETCH (UID 1 {what} {{{}}}\r\n{octets})\r\nTAG OK done\r\n", octets.len())
@@ -62,7 +62,7 @@ pub(super) fn with_mail(offers: &[&str], mail: &str) -> Script {
         .on("", |heard| Step::Nothing.when(!is_command(&heard.text)))
 }
 
-/// Whether a line is no line of what is appended.
+/// Returns `true` if a line is a command, and not a line of an appended message.
 pub(super) fn is_command(line: &str) -> bool {
     let word = line.split(' ').next().unwrap_or_default();
     !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_uppercase())
