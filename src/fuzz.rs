@@ -35,8 +35,8 @@ pub fn chunks(set: &UidSet) -> Vec<UidSet> {
 /// What COPYUID's words say of these UIDs; `None` when they say nothing.
 pub fn copied(told: &str, asked: &UidSet) -> Option<UidSet> {
     match python::fuzz::copied(told, asked) {
-        python::Copied::These(set) => Some(set),
-        python::Copied::Untold => None,
+        python::Copied::Uids(set) => Some(set),
+        python::Copied::Unknown => None,
     }
 }
 

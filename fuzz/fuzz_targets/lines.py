@@ -8,9 +8,11 @@ from types import FrameType
 from typing import Any
 from zlib import crc32
 
-OURS = ("imap.py", "smtp.py", "_pymail_answers.py", "_pymail_fetched.py", "_pymail_imap4.py", "_pymail_wire.py")
-SMTPS = ("_pymail_auth.py", "_pymail_dialogue.py", "_pymail_messages.py", "_pymail_replies.py")
-FOLLOWED = (*OURS, *SMTPS, "imaplib.py", "smtplib.py")
+SHARED = ("imap.py", "smtp.py", "_pymail_transport.py")
+IMAPS = ("_pymail_imap_parse.py", "_pymail_fetched.py", "_pymail_imaplib_ext.py")
+REPLIES = ("_pymail_smtplib_ext.py", "_pymail_verdicts.py")
+SMTPS = ("_pymail_auth.py", "_pymail_dialogue.py", "_pymail_messages.py", *REPLIES)
+FOLLOWED = (*SHARED, *IMAPS, *SMTPS, "imaplib.py", "smtplib.py")
 SIZE = 8_192
 
 

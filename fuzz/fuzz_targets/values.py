@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from _pymail_wire import Refused
+from _pymail_transport import Refused
 
 
 class Odd(str):
@@ -43,7 +43,7 @@ class Session:
         if self.next() % 8 == 7:
             raise self.exception()
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         """As py/ does, once and again."""
         self.socket.close()
 
@@ -62,8 +62,8 @@ class Session:
             "login": lambda: [["MOVE"], ["UIDPLUS", "NAMESPACE"], []][self.next() % 3],
             "prepare": lambda: (self.number(), self.text(), self.text(), self.next() % 2 == 0),
             "search": lambda: self.uids(many),
-            "look_ahead": lambda: None if self.next() % 2 else self.uids(many),
-            "what_else": lambda: None if self.next() % 2 else self.uids(many),
+            "prefetch": lambda: None if self.next() % 2 else self.uids(many),
+            "remaining_matches": lambda: None if self.next() % 2 else self.uids(many),
             "next_mails": lambda: self.mails(many),
             "sizes": lambda: [(self.number(), self.number()) for _ in many],
             "copies": lambda: ([self.number() for _ in many], [self.number() for _ in many]),

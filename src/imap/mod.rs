@@ -39,7 +39,7 @@ use crate::config::{ImapConfig, check_mailbox};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::link::{Habits, Link, Session as _, Stats, Status};
-use crate::python::{ImapSession, Learnt};
+use crate::python::{ImapSession, ServerProfile};
 use crate::uid::UidSet;
 
 /// Receives tagged messages from a mailbox, over a connection that stays up.
@@ -290,8 +290,8 @@ impl Imap {
 /// How a handle connects, and what it does when nothing else is to be done.
 fn habits(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> Habits<ImapSession> {
     let server = config.common.server.address();
-    let (config, learnt) = (Arc::clone(config), Arc::<Learnt>::default());
-    let habits = Habits::new(move |deadline| ImapSession::connect(&config, &learnt, deadline)).at(server);
+    let (config, profile) = (Arc::clone(config), Arc::<ServerProfile>::default());
+    let habits = Habits::new(move |deadline| ImapSession::connect(&config, &profile, deadline)).at(server);
     let Some(claims) = claims else { return habits };
     let (keeping, leaving) = (Arc::clone(claims), Arc::clone(claims));
     habits.keep(move |session| keeping.keep(session)).farewell(move |session| leaving.farewell(session))

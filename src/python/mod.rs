@@ -1,10 +1,10 @@
-//! The only part of the crate that names pyo3: the interpreter, and typed calls into `py/`.
+//! The only part of the crate that uses pyo3: the interpreter, and typed calls into `py/`.
 
-mod convert;
-mod dialogue;
+mod commands;
+mod errors;
+mod exit_guard;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
-mod gate;
 mod imap;
 mod mailboxes;
 mod mails;
@@ -12,14 +12,20 @@ mod modules;
 #[cfg(test)]
 mod password_leaks;
 mod portions;
+mod profile;
+mod protocol;
+mod py_session;
 mod runtime;
+mod sigint;
 mod smtp;
-mod speaker;
 #[cfg(test)]
 mod tests;
+mod threads;
 
-pub(crate) use imap::{Copied, ImapSession, Since};
+pub(crate) use commands::{Copied, Since};
+pub(crate) use imap::ImapSession;
 pub(crate) use mails::{Failure, Fetching, Mail, Mails, Part, Window};
-pub(crate) use portions::{Learnt, in_portions};
+pub(crate) use portions::in_portions;
+pub(crate) use profile::ServerProfile;
 pub(crate) use runtime::start_in as start;
 pub(crate) use smtp::{Outgoing, Sent, SmtpSession};

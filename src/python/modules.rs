@@ -1,4 +1,6 @@
-//! Our Python files, compiled into the crate and loaded on first use under names of their own.
+//! The Python files in `py/`: compiled into the crate, loaded on first use.
+//!
+//! Their module names begin with `_pymail_`, so that they clash with no module of the host.
 
 use std::ffi::CStr;
 
@@ -6,7 +8,7 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::convert::import_error;
+use super::errors::import_error;
 use super::runtime::{attached, without_collector};
 use crate::error::Result;
 
@@ -15,7 +17,7 @@ pub(super) struct Module {
     name: &'static CStr,
     file: &'static CStr,
     code: &'static CStr,
-    /// What it imports of ours.
+    /// The other files that it imports, which are loaded before it.
     needs: &'static [&'static Module],
     loaded: PyOnceLock<Py<PyModule>>,
 }
@@ -32,38 +34,40 @@ macro_rules! module {
     };
 }
 
-static WIRE: Module = module!("_pymail_wire", "py/_pymail_wire.py", &[]);
-static FETCHED: Module = module!("_pymail_fetched", "py/_pymail_fetched.py", &[&WIRE]);
-static ANSWERS: Module = module!("_pymail_answers", "py/_pymail_answers.py", &[&FETCHED]);
-static IMAP4: Module = module!("_pymail_imap4", "py/_pymail_imap4.py", &[&WIRE, &ANSWERS]);
-static CONNECTION: Module = module!("_pymail_connection", "py/_pymail_connection.py", &[&IMAP4]);
+static TRANSPORT: Module = module!("_pymail_transport", "py/_pymail_transport.py", &[]);
+static FETCHED: Module = module!("_pymail_fetched", "py/_pymail_fetched.py", &[&TRANSPORT]);
+static IMAP_PARSE: Module = module!("_pymail_imap_parse", "py/_pymail_imap_parse.py", &[&FETCHED]);
+static IMAPLIB_EXT: Module = module!("_pymail_imaplib_ext", "py/_pymail_imaplib_ext.py", &[&IMAP_PARSE]);
+static CONNECTION: Module = module!("_pymail_connection", "py/_pymail_connection.py", &[&IMAPLIB_EXT]);
 static LOGIN: Module = module!("_pymail_login", "py/_pymail_login.py", &[&CONNECTION]);
 static RECEIVE: Module = module!("_pymail_receive", "py/_pymail_receive.py", &[&LOGIN]);
 pub(super) static IMAP: Module = module!("_pymail_imap", "py/imap.py", &[&RECEIVE]);
-static REPLIES: Module = module!("_pymail_replies", "py/_pymail_replies.py", &[&WIRE]);
-static AUTH: Module = module!("_pymail_auth", "py/_pymail_auth.py", &[&REPLIES]);
-static DIALOGUE: Module = module!("_pymail_dialogue", "py/_pymail_dialogue.py", &[&REPLIES]);
-static MESSAGES: Module = module!("_pymail_messages", "py/_pymail_messages.py", &[&DIALOGUE]);
-static CHUNKS: Module = module!("_pymail_chunks", "py/_pymail_chunks.py", &[&DIALOGUE]);
-pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&AUTH, &MESSAGES, &CHUNKS]);
+static SMTPLIB_EXT: Module = module!("_pymail_smtplib_ext", "py/_pymail_smtplib_ext.py", &[&TRANSPORT]);
+static AUTH: Module = module!("_pymail_auth", "py/_pymail_auth.py", &[&SMTPLIB_EXT]);
+static DIALOGUE: Module = module!("_pymail_dialogue", "py/_pymail_dialogue.py", &[&SMTPLIB_EXT]);
+static VERDICTS: Module = module!("_pymail_verdicts", "py/_pymail_verdicts.py", &[&SMTPLIB_EXT]);
+static MESSAGES: Module = module!("_pymail_messages", "py/_pymail_messages.py", &[&DIALOGUE, &VERDICTS]);
+static BDAT: Module = module!("_pymail_bdat", "py/_pymail_bdat.py", &[&DIALOGUE, &VERDICTS]);
+pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&AUTH, &MESSAGES, &BDAT]);
 
-/// Two that load at once would each wait for the other's interpreter; one after the other, the first is on the
-/// network while the second loads.
+/// Held while files are loaded: IMAP and SMTP loading at once would slow each other down by the GIL. One after the other,
+/// the first is on the network while the second loads.
 static LOADING: Mutex<()> = Mutex::new(());
 
 impl Module {
-    /// Loads the file and what it imports, once.
+    /// Loads the file and those that it imports, once.
     pub(super) fn ready(&self) -> Result<()> {
         let _loading = LOADING.lock();
         attached(|py| without_collector(py, || self.load(py).map(drop)))
     }
 
-    /// The class that each dialogue file has: one connection.
+    /// Returns the class `Session`, which `imap.py` and `smtp.py` have: one connection.
     pub(super) fn session_class<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         let class = self.load(py)?.getattr("Session");
         class.map_err(|e| import_error(py, &self.name.to_string_lossy(), &e))
     }
 
+    /// Returns the module, loaded on first use.
     fn load<'py>(&self, py: Python<'py>) -> Result<&Bound<'py, PyModule>> {
         if let Some(module) = self.loaded.get(py) {
             return Ok(module.bind(py));

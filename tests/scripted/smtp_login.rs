@@ -274,7 +274,7 @@ fn a_server_without_a_known_login_is_an_error_that_says_so(#[case] offers: &[&st
     let server = Script::smtp(offers).start();
     let error = refused(&server);
     assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, None), "{error:?}");
-    assert!(error.to_string().contains("no login that is known"), "{error}");
+    assert!(error.to_string().contains("no supported login mechanism"), "{error}");
     assert_eq!(server.heard("AUTH"), Vec::<String>::new());
 }
 

@@ -1,4 +1,4 @@
-//! Exceptions become errors of ours here, and nothing of Python's leaves with them.
+//! Converts Python exceptions into [`Error`]s; no Python object leaves with them.
 
 mod tls;
 
@@ -9,58 +9,62 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::runtime::hand_back_interrupt;
+use super::sigint::hand_back_interrupt;
 use crate::codes::{self, Login};
 use crate::error::{Error, ErrorKind};
 use crate::throttle;
 
-/// What was being done when an exception came: the same one means different things.
+/// The phase of a connection in which an exception was raised: it decides the error's kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Connect,
     Login,
-    Dialogue,
+    /// Any command after the login.
+    Command,
 }
 
-/// What is asked of Python, and what must not be seen of it in an error.
+/// The context of a call into Python, for the error that it may become.
 #[derive(Clone, Copy)]
-pub(super) struct Asking<'a> {
+pub(super) struct CallContext<'a> {
     pub(super) phase: Phase,
+    /// The words that the error begins with, such as `SEARCH`.
     pub(super) action: &'a str,
-    /// A server can send back what it was sent.
+    /// Hidden in the error: a server can send back what it was sent.
     pub(super) secrets: &'a [String],
 }
 
-impl Asking<'_> {
+impl CallContext<'_> {
+    /// Returns the exception's message, without secrets.
     fn text(&self, value: &Bound<'_, PyBaseException>) -> String {
         self.hide(text(value))
     }
 
-    /// Without secrets, and only then plain: half a secret would not be recognised.
+    /// Replaces secrets by `(..)` and makes the text printable.
     pub(super) fn hide(&self, text: String) -> String {
         let hide = |text: String, secret: &String| text.replace(secret.as_str(), "(..)");
+        // Secrets first: `plain` may cut one in half, which would not be recognised.
         plain(&self.secrets.iter().filter(|secret| !secret.is_empty()).fold(text, hide))
     }
 }
 
-/// What is shown of a server's words, in characters.
-const LONGEST: usize = 400;
+/// The most characters of a server's text that an error shows.
+const MAX_TEXT: usize = 400;
 
-/// A server's words as they can be shown: on one line, without what a terminal obeys, not for ever.
+/// Makes a server's text printable: one line, no control characters, at most [`MAX_TEXT`] characters.
 pub(super) fn plain(text: &str) -> String {
-    let shown = |c: char| match c {
+    let printable = |c: char| match c {
         c if c.is_whitespace() => ' ',
         c if c.is_control() => char::REPLACEMENT_CHARACTER,
         c => c,
     };
-    let mut plain: String = text.chars().take(LONGEST).map(shown).collect();
-    if text.chars().nth(LONGEST).is_some() {
+    let mut plain: String = text.chars().take(MAX_TEXT).map(printable).collect();
+    if text.chars().nth(MAX_TEXT).is_some() {
         plain.push_str(" (..)");
     }
     plain
 }
 
-/// An exception, as owned text: its class and its message.
+/// An exception as owned text: its class and its message, without secrets.
 #[derive(Debug)]
 struct Cause {
     class: String,
@@ -75,37 +79,39 @@ impl fmt::Display for Cause {
 
 impl StdError for Cause {}
 
-/// The error for an exception that came out of a dialogue.
-pub(super) fn error(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) -> Error {
+/// Converts an exception that a call raised.
+pub(super) fn error(exception: &Bound<'_, PyBaseException>, context: CallContext<'_>) -> Error {
     let classes = class_names(exception);
     if classes.iter().any(|class| class == "Refused") {
-        return refusal(exception, asking);
+        return refused_exception(exception, context);
     }
     if classes.iter().any(|class| class == "KeyboardInterrupt") {
-        hand_back_interrupt(); // It was meant for the host, whose handler has yet to see it.
+        hand_back_interrupt(); // meant for the host, whose handler has not run
     }
-    let kind = kind(exception, &classes, asking.phase);
-    let text = asking.text(exception);
-    if kind == ErrorKind::Tls {
-        return tls::error(exception, &classes[0], text, asking.action);
-    }
-    let code = reply_code(&text);
+    let kind = kind(exception, &classes, context.phase);
+    let text = context.text(exception);
     let class = classes.into_iter().next().unwrap_or_default();
-    Error::new(kind, format!("{}: {text}", asking.action))
-        .with_code(code)
-        .with_retry_after(throttle::wait_asked(&text))
-        .with_source(Cause { class, text })
+    let error = if kind == ErrorKind::Tls {
+        let explained = tls::explain(exception, &text);
+        Error::new(kind, format!("{}: {explained}", context.action))
+    } else {
+        Error::new(kind, format!("{}: {text}", context.action))
+            .with_code(reply_code(&text))
+            .with_retry_after(throttle::wait_asked(&text))
+    };
+    error.with_source(Cause { class, text })
 }
 
-/// The SMTP reply code that a text begins with.
+/// Returns the SMTP reply code (4xx, 5xx) that a text begins with.
 fn reply_code(text: &str) -> Option<String> {
     let (code, _) = text.split_once(' ')?;
     (code.len() == 3 && code.starts_with(['4', '5']) && code.parse::<u16>().is_ok()).then(|| code.to_owned())
 }
 
+/// Returns the kind of an exception that is no refusal, by its class and the phase.
 fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase) -> ErrorKind {
     let is = |name: &str| classes.iter().any(|class| class == name);
-    if timed_out(exception) || context(exception).is_some_and(|context| timed_out(&context)) {
+    if is_timeout(exception) || raised_from(exception).is_some_and(|cause| is_timeout(&cause)) {
         ErrorKind::Timeout
     } else if is("SSLEOFError") || is("SSLZeroReturnError") {
         // A connection that ends in the middle of a handshake is lost, like any other.
@@ -124,43 +130,44 @@ fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase
     }
 }
 
-fn timed_out(exception: &Bound<'_, PyBaseException>) -> bool {
+fn is_timeout(exception: &Bound<'_, PyBaseException>) -> bool {
     // Up to Python 3.9 a socket's timeout is a class of its own.
     class_names(exception).iter().any(|class| class == "TimeoutError" || class == "timeout")
 }
 
-/// The server's "no", with its code.
-fn refusal(exception: &Bound<'_, PyBaseException>, asking: Asking<'_>) -> Error {
+/// Converts Python's `Refused`.
+fn refused_exception(exception: &Bound<'_, PyBaseException>, context: CallContext<'_>) -> Error {
     let args = exception.getattr("args").and_then(|args| args.extract());
     let (code, text): Refusal = args.unwrap_or_else(|_| (None, text(exception)));
-    refused(code, text, asking)
+    refused(code, text, context)
 }
 
-/// The code and the text of a server's "no", as Python hands them over.
+/// The code and the text of a server's refusal, as Python returns them.
 pub(super) type Refusal = (Option<String>, String);
 
-/// Makes an error of a server's "no".
-pub(super) fn refused(code: Option<String>, text: String, asking: Asking<'_>) -> Error {
-    let text = asking.hide(text);
-    let code = code.map(|code| asking.hide(code));
-    if asking.phase == Phase::Login {
-        return refused_login(code, &text, asking.action);
+/// Makes the error for a server's refusal (NO, BAD, 4xx, 5xx).
+pub(super) fn refused(code: Option<String>, text: String, context: CallContext<'_>) -> Error {
+    let text = context.hide(text);
+    let code = code.map(|code| context.hide(code));
+    if context.phase == Phase::Login {
+        return refused_login(code, &text, context.action);
     }
     let is_not_connected = codes::is_not_connected(code.as_deref(), &text);
     let kind = if is_not_connected { ErrorKind::Disconnected } else { ErrorKind::Refused };
-    let passes = codes::is_transient(code.as_deref(), &text);
+    let is_transient = codes::is_transient(code.as_deref(), &text);
     let wait = throttle::wait_asked(&text);
-    let text = format!("{}: the server refused: {text}", asking.action);
-    Error::new(kind, text).with_code(code).with_retry_after(wait).passing(passes)
+    let text = format!("{}: the server refused: {text}", context.action);
+    Error::new(kind, text).with_code(code).with_retry_after(wait).passing(is_transient)
 }
 
+/// Makes the error for a refused login; only wrong credentials end the handle.
 fn refused_login(code: Option<String>, text: &str, action: &str) -> Error {
     let meaning = codes::login(code.as_deref(), text);
     let refused = |kind| Error::new(kind, format!("{action}: the server refused: {text}"));
     let error = match meaning {
         Login::WrongCredentials => {
-            let what = "they are not tried again; make a new handle with the right ones";
-            let text = format!("{action}: the server refused the credentials: {text} ({what})");
+            let advice = "the login is not retried; make a new handle with the right credentials";
+            let text = format!("{action}: the server refused the credentials: {text} ({advice})");
             Error::new(ErrorKind::Auth, text).for_good()
         }
         Login::Unclear => refused(ErrorKind::Auth),
@@ -169,21 +176,23 @@ fn refused_login(code: Option<String>, text: &str, action: &str) -> Error {
     error.with_code(code).with_retry_after(throttle::wait_asked(text))
 }
 
-/// The error for what keeps a Python module from being imported, which no server has a part in.
+/// Makes the error for a Python module that can't be imported.
 pub(super) fn import_error(py: Python<'_>, module: &str, exception: &PyErr) -> Error {
     let value = exception.value(py);
     let class = class_names(value).into_iter().next().unwrap_or_default();
     let text = text(value);
-    let what = format!("can't import {module}: {text}");
-    Error::new(ErrorKind::Runtime, what).with_source(Cause { class, text })
+    let message = format!("can't import {module}: {text}");
+    Error::new(ErrorKind::Runtime, message).with_source(Cause { class, text })
 }
 
-/// smtplib makes "disconnected" of everything, a timeout too; what it was stays in the context.
-fn context<'py>(value: &Bound<'py, PyBaseException>) -> Option<Bound<'py, PyBaseException>> {
+/// Returns the exception that was being handled when this one was raised (`__context__`).
+///
+/// smtplib raises `SMTPServerDisconnected` for everything, also after a timeout, which is then its context.
+fn raised_from<'py>(value: &Bound<'py, PyBaseException>) -> Option<Bound<'py, PyBaseException>> {
     value.getattr("__context__").ok()?.cast_into().ok()
 }
 
-/// The exception's class and the classes that it inherits from, nearest first.
+/// Returns the names of the exception's class and of its base classes, nearest first.
 fn class_names(value: &Bound<'_, PyBaseException>) -> Vec<String> {
     let names = value.get_type().mro().iter().filter_map(|class| {
         let class = class.cast_into::<PyType>().ok()?;
