@@ -21,7 +21,7 @@ class ContinuationLines:
         self.lines = iter(lines)
 
     def next(self, _challenge: object) -> bytes:
-        """Returns the next line, whatever the challenge is; "*", which cancels the exchange, after the last."""
+        """Returns the next line and ignores the challenge; "*", which cancels the exchange, after the last line."""
         return next(self.lines, b"*")
 
 

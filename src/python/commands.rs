@@ -34,8 +34,8 @@ impl ImapSession {
         Ok(UidSet::new(self.validity(), uids))
     }
 
-    /// Fetches the identifying headers of the newest messages in the archive: those after `since`, at most `most`. Returns
-    /// the `since` for the next call with them.
+    /// Fetches the identifying headers of the newest messages in the archive: those after `since`, at most `most`.
+    /// Returns the `since` for the next call with them.
     pub(crate) fn newest_archived(
         &mut self,
         most: usize,
@@ -57,7 +57,8 @@ impl ImapSession {
         })
     }
 
-    /// Removes these entries of a log, a mailbox with a message for each entry; returns its UIDNEXT and the other entries.
+    /// Removes these entries of a log, a mailbox with a message for each entry; returns its UIDNEXT and the other
+    /// entries.
     pub(crate) fn read_log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<(u32, Entries)> {
         let mut drop = UidSet::new(self.validity(), drop.iter().copied());
         loop {
@@ -139,8 +140,8 @@ impl ImapSession {
         Ok(copyuid.map_or(Copied::Unknown, |words| copied(&words, set)))
     }
 
-    /// Returns which of these messages are in the inbox, and which of those have a copy in another mailbox: the same size
-    /// and the same headers.
+    /// Returns which of these messages are in the inbox, and which of those have a copy in another mailbox: the same
+    /// size and the same headers.
     pub(crate) fn copies(&mut self, set: &UidSet, mailbox: &str) -> Result<(UidSet, UidSet)> {
         self.check(set)?;
         let (args, action) = ((set.to_string(), set.len(), mailbox.to_owned()), "looking for copies");

@@ -17,6 +17,7 @@ use crate::throttle;
 /// The phase of a connection in which an exception was raised: it decides the error's kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Connecting and the TLS handshake.
     Connect,
     Login,
     /// Any command after the login.
@@ -64,7 +65,7 @@ pub(super) fn plain(text: &str) -> String {
     plain
 }
 
-/// An exception as owned text: its class and its message, without secrets.
+/// An exception as owned text, without secrets: the source of an error.
 #[derive(Debug)]
 struct Cause {
     class: String,
@@ -80,6 +81,12 @@ impl fmt::Display for Cause {
 impl StdError for Cause {}
 
 /// Converts an exception that a call raised.
+///
+/// - `Refused`, by [`refused`]: the server's NO, BAD, 4xx or 5xx.
+/// - A timeout, or an exception raised from one: `Timeout`.
+/// - A certificate that is not accepted, or a failed handshake: `Tls`.
+/// - An error of Python itself, such as `MemoryError`: `Runtime`.
+/// - Any other exception: `Connect` while connecting, else `Disconnected`.
 pub(super) fn error(exception: &Bound<'_, PyBaseException>, context: CallContext<'_>) -> Error {
     let classes = class_names(exception);
     if classes.iter().any(|class| class == "Refused") {
@@ -145,7 +152,7 @@ fn refused_exception(exception: &Bound<'_, PyBaseException>, context: CallContex
 /// The code and the text of a server's refusal, as Python returns them.
 pub(super) type Refusal = (Option<String>, String);
 
-/// Makes the error for a server's refusal (NO, BAD, 4xx, 5xx).
+/// Makes the error for a server's refusal (NO, BAD, 4xx, 5xx), by the tables in [`codes`].
 pub(super) fn refused(code: Option<String>, text: String, context: CallContext<'_>) -> Error {
     let text = context.hide(text);
     let code = code.map(|code| context.hide(code));
@@ -201,6 +208,7 @@ fn class_names(value: &Bound<'_, PyBaseException>) -> Vec<String> {
     names.collect()
 }
 
+/// Returns the exception's message.
 fn text(value: &Bound<'_, PyBaseException>) -> String {
     let text = value.str().map(|text| text.to_string()).unwrap_or_default();
     if text.is_empty() { "no reason given".into() } else { text }

@@ -7,7 +7,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::threads::{is_attached, this_thread};
 use crate::error::{Error, ErrorKind, Result};
 
-/// How long the end of the process waits for running calls.
+/// The longest time for which the end of the process waits for running calls.
 const EXIT_WAIT: Duration = Duration::from_secs(2);
 
 static GUARD: ExitGuard = ExitGuard {
@@ -18,10 +18,13 @@ static GUARD: ExitGuard = ExitGuard {
 /// The running calls of this process, and a signal for when the last one is done.
 struct ExitGuard {
     calls: Mutex<Calls>,
+    /// Notified when the last running call is done after [`close`].
     done: Condvar,
 }
 
+/// The state of the guard.
 struct Calls {
+    /// The count of calls inside the interpreter.
     running: usize,
     /// `true` once no further call may enter.
     is_closed: bool,

@@ -24,10 +24,15 @@ const SERVICE: Service =
     Service { module: &modules::IMAP, name: "IMAP", tls: 993, starttls: 143, plain: 143 };
 
 /// A logged-in IMAP connection with its inbox selected.
+///
+/// Its commands are in `commands` and `mails`.
 pub(crate) struct ImapSession {
     pub(super) python: PySession,
+    /// The inbox's UIDVALIDITY at the login.
     validity: UidValidity,
+    /// The archive's name on this server.
     pub(super) archive: String,
+    /// The hierarchy delimiter; empty for none.
     pub(super) delimiter: String,
     /// `true` if the archive had no messages when this connection was made.
     pub(super) archive_is_empty: bool,
@@ -53,6 +58,11 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Uids {
 
 impl ImapSession {
     /// Connects, logs in, selects the inbox, and creates the archive if it is missing.
+    ///
+    /// # Errors
+    ///
+    /// `Connect` or `Tls` before the login, `Auth` for refused credentials, `Refused` for a refused SELECT or CREATE,
+    /// `Timeout` at the deadline.
     pub(crate) fn connect(
         config: &ImapConfig,
         profile: &Arc<ServerProfile>,
@@ -136,6 +146,10 @@ impl ImapSession {
     }
 
     /// Checks that the UIDs have the inbox's UIDVALIDITY: else they name other messages.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` with the code `UIDVALIDITY`.
     pub(crate) fn check(&self, set: &UidSet) -> Result<()> {
         if set.validity() == self.validity {
             return Ok(());

@@ -6,6 +6,9 @@ use crate::events;
 
 impl ImapSession {
     /// Creates the archive, unless it exists, under the first of these names that the server accepts.
+    ///
+    /// Only a permanent refusal leads to the next name: after a transient one, another consumer could choose another
+    /// name.
     pub(super) fn make_archive(&mut self, names: Vec<String>) -> Result<()> {
         let mut refused = None;
         for name in names {
@@ -33,6 +36,7 @@ impl ImapSession {
         format!("{mailbox}{}{name}", self.separator())
     }
 
+    /// Returns the hierarchy delimiter, or `-` where there is no hierarchy.
     fn separator(&self) -> &str {
         if self.delimiter.is_empty() { "-" } else { &self.delimiter }
     }
@@ -53,11 +57,11 @@ impl ImapSession {
         }
     }
 
-    /// Creates a mailbox within the archive, unless it exists, or beside the archive if the server refuses that. Returns its
-    /// name.
+    /// Creates a mailbox within the archive, unless it exists, or beside the archive if the server refuses that.
+    /// Returns its name.
     ///
-    /// All consumers of one mailbox must choose the same name: an existing mailbox is preferred to a new one, and within the
-    /// archive to beside it.
+    /// All consumers of one mailbox must choose the same name: an existing mailbox is preferred to a new one, and
+    /// within the archive to beside it.
     fn find_or_create(&mut self, child: &str) -> Result<String> {
         let name = child.strip_prefix(&*self.archive).and_then(|rest| rest.strip_prefix(self.separator()));
         let beside = name.map(|name| format!("{}-{name}", self.archive)).filter(|beside| beside != child);

@@ -65,11 +65,12 @@ pub(crate) struct Mail {
 /// Messages that arrived together.
 pub(crate) struct Mails(Vec<Mail>);
 
-/// A message as Python returns it: UID, RFC822.SIZE, `true` if flagged deleted, a buffer, and where in it the message begins
-/// and ends.
+/// A message as Python returns it: UID, RFC822.SIZE, `true` if flagged deleted, a buffer, and where in it the message
+/// begins and ends.
 type Fetched = (u64, u64, bool, PyBackedBytes, usize, usize);
 
 impl Mail {
+    /// Converts a message from Python; `None` for an invalid UID.
     fn new((uid, size, is_deleted, octets, begin, end): Fetched) -> Option<Self> {
         let uid = Uid::new(u32::try_from(uid).ok()?)?;
         Some(Self { uid, size, is_deleted, octets, place: begin..end })
@@ -87,7 +88,7 @@ impl Mail {
 
     /// Returns `true` if the message is complete, `asked` octets having been requested.
     ///
-    /// Some servers estimate RFC822.SIZE: a message shorter than requested is complete, whatever its size.
+    /// Some servers estimate RFC822.SIZE: a message shorter than requested is complete even if RFC822.SIZE is larger.
     pub(crate) fn is_whole(&self, asked: usize) -> bool {
         self.octets().len() < asked || self.size == asked as u64 || self.exceeds_request(asked)
     }
@@ -106,6 +107,7 @@ impl Mail {
 }
 
 impl Mails {
+    /// Converts messages from Python; skips those with an invalid UID.
     fn new(fetched: Vec<Fetched>) -> Self {
         Self(fetched.into_iter().filter_map(Mail::new).collect())
     }
@@ -142,11 +144,12 @@ impl Drop for Mails {
 }
 
 impl ImapSession {
-    /// Searches for up to `count` new messages and requests `most` octets of each, in one flight (SEARCHRES, RFC 5182).
+    /// Searches for up to `count` new messages and requests `most` octets of each, in one flight (SEARCHRES, RFC
+    /// 5182).
     ///
     /// Returns their window, to be passed to [`fetch`](Self::fetch) as the first one; then
-    /// [`remaining_matches`](Self::remaining_matches) returns the other messages that match. Returns `None` where the server
-    /// does not support that.
+    /// [`remaining_matches`](Self::remaining_matches) returns the other messages that match. Returns `None` where the
+    /// server does not support that.
     pub(crate) fn prefetch(&mut self, criteria: &str, count: usize, most: usize) -> Result<Option<Window>> {
         let args = (criteria.to_owned(), count, most);
         let found: Option<Uids> = self.call("prefetch", args, "SEARCH and FETCH")?;
@@ -156,7 +159,8 @@ impl ImapSession {
         Ok(found.map(|Uids(uids)| window(uids)))
     }
 
-    /// Returns the messages that match outside of a prefetch; `None` if the prefetch failed, here or, by `worked`, before.
+    /// Returns the messages that match outside of a prefetch; `None` if the prefetch failed, here or, by `worked`,
+    /// before.
     pub(crate) fn remaining_matches(&mut self, room: usize, worked: bool) -> Result<Option<UidSet>> {
         let found: Option<Uids> = self.call("remaining_matches", (room, worked), "SEARCH")?;
         Ok(found.map(|Uids(uids)| UidSet::new(self.validity(), uids)))
@@ -164,9 +168,9 @@ impl ImapSession {
 
     /// Fetches messages in windows, up to four of them in flight. Drops messages that were not requested.
     ///
-    /// `first` is a window that was requested already, by [`prefetch`](Self::prefetch). After a failure no further window is
-    /// requested; messages that arrived whole before it are handed over. If the connection is lost, the failure names the
-    /// window whose responses were being read.
+    /// `first` is a window that was requested already, by [`prefetch`](Self::prefetch). After a failure no further
+    /// window is requested; messages that arrived whole before it are handed over. If the connection is lost, the
+    /// failure names the window whose responses were being read.
     pub(crate) fn fetch(
         &mut self,
         first: Option<Window>,

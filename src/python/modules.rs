@@ -14,7 +14,9 @@ use crate::error::Result;
 
 /// One of the files in `py/`.
 pub(super) struct Module {
+    /// The name in `sys.modules`.
     name: &'static CStr,
+    /// The path that tracebacks show.
     file: &'static CStr,
     code: &'static CStr,
     /// The other files that it imports, which are loaded before it.
@@ -22,6 +24,7 @@ pub(super) struct Module {
     loaded: PyOnceLock<Py<PyModule>>,
 }
 
+/// Makes a [`Module`] of its name, its path, and the modules that it imports.
 macro_rules! module {
     ($name:literal, $file:literal, $needs:expr) => {
         Module {
@@ -50,12 +53,16 @@ static MESSAGES: Module = module!("_pymail_messages", "py/_pymail_messages.py", 
 static BDAT: Module = module!("_pymail_bdat", "py/_pymail_bdat.py", &[&DIALOGUE, &VERDICTS]);
 pub(super) static SMTP: Module = module!("_pymail_smtp", "py/smtp.py", &[&AUTH, &MESSAGES, &BDAT]);
 
-/// Held while files are loaded: IMAP and SMTP loading at once would slow each other down by the GIL. One after the other,
-/// the first is on the network while the second loads.
+/// Held while files are loaded: IMAP and SMTP loading at once would slow each other down by the GIL. One after the
+/// other, the first is on the network while the second loads.
 static LOADING: Mutex<()> = Mutex::new(());
 
 impl Module {
     /// Loads the file and those that it imports, once.
+    ///
+    /// # Errors
+    ///
+    /// `Runtime` when Python can't be started or an import fails.
     pub(super) fn ready(&self) -> Result<()> {
         let _loading = LOADING.lock();
         attached(|py| without_collector(py, || self.load(py).map(drop)))

@@ -6,11 +6,11 @@ use super::imap::ImapSession;
 use crate::error::{Error, ErrorKind, Result};
 use crate::uid::UidSet;
 
-/// Runs `command` on each portion of a set, by a session or an object that holds one. `command` returns the messages of its
-/// portion that were processed, see [`done`](ImapSession::done).
+/// Runs `command` on each portion of a set, by a session or an object that holds one. `command` returns the messages
+/// of its portion that were processed, see [`done`](ImapSession::done).
 ///
-/// A portion that is refused for its size is retried in smaller ones; their size is remembered if they succeed. An empty set
-/// runs nothing.
+/// A portion that is refused for its size is retried in smaller ones; their size is remembered if they succeed. An
+/// empty set runs nothing.
 pub(crate) fn in_portions<S: AsMut<ImapSession>>(
     by: &mut S,
     set: &UidSet,
@@ -48,8 +48,8 @@ impl AsMut<ImapSession> for ImapSession {
 }
 
 impl ImapSession {
-    /// Returns the messages of its set that the last command has processed: all of them, or those down to the server's limit
-    /// (MESSAGELIMIT, RFC 9738), which is remembered.
+    /// Returns the messages of its set that the last command has processed: all of them, or those down to the
+    /// server's limit (MESSAGELIMIT, RFC 9738), which is remembered.
     pub(crate) fn done(&mut self, portion: &UidSet) -> Result<UidSet> {
         let mut done = portion.clone();
         let limit: Option<(u32, u32)> = self.call("last_limit", (), "reading the limit")?;
@@ -66,6 +66,7 @@ impl ImapSession {
     }
 }
 
+/// Makes the error for a server that does not process even a single message: retrying would never end.
 fn nothing_done() -> Error {
     Error::new(ErrorKind::Refused, "the server accepts the command and processes no message (MESSAGELIMIT)")
 }

@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind};
 use crate::events;
 use crate::uid::{MAX_SET_LEN, UidSet};
 
-/// The lengths of a UID set on a command line, in octets: as RFC 7162 tells servers to accept; for servers that cut lines at
-/// 1,000 octets, with room for a mailbox name; and for servers that accept hardly any.
+/// The lengths of a UID set on a command line, in octets: as RFC 7162 tells servers to accept; for servers that cut
+/// lines at 1,000 octets, with room for a mailbox name; and for servers that accept hardly any.
 const SET_LENGTHS: [usize; 3] = [MAX_SET_LEN, 700, 100];
 
 /// A connection that is lost at a command with a shorter set was not closed for the set's length.

@@ -23,8 +23,10 @@ use crate::watchdog::{Guard, Watched};
 pub(super) struct Service {
     pub(super) module: &'static Module,
     pub(super) name: &'static str,
+    /// The port with implicit TLS.
     pub(super) tls: u16,
     pub(super) starttls: u16,
+    /// The port without encryption.
     pub(super) plain: u16,
 }
 
@@ -34,15 +36,17 @@ pub(crate) struct PySession {
     object: Option<Py<PyAny>>,
     /// Hidden in each error: a server can send back what it was sent, at any time.
     secrets: Vec<String>,
+    /// The socket, for the watchdog.
     watched: Watched,
+    /// The traffic up to the last call.
     traffic: Cell<Traffic>,
     /// The deadline of the next call.
     deadline: Cell<Deadline>,
 }
 
 impl PySession {
-    /// Connects, encrypted as configured, and runs `begin` on the session, all by the deadline; `local_name` is the name
-    /// in EHLO.
+    /// Connects, encrypted as configured, and runs `begin` on the session, all by the deadline; `local_name` is the
+    /// name in EHLO.
     pub(super) fn open<S>(
         service: &Service,
         common: &Common,
@@ -75,7 +79,7 @@ impl PySession {
         guard.judge(opened.and_then(begin), &action)
     }
 
-    /// Sets the deadline of the next calls: the connection is shut down then, unless the guard was dropped.
+    /// Sets the deadline of the next calls: the connection is shut down then, unless the guard was dropped before.
     pub(super) fn watch(&self, deadline: Deadline) -> Guard {
         self.deadline.set(deadline);
         self.watched.until(deadline)
@@ -114,6 +118,7 @@ impl PySession {
         CallContext { phase: Phase::Command, action, secrets: &self.secrets }
     }
 
+    /// Calls a method in any phase, and converts its value.
     fn call_in<T>(
         &self,
         context: CallContext<'_>,
@@ -180,6 +185,7 @@ fn system_cert_file() -> String {
     file.map(|file| file.display().to_string()).unwrap_or_default()
 }
 
+/// Converts an exception.
 fn owned(py: Python<'_>, exception: &PyErr, context: CallContext<'_>) -> crate::Error {
     errors::error(exception.value(py), context)
 }

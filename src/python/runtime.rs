@@ -32,6 +32,10 @@ static PROCESS: AtomicU32 = AtomicU32::new(0);
 static IS_OURS: AtomicBool = AtomicBool::new(false);
 
 /// Starts the interpreter with the standard library in `home`; `None` means the one that belongs to libpython.
+///
+/// # Errors
+///
+/// `Runtime` when there is no standard library or Python can't be started; `Config` when it runs with another home.
 pub(crate) fn start_in(home: Option<PathBuf>) -> Result<()> {
     if let Some(home) = home {
         // SAFETY: this call only reads whether an interpreter runs; it needs no GIL.
@@ -49,6 +53,11 @@ pub(crate) fn start_in(home: Option<PathBuf>) -> Result<()> {
 /// Runs `work` attached to the interpreter, which is started on first use.
 ///
 /// The caller must hold no lock that another thread takes while attached: lock first, then attach.
+///
+/// # Errors
+///
+/// `Runtime` when Python can't be started, and in a forked child; `Stopped` when the process or the host's
+/// interpreter is ending; the errors of `work`.
 pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> Result<T>) -> Result<T> {
     // Detached, since a thread that starts the interpreter must attach to it.
     let started =
@@ -85,6 +94,8 @@ pub(crate) fn detached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Starts the interpreter unless the host has, imports its modules, and registers the exit hooks.
+///
+/// Runs once: [`STARTED`] keeps all threads out of a half-started interpreter.
 fn start() -> Result<()> {
     check_version()?;
     PROCESS.store(std::process::id(), Ordering::Relaxed);

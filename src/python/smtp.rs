@@ -21,18 +21,21 @@ const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 46
 
 /// After so many NOOPs and RSETs without an accepted message, a connection is renewed, once a minute at most.
 ///
-/// Servers take more for an attack: Exim closes at the 10th, Sendmail answers each after the 20th more slowly, Postfix counts
-/// errors from the 102nd and closes at the 121st. Firewalls block by what the servers log then.
+/// Servers take more for an attack: Exim closes at the 10th, Sendmail answers each after the 20th more slowly,
+/// Postfix counts errors from the 102nd and closes at the 121st. Firewalls block by what the servers log then.
 const RENEW_AFTER: u32 = 8;
+/// The shortest time between two renewals.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// After so many the connection is renewed in any case. While that fails, NOOPs are no longer sent, and only the socket is
-/// checked.
+/// After so many the connection is renewed in any case. While that fails, NOOPs are no longer sent, and only the
+/// socket is checked.
 const IDLE_COMMANDS_LIMIT: u32 = 80;
 
 /// A message ready to send: CRLF line ends, dots stuffed, without the final dot.
 pub(crate) struct Outgoing {
+    /// The address in MAIL FROM.
     pub(crate) sender: String,
+    /// The addresses in RCPT TO, at least one.
     pub(crate) recipients: Vec<String>,
     pub(crate) data: Vec<u8>,
 }
@@ -44,6 +47,7 @@ pub(crate) type Reply = (u16, String);
 #[derive(Debug)]
 pub(crate) struct Sent {
     pub(crate) reply: Reply,
+    /// In the order of [`Outgoing::recipients`].
     pub(crate) answers: Vec<Reply>,
 }
 
@@ -52,9 +56,11 @@ pub(crate) struct SmtpSession {
     pub(super) python: PySession,
     /// The server's SIZE limit in octets; 0 for none.
     size_limit: u64,
+    /// The most messages in one flight ([`SmtpConfig::window`]).
     window: usize,
     /// NOOPs and RSETs since the login or the last accepted message.
     idle_commands: u32,
+    /// The moment of the login.
     since: Instant,
 }
 
@@ -100,6 +106,7 @@ impl SmtpSession {
         self.size_limit == 0 || message.data.len() as u64 <= self.size_limit
     }
 
+    /// Makes the error for a message beyond the server's SIZE limit.
     fn too_large(&self, message: &Outgoing) -> Error {
         let (size, limit) = (message.data.len(), self.size_limit);
         let text = format!("the message has {size} bytes as sent, the server accepts {limit}");
