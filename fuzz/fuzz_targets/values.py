@@ -60,13 +60,23 @@ class Session:
         many = range(self.next() % 6)
         likely: dict[str, Callable[[], Any]] = {
             "login": lambda: [["MOVE"], ["UIDPLUS", "NAMESPACE"], []][self.next() % 3],
-            "prepare": lambda: (self.number(), self.text(), self.text(), self.next() % 2 == 0),
+            "used_method": lambda: "LOGIN",
+            "prepare": lambda: (self.number(), [self.text() for _ in many] or ["OURS"], self.delimiter()),
             "search": lambda: self.uids(many),
             "prefetch": lambda: None if self.next() % 2 else self.uids(many),
             "remaining_matches": lambda: None if self.next() % 2 else self.uids(many),
-            "next_mails": lambda: self.mails(many),
+            "next_mails": lambda: (self.mails(many), self.next() % 4 == 0),
+            "last_limit": lambda: (self.number(), self.number()) if self.next() % 8 == 1 else None,
+            "newest_headers": lambda: (
+                (self.number(), self.number()),
+                [self.mail() for _ in many],
+                self.refusal(),
+            ),
             "sizes": lambda: [(self.number(), self.number()) for _ in many],
-            "copies": lambda: ([self.number() for _ in many], [self.number() for _ in many]),
+            "copies": lambda: ([self.number() for _ in many], [self.number() for _ in many], []),
+            "delivery_counts": lambda: [(self.number(), self.number()) for _ in many],
+            "mailboxes": lambda: [self.text() for _ in many],
+            "read_log": lambda: (self.number(), [(self.number(), self.octet_string()) for _ in many]),
             "create": lambda: self.next() % 2 == 0,
             "copy": lambda: f"7 {self.text()} {self.text()}",
             "move": lambda: f"7 {self.text()} {self.text()}",
@@ -80,12 +90,21 @@ class Session:
         return b"".join(self.octet_string() if self.next() % 8 == 0 else bytes([n + 1, 0, 0, 0]) for n in many)
 
     def mails(self, many: range) -> list[Any]:
-        """UID, size, whether it is flagged deleted, octets."""
+        """Returns messages: UID, size, True if flagged deleted, a buffer, the message's begin and end in it."""
         uid = lambda n: self.number() if self.next() % 4 == 0 else n + 1  # noqa: E731
-        return [(uid(n), self.number(), self.next() % 8 == 0, self.mail()) for n in many]
+        place = lambda: (self.number(), self.number()) if self.next() % 4 == 1 else (0, 24)  # noqa: E731
+        return [(uid(n), self.number(), self.next() % 8 == 0, self.mail(), *place()) for n in many]
+
+    def delimiter(self) -> Any:
+        """Returns a hierarchy delimiter, mostly."""
+        return self.text() if self.next() % 8 == 1 else "/"
+
+    def refusal(self) -> Any:
+        """Returns a refusal's code and text, or None."""
+        return (self.text(), self.text()) if self.next() % 4 == 1 else None
 
     def mail(self) -> Any:
-        """Ours, mostly."""
+        """Returns a message of ours, mostly."""
         return self.octet_string() if self.next() % 4 == 0 else b"Subject: OURS 1\r\n\r\nhello"
 
     def outcome(self) -> Any:
