@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import _pymail_imap_parse as parse
+from _pymail_imap_parse import as_text, parse_limit_reached, parse_refusal, parse_uint32
 from _pymail_imaplib_ext import Bad, Metered
 from _pymail_transport import RESPONSE_LIMIT, Refused, Trust, adopt_socket, tls_context
 
@@ -102,9 +102,9 @@ class Connection:
         self._tagged(self.imap.select, quoted(mailbox), readonly)
         validity = self.imap.untagged_responses.get("UIDVALIDITY")
         next_uid = self.imap.untagged_responses.get("UIDNEXT")
-        self.visited_next = (parse.parse_uint32(next_uid[-1]) if next_uid else None) or 0
+        self.visited_next = (parse_uint32(next_uid[-1]) if next_uid else None) or 0
         self.clear_untagged()
-        return (parse.parse_uint32(validity[-1]) if validity else None) or 0
+        return (parse_uint32(validity[-1]) if validity else None) or 0
 
     def come_back(self) -> None:
         """Selects the inbox again; raises if that fails or if its UIDVALIDITY has changed."""
@@ -135,7 +135,7 @@ class Connection:
 
     def _check_validity(self, validity: list[Any] | None) -> None:
         """Raises, which ends the connection, if the inbox has another UIDVALIDITY than before."""
-        if not validity or parse.parse_uint32(validity[-1]) != self.validity:
+        if not validity or parse_uint32(validity[-1]) != self.validity:
             raise imaplib.IMAP4.abort(f"the UIDVALIDITY of {self.inbox} has changed")
 
     def _uid(self, command: str, *args: str, data_limit: int = 0) -> list[Any]:
@@ -156,7 +156,7 @@ class Connection:
         self.limit_reached = None
         try:
             typ, data = command(*args)
-            self.limit_reached = parse.parse_limit_reached(self.imap.untagged_responses)
+            self.limit_reached = parse_limit_reached(self.imap.untagged_responses)
         except (imaplib.IMAP4.abort, imaplib.IMAP4.readonly):
             raise
         except imaplib.IMAP4.error as error:
@@ -166,7 +166,7 @@ class Connection:
             self.imap.forget_texts()
         if typ != "OK":
             self.clear_untagged()  # a response code, too, may repeat the password
-            raise parse.parse_refusal(parse.as_text(data[-1]))
+            raise parse_refusal(as_text(data[-1]))
         return [item for item in data if item is not None]
 
     def _send(self, *command: str) -> None:
@@ -238,5 +238,5 @@ def bad_as_refused(error: imaplib.IMAP4.error) -> Exception:
     """Returns the refusal for a tagged BAD, with the code "BAD" if it has none; returns other errors unchanged."""
     if not isinstance(error, Bad):
         return error
-    refusal = parse.parse_refusal(str(error))
+    refusal = parse_refusal(str(error))
     return Refused(refusal.args[0] or "BAD", refusal.args[1])

@@ -28,7 +28,6 @@ _NAME_AFTER_MAIL = (
     rb"UID|FLAGS|RFC822(?:\.\w+)?|INTERNALDATE|MODSEQ|EMAILID|THREADID|SAVEDATE|PREVIEW|ENVELOPE|BODYSTRUCTURE"
     rb"|BODY|BODY\.PEEK|BINARY(?:\.\w+)?|ANNOTATION|X-[\w.-]+"
 )
-_PLAIN = rb"\d+|NIL"
 
 # A message before its UID is known: the count of EXPUNGE responses so far, and the sequence number.
 Place = tuple[int, int]

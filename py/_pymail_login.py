@@ -6,8 +6,8 @@ import binascii
 import imaplib
 from contextlib import suppress
 
-import _pymail_imap_parse as parse
 from _pymail_connection import Connection, quoted
+from _pymail_imap_parse import as_text, parse_message_limit
 from _pymail_transport import Refused, clear_frames
 
 # Codes of a refusal that may be about the login method, and not about the password: the next method is tried.
@@ -21,7 +21,7 @@ class ContinuationLines:
         self.lines = iter(lines)
 
     def next(self, _challenge: object) -> bytes:
-        """Returns the next line and ignores the challenge; "*", which cancels the exchange, after the last line."""
+        """Returns the next line, without a look at the challenge; after the last, "*" cancels the exchange."""
         return next(self.lines, b"*")
 
 
@@ -48,10 +48,10 @@ class LoggingIn(Connection):
         lines = self.imap.untagged_responses.get("CAPABILITY")
         with suppress(Refused):  # which is not about the password
             lines = lines or self._tagged(self.imap.capability)
-        capabilities = parse.as_text(lines[-1]).upper().split() if lines else list(before)
+        capabilities = as_text(lines[-1]).upper().split() if lines else list(before)
         self.has_uidplus = "UIDPLUS" in capabilities
         self.has_searchres = "SEARCHRES" in capabilities
-        self.portion = min(self.portion, parse.parse_message_limit(capabilities) or self.portion)
+        self.portion = min(self.portion, parse_message_limit(capabilities) or self.portion)
         self.has_id = "ID" in capabilities or "ID" in before
         return capabilities
 

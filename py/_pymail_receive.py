@@ -8,8 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Optional
 
-import _pymail_imap_parse as parse
 from _pymail_connection import Untagged, quoted
+from _pymail_imap_parse import (
+    MAX_UINT32,
+    AttributeTable,
+    Mail,
+    highest_uid,
+    parse_search,
+    split_range,
+    take_headers,
+    take_mails,
+)
 from _pymail_login import LoggingIn
 from _pymail_transport import RESPONSE_LIMIT, Refused
 
@@ -40,7 +49,7 @@ class Receiving(LoggingIn):
 
     def __init__(self, *args: Any) -> None:
         # Messages of which some attributes are still to come.
-        self.table = parse.AttributeTable()
+        self.table = AttributeTable()
         super().__init__(*args)
 
     def search(self, criteria: str) -> bytes:
@@ -97,9 +106,9 @@ class Receiving(LoggingIn):
 
     def _found(self, responses: list[Untagged]) -> bytes:
         """Returns the UIDs in SEARCH responses; in the inbox, notes that all messages up to them were searched."""
-        found = b"".join(parse.parse_search(it.get("SEARCH", []), it.get("ESEARCH", [])) for it in responses)
+        found = b"".join(parse_search(it.get("SEARCH", []), it.get("ESEARCH", [])) for it in responses)
         if not self.is_away:
-            self.next_uid = max(self.next_uid, parse.highest_uid(found) + 1)
+            self.next_uid = max(self.next_uid, highest_uid(found) + 1)
             self.searched, self.imap.arrived = True, 0
         return found
 
@@ -113,7 +122,7 @@ class Receiving(LoggingIn):
             return None
         if self.exists > self.portion or self.imap.arrived > count:
             return None
-        first, last = self.next_uid, min(self.next_uid + count - 1, parse.MAX_UINT32)
+        first, last = self.next_uid, min(self.next_uid + count - 1, MAX_UINT32)
         new = f"UID {first}:{last}"
         # A command after SELECT sees new messages for certain; after NOOP, only if they were announced in time.
         selects = self.exists <= SMALL_INBOX
@@ -131,7 +140,7 @@ class Receiving(LoggingIn):
         if not selects and "EXISTS" in announced:
             self.remaining_matches(count * most, worked=True)
             return None
-        found, self.others = parse.split_range(found, first, last)
+        found, self.others = split_range(found, first, last)
         return found
 
     def remaining_matches(self, data_limit: int, worked: bool) -> bytes | None:
@@ -182,7 +191,7 @@ class Receiving(LoggingIn):
             return responses, error.args
         return responses, None
 
-    def next_mails(self, data_limit: int, are_headers: bool) -> tuple[list[parse.Mail], bool]:
+    def next_mails(self, data_limit: int, are_headers: bool) -> tuple[list[Mail], bool]:
         """Returns some of the messages that were requested first, and True once there are no more.
 
         Responses with more than `data_limit` octets, beside RESPONSE_LIMIT, end the connection.
@@ -194,7 +203,7 @@ class Receiving(LoggingIn):
             self.fetching = tag
             self.imap.meter.remaining = RESPONSE_LIMIT + data_limit
         is_done = self.imap.take_mails(tag, HANDOVER)
-        take = parse.take_headers if are_headers else parse.take_mails
+        take = take_headers if are_headers else take_mails
         mails = take(self.imap.untagged_responses.pop("FETCH", []), self.table, is_done)
         if mails or not is_done:
             return mails, False  # handed over even if the server refuses the rest
@@ -202,7 +211,7 @@ class Receiving(LoggingIn):
         untagged = self._next(None)
         if self.others is not None:
             # The response to the search after the FETCH may have come before the FETCH's OK.
-            self.others += parse.parse_search(untagged.get("SEARCH", []), untagged.get("ESEARCH", []))
+            self.others += parse_search(untagged.get("SEARCH", []), untagged.get("ESEARCH", []))
         if self.limit_reached is not None:
             limit = self.limit_reached[0]
             raise Refused("MESSAGELIMIT", f"the server returns at most {limit} messages to a FETCH")

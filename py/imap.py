@@ -12,8 +12,25 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Optional
 
-import _pymail_imap_parse as parse
 from _pymail_connection import Untagged, Visit, quoted
+from _pymail_imap_parse import (
+    add_prefix,
+    archive_names,
+    as_text,
+    is_status_empty,
+    message_id_searches,
+    parse_delimiter,
+    parse_delivery_counts,
+    parse_fingerprints,
+    parse_list,
+    parse_namespaces,
+    parse_sections,
+    parse_sections_with_uid,
+    parse_sizes,
+    parse_uidnext,
+    parse_uint32,
+    unpack_uids,
+)
 from _pymail_receive import Receiving, Refusal, identifying_headers
 from _pymail_transport import Refused
 
@@ -50,19 +67,19 @@ class Session(Receiving):
         Returns its UIDVALIDITY, the names to try for the archive in order, and the hierarchy delimiter or "".
         """
         untagged = self._select(inbox, has_namespace, version)
-        validity = parse.parse_uint32(untagged["UIDVALIDITY"][-1]) if untagged.get("UIDVALIDITY") else None
+        validity = parse_uint32(untagged["UIDVALIDITY"][-1]) if untagged.get("UIDVALIDITY") else None
         if not validity:
             raise Refused("UIDVALIDITY", f"the server sends no UIDVALIDITY for {inbox}: UIDs can't be used")
         # "\*" means that clients may create keywords (RFC 3501, section 7.1).
         self.has_keywords = rb"\*" in (untagged.get("PERMANENTFLAGS") or [b""])[-1]
-        namespaces = parse.parse_namespaces(untagged)
-        if parse.add_prefix(archive, namespaces).upper() == inbox.upper():
+        namespaces = parse_namespaces(untagged)
+        if add_prefix(archive, namespaces).upper() == inbox.upper():
             raise Refused(None, f"messages can't be archived in {inbox}, from which they are received")
         self.inbox, self.validity = inbox, validity
-        self.next_uid = parse.parse_uint32((untagged.get("UIDNEXT") or [None])[-1]) or 0
+        self.next_uid = parse_uint32((untagged.get("UIDNEXT") or [None])[-1]) or 0
         self.searched = not self.exists
-        delimiter = parse.parse_delimiter(untagged, namespaces)
-        names = parse.archive_names(archive, namespaces, delimiter)
+        delimiter = parse_delimiter(untagged, namespaces)
+        names = archive_names(archive, namespaces, delimiter)
         return validity, [name for name in names if name.upper() != inbox.upper()], delimiter
 
     def _select(self, inbox: str, has_namespace: bool, version: str) -> Untagged:
@@ -102,7 +119,7 @@ class Session(Receiving):
             refusal = error
         try:
             # Not every server sends ALREADYEXISTS. A STATUS that succeeds proves that the mailbox exists.
-            return parse.is_status_empty(self._next().get("STATUS", []))
+            return is_status_empty(self._next().get("STATUS", []))
         except Refused:
             if refusal is not None and refusal.args[0] != "ALREADYEXISTS":
                 raise refusal from None
@@ -114,7 +131,7 @@ class Session(Receiving):
     def delivery_counts(self, uids: str) -> list[tuple[int, int]]:
         """Returns UID and count of deliveries of each message, by its keywords."""
         data = self._uid("FETCH", uids, "(UID FLAGS)")
-        return parse.parse_delivery_counts(data)
+        return parse_delivery_counts(data)
 
     def mark_delivery(self, uids: str, nth: int) -> None:
         """Marks these messages as delivered for the nth time, if the server has keywords."""
@@ -125,7 +142,7 @@ class Session(Receiving):
         """Returns UID and identifying headers of each message, and the refusal if the server refused some."""
         items = f"(UID {identifying_headers(HEADER_OCTETS)})"
         responses, refusal = self.fetch_some(uids, items, count * HEADER_OCTETS)
-        return parse.parse_sections_with_uid(responses), refusal
+        return parse_sections_with_uid(responses), refusal
 
     def newest_headers(
         self, mailbox: str, most: int, since: tuple[int, int]
@@ -141,7 +158,7 @@ class Session(Receiving):
         with Visit(self, mailbox, readonly=True) as validity:
             last = since[1] if since[0] == validity else 0
             criteria = f"UID {last + 1}:*" if last else f"{max(1, self.exists - most + 1)}:*"
-            found = parse.unpack_uids(self.search(criteria)) if self.exists else []
+            found = unpack_uids(self.search(criteria)) if self.exists else []
             newer = sorted(uid for uid in found if uid > last)[-most:]
             size = min(HEADERS_WINDOW, self.portion)
             for at in range(0, len(newer), size):
@@ -175,7 +192,7 @@ class Session(Receiving):
             for window in self._log_windows():
                 items = f"(UID BODY.PEEK[]<0.{ENTRY_OCTETS}>)"
                 data = self._uid("FETCH", window, items, data_limit=LOG_WINDOW * ENTRY_OCTETS)
-                read = parse.parse_sections(data)
+                read = parse_sections(data)
                 if self.limit_reached:
                     limit = self.limit_reached[0]
                     raise Refused("MESSAGELIMIT", f"the server returns at most {limit} of the log's entries")
@@ -191,26 +208,26 @@ class Session(Receiving):
         if 0 < self.exists <= size:
             yield "1:*"
         elif self.exists:
-            found = sorted(parse.unpack_uids(self.search("ALL")))
+            found = sorted(unpack_uids(self.search("ALL")))
             for at in range(0, len(found), size):
                 yield f"{found[at]}:{found[at : at + size][-1]}"
 
     def next_uid_of(self, mailbox: str) -> int | None:
         """Returns UIDNEXT of a mailbox that is not selected; None when the server does not send it."""
         with suppress(Refused):
-            return parse.parse_uidnext(self._tagged(self.imap.status, quoted(mailbox), "(UIDNEXT)"))
+            return parse_uidnext(self._tagged(self.imap.status, quoted(mailbox), "(UIDNEXT)"))
         return None
 
     def mailboxes(self, pattern: str) -> list[str]:
         """Returns the names of the mailboxes that match; none when the server refuses LIST."""
         with suppress(Refused):
-            return parse.parse_list(self._tagged(self.imap.list, '""', quoted(pattern)))
+            return parse_list(self._tagged(self.imap.list, '""', quoted(pattern)))
         return []
 
     def sizes(self, uids: str) -> list[tuple[int, int]]:
         """Returns UID and RFC822.SIZE of each message."""
         data = self._uid("FETCH", uids, "(UID RFC822.SIZE)")
-        return parse.parse_sizes(data)
+        return parse_sizes(data)
 
     def copies(
         self, uids: str, count: int, mailbox: str
@@ -220,7 +237,7 @@ class Session(Receiving):
         A copy has the same size and the same headers, octet for octet. Of identical messages, as many count as
         copied as there are copies.
         """
-        present = set(parse.unpack_uids(self.search(f"UID {uids}")))
+        present = set(unpack_uids(self.search(f"UID {uids}")))
         self.refusals = []
         here = self._fingerprints(uids, count)
         there = self._fingerprints_there(set(here.values()), count, mailbox) if here else Counter()
@@ -236,7 +253,7 @@ class Session(Receiving):
         """Fetches the fingerprints of these messages; notes a refusal and returns those that came."""
         responses, refusal = self.fetch_some(uids, f"(UID {FINGERPRINT})", count * FINGERPRINT_OCTETS)
         self.refusals.extend([refusal] if refusal else [])
-        return parse.parse_fingerprints(responses)
+        return parse_fingerprints(responses)
 
     def _fingerprints_there(self, wanted: set[Fingerprint], count: int, mailbox: str) -> Counter[Fingerprint]:
         """Counts the fingerprints of another mailbox's newest messages, and of those with a wanted Message-ID."""
@@ -248,7 +265,7 @@ class Session(Receiving):
                     newest = f"{max(1, self.exists - count - OTHERS_COPIES)}:*"
                     there.update(self._fingerprints_of(self.search(newest)))
                 missing = wanted.difference(there.values()) if self.exists else ()
-                for criteria in parse.message_id_searches(missing):
+                for criteria in message_id_searches(missing):
                     there.update(self._fingerprints_of(self.search(criteria)))
         except Refused as error:
             self.refusals.append(error.args)
@@ -257,7 +274,7 @@ class Session(Receiving):
     def _fingerprints_of(self, found: bytes) -> dict[int, Fingerprint]:
         """Fetches the fingerprints of the last of these messages."""
         there: dict[int, Fingerprint] = {}
-        uids = parse.unpack_uids(found)[-MAX_FINGERPRINTS:]
+        uids = unpack_uids(found)[-MAX_FINGERPRINTS:]
         for at in range(0, len(uids), FINGERPRINTS_WINDOW):
             window = uids[at : at + FINGERPRINTS_WINDOW]
             there.update(self._fingerprints(",".join(map(str, window)), len(window)))
@@ -274,7 +291,7 @@ class Session(Receiving):
     def _copying(self, command: str, uids: str, mailbox: str) -> str | None:
         self._uid(command, uids, quoted(mailbox))
         copyuid = self.imap.untagged_responses.get("COPYUID")
-        return parse.as_text(copyuid[-1]) if copyuid else None
+        return as_text(copyuid[-1]) if copyuid else None
 
     def flag_deleted(self, uids: str) -> None:
         """Flags exactly these messages `\\Deleted`."""
