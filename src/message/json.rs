@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Message;
 
+/// A message as the line protocol's JSON object.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Wire {
@@ -16,6 +17,7 @@ pub(super) struct Wire {
     body: WireBody,
 }
 
+/// One recipient as a string, any other number as an array.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum SentTo {
@@ -23,7 +25,7 @@ enum SentTo {
     Many(Vec<String>),
 }
 
-/// A body as JSON can carry it.
+/// A body in JSON: text, or base64 of bytes that are not UTF-8.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum WireBody {
     Body(String),
@@ -68,21 +70,21 @@ impl TryFrom<Wire> for Message {
 mod tests {
     use super::*;
 
-    fn round(message: &Message) -> Message {
+    fn round_trip(message: &Message) -> Message {
         serde_json::from_str(&serde_json::to_string(message).unwrap()).unwrap()
     }
 
     #[test]
-    fn bytes_that_are_no_text_survive_json() {
+    fn a_binary_body_survives_json() {
         let message =
             Message::new("1", "a@example.org", ["b@example.org", "c@example.org"], b"\xff\0\r".to_vec());
-        let again = round(&message);
+        let again = round_trip(&message);
         assert_eq!((again.sent_to, again.body), (message.sent_to.clone(), message.body.clone()));
         assert!(serde_json::to_string(&message).unwrap().contains(r#""BodyBase64":"/wAN""#));
     }
 
     #[test]
-    fn what_is_missing_or_no_base64_is_an_error() {
+    fn a_missing_field_invalid_base64_or_a_wrong_type_is_an_error() {
         for bad in [
             r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d"}"#,
             r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d","BodyBase64":"?"}"#,

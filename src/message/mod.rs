@@ -1,4 +1,4 @@
-//! What is sent and received.
+//! Messages: the public type, composing mail, and reading mail, all without the interpreter.
 
 mod address;
 mod body;
@@ -6,8 +6,11 @@ mod charset;
 mod charset_names;
 mod compose;
 mod content;
+mod encoded_words;
 mod flowed;
-mod head;
+#[cfg(test)]
+mod foreign_mail;
+mod headers;
 mod html;
 mod identity;
 mod json;
@@ -17,12 +20,9 @@ mod part;
 mod parts;
 #[cfg(test)]
 mod properties;
-#[cfg(test)]
-mod reading;
 mod seven_bit;
 mod signed;
 mod transfer;
-mod words;
 
 use std::fmt;
 use std::str::Utf8Error;
@@ -35,18 +35,18 @@ pub(crate) use note::note;
 pub(crate) use parse::is_ours;
 pub(crate) use parse::parse;
 
-/// The name of one message in the whole world, made before it is first sent (RFC 5322, section 3.6.4).
+/// A message's globally unique identifier (RFC 5322, section 3.6.4), made before the first attempt to send.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct MessageId(String);
 
-/// 32 digits, an `@` and the longest domain that an address has room for are 285, and pass.
-const LONGEST_MESSAGE_ID: usize = 300;
+/// The longest Message-ID that is kept. A generated one has at most 285 characters: 32 digits, `@`, the longest domain.
+const MAX_MESSAGE_ID: usize = 300;
 
 impl MessageId {
-    /// 128 random bits at the domain of the sender.
+    /// Generates one from 128 random bits and the sender's domain.
     fn random(sender: &str) -> Self {
         let mut bits = [0; 16];
-        // Without randomness from the system nothing else in this process works either.
+        // Nothing in a process works without the system's random numbers.
         getrandom::fill(&mut bits).expect("the system has random numbers");
         let domain = sender.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
         let ascii = domain.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
@@ -54,20 +54,20 @@ impl MessageId {
         Self(format!("{:032x}@{domain}", u128::from_be_bytes(bits)))
     }
 
-    /// One that came with a mail, if it can be sent on: what stands in a header may break another.
+    /// Returns the Message-ID of a received mail, unless it has characters that would break a header when it is sent again.
     fn received(id: &str) -> Option<Self> {
         let plain = id.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
-        (plain && !id.is_empty() && id.len() <= LONGEST_MESSAGE_ID).then(|| Self(id.into()))
+        (plain && !id.is_empty() && id.len() <= MAX_MESSAGE_ID).then(|| Self(id.into()))
     }
 
-    /// Without the angle brackets.
+    /// Returns the Message-ID without angle brackets.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// As it stands in the header: in angle brackets.
+/// Formats the Message-ID as in the header, in angle brackets.
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{}>", self.0)
@@ -80,7 +80,7 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// A tagged message: an id that means something to the app, who sent it to whom, and bytes.
+/// A tagged message: the app's id, the sender's and the recipients' addresses, and a body of any bytes.
 ///
 /// In JSON it is `{"Id","SentBy","SentTo","Body"}`, with `"BodyBase64"` in place of `"Body"` when the body is
 /// not UTF-8, and an array in `"SentTo"` when there is not exactly one recipient.
@@ -99,31 +99,30 @@ impl fmt::Debug for MessageId {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(into = "json::Wire", try_from = "json::Wire")]
 pub struct Message {
-    /// The app's own name for the message: 1 to 4,096 bytes of any text. It travels in the Subject.
+    /// The app's id for the message: 1 to 4,096 bytes of any text. It is sent in the Subject, after the tag.
     pub id: String,
-    /// The sender's address, as in `alice@example.org`: From and the envelope sender.
+    /// The sender's address, such as `alice@example.org`: From, and the envelope sender.
     ///
-    /// In a received message of another program, the first address of From, or else of Sender, as it stands there;
-    /// empty when there is none.
+    /// In another program's mail: the first address of From, else of Sender; empty when neither has one.
     pub sent_by: String,
-    /// The recipients' addresses, at least one: To and the envelope recipients.
+    /// The recipients' addresses, at least one: To, and the envelope recipients.
     ///
-    /// In a received message of another program, the addresses of To, of which there may be none.
+    /// In another program's mail: the addresses of To, which may be none.
     pub sent_to: Vec<String>,
-    /// Any bytes; they arrive as they are.
+    /// The body: any bytes, which arrive unchanged.
     ///
-    /// In a received message of another program, the text that a mail program shows, in UTF-8: of several parts, the
-    /// texts that are not attached, one after the other, and of several ways to say the same, the plain one; of HTML its
-    /// text. Empty when it has no text, and the bytes themselves when it is nothing but bytes. Encrypted mail is an error.
+    /// In another program's mail: the text that a mail program displays, in UTF-8. Several inline texts are joined; of
+    /// alternatives the plain text is taken; HTML is converted to text. A mail without any text has an empty body; a mail
+    /// that consists of one binary part has that part's bytes. Encrypted mail is an error.
     pub body: Vec<u8>,
     #[expect(clippy::struct_field_names, reason = "it is not the id, it is the Message-ID")]
     message_id: MessageId,
 }
 
 impl Message {
-    /// A message with a Message-ID of its own, which it keeps however often it is sent.
+    /// Creates a message with a new Message-ID, which it keeps however often it is sent.
     ///
-    /// What it is made of is checked when it is sent.
+    /// Id and addresses are checked when the message is sent.
     pub fn new(
         id: impl Into<String>,
         sent_by: impl Into<String>,
@@ -135,28 +134,28 @@ impl Message {
         Self { id: id.into(), sent_by, sent_to: sent_to.into().0, body: body.into(), message_id }
     }
 
-    /// The Message-ID, made by [`new`](Message::new) or read from a received message.
+    /// Returns the Message-ID: generated by [`new`](Message::new), or read from the received mail.
     #[must_use]
     pub fn message_id(&self) -> &MessageId {
         &self.message_id
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     ///
     /// # Errors
-    /// The body is not UTF-8.
+    /// `Utf8Error` when the body is not UTF-8.
     pub fn text(&self) -> Result<&str, Utf8Error> {
         std::str::from_utf8(&self.body)
     }
 
-    /// The body as text, with U+FFFD for what is not UTF-8.
+    /// Returns the body as text, with U+FFFD in place of bytes that are not UTF-8.
     #[must_use]
     pub fn text_lossy(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }
 }
 
-/// Addresses to send to, made from one or from several.
+/// The addresses to send to; converts from one address or several.
 ///
 /// ```
 /// use pymail::Message;
@@ -197,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_messages_have_the_same_message_id() {
+    fn every_message_gets_a_new_message_id() {
         let make = || Message::new("1", "alice@example.org", "bob@example.org", "");
         assert_ne!(make().message_id(), make().message_id());
         assert!(make().message_id().as_str().ends_with("@example.org"));
@@ -210,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_id_at_the_longest_domain_is_received_as_it_was_made() {
+    fn a_message_id_at_the_longest_domain_is_received_unchanged() {
         let sender = format!("a@{}", "x".repeat(252));
-        let made = MessageId::random(&sender);
-        assert_eq!(MessageId::received(made.as_str()), Some(made));
+        let generated = MessageId::random(&sender);
+        assert_eq!(MessageId::received(generated.as_str()), Some(generated));
     }
 
     #[test]
-    fn a_senders_line_break_does_not_reach_the_message_id() {
+    fn a_line_break_in_the_sender_does_not_reach_the_message_id() {
         let message = Message::new("1", "alice@example.org\r\nBcc: eve@example.org", "bob@example.org", "");
         assert!(
             message.message_id().as_str().ends_with("@example.org")
