@@ -57,6 +57,8 @@ pub(super) fn decode(octets: &[u8]) -> Result<Vec<u8>> {
 /// # Errors
 /// `Message` when the sizes differ: the body was cut or changed on the way.
 pub(super) fn check_declared_size(headers: &Headers<'_>, body: &[u8]) -> Result<()> {
-    declared_size(&headers.first(Name::ContentDisposition).map(|value| Content::parse(&value)).unwrap_or_default())
-        .map_or(Ok(()), |size| check_size(size, body))
+    declared_size(
+        &headers.first(Name::ContentDisposition).map(|value| Content::parse(&value)).unwrap_or_default(),
+    )
+    .map_or(Ok(()), |size| check_size(size, body))
 }

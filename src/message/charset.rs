@@ -154,7 +154,10 @@ for name, codec in sorted(names.items()):
         let names = String::from_utf8(answer.stdout).unwrap();
         assert!(names.lines().count() > 200, "{}", String::from_utf8_lossy(&answer.stderr));
         let octets = |hex: &str| -> Vec<u8> {
-            hex.as_bytes().chunks(2).map(|digits| super::super::transfer::hex_octet(digits).unwrap()).collect()
+            hex.as_bytes()
+                .chunks(2)
+                .map(|digits| super::super::transfer::hex_octet(digits).unwrap())
+                .collect()
         };
         let mut wrong = Vec::new();
         for line in names.lines() {

@@ -149,7 +149,8 @@ fn normalized(label: &str) -> String {
 
 /// Returns the charset of the Encoding Standard that a normalized label means.
 fn web_encoding(name: &str) -> Option<&'static Encoding> {
-    let other = |name: &str| OTHER_LABELS.iter().find(|(known, _)| *known == name).map(|(_, encoding)| *encoding);
+    let other =
+        |name: &str| OTHER_LABELS.iter().find(|(known, _)| *known == name).map(|(_, encoding)| *encoding);
     let number = code_page_number(name);
     let listed = |name: String| Encoding::for_label_no_replacement(name.as_bytes());
     let iso = |part: &str| listed(format!("iso-8859-{part}"));
@@ -196,7 +197,8 @@ fn code_page_number(name: &str) -> Option<&str> {
 /// Returns the upper half of a single-octet charset that Python knows and browsers do not.
 fn code_page(name: &str) -> Option<&'static str> {
     const CODE_PAGES: &str = include_str!("code_pages.txt");
-    let of = |name: &str| CODE_PAGES.lines().filter_map(|line| line.split_once(' ')).find(|page| page.0 == name);
+    let of =
+        |name: &str| CODE_PAGES.lines().filter_map(|line| line.split_once(' ')).find(|page| page.0 == name);
     let numbered = || of(&format!("cp{}", code_page_number(name)?));
     let renamed = || match name {
         "maccentraleurope" | "maccenteuro" | "macce" => of("maclatin2"),

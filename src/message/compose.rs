@@ -56,7 +56,10 @@ fn body_part(body: &[u8]) -> MimePart<'_> {
 /// Checks the id, the addresses and the number of recipients.
 fn check_message(message: &Message) -> Result<()> {
     if message.id.is_empty() || message.id.len() > MAX_ID {
-        return Err(Error::message(format!("the id has {} bytes; the limits are 1 and {MAX_ID}", message.id.len())));
+        return Err(Error::message(format!(
+            "the id has {} bytes; the limits are 1 and {MAX_ID}",
+            message.id.len()
+        )));
     }
     if message.sent_to.is_empty() {
         return Err(Error::message("the message has no recipient"));

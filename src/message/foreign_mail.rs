@@ -250,7 +250,11 @@ const TABLE: &str = "\nContent-Type: text/csv\n\n1,2\n";
 #[case::a_report("report", &[PLAIN, "\nContent-Type: message/delivery-status\n\nStatus: 5.0.0\n", MAIL], "plain")]
 #[case::signed("signed", &[PLAIN, "\nContent-Type: application/pgp-signature\n\nx\n"], "plain")]
 #[case::unknown("x-none-such", &[PLAIN, PLAIN], "plain plain")]
-fn the_displayed_text_of_several_parts_is_extracted(#[case] kind: &str, #[case] parts: &[&str], #[case] text: &str) {
+fn the_displayed_text_of_several_parts_is_extracted(
+    #[case] kind: &str,
+    #[case] parts: &[&str],
+    #[case] text: &str,
+) {
     let parts: String = parts.iter().map(|part| ["--b", part].concat()).collect();
     assert_eq!(body(&format!("Content-Type: multipart/{kind}; boundary=b\n\n{parts}--b--\n")).unwrap(), text);
 }

@@ -7,7 +7,10 @@ use crate::error::{Error, Result};
 
 /// A token of the page, as the HTML standard's tokenizer reports it.
 enum Event {
-    Start { tag: Vec<u8>, is_closed: bool },
+    Start {
+        tag: Vec<u8>,
+        is_closed: bool,
+    },
     End(Vec<u8>),
     Text(Vec<u8>),
     Comment,

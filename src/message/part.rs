@@ -137,6 +137,7 @@ pub(super) fn declared_size(disposition: &Content) -> Option<usize> {
 /// # Errors
 /// `Message` when they differ.
 pub(super) fn check_size(size: usize, body: &[u8]) -> Result<()> {
-    let text = || format!("the body has {} bytes, not the declared {size}: it was changed on the way", body.len());
+    let text =
+        || format!("the body has {} bytes, not the declared {size}: it was changed on the way", body.len());
     (size == body.len()).then_some(()).ok_or_else(|| Error::message(text()))
 }

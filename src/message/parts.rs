@@ -88,7 +88,8 @@ impl TextExtractor {
     /// # Errors
     /// `Message` for an encrypted part.
     fn text_of_opaque(&mut self, part: &Part<'_>) -> Result<Option<Extracted>> {
-        let signed = signed::content(&part.octets()?).ok_or_else(|| Error::message("the mail is encrypted"))?;
+        let signed =
+            signed::content(&part.octets()?).ok_or_else(|| Error::message("the mail is encrypted"))?;
         Ok(self.text_of_enclosed(part, &signed)?.map(Extracted::plain))
     }
 
@@ -234,8 +235,12 @@ impl TextExtractor {
         if sections.is_empty() {
             sections = self.split_at_boundary(body, guess_boundary(body).unwrap_or_default())?;
         }
-        let default_kind = if part.content.kind == "multipart/digest" { "message/rfc822" } else { "text/plain" };
-        Ok(sections.into_iter().map(|section| Part::new(Headers::of_part(section), level, default_kind)).collect())
+        let default_kind =
+            if part.content.kind == "multipart/digest" { "message/rfc822" } else { "text/plain" };
+        Ok(sections
+            .into_iter()
+            .map(|section| Part::new(Headers::of_part(section), level, default_kind))
+            .collect())
     }
 
     /// Returns the sections between boundary lines, without the line end before each (RFC 2046, section 5.1.1).

@@ -89,7 +89,8 @@ impl SextetBuffer {
 ///
 /// The second value is the reason why octets were lost: the base64 ends within an octet, or lines of text follow it.
 pub(super) fn base64(code: &[u8]) -> (Vec<u8>, Option<&'static str>) {
-    let mut buffer = SextetBuffer { octets: Vec::with_capacity(code.len() / 4 * 3 + 3), ..SextetBuffer::default() };
+    let mut buffer =
+        SextetBuffer { octets: Vec::with_capacity(code.len() / 4 * 3 + 3), ..SextetBuffer::default() };
     let lost = decode_lines(code, &mut buffer).err();
     (buffer.octets, lost)
 }
