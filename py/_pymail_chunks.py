@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from _pymail_dialogue import RSET, Dialogue
-from _pymail_replies import ONE_WRITE, Message, NoReply, Outcome, Reply
+from _pymail_replies import ONE_WRITE, Message, NoReply, Outcome, judge
 
 
 class Flight:
@@ -32,7 +32,7 @@ class Flight:
                     outcome = self._land()
                     yield outcome
                     self._flying.popleft()
-                    if outcome[0] == "refused" and not self._flying and not self._is_broken:
+                    if outcome.refused and not self._flying and not self._is_broken:
                         self.dialogue.reset()
             if self._is_broken:
                 raise NoReply("the server hung up")
@@ -40,7 +40,7 @@ class Flight:
             raise
         except BaseException as error:  # Ctrl-C too
             for _ in self._flying:
-                yield "unknown", error, []
+                yield Outcome(error=error, may_have_arrived=True)
             raise
 
     def _send(self, message: Message) -> None:
@@ -65,20 +65,10 @@ class Flight:
         if end[0] < 300 and self._is_broken and len(self._flying) == 1:
             raise NoReply(f"{end[0]} before a message's end: {end[1]}")
         self.dialogue.has_ended_one = True
-        return _outcome(replies, end)
+        return judge([*replies, end], len(replies) - 1)
 
 
 def fits(message: Message) -> bool:
     """Returns whether a message can be in a flight: it goes out in one write, and no dot of it was stuffed."""
     data = message[2]
     return len(data) <= ONE_WRITE and not data.startswith(b".") and b"\n." not in data
-
-
-def _outcome(replies: list[Reply], end: Reply) -> Outcome:
-    mail, answers = replies[0], replies[1:]
-    # Whatever it says to the data then: it is for no recipient.
-    if mail[0] >= 300:
-        return "refused", ("MAIL", *mail), []
-    if all(code >= 300 for code, _ in answers):
-        return "refused", ("RCPT", *answers[0]), answers
-    return ("sent", end, answers) if end[0] < 300 else ("refused", ("DATA", *end), answers)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import smtplib
 from collections.abc import Iterator
-from typing import Any
 
 from _pymail_dialogue import GO_AHEAD, Dialogue, in_step
-from _pymail_replies import ONE_WRITE, Answers, Message, NoReply, Outcome, Reply
+from _pymail_replies import ONE_WRITE, Message, NoReply, Outcome, Reply, judge
 
 BAD_SEQUENCE = 503
 NOT_LOGGED_IN = 530
@@ -35,24 +34,23 @@ class OneByOne:
         commands, following = next(upcoming, []), next(upcoming, [])
         under_way = 0  # how many of the commands
         for message in self.messages:
-            stage, reply, answers = self._offer(commands, under_way)
-            if stage:
-                yield from self._refused(stage, reply, answers)
+            refusal, replies = self._offer(commands, under_way)
+            if refusal:
+                yield from self._refused(refusal)
                 under_way = 0
                 commands, following = following, next(upcoming, [])
                 continue
             ahead = self._ahead(following)
             under_way = len(ahead)
-            what, basis, later = self._data(message[2], b"".join(ahead), upcoming)
-            yield what, basis, answers
-            if what == "unknown":
-                raise basis
+            outcome, later = self._data(message[2], replies[:-1], b"".join(ahead), upcoming)
+            yield outcome
+            if outcome.error is not None:
+                raise outcome.error
             commands, following = following, later
 
-    def _refused(self, stage: str, reply: Reply, answers: Answers) -> Iterator[Outcome]:
-        outcome: Outcome = ("refused", (stage, *reply), answers)
+    def _refused(self, outcome: Outcome) -> Iterator[Outcome]:
         is_fresh, self.dialogue.is_fresh = self.dialogue.is_fresh, False
-        if stage == "MAIL" and not is_fresh:
+        if outcome.refused == "MAIL" and not is_fresh:
             # A server that hangs up now has said goodbye: the message goes out on a new connection.
             self.dialogue.reset()
             yield outcome
@@ -74,31 +72,34 @@ class OneByOne:
         is_doubtful = dialogue.has_ended_one and dialogue.takes_mail_after_one is None
         return len(commands) if self.pipelining and not is_doubtful else 1
 
-    def _offer(self, commands: list[bytes], under_way: int) -> tuple[str, Reply, Answers]:
-        """Returns the stage of MAIL, RCPT, DATA that was refused or "", its reply, the recipients' replies."""
+    def _offer(self, commands: list[bytes], under_way: int) -> tuple[Outcome | None, list[Reply]]:
+        """Returns the refusal of MAIL, RCPT or DATA, or None, and the replies."""
         dialogue = self.dialogue
         if not under_way:
             dialogue.listen()
             if dialogue.has_ended_one and dialogue.takes_mail_after_one is False:
                 dialogue.reset()
-        stage, reply, answers = self._transaction(commands, under_way)
+        refusal, replies = self._transaction(commands, under_way)
+        mail = replies[0]
         is_over = dialogue.is_fresh and dialogue.smtp.sock is None
-        if stage == "MAIL" and reply[0] == BAD_SEQUENCE and not is_over:
+        if mail[0] == BAD_SEQUENCE and not is_over:
             # This is about the session, not the message: a transaction is still open, or so the server says.
             dialogue.takes_mail_after_one = False
             dialogue.reset()
-            stage, reply, answers = self._transaction(commands, 0)
-            if stage == "MAIL" and reply[0] == BAD_SEQUENCE and not dialogue.is_fresh:
-                raise smtplib.SMTPServerDisconnected(f"{reply[0]} {reply[1]}")
-        elif stage == "MAIL" and _is_about_size(reply, commands[0]) and dialogue.smtp.sock is not None:
+            refusal, replies = self._transaction(commands, 0)
+            mail = replies[0]
+            if mail[0] == BAD_SEQUENCE and not dialogue.is_fresh:
+                raise smtplib.SMTPServerDisconnected(f"{mail[0]} {mail[1]}")
+        elif _is_about_size(mail, commands[0]) and dialogue.smtp.sock is not None:
             without = [re.sub(_SIZE, b"", commands[0]), *commands[1:]]
-            stage, reply, answers = self._transaction(without, 0)
-        if stage and not dialogue.is_fresh and _is_about_the_session(reply):
+            refusal, replies = self._transaction(without, 0)
+        reply = refusal.reply if refusal else None
+        if reply and not dialogue.is_fresh and _is_about_the_session(reply):
             # A new one takes the message.
             raise smtplib.SMTPServerDisconnected(f"{reply[0]} {reply[1]}")
-        return stage, reply, answers
+        return refusal, replies
 
-    def _transaction(self, commands: list[bytes], under_way: int) -> tuple[str, Reply, Answers]:
+    def _transaction(self, commands: list[bytes], under_way: int) -> tuple[Outcome | None, list[Reply]]:
         replies: list[Reply] = []
         for at, command in enumerate(commands):
             if at == under_way:
@@ -109,33 +110,31 @@ class OneByOne:
             replies.append(self.dialogue.reply_to_sent(command))
             if at == 0 and replies[0][0] < 300 and self.dialogue.has_ended_one:
                 self.dialogue.takes_mail_after_one = self.dialogue.takes_mail_after_one is not False
-        return self._verdict(replies, len(commands))
+        return self._refusal(replies, len(commands)), replies
 
-    def _verdict(self, replies: list[Reply], commands: int) -> tuple[str, Reply, Answers]:
-        mail, answers = replies[0], replies[1 : commands - 1]
+    def _refusal(self, replies: list[Reply], commands: int) -> Outcome | None:
+        """Returns the refusal, if there is one; settles a go-ahead for a message without recipients."""
         go_ahead = len(replies) == commands and replies[-1][0] == GO_AHEAD
         if go_ahead and not _hopeless(replies[:-1], commands):
             self.dialogue.is_fresh = False
-            return "", replies[-1], answers
-        if go_ahead and any(code < 300 for code, _ in answers):
+            return None
+        if go_ahead and any(code < 300 for code, _ in replies[1:-1]):
             # They would get an empty message by the final dot; by hanging up they get none.
             self.dialogue.smtp.close()
         elif go_ahead:
             # It is for no recipient, yet the server asks for the data: it gets none.
             self.dialogue.smtp.send(END)
             self.dialogue.reply_to_sent(AT_THE_END)
-        if mail[0] >= 300:
-            return "MAIL", mail, []
-        if all(code >= 300 for code, _ in answers):
-            return "RCPT", answers[0], answers
-        return "DATA", replies[-1], answers
+        return judge(replies, commands - 2)
 
-    def _data(self, data: bytes, ahead: bytes, upcoming: Iterator[list[bytes]]) -> tuple[str, Any, list[bytes]]:
+    def _data(
+        self, data: bytes, replies: list[Reply], ahead: bytes, upcoming: Iterator[list[bytes]]
+    ) -> tuple[Outcome, list[bytes]]:
         """Sends a message and the next one's commands; prepares more of them while the server has it."""
         smtp = self.dialogue.smtp
         is_large = len(data) > ONE_WRITE
         if smtp.has_spoken() or (is_large and not smtp.upload(data)):
-            return self._interrupted()
+            return judge([*replies, self._interruption()], len(replies) - 1), []
         is_whole = True
         try:
             try:
@@ -147,21 +146,19 @@ class OneByOne:
             if code < 300 and not is_whole:
                 raise NoReply(f"{code} before the end of DATA: {text}")
         except BaseException as error:  # from here on the outcome is unknown
-            return "unknown", error, []
+            return Outcome(error=error, may_have_arrived=True), []
         self.dialogue.has_ended_one = True
-        if code < 300:
-            return "sent", (code, text), later
-        if is_large or not is_whole:
+        if code >= 300 and (is_large or not is_whole):
             smtp.close()  # It may have been said before the end, and the rest been taken for commands.
-        return "refused", ("DATA", code, text), later
+        return judge([*replies, (code, text)], len(replies) - 1), later
 
-    def _interrupted(self) -> tuple[str, Any, list[bytes]]:
+    def _interruption(self) -> Reply:
         """Returns a refusal before the message's end; raises a loss: the message is unsent then, for certain."""
         code, text = self.dialogue.reply_to_sent(AT_THE_END)
         self.dialogue.smtp.close()
         if code < 300:
             raise NoReply(f"{code} before the end of DATA: {text}")
-        return "refused", ("DATA", code, text), []
+        return code, text
 
 
 def _is_about_size(reply: Reply, mail: bytes) -> bool:

@@ -11,17 +11,15 @@ import smtplib
 import socket
 import ssl
 import sys
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from _pymail_wire import Meter, acknowledge, pattern
 
 # Code and text.
 Reply = tuple[int, str]
-Answers = list[Reply]
 # Sender, recipients, and data with CRLF line ends and stuffed dots, without the final dot.
 Message = tuple[str, list[str], bytes]
-# A word for what became of a message, what it rests on, and the recipients' replies.
-Outcome = tuple[str, Any, Answers]
 
 # Up to this size a message goes out in one write with its end.
 ONE_WRITE = 64 * 1024
@@ -35,6 +33,30 @@ _ONE_LINE = rb"([2-5]\d\d) ([!-~](?:[ -~]{0,500}[!-~])?)\r\n"
 _FULL_NAME = r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z][A-Za-z0-9-]{0,61}[A-Za-z0-9]"
 # Top-level names that only this host's network knows, or none.
 _NO_DOMAINS = ("home", "internal", "intranet", "invalid", "lan", "local", "localdomain", "localhost", "private")
+
+
+class Outcome(NamedTuple):
+    """The outcome of a message, by the server's replies or by the error that ended the attempt."""
+
+    # The command that was refused: MAIL, RCPT or DATA; "" if none was.
+    refused: str = ""
+    # The reply that decides, and the recipients' replies.
+    reply: Reply | None = None
+    answers: Sequence[Reply] = ()
+    error: BaseException | None = None
+    # After an error: True if the message's end was sent, or may have been.
+    may_have_arrived: bool = False
+
+
+def judge(replies: list[Reply], recipients: int) -> Outcome:
+    """Returns the outcome of a message by the replies to MAIL, to each RCPT, and to DATA or the message's end."""
+    mail, answers, end = replies[0], replies[1 : recipients + 1], replies[-1]
+    # After these refusals the message is for no recipient, whatever the reply to its end.
+    if mail[0] >= 300:
+        return Outcome("MAIL", mail)
+    if all(code >= 300 for code, _ in answers):
+        return Outcome("RCPT", answers[0], answers)
+    return Outcome("" if end[0] < 300 else "DATA", end, answers)
 
 
 class NoReply(Exception):

@@ -75,12 +75,7 @@ class Session(Dialogue):
         return int(limit) if re.fullmatch(r"[0-9]{1,18}", limit) else 0
 
     def send(self, messages: list[Message], window: int) -> list[Outcome]:
-        """Sends in order, up to so many in one flight; for each message an outcome, what it rests on, and the
-        recipients' replies.
-
-        sent: the server took it (reply). refused: it did not (stage, code, text). unknown: the connection was
-        lost between the message's end and the answer to it (exception). unsent: lost before (exception).
-        """
+        """Sends in order, up to `window` messages in one flight; returns an outcome for each."""
         outcomes: list[Outcome] = []
         flies = window > 1 and self.smtp.has_extn("chunking") and self.smtp.has_extn("pipelining")
         try:
@@ -92,10 +87,10 @@ class Session(Dialogue):
             # With its traceback, it and this frame would keep each other, and what the server said.
             error.__traceback__ = None
             under_way = self.smtp.has_extn("pipelining") and isinstance(error, OutOfStep)
-            if under_way and outcomes and outcomes[-1][0] == "sent":
+            if under_way and outcomes and not outcomes[-1].refused and outcomes[-1].error is None:
                 # What was taken for the answer to its end may have been one to the next message's MAIL.
-                outcomes[-1] = ("unknown", error, [])
-            outcomes.extend([("unsent", error, [])] * (len(messages) - len(outcomes)))
+                outcomes[-1] = Outcome(error=error, may_have_arrived=True)
+            outcomes.extend([Outcome(error=error)] * (len(messages) - len(outcomes)))
             self.smtp.close()  # When all have an outcome, only the next verb learns of it.
         return outcomes
 

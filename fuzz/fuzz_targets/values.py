@@ -93,14 +93,14 @@ class Session:
         answers = [(self.number(), self.text()) for _ in range(self.next() % 3)]
         kind = self.next() % 5
         if kind == 0:
-            return ("sent", (self.number(), self.text()), answers)
+            return ("", (self.number(), self.text()), answers, None, False)
         if kind == 1:
-            return ("refused", (self.text(), self.number(), self.text()), answers)
+            return (self.text(), (self.number(), self.text()), answers, None, False)
         if kind == 2:
-            return ("unknown", self.exception(), answers)
+            return ("", None, answers, self.exception(), True)
         if kind == 3:
-            return ("unsent", self.exception(), answers)
-        return (self.text(), self.value(0), answers)
+            return ("", None, answers, self.exception(), False)
+        return (self.text(), self.value(0), answers, self.value(0), self.value(0))
 
     def next(self) -> int:
         return next(OCTETS, 0)

@@ -9,6 +9,7 @@ mod imap;
 mod mailboxes;
 mod mails;
 mod modules;
+mod pending;
 mod portions;
 mod runtime;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod tests;
 
 pub(crate) use imap::{Copied, ImapSession, Since};
 pub(crate) use mails::{Failure, Fetching, Mail, Mails, Part, Window};
+pub(crate) use pending::{Pending, Sent, not_sent};
 pub(crate) use portions::{Learnt, in_portions};
 pub(crate) use runtime::start_in as start;
-pub(crate) use smtp::{Outgoing, Sent, SmtpSession};
+pub(crate) use smtp::SmtpSession;

@@ -9,12 +9,11 @@ use pyo3::types::{PyBytes, PyList};
 use super::convert::{self, Asking};
 use super::dialogue::{Dialogue, Service};
 use super::modules;
+use super::pending::{Pending, Reply, Sent, not_sent, refused, unknown};
 use super::speaker::Speaker;
-use crate::codes::{self, Verdict};
 use crate::config::SmtpConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::throttle;
 
 /// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
 const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 465, starttls: 587, plain: 25 };
@@ -28,23 +27,6 @@ const RENEWED: Duration = Duration::from_secs(60);
 
 /// After so many it is renewed in any case; while that can't be, there are no more, and the connection is only looked at.
 const MOST_JUNK: u32 = 80;
-
-/// A message ready for the wire: CRLF line ends, dots stuffed, without the final dot.
-pub(crate) struct Outgoing {
-    pub(crate) sender: String,
-    pub(crate) recipients: Vec<String>,
-    pub(crate) data: Vec<u8>,
-}
-
-/// An SMTP reply: its code and its text.
-pub(crate) type Reply = (u16, String);
-
-/// What became of a message that the server took: its reply, and one for each recipient.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) reply: Reply,
-    pub(crate) answers: Vec<Reply>,
-}
 
 /// An SMTP connection, logged in if there are credentials.
 pub(crate) struct SmtpSession {
@@ -72,95 +54,70 @@ impl SmtpSession {
         Ok(Self { dialogue, size_limit, window: config.window, junk: 0, since: Instant::now() })
     }
 
-    /// Sends in order. A message after the one that lost the connection is `Disconnected`: it was not sent.
-    pub(crate) fn send(&mut self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
-        let fitting: Vec<&Outgoing> = messages.iter().copied().filter(|message| self.fits(message)).collect();
-        let outcomes = self.send_fitting(&fitting);
-        self.count_junk(&outcomes);
-        let mut outcomes = outcomes.into_iter();
-        let outcome = |message: &&Outgoing| {
-            if !self.fits(message) {
-                return Err(self.too_large(message));
+    /// Sends the messages that are due, in order, and sets the outcome of each. After the connection is lost, the rest is
+    /// `Disconnected`: not sent.
+    pub(crate) fn send(&mut self, pending: &mut [Pending<'_>]) {
+        let is_too_large = |it: &Pending<'_>| self.size_limit > 0 && it.wire.len() as u64 > self.size_limit;
+        for message in pending.iter_mut().filter(|it| it.is_due && is_too_large(it)) {
+            message.is_due = false;
+            message.set(Err(self.too_large(message)));
+        }
+        let mut due: Vec<_> = pending.iter_mut().filter(|it| it.is_due).collect();
+        match self.exchange(&due) {
+            Ok(outcomes) => {
+                let mut outcomes = outcomes.into_iter();
+                let mut next = || outcomes.next().unwrap_or_else(|| Err(not_sent()));
+                due.iter_mut().for_each(|message| message.set(next()));
             }
-            outcomes.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Disconnected, "not sent")))
-        };
-        messages.iter().map(outcome).collect()
-    }
-
-    /// Each refused message has cost a RSET; one that the server took ends its count.
-    fn count_junk(&mut self, outcomes: &[Result<Sent>]) {
-        for outcome in outcomes {
-            self.junk = if outcome.is_ok() { 0 } else { self.junk.saturating_add(1) };
+            Err(error) => due.iter_mut().for_each(|message| message.set(Err(error.clone()))),
+        }
+        for message in due {
+            // A refused message has cost a RSET; one that the server took ends the count.
+            let is_sent = matches!(message.outcome, Some(Ok(_)));
+            self.junk = if is_sent { 0 } else { self.junk.saturating_add(1) };
         }
     }
 
-    fn fits(&self, message: &Outgoing) -> bool {
-        self.size_limit == 0 || message.data.len() as u64 <= self.size_limit
-    }
-
-    fn too_large(&self, message: &Outgoing) -> Error {
-        let (size, limit) = (message.data.len(), self.size_limit);
-        let text = format!("the message has {size} bytes on the wire, the server takes {limit}");
+    fn too_large(&self, message: &Pending<'_>) -> Error {
+        let (size, limit) = (message.wire.len(), self.size_limit);
+        let text = format!("the message has {size} bytes on the wire; the server's SIZE is {limit}");
         Error::new(ErrorKind::TooLarge, text)
     }
 
-    fn send_fitting(&mut self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
+    /// Hands the messages to Python's dialogue; returns an outcome for each.
+    fn exchange(&self, messages: &[&mut Pending<'_>]) -> Result<Vec<Result<Sent>>> {
         if messages.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let asking = self.dialogue.asking("sending");
         let sent = self.dialogue.with(asking, |session| {
             let list = PyList::empty(session.py());
-            for message in messages {
-                let data = PyBytes::new(session.py(), &message.data);
-                list.append((&message.sender, &message.recipients, data))?;
+            for Pending { message, wire, .. } in messages {
+                list.append((&message.sent_by, &message.sent_to, PyBytes::new(session.py(), wire)))?;
             }
             let outcomes: Vec<Outcome<'_>> = session.call_method1("send", (list, self.window))?.extract()?;
-            outcomes.into_iter().map(|outcome| become_of(outcome, asking)).collect::<PyResult<_>>()
+            Ok(outcomes.into_iter().map(|outcome| become_of(outcome, asking)).collect())
         });
-        // An error of the call itself says nothing of how far it came, unless it never began.
-        let failed = |error: Error| match error.kind() {
-            ErrorKind::Stopped => error,
-            _ => unknown(error),
-        };
-        sent.map_err(failed).unwrap_or_else(|error| messages.iter().map(|_| Err(error.clone())).collect())
+        // An error of the call itself tells nothing of how far it came, unless it never began.
+        sent.map_err(|error| if error.kind() == ErrorKind::Stopped { error } else { unknown(error) })
     }
 }
 
-/// What `Session.send` says of one message: a word, what it rests on, the recipients' replies.
-type Outcome<'py> = (String, Bound<'py, PyAny>, Vec<Reply>);
+/// The outcome of one message, as `Session.send` returns it: the refused command or "", the reply that decides, the recipients'
+/// replies; or the error that ended the attempt, and `true` if the message may have arrived in spite of it.
+type Outcome<'py> = (String, Option<Reply>, Vec<Reply>, Option<Bound<'py, PyBaseException>>, bool);
 
-fn become_of((word, basis, answers): Outcome<'_>, asking: Asking<'_>) -> PyResult<Result<Sent>> {
+fn become_of(outcome: Outcome<'_>, asking: Asking<'_>) -> Result<Sent> {
+    let (stage, reply, answers, error, may_have_arrived) = outcome;
     let hidden = |(code, text): Reply| (code, asking.hide(text));
     let answers: Vec<Reply> = answers.into_iter().map(hidden).collect();
-    match word.as_str() {
-        "sent" => Ok(Ok(Sent { reply: hidden(basis.extract()?), answers })),
-        "refused" => {
-            let (stage, code, text): (String, u16, String) = basis.extract()?;
-            Ok(Err(refused((stage, code, asking.hide(text)), &answers)))
-        }
-        _ => {
-            let error = convert::error(&basis.cast_into::<PyBaseException>()?, asking);
-            Ok(Err(if word == "unknown" { unknown(error) } else { error }))
-        }
+    match (error, reply.map(hidden)) {
+        (Some(error), _) if may_have_arrived => Err(unknown(convert::error(&error, asking))),
+        (Some(error), _) => Err(convert::error(&error, asking)),
+        (None, Some(reply)) if stage.is_empty() => Ok(Sent { reply, answers }),
+        (None, Some(reply)) => Err(refused(&stage, reply, &answers)),
+        (None, None) => Err(unknown(Error::new(ErrorKind::Runtime, "no outcome"))),
     }
-}
-
-/// The refusal of a message; of several recipients, each has its reply in the text.
-fn refused((stage, code, text): (String, u16, String), answers: &[Reply]) -> Error {
-    let verdict = codes::smtp(code, &text, stage == "RCPT");
-    let kind = if verdict == Verdict::TooLarge { ErrorKind::TooLarge } else { ErrorKind::Refused };
-    let others = if stage == "RCPT" { answers.get(1..).unwrap_or_default() } else { &[] };
-    let all: Vec<String> = others.iter().map(|(code, text)| format!("{code} {text}")).collect();
-    let all = convert::plain(&[&[format!("{code} {text}")], &all[..]].concat().join("; "));
-    let wait = throttle::wait_asked(&all);
-    let error = Error::new(kind, format!("{stage} was refused: {all}"));
-    error.with_code(Some(code.to_string())).with_retry_after(wait).passing(verdict == Verdict::Transient)
-}
-
-fn unknown(error: Error) -> Error {
-    let text = format!("the message was sent whole, the answer never came: {error}");
-    Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
 }
 
 impl Speaker for SmtpSession {
