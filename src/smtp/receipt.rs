@@ -12,7 +12,7 @@ use crate::throttle::wait_asked;
 #[non_exhaustive]
 pub struct Receipt {
     /// The Message-ID that the message was sent with.
-    pub message_id: String,
+    pub message_id: MessageId,
     /// The code of the server's final reply, such as 250.
     pub code: u16,
     /// The text of the final reply; it often names the server's queue entry.
@@ -26,7 +26,7 @@ impl Receipt {
         let answer =
             |(recipient, (code, text)): (&String, _)| Answer { recipient: recipient.clone(), code, text };
         Self {
-            message_id: MessageId::to_string(message.message_id()),
+            message_id: message.message_id().clone(),
             code: sent.reply.0,
             text: sent.reply.1,
             answers: message.sent_to.iter().zip(sent.answers).map(answer).collect(),
