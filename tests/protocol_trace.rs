@@ -82,7 +82,9 @@ fn new_messages_are_fetched_in_the_round_trip_of_the_search_that_finds_them(#[fr
 
 /// Selecting the inbox again would be slow, and a thread parses this many mails while they arrive.
 #[rstest]
-fn also_in_a_large_inbox_new_messages_are_fetched_in_the_round_trip_of_their_search(#[from(logging)] site: Site) {
+fn also_in_a_large_inbox_new_messages_are_fetched_in_the_round_trip_of_their_search(
+    #[from(logging)] site: Site,
+) {
     const FOREIGN: usize = 201;
     const NEW: usize = 450;
     let deliver = |subjects: Vec<String>| {

@@ -39,7 +39,7 @@ pub(super) fn addresses(value: &[u8]) -> Addresses {
     if let Some(single) = single_address(value) {
         return Addresses { all: vec![single.to_owned()], invalid: None };
     }
-    let text = charset::unsaid(value).text;
+    let text = charset::decode_unlabelled(value).text;
     let (mut addresses, mut entry) = (Addresses::default(), Entry::default());
     let (mut has_comments, mut has_quotes) = (true, true);
     let mut rest = &*text;

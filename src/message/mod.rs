@@ -330,7 +330,17 @@ mod tests {
     #[test]
     fn a_message_id_that_would_break_a_header_is_not_parsed() {
         let long = "x".repeat(MAX_MESSAGE_ID + 1);
-        for bad in ["", "<>", "<a@b", "a@b>", "a b@c", "a@b\r\nBcc: eve@example.org", "<<a@b>>", "\u{fc}@b", long.as_str()] {
+        for bad in [
+            "",
+            "<>",
+            "<a@b",
+            "a@b>",
+            "a b@c",
+            "a@b\r\nBcc: eve@example.org",
+            "<<a@b>>",
+            "\u{fc}@b",
+            long.as_str(),
+        ] {
             assert!(bad.parse::<MessageId>().is_err(), "{bad:?}");
             assert!(serde_json::from_value::<MessageId>(bad.into()).is_err(), "{bad:?}");
         }
@@ -340,7 +350,10 @@ mod tests {
     fn debug_does_not_show_the_body() {
         let message = Message::new("42", "alice@example.org", "bob@example.org", "private");
         let shown = format!("{message:?}");
-        assert!(shown.contains("42") && shown.contains("7 bytes") && shown.contains("bob@example.org"), "{shown}");
+        assert!(
+            shown.contains("42") && shown.contains("7 bytes") && shown.contains("bob@example.org"),
+            "{shown}"
+        );
         assert!(!shown.contains("private") && !shown.contains("112, 114"), "{shown}");
     }
 

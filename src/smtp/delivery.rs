@@ -108,11 +108,7 @@ fn composed_window<'p, 'm>(window: &'p mut [Pending<'m>], config: &SmtpConfig) -
 /// Messages that a lost connection left unsent go out on a new one; ones that may have arrived only with `resend_unknown`. A
 /// message that is the first to be sent in two lost connections in a row may be their cause: it keeps its error, and the next
 /// one gets its turn. After [`MAX_SKIPPED`] of these without any other outcome, or without a connection, sending ends.
-fn send_window(
-    link: &Link<SmtpSession>,
-    config: &SmtpConfig,
-    window: &mut [Pending<'_>],
-) -> Option<Error> {
+fn send_window(link: &Link<SmtpSession>, config: &SmtpConfig, window: &mut [Pending<'_>]) -> Option<Error> {
     let deadline = link.deadline();
     let mut fruitless = 0;
     let mut ended_by = None;

@@ -38,9 +38,7 @@ fn kinds<T>(outcomes: &[Result<T>]) -> Vec<Option<ErrorKind>> {
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_connection_lost_after_the_final_dot_is_an_unknown_outcome_without_a_resend(
-    #[case] extensions: &[&str],
-) {
+fn a_connection_lost_after_the_final_dot_is_an_unknown_outcome_without_a_resend(#[case] extensions: &[&str]) {
     let server = Script::smtp(extensions).on(".", |heard| Step::Close.when(heard.nth == 1)).start();
     let smtp = smtp(&server);
     let error = smtp.send(&message("1", "hello")).unwrap_err();
@@ -102,7 +100,9 @@ fn a_server_that_limits_a_connection_to_20_messages_gets_all_100_once(#[case] ex
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_recipient_that_makes_the_server_close_the_connection_fails_only_its_message(#[case] extensions: &[&str]) {
+fn a_recipient_that_makes_the_server_close_the_connection_fails_only_its_message(
+    #[case] extensions: &[&str],
+) {
     let server = Script::smtp(extensions).on("RCPT TO:<busy@", |_| closing()).start();
     let busy = |id| Message::new(id, ALICE, "busy@example.test", "hello");
     let outcomes = smtp(&server).send_all(&[
