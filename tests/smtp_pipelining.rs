@@ -198,9 +198,9 @@ fn lenient(listener: &TcpListener, taken: &Mutex<Vec<String>>) {
                 (_, Some(size)) => {
                     let mut data = vec![0; size.parse().unwrap()];
                     reader.read_exact(&mut data).unwrap();
-                    let had_recipient = std::mem::take(&mut has_recipient);
-                    is_open &= !had_recipient;
-                    if had_recipient {
+                    let is_for_recipient = std::mem::take(&mut has_recipient);
+                    is_open &= !is_for_recipient;
+                    if is_for_recipient {
                         taken.lock().unwrap().push(String::from_utf8(data).unwrap());
                         "250 taken\r\n"
                     } else {

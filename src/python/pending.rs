@@ -43,11 +43,6 @@ impl<'a> Pending<'a> {
         }
     }
 
-    /// Records the outcome of an attempt.
-    pub(super) fn set(&mut self, outcome: Result<Sent>) {
-        self.outcome = Some(outcome);
-    }
-
     /// Returns the error of the last attempt.
     pub(crate) fn error(&self) -> Option<&Error> {
         self.outcome.as_ref()?.as_ref().err()
@@ -107,11 +102,11 @@ mod tests {
         Message::new("1", "alice@example.org", "bob@example.org", "hello")
     }
 
-    fn attempted<'a>(message: &'a Message, outcome: Result<Sent>) -> Pending<'a> {
+    fn attempted(message: &Message, outcome: Result<Sent>) -> Pending<'_> {
         let mut pending = Pending::new(message);
         pending.compose("TAG");
         assert!(pending.is_due && !pending.wire.is_empty());
-        pending.set(outcome);
+        pending.outcome = Some(outcome);
         pending
     }
 
@@ -145,7 +140,7 @@ mod tests {
         let message = message();
         let mut pending = attempted(&message, Err(unknown(not_sent())));
         pending.decide_resend(true);
-        pending.set(Err(refused("MAIL", (550, "no".into()), &[])));
+        pending.outcome = Some(Err(refused("MAIL", (550, "no".into()), &[])));
         pending.decide_resend(true);
         pending.finish();
         assert_eq!(pending.error().map(Error::kind), Some(ErrorKind::OutcomeUnknown));

@@ -60,21 +60,18 @@ impl SmtpSession {
         let is_too_large = |it: &Pending<'_>| self.size_limit > 0 && it.wire.len() as u64 > self.size_limit;
         for message in pending.iter_mut().filter(|it| it.is_due && is_too_large(it)) {
             message.is_due = false;
-            message.set(Err(self.too_large(message)));
+            message.outcome = Some(Err(self.too_large(message)));
         }
-        let mut due: Vec<_> = pending.iter_mut().filter(|it| it.is_due).collect();
-        match self.exchange(&due) {
-            Ok(outcomes) => {
-                let mut outcomes = outcomes.into_iter();
-                let mut next = || outcomes.next().unwrap_or_else(|| Err(not_sent()));
-                due.iter_mut().for_each(|message| message.set(next()));
-            }
-            Err(error) => due.iter_mut().for_each(|message| message.set(Err(error.clone()))),
-        }
+        let due: Vec<_> = pending.iter_mut().filter(|it| it.is_due).collect();
+        let mut outcomes = self.exchange(&due).map(Vec::into_iter);
         for message in due {
+            let outcome = match &mut outcomes {
+                Ok(outcomes) => outcomes.next().unwrap_or_else(|| Err(not_sent())),
+                Err(error) => Err(error.clone()),
+            };
             // A refused message has cost a RSET; one that the server took ends the count.
-            let is_sent = matches!(message.outcome, Some(Ok(_)));
-            self.junk = if is_sent { 0 } else { self.junk.saturating_add(1) };
+            self.junk = if outcome.is_ok() { 0 } else { self.junk.saturating_add(1) };
+            message.outcome = Some(outcome);
         }
     }
 

@@ -97,8 +97,11 @@ fn send_in_parallel(
     ended_by.into_inner()
 }
 
+/// Composes the messages of a window.
 fn composed_window<'p, 'm>(window: &'p mut [Pending<'m>], config: &SmtpConfig) -> &'p mut [Pending<'m>] {
-    window.iter_mut().for_each(|it| it.compose(&config.common.tag));
+    for message in window.iter_mut() {
+        message.compose(&config.common.tag);
+    }
     window
 }
 
