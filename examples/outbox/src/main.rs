@@ -31,21 +31,24 @@ const USAGE: &str = "usage: outbox FILE HOST PORT [USER]";
 
 /// The longest wait for a message that another process queues.
 const POLL: Duration = Duration::from_secs(10);
+/// The wait before another attempt to connect, if the server names none.
+const RETRY: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     match run(&env::args().skip(1).collect::<Vec<_>>()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprint!("outbox: {error}");
-            let mut source = error.source();
-            while let Some(error) = source {
-                eprint!(": {error}");
-                source = error.source();
-            }
-            eprintln!();
+            report(&*error);
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints an error and its causes.
+fn report(error: &dyn Error) {
+    let causes = std::iter::successors(error.source(), |&error| error.source());
+    let text: String = causes.map(|cause| format!(": {cause}")).collect();
+    eprintln!("outbox: {error}{text}");
 }
 
 fn run(args: &[String]) -> Result {
@@ -62,29 +65,33 @@ fn run(args: &[String]) -> Result {
     let (queued, news) = channel();
     let mut queue = open(file)?;
     let sending = open(file)?;
-    let sender = thread::spawn(move || send(sending, config.tag(tag), &news));
+    let sender = thread::spawn(move || {
+        if let Err(error) = send(sending, &config.tag(tag), &news) {
+            // The messages are durable: the next process sends them.
+            report(&*error);
+            std::process::exit(1);
+        }
+    });
     for line in io::stdin().lock().lines() {
         let message: Message = serde_json::from_str(&line?)?;
         queue.queue(&message)?;
         let mut out = io::stdout().lock();
         writeln!(out, "{}", message.message_id().as_str())?;
         out.flush()?;
-        if queued.send(()).is_err() {
-            break; // The sender has ended, with an error.
-        }
+        queued.send(())?;
     }
     drop(queued);
-    sender.join().map_err(|_| "the sender panicked")?
+    sender.join().map_err(|_| "the sender panicked".into())
 }
 
 /// Sends messages as they are queued; ends when no more are coming and all are sent.
-fn send(mut outbox: Outbox, config: SmtpConfig, news: &Receiver<()>) -> Result {
-    let smtp = connect(&config)?;
+fn send(mut outbox: Outbox, config: &SmtpConfig, news: &Receiver<()>) -> Result {
+    let smtp = connect(config)?;
     let mut is_ended = false;
     loop {
         outbox.flush(&smtp)?;
         let wait = match outbox.next_due()? {
-            None if is_ended => return Ok(smtp.stop()?),
+            None if is_ended => return Ok(()),
             due => due.unwrap_or(POLL).clamp(Duration::from_millis(100), POLL),
         };
         if is_ended {
@@ -97,12 +104,13 @@ fn send(mut outbox: Outbox, config: SmtpConfig, news: &Receiver<()>) -> Result {
     }
 }
 
-/// Connects, if need be again and again.
+/// Connects; retries until the server can be reached.
 fn connect(config: &SmtpConfig) -> Result<Smtp> {
     loop {
         match Smtp::connect(config.clone()) {
             Err(error) if error.is_transient() => {
-                thread::sleep(error.retry_after().unwrap_or(Duration::from_secs(1)))
+                report(&error);
+                thread::sleep(error.retry_after().unwrap_or(RETRY));
             }
             result => return Ok(result?),
         }

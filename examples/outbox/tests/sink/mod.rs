@@ -1,4 +1,7 @@
 //! An SMTP server on the loopback that keeps all mails, and kills its client at a planned stage.
+//!
+//! It refuses recipients that begin with `never`, and ones that begin with `later` the first time.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -51,6 +54,7 @@ struct Plan {
 struct State {
     mails: Vec<String>,
     plan: Option<Plan>,
+    is_late: bool,
 }
 
 /// The server.
@@ -127,17 +131,27 @@ fn serve(mut stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> {
             "QUIT" => return stream.write_all(b"221 bye\r\n"),
             _ => (None, "250 ok\r\n"),
         };
+        let reply = if stage == Some(Stage::Rcpt) { reply_to_rcpt(&line, state) } else { reply };
         stage.into_iter().for_each(|stage| reach(stage, state));
         stream.write_all(reply.as_bytes())?;
         if stage == Some(Stage::Data) {
             let mail = receive(&mut lines, state)?;
-            lock(state).mails.push(mail);
+            // Empty: no recipient was accepted, so that the client sends no mail.
+            lock(state).mails.extend(Some(mail).filter(|mail| !mail.is_empty()));
             reach(Stage::End, state);
             stream.write_all(b"250 kept\r\n")?;
             reach(Stage::Replied, state);
         }
     }
     Ok(())
+}
+
+fn reply_to_rcpt(line: &str, state: &Mutex<State>) -> &'static str {
+    if line.contains("<NEVER") {
+        return "550 5.1.1 no such user\r\n";
+    }
+    let is_first = line.contains("<LATER") && !std::mem::replace(&mut lock(state).is_late, true);
+    if is_first { "450 4.2.1 not now\r\n" } else { "250 ok\r\n" }
 }
 
 /// Reads a mail up to its final dot.
