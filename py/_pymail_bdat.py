@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 
 from _pymail_dialogue import RSET, Dialogue
-from _pymail_smtplib_ext import ONE_WRITE, Message, NoReply, Outcome
-from _pymail_verdicts import is_positive, outcome_at_end, refused, refused_before_data
+from _pymail_smtplib_ext import ONE_WRITE, Message, NoReply
+from _pymail_verdicts import Outcome, is_positive, outcome_at_end, refused_before_data
 
 
 class Flight:
@@ -34,7 +34,7 @@ class Flight:
                     outcome = self._land()
                     yield outcome
                     self._in_flight.popleft()
-                    if outcome[0] == "refused" and not self._in_flight and not self._is_broken:
+                    if outcome.refused and not self._in_flight and not self._is_broken:
                         self.dialogue.reset()
             if self._is_broken:
                 raise NoReply("the server closed the connection")
@@ -42,7 +42,7 @@ class Flight:
             raise
         except BaseException as error:  # KeyboardInterrupt too
             for _ in self._in_flight:
-                yield "unknown", error, []
+                yield Outcome(error=error, may_have_arrived=True)
             raise
 
     def _send(self, message: Message) -> None:
@@ -70,8 +70,7 @@ class Flight:
             raise NoReply(f"{end[0]} before a message's end: {end[1]}")
         self.dialogue.has_ended_one = True
         answers = replies[1:]
-        refusal = refused_before_data(replies, len(answers))
-        return refused(refusal, answers) if refusal else outcome_at_end(end, answers)
+        return refused_before_data(replies, len(answers)) or outcome_at_end(end, answers)
 
 
 def fits(message: Message) -> bool:

@@ -7,15 +7,14 @@ import smtplib
 from collections.abc import Iterator
 
 from _pymail_dialogue import GO_AHEAD, Dialogue, in_step
-from _pymail_smtplib_ext import ONE_WRITE, Answers, Message, NoReply, Outcome, Reply
+from _pymail_smtplib_ext import ONE_WRITE, Message, NoReply, Reply
 from _pymail_verdicts import (
-    Refusal,
+    Outcome,
     is_about_sequence,
     is_about_session,
     is_about_size,
     is_positive,
     outcome_at_end,
-    refused,
     refused_before_data,
 )
 
@@ -44,7 +43,7 @@ class OneByOne:
         for message in self.messages:
             refusal, answers = self._offer(commands, in_flight)
             if refusal:
-                yield from self._refused(refusal, answers)
+                yield from self._refused(refusal)
                 in_flight = 0
                 commands, following = following, next(upcoming, [])
                 continue
@@ -52,19 +51,19 @@ class OneByOne:
             in_flight = len(ahead)
             outcome, later = self._data(message[2], answers, b"".join(ahead), upcoming)
             yield outcome
-            if outcome[0] == "unknown":
-                raise outcome[1]
+            if outcome.error is not None:
+                raise outcome.error
             commands, following = following, later
 
-    def _refused(self, refusal: Refusal, answers: Answers) -> Iterator[Outcome]:
+    def _refused(self, refusal: Outcome) -> Iterator[Outcome]:
         """Yields the outcome of a refused message and resets the transaction."""
         is_fresh, self.dialogue.is_fresh = self.dialogue.is_fresh, False
-        if refusal[0] == "MAIL" and not is_fresh:
+        if refusal.refused == "MAIL" and not is_fresh:
             # If the server closes now, the refusal was about the idle connection: a new one takes the message.
             self.dialogue.reset()
-            yield refused(refusal, answers)
+            yield refusal
         else:
-            yield refused(refusal, answers)
+            yield refusal
             self.dialogue.reset()
 
     def _sent_ahead(self, following: list[bytes]) -> list[bytes]:
@@ -81,7 +80,7 @@ class OneByOne:
         is_doubtful = dialogue.has_ended_one and dialogue.takes_mail_after_one is None
         return len(commands) if self.pipelining and not is_doubtful else 1
 
-    def _offer(self, commands: list[bytes], in_flight: int) -> tuple[Refusal | None, Answers]:
+    def _offer(self, commands: list[bytes], in_flight: int) -> tuple[Outcome | None, list[Reply]]:
         """Sends MAIL, RCPT and DATA; returns the refusal, or None for a go-ahead, and the recipients' replies."""
         dialogue = self.dialogue
         if not in_flight:
@@ -96,17 +95,17 @@ class OneByOne:
             dialogue.reset()
             refusal, answers = self._transaction(commands, 0)
             if refusal and is_about_sequence(refusal) and not dialogue.is_fresh:
-                raise smtplib.SMTPServerDisconnected(f"{refusal[1]} {refusal[2]}")
+                raise _disconnected(refusal)
         elif refusal and is_about_size(refusal) and dialogue.smtp.sock is not None:
             mail = re.sub(_SIZE, b"", commands[0])
             if mail != commands[0]:
                 refusal, answers = self._transaction([mail, *commands[1:]], 0)
         if refusal and not dialogue.is_fresh and is_about_session(refusal):
             # A new connection takes the message.
-            raise smtplib.SMTPServerDisconnected(f"{refusal[1]} {refusal[2]}")
+            raise _disconnected(refusal)
         return refusal, answers
 
-    def _transaction(self, commands: list[bytes], in_flight: int) -> tuple[Refusal | None, Answers]:
+    def _transaction(self, commands: list[bytes], in_flight: int) -> tuple[Outcome | None, list[Reply]]:
         """Sends the commands that are not in flight, and reads the replies, up to a refusal or DATA's."""
         recipients = len(commands) - 2
         replies: list[Reply] = []
@@ -127,9 +126,9 @@ class OneByOne:
             else:
                 self.dialogue.is_fresh = False
             return refusal, answers
-        return refusal or ("DATA", *replies[-1]), answers
+        return refusal or outcome_at_end(replies[-1], answers), answers
 
-    def _decline(self, answers: Answers) -> None:
+    def _decline(self, answers: list[Reply]) -> None:
         """Sends no data to a server that asks for it after refusing MAIL or all recipients."""
         if any(map(is_positive, answers)):
             # A final dot would deliver an empty message to them; closing the connection delivers nothing.
@@ -139,7 +138,7 @@ class OneByOne:
             self.dialogue.reply_to_sent(AT_THE_END)
 
     def _data(
-        self, data: bytes, answers: Answers, ahead: bytes, upcoming: Iterator[list[bytes]]
+        self, data: bytes, answers: list[Reply], ahead: bytes, upcoming: Iterator[list[bytes]]
     ) -> tuple[Outcome, list[bytes]]:
         """Sends a message's data and the next one's commands; returns the outcome.
 
@@ -160,17 +159,23 @@ class OneByOne:
             if code < 300 and not is_whole:
                 raise NoReply(f"{code} before the end of DATA: {text}")
         except BaseException as error:  # from here on the outcome is unknown
-            return ("unknown", error, answers), []
+            return Outcome(error=error, may_have_arrived=True), []
         self.dialogue.has_ended_one = True
         if code >= 300 and (is_large or not is_whole):
             # The server may have refused before the end, and taken the rest of the data for commands.
             smtp.close()
         return outcome_at_end((code, text), answers), later
 
-    def _interrupted(self, answers: Answers) -> Outcome:
+    def _interrupted(self, answers: list[Reply]) -> Outcome:
         """Returns a refusal from before the message's end; raises, for "unsent", if the connection was lost."""
         code, text = self.dialogue.reply_to_sent(AT_THE_END)
         self.dialogue.smtp.close()
         if code < 300:
             raise NoReply(f"{code} before the end of DATA: {text}")
         return outcome_at_end((code, text), answers)
+
+
+def _disconnected(refusal: Outcome) -> smtplib.SMTPServerDisconnected:
+    """Makes the exception for a refusal that a new connection may not repeat: the message is sent again there."""
+    code, text = refusal.reply or (0, "")
+    return smtplib.SMTPServerDisconnected(f"{code} {text}")

@@ -17,11 +17,8 @@ from _pymail_transport import Meter, pattern, quick_ack
 
 # Code and text.
 Reply = tuple[int, str]
-Answers = list[Reply]
 # Sender, recipients, and data with CRLF line ends and stuffed dots, without the final dot.
 Message = tuple[str, list[str], bytes]
-# "sent", "refused", "unknown" or "unsent"; the reply or exception that decided it; the recipients' replies.
-Outcome = tuple[str, Any, Answers]
 
 # A message up to this size goes out in one write with the final dot.
 ONE_WRITE = 64 * 1024

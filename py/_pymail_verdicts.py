@@ -6,8 +6,10 @@ No other file decides this.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from _pymail_smtplib_ext import Answers, Outcome, Reply
+from _pymail_smtplib_ext import Reply
 
 BAD_SEQUENCE = 503
 NOT_LOGGED_IN = 530
@@ -16,8 +18,18 @@ BAD_PARAMETER = (501, 504, 555)
 # Such as "too many messages in this session".
 _SESSION_LIMIT = r"(?is)\b(?:messages|mails|e-?mails|transactions)\b.*\b(?:session|connection)\b"
 
-# The command that was refused ("MAIL", "RCPT" or "DATA"), and its reply's code and text.
-Refusal = tuple[str, int, str]
+
+class Outcome(NamedTuple):
+    """The outcome of a message, by the server's replies or by the error that ended the attempt."""
+
+    # The command that was refused: MAIL, RCPT or DATA; "" if none was.
+    refused: str = ""
+    # The reply that decides, and the recipients' replies.
+    reply: Reply | None = None
+    answers: Sequence[Reply] = ()
+    error: BaseException | None = None
+    # After an error: True if the message's end was sent, or may have been.
+    may_have_arrived: bool = False
 
 
 def is_positive(reply: Reply) -> bool:
@@ -25,7 +37,7 @@ def is_positive(reply: Reply) -> bool:
     return reply[0] < 300
 
 
-def refused_before_data(replies: list[Reply], recipients: int) -> Refusal | None:
+def refused_before_data(replies: list[Reply], recipients: int) -> Outcome | None:
     """Returns the refusal after which data would reach no recipient: of MAIL, or of RCPT for all recipients.
 
     `replies` are those to MAIL and RCPT so far.
@@ -34,35 +46,30 @@ def refused_before_data(replies: list[Reply], recipients: int) -> Refusal | None
         return None
     mail, answers = replies[0], replies[1:]
     if not is_positive(mail):
-        return ("MAIL", *mail)
+        return Outcome("MAIL", mail)
     if len(answers) == recipients and not any(map(is_positive, answers)):
-        return ("RCPT", *answers[0])
+        return Outcome("RCPT", answers[0], answers)
     return None
 
 
-def refused(refusal: Refusal, answers: Answers) -> Outcome:
-    """Returns the outcome of a refused message. After a refused MAIL, the recipients' replies mean nothing."""
-    return "refused", refusal, [] if refusal[0] == "MAIL" else answers
+def outcome_at_end(end: Reply, answers: list[Reply]) -> Outcome:
+    """Returns the outcome of a message with an accepted recipient, by the reply to DATA or to its end."""
+    return Outcome("" if is_positive(end) else "DATA", end, answers)
 
 
-def outcome_at_end(end: Reply, answers: Answers) -> Outcome:
-    """Returns the outcome of a message with an accepted recipient, by the reply to its end."""
-    return ("sent", end, answers) if is_positive(end) else refused(("DATA", *end), answers)
-
-
-def is_about_sequence(refusal: Refusal) -> bool:
+def is_about_sequence(refusal: Outcome) -> bool:
     """Returns True if MAIL was refused because, for the server, another transaction is still open."""
-    stage, code, _ = refusal
-    return stage == "MAIL" and code == BAD_SEQUENCE
+    code, _ = refusal.reply or (0, "")
+    return refusal.refused == "MAIL" and code == BAD_SEQUENCE
 
 
-def is_about_size(refusal: Refusal) -> bool:
+def is_about_size(refusal: Outcome) -> bool:
     """Returns True if MAIL may have been refused for its SIZE parameter, and not for the sender (5.1.x)."""
-    stage, code, text = refusal
-    return stage == "MAIL" and code in BAD_PARAMETER and not text.startswith("5.1.")
+    code, text = refusal.reply or (0, "")
+    return refusal.refused == "MAIL" and code in BAD_PARAMETER and not text.startswith("5.1.")
 
 
-def is_about_session(refusal: Refusal) -> bool:
+def is_about_session(refusal: Outcome) -> bool:
     """Returns True if a new connection may accept: the login has expired, or the session's limit is reached."""
-    _, code, text = refusal
+    code, text = refusal.reply or (0, "")
     return code == NOT_LOGGED_IN or re.search(_SESSION_LIMIT, text) is not None

@@ -15,8 +15,9 @@ from _pymail_auth import log_in
 from _pymail_bdat import Flight, fits
 from _pymail_dialogue import Dialogue, OutOfStep
 from _pymail_messages import OneByOne
-from _pymail_smtplib_ext import Message, Outcome, Smtp, as_text
+from _pymail_smtplib_ext import Message, Smtp, as_text
 from _pymail_transport import Refused, Trust, adopt_socket, clear_frames, tls_context
+from _pymail_verdicts import Outcome
 
 
 class Session(Dialogue):
@@ -75,13 +76,7 @@ class Session(Dialogue):
         return int(limit) if re.fullmatch(r"[0-9]{1,18}", limit) else 0
 
     def send(self, messages: list[Message], window: int) -> list[Outcome]:
-        """Sends messages in order, up to `window` in one flight.
-
-        Returns for each message an outcome, the reply or exception that decided it, and the recipients' replies.
-        "sent": the server accepted it (code, text). "refused": it did not (command, code, text). "unknown": the
-        connection was lost between the message's end and the final reply (exception). "unsent": it was lost before
-        (exception).
-        """
+        """Sends messages in order, up to `window` in one flight; returns an outcome for each."""
         outcomes: list[Outcome] = []
         can_fly = window > 1 and self.smtp.has_extn("chunking") and self.smtp.has_extn("pipelining")
         try:
@@ -93,10 +88,10 @@ class Session(Dialogue):
             # The traceback refers to this frame: the cycle would keep the server's text alive.
             error.__traceback__ = None
             is_doubtful = self.smtp.has_extn("pipelining") and isinstance(error, OutOfStep)
-            if is_doubtful and outcomes and outcomes[-1][0] == "sent":
+            if is_doubtful and outcomes and not outcomes[-1].refused and outcomes[-1].error is None:
                 # Its final reply may have been the reply to the next message's MAIL.
-                outcomes[-1] = ("unknown", error, [])
-            outcomes.extend([("unsent", error, [])] * (len(messages) - len(outcomes)))
+                outcomes[-1] = Outcome(error=error, may_have_arrived=True)
+            outcomes.extend([Outcome(error=error)] * (len(messages) - len(outcomes)))
             self.smtp.close()  # if all messages have an outcome, the next call reports the lost connection
         return outcomes
 

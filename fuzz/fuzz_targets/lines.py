@@ -1,4 +1,4 @@
-"""Counts the lines that Python runs, where the fuzzer looks for what is new."""
+"""Counts executed Python lines in the fuzzer's coverage counters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SIZE = 8_192
 
 
 def count(_: bytes, address: int) -> None:
-    """Follows the dialogues on this thread; each line of code has a counter, which it may share."""
+    """Traces the dialogues on this thread; each line has a counter, which it may share with others."""
     counters = (ctypes.c_ubyte * SIZE).from_address(address)
     first: dict[object, int] = {}
 

@@ -1,4 +1,4 @@
-"""A session that answers every call with a value made of the fuzzer's octets."""
+"""A session whose methods return values built from the fuzzer's octets."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from _pymail_transport import Refused
 
 
 class Odd(str):
-    """A text that is more than one."""
+    """A subclass of str."""
 
 
 class Number:
-    """Says that it is a number, and raises when asked which."""
+    """A number whose conversion raises."""
 
     def __index__(self) -> int:
         raise OverflowError("no number")
@@ -28,7 +28,7 @@ OCTETS = iter(b"")
 
 
 def feed(octets: bytes, _: int) -> None:
-    """These octets decide what the sessions answer from now on."""
+    """Sets the octets that decide the sessions' return values from now on."""
     global OCTETS
     OCTETS = iter(octets)
     for module in ("_pymail_imap", "_pymail_smtp"):
@@ -36,7 +36,7 @@ def feed(octets: bytes, _: int) -> None:
 
 
 class Session:
-    """What `Session` in py/ looks like to Rust."""
+    """Stands in for `Session` in py/."""
 
     def __init__(self, descriptor: int, *_: object) -> None:
         self.socket = socket.socket(fileno=descriptor)
@@ -44,14 +44,14 @@ class Session:
             raise self.exception()
 
     def close(self) -> None:
-        """As py/ does, once and again."""
+        """Closes the socket; may be called twice."""
         self.socket.close()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *_: self.answer(name)
 
     def answer(self, verb: str) -> Any:
-        """What the dialogue returns, most of the time, but for one thing or another."""
+        """Returns a value of the expected type most of the time, else raises or returns any value."""
         kind = self.next() % 10
         if kind == 9:
             raise self.exception()
@@ -108,18 +108,18 @@ class Session:
         return self.octet_string() if self.next() % 4 == 0 else b"Subject: OURS 1\r\n\r\nhello"
 
     def outcome(self) -> Any:
-        """As smtp.py tells of one message."""
+        """Returns the outcome of one message, as smtp.py does."""
         answers = [(self.number(), self.text()) for _ in range(self.next() % 3)]
         kind = self.next() % 5
         if kind == 0:
-            return ("sent", (self.number(), self.text()), answers)
+            return ("", (self.number(), self.text()), answers, None, False)
         if kind == 1:
-            return ("refused", (self.text(), self.number(), self.text()), answers)
+            return (self.text(), (self.number(), self.text()), answers, None, False)
         if kind == 2:
-            return ("unknown", self.exception(), answers)
+            return ("", None, answers, self.exception(), True)
         if kind == 3:
-            return ("unsent", self.exception(), answers)
-        return (self.text(), self.value(0), answers)
+            return ("", None, answers, self.exception(), False)
+        return (self.text(), self.value(0), answers, self.value(0), self.value(0))
 
     def next(self) -> int:
         return next(OCTETS, 0)
@@ -160,7 +160,7 @@ class Session:
         return [inner, tuple(inner), iter(inner), object()][kind - 14]
 
     def exception(self) -> BaseException:
-        """With arguments of any kind, and perhaps another one behind it."""
+        """Returns an exception with arguments of any kind, perhaps with another as its context."""
         classes: list[Callable[..., BaseException]] = [
             Refused,
             imaplib.IMAP4.abort,
@@ -180,5 +180,5 @@ class Session:
         if self.next() % 2:
             error.args = (self.value(2),)
         if self.next() % 3 == 0:
-            error.__context__ = TimeoutError("behind it")
+            error.__context__ = TimeoutError("context")
         return error

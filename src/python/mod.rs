@@ -10,7 +10,7 @@
 //! - `modules`: the files in `py/`, loaded on first use.
 //! - `py_session`: a connection's Python object, with its deadline, traffic and secrets.
 //! - `protocol`: the [`Session`](crate::link::Session) that a link supervises.
-//! - `smtp`: an SMTP session.
+//! - `pending` and `smtp`: messages with their outcomes, and an SMTP session.
 //! - `profile` and `imap`: an IMAP session, and the facts about its server that outlive it.
 //! - `mailboxes`, `portions`, `commands` and `mails`: the commands of an IMAP session.
 //!
@@ -39,6 +39,7 @@ mod mails;
 mod modules;
 #[cfg(test)]
 mod password_leaks;
+mod pending;
 mod portions;
 mod profile;
 mod protocol;
@@ -53,7 +54,8 @@ mod threads;
 pub(crate) use commands::{Copied, Since};
 pub(crate) use imap::ImapSession;
 pub(crate) use mails::{Failure, Fetching, Mail, Mails, Part, Window};
+pub(crate) use pending::{Pending, Sent, not_sent};
 pub(crate) use portions::in_portions;
 pub(crate) use profile::ServerProfile;
 pub(crate) use runtime::start_in as start;
-pub(crate) use smtp::{Outgoing, Sent, SmtpSession};
+pub(crate) use smtp::SmtpSession;

@@ -8,13 +8,12 @@ use pyo3::types::{PyBytes, PyList};
 
 use super::errors::{self, CallContext};
 use super::modules;
+use super::pending::{Pending, Reply, Sent, not_sent, refused, unknown};
 use super::protocol::Protocol;
 use super::py_session::{PySession, Service};
-use crate::codes::{self, Verdict};
 use crate::config::SmtpConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::throttle;
 
 /// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
 const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 465, starttls: 587, plain: 25 };
@@ -30,26 +29,6 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 /// After so many the connection is renewed in any case. While that fails, NOOPs are no longer sent, and only the
 /// socket is checked.
 const IDLE_COMMANDS_LIMIT: u32 = 80;
-
-/// A message ready to send: CRLF line ends, dots stuffed, without the final dot.
-pub(crate) struct Outgoing {
-    /// The address in MAIL FROM.
-    pub(crate) sender: String,
-    /// The addresses in RCPT TO, at least one.
-    pub(crate) recipients: Vec<String>,
-    pub(crate) data: Vec<u8>,
-}
-
-/// An SMTP reply: its code and its text.
-pub(crate) type Reply = (u16, String);
-
-/// The final reply to an accepted message, and one for each recipient.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) reply: Reply,
-    /// In the order of [`Outgoing::recipients`].
-    pub(crate) answers: Vec<Reply>,
-}
 
 /// An SMTP connection, logged in if there are credentials.
 pub(crate) struct SmtpSession {
@@ -79,102 +58,67 @@ impl SmtpSession {
         Ok(Self { python, size_limit, window: config.window, idle_commands: 0, since: Instant::now() })
     }
 
-    /// Sends messages in order. Those after a lost connection are `Disconnected`: they were not sent.
-    pub(crate) fn send(&mut self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
-        let fitting: Vec<&Outgoing> = messages.iter().copied().filter(|message| self.fits(message)).collect();
-        let outcomes = self.send_fitting(&fitting);
-        self.count_resets(&outcomes);
-        let mut outcomes = outcomes.into_iter();
-        let outcome = |message: &&Outgoing| {
-            if !self.fits(message) {
-                return Err(self.too_large(message));
-            }
-            outcomes.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Disconnected, "not sent")))
-        };
-        messages.iter().map(outcome).collect()
-    }
-
-    /// Counts a RSET for each refused message; an accepted one starts the count anew, as it does on servers.
-    fn count_resets(&mut self, outcomes: &[Result<Sent>]) {
-        for outcome in outcomes {
+    /// Sends the messages that are due, in order, and sets the outcome of each. After the connection is lost, the rest is
+    /// `Disconnected`: not sent.
+    pub(crate) fn send(&mut self, pending: &mut [Pending<'_>]) {
+        let is_too_large = |it: &Pending<'_>| self.size_limit > 0 && it.wire.len() as u64 > self.size_limit;
+        for message in pending.iter_mut().filter(|it| it.is_due && is_too_large(it)) {
+            message.is_due = false;
+            message.outcome = Some(Err(self.too_large(message)));
+        }
+        let due: Vec<_> = pending.iter_mut().filter(|it| it.is_due).collect();
+        let mut outcomes = self.exchange(&due).map(Vec::into_iter);
+        for message in due {
+            let outcome = match &mut outcomes {
+                Ok(outcomes) => outcomes.next().unwrap_or_else(|| Err(not_sent())),
+                Err(error) => Err(error.clone()),
+            };
+            // A refused message has cost a RSET; one that the server took ends the count.
             self.idle_commands = if outcome.is_ok() { 0 } else { self.idle_commands.saturating_add(1) };
+            message.outcome = Some(outcome);
         }
     }
 
-    /// Returns `true` if a message is within the server's SIZE limit.
-    fn fits(&self, message: &Outgoing) -> bool {
-        self.size_limit == 0 || message.data.len() as u64 <= self.size_limit
-    }
-
-    /// Makes the error for a message beyond the server's SIZE limit.
-    fn too_large(&self, message: &Outgoing) -> Error {
-        let (size, limit) = (message.data.len(), self.size_limit);
-        let text = format!("the message has {size} bytes as sent, the server accepts {limit}");
+    fn too_large(&self, message: &Pending<'_>) -> Error {
+        let (size, limit) = (message.wire.len(), self.size_limit);
+        let text = format!("the message has {size} bytes on the wire; the server's SIZE is {limit}");
         Error::new(ErrorKind::TooLarge, text)
     }
 
-    /// Sends the messages that are within the limit; returns an outcome for each.
-    fn send_fitting(&mut self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
+    /// Calls Python's `send`; returns an outcome for each.
+    fn exchange(&self, messages: &[&mut Pending<'_>]) -> Result<Vec<Result<Sent>>> {
         if messages.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let context = self.python.context("sending");
         let sent = self.python.with(context, |session| {
             let list = PyList::empty(session.py());
-            for message in messages {
-                let data = PyBytes::new(session.py(), &message.data);
-                list.append((&message.sender, &message.recipients, data))?;
+            for Pending { message, wire, .. } in messages {
+                list.append((&message.sent_by, &message.sent_to, PyBytes::new(session.py(), wire)))?;
             }
             let outcomes: Vec<Outcome<'_>> = session.call_method1("send", (list, self.window))?.extract()?;
-            outcomes.into_iter().map(|outcome| outcome_from_py(outcome, context)).collect::<PyResult<_>>()
+            Ok(outcomes.into_iter().map(|outcome| outcome_from_py(outcome, context)).collect())
         });
-        // An error of the call itself does not tell which messages were sent; `Stopped` means that it was not made.
-        let failed = |error: Error| match error.kind() {
-            ErrorKind::Stopped => error,
-            _ => unknown(error),
-        };
-        sent.map_err(failed).unwrap_or_else(|error| messages.iter().map(|_| Err(error.clone())).collect())
+        // An error of the call itself tells nothing of how far it came, unless it never began.
+        sent.map_err(|error| if error.kind() == ErrorKind::Stopped { error } else { unknown(error) })
     }
 }
 
-/// One message's outcome from `Session.send`: a word, the reply or exception that decided it, the recipients' replies.
-type Outcome<'py> = (String, Bound<'py, PyAny>, Vec<Reply>);
+/// The outcome of one message, as `Session.send` returns it: the refused command or "", the reply that decides, the recipients'
+/// replies; or the error that ended the attempt, and `true` if the message may have arrived in spite of it.
+type Outcome<'py> = (String, Option<Reply>, Vec<Reply>, Option<Bound<'py, PyBaseException>>, bool);
 
-/// Converts an outcome; secrets are hidden in all texts.
-fn outcome_from_py((word, basis, answers): Outcome<'_>, context: CallContext<'_>) -> PyResult<Result<Sent>> {
+fn outcome_from_py(outcome: Outcome<'_>, context: CallContext<'_>) -> Result<Sent> {
+    let (stage, reply, answers, error, may_have_arrived) = outcome;
     let hidden = |(code, text): Reply| (code, context.hide(text));
     let answers: Vec<Reply> = answers.into_iter().map(hidden).collect();
-    match word.as_str() {
-        "sent" => Ok(Ok(Sent { reply: hidden(basis.extract()?), answers })),
-        "refused" => {
-            let (command, code, text): (String, u16, String) = basis.extract()?;
-            Ok(Err(refused(&command, &(code, context.hide(text)), &answers)))
-        }
-        _ => {
-            let error = errors::error(&basis.cast_into::<PyBaseException>()?, context);
-            Ok(Err(if word == "unknown" { unknown(error) } else { error }))
-        }
+    match (error, reply.map(hidden)) {
+        (Some(error), _) if may_have_arrived => Err(unknown(errors::error(&error, context))),
+        (Some(error), _) => Err(errors::error(&error, context)),
+        (None, Some(reply)) if stage.is_empty() => Ok(Sent { reply, answers }),
+        (None, Some(reply)) => Err(refused(&stage, reply, &answers)),
+        (None, None) => Err(unknown(Error::new(ErrorKind::Runtime, "no outcome"))),
     }
-}
-
-/// Makes the error for a refused message. If all recipients were refused, it has each one's reply.
-fn refused(command: &str, reply: &Reply, answers: &[Reply]) -> Error {
-    let (code, text) = reply;
-    let is_of_recipients = command == "RCPT";
-    let verdict = codes::smtp(*code, text, is_of_recipients);
-    let kind = if verdict == Verdict::TooLarge { ErrorKind::TooLarge } else { ErrorKind::Refused };
-    let replies = if is_of_recipients && !answers.is_empty() { answers } else { std::slice::from_ref(reply) };
-    let texts: Vec<String> = replies.iter().map(|(code, text)| format!("{code} {text}")).collect();
-    let text = errors::plain(&texts.join("; "));
-    let wait = throttle::wait_asked(&text);
-    let error = Error::new(kind, format!("{command} was refused: {text}"));
-    error.with_code(Some(code.to_string())).with_retry_after(wait).passing(verdict == Verdict::Transient)
-}
-
-/// Makes the error for a message that may have been sent.
-fn unknown(error: Error) -> Error {
-    let text = format!("delivery unknown: connection lost before the final reply: {error}");
-    Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
 }
 
 impl Protocol for SmtpSession {

@@ -1,4 +1,4 @@
-//! What goes over the wire, as Dovecot's own log of it shows: round trips, and commands that must never be sent.
+//! The commands on the wire, from Dovecot's raw log: the number of round trips, and commands that must never be sent.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
@@ -13,13 +13,13 @@ use crate::support::dovecot::DovecotOptions;
 use crate::support::postfix::PostfixOptions;
 use crate::support::process::wait_until;
 
-/// A site whose Dovecot writes down what Alice's clients say.
+/// A site whose Dovecot logs the commands of Alice's clients.
 #[fixture]
 fn logging() -> Site {
     let options = DovecotOptions { extra: "rawlog_dir = %h/rawlog".into(), ..DovecotOptions::default() };
     let site = Site::real(&options, &PostfixOptions::default());
     site.deliver(&(0..20).map(|n| message(&n.to_string(), "hello")).collect::<Vec<_>>());
-    // Dovecot logs from here on: it makes no such folder by itself.
+    // Dovecot logs once the folder exists; it does not create it.
     let folder = folder(&site);
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
@@ -30,7 +30,7 @@ fn folder(site: &Site) -> std::path::PathBuf {
     site.dovecot().dir().join("mail").join(ALICE).join("rawlog")
 }
 
-/// Every command of Alice's clients since the log began, without its tag.
+/// Returns all commands of Alice's clients since the log began, without their tags.
 fn commands(site: &Site) -> Vec<String> {
     let files = fs::read_dir(folder(site)).unwrap().map(|file| file.unwrap().path());
     let said = files.filter(|file| file.extension().is_some_and(|name| name == "in"));
@@ -62,7 +62,7 @@ fn a_batch_costs_one_search_one_fetch_and_one_move(#[from(logging)] site: Site) 
 }
 
 #[rstest]
-fn new_messages_come_with_the_answer_to_the_search_that_finds_them(#[from(logging)] site: Site) {
+fn new_messages_are_fetched_in_the_round_trip_of_the_search_that_finds_them(#[from(logging)] site: Site) {
     let imap = site.imap();
     assert_eq!(imap.drain().unwrap().len(), 20);
     site.deliver(&[message("21", "new"), message("22", "new")]);
@@ -80,9 +80,11 @@ fn new_messages_come_with_the_answer_to_the_search_that_finds_them(#[from(loggin
     assert!(words.collect::<Vec<_>>().windows(flight.len()).any(|words| words == flight), "{after:?}");
 }
 
-/// Selecting it again would take the server longer, and so many mails are read in a thread while they come.
+/// Selecting the inbox again would be slow, and a thread parses this many mails while they arrive.
 #[rstest]
-fn in_a_large_inbox_too_new_messages_come_with_the_answer_to_their_search(#[from(logging)] site: Site) {
+fn also_in_a_large_inbox_new_messages_are_fetched_in_the_round_trip_of_their_search(
+    #[from(logging)] site: Site,
+) {
     const FOREIGN: usize = 201;
     const NEW: usize = 450;
     let deliver = |subjects: Vec<String>| {
@@ -96,7 +98,7 @@ fn in_a_large_inbox_too_new_messages_come_with_the_answer_to_their_search(#[from
     assert_eq!(imap.drain().unwrap().len(), 20);
     for part in [1, 2] {
         deliver((0..NEW).map(|n| format!("{TAG} {part}-{n}")).collect());
-        // So that the server has announced them.
+        // Makes the server announce the new messages.
         imap.noop().unwrap();
         let drained = imap.drain().unwrap();
         let ids: BTreeSet<_> = drained.iter().map(|it| it.message().unwrap().id.clone()).collect();
@@ -110,7 +112,7 @@ fn in_a_large_inbox_too_new_messages_come_with_the_answer_to_their_search(#[from
 }
 
 #[rstest]
-fn what_a_search_has_found_is_not_searched_for_again(#[from(logging)] site: Site) {
+fn search_results_are_fetched_without_a_second_search(#[from(logging)] site: Site) {
     let imap = Imap::connect(site.imap_config().batch(5)).unwrap();
     let drained: Vec<usize> = std::iter::repeat_with(|| imap.drain().unwrap().len()).take(5).collect();
     assert_eq!(drained, [5, 5, 5, 5, 0]);
@@ -126,7 +128,7 @@ fn neither_expunge_nor_close_is_ever_sent(#[from(logging)] site: Site) {
     imap.drain().unwrap();
     imap.delete(&imap.search("ALL").unwrap()).unwrap();
     imap.stop().unwrap();
-    wait_until("the goodbye", || count(&commands(&site), "LOGOUT") > 0);
+    wait_until("LOGOUT", || count(&commands(&site), "LOGOUT") > 0);
     let all = commands(&site);
     assert_eq!((count(&all, "EXPUNGE"), count(&all, "CLOSE")), (0, 0), "{all:?}");
 }
@@ -134,14 +136,14 @@ fn neither_expunge_nor_close_is_ever_sent(#[from(logging)] site: Site) {
 #[rstest]
 #[case::tls(Site::imaps_server)]
 #[case::starttls(Site::imap_server)]
-fn a_connection_says_its_name_selects_makes_the_archive_and_asks_for_nothing_that_it_was_told(
+fn a_new_connection_sends_id_select_and_create_but_asks_for_no_capability_that_login_told(
     #[from(logging)] site: Site,
     #[case] server: fn(&Site) -> Server,
 ) {
     let imap = Imap::connect(ImapConfig::new(server(&site), site.credentials()).tag(TAG)).unwrap();
     imap.noop().unwrap();
     wait_until("the log", || count(&commands(&site), "NOOP") > 0);
-    // Dovecot tells its capabilities with its yes to the login, which is before this log begins.
+    // Dovecot sends its capabilities with the OK to the login, before the log begins.
     let id = concat!(r#"ID ("name" "pymail" "version" ""#, env!("CARGO_PKG_VERSION"), r#"")"#);
     assert_eq!(
         commands(&site),
@@ -157,9 +159,9 @@ fn a_connection_says_its_name_selects_makes_the_archive_and_asks_for_nothing_tha
 }
 
 #[rstest]
-fn the_heartbeat_beats_when_it_is_quiet_and_a_dropped_handle_says_goodbye(#[from(logging)] site: Site) {
+fn an_idle_handle_sends_noop_and_a_dropped_handle_sends_logout(#[from(logging)] site: Site) {
     let imap = Imap::connect(site.imap_config().heartbeat(Duration::from_millis(100))).unwrap();
     wait_until("three heartbeats", || count(&commands(&site), "NOOP") >= 3);
     drop(imap);
-    wait_until("the goodbye", || count(&commands(&site), "LOGOUT") == 1);
+    wait_until("LOGOUT", || count(&commands(&site), "LOGOUT") == 1);
 }

@@ -1,29 +1,30 @@
-//! Mails of other programs, as they are and as they should not be: read as a mail program shows them, or an error.
+//! Tests: valid and malformed mail of other programs is parsed as mail programs display it, or is an error.
 
 use rstest::rstest;
 
-use super::head::Head;
+use super::headers::Headers;
 use super::part::Part;
-use super::parts::Effort;
+use super::parts::TextExtractor;
 use super::{Message, parse};
 use crate::ErrorKind;
 use crate::error::Result;
 
 const HEAD: &str = "From: bob@example.org\nTo: alice@example.org\nSubject: TAG 1\n";
 
-/// Reads a mail, with LF in place of CRLF.
+/// Parses a mail that is written with LF in place of CRLF.
 fn read(mail: &str) -> Result<Message> {
     let mail = mail.replace('\n', "\r\n");
     parse(mail.as_bytes(), "TAG").expect("it is ours").map(|(message, _)| message)
 }
 
-/// The body of a mail with these fields, its blanks made one.
+/// Returns the body of a mail with these fields, with blanks collapsed.
 fn body(fields_and_body: &str) -> Result<String> {
     let message = read(&[HEAD, fields_and_body].concat())?;
     Ok(message.text_lossy().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-fn octets(charset: &str, octets: &[u8]) -> Result<String> {
+/// Returns the text of a body of these octets in a charset.
+fn text_of_octets(charset: &str, octets: &[u8]) -> Result<String> {
     let head = format!("{HEAD}Content-Type: text/plain; charset={charset}\n\n");
     let (message, _) = parse(&[head.as_bytes(), octets].concat(), "TAG").expect("it is ours")?;
     Ok(message.text_lossy().into_owned())
@@ -33,13 +34,13 @@ fn octets(charset: &str, octets: &[u8]) -> Result<String> {
 #[case::mbox_line("From bob Mon Jan  1 00:00:00 2024\n", "")]
 #[case::blank_lines("\n\n", "")]
 #[case::junk("", "this is no field\n")]
-#[case::mbox_line_within("", ">From bob Mon Jan  1 00:00:00 2024\n")]
+#[case::mbox_line_between("", ">From bob Mon Jan  1 00:00:00 2024\n")]
 #[case::a_name_with_a_blank("", "X Header: y\n")]
 #[case::a_line_of_blanks("", "X-A: b\n \n")]
 #[case::a_blank_before_the_colon("", "X-A : b\n")]
-fn what_is_no_field_hides_none(#[case] before: &str, #[case] within: &str) {
+fn a_malformed_header_line_hides_no_field(#[case] before: &str, #[case] between: &str) {
     let mail =
-        format!("{before}From : bob@example.org\n{within}Subject: TAG 1\nTo: alice@example.org\n\nhello\n");
+        format!("{before}From : bob@example.org\n{between}Subject: TAG 1\nTo: alice@example.org\n\nhello\n");
     let message = read(&mail).unwrap();
     assert_eq!((&*message.id, &*message.sent_by, message.text()), ("1", "bob@example.org", Ok("hello\r\n")));
     assert_eq!(message.sent_to, ["alice@example.org"]);
@@ -48,7 +49,7 @@ fn what_is_no_field_hides_none(#[case] before: &str, #[case] within: &str) {
 #[rstest]
 #[case::nothing_else("hello,\n\nthe rest: all of it\n", "hello, the rest: all of it")]
 #[case::no_blank_line_at_all("hello", "hello")]
-fn a_body_that_no_blank_line_precedes_is_whole(#[case] text: &str, #[case] whole: &str) {
+fn a_body_without_an_empty_line_before_it_is_complete(#[case] text: &str, #[case] whole: &str) {
     assert_eq!(body(text).unwrap(), whole);
 }
 
@@ -58,7 +59,7 @@ fn a_body_that_no_blank_line_precedes_is_whole(#[case] text: &str, #[case] whole
 #[case("TAG =?utf-8?B?aGVs\n bG8=?=", "hello")]
 #[case("TAG =?utf-8?B?aGVs\nbG8=?=", "hello")]
 #[case("TAG =?utf-8?Q?caf=C3?=\n\t=?utf-8?Q?=A9?=", "caf\u{e9}")]
-fn a_subject_is_read_however_it_is_folded(#[case] subject: &str, #[case] id: &str) {
+fn a_subject_is_unfolded(#[case] subject: &str, #[case] id: &str) {
     assert_eq!(read(&format!("Subject: {subject}\nFrom: a@b\n\nhello\n")).unwrap().id, id);
 }
 
@@ -114,12 +115,12 @@ fn lines_may_end_in_cr_or_lf_or_both() {
 #[case("utf-16", b"plain", "plain")]
 #[case("", b"\x1b$B$3\x1b(B", "\u{3053}")]
 #[case("iso-8859-1", b"\xef\xbb\xbfGr\xc3\xbc", "Gr\u{fc}")]
-fn a_text_is_decoded_by_whatever_its_charset_is_called(
+fn a_text_is_decoded_by_its_charset_in_any_spelling(
     #[case] charset: &str,
     #[case] text: &[u8],
     #[case] decoded: &str,
 ) {
-    assert_eq!(octets(charset, text).unwrap(), decoded);
+    assert_eq!(text_of_octets(charset, text).unwrap(), decoded);
 }
 
 #[rstest]
@@ -130,8 +131,8 @@ fn a_text_is_decoded_by_whatever_its_charset_is_called(
 #[case::no_such_escape("iso-2022-jp", b"\x1b$Zab")]
 #[case::half_a_character("iso-2022-jp", b"\x1b$B$")]
 #[case::not_in_the_page("cp857", b"\xd5")]
-fn a_text_that_can_not_be_decoded_whole_is_an_error(#[case] charset: &str, #[case] text: &[u8]) {
-    let error = octets(charset, text).unwrap_err();
+fn a_text_that_can_not_be_decoded_without_loss_is_an_error(#[case] charset: &str, #[case] text: &[u8]) {
+    let error = text_of_octets(charset, text).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Message);
     assert!(error.to_string().contains(charset), "{error}");
 }
@@ -140,7 +141,7 @@ fn a_text_that_can_not_be_decoded_whole_is_an_error(#[case] charset: &str, #[cas
 #[case::subject("Subject: TAG =?x-none-such?Q?=FC?=\n\nhello\n", "Subject")]
 #[case::recipient("Subject: TAG 1\nTo: bob@example.org, <eve@exa mple.org>\n\nhello\n", "eve@exa mple.org")]
 #[case::base64("Subject: TAG 1\nContent-Transfer-Encoding: base64\n\naGVsbG8hA\n", "base64")]
-fn an_error_says_what_can_not_be_read(#[case] mail: &str, #[case] what: &str) {
+fn an_error_names_the_part_that_can_not_be_decoded(#[case] mail: &str, #[case] what: &str) {
     let error = read(mail).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Message);
     assert!(error.to_string().contains(what), "{error}");
@@ -149,7 +150,7 @@ fn an_error_says_what_can_not_be_read(#[case] mail: &str, #[case] what: &str) {
 #[rstest]
 #[case::quoted("Content-Type: multipart/mixed; boundary=\"b\"\n\n--b\n\na\n--b--\n", "a")]
 #[case::with_signs("Content-Type: multipart/mixed; boundary=--=_b=\n\n----=_b=\n\na\n----=_b=--\n", "a")]
-#[case::blanks_behind_it("Content-Type: multipart/mixed; boundary=b\n\n--b \t\n\na\n--b-- \n", "a")]
+#[case::blanks_after_it("Content-Type: multipart/mixed; boundary=b\n\n--b \t\n\na\n--b-- \n", "a")]
 #[case::in_pieces("Content-Type: multipart/mixed; boundary*0=b; boundary*1=c\n\n--bc\n\na\n--bc--\n", "a")]
 #[case::folded_without_a_blank("Content-Type: multipart/mixed;\nboundary=b\n\n--b\n\na\n--b--\n", "a")]
 #[case::within_a_line(
@@ -196,7 +197,7 @@ fn an_error_says_what_can_not_be_read(#[case] mail: &str, #[case] what: &str) {
     "Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: base64\n\n--b\n\na\n--b--\n",
     "a"
 )]
-fn boundaries_are_where_they_stand(#[case] mail: &str, #[case] text: &str) {
+fn parts_are_split_at_boundaries(#[case] mail: &str, #[case] text: &str) {
     assert_eq!(body(mail).unwrap(), text);
 }
 
@@ -211,10 +212,10 @@ const DATA: &str = "\nContent-Type: application/pdf\n\n%PDF\n";
 const MAIL: &str = "\nContent-Type: message/rfc822\n\nSubject: inner\n\nforwarded\n";
 const ROOT: &str = "\nContent-Type: text/html\nContent-ID: <r@x>\n\n<p>root\n";
 const INLINE: &str = "\nContent-Disposition: inline; filename=a.txt\n\nfile\n";
-const UNSEEN: &str = "\nContent-Type: text/plain; charset=utf-8\n\n\u{a0}\u{200b}\n";
+const INVISIBLE: &str = "\nContent-Type: text/plain; charset=utf-8\n\n\u{a0}\u{200b}\n";
 const DIGEST: &str =
     "\nContent-Type: multipart/digest; boundary=c\n\n--c\n\nSubject: one\n\nfirst\n--c\n\n\nsecond\n--c--\n";
-const SEALED: &str = "\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n";
+const ENCRYPTED: &str = "\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n";
 const SIGNED_FILE: &str = "\nContent-Type: application/pkcs7-mime; name=invoice.xml.p7m\n\nx\n";
 const SIGNED: &str = "\nContent-Type: application/pkcs7-mime; name=smime.p7m\nContent-Disposition: attachment\n\
     Content-Transfer-Encoding: base64\n\n\
@@ -235,8 +236,8 @@ const TABLE: &str = "\nContent-Type: text/csv\n\n1,2\n";
 #[case::a_digest_of_a_list("mixed", &[PLAIN, DIGEST, PLAIN], "plain first second plain")]
 #[case::signed_in_one_piece("mixed", &[SIGNED, PLAIN], "signed plain")]
 #[case::a_file_that_is_signed("mixed", &[PLAIN, SIGNED_FILE], "plain")]
-#[case::one_in_which_nothing_is_seen("alternative", &[UNSEEN, HTML], "page")]
-#[case::encrypted_and_not("alternative", &[SEALED, HTML], "page")]
+#[case::an_invisible_one("alternative", &[INVISIBLE, HTML], "page")]
+#[case::encrypted_and_not("alternative", &[ENCRYPTED, HTML], "page")]
 #[case::nothing_but_files("mixed", &[FILE, DATA], "")]
 #[case::plain_first("alternative", &[PLAIN, HTML], "plain")]
 #[case::plain_last("alternative", &[HTML, PLAIN], "plain")]
@@ -249,14 +250,18 @@ const TABLE: &str = "\nContent-Type: text/csv\n\n1,2\n";
 #[case::a_report("report", &[PLAIN, "\nContent-Type: message/delivery-status\n\nStatus: 5.0.0\n", MAIL], "plain")]
 #[case::signed("signed", &[PLAIN, "\nContent-Type: application/pgp-signature\n\nx\n"], "plain")]
 #[case::unknown("x-none-such", &[PLAIN, PLAIN], "plain plain")]
-fn of_parts_the_text_is_shown(#[case] kind: &str, #[case] parts: &[&str], #[case] text: &str) {
+fn the_displayed_text_of_several_parts_is_extracted(
+    #[case] kind: &str,
+    #[case] parts: &[&str],
+    #[case] text: &str,
+) {
     let parts: String = parts.iter().map(|part| ["--b", part].concat()).collect();
     assert_eq!(body(&format!("Content-Type: multipart/{kind}; boundary=b\n\n{parts}--b--\n")).unwrap(), text);
 }
 
 #[rstest]
-#[case::pgp("multipart/encrypted; boundary=b", &[SEALED])]
-#[case::pgp_as_exchange_passes_it_on("multipart/mixed; boundary=b", &[EMPTY, SEALED, DATA])]
+#[case::pgp("multipart/encrypted; boundary=b", &[ENCRYPTED])]
+#[case::pgp_as_exchange_passes_it_on("multipart/mixed; boundary=b", &[EMPTY, ENCRYPTED, DATA])]
 #[case::with_the_footer_of_a_list("multipart/mixed; boundary=b", &["\nContent-Type: multipart/encrypted\n\nx\n", PLAIN])]
 #[case::smime("application/pkcs7-mime; smime-type=enveloped-data; name=\"smime.p7m\"", &[])]
 fn an_encrypted_mail_is_not_an_empty_one(#[case] kind: &str, #[case] parts: &[&str]) {
@@ -266,7 +271,7 @@ fn an_encrypted_mail_is_not_an_empty_one(#[case] kind: &str, #[case] parts: &[&s
 }
 
 #[test]
-fn a_part_that_can_not_be_read_is_not_left_out_in_silence() {
+fn a_part_that_can_not_be_decoded_is_an_error_and_not_dropped() {
     let mail = format!("Content-Type: multipart/mixed; boundary=b\n\n--b{PLAIN}--b{BAD}--b--\n");
     assert_eq!(body(&mail).unwrap_err().kind(), ErrorKind::Message);
 }
@@ -277,16 +282,16 @@ fn a_part_that_can_not_be_read_is_not_left_out_in_silence() {
 #[case::no_type_at_all("Content-Type:\n\n<p>a</p>\n", "<p>a</p>")]
 #[case::html("Content-Type: TEXT/HTML (a page)\n\n<p>a</p>\n", "a")]
 #[case::html_in_quotes("Content-Type: \"text/html\"; charset=utf-8\n\n<p>a</p>\n", "a")]
-#[case::html_says_its_charset(
+#[case::html_declares_its_charset(
     "Content-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n\
     <meta charset=3D\"koi8-r\">=CF\n",
     "\u{43e}"
 )]
-#[case::html_says_none_that_it_can_have(
+#[case::html_declares_an_impossible_charset(
     "Content-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n<meta charset=3D\"unicode\">=FC\n",
     "\u{fc}"
 )]
-#[case::html_says_none_that_is_known(
+#[case::html_declares_an_unknown_charset(
     "Content-Type: text/html\nContent-Transfer-Encoding: quoted-printable\n\n<meta charset=3D\"x-foo\">=FC\n",
     "\u{fc}"
 )]
@@ -301,7 +306,7 @@ fn a_part_that_can_not_be_read_is_not_left_out_in_silence() {
     "hi"
 )]
 #[case::an_unknown_encoding("Content-Transfer-Encoding: x-none-such\n\na=3Db\n", "a=3Db")]
-fn one_part_is_read_as_what_it_is(#[case] mail: &str, #[case] text: &str) {
+fn a_single_part_is_decoded_by_its_content_type(#[case] mail: &str, #[case] text: &str) {
     assert_eq!(body(mail).unwrap(), text);
 }
 
@@ -309,7 +314,7 @@ fn one_part_is_read_as_what_it_is(#[case] mail: &str, #[case] text: &str) {
 #[case::text("hello".into())]
 #[case::with_a_mark("\u{feff}hello".into())]
 #[case::bytes(vec![0xff, 0, 7])]
-fn our_message_is_exact_though_a_mailing_list_has_added_to_it(#[case] bytes: Vec<u8>) {
+fn our_body_inside_a_mailing_lists_mail_is_exact(#[case] bytes: Vec<u8>) {
     let message = Message::new("1", "alice@example.org", "bob@example.org", bytes);
     let mail = String::from_utf8(super::compose(&message, "TAG").unwrap()).unwrap();
     let (head, body) = mail.split_once("Content-Type").unwrap();
@@ -323,7 +328,7 @@ fn our_message_is_exact_though_a_mailing_list_has_added_to_it(#[case] bytes: Vec
 }
 
 #[test]
-fn more_parts_or_deeper_ones_than_anything_has_are_an_error() {
+fn too_many_parts_and_too_many_levels_are_errors() {
     let many = format!("Content-Type: multipart/mixed; boundary=b\n\n{}", "--b\n\na\n".repeat(1_001));
     assert!(body(&many).unwrap_err().to_string().contains("1000 parts"));
     let nested = |class: &str, levels: usize| -> String {
@@ -332,14 +337,14 @@ fn more_parts_or_deeper_ones_than_anything_has_are_an_error() {
     };
     assert_eq!(body(&nested("multipart/mixed", 32)).unwrap(), "hello");
     for levels in [33, 10_000] {
-        assert!(body(&nested("multipart/mixed", levels)).unwrap_err().to_string().contains("deep"));
+        assert!(body(&nested("multipart/mixed", levels)).unwrap_err().to_string().contains("32 levels"));
     }
     let mails = "Content-Type: message/rfc822\n\n".repeat(10_000);
-    assert!(body(&mails).unwrap_err().to_string().contains("deep"));
+    assert!(body(&mails).unwrap_err().to_string().contains("32 levels"));
 }
 
 #[test]
-fn no_mail_is_looked_through_more_often_than_it_may_have_levels() {
+fn a_mail_is_searched_for_boundaries_at_most_twice_a_level() {
     let level = |n| format!("Content-Type: multipart/mixed; boundary=b{n}\n\n--b{n}\n");
     let nested = (0..32).map(level).collect::<String>() + &"--b\n\n".repeat(900);
     let siblings = format!(
@@ -348,10 +353,10 @@ fn no_mail_is_looked_through_more_often_than_it_may_have_levels() {
         "Content-Type: multipart/mixed; boundary=c\n\n--c\n\na\n--b0\n".repeat(400)
     );
     for mail in [nested, siblings] {
-        let mut effort = Effort::default();
-        effort.text(Part::mail(Head::of_mail(mail.as_bytes()))).unwrap();
-        // Twice for each level: also for another boundary than the one that is said.
-        assert!(effort.octets <= mail.len() * 2 * 33, "{} for {}", effort.octets, mail.len());
+        let mut extractor = TextExtractor::default();
+        extractor.text(Part::mail(Headers::of_mail(mail.as_bytes()))).unwrap();
+        // Twice: for the declared boundary, and for a guessed one.
+        assert!(extractor.searched <= mail.len() * 2 * 33, "{} for {}", extractor.searched, mail.len());
     }
 }
 
@@ -361,8 +366,8 @@ fn no_mail_is_looked_through_more_often_than_it_may_have_levels() {
 #[case::junk("junk\n", 50_000)]
 #[case::open_words("Subject: =?utf-8?Q?\n", 50_000)]
 #[case::words("Subject: =?utf-8?Q?a?=\n", 50_000)]
-fn no_number_of_fields_takes_longer_than_their_length(#[case] field: &str, #[case] times: usize) {
-    // A cost that grows with the square would take minutes, and end the test.
+fn many_fields_take_linear_time(#[case] field: &str, #[case] times: usize) {
+    // Quadratic time would take minutes, and the test would time out.
     let mail = format!("{HEAD}{}\nhello\n", field.repeat(times));
     assert!(read(&mail).is_ok());
 }
@@ -388,8 +393,8 @@ fn no_number_of_fields_takes_longer_than_their_length(#[case] field: &str, #[cas
 #[case::padding("Subject: TAG 1\nContent-Transfer-Encoding: base64\n\n", "=", "")]
 #[case::plus("Subject: TAG 1\nContent-Type: text/plain; charset=utf-7\n\n", "+", "")]
 #[case::boundaries("Subject: TAG 1\nContent-Type: multipart/mixed; boundary=\"-\"\n\n", "---", "")]
-fn no_octets_take_longer_than_their_number(#[case] before: &str, #[case] piece: &str, #[case] behind: &str) {
-    // A cost that grows with the square would take minutes, and end the test.
-    let mail = format!("{before}{}{behind}", piece.repeat(50_000));
+fn repeated_octets_take_linear_time(#[case] before: &str, #[case] piece: &str, #[case] after: &str) {
+    // Quadratic time would take minutes, and the test would time out.
+    let mail = format!("{before}{}{after}", piece.repeat(50_000));
     let _ = parse(mail.as_bytes(), "TAG").expect("it is ours");
 }

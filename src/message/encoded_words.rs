@@ -1,114 +1,117 @@
-//! Texts in headers: encoded words (RFC 2047) as mail programs read them, wherever they stand.
+//! Decodes encoded words in header values (RFC 2047), also where they are not allowed, as mail programs do.
 
 use memchr::memmem;
 
 use super::charset::{self, Decoded};
-use super::transfer::{base64, escaped};
+use super::transfer::{base64, hex_octet};
 
-/// A charset's name and a language are no longer.
-const LONGEST_NAME: usize = 100;
+/// The octets of a charset and a language that are read.
+const MAX_NAME: usize = 100;
 
 /// An encoded word: `=?charset?encoding?text?=`.
 #[derive(Clone, Copy)]
-struct Word<'a> {
+struct EncodedWord<'a> {
     charset: &'a [u8],
     is_base64: bool,
     text: &'a [u8],
 }
 
-/// Decodes an unfolded value.
+/// Decodes an unfolded header value.
 ///
-/// Octets of adjacent words in one charset are decoded together: programs cut them within characters. Others than ASCII outside
-/// of words are UTF-8, or else windows-1252.
+/// Adjacent words in one charset are decoded together, because some programs cut them within characters. Raw octets beyond
+/// ASCII are UTF-8, else windows-1252.
 pub(super) fn decode(value: &[u8]) -> Decoded {
-    let mut decoded = Decoded::whole("");
-    let mut run: Vec<Word<'_>> = Vec::new();
+    let mut decoded = Decoded::lossless("");
+    let mut run: Vec<EncodedWord<'_>> = Vec::new();
     let mut rest = value;
-    while let Some((before, word, behind)) = next_word(rest) {
+    while let Some((before, word, after)) = split_at_word(rest) {
         let is_same = run.last().is_some_and(|last| last.charset.eq_ignore_ascii_case(word.charset));
         if run.is_empty() || !before.trim_ascii().is_empty() {
-            end(&mut run, &mut decoded);
-            add(&mut decoded, charset::unsaid(before));
+            flush(&mut run, &mut decoded);
+            append(&mut decoded, charset::decode_unlabelled(before));
         } else if !is_same {
-            end(&mut run, &mut decoded);
+            flush(&mut run, &mut decoded);
         }
         run.push(word);
-        rest = behind;
+        rest = after;
     }
-    end(&mut run, &mut decoded);
-    add(&mut decoded, charset::unsaid(rest));
+    flush(&mut run, &mut decoded);
+    append(&mut decoded, charset::decode_unlabelled(rest));
     decoded
 }
 
-fn add(decoded: &mut Decoded, more: Decoded) {
+/// Appends text; the first loss is the one that is reported.
+fn append(decoded: &mut Decoded, more: Decoded) {
     decoded.text.push_str(&more.text);
     decoded.lost = decoded.lost.take().or(more.lost);
 }
 
-/// Adds what adjacent words in one charset say.
-fn end(run: &mut Vec<Word<'_>>, decoded: &mut Decoded) {
-    let Some(Word { charset, .. }) = run.first() else { return };
+/// Appends the text of adjacent words in one charset, and clears the run.
+fn flush(run: &mut Vec<EncodedWord<'_>>, decoded: &mut Decoded) {
+    let Some(EncodedWord { charset, .. }) = run.first() else { return };
     let charset = String::from_utf8_lossy(charset);
-    let separate = with_octets(&charset, octets(run));
-    let is_one = || separate.lost.is_some() && run.len() > 1 && run.iter().all(|word| word.is_base64);
-    // Programs cut the base64 itself, too.
-    let joined = is_one().then(|| {
-        with_octets(&charset, base64(&run.iter().map(|word| word.text).collect::<Vec<_>>().concat()))
+    let separate = decode_octets(&charset, octets(run));
+    let may_be_cut = || separate.lost.is_some() && run.len() > 1 && run.iter().all(|word| word.is_base64);
+    // Some programs cut the base64 itself.
+    let joined = may_be_cut().then(|| {
+        decode_octets(&charset, base64(&run.iter().map(|word| word.text).collect::<Vec<_>>().concat()))
     });
-    add(decoded, joined.filter(|joined| joined.lost.is_none()).unwrap_or(separate));
+    append(decoded, joined.filter(|joined| joined.lost.is_none()).unwrap_or(separate));
     run.clear();
 }
 
-fn with_octets(charset: &str, (octets, lost): (Vec<u8>, Option<&'static str>)) -> Decoded {
+/// Decodes the octets of words; keeps the reason if some were lost before.
+fn decode_octets(charset: &str, (octets, lost): (Vec<u8>, Option<&'static str>)) -> Decoded {
     let decoded = charset::decode(charset, &octets);
-    let lost = lost.map(|what| format!("an encoded word can't be decoded: {what}"));
+    let lost = lost.map(|reason| format!("an encoded word can't be decoded: {reason}"));
     Decoded { lost: decoded.lost.or(lost), ..decoded }
 }
 
-/// The octets of each of these words, and what is lost of one.
-fn octets(run: &[Word<'_>]) -> (Vec<u8>, Option<&'static str>) {
+/// Returns the octets of all words, and the reason if some were lost.
+fn octets(run: &[EncodedWord<'_>]) -> (Vec<u8>, Option<&'static str>) {
     let (mut octets, mut lost) = (Vec::new(), None);
     for word in run {
         if word.is_base64 {
-            let (more, what) = base64(word.text);
+            let (more, reason) = base64(word.text);
             octets.extend(more);
-            lost = lost.or(what);
+            lost = lost.or(reason);
         } else {
-            octets.extend(q_decoded(word.text));
+            octets.extend(decode_q(word.text));
         }
     }
     (octets, lost)
 }
 
-fn q_decoded(text: &[u8]) -> Vec<u8> {
+/// Decodes the "Q" encoding: quoted-printable with `_` for a blank (RFC 2047, section 4.2).
+fn decode_q(text: &[u8]) -> Vec<u8> {
     let mut octets = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some((&first, behind)) = rest.split_first() {
-        let octet = escaped(behind).filter(|_| first == b'=');
-        rest = if octet.is_some() { &behind[2..] } else { behind };
+    while let Some((&first, after)) = rest.split_first() {
+        let octet = hex_octet(after).filter(|_| first == b'=');
+        rest = if octet.is_some() { &after[2..] } else { after };
         octets.push(octet.unwrap_or(if first == b'_' { b' ' } else { first }));
     }
     octets
 }
 
-/// What stands before the next encoded word, the word, and what stands behind it.
-fn next_word(value: &[u8]) -> Option<(&[u8], Word<'_>, &[u8])> {
+/// Returns the octets before the next encoded word, the word, and the octets after it.
+fn split_at_word(value: &[u8]) -> Option<(&[u8], EncodedWord<'_>, &[u8])> {
     let mut from = 0;
     while let Some(at) = memmem::find(&value[from..], b"=?").map(|at| from + at) {
         let inner = &value[at + 2..];
-        if let Some((charset, is_base64, text)) = begin(inner) {
-            let length = memmem::find(text, b"?=")?; // if not here, nor further on
-            let (text, behind) = (&text[..length], &text[length + 2..]);
-            return Some((&value[..at], Word { charset, is_base64, text }, behind));
+        if let Some((charset, is_base64, text)) = word_start(inner) {
+            let length = memmem::find(text, b"?=")?; // no later word can have an end either
+            let (text, after) = (&text[..length], &text[length + 2..]);
+            return Some((&value[..at], EncodedWord { charset, is_base64, text }, after));
         }
         from = at + 2;
     }
     None
 }
 
-/// The charset and the encoding that a word begins with, and its text with all that follows.
-fn begin(inner: &[u8]) -> Option<(&[u8], bool, &[u8])> {
-    let end = inner.iter().take(LONGEST_NAME).position(|&octet| octet == b'?')?;
+/// Parses the charset and the encoding after `=?`; returns them and the rest, which begins with the word's text.
+fn word_start(inner: &[u8]) -> Option<(&[u8], bool, &[u8])> {
+    let end = inner.iter().take(MAX_NAME).position(|&octet| octet == b'?')?;
     let (name, rest) = (&inner[..end], &inner[end + 1..]);
     let is_base64 = match rest.first()? {
         b'B' | b'b' => true,
@@ -116,7 +119,7 @@ fn begin(inner: &[u8]) -> Option<(&[u8], bool, &[u8])> {
         _ => return None,
     };
     let text = rest[1..].strip_prefix(b"?")?;
-    // RFC 2231, section 5: a language may follow.
+    // A language may follow (RFC 2231, section 5).
     let charset = name.split(|&octet| octet == b'*').next()?;
     let is_name = !charset.is_empty()
         && !charset.iter().any(|octet| octet.is_ascii_control() || b"()<>@,;\"/[]=".contains(octet));
@@ -156,10 +159,10 @@ mod tests {
         "\u{3053}\u{3093}"
     )]
     #[case::raw_iso_2022("\u{1b}$B$3\u{1b}(B", "\u{3053}")]
-    fn a_text_is_read_as_mail_programs_show_it(#[case] value: &str, #[case] text: &str) {
+    fn a_value_is_decoded_as_mail_programs_display_it(#[case] value: &str, #[case] text: &str) {
         let decoded = decode(value.as_bytes());
         if !text.contains('\u{fffd}') {
-            assert_eq!(decoded, Decoded::whole(text));
+            assert_eq!(decoded, Decoded::lossless(text));
         }
         assert_eq!(decoded.lost.is_some(), text.contains('\u{fffd}'));
     }
@@ -168,14 +171,14 @@ mod tests {
     #[case::unknown_charset("TAG =?x-none-such?Q?=FC?=")]
     #[case::wrong_charset("=?utf-8?Q?TAG_=FC?=")]
     #[case::cut_base64("=?utf-8?B?VEFHIMO8x?=")]
-    fn what_can_not_be_decoded_is_said_and_the_rest_is_read(#[case] value: &str) {
+    fn a_loss_is_reported_and_the_rest_decoded(#[case] value: &str) {
         let decoded = decode(value.as_bytes());
         assert!(decoded.text.starts_with("TAG "), "{decoded:?}");
         assert!(decoded.lost.is_some(), "{decoded:?}");
     }
 
     #[test]
-    fn raw_octets_are_utf_8_or_windows_1252() {
+    fn raw_octets_are_utf_8_else_windows_1252() {
         assert_eq!(decode("Gr\u{fc}\u{df}e".as_bytes()).text, "Gr\u{fc}\u{df}e");
         assert_eq!(decode(b"Gr\xfc\xdfe \x80").text, "Gr\u{fc}\u{df}e \u{20ac}");
     }

@@ -1,4 +1,4 @@
-//! Ordinary mail of other programs that carries the tag is read like our own.
+//! Receives tagged mail of other programs from a real server.
 
 use pymail::{Credentials, Delivery, ErrorKind, Imap, ImapConfig, Message, Server};
 use rstest::{fixture, rstest};
@@ -15,7 +15,7 @@ fn dovecot() -> Dovecot {
     Dovecot::start()
 }
 
-/// Delivers a mail with these headers besides From and To, and receives it.
+/// Delivers a mail with From, To and these headers, and receives it.
 fn received(dovecot: &Dovecot, headers: &str, body: &[u8]) -> Message {
     delivered(dovecot, &[HEAD.as_bytes(), headers.as_bytes(), b"\r\n", body].concat())
 }
@@ -45,7 +45,7 @@ fn delivered(dovecot: &Dovecot, mail: &[u8]) -> Message {
     "Grüße, 你好, 😀\r\n".as_bytes(),
     "Grüße, 你好, 😀\r\n"
 )]
-#[case::eight_bit_without_a_word_about_it("", "Grüße\r\n".as_bytes(), "Grüße\r\n")]
+#[case::eight_bit_without_a_label("", "Grüße\r\n".as_bytes(), "Grüße\r\n")]
 #[case::base64(
     "Content-Type: text/plain; charset=\"UTF-8\"\r\nContent-Transfer-Encoding: BASE64\r\n",
     b"R3LDvMOf\r\nZSwK\r\n8J+YgA==\r\n",
@@ -102,13 +102,13 @@ const IMAGE: &str = "Content-Type: image/png\r\nContent-ID: <1>\r\nContent-Trans
 #[rstest]
 #[case::alternative("alternative", &[PLAIN, HTML], "the text\r\n")]
 #[case::alternative_the_other_way_round("alternative", &[HTML, PLAIN], "the text\r\n")]
-#[case::attachment_behind("mixed", &[PLAIN, FILE], "the text\r\n")]
-#[case::attachment_in_front("mixed", &[FILE, PLAIN], "the text\r\n")]
-#[case::image_in_front("mixed", &[IMAGE, PLAIN], "the text\r\n")]
+#[case::attachment_after("mixed", &[PLAIN, FILE], "the text\r\n")]
+#[case::attachment_before("mixed", &[FILE, PLAIN], "the text\r\n")]
+#[case::image_before("mixed", &[IMAGE, PLAIN], "the text\r\n")]
 #[case::html_with_an_image("related", &[HTML, IMAGE], "the page\n")]
 #[case::several_texts("mixed", &[PLAIN, IMAGE, PLAIN], "the text\r\nthe text\r\n")]
 #[case::nothing_but_an_attachment("mixed", &[FILE], "")]
-fn of_several_parts_the_text_is_read(
+fn the_displayed_text_of_several_parts_is_extracted(
     dovecot: Dovecot,
     #[case] kind: &str,
     #[case] parts: &[&str],
@@ -123,7 +123,7 @@ fn of_several_parts_the_text_is_read(
 }
 
 #[rstest]
-fn the_text_of_a_mail_that_was_cut_off_is_read(dovecot: Dovecot) {
+fn the_text_of_a_mail_without_its_closing_boundary_is_extracted(dovecot: Dovecot) {
     let headers = [SUBJECT, MIME, "Content-Type: multipart/mixed; boundary=b\r\n"].concat();
     let message = received(&dovecot, &headers, format!("--b\r\n{PLAIN}").as_bytes());
     assert_eq!(message.text(), Ok("the text\r\n"));
@@ -136,7 +136,7 @@ fn the_text_of_a_mail_that_was_cut_off_is_read(dovecot: Dovecot) {
 #[case::iso_2022_jp("Subject: __PYMAIL__ =?ISO-2022-JP?B?GyRCJDMkcyRLJEEkTxsoQg==?=\r\n", "こんにちは")]
 #[case::raw_utf_8("Subject: __PYMAIL__ Grüße\r\n", "Grüße")]
 #[case::folded("Subject: __PYMAIL__ first\r\n second\r\n", "first second")]
-#[case::folded_behind_the_tag("Subject: __PYMAIL__\r\n 42\r\n", "42")]
+#[case::folded_after_the_tag("Subject: __PYMAIL__\r\n 42\r\n", "42")]
 #[case::folded_before_the_tag("Subject:\r\n __PYMAIL__ 42\r\n", "42")]
 #[case::in_capitals("SUBJECT: __PYMAIL__ 42\r\n", "42")]
 #[case::cut_within_a_character("Subject: __PYMAIL__ =?utf-8?Q?caf=C3?=\r\n =?utf-8?Q?=A9?=\r\n", "café")]
@@ -148,7 +148,7 @@ fn a_subject_is_decoded(dovecot: Dovecot, #[case] subject: &str, #[case] id: &st
 }
 
 #[rstest]
-fn what_can_not_be_decoded_whole_is_an_error_in_its_place(dovecot: Dovecot) {
+fn a_mail_that_can_not_be_decoded_is_an_error_in_its_place(dovecot: Dovecot) {
     let mail = |headers: &str, body: &[u8]| [HEAD.as_bytes(), headers.as_bytes(), b"\r\n", body].concat();
     let utf_8 = [SUBJECT, MIME, "Content-Type: text/plain; charset=utf-8\r\n"].concat();
     for mail in [
@@ -181,7 +181,7 @@ fn what_can_not_be_decoded_whole_is_an_error_in_its_place(dovecot: Dovecot) {
 #[case::an_address_as_a_name("From: eve@example.test <bob@example.test>\r\n", "bob@example.test")]
 #[case::sender_only("Sender: Carol <carol@example.test>\r\n", "carol@example.test")]
 #[case::empty_from("From:\r\nSender: carol@example.test\r\n", "carol@example.test")]
-#[case::nobody("", "")]
+#[case::no_sender("", "")]
 fn the_sender_is_the_bare_address(dovecot: Dovecot, #[case] from: &str, #[case] sent_by: &str) {
     let message = delivered(&dovecot, format!("{from}{SUBJECT}\r\nhello\r\n").as_bytes());
     assert_eq!((&*message.id, &*message.sent_by), ("42", sent_by));

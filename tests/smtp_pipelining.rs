@@ -1,4 +1,4 @@
-//! Several messages on their way at once: in one flight (CHUNKING), and on several connections.
+//! Several messages in flight at once: by CHUNKING with PIPELINING, and on several connections.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -22,7 +22,7 @@ fn messages(count: usize) -> Vec<Message> {
     (0..count).map(|n| message(&n.to_string(), format!("body {n}"))).collect()
 }
 
-/// How often each id is received, once all of these are.
+/// Receives until all wanted ids are there; returns the number of deliveries of each id.
 fn received(site: &Site, wanted: &[String]) -> BTreeMap<String, usize> {
     let imap = site.imap();
     let mut received = BTreeMap::new();
@@ -52,10 +52,10 @@ fn kind(outcome: &Result<Receipt>) -> Option<ErrorKind> {
 }
 
 #[apply(every_site)]
-fn what_goes_out_in_flights_arrives_once_and_exactly(#[case] site: Site) {
+fn messages_sent_in_one_flight_arrive_once_and_exactly(#[case] site: Site) {
     let smtp = Smtp::connect(site.smtp_config().window(WINDOW)).unwrap();
     let mut all = messages(50);
-    // Bare dots, and more than goes out in one write.
+    // Bare dots, and a message that is too large for one write.
     all.push(message("50", ".\r\n..\r\n.\r\n"));
     all.push(message("51", vec![b'.'; 300_000]));
     all.push(message("52", "the last"));
@@ -75,7 +75,7 @@ fn what_goes_out_in_flights_arrives_once_and_exactly(#[case] site: Site) {
 }
 
 #[rstest]
-fn a_flight_has_no_data_and_its_messages_have_rset_between_them(#[from(postfix)] site: Site) {
+fn a_flight_uses_bdat_in_place_of_data_and_rset_between_messages(#[from(postfix)] site: Site) {
     let commands_of_ten = |window| {
         let smtp = Smtp::connect(site.smtp_config().window(window)).unwrap();
         let before = smtp.stats().commands;
@@ -87,7 +87,7 @@ fn a_flight_has_no_data_and_its_messages_have_rset_between_them(#[from(postfix)]
 }
 
 #[rstest]
-fn a_refusal_within_a_flight_is_that_messages_alone(#[from(postfix)] site: Site) {
+fn a_refusal_within_a_flight_fails_only_its_message(#[from(postfix)] site: Site) {
     let smtp = Smtp::connect(site.smtp_config().window(WINDOW)).unwrap();
     let mut all = messages(40);
     for at in [0, 5, 6, 20, 39] {
@@ -104,7 +104,7 @@ fn a_refusal_within_a_flight_is_that_messages_alone(#[from(postfix)] site: Site)
 }
 
 #[rstest]
-fn a_loss_leaves_no_more_unknown_than_the_window_and_sends_the_rest_once(#[from(postfix)] site: Site) {
+fn a_lost_connection_leaves_at_most_a_window_unknown_and_the_rest_is_sent_once(#[from(postfix)] site: Site) {
     let proxy = FaultProxy::start(&Route {
         protocol: Protocol::Smtp,
         security: Security::StartTls,
@@ -116,7 +116,7 @@ fn a_loss_leaves_no_more_unknown_than_the_window_and_sends_the_rest_once(#[from(
     let smtp = SmtpConfig::new(server, site.smtp_credentials()).tag(TAG).window(WINDOW);
     let smtp = Smtp::connect(smtp).unwrap();
     let all = messages(600);
-    // The server has the message, and others of its flight; the client has no answer.
+    // The server has the message and others of its flight; the client gets no reply.
     proxy.plan(Plan::new(Place::answer_like("BDAT").nth(100), Fault::Close));
     let outcomes = smtp.send_all(&all);
     assert_eq!(proxy.hits(), 1);
@@ -130,12 +130,12 @@ fn a_loss_leaves_no_more_unknown_than_the_window_and_sends_the_rest_once(#[from(
 }
 
 #[rstest]
-fn several_connections_share_the_messages_out(#[from(postfix)] site: Site) {
+fn several_connections_share_the_messages(#[from(postfix)] site: Site) {
     let relay = Relay::start("127.0.0.1", site.ports().smtp);
     let smtp = Smtp::connect(through(&relay, &site).connections(4)).unwrap();
     let mut all = messages(200);
     all[77].sent_to = vec![REFUSED.into()];
-    // No connection is done with its share before the others have begun.
+    // Delays each connection until the others have begun.
     relay.stall(Duration::from_secs(2));
     let outcomes = smtp.send_all(&all);
     assert_eq!(kind(&outcomes[77]), Some(ErrorKind::Refused));
@@ -154,7 +154,7 @@ fn several_connections_share_the_messages_out(#[from(postfix)] site: Site) {
 }
 
 #[rstest]
-fn a_flight_on_a_connection_that_was_closed_meanwhile_goes_out_on_a_new_one(#[from(postfix)] site: Site) {
+fn a_flight_on_a_closed_connection_is_sent_on_a_new_one(#[from(postfix)] site: Site) {
     let relay = Relay::start("127.0.0.1", site.ports().smtp);
     let smtp = Smtp::connect(through(&relay, &site).window(WINDOW)).unwrap();
     for round in 0..2 {
@@ -166,7 +166,7 @@ fn a_flight_on_a_connection_that_was_closed_meanwhile_goes_out_on_a_new_one(#[fr
 }
 
 #[rstest]
-fn without_a_server_every_message_of_several_connections_has_its_error(#[from(postfix)] site: Site) {
+fn without_a_server_every_message_of_several_connections_has_an_error(#[from(postfix)] site: Site) {
     let relay = Relay::start("127.0.0.1", site.ports().smtp);
     let smtp = Smtp::connect(through(&relay, &site).connections(2).connects_a_minute(1)).unwrap();
     relay.cut();
@@ -175,7 +175,7 @@ fn without_a_server_every_message_of_several_connections_has_its_error(#[from(po
     assert!(outcomes.iter().all(|outcome| kind(outcome) == Some(ErrorKind::Connect)), "{outcomes:?}");
 }
 
-/// A server whose transaction stays open after a refused BDAT: it takes the next message's recipients and data into it.
+/// A server whose transaction stays open after a refused BDAT, and would take the next message's recipients into it.
 fn lenient(listener: &TcpListener, taken: &Mutex<Vec<String>>) {
     for stream in listener.incoming().flatten() {
         let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
@@ -198,13 +198,13 @@ fn lenient(listener: &TcpListener, taken: &Mutex<Vec<String>>) {
                 (_, Some(size)) => {
                     let mut data = vec![0; size.parse().unwrap()];
                     reader.read_exact(&mut data).unwrap();
-                    let was_for_somebody = std::mem::take(&mut has_recipient);
-                    is_open &= !was_for_somebody;
-                    if was_for_somebody {
+                    let is_for_recipient = std::mem::take(&mut has_recipient);
+                    is_open &= !is_for_recipient;
+                    if is_for_recipient {
                         taken.lock().unwrap().push(String::from_utf8(data).unwrap());
                         "250 taken\r\n"
                     } else {
-                        "554 for nobody\r\n"
+                        "554 no recipient\r\n"
                     }
                 }
                 _ => {
@@ -219,7 +219,7 @@ fn lenient(listener: &TcpListener, taken: &Mutex<Vec<String>>) {
 }
 
 #[test]
-fn a_transaction_that_a_refused_message_left_open_is_not_the_next_ones() {
+fn a_transaction_left_open_by_a_refused_message_is_reset() {
     static TAKEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = Server::unencrypted("127.0.0.1").port(listener.local_addr().unwrap().port());
@@ -236,12 +236,12 @@ fn a_transaction_that_a_refused_message_left_open_is_not_the_next_ones() {
     assert_eq!(["0", "1", "2", "3"].map(times), [0, 1, 1, 1], "{taken:?}");
 }
 
-/// A server that refuses each BDAT before its octets have come, and hangs up.
+/// A server that refuses each BDAT before its octets have arrived, and closes the connection.
 fn hasty(listener: &TcpListener, announced: &Mutex<Vec<String>>) {
     for stream in listener.incoming().flatten() {
         let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
         let mut line = String::new();
-        // What Nagle's algorithm holds back would be lost with the connection.
+        // Replies that Nagle's algorithm holds back would be lost with the connection.
         writer.set_nodelay(true).unwrap();
         writer.write_all(b"220 hasty\r\n").unwrap();
         while reader.read_line(&mut line).is_ok_and(|length| length > 0) {
@@ -261,7 +261,7 @@ fn hasty(listener: &TcpListener, announced: &Mutex<Vec<String>>) {
 }
 
 #[test]
-fn a_refusal_that_comes_before_the_data_is_read_though_the_connection_ends() {
+fn a_refusal_before_the_data_is_reported_although_the_connection_is_closed() {
     static ANNOUNCED: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = Server::unencrypted("127.0.0.1").port(listener.local_addr().unwrap().port());
@@ -270,13 +270,13 @@ fn a_refusal_that_comes_before_the_data_is_read_though_the_connection_ends() {
     for n in 1..=3 {
         let error = smtp.send(&message("1", vec![b'a'; 30_000])).unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::TooLarge, Some("552")), "{error:?}");
-        assert_eq!(ANNOUNCED.lock().unwrap().len(), n, "it is uploaded once");
+        assert_eq!(ANNOUNCED.lock().unwrap().len(), n, "uploaded once");
     }
 }
 
-/// Other messages of its flight go out in flights as before.
+/// The small messages are still sent in flights.
 #[rstest]
-fn a_large_message_among_small_ones_goes_out_by_data(#[from(postfix)] site: Site) {
+fn a_large_message_among_small_ones_is_sent_by_data(#[from(postfix)] site: Site) {
     let smtp = Smtp::connect(site.smtp_config().window(WINDOW)).unwrap();
     let mut all = messages(20);
     all[7].body = vec![b'a'; 1 << 20];
