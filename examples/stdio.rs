@@ -1,15 +1,15 @@
-//! A drop-in for the two Python servers of the subprocess version: mail over lines of JSON.
+//! A drop-in for the two Python servers of the subprocess version: sends and receives mail by lines of JSON.
 //!
 //! ```text
 //! stdio imap HOST PORT USER PASSWORD    implicit TLS
 //! stdio smtp HOST PORT USER PASSWORD    STARTTLS
 //! ```
 //!
-//! `imap`: for every line on stdin it fetches, archives and prints what waits, one JSON object a line
-//! (`{"Id","SentBy","Body"}` or `{"Error"}`), then an empty line. `smtp`: for every JSON line
-//! `{"Id","SentBy","SentTo","Body"}` it sends and prints an empty line, or the error on one line. Both end on
-//! `quit` and at the end of input. The tag is `PYMAIL_TAG`, by default `__SNACKIS__`. The certificates in the
-//! file `SSL_CERT_FILE` are trusted as well as the system's.
+//! `imap`: for each line on stdin, fetches the waiting messages, prints one JSON object a line
+//! (`{"Id","SentBy","Body"}` or `{"Error"}`) and then an empty line, and archives them. `smtp`: for each JSON line
+//! `{"Id","SentBy","SentTo","Body"}`, sends the message and prints an empty line, or the error on one line. Both end
+//! at `quit` and at the end of input. The tag is `PYMAIL_TAG`, by default `__SNACKIS__`. The certificates in the file
+//! `SSL_CERT_FILE` are trusted in addition to the system's.
 
 use std::env;
 use std::error::Error;
@@ -53,7 +53,7 @@ fn tag() -> String {
     env::var("PYMAIL_TAG").unwrap_or_else(|_| "__SNACKIS__".into())
 }
 
-/// Calls `answer` for every line until `quit` or the end of input, and flushes what it prints.
+/// Calls `answer` for each line up to `quit` or the end of input, and flushes its output.
 fn serve(mut answer: impl FnMut(&str, &mut StdoutLock<'_>) -> io::Result<()>) -> Result {
     let mut out = io::stdout().lock();
     for line in io::stdin().lock().lines() {
@@ -74,11 +74,11 @@ fn receive(imap: &Imap) -> Result {
         }
         writeln!(out)
     })?;
-    let _ = imap.close(); // What was asked for is done; a goodbye that fails changes nothing.
+    let _ = imap.close(); // All messages are printed: an error of LOGOUT does not matter.
     Ok(())
 }
 
-/// Prints each batch before it is acknowledged: a crash between the two delivers it again.
+/// Prints each batch and then acknowledges it: after a crash in between, it is delivered again.
 fn drain(imap: &Imap, out: &mut StdoutLock<'_>) -> Result {
     loop {
         let batch = imap.fetch()?;
@@ -99,13 +99,13 @@ fn send(smtp: &Smtp) -> Result {
         Ok(()) => writeln!(out),
         Err(error) => writeln!(out, "{}", error.to_string().replace(['\r', '\n'], " ")),
     })?;
-    let _ = smtp.close(); // As above.
+    let _ = smtp.close(); // All messages are sent: an error of QUIT does not matter.
     Ok(())
 }
 
 fn send_line(smtp: &Smtp, line: &str) -> Result {
     let message: Message = serde_json::from_str(line)?;
     let receipt = smtp.send(&message)?;
-    // The line protocol has one answer a message: a refused recipient makes it an error.
+    // The line protocol has one reply for each message: a refused recipient is an error.
     receipt.answers.iter().try_for_each(pymail::Answer::result).map_err(Into::into)
 }

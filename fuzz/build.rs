@@ -1,4 +1,4 @@
-//! Finds libpython at run time, as every app that links pymail has to.
+//! Sets the rpath to libpython, as every app that links pymail must.
 
 fn main() {
     if let Ok(folder) = std::env::var("DEP_PYMAIL_LIB_DIR") {

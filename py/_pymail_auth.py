@@ -1,4 +1,4 @@
-"""Logging in to an SMTP server (RFC 4954): by each mechanism that it offers, once, until one is accepted."""
+"""Logs in to an SMTP server (RFC 4954): tries each mechanism that it offers once, until it accepts one."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ import re
 import smtplib
 from collections.abc import Callable
 
-from _pymail_replies import NoReply, Reply, Smtp, as_text
-from _pymail_wire import Refused, forget
+from _pymail_smtplib_ext import NoReply, Reply, Smtp, as_text
+from _pymail_transport import Refused, clear_frames
 
-# A command line has 512 octets with its line end (RFC 5321, section 4.5.3.1.4).
-LINE = 510
+# A command line may have 512 octets with its line end (RFC 5321, section 4.5.3.1.4).
+MAX_LINE = 510
 CHALLENGE = 334
 CLOSING = 421
 BAD_SEQUENCE = 503
 WRONG_PASSWORD = 535
-# "I don't understand", as some servers say to a command with more or fewer words than they know.
-MISUNDERSTOOD = (500, 501)
+# "Syntax error": some servers send it for AUTH with an initial response, some for AUTH without one.
+SYNTAX_ERROR = (500, 501)
 
 
 def log_in(smtp: Smtp, user: str, password: str) -> None:
-    """Logs in, or raises why the server does not take these credentials.
+    """Logs in; raises Refused if the server accepts no mechanism.
 
-    After any refusal the next mechanism has its turn: servers offer what they do not accept. A connection that
-    ends after a refusal is that refusal: trying the same password on a new one could lock the account.
+    After any refusal the next mechanism is tried: servers offer mechanisms that they do not accept. A connection
+    that is lost after a refusal counts as refused: the same password on a new connection could lock the account.
     """
     offer = smtp.esmtp_features.get("auth", "")
     refusals: list[Reply] = []
-    for mechanism in _offered(offer):
+    for mechanism in _supported(offer):
         try:
             code, text = mechanism(smtp, user, password)
         except (smtplib.SMTPServerDisconnected, NoReply) as error:
             if not refusals:
                 raise
-            forget(error)
+            clear_frames(error)
             break
         if code < 300:
             return
@@ -45,15 +45,15 @@ def log_in(smtp: Smtp, user: str, password: str) -> None:
         if code == CLOSING:
             break
     if not refusals:
-        raise Refused(None, f"the server supports no login that is known here, but: {offer.strip() or 'none'}")
-    # So it says to a client that is logged in already, such as by its address; smtplib takes it so, too.
+        raise Refused(None, f"the server offers no supported login mechanism, only: {offer.strip() or 'none'}")
+    # 503 means that the client is logged in already, for example by its address; smtplib reads it so, too.
     if any(code != BAD_SEQUENCE for code, _ in refusals):
         code, text = _clearest(refusals)
         raise Refused(str(code), text)
 
 
 def _clearest(refusals: list[Reply]) -> Reply:
-    """The first refusal that will pass or that is about the password, else one that is about logins at all."""
+    """Returns the first refusal that is transient or about the password, else the first one about logins."""
     telling = [reply for reply in refusals if reply[0] < 500 or reply[0] == WRONG_PASSWORD]
     about_logins = [reply for reply in refusals if 530 <= reply[0] < 540]
     return (telling or about_logins or refusals)[0]
@@ -62,68 +62,71 @@ def _clearest(refusals: list[Reply]) -> Reply:
 Mechanism = Callable[[Smtp, str, str], Reply]
 
 
-def _offered(offer: str) -> list[Mechanism]:
-    """The known ones among them, in the order in which they are tried."""
+def _supported(offer: str) -> list[Mechanism]:
+    """Returns the supported ones of the offered mechanisms, in the order in which they are tried."""
     names = re.findall(r"[A-Z0-9_-]+", offer.upper())
     return [mechanism for name, mechanism in MECHANISMS.items() if name in names]
 
 
 def _plain(smtp: Smtp, user: str, password: str) -> Reply:
+    """Sends the password with AUTH PLAIN if it fits on the line and is understood, else after the challenge."""
     secret = _encoded(f"\0{user}\0{password}")
     command = f"PLAIN {secret}"
-    fits = len("AUTH ") + len(command) <= LINE
-    code, text = _ask(smtp, "AUTH", command) if fits else (MISUNDERSTOOD[0], "")
-    if code in MISUNDERSTOOD:
-        code, text = _ask(smtp, "AUTH", "PLAIN")
+    fits = len("AUTH ") + len(command) <= MAX_LINE
+    code, text = _command(smtp, "AUTH", command) if fits else (SYNTAX_ERROR[0], "")
+    if code in SYNTAX_ERROR:
+        code, text = _command(smtp, "AUTH", "PLAIN")
     if code == CHALLENGE:
-        code, text = _ask(smtp, secret)
+        code, text = _command(smtp, secret)
     return _end(smtp, code, text)
 
 
 def _login(smtp: Smtp, user: str, password: str) -> Reply:
-    """Answers the first prompt by the user's name and the second by the password, whatever they say."""
-    code, text = _ask(smtp, "AUTH", "LOGIN")
-    if code in MISUNDERSTOOD:
-        code, text = _ask(smtp, "AUTH", f"LOGIN {_encoded(user)}")
+    """Sends the user name after the first challenge, the password after the second; their texts do not matter."""
+    code, text = _command(smtp, "AUTH", "LOGIN")
+    if code in SYNTAX_ERROR:
+        code, text = _command(smtp, "AUTH", f"LOGIN {_encoded(user)}")
     elif code == CHALLENGE:
-        code, text = _ask(smtp, _encoded(user))
+        code, text = _command(smtp, _encoded(user))
     if code == CHALLENGE:
-        code, text = _ask(smtp, _encoded(password))
+        code, text = _command(smtp, _encoded(password))
     return _end(smtp, code, text)
 
 
 def _cram_md5(smtp: Smtp, user: str, password: str) -> Reply:
-    code, text = _ask(smtp, "AUTH", "CRAM-MD5")
+    """Answers the challenge with its keyed digest (RFC 2195)."""
+    code, text = _command(smtp, "AUTH", "CRAM-MD5")
     if code == CHALLENGE:
         try:
             challenge = base64.b64decode(text, validate=True)
             digest = hmac.new(password.encode(), challenge, "md5").hexdigest()
-        except ValueError:  # no base64, or a Python without MD5
+        except ValueError:  # not base64, or a Python without MD5
             return _end(smtp, code, text)
-        # A digest of nothing is the same at each login. Before 3.11, padding alone decodes to it.
+        # The digest of an empty challenge would be the same at each login. Before 3.11, "=" decodes to nothing.
         if not challenge:
             return _end(smtp, code, text)
-        code, text = _ask(smtp, _encoded(f"{user} {digest}"))
+        code, text = _command(smtp, _encoded(f"{user} {digest}"))
     return _end(smtp, code, text)
 
 
-# A round trip for the first, two more for the second; the third needs a server that keeps passwords in clear.
+# PLAIN first: it takes one round trip, LOGIN three, and CRAM-MD5 needs a server that stores passwords in clear.
 MECHANISMS: dict[str, Mechanism] = {"PLAIN": _plain, "LOGIN": _login, "CRAM-MD5": _cram_md5}
 
 
-def _ask(smtp: Smtp, command: str, words: str = "") -> Reply:
+def _command(smtp: Smtp, command: str, words: str = "") -> Reply:
+    """Sends a line and returns the reply to it."""
     code, text = smtp.docmd(command, words)
     return code, as_text(text)
 
 
 def _end(smtp: Smtp, code: int, text: str) -> Reply:
-    """The reply that a mechanism ends with; cancels one that asks for more than it has."""
+    """Returns the final reply of a mechanism; cancels the exchange if the server sends another challenge."""
     if code == CHALLENGE:
-        code, text = _ask(smtp, "*")
+        code, text = _command(smtp, "*")
         if code < 400:
-            raise NoReply(f"{code} is no answer to a login that was cancelled: {text}")
+            raise NoReply(f"{code} is no reply to a login that was cancelled: {text}")
     if 300 <= code < 400:
-        raise NoReply(f"{code} is no answer to AUTH: {text}")
+        raise NoReply(f"{code} is no reply to AUTH: {text}")
     return code, text
 
 

@@ -1,6 +1,6 @@
-"""One connection to an IMAP server: encryption, and commands whose answers are told apart.
+"""One connection to an IMAP server: TLS, pipelined commands, each with the responses that belong to it.
 
-What the server refuses is raised as Refused; whatever else is raised ends the connection.
+The server's NO and BAD are raised as Refused; any other exception ends the connection.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-import _pymail_answers as answers
-from _pymail_imap4 import Bad, Metered
-from _pymail_wire import ANSWER, Refused, Trust, adopt, tls_context
+from _pymail_imap_parse import as_text, parse_limit_reached, parse_refusal, parse_uint32
+from _pymail_imaplib_ext import Bad, Metered
+from _pymail_transport import RESPONSE_LIMIT, Refused, Trust, adopt_socket, tls_context
 
-# What a server told, by kinds.
-Told = dict[str, list[Any]]
+# Untagged responses, by their kinds.
+Untagged = dict[str, list[Any]]
 
 # RFC 2971; imaplib does not know it.
 imaplib.Commands.setdefault("ID", ("NONAUTH", "AUTH", "SELECTED"))
 
-# imaplib gives up on lines of 1 MB; this many UIDs of ten digits stay well below.
+# imaplib fails on lines of 1 MB; a response with this many UIDs of ten digits stays well below.
 SEARCH_WINDOW = 50_000
 
 
 def quoted(text: str) -> str:
-    """An IMAP quoted string (RFC 3501, section 4.3), which every version of imaplib passes on unchanged."""
+    """Returns an IMAP quoted string (RFC 3501, section 4.3), which every version of imaplib sends unchanged."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 class Connection:
-    """One connection."""
+    """An IMAP connection from its greeting on."""
 
-    # So many messages a command may be about (RFC 9738), as far as is known.
+    # The most messages that one command may name (RFC 9738), as far as is known.
     portion = SEARCH_WINDOW
-    # Of the last command: the server's limit, and the lowest UID that it came to, or 0 where it did nothing.
-    limited: tuple[int, int] | None = None
+    # After a command that met the server's message limit: the limit, and the lowest UID processed, or 0 for none.
+    limit_reached: tuple[int, int] | None = None
 
     def __init__(self, descriptor: int, host: str, port: int, security: str, trust: Trust, seconds: float) -> None:
         self.inbox = ""
@@ -44,176 +44,185 @@ class Connection:
         self.has_uidplus = False
         self.has_searchres = False
         self.has_keywords = False
-        # Whether another mailbox is selected for a while, and how many mails, and new ones, the inbox had before.
+        # True while another mailbox is selected; and the inbox's counts of messages and of new ones before that.
         self.is_away, self.left_with = False, (0, 0)
-        # UIDNEXT of that mailbox; 0 when the server does not say it.
+        # UIDNEXT of that mailbox; 0 when the server does not send it.
         self.visited_next = 0
-        # Commands whose answers are still to be taken, and their tags.
-        self._asked: deque[tuple[str, str]] = deque()
-        self.imap = Metered(adopt(descriptor, host, security, trust), host, port, seconds)
+        # Pipelined commands without a tagged response so far, and their tags.
+        self._in_flight: deque[tuple[str, str]] = deque()
+        self.imap = Metered(adopt_socket(descriptor, host, security, trust), host, port, seconds)
         if security == "starttls":
             self._starttls(trust)
         if self.imap.state != "NONAUTH":
-            self.abandon()
-            raise ssl.SSLError("the server greets as if logged in already")
+            self.close()
+            raise ssl.SSLError("the server greets with PREAUTH, before any login")
 
     @property
     def exists(self) -> int:
-        """How many mails the selected mailbox has."""
+        """The count of messages in the selected mailbox."""
         return self.imap.exists
 
-    def hurry(self, seconds: float) -> None:
-        """What is called next has this long."""
-        self.imap.meter.hurry(seconds)
+    def set_deadline(self, seconds: float) -> None:
+        """Sets the deadline of the next calls, in seconds from now."""
+        self.imap.meter.set_deadline(seconds)
 
     def traffic(self) -> tuple[int, int, int]:
-        """Commands, octets sent, octets received so far."""
+        """Returns the counts of commands, octets sent, and octets received so far."""
         return self.imap.tagnum, self.imap.meter.sent, self.imap.meter.received
 
     def _starttls(self, trust: Trust) -> None:
         if self.imap.state != "NONAUTH" or "STARTTLS" not in self.imap.capabilities:
-            self.abandon()
+            self.close()
             raise ssl.SSLError("the server offers no STARTTLS")
         self.imap.starttls(tls_context(trust))
-        # What came before the encryption may come from anybody.
+        # imaplib keeps untagged responses from before TLS, which an attacker can forge.
         self.imap.untagged_responses.clear()
 
-    def limit(self) -> tuple[int, int] | None:
-        """Returns the server's limit that the last command met, and the lowest UID that it came to."""
-        return self.limited
+    def last_limit(self) -> tuple[int, int] | None:
+        """Returns the message limit that the last command met, and the lowest UID that it processed."""
+        return self.limit_reached
 
     def noop(self) -> None:
-        """A sign of life; takes in what the server said unasked."""
+        """Sends NOOP, which also brings pending EXISTS and EXPUNGE responses."""
         self._tagged(self.imap.noop)
-        self._absorb()
+        self.clear_untagged()
 
-    def goodbye(self) -> None:
-        """A bare LOGOUT: CLOSE would expunge what other clients have flagged."""
-        self.imap.meter.room = ANSWER
+    def end_session(self) -> None:
+        """Sends LOGOUT, without CLOSE, which would expunge what other clients have flagged."""
+        self.imap.meter.remaining = RESPONSE_LIMIT
         self.imap.logout()
 
-    def abandon(self) -> None:
-        """Closes the socket, says nothing."""
+    def close(self) -> None:
+        """Closes the socket without LOGOUT."""
         self.imap.shutdown()
 
     def visit(self, mailbox: str, readonly: bool) -> int:
-        """Selects another mailbox; its UIDVALIDITY."""
+        """Selects another mailbox; returns its UIDVALIDITY."""
         self.is_away, self.left_with = True, (self.imap.exists, self.imap.arrived)
         self._tagged(self.imap.select, quoted(mailbox), readonly)
         validity = self.imap.untagged_responses.get("UIDVALIDITY")
         next_uid = self.imap.untagged_responses.get("UIDNEXT")
-        self.visited_next = (answers.number32(next_uid[-1]) if next_uid else None) or 0
-        self._absorb()
-        return (answers.number32(validity[-1]) if validity else None) or 0
+        self.visited_next = (parse_uint32(next_uid[-1]) if next_uid else None) or 0
+        self.clear_untagged()
+        return (parse_uint32(validity[-1]) if validity else None) or 0
 
     def come_back(self) -> None:
-        """Selects the inbox again, as it was."""
+        """Selects the inbox again; raises if that fails or if its UIDVALIDITY has changed."""
         try:
             self._tagged(self.imap.select, quoted(self.inbox))
         except (Refused, imaplib.IMAP4.readonly) as error:
-            raise self._deselected(error) from None
+            raise self._not_selected(error) from None
         validity = self.imap.untagged_responses.get("UIDVALIDITY")
-        self._absorb()
-        self._is_still(validity)
+        self.clear_untagged()
+        self._check_validity(validity)
         exists, arrived = self.left_with
         self.is_away, self.imap.arrived = False, arrived + max(0, self.exists - exists)
 
-    def _next_selected(self) -> Told:
-        """What the server told with its yes to a SELECT of the inbox, which was asked first."""
+    def _next_selected(self) -> Untagged:
+        """Returns the responses to a pipelined SELECT of the inbox, which must be the next command in flight."""
         try:
-            told = self._next()
+            untagged = self._next()
         except Refused as error:
-            raise self._deselected(error) from None
-        if "READ-ONLY" in told:
-            raise self._deselected("it is read-only")
-        self._is_still(told.get("UIDVALIDITY"))
-        return told
+            raise self._not_selected(error) from None
+        if "READ-ONLY" in untagged:
+            raise self._not_selected("it is read-only")
+        self._check_validity(untagged.get("UIDVALIDITY"))
+        return untagged
 
-    def _deselected(self, why: object) -> Exception:
-        # A refused SELECT leaves nothing selected (RFC 3501, section 6.3.1): there is no way back.
+    def _not_selected(self, why: object) -> Exception:
+        # A refused SELECT leaves no mailbox selected (RFC 3501, section 6.3.1): only a new connection helps.
         return imaplib.IMAP4.abort(f"{self.inbox} can't be selected again: {why}")
 
-    def _is_still(self, validity: list[Any] | None) -> None:
-        """Ends the connection when the inbox, whose UIDVALIDITY is told, is another one by now."""
-        if not validity or answers.number32(validity[-1]) != self.validity:
-            raise imaplib.IMAP4.abort(f"{self.inbox} was made anew meanwhile")
+    def _check_validity(self, validity: list[Any] | None) -> None:
+        """Raises, which ends the connection, if the inbox has another UIDVALIDITY than before."""
+        if not validity or parse_uint32(validity[-1]) != self.validity:
+            raise imaplib.IMAP4.abort(f"the UIDVALIDITY of {self.inbox} has changed")
 
-    def _uid(self, command: str, *args: str, room: int = 0) -> list[Any]:
-        return self._tagged(self.imap.uid, command, *args, room=room)
+    def _uid(self, command: str, *args: str, data_limit: int = 0) -> list[Any]:
+        """Runs a UID command."""
+        return self._tagged(self.imap.uid, command, *args, data_limit=data_limit)
 
-    def _tagged(self, command: Callable[..., tuple[str, list[Any]]], *args: Any, room: int = 0) -> list[Any]:
-        if self._asked:
-            raise imaplib.IMAP4.abort("answers to other commands are under way")
-        # imaplib keeps untagged answers for ever, and would give old ones for new.
-        self._absorb()
-        self.imap.meter.room = ANSWER + room
-        return self._agreed(command, *args)
+    def _tagged(self, command: Callable[..., tuple[str, list[Any]]], *args: Any, data_limit: int = 0) -> list[Any]:
+        """Runs a command; its responses may have `data_limit` octets beside RESPONSE_LIMIT."""
+        if self._in_flight:
+            raise imaplib.IMAP4.abort("responses to pipelined commands are still to be read")
+        # imaplib keeps untagged responses for ever, and would return old ones for new ones.
+        self.clear_untagged()
+        self.imap.meter.remaining = RESPONSE_LIMIT + data_limit
+        return self._completed(command, *args)
 
-    def _agreed(self, command: Callable[..., tuple[str, list[Any]]], *args: Any) -> list[Any]:
-        self.limited = None
+    def _completed(self, command: Callable[..., tuple[str, list[Any]]], *args: Any) -> list[Any]:
+        """Returns the data of a command that ended with OK; raises Refused for NO and BAD."""
+        self.limit_reached = None
         try:
             typ, data = command(*args)
-            self.limited = answers.limited(self.imap.untagged_responses)
+            self.limit_reached = parse_limit_reached(self.imap.untagged_responses)
         except (imaplib.IMAP4.abort, imaplib.IMAP4.readonly):
             raise
         except imaplib.IMAP4.error as error:
-            self._absorb()
-            raise _bad(error) from None
+            self.clear_untagged()
+            raise bad_as_refused(error) from None
         finally:
-            self.imap.forget_words()
+            self.imap.forget_texts()
         if typ != "OK":
-            self._absorb()  # its code too may be anything
-            raise answers.refusal(answers.as_text(data[-1]))
+            self.clear_untagged()  # a response code, too, may repeat the password
+            raise parse_refusal(as_text(data[-1]))
         return [item for item in data if item is not None]
 
-    def _ask(self, *command: str) -> None:
-        """Sends a command, whose answer is taken in its turn."""
-        if not self._asked:
-            self._absorb()
-        self._asked.append((command[0], self.imap._command(*command)))
+    def _send(self, *command: str) -> None:
+        """Pipelines a command; `_next` returns its responses in order."""
+        if not self._in_flight:
+            self.clear_untagged()
+        self._in_flight.append((command[0], self.imap._command(*command)))
 
-    def _next(self, room: int | None = 0) -> Told:
-        """What the server told up to its yes to the first of the commands that were asked."""
-        name, tag = self._asked.popleft()
-        if room is not None:
-            self.imap.meter.room = ANSWER + room
+    def _next(self, data_limit: int | None = 0) -> Untagged:
+        """Returns the untagged responses up to the OK of the first command in flight.
+
+        None for `data_limit` leaves the limit as it is.
+        """
+        name, tag = self._in_flight.popleft()
+        if data_limit is not None:
+            self.imap.meter.remaining = RESPONSE_LIMIT + data_limit
         try:
-            self._agreed(self.imap._command_complete, name, tag)
+            self._completed(self.imap._command_complete, name, tag)
             return dict(self.imap.untagged_responses)
         finally:
-            self._absorb()
+            self.clear_untagged()
 
-    def _all(self, room: int = 0) -> list[Told]:
-        """The same for each of them; a refusal is raised when all answers are in."""
-        told: list[Told] = []
+    def _all(self, data_limit: int = 0) -> list[Untagged]:
+        """Returns the untagged responses of each command in flight; reads all, then raises the first refusal."""
+        responses: list[Untagged] = []
         refusal = None
-        while self._asked:
+        while self._in_flight:
             try:
-                told.append(self._next(room))
+                responses.append(self._next(data_limit))
             except Refused as error:
                 refusal = refusal or error
         try:
             if refusal is not None:
                 raise refusal
-            return told
+            return responses
         finally:
-            # With its traceback, it and this frame would keep each other, and what the server said.
+            # The exception's traceback refers to this frame: the cycle would keep the server's text alive.
             refusal = None
 
-    def _absorb(self) -> None:
+    def clear_untagged(self) -> None:
+        """Drops the untagged responses: imaplib would keep them for ever."""
         self.imap.untagged_responses.clear()
 
 
 class Visit:
-    """Another mailbox is selected for a while, and then the inbox again, unless the connection is lost.
+    """Selects another mailbox for a while, and then the inbox again, unless the connection is lost.
 
-    No generator: up to Python 3.10, contextlib keeps what was raised, in which a server may repeat the password.
+    A class, not a generator: up to Python 3.10, contextlib keeps the exception, in which a server may repeat the
+    password.
     """
 
     def __init__(self, connection: Connection, mailbox: str, *, readonly: bool) -> None:
         self.connection, self.mailbox, self.readonly = connection, mailbox, readonly
 
     def __enter__(self) -> int:
+        """Returns the mailbox's UIDVALIDITY."""
         try:
             return self.connection.visit(self.mailbox, self.readonly)
         except Refused:
@@ -225,9 +234,9 @@ class Visit:
             self.connection.come_back()
 
 
-def _bad(error: imaplib.IMAP4.error) -> Exception:
-    """The refusal that a tagged BAD is; anything else stays what it was."""
+def bad_as_refused(error: imaplib.IMAP4.error) -> Exception:
+    """Returns the refusal for a tagged BAD, with the code "BAD" if it has none; returns other errors unchanged."""
     if not isinstance(error, Bad):
         return error
-    refusal = answers.refusal(str(error))
+    refusal = parse_refusal(str(error))
     return Refused(refusal.args[0] or "BAD", refusal.args[1])

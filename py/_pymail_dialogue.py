@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import smtplib
 
-from _pymail_replies import Message, NoReply, Reply, Smtp, as_text
+from _pymail_smtplib_ext import Message, NoReply, Reply, Smtp, as_text
 
 CLOSING = 421
 GO_AHEAD = 354
 DATA = b"DATA\r\n"
 RSET = b"RSET\r\n"
 NOOP = b"NOOP\r\n"
-# "Unknown command": still a sign of life.
-UNKNOWN = (500, 502)
+# "Unknown command" and "not implemented": still a sign of life.
+UNKNOWN_COMMAND = (500, 502)
 
 
 class OutOfStep(NoReply):
-    """A reply, but to something else: from here on none can be matched to its command."""
+    """A reply to another command: from here on no reply can be matched to its command."""
 
 
 class Dialogue:
-    """One connection that has said EHLO."""
+    """An SMTP connection after EHLO."""
 
     smtp: Smtp
 
     def __init__(self) -> None:
-        # Until a first command, nothing that the server answers can be a goodbye to an idle connection.
+        # True before the first command after login: no refusal can be about an idle connection yet.
         self.is_fresh = True
-        # Whether a message has come to its end here, and whether MAIL is accepted after that without RSET.
+        # True after a message was completed here.
         self.has_ended_one = False
+        # True if MAIL is accepted after a message without RSET; None before that is known.
         self.takes_mail_after_one: bool | None = None
 
-    def listen(self) -> None:
-        """Raises what the server has said unasked, or that it hung up: it would pass for the next reply."""
-        if self.smtp.has_spoken():
-            said = self.smtp.unasked()
-            raise smtplib.SMTPServerDisconnected(said or "the server has spoken unasked, or hung up")
+    def check_unsolicited(self) -> None:
+        """Raises if the server has sent something unasked, or has closed: it would pass for the next reply."""
+        if self.smtp.has_unsolicited():
+            line = self.smtp.unsolicited()
+            raise smtplib.SMTPServerDisconnected(line or "unsolicited data, or the connection was closed")
 
     def reply(self) -> Reply:
         """Returns the next reply."""
@@ -43,7 +44,10 @@ class Dialogue:
         return code, as_text(text)
 
     def reply_to_sent(self, command: bytes, *, may_close: bool = False) -> Reply:
-        """Returns the reply to a command on its way; a server that closes (421) has not done what was asked."""
+        """Returns the reply to a command in flight.
+
+        Raises for 421, which says that the command was not executed, unless `may_close`.
+        """
         code, text = self.reply()
         if code == CLOSING and not may_close:
             raise smtplib.SMTPServerDisconnected(f"{code} {text}")
@@ -55,32 +59,32 @@ class Dialogue:
         return self.reply_to_sent(command)
 
     def reset(self) -> None:
-        """Ends a transaction that was begun."""
+        """Sends RSET, which ends an open transaction; raises if it is refused."""
         code, text = self.reply_to(RSET)
         if code >= 300:
-            # The next message would go to this one's recipients, too.
+            # The next message would also go to the recipients of the open transaction.
             raise NoReply(f"the server refuses RSET: {code} {text}")
 
     def noop(self) -> None:
-        """Asks for a sign of life; a refusal is a goodbye."""
-        self.listen()
+        """Sends NOOP; raises if it is refused, since the server is about to close then."""
+        self.check_unsolicited()
         self.is_fresh = False
         code, text = self.reply_to(NOOP)
-        if code >= 300 and code not in UNKNOWN:
+        if code >= 300 and code not in UNKNOWN_COMMAND:
             raise smtplib.SMTPServerDisconnected(f"{code} {text}")
 
     def commands(self, message: Message) -> list[bytes]:
-        """Returns MAIL, RCPTs and DATA of a message."""
+        """Returns the MAIL, RCPT and DATA commands of a message."""
         sender, recipients, data = message
         size = f" SIZE={len(data)}" if self.smtp.has_extn("size") else ""
         rcpts = [f"RCPT TO:<{recipient}>\r\n" for recipient in recipients]
         return [line.encode("ascii") for line in (f"MAIL FROM:<{sender}>{size}\r\n", *rcpts)] + [DATA]
 
 
-def in_step(asked: bytes, reply: Reply, yes: int) -> Reply:
-    """Returns a reply that this command can have: its kind of yes, or a no."""
+def in_step(command: bytes, reply: Reply, yes: int) -> Reply:
+    """Returns the reply if it fits the command: `yes` (200 for any 2xx), or a refusal; else raises OutOfStep."""
     code, text = reply
     if code < 400 and (code >= 300 or yes == GO_AHEAD) and code != yes:
-        asked = asked if asked.startswith(b"the") else asked[:4]
-        raise OutOfStep(f"{code} is no answer to {asked.decode()}: {text}")
+        command = command if command.startswith(b"the") else command[:4]
+        raise OutOfStep(f"{code} is no reply to {command.decode()}: {text}")
     return reply

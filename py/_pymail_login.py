@@ -1,4 +1,4 @@
-"""Logging in to an IMAP server, by one of the ways that it offers."""
+"""Logs in to an IMAP server, by the methods that it offers."""
 
 from __future__ import annotations
 
@@ -6,116 +6,116 @@ import binascii
 import imaplib
 from contextlib import suppress
 
-import _pymail_answers as answers
 from _pymail_connection import Connection, quoted
-from _pymail_wire import Refused, forget
+from _pymail_imap_parse import as_text, parse_message_limit
+from _pymail_transport import Refused, clear_frames
 
-# A login refused so may work in another way: the server says nothing of the password.
-OF_THE_WAY = (None, "BAD", "CANNOT", "CLIENTBUG", "PARSE")
+# Codes of a refusal that may be about the login method, and not about the password: the next method is tried.
+METHOD_CODES = (None, "BAD", "CANNOT", "CLIENTBUG", "PARSE")
 
 
-class Replies:
-    """Lines for a server that asks for them one by one; imaplib takes a method for this."""
+class ContinuationLines:
+    """Lines that are sent one by one, each after a continuation request; imaplib calls `next` for them."""
 
     def __init__(self, *lines: bytes) -> None:
         self.lines = iter(lines)
 
-    def next(self, _asked: object) -> bytes:
-        """Returns the next line, whatever the server's words for it are; then what cancels the exchange."""
+    def next(self, _challenge: object) -> bytes:
+        """Returns the next line, without a look at the challenge; after the last, "*" cancels the exchange."""
         return next(self.lines, b"*")
 
 
 class LoggingIn(Connection):
     """A connection that logs in."""
 
-    # The way in which the login has worked, on an earlier connection or on this one.
-    way = ""
-    # Whether the server wants to know who we are (ID, RFC 2971).
+    # The login method that has worked, on an earlier connection or on this one: "LOGIN", "PLAIN" or "AUTH=LOGIN".
+    method = ""
+    # True if the server announces ID (RFC 2971).
     has_id = False
 
     def login(self, user: str, password: str) -> list[str]:
-        """Logs in and returns the capabilities of after it: servers show most of them only then.
+        """Logs in; returns the capabilities after login, most of which servers announce only then.
 
-        Each way that the server offers has its turn, until one works or the server says something of the password.
+        Tries each method that the server offers, until one works or a refusal is about the password.
         """
         try:
             self._login(user, password)
         except BaseException as error:
-            forget(error)
+            clear_frames(error)
             raise
         before = self.imap.capabilities
-        # Many servers tell them with their yes, which is as good as asking (RFC 3501, section 6.2.3).
-        told = self.imap.untagged_responses.get("CAPABILITY")
-        with suppress(Refused):  # which says nothing of the password
-            told = told or self._tagged(self.imap.capability)
-        capabilities = answers.as_text(told[-1]).upper().split() if told else list(before)
+        # Many servers send them with the OK, so that CAPABILITY is not needed (RFC 3501, section 6.2.3).
+        lines = self.imap.untagged_responses.get("CAPABILITY")
+        with suppress(Refused):  # which is not about the password
+            lines = lines or self._tagged(self.imap.capability)
+        capabilities = as_text(lines[-1]).upper().split() if lines else list(before)
         self.has_uidplus = "UIDPLUS" in capabilities
         self.has_searchres = "SEARCHRES" in capabilities
-        self.portion = min(self.portion, answers.announced_limit(capabilities) or self.portion)
+        self.portion = min(self.portion, parse_message_limit(capabilities) or self.portion)
         self.has_id = "ID" in capabilities or "ID" in before
         return capabilities
 
-    def prefer(self, way: str) -> None:
-        """Logs in this way first: it has worked before."""
-        self.way = way
+    def prefer_method(self, method: str) -> None:
+        """Makes `login` try this method first, which worked on an earlier connection; "" for none."""
+        self.method = method
 
-    def used_way(self) -> str:
-        """Returns the way in which the login has worked."""
-        return self.way
+    def used_method(self) -> str:
+        """Returns the method by which the login has worked."""
+        return self.method
 
     def _login(self, user: str, password: str) -> None:
         first: tuple[str | None, str] | None = None
-        for way in self._ways(user + password):
-            self._absorb()
+        for method in self._methods(user + password):
+            self.clear_untagged()
             try:
-                self._log_in_by(way, user, password)
+                self._log_in_by(method, user, password)
             except Refused as error:
                 code, text = error.args
-                if code not in OF_THE_WAY or (way == self.way and code != "BAD"):
+                if code not in METHOD_CODES or (method == self.method and code != "BAD"):
                     raise
                 first = first or (code, text)
             except (imaplib.IMAP4.abort, OSError):
                 if first is None:
                     raise
-                break  # What the server said before it hung up says more.
+                break  # the refusal before the server closed the connection says more
             else:
-                self.way = way
+                self.method = method
                 return
-        raise Refused(*(first or (None, "the server offers no way to log in")))
+        raise Refused(*(first or (None, "the server offers no login method")))
 
-    def _ways(self, words: str) -> list[str]:
-        """The ways that are offered, the one that worked before first."""
+    def _methods(self, words: str) -> list[str]:
+        """Returns the offered methods in the order in which they are tried, the preferred one first."""
         offers = self.imap.capabilities
-        ways = [
+        methods = [
             "LOGIN" if "LOGINDISABLED" not in offers else "",
             "PLAIN" if "AUTH=PLAIN" in offers else "",
             "AUTH=LOGIN" if "AUTH=LOGIN" in offers else "",
         ]
-        # Not every server takes other octets in a LOGIN.
+        # Not every server accepts octets beyond ASCII in a LOGIN.
         if not words.isascii():
-            ways[0], ways[1] = ways[1], ways[0]
-        return sorted(filter(None, ways), key=lambda way: way != self.way) or ["PLAIN"]
+            methods[0], methods[1] = methods[1], methods[0]
+        return sorted(filter(None, methods), key=lambda method: method != self.method) or ["PLAIN"]
 
-    def _log_in_by(self, way: str, user: str, password: str) -> None:
+    def _log_in_by(self, method: str, user: str, password: str) -> None:
         name, secret = user.encode(), password.encode()
-        if way == "PLAIN":
+        if method == "PLAIN":
             self._exchange("AUTHENTICATE", "PLAIN", _base64(b"\0" + name + b"\0" + secret))
-        elif way == "AUTH=LOGIN":
+        elif method == "AUTH=LOGIN":
             self._exchange("AUTHENTICATE", "LOGIN", _base64(name), _base64(secret))
         elif (user + password).isascii():
-            self._agreed(self.imap._simple_command, "LOGIN", quoted(user), quoted(password))
+            self._completed(self.imap._simple_command, "LOGIN", quoted(user), quoted(password))
         elif user.isascii():
-            # RFC 3501, section 4.3: a literal may have any octets, and quoted text may not.
+            # RFC 3501, section 4.3: a literal may have any octets, a quoted string only ASCII.
             self._exchange("LOGIN", f"{quoted(user)} {{{len(secret)}}}", secret)
         else:
             self._exchange("LOGIN", f"{{{len(name)}}}", name + b" {%d}" % len(secret), secret)
         self.imap.state = "AUTH"
 
     def _exchange(self, command: str, argument: str, *lines: bytes) -> None:
-        """A command whose further lines the server asks for."""
-        self.imap.literal = Replies(*lines).next  # type: ignore[assignment]
+        """Runs a command whose further lines are sent after continuation requests."""
+        self.imap.literal = ContinuationLines(*lines).next  # type: ignore[assignment]
         try:
-            self._agreed(self.imap._simple_command, command, argument)
+            self._completed(self.imap._simple_command, command, argument)
         finally:
             self.imap.literal = None
 

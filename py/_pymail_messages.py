@@ -1,28 +1,34 @@
-"""Messages one after the other, by MAIL, RCPT and DATA, and what the replies mean for each."""
+"""Sends messages one after the other, by MAIL, RCPT and DATA."""
 
 from __future__ import annotations
 
 import re
 import smtplib
 from collections.abc import Iterator
-from typing import Any
 
 from _pymail_dialogue import GO_AHEAD, Dialogue, in_step
-from _pymail_replies import ONE_WRITE, Answers, Message, NoReply, Outcome, Reply
+from _pymail_smtplib_ext import ONE_WRITE, Message, NoReply, Reply
+from _pymail_verdicts import (
+    Outcome,
+    is_about_sequence,
+    is_about_session,
+    is_about_size,
+    is_positive,
+    outcome_at_end,
+    refused_before_data,
+)
 
-BAD_SEQUENCE = 503
-NOT_LOGGED_IN = 530
-# To a parameter that the server does not know, which may be the SIZE that it has announced.
-BAD_PARAMETER = (501, 504, 555)
 _SIZE = rb" SIZE=\d+(?=\r\n$)"
-# Such as "too many messages in this session".
-_OF_THE_SESSION = r"(?is)\b(?:messages|mails|e-?mails|transactions)\b.*\b(?:session|connection)\b"
 END = b".\r\n"
+# In place of a command, in errors about the reply to the final dot.
 AT_THE_END = b"the end of DATA"
 
 
 class OneByOne:
-    """With PIPELINING (RFC 2920), a message's last write carries the commands of the next one."""
+    """Messages of which one is in flight at a time.
+
+    With PIPELINING (RFC 2920), the write that ends a message also has the commands of the next one.
+    """
 
     def __init__(self, dialogue: Dialogue, messages: list[Message]) -> None:
         self.dialogue = dialogue
@@ -30,153 +36,146 @@ class OneByOne:
         self.pipelining = dialogue.smtp.has_extn("pipelining")
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Sends all; whatever is raised leaves no outcome for what was not sent."""
+        """Sends the messages and yields their outcomes; raises when the connection is lost, for those not sent."""
         upcoming = map(self.dialogue.commands, self.messages)
         commands, following = next(upcoming, []), next(upcoming, [])
-        under_way = 0  # how many of the commands
+        in_flight = 0  # how many of the commands were sent with the message before
         for message in self.messages:
-            stage, reply, answers = self._offer(commands, under_way)
-            if stage:
-                yield from self._refused(stage, reply, answers)
-                under_way = 0
+            refusal, answers = self._offer(commands, in_flight)
+            if refusal:
+                yield from self._refused(refusal)
+                in_flight = 0
                 commands, following = following, next(upcoming, [])
                 continue
-            ahead = self._ahead(following)
-            under_way = len(ahead)
-            what, basis, later = self._data(message[2], b"".join(ahead), upcoming)
-            yield what, basis, answers
-            if what == "unknown":
-                raise basis
+            ahead = self._sent_ahead(following)
+            in_flight = len(ahead)
+            outcome, later = self._data(message[2], answers, b"".join(ahead), upcoming)
+            yield outcome
+            if outcome.error is not None:
+                raise outcome.error
             commands, following = following, later
 
-    def _refused(self, stage: str, reply: Reply, answers: Answers) -> Iterator[Outcome]:
-        outcome: Outcome = ("refused", (stage, *reply), answers)
+    def _refused(self, refusal: Outcome) -> Iterator[Outcome]:
+        """Yields the outcome of a refused message and resets the transaction."""
         is_fresh, self.dialogue.is_fresh = self.dialogue.is_fresh, False
-        if stage == "MAIL" and not is_fresh:
-            # A server that hangs up now has said goodbye: the message goes out on a new connection.
+        if refusal.refused == "MAIL" and not is_fresh:
+            # If the server closes now, the refusal was about the idle connection: a new one takes the message.
             self.dialogue.reset()
-            yield outcome
+            yield refusal
         else:
-            yield outcome
+            yield refusal
             self.dialogue.reset()
 
-    def _ahead(self, following: list[bytes]) -> list[bytes]:
-        """Returns the next message's commands that go out with this one's end.
+    def _sent_ahead(self, following: list[bytes]) -> list[bytes]:
+        """Returns the next message's commands that are sent with this one's end: all of them, or none.
 
-        MAIL alone would not do: were the reply to the end missing, the one to MAIL would pass for it.
+        Not MAIL alone: if the reply to the message's end were missing, the reply to MAIL would pass for it.
         """
         return following if self.pipelining and self.dialogue.takes_mail_after_one else []
 
-    def _at_once(self, commands: list[bytes]) -> int:
+    def _batch_size(self, commands: list[bytes]) -> int:
         """Returns how many of a message's commands go out in one write."""
         dialogue = self.dialogue
-        # To a server that keeps the transaction before it open, RCPT would add to that one.
+        # If the server keeps the last transaction open, a pipelined RCPT would add a recipient to that one.
         is_doubtful = dialogue.has_ended_one and dialogue.takes_mail_after_one is None
         return len(commands) if self.pipelining and not is_doubtful else 1
 
-    def _offer(self, commands: list[bytes], under_way: int) -> tuple[str, Reply, Answers]:
-        """Returns the stage of MAIL, RCPT, DATA that was refused or "", its reply, the recipients' replies."""
+    def _offer(self, commands: list[bytes], in_flight: int) -> tuple[Outcome | None, list[Reply]]:
+        """Sends MAIL, RCPT and DATA; returns the refusal, or None for a go-ahead, and the recipients' replies."""
         dialogue = self.dialogue
-        if not under_way:
-            dialogue.listen()
+        if not in_flight:
+            dialogue.check_unsolicited()
             if dialogue.has_ended_one and dialogue.takes_mail_after_one is False:
                 dialogue.reset()
-        stage, reply, answers = self._transaction(commands, under_way)
+        refusal, answers = self._transaction(commands, in_flight)
         is_over = dialogue.is_fresh and dialogue.smtp.sock is None
-        if stage == "MAIL" and reply[0] == BAD_SEQUENCE and not is_over:
-            # This is about the session, not the message: a transaction is still open, or so the server says.
+        if refusal and is_about_sequence(refusal) and not is_over:
+            # About the session, not the message: for the server, a transaction is still open.
             dialogue.takes_mail_after_one = False
             dialogue.reset()
-            stage, reply, answers = self._transaction(commands, 0)
-            if stage == "MAIL" and reply[0] == BAD_SEQUENCE and not dialogue.is_fresh:
-                raise smtplib.SMTPServerDisconnected(f"{reply[0]} {reply[1]}")
-        elif stage == "MAIL" and _is_about_size(reply, commands[0]) and dialogue.smtp.sock is not None:
-            without = [re.sub(_SIZE, b"", commands[0]), *commands[1:]]
-            stage, reply, answers = self._transaction(without, 0)
-        if stage and not dialogue.is_fresh and _is_about_the_session(reply):
-            # A new one takes the message.
-            raise smtplib.SMTPServerDisconnected(f"{reply[0]} {reply[1]}")
-        return stage, reply, answers
+            refusal, answers = self._transaction(commands, 0)
+            if refusal and is_about_sequence(refusal) and not dialogue.is_fresh:
+                raise _disconnected(refusal)
+        elif refusal and is_about_size(refusal) and dialogue.smtp.sock is not None:
+            mail = re.sub(_SIZE, b"", commands[0])
+            if mail != commands[0]:
+                refusal, answers = self._transaction([mail, *commands[1:]], 0)
+        if refusal and not dialogue.is_fresh and is_about_session(refusal):
+            # A new connection takes the message.
+            raise _disconnected(refusal)
+        return refusal, answers
 
-    def _transaction(self, commands: list[bytes], under_way: int) -> tuple[str, Reply, Answers]:
+    def _transaction(self, commands: list[bytes], in_flight: int) -> tuple[Outcome | None, list[Reply]]:
+        """Sends the commands that are not in flight, and reads the replies, up to a refusal or DATA's."""
+        recipients = len(commands) - 2
         replies: list[Reply] = []
         for at, command in enumerate(commands):
-            if at == under_way:
-                if _hopeless(replies, len(commands)):
+            if at == in_flight:
+                if refused_before_data(replies, recipients):
                     break
-                under_way += self._at_once(commands[at:])
-                self.dialogue.smtp.send(b"".join(commands[at:under_way]))
+                in_flight += self._batch_size(commands[at:])
+                self.dialogue.smtp.send(b"".join(commands[at:in_flight]))
             replies.append(self.dialogue.reply_to_sent(command))
-            if at == 0 and replies[0][0] < 300 and self.dialogue.has_ended_one:
+            if at == 0 and is_positive(replies[0]) and self.dialogue.has_ended_one:
                 self.dialogue.takes_mail_after_one = self.dialogue.takes_mail_after_one is not False
-        return self._verdict(replies, len(commands))
+        answers = replies[1 : recipients + 1]
+        refusal = refused_before_data(replies[: recipients + 1], recipients)
+        if len(replies) == len(commands) and replies[-1][0] == GO_AHEAD:
+            if refusal:
+                self._decline(answers)
+            else:
+                self.dialogue.is_fresh = False
+            return refusal, answers
+        return refusal or outcome_at_end(replies[-1], answers), answers
 
-    def _verdict(self, replies: list[Reply], commands: int) -> tuple[str, Reply, Answers]:
-        mail, answers = replies[0], replies[1 : commands - 1]
-        go_ahead = len(replies) == commands and replies[-1][0] == GO_AHEAD
-        if go_ahead and not _hopeless(replies[:-1], commands):
-            self.dialogue.is_fresh = False
-            return "", replies[-1], answers
-        if go_ahead and any(code < 300 for code, _ in answers):
-            # They would get an empty message by the final dot; by hanging up they get none.
+    def _decline(self, answers: list[Reply]) -> None:
+        """Sends no data to a server that asks for it after refusing MAIL or all recipients."""
+        if any(map(is_positive, answers)):
+            # A final dot would deliver an empty message to them; closing the connection delivers nothing.
             self.dialogue.smtp.close()
-        elif go_ahead:
-            # It is for no recipient, yet the server asks for the data: it gets none.
+        else:
             self.dialogue.smtp.send(END)
             self.dialogue.reply_to_sent(AT_THE_END)
-        if mail[0] >= 300:
-            return "MAIL", mail, []
-        if all(code >= 300 for code, _ in answers):
-            return "RCPT", answers[0], answers
-        return "DATA", replies[-1], answers
 
-    def _data(self, data: bytes, ahead: bytes, upcoming: Iterator[list[bytes]]) -> tuple[str, Any, list[bytes]]:
-        """Sends a message and the next one's commands; prepares more of them while the server has it."""
+    def _data(
+        self, data: bytes, answers: list[Reply], ahead: bytes, upcoming: Iterator[list[bytes]]
+    ) -> tuple[Outcome, list[bytes]]:
+        """Sends a message's data and the next one's commands; returns the outcome.
+
+        Composes the commands of another message while the server works, and returns those too.
+        """
         smtp = self.dialogue.smtp
         is_large = len(data) > ONE_WRITE
-        if smtp.has_spoken() or (is_large and not smtp.upload(data)):
-            return self._interrupted()
+        if smtp.has_unsolicited() or (is_large and not smtp.upload(data)):
+            return self._interrupted(answers), []
         is_whole = True
         try:
             try:
                 smtp.send((b"" if is_large else data) + END + ahead)
             except smtplib.SMTPServerDisconnected:
-                is_whole = False  # a refusal that came before may still be read
+                is_whole = False  # a refusal that was sent before may still be read
             later = next(upcoming, [])
             code, text = in_step(AT_THE_END, self.dialogue.reply(), 200)
             if code < 300 and not is_whole:
                 raise NoReply(f"{code} before the end of DATA: {text}")
         except BaseException as error:  # from here on the outcome is unknown
-            return "unknown", error, []
+            return Outcome(error=error, may_have_arrived=True), []
         self.dialogue.has_ended_one = True
-        if code < 300:
-            return "sent", (code, text), later
-        if is_large or not is_whole:
-            smtp.close()  # It may have been said before the end, and the rest been taken for commands.
-        return "refused", ("DATA", code, text), later
+        if code >= 300 and (is_large or not is_whole):
+            # The server may have refused before the end, and taken the rest of the data for commands.
+            smtp.close()
+        return outcome_at_end((code, text), answers), later
 
-    def _interrupted(self) -> tuple[str, Any, list[bytes]]:
-        """Returns a refusal before the message's end; raises a loss: the message is unsent then, for certain."""
+    def _interrupted(self, answers: list[Reply]) -> Outcome:
+        """Returns a refusal from before the message's end; raises, for "unsent", if the connection was lost."""
         code, text = self.dialogue.reply_to_sent(AT_THE_END)
         self.dialogue.smtp.close()
         if code < 300:
             raise NoReply(f"{code} before the end of DATA: {text}")
-        return "refused", ("DATA", code, text), []
+        return outcome_at_end((code, text), answers)
 
 
-def _is_about_size(reply: Reply, mail: bytes) -> bool:
-    code, text = reply
-    return code in BAD_PARAMETER and not text.startswith("5.1.") and re.search(_SIZE, mail) is not None
-
-
-def _is_about_the_session(reply: Reply) -> bool:
-    """Returns whether a refusal would not be one on a new connection: the login is gone, or enough was sent here."""
-    code, text = reply
-    return code == NOT_LOGGED_IN or re.search(_OF_THE_SESSION, text) is not None
-
-
-def _hopeless(replies: list[Reply], commands: int) -> bool:
-    """Returns whether MAIL was refused, or every RCPT: the data is for no recipient then."""
-    answers = replies[1:]
-    asked_all = len(replies) >= commands - 1
-    return bool(replies) and (replies[0][0] >= 300 or (asked_all and all(code >= 300 for code, _ in answers)))
+def _disconnected(refusal: Outcome) -> smtplib.SMTPServerDisconnected:
+    """Makes the exception for a refusal that a new connection may not repeat: the message is sent again there."""
+    code, text = refusal.reply or (0, "")
+    return smtplib.SMTPServerDisconnected(f"{code} {text}")

@@ -1,7 +1,7 @@
-"""The IMAP dialogue on imaplib: plain values in, plain values out.
+"""The IMAP commands that Rust calls: plain values in, plain values out.
 
-Arguments come checked and quoted (no CR, LF or NUL); UID sets come as text. What the server refuses is
-raised as Refused; whatever else is raised ends the connection.
+Rust has checked the arguments (no CR, LF or NUL) and passes UID sets as text. The server's NO and BAD are raised
+as Refused; any other exception ends the connection.
 """
 
 from __future__ import annotations
@@ -12,150 +12,172 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Optional
 
-import _pymail_answers as answers
-from _pymail_connection import Told, Visit, quoted
-from _pymail_receive import Receiving, Refusal, identity
-from _pymail_wire import Refused
+from _pymail_connection import Untagged, Visit, quoted
+from _pymail_imap_parse import (
+    add_prefix,
+    archive_names,
+    as_text,
+    is_status_empty,
+    message_id_searches,
+    parse_delimiter,
+    parse_delivery_counts,
+    parse_fingerprints,
+    parse_list,
+    parse_namespaces,
+    parse_sections,
+    parse_sections_with_uid,
+    parse_sizes,
+    parse_uidnext,
+    parse_uint32,
+    unpack_uids,
+)
+from _pymail_receive import Receiving, Refusal, identifying_headers
+from _pymail_transport import Refused
 
-# How many mails are asked at a time who they are, and how much each may say.
-RECALL_WINDOW = 1_000
-IDENTITY_OCTETS = 16 << 10
+# Messages whose identifying headers are fetched with one command, and octets of headers for each.
+HEADERS_WINDOW = 1_000
+HEADER_OCTETS = 16 << 10
 
-# Two mails with the same size and the same first octets of their headers are the same mail.
-PRINT_OCTETS = 4 << 10
-PRINT = f"RFC822.SIZE BODY.PEEK[HEADER]<0.{PRINT_OCTETS}>"
-# So many other mails may have come to a mailbox since the copies that are looked for.
+# Two messages with the same size and the same first octets of their headers are copies of each other.
+FINGERPRINT_OCTETS = 4 << 10
+FINGERPRINT = f"RFC822.SIZE BODY.PEEK[HEADER]<0.{FINGERPRINT_OCTETS}>"
+# Messages of other clients that a mailbox may have received after the copies that are searched for.
 OTHERS_COPIES = 200
-MOST_COPIES = 20_000
-# So many UIDs fit on a command line.
-PRINTS_AT_ONCE = 500
-Print = tuple[Optional[int], bytes]
+# The most messages of one search whose fingerprints are fetched.
+MAX_FINGERPRINTS = 20_000
+# UIDs that fit on a command line.
+FINGERPRINTS_WINDOW = 500
+Fingerprint = tuple[Optional[int], bytes]
 
-# The largest entry of a log that is read whole; how many are read at a time, and how much all of them may be.
+# The largest entry of the log that is read whole, entries read at a time, and the largest log.
 ENTRY_OCTETS = 64 << 10
 LOG_WINDOW = 200
 LOG_OCTETS = 128 << 20
 
 
 class Session(Receiving):
-    """One connection, with its inbox selected."""
+    """An IMAP connection with its inbox selected."""
 
-    # What was refused while copies were looked for.
-    refusals: list[tuple[Optional[str], str]]
+    # The refusals of the last `copies`.
+    refusals: list[tuple[str | None, str]]
 
     def prepare(self, inbox: str, archive: str, has_namespace: bool, version: str) -> tuple[int, list[str], str]:
         """Selects the inbox.
 
-        Returns its UIDVALIDITY, the names that the archive may have on this server, the best first, and what the
-        server puts between a mailbox's name and those of the mailboxes within it ("" for nothing).
+        Returns its UIDVALIDITY, the names to try for the archive in order, and the hierarchy delimiter or "".
         """
-        told = self._select(inbox, has_namespace, version)
-        validity = answers.number32(told["UIDVALIDITY"][-1]) if told.get("UIDVALIDITY") else None
+        untagged = self._select(inbox, has_namespace, version)
+        validity = parse_uint32(untagged["UIDVALIDITY"][-1]) if untagged.get("UIDVALIDITY") else None
         if not validity:
-            raise Refused("UIDVALIDITY", f"the server says no UIDVALIDITY of {inbox}: UIDs mean nothing")
-        # RFC 3501, section 7.1: whether new keywords can be made.
-        self.has_keywords = rb"\*" in (told.get("PERMANENTFLAGS") or [b""])[-1]
-        namespaces = answers.namespaces(told)
-        if answers.in_namespace(archive, namespaces).upper() == inbox.upper():
-            raise Refused(None, f"messages can't be archived in {inbox}, which is watched")
+            raise Refused("UIDVALIDITY", f"the server sends no UIDVALIDITY for {inbox}: UIDs can't be used")
+        # "\*" means that clients may create keywords (RFC 3501, section 7.1).
+        self.has_keywords = rb"\*" in (untagged.get("PERMANENTFLAGS") or [b""])[-1]
+        namespaces = parse_namespaces(untagged)
+        if add_prefix(archive, namespaces).upper() == inbox.upper():
+            raise Refused(None, f"messages can't be archived in {inbox}, from which they are received")
         self.inbox, self.validity = inbox, validity
-        self.next_uid = answers.number32((told.get("UIDNEXT") or [None])[-1]) or 0
+        self.next_uid = parse_uint32((untagged.get("UIDNEXT") or [None])[-1]) or 0
         self.searched = not self.exists
-        delimiter = answers.delimiter(told, namespaces)
-        names = answers.archive_names(archive, namespaces, delimiter)
+        delimiter = parse_delimiter(untagged, namespaces)
+        names = archive_names(archive, namespaces, delimiter)
         return validity, [name for name in names if name.upper() != inbox.upper()], delimiter
 
-    def _select(self, inbox: str, has_namespace: bool, version: str) -> Told:
-        """Asks and selects in one flight, so that asking costs no time; what the server told of both.
+    def _select(self, inbox: str, has_namespace: bool, version: str) -> Untagged:
+        """Sends ID, NAMESPACE or LIST, and SELECT in one flight; returns all untagged responses.
 
-        Some servers select nothing for a client that has not said its name before (NetEase, RFC 2971).
+        Some servers refuse SELECT to a client that has not sent ID (NetEase, RFC 2971).
         """
-        self._absorb()
-        questions: list[tuple[str, ...]] = [("NAMESPACE",) if has_namespace else ("LIST", '""', '""')]
+        self.clear_untagged()
+        commands: list[tuple[str, ...]] = [("NAMESPACE",) if has_namespace else ("LIST", '""', '""')]
         if self.has_id:
-            questions.insert(0, ("ID", f'("name" "pymail" "version" {quoted(version)})'))
-        asked = [(question[0], self.imap._command(*question)) for question in questions]
+            commands.insert(0, ("ID", f'("name" "pymail" "version" {quoted(version)})'))
+        in_flight = [(command[0], self.imap._command(*command)) for command in commands]
         try:
             self._tagged(self.imap.select, quoted(inbox))
         except imaplib.IMAP4.readonly:
             raise Refused("READ-ONLY", f"{inbox} is read-only") from None
-        told = dict(self.imap.untagged_responses)
-        # A server that refuses a question has told nothing, and can be used all the same.
-        for name, tag in asked:
+        untagged = dict(self.imap.untagged_responses)
+        # A server that refuses ID, NAMESPACE or LIST can be used all the same.
+        for name, tag in in_flight:
             with suppress(Refused):
                 self._tagged(self.imap._command_complete, name, tag)
-        return told
+        return untagged
 
-    def is_there(self, name: str) -> None:
-        """Asks for a mailbox; it is refused when there is none."""
+    def check_mailbox(self, name: str) -> None:
+        """Sends STATUS; raises Refused if the mailbox does not exist."""
         if not self._tagged(self.imap.status, quoted(name), "(MESSAGES)"):
-            raise Refused("NONEXISTENT", f"the server tells nothing of {name}")
+            raise Refused("NONEXISTENT", f"the server sends no STATUS for {name}")
 
     def create(self, name: str) -> bool:
-        """Makes a mailbox, unless it is there; whether it is known to be empty."""
-        self._ask("CREATE", quoted(name))
-        self._ask("STATUS", quoted(name), "(MESSAGES)")
+        """Creates a mailbox unless it exists; returns True if it is known to be empty."""
+        self._send("CREATE", quoted(name))
+        self._send("STATUS", quoted(name), "(MESSAGES)")
         refusal: Refused | None = None
         try:
             self._next()
         except Refused as error:
             refusal = error
         try:
-            # Not every server says why it makes no mailbox. One that has it can tell about it.
-            return answers.is_empty(self._next().get("STATUS", []))
+            # Not every server sends ALREADYEXISTS. A STATUS that succeeds proves that the mailbox exists.
+            return is_status_empty(self._next().get("STATUS", []))
         except Refused:
             if refusal is not None and refusal.args[0] != "ALREADYEXISTS":
                 raise refusal from None
             return False
         finally:
-            # With its traceback, it and this frame would keep each other, and what the server said.
+            # The exception's traceback refers to this frame: the cycle would keep the server's text alive.
             refusal = None
 
-    def deliveries(self, uids: str) -> list[tuple[int, int]]:
-        """UID and count of deliveries of each mail, as it is marked."""
+    def delivery_counts(self, uids: str) -> list[tuple[int, int]]:
+        """Returns UID and count of deliveries of each message, by its keywords."""
         data = self._uid("FETCH", uids, "(UID FLAGS)")
-        return answers.deliveries(data)
+        return parse_delivery_counts(data)
 
     def mark_delivery(self, uids: str, nth: int) -> None:
-        """Marks these mails as delivered for the nth time, where there are keywords."""
+        """Marks these messages as delivered for the nth time, if the server has keywords."""
         if self.has_keywords:
             self._uid("STORE", uids, "+FLAGS.SILENT", f"($PymailDelivery{nth})")
 
-    def identities(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], Refusal]:
-        """UID and the headers that tell who it is, of each mail that is given out; the refusal of the others."""
-        told, refusal = self.what_comes(uids, f"(UID {identity(IDENTITY_OCTETS)})", count * IDENTITY_OCTETS)
-        return answers.named_literals(told), refusal
+    def identifying_headers(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], Refusal]:
+        """Returns UID and identifying headers of each message, and the refusal if the server refused some."""
+        items = f"(UID {identifying_headers(HEADER_OCTETS)})"
+        responses, refusal = self.fetch_some(uids, items, count * HEADER_OCTETS)
+        return parse_sections_with_uid(responses), refusal
 
-    def recall(
+    def newest_headers(
         self, mailbox: str, most: int, since: tuple[int, int]
     ) -> tuple[tuple[int, int], list[bytes], Refusal]:
-        """The same headers of the newest mails in another mailbox; the inbox is selected again after that.
+        """Returns the identifying headers of the newest messages in another mailbox.
 
-        Those after `since`, a UIDVALIDITY and a UID, if it is still the same mailbox, and else the last ones, at
-        most `most`. Returns with them since when to ask the next time, and the refusal of some.
+        `since` is a UIDVALIDITY and a UID: only later messages are read if the UIDVALIDITY is still the same, else
+        the newest ones; at most `most`. Returns the `since` for the next call, the headers, and the refusal if the
+        server refused some. The inbox is selected again afterwards.
         """
         headers: list[bytes] = []
         refusal: Refusal = None
         with Visit(self, mailbox, readonly=True) as validity:
             last = since[1] if since[0] == validity else 0
             criteria = f"UID {last + 1}:*" if last else f"{max(1, self.exists - most + 1)}:*"
-            found = answers.uids(self.search(criteria)) if self.exists else []
+            found = unpack_uids(self.search(criteria)) if self.exists else []
             newer = sorted(uid for uid in found if uid > last)[-most:]
-            at_once = min(RECALL_WINDOW, self.portion)
-            for at in range(0, len(newer), at_once):
-                window = newer[at : at + at_once]
-                # Others archive too: what comes between two of these is new to us, and wanted.
-                told, refused = self.identities(f"{window[0]}:{window[-1]}", len(window))
+            size = min(HEADERS_WINDOW, self.portion)
+            for at in range(0, len(newer), size):
+                window = newer[at : at + size]
+                # A range, since other consumers archive too: messages between two of these are wanted.
+                read, refused = self.identifying_headers(f"{window[0]}:{window[-1]}", len(window))
                 refusal = refusal or refused
-                headers.extend(header for _, header in told)
+                headers.extend(header for _, header in read)
         return (validity, newer[-1] if newer else last), headers, refusal
 
     def append(self, mailbox: str, mail: bytes) -> None:
-        """Adds a mail to a mailbox, marked as seen."""
+        """Appends a message to a mailbox, with `\\Seen`."""
         self._tagged(self.imap.append, quoted(mailbox), r"(\Seen)", None, mail)
 
-    def log(self, mailbox: str, drop: list[str]) -> tuple[int, list[tuple[int, bytes]]]:
-        """UIDNEXT of a mailbox that is a log, and UID and octets of every mail in it; before that, removes some mails."""
+    def read_log(self, mailbox: str, drop: list[str]) -> tuple[int, list[tuple[int, bytes]]]:
+        """Removes some entries of a log; returns its UIDNEXT and the other entries, each a UID and a message.
+
+        A log is a mailbox with a message for each entry.
+        """
         mails: list[tuple[int, bytes]] = []
         octets = 0
         with Visit(self, mailbox, readonly=False):
@@ -165,113 +187,116 @@ class Session(Receiving):
                 if self.has_uidplus:
                     self.expunge(uids)
             if drop and not self.has_uidplus:
-                # All that is in there is ours: everything that is flagged may go.
+                # The log has no messages of other clients: everything that is flagged may go.
                 self._tagged(self.imap.expunge)
             for window in self._log_windows():
                 items = f"(UID BODY.PEEK[]<0.{ENTRY_OCTETS}>)"
-                told = answers.literals(self._uid("FETCH", window, items, room=LOG_WINDOW * ENTRY_OCTETS))
-                if self.limited:
-                    raise Refused("MESSAGELIMIT", f"the server gives out {self.limited[0]} entries of the log at most")
-                mails.extend(told)
-                octets += sum(len(mail) for _, mail in told)
+                data = self._uid("FETCH", window, items, data_limit=LOG_WINDOW * ENTRY_OCTETS)
+                read = parse_sections(data)
+                if self.limit_reached:
+                    limit = self.limit_reached[0]
+                    raise Refused("MESSAGELIMIT", f"the server returns at most {limit} of the log's entries")
+                mails.extend(read)
+                octets += sum(len(mail) for _, mail in read)
                 if octets > LOG_OCTETS:
                     raise Refused(None, f"the log in {mailbox} has more than {LOG_OCTETS} octets")
         return next_uid, mails
 
     def _log_windows(self) -> Iterator[str]:
-        """UIDs of the selected mailbox, in portions whose answers are not too long."""
-        at_once = min(LOG_WINDOW, self.portion)
-        if 0 < self.exists <= at_once:
+        """Yields sets of the log's UIDs, small enough for one FETCH each."""
+        size = min(LOG_WINDOW, self.portion)
+        if 0 < self.exists <= size:
             yield "1:*"
         elif self.exists:
-            found = sorted(answers.uids(self.search("ALL")))
-            for at in range(0, len(found), at_once):
-                yield f"{found[at]}:{found[at : at + at_once][-1]}"
+            found = sorted(unpack_uids(self.search("ALL")))
+            for at in range(0, len(found), size):
+                yield f"{found[at]}:{found[at : at + size][-1]}"
 
     def next_uid_of(self, mailbox: str) -> int | None:
-        """UIDNEXT of a mailbox that is not selected; None when the server does not say it."""
+        """Returns UIDNEXT of a mailbox that is not selected; None when the server does not send it."""
         with suppress(Refused):
-            return answers.next_uid(self._tagged(self.imap.status, quoted(mailbox), "(UIDNEXT)"))
+            return parse_uidnext(self._tagged(self.imap.status, quoted(mailbox), "(UIDNEXT)"))
         return None
 
     def mailboxes(self, pattern: str) -> list[str]:
-        """The names of the mailboxes that match; none when the server refuses to list them."""
+        """Returns the names of the mailboxes that match; none when the server refuses LIST."""
         with suppress(Refused):
-            return answers.listed(self._tagged(self.imap.list, '""', quoted(pattern)))
+            return parse_list(self._tagged(self.imap.list, '""', quoted(pattern)))
         return []
 
     def sizes(self, uids: str) -> list[tuple[int, int]]:
-        """UID and size on the server of each mail."""
+        """Returns UID and RFC822.SIZE of each message."""
         data = self._uid("FETCH", uids, "(UID RFC822.SIZE)")
-        return answers.sizes(data)
+        return parse_sizes(data)
 
     def copies(
         self, uids: str, count: int, mailbox: str
-    ) -> tuple[list[int], list[int], list[tuple[Optional[str], str]]]:
-        """Returns those of these mails that are in the inbox, those of them that are in another mailbox too, and what was
-        refused meanwhile.
+    ) -> tuple[list[int], list[int], list[tuple[str | None, str]]]:
+        """Returns the messages that are in the inbox, those that have a copy in another mailbox, and the refusals.
 
-        A copy has the same size and the same headers, octet for octet. Of mails that are the same, as many are
+        A copy has the same size and the same headers, octet for octet. Of identical messages, as many count as
         copied as there are copies.
         """
-        present = set(answers.uids(self.search(f"UID {uids}")))
+        present = set(unpack_uids(self.search(f"UID {uids}")))
         self.refusals = []
-        here = self._prints(uids, count)
-        there = self._prints_there(set(here.values()), count, mailbox) if here else Counter()
+        here = self._fingerprints(uids, count)
+        there = self._fingerprints_there(set(here.values()), count, mailbox) if here else Counter()
         copied = []
-        for uid, print_ in sorted(here.items()):
-            if there[print_]:
-                there[print_] -= 1
+        for uid, fingerprint in sorted(here.items()):
+            if there[fingerprint]:
+                there[fingerprint] -= 1
                 copied.append(uid)
-        # Some servers find less than there is, or give out less.
+        # Both, since some servers' SEARCH or FETCH misses messages.
         return sorted(present.union(here)), copied, self.refusals
 
-    def _prints(self, uids: str, count: int) -> dict[int, Print]:
-        """Fetches what tells each mail from others, of those that the server gives out."""
-        told, refusal = self.what_comes(uids, f"(UID {PRINT})", count * PRINT_OCTETS)
+    def _fingerprints(self, uids: str, count: int) -> dict[int, Fingerprint]:
+        """Fetches the fingerprints of these messages; notes a refusal and returns those that came."""
+        responses, refusal = self.fetch_some(uids, f"(UID {FINGERPRINT})", count * FINGERPRINT_OCTETS)
         self.refusals.extend([refusal] if refusal else [])
-        return answers.prints(told)
+        return parse_fingerprints(responses)
 
-    def _prints_there(self, wanted: set[Print], count: int, mailbox: str) -> Counter[Print]:
-        """Counts the newest mails in another mailbox, and those with the Message-IDs that are not among them."""
-        there: dict[int, Print] = {}
-        # Perhaps there is no such mailbox, or it can't be read.
+    def _fingerprints_there(self, wanted: set[Fingerprint], count: int, mailbox: str) -> Counter[Fingerprint]:
+        """Counts the fingerprints of another mailbox's newest messages, and of those with a wanted Message-ID."""
+        there: dict[int, Fingerprint] = {}
+        # The mailbox may not exist, or not be readable.
         try:
             with Visit(self, mailbox, readonly=True):
                 if self.exists:
-                    there.update(self._prints_of(self.search(f"{max(1, self.exists - count - OTHERS_COPIES)}:*")))
-                for search in answers.searches(wanted.difference(there.values())) if self.exists else ():
-                    there.update(self._prints_of(self.search(search)))
+                    newest = f"{max(1, self.exists - count - OTHERS_COPIES)}:*"
+                    there.update(self._fingerprints_of(self.search(newest)))
+                missing = wanted.difference(there.values()) if self.exists else ()
+                for criteria in message_id_searches(missing):
+                    there.update(self._fingerprints_of(self.search(criteria)))
         except Refused as error:
             self.refusals.append(error.args)
         return Counter(there.values())
 
-    def _prints_of(self, found: bytes) -> dict[int, Print]:
-        """Fetches what tells the newest of these mails from others."""
-        there: dict[int, Print] = {}
-        uids = answers.uids(found)[-MOST_COPIES:]
-        for at in range(0, len(uids), PRINTS_AT_ONCE):
-            window = uids[at : at + PRINTS_AT_ONCE]
-            there.update(self._prints(",".join(map(str, window)), len(window)))
+    def _fingerprints_of(self, found: bytes) -> dict[int, Fingerprint]:
+        """Fetches the fingerprints of the last of these messages."""
+        there: dict[int, Fingerprint] = {}
+        uids = unpack_uids(found)[-MAX_FINGERPRINTS:]
+        for at in range(0, len(uids), FINGERPRINTS_WINDOW):
+            window = uids[at : at + FINGERPRINTS_WINDOW]
+            there.update(self._fingerprints(",".join(map(str, window)), len(window)))
         return there
 
     def copy(self, uids: str, mailbox: str) -> str | None:
-        """Copies; returns COPYUID's three words (RFC 4315) where the server says them."""
+        """Sends COPY; returns COPYUID's three words (RFC 4315) if the server sends them."""
         return self._copying("COPY", uids, mailbox)
 
     def move(self, uids: str, mailbox: str) -> str | None:
-        """Moves (RFC 6851); returns COPYUID's three words where the server says them."""
+        """Sends MOVE (RFC 6851); returns COPYUID's three words if the server sends them."""
         return self._copying("MOVE", uids, mailbox)
 
     def _copying(self, command: str, uids: str, mailbox: str) -> str | None:
         self._uid(command, uids, quoted(mailbox))
-        told = self.imap.untagged_responses.get("COPYUID")
-        return answers.as_text(told[-1]) if told else None
+        copyuid = self.imap.untagged_responses.get("COPYUID")
+        return as_text(copyuid[-1]) if copyuid else None
 
     def flag_deleted(self, uids: str) -> None:
-        """Flags exactly these mails."""
+        """Flags exactly these messages `\\Deleted`."""
         self._uid("STORE", uids, "+FLAGS.SILENT", r"(\Deleted)")
 
     def expunge(self, uids: str) -> None:
-        """Removes those of exactly these mails that are flagged (UIDPLUS, RFC 4315)."""
+        """Removes those of exactly these messages that are flagged `\\Deleted` (UIDPLUS, RFC 4315)."""
         self._uid("EXPUNGE", uids)

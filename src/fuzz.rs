@@ -35,8 +35,8 @@ pub fn chunks(set: &UidSet) -> Vec<UidSet> {
 /// Returns the UIDs that a COPYUID response names as copied; `None` without one that can be read.
 pub fn copied(response: &str, asked: &UidSet) -> Option<UidSet> {
     match python::fuzz::copied(response, asked) {
-        python::Copied::These(set) => Some(set),
-        python::Copied::Untold => None,
+        python::Copied::Uids(set) => Some(set),
+        python::Copied::Unknown => None,
     }
 }
 

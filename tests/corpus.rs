@@ -1,4 +1,4 @@
-//! Real and malformed messages of other projects: each is received, and read as Python's email package reads it.
+//! Receives real and malformed mails of other projects, and compares them with the result of Python's email package.
 
 mod differences;
 mod mails;
@@ -16,7 +16,7 @@ use crate::support::dovecot::{Dovecot, HOST, PASSWORD};
 const USER: &str = "alice@example.test";
 const MESSAGES: usize = 166;
 
-/// What of a message is compared.
+/// The part of a message that is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Text,
@@ -59,7 +59,7 @@ fn drain(imap: &Imap) -> Vec<Delivery> {
     }
 }
 
-/// Which message of the corpus it is: an empty mailbox gives UIDs from 1, in the order of delivery.
+/// Returns the mail's index in the corpus: an empty mailbox assigns UIDs from 1, in the order of delivery.
 fn number(delivery: &Delivery) -> usize {
     delivery.uid().get() as usize - 1
 }
@@ -75,7 +75,7 @@ fn every_message_of_the_corpus_is_received_once_and_leaves_the_inbox(corpus: &Co
 }
 
 #[rstest]
-fn every_message_of_the_corpus_has_the_id_behind_its_tag(corpus: &Corpus) {
+fn every_message_of_the_corpus_has_the_id_after_its_tag(corpus: &Corpus) {
     for delivery in &corpus.received {
         let file = &corpus.mails[number(delivery)].file;
         let Ok(message) = delivery.message() else { continue };
@@ -85,18 +85,18 @@ fn every_message_of_the_corpus_has_the_id_behind_its_tag(corpus: &Corpus) {
 }
 
 #[rstest]
-fn what_can_not_be_read_whole_is_an_error_and_nothing_else_is(corpus: &Corpus) {
+fn exactly_the_listed_mails_are_errors(corpus: &Corpus) {
     let errors =
         corpus.received.iter().filter_map(|delivery| Some((number(delivery), delivery.message().err()?)));
     let errors = errors.map(|(number, error)| {
         assert_eq!(error.kind(), ErrorKind::Message, "{error}");
         (corpus.mails[number].file.as_str(), Part::Text)
     });
-    assert_listed(&errors.collect(), ERRORS, "not read");
+    assert_listed(&errors.collect(), ERRORS, "an error");
 }
 
 #[rstest]
-fn text_and_sender_are_what_python_reads_but_for_what_is_listed(corpus: &Corpus) {
+fn text_and_sender_agree_with_python_except_where_listed(corpus: &Corpus) {
     let readings = python::read(corpus.mails.iter().map(|mail| &*mail.octets));
     let (mut different, mut unread) = (BTreeSet::new(), BTreeSet::new());
     for delivery in &corpus.received {
@@ -111,19 +111,19 @@ fn text_and_sender_are_what_python_reads_but_for_what_is_listed(corpus: &Corpus)
             };
         }
     }
-    assert_listed(&unread, UNREAD_BY_PYTHON, "not read by Python");
-    assert_listed(&different, DIFFERENCES, "read differently");
+    assert_listed(&unread, UNREAD_BY_PYTHON, "not parsed by Python");
+    assert_listed(&different, DIFFERENCES, "parsed differently");
 }
 
-/// Nothing happens that is not listed, and nothing is listed that does not happen.
-fn assert_listed(happens: &BTreeSet<(&str, Part)>, entries: &[Entry], what: &str) {
+/// Checks that the differences found are exactly the listed ones.
+fn assert_listed(found: &BTreeSet<(&str, Part)>, entries: &[Entry], what: &str) {
     let listed: BTreeSet<_> = entries.iter().map(|&(file, part, _)| (file, part)).collect();
-    let unlisted: Vec<_> = happens.difference(&listed).collect();
-    let gone: Vec<_> = listed.difference(happens).collect();
+    let unlisted: Vec<_> = found.difference(&listed).collect();
+    let gone: Vec<_> = listed.difference(found).collect();
     assert!(
         unlisted.is_empty() && gone.is_empty(),
         "{what}, unlisted: {unlisted:#?}; listed, gone: {gone:#?}"
     );
-    assert_eq!(entries.len(), listed.len(), "{what}: something is listed twice");
+    assert_eq!(entries.len(), listed.len(), "{what}: an entry is listed twice");
     assert!(entries.iter().all(|(_, _, reason)| !reason.is_empty()), "{what}: a reason is missing");
 }

@@ -1,4 +1,4 @@
-//! `examples/stdio` is a drop-in for the two Python servers of the subprocess version.
+//! Tests that `examples/stdio` is a drop-in for the two Python servers of the subprocess version.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::fixtures::postfix;
 use crate::site::{ALICE, REFUSED, Site};
 use crate::support::process::wait_until;
 
-/// One of the two versions, speaking lines.
+/// A process of one of the two versions.
 struct Talker {
     child: Child,
     input: Option<ChildStdin>,
@@ -40,7 +40,7 @@ impl Talker {
         line.trim_end_matches('\n').to_owned()
     }
 
-    /// What one round of receiving prints.
+    /// Requests the waiting messages once and returns the lines.
     fn round(&mut self) -> Vec<Value> {
         self.say("");
         let mut lines = Vec::new();
@@ -70,7 +70,7 @@ impl Drop for Talker {
     }
 }
 
-/// Cargo builds the examples beside the tests.
+/// Returns the path of the example, which Cargo builds beside the tests.
 fn example() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let example = tests.ancestors().nth(2).unwrap().join("examples/stdio");
@@ -102,7 +102,7 @@ fn message(id: &str, body: &str) -> Value {
     json!({ "Id": id, "SentBy": ALICE, "SentTo": ALICE, "Body": body })
 }
 
-/// Rounds until a message is there.
+/// Requests until a message is there.
 fn receive(imap: &mut Talker) -> Vec<Value> {
     let mut got = Vec::new();
     wait_until("a message", || {
@@ -115,7 +115,7 @@ fn receive(imap: &mut Talker) -> Vec<Value> {
 #[rstest]
 #[case::pymail(ours)]
 #[case::subprocess_version(theirs)]
-fn both_versions_speak_the_same_lines(#[from(postfix)] site: Site, #[case] version: fn(&str) -> Command) {
+fn both_versions_print_the_same_lines(#[from(postfix)] site: Site, #[case] version: fn(&str) -> Command) {
     let (mut imap, mut smtp) = talkers(&site, version);
     assert_eq!(imap.round(), Vec::<Value>::new());
     for (id, body) in [("1", "hello"), ("2", "Grüße\n"), ("3", "")] {
@@ -143,7 +143,7 @@ fn each_version_receives_what_the_other_sends(#[from(postfix)] site: Site) {
 }
 
 #[rstest]
-fn bytes_that_are_no_text_come_as_base64(#[from(postfix)] site: Site) {
+fn a_binary_body_is_printed_as_base64(#[from(postfix)] site: Site) {
     let (mut imap, mut smtp) = talkers(&site, ours);
     let bytes = json!({ "Id": "1", "SentBy": ALICE, "SentTo": [ALICE], "BodyBase64": "/wAN" });
     assert_eq!(smtp.send(&bytes), "");
@@ -164,7 +164,7 @@ fn a_message_that_cannot_be_read_is_an_error_line(#[from(postfix)] site: Site) {
 #[rstest]
 fn ctrl_c_still_ends_the_host(#[from(postfix)] site: Site) {
     use std::os::unix::process::ExitStatusExt as _;
-    // What runs in a shell's background, as CI may, has SIGINT ignored, which is inherited.
+    // A background process of a shell, as CI may be, ignores SIGINT, and its children inherit that.
     let mut command = Command::new("env");
     command.arg("--default-signal=INT").arg(example()).arg("imap");
     let mut imap = Talker::start(&mut command, &site, site.dovecot().imaps_port());

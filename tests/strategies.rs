@@ -1,4 +1,4 @@
-//! What messages can be made of, for proptest: everything that `Message` promises to carry.
+//! Proptest strategies for everything that a `Message` can carry, and for other programs' mail.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -9,13 +9,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// What a message is made of: id, sender, recipients, body.
+/// The parts of a message: id, sender, recipients, body.
 pub type Parts = (String, String, Vec<String>, Vec<u8>);
 
 /// The longest id, in bytes.
 pub const LONGEST_ID: usize = 4_096;
 
-/// What headers, encoded words, lines and parsers make something of, and what looks like a blank and is none.
+/// Characters with a meaning in headers, encoded words or lines, and characters that resemble blanks.
 const ODD: &[char] = &[
     ' ',
     ' ',
@@ -72,7 +72,7 @@ const ODD: &[char] = &[
     '\u{10ffff}',
 ];
 
-/// What a body is most easily broken with.
+/// Octets that break bodies most easily.
 const ODD_BYTES: &[&[u8]] = &[
     b"\r",
     b"\n",
@@ -90,33 +90,33 @@ const ODD_BYTES: &[&[u8]] = &[
     b"--",
 ];
 
-/// The failing case is shown, and not kept in a file; `PROPTEST_CASES` asks for more cases than 256.
+/// Returns the configuration: 256 cases unless `PROPTEST_CASES` is set; a failing case is printed, not kept in a file.
 pub fn config() -> ProptestConfig {
     ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Everything that a message can be made of.
+/// Generates the parts of a message.
 pub fn parts() -> impl Strategy<Value = Parts> {
     (id(), address(), vec(address(), 1..5), body())
 }
 
-/// The same, but with addresses of the kind that people have (RFC 5322, `dot-atom`).
+/// Generates the parts of a message with common addresses (RFC 5322, `dot-atom`).
 pub fn usual_parts() -> impl Strategy<Value = Parts> {
     (id(), usual_address(), vec(usual_address(), 1..5), body())
 }
 
-/// A mail of another program.
+/// Another program's mail.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Foreign {
     pub charset: &'static str,
     pub encoding: &'static str,
-    /// Whether its text is one of several ways to say the same.
+    /// `true` if the text is one of several alternatives.
     pub several: bool,
     pub id: String,
     pub text: String,
 }
 
-/// Charsets, and characters of languages that are written in them besides ASCII.
+/// Charsets, and non-ASCII characters of languages that use them.
 const CHARSETS: &[(&str, &str)] = &[
     ("us-ascii", ""),
     ("utf-8", "éßñ€Жя你好こんにちは한국어😀"),
@@ -148,7 +148,7 @@ const CHARSETS: &[(&str, &str)] = &[
     ("tis-620", "สวัสดี"),
 ];
 
-/// Mails as other programs write them.
+/// Generates other programs' mails.
 pub fn foreign() -> impl Strategy<Value = Foreign> {
     let words = |letters: &'static str, blank: &'static str| {
         let letter = select(letters.chars().chain("aZ7=?_.,<>&~\\\"".chars()).collect::<Vec<_>>());
@@ -170,21 +170,21 @@ pub fn foreign() -> impl Strategy<Value = Foreign> {
     )
 }
 
-/// An id: any text of 1 to 4,096 bytes.
+/// Generates ids: any text of 1 to 4,096 bytes.
 pub fn id() -> impl Strategy<Value = String> {
     let char = prop_oneof![any::<char>(), select(ODD), proptest::char::range(' ', '~')];
     let text = vec(char, 1..70);
     let long = (text.clone(), 1..200usize).prop_map(|(chars, times)| chars.repeat(times));
-    // Those of about 64 bytes are just plain or just not.
+    // 64 bytes is the limit between plain and encoded ids.
     prop_oneof![6 => prop_oneof![3 => text, 1 => long].prop_map(|chars| shortened(&chars)), 1 => "[ -~]{60,68}"]
 }
 
-/// A tag that is allowed.
+/// Generates valid tags.
 pub fn tag() -> impl Strategy<Value = String> {
     r"[A-Za-z0-9_\-.+#@:~!$\[\]]{1,64}"
 }
 
-/// An address as `compose` takes it.
+/// Generates addresses that `compose` accepts.
 pub fn address() -> impl Strategy<Value = String> {
     prop_oneof![usual_address(), odd_address()]
 }
@@ -196,7 +196,7 @@ fn usual_address() -> impl Strategy<Value = String> {
         .prop_map(|(atoms, domain)| unlike_an_encoded_word(format!("{}@{domain}", atoms.join("."))))
 }
 
-/// Every character that can stand outside quotes, wherever; what is left of encoded words; and long domains.
+/// Generates unusual addresses: all characters that are allowed outside quotes, parts of encoded words, long domains.
 fn odd_address() -> impl Strategy<Value = String> {
     let piece = select(&["=", "utf-8?q?", "?=", "=20", "[", "]", "@", ".", "'", "a", "127.0.0.1"][..]);
     let pieces = |most: usize| vec(piece.clone(), 1..most).prop_map(|pieces| pieces.concat());
@@ -213,7 +213,7 @@ fn unlike_an_encoded_word(address: String) -> String {
     if address.contains("=?") { address.replace('?', "!") } else { address }
 }
 
-/// Any bytes: at random, as text, and in lines.
+/// Generates bodies: random octets, text, and lines.
 pub fn body() -> impl Strategy<Value = Vec<u8>> {
     let lines = vec(select(ODD_BYTES), 0..100).prop_map(|pieces| pieces.concat());
     let text = vec(prop_oneof![any::<char>(), select(ODD)], 0..300);
@@ -221,7 +221,7 @@ pub fn body() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![vec(any::<u8>(), 0..600), text, lines]
 }
 
-/// As much as an id may have.
+/// Returns the characters that fit into an id.
 fn shortened(chars: &[char]) -> String {
     let mut text = String::new();
     for c in chars {

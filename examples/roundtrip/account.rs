@@ -1,4 +1,4 @@
-//! The account that sends to itself, and how to reach it.
+//! The account that sends to itself, and its servers.
 
 use std::path::Path;
 use std::{env, fmt};
@@ -16,11 +16,11 @@ pub(crate) struct Account {
     pub(crate) user: String,
     pub(crate) address: String,
     pub(crate) password: String,
-    /// More certificates to trust, as PEM.
+    /// Additional trusted certificates, as PEM.
     pub(crate) ca: Option<String>,
 }
 
-/// Where a service listens; its first byte is encrypted, or it has STARTTLS.
+/// A service's address; `starttls` is `false` for implicit TLS.
 pub(crate) struct Endpoint {
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -36,7 +36,7 @@ impl Account {
         Smtp::connect(SmtpConfig::new(self.server(&self.smtp), self.credentials()).tag(tag))
     }
 
-    /// Another client: `imaplib` again, but in a process of its own.
+    /// Connects another client: `imaplib` in a process of its own.
     pub(crate) fn other_client(&self) -> Result<OtherClient> {
         let Endpoint { host, port, starttls } = &self.imap;
         let security = if *starttls { "starttls" } else { "tls" };
@@ -79,7 +79,7 @@ impl fmt::Display for Account {
     }
 }
 
-/// The Python that the build was told to use, or the usual one.
+/// Returns the Python of the build, else the default one.
 fn python() -> String {
     env::var("PYO3_PYTHON").unwrap_or_else(|_| if cfg!(windows) { "python" } else { "python3" }.into())
 }

@@ -1,4 +1,4 @@
-//! Sending and receiving, at the same time.
+//! Sends and receives at the same time.
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -11,19 +11,19 @@ use crate::Result;
 use crate::ledger::Ledger;
 use crate::mail::Plan;
 
-/// What came of sending the message with this number.
+/// The index of a message, and the result of sending it.
 type Outcome = (usize, pymail::Result<Receipt>);
 
-/// Sent by one call; the bar moves after each.
+/// The messages of one `send_all`; the progress bar moves after each.
 const CHUNK_MESSAGES: usize = 20;
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// How long to wait for what is still on its way, without any news.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time without any event after which messages in transit are given up.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Sends in one thread and receives in this one; the seconds from the first send to the last acknowledgement.
+/// Sends in a thread and receives in this one; returns the seconds from the first send to the last acknowledgement.
 pub(crate) fn run(smtp: &Smtp, imap: &Imap, ledger: &mut Ledger) -> Result<f64> {
     let plan = ledger.plan.clone();
     let bars = MultiProgress::new();
@@ -33,16 +33,16 @@ pub(crate) fn run(smtp: &Smtp, imap: &Imap, ledger: &mut Ledger) -> Result<f64> 
     let last_ack = thread::scope(|scope| {
         scope.spawn(move || send(smtp, &plan, &report, &sent));
         let last_ack = receive(imap, &outcomes, ledger, &received);
-        drop(outcomes); // which ends the sender
+        drop(outcomes); // ends the sender
         last_ack
     });
     if !bars.is_hidden() {
-        eprintln!(); // indicatif leaves the cursor behind the last bar
+        eprintln!(); // indicatif leaves the cursor after the last bar
     }
     Ok(last_ack?.duration_since(start).as_secs_f64())
 }
 
-/// Ends early when nobody wants to know about it any more.
+/// Sends all messages; ends early when the receiver of its reports is gone.
 fn send(smtp: &Smtp, plan: &Plan, report: &Sender<Outcome>, bar: &ProgressBar) {
     let chunk = (CHUNK_BYTES / plan.size.max(1)).clamp(1, CHUNK_MESSAGES);
     let mut last_error = String::new();
@@ -59,7 +59,7 @@ fn send(smtp: &Smtp, plan: &Plan, report: &Sender<Outcome>, bar: &ProgressBar) {
     bar.abandon();
 }
 
-/// On the bar, or as a line; one line for an error that repeats.
+/// Advances the bar, or prints an error; a repeated error only once.
 fn show(index: usize, outcome: &pymail::Result<Receipt>, bar: &ProgressBar, last_error: &mut String) {
     let Err(error) = outcome else { return bar.inc(1) };
     let text = error.to_string();
@@ -69,32 +69,32 @@ fn show(index: usize, outcome: &pymail::Result<Receipt>, bar: &ProgressBar, last
     }
 }
 
-/// Receives until nothing more is to come; when the last acknowledgement was.
+/// Receives until all messages have arrived or are given up; returns the time of the last acknowledgement.
 fn receive(
     imap: &Imap,
     outcomes: &Receiver<Outcome>,
     ledger: &mut Ledger,
     bar: &ProgressBar,
 ) -> Result<Instant> {
-    let (mut news, mut pause) = (Instant::now(), SHORTEST_PAUSE);
-    let mut last_ack = news;
+    let (mut last_event, mut pause) = (Instant::now(), SHORTEST_PAUSE);
+    let mut last_ack = last_event;
     loop {
         if let Some(first) = take(imap, ledger)? {
             last_ack = Instant::now();
-            (news, pause) = (last_ack, SHORTEST_PAUSE);
+            (last_event, pause) = (last_ack, SHORTEST_PAUSE);
             bar.inc(first);
-        } else if ledger.is_complete() || (ledger.is_sent() && news.elapsed() > PATIENCE) {
+        } else if ledger.is_complete() || (ledger.is_sent() && last_event.elapsed() > GIVE_UP_AFTER) {
             bar.abandon();
             return Ok(last_ack);
         } else if wait(outcomes, pause, ledger) {
-            (news, pause) = (Instant::now(), SHORTEST_PAUSE);
+            (last_event, pause) = (Instant::now(), SHORTEST_PAUSE);
         } else {
             pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 }
 
-/// Fetches, compares and acknowledges; how many came for the first time, or `None` when nothing waits.
+/// Fetches, compares and acknowledges a batch; returns the number of new messages, or `None` for an empty batch.
 fn take(imap: &Imap, ledger: &mut Ledger) -> Result<Option<u64>> {
     let batch = imap.fetch()?;
     if batch.is_empty() {
@@ -105,7 +105,7 @@ fn take(imap: &Imap, ledger: &mut Ledger) -> Result<Option<u64>> {
     Ok(Some(first as u64))
 }
 
-/// Waits for news of the sender, or as long as the pause; whether there was any.
+/// Waits for a report of the sender until the pause is over; returns `true` if there was one.
 fn wait(outcomes: &Receiver<Outcome>, pause: Duration, ledger: &mut Ledger) -> bool {
     match outcomes.recv_timeout(pause) {
         Ok(first) => {
@@ -122,7 +122,7 @@ fn wait(outcomes: &Receiver<Outcome>, pause: Duration, ledger: &mut Ledger) -> b
     }
 }
 
-/// Hidden unless stderr is a terminal.
+/// Creates a progress bar, which is hidden unless stderr is a terminal.
 fn bar(name: &'static str, messages: usize) -> ProgressBar {
     let template = "{prefix:>8} [{wide_bar}] {pos}/{len} ({per_sec}, {elapsed})";
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());

@@ -1,16 +1,16 @@
-//! What became of each message, by the word of sender, receiver and server.
+//! Records each message's outcome as sender, receiver and server report it.
 
 use pymail::{Delivery, ErrorKind, Receipt};
 use serde::Serialize;
 
 use crate::mail::Plan;
 
-/// An entry a message.
+/// The records of a run, one for each message.
 pub(crate) struct Ledger {
     pub(crate) plan: Plan,
     entries: Vec<Entry>,
-    /// Deliveries that can't be read, or have an id that was never sent.
-    strange: usize,
+    /// The number of deliveries that can't be parsed, or have an id that was never sent.
+    unexpected: usize,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -27,11 +27,11 @@ enum Sent {
     #[default]
     NotYet,
     Accepted,
-    Perhaps,
-    NotAtAll,
+    Unknown,
+    Failed,
 }
 
-/// The last line.
+/// The figures on the last line of output.
 #[derive(Serialize)]
 pub(crate) struct Figures {
     sent: usize,
@@ -45,23 +45,23 @@ pub(crate) struct Figures {
 
 impl Ledger {
     pub(crate) fn new(plan: Plan) -> Self {
-        Self { entries: vec![Entry::default(); plan.messages], plan, strange: 0 }
+        Self { entries: vec![Entry::default(); plan.messages], plan, unexpected: 0 }
     }
 
-    /// What came of sending a message.
+    /// Records the result of sending a message.
     pub(crate) fn sent(&mut self, index: usize, outcome: &pymail::Result<Receipt>) {
         self.entries[index].sent = match outcome {
             Ok(_) => Sent::Accepted,
-            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => Sent::Perhaps,
-            Err(_) => Sent::NotAtAll,
+            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => Sent::Unknown,
+            Err(_) => Sent::Failed,
         };
     }
 
-    /// A message as it was received; whether it is the first of its id.
+    /// Records a delivery; returns `true` for the first one of its id.
     pub(crate) fn delivered(&mut self, delivery: &Delivery) -> bool {
         let message = delivery.message().ok();
         let Some((index, message)) = message.and_then(|it| Some((self.plan.index(&it.id)?, it))) else {
-            self.strange += 1;
+            self.unexpected += 1;
             return false;
         };
         let entry = &mut self.entries[index];
@@ -70,35 +70,35 @@ impl Ledger {
         entry.delivered == 1
     }
 
-    /// The sender has ended: what it did not report was not sent.
+    /// Marks all messages without a report as failed, after the sender has ended.
     pub(crate) fn no_more_is_sent(&mut self) {
         let not_yet = self.entries.iter_mut().filter(|entry| entry.sent == Sent::NotYet);
-        not_yet.for_each(|entry| entry.sent = Sent::NotAtAll);
+        not_yet.for_each(|entry| entry.sent = Sent::Failed);
     }
 
-    /// Whether it is known of every message what came of sending it.
+    /// Returns `true` if the sender has reported every message.
     pub(crate) fn is_sent(&self) -> bool {
         self.entries.iter().all(|entry| entry.sent != Sent::NotYet)
     }
 
-    /// Whether, besides, every message that may come has come.
+    /// Returns `true` if every message is reported, and has been delivered unless it failed.
     pub(crate) fn is_complete(&self) -> bool {
-        let has_come = |entry: &Entry| entry.delivered > 0 || entry.sent == Sent::NotAtAll;
-        self.is_sent() && self.entries.iter().all(has_come)
+        let is_settled = |entry: &Entry| entry.delivered > 0 || entry.sent == Sent::Failed;
+        self.is_sent() && self.entries.iter().all(is_settled)
     }
 
-    /// A mail that is in the archive.
+    /// Records a mail in the archive.
     pub(crate) fn archived(&mut self, raw: &[u8], tag: &str) {
         match self.plan.index_in(raw, tag) {
             Some(index) => {
                 self.entries[index].archived += 1;
                 self.entries[index].altered |= !self.plan.has_in(index, raw);
             }
-            None => self.strange += 1,
+            None => self.unexpected += 1,
         }
     }
 
-    /// A mail that is still in the inbox.
+    /// Records a mail that is still in the inbox.
     pub(crate) fn left(&mut self, raw: &[u8], tag: &str) {
         if let Some(index) = self.plan.index_in(raw, tag) {
             self.entries[index].left += 1;
@@ -113,7 +113,7 @@ impl Ledger {
             received: count(|entry| entry.delivered > 0),
             lost: count(|entry| entry.delivered == 0 || entry.archived == 0),
             duplicates: self.entries.iter().map(surplus).sum(),
-            altered: count(|entry| entry.altered) + self.strange,
+            altered: count(|entry| entry.altered) + self.unexpected,
             foreign_touched,
             seconds: (seconds * 1_000.0).round() / 1_000.0,
         }
@@ -121,7 +121,7 @@ impl Ledger {
 }
 
 impl Figures {
-    /// Whether nothing went wrong.
+    /// Returns `true` if no message was lost, duplicated or altered, and no foreign mail touched.
     pub(crate) fn are_good(&self) -> bool {
         self.lost + self.duplicates + self.altered + self.foreign_touched == 0
     }

@@ -1,9 +1,9 @@
-//! What is sent, what others have in the inbox, and how to tell the one from the other.
+//! The messages of a run, and the foreign mail in the inbox.
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use pymail::Message;
 
-/// What mail systems are known to stumble over, and what they are not.
+/// Pieces of bodies: harmless ones, and ones that mail systems are known to change.
 const PIECES: [&str; 16] = [
     "hello ",
     "Grüße ",
@@ -23,10 +23,10 @@ const PIECES: [&str; 16] = [
     "--\r\n",
 ];
 
-/// The header that foreign mail of this run is known by.
+/// The header that marks this run's foreign mail.
 const MARK: &str = "X-Roundtrip";
 
-/// The messages of a run, each made anew when it is asked for.
+/// The messages of a run, generated on demand.
 #[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) messages: usize,
@@ -39,22 +39,22 @@ impl Plan {
         Message::new(index.to_string(), &*self.address, &*self.address, body(index, self.size))
     }
 
-    /// The number of a message in this plan, by its id.
+    /// Returns a message's index by its id.
     pub(crate) fn index(&self, id: &str) -> Option<usize> {
         id.parse().ok().filter(|index: &usize| *index < self.messages && index.to_string() == id)
     }
 
-    /// The same for a mail as it is on the server, by its Subject alone.
+    /// Returns a message's index by the Subject of its mail on the server.
     pub(crate) fn index_in(&self, raw: &[u8], tag: &str) -> Option<usize> {
         self.index(header(raw, "Subject")?.strip_prefix(tag)?.strip_prefix([' ', '\t'])?.trim_start())
     }
 
-    /// Whether a message came as it was sent.
+    /// Returns `true` if a message arrived unchanged.
     pub(crate) fn has(&self, index: usize, message: &Message) -> bool {
         message.sent_by == self.address && message.body == body(index, self.size)
     }
 
-    /// The same for a mail as it is on the server; one that a server has encoded anew can't be judged.
+    /// Returns `true` if a mail on the server is unchanged, or if the server re-encoded it, so that it can't be compared.
     pub(crate) fn has_in(&self, index: usize, raw: &[u8]) -> bool {
         let encoding = header(raw, "Content-Transfer-Encoding").unwrap_or_default();
         let start = find(raw, b"\r\n\r\n").map_or(raw.len(), |end| end + 4);
@@ -64,7 +64,7 @@ impl Plan {
     }
 }
 
-/// The body of a message: text when the index is even, bytes when it is odd; the same for the same index.
+/// Generates the body of a message by its index: text for an even one, bytes for an odd one.
 fn body(index: usize, size: usize) -> Vec<u8> {
     let mut random = Xorshift(index as u64 + 1);
     if index % 2 == 1 {
@@ -114,24 +114,24 @@ pub(crate) fn foreign(tag: &str, address: &str) -> Vec<(&'static str, String)> {
     .collect()
 }
 
-/// Whether a mail's Subject begins with the tag.
+/// Returns `true` if a mail's Subject begins with the tag.
 pub(crate) fn has_tag(raw: &[u8], tag: &str) -> bool {
     header(raw, "Subject").is_some_and(|subject| subject.split_whitespace().next() == Some(tag))
 }
 
-/// Whether a mail is foreign mail of this run.
+/// Returns `true` for foreign mail of this run.
 pub(crate) fn is_planted(raw: &[u8], tag: &str) -> bool {
     header(raw, MARK).is_some_and(|value| value == tag)
 }
 
 fn planted(subject: &str, tag: &str, address: &str) -> String {
     format!(
-        "From: somebody@example.org\r\nTo: {address}\r\nSubject: {subject}\r\n\
+        "From: eve@example.org\r\nTo: {address}\r\nSubject: {subject}\r\n\
          Date: Fri, 2 Jan 2026 03:04:05 +0000\r\n{MARK}: {tag}\r\n\r\n{tag} 1\r\n.\r\nFrom here on\r\n"
     )
 }
 
-/// The value of a header, unfolded.
+/// Returns the unfolded value of a header.
 fn header(raw: &[u8], name: &str) -> Option<String> {
     let end = find(raw, b"\r\n\r\n").unwrap_or(raw.len());
     let head = String::from_utf8_lossy(&raw[..end]).replace("\r\n ", " ").replace("\r\n\t", " ");

@@ -1,4 +1,4 @@
-//! A round trip: sends tagged messages, receives and archives them, and counts what came of it.
+//! A round trip: sends tagged messages, receives and archives them, and counts the results.
 //!
 //! ```text
 //! cargo run --release --example roundtrip [-- OPTIONS]
@@ -15,23 +15,23 @@
 //! Without `--imap` it starts an embedded mail server (pymap and aiosmtpd) in a process of its own; the first
 //! run installs it under `target/`. `smtplib` and `imaplib` run in this process, in two threads.
 //!
-//! Before that, another client on the same account plants foreign mail in INBOX: with subjects that resemble
-//! ours, and some of it flagged `\Deleted`. Afterwards the same client reads INBOX and the archive back. What
-//! it finds is in the last line, a JSON object:
+//! Before that, another client on the same account appends foreign mail to INBOX: with subjects that resemble
+//! ours, and some of it flagged `\Deleted`. Afterwards the same client reads INBOX and the archive. The last line
+//! of output is a JSON object:
 //!
 //! ```json
 //! {"sent":100,"received":100,"lost":0,"duplicates":0,"altered":0,"foreign_touched":0,"seconds":0.512}
 //! ```
 //!
-//! `lost` were never received or are not in the archive; `duplicates` are surplus copies of a message;
-//! `altered` came, or were archived, with another id, sender or body; `foreign_touched` is the mail of others in
-//! INBOX that is gone, or has other flags or another content than before; `seconds` is from the first send to
-//! the last acknowledgement. The exit status is 0 when all four figures are, 1 when they are not or the run
-//! failed, 2 for options that make no sense.
+//! `lost` counts messages that were not received or are not in the archive; `duplicates` counts surplus copies;
+//! `altered` counts messages that arrived, or were archived, with another id, sender or body; `foreign_touched`
+//! counts foreign mail in INBOX that is missing, or has changed flags or content; `seconds` is the time from the
+//! first send to the last acknowledgement. The exit status is 0 if these four counts are 0, 1 if one is not or the
+//! run failed, 2 for invalid options.
 //!
-//! A real account should be one for tests that nobody uses meanwhile: its INBOX is read whole, before and
-//! after. The run has a tag of its own, and takes its mail and its mailbox away in the end. The archive is read
-//! whole as well, which takes about ten bytes of memory for each byte that was sent.
+//! Use a test account that has no other clients meanwhile: the run reads all of INBOX, before and after. The run
+//! has a tag of its own, and deletes its mail and its mailbox in the end. It also reads the whole archive, which
+//! takes about ten bytes of memory for each byte sent.
 
 mod account;
 mod exchange;
@@ -57,7 +57,7 @@ use witness::Witness;
 
 type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// The other client reads INBOX whole.
+/// The mails in INBOX up to which a run starts: the other client reads all of them.
 const LARGEST_INBOX: usize = 2_000;
 
 fn main() -> ExitCode {
@@ -96,7 +96,7 @@ fn run(options: &Options) -> Result<Figures> {
     between(&Account::from(&server), options)
 }
 
-/// Connects, and leaves the account as it was, whatever happens in between.
+/// Runs on an account, and restores it afterwards, also after an error.
 fn between(account: &Account, options: &Options) -> Result<Figures> {
     let tag = format!("__ROUNDTRIP_{:016x}__", RandomState::new().hash_one(()));
     eprintln!("{account}: {} messages of {} bytes, tagged {tag}", options.messages, options.size);
@@ -127,7 +127,7 @@ fn observed(smtp: &Smtp, imap: &Imap, witness: &mut Witness, mut ledger: Ledger)
     Ok(ledger.figures(foreign_touched, seconds))
 }
 
-/// What fails on the way out changes no figure.
+/// Prints an error of the clean-up, which changes no figure.
 fn warn<E: Display>(outcome: std::result::Result<(), E>) {
     outcome.unwrap_or_else(|error| eprintln!("roundtrip, leaving: {error}"));
 }

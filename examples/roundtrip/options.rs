@@ -18,15 +18,15 @@ usage: roundtrip [--messages N] [--size BYTES]
 
 Without --imap it starts a mail server of its own.";
 
-/// What to do.
+/// The parsed options.
 pub(crate) struct Options {
     pub(crate) messages: usize,
     pub(crate) size: usize,
-    /// A real account; without one, the embedded server's.
+    /// A real account; `None` for the embedded server's.
     pub(crate) account: Option<Account>,
 }
 
-/// The options as they were given.
+/// The options as given on the command line.
 #[derive(Default)]
 struct Given {
     messages: Option<String>,
@@ -39,7 +39,7 @@ struct Given {
 }
 
 impl Options {
-    /// Reads the arguments; `None` when they ask for help.
+    /// Parses the arguments; returns `None` for `--help`.
     pub(crate) fn parse(args: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let Some(given) = Given::parse(args)? else { return Ok(None) };
         let messages = number("--messages", given.messages.as_deref(), 100)?;
@@ -98,7 +98,7 @@ fn number(name: &str, value: Option<&str>, default: usize) -> Result<usize, Stri
     value.map_or(Ok(default), parse)
 }
 
-/// `host`, `host:port`, `[2001:db8::1]:port` or `2001:db8::1`.
+/// Parses `host`, `host:port`, `[2001:db8::1]:port` or `2001:db8::1`.
 fn endpoint(text: &str, default: u16, is_starttls: impl Fn(u16) -> bool) -> Result<Endpoint, String> {
     let split = text.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']'));
     let (host, port) = match split {

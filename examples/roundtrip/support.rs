@@ -1,4 +1,4 @@
-//! The parts of the tests' support that run wherever Rust and `CPython` do: no Dovecot, no Postfix.
+//! The test support that needs only Rust and `CPython`: no Dovecot, no Postfix.
 #![allow(dead_code, unreachable_pub, missing_docs, reason = "the tests need more of it than this example")]
 
 #[path = "../../tests/support/certs.rs"]

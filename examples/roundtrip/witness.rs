@@ -1,4 +1,4 @@
-//! Another client on the same account: it plants foreign mail, and says in the end what the server holds.
+//! Another client on the same account: appends foreign mail before the run, and reads the mailboxes after it.
 
 use crate::Result;
 use crate::ledger::Ledger;
@@ -7,11 +7,12 @@ use crate::support::other_client::{OtherClient, Seen};
 
 const INBOX: &str = "INBOX";
 
+/// The other client, and the state of INBOX before the run.
 pub(crate) struct Witness {
     client: OtherClient,
     tag: String,
     address: String,
-    /// All mail in INBOX, none of it ours, before anything was sent.
+    /// All mail in INBOX before anything was sent; none of it is ours.
     before: Option<Vec<Seen>>,
 }
 
@@ -20,7 +21,7 @@ impl Witness {
         Self { client, tag: tag.into(), address: address.into(), before: None }
     }
 
-    /// Puts foreign mail into INBOX, and remembers all that is there.
+    /// Appends foreign mail to INBOX, and records all mail there.
     pub(crate) fn plant(&mut self) -> Result {
         self.before = Some(Vec::new());
         let mails = mail::foreign(&self.tag, &self.address);
@@ -35,19 +36,19 @@ impl Witness {
         Ok(())
     }
 
-    /// Enters what the server holds of ours, and counts the foreign mail that is not as it was.
+    /// Records our mail on the server, and counts foreign mail that has changed.
     pub(crate) fn read_back(&self, ledger: &mut Ledger) -> Result<usize> {
         for seen in self.client.list(&self.tag)?.unwrap_or_default() {
             ledger.archived(&seen.raw, &self.tag);
         }
         let after = self.inbox()?;
-        // Where there is neither MOVE nor UIDPLUS, what is archived stays, flagged.
+        // Without MOVE and UIDPLUS, archived mail stays in INBOX, flagged as deleted.
         let is_left = |seen: &&Seen| !self.is_planted(seen) && !seen.flags.iter().any(|it| it == r"\Deleted");
         after.iter().filter(is_left).for_each(|seen| ledger.left(&seen.raw, &self.tag));
         Ok(self.before.iter().flatten().filter(|seen| !after.contains(seen)).count())
     }
 
-    /// Takes away what this run has made: the foreign mail, ours if any is left, the archive.
+    /// Deletes the foreign mail, our remaining mail, and the archive.
     pub(crate) fn clean(&self) -> Result {
         if self.before.is_some() {
             let made = |seen: &&Seen| self.is_planted(seen) || mail::has_tag(&seen.raw, &self.tag);
@@ -63,7 +64,7 @@ impl Witness {
         mail::is_planted(&seen.raw, &self.tag)
     }
 
-    /// All of INBOX, without the flag that each look changes, and with the others in order.
+    /// Returns all mail in INBOX, with sorted flags and without `\Recent`, which each SELECT changes.
     fn inbox(&self) -> Result<Vec<Seen>> {
         let mut mails = self.client.list(INBOX)?.ok_or("there is no INBOX")?;
         for seen in &mut mails {

@@ -1,11 +1,11 @@
-//! UID sets, COPYUID, and the words that a server's no comes with.
+//! Fuzzes UID sets, COPYUID, and the codes and texts of refusals.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use pymail::Error;
 use pymail::fuzz::{chunks, copied, errors, uid_set, uids};
 
-/// As a server may see it, and send it back.
+/// A password, which the server may send back.
 const SECRET: &str = "S3CRET";
 
 fuzz_target!(|octets: &[u8]| {
@@ -29,7 +29,7 @@ fn sets(text: &str) {
 }
 
 fn check(error: &Error) {
-    // A secret that stands for a code is hidden, too.
+    // A secret in place of a code is hidden, too.
     let code = error.code().unwrap_or("NONE").replace("(..)", "");
     let shaped =
         code.bytes().all(|octet| octet.is_ascii_uppercase() || octet.is_ascii_digit() || octet == b'-');

@@ -1,4 +1,4 @@
-//! Any octets from an IMAP server: no panic, no hang, no secret, and no command that could harm other mail.
+//! Fuzzes the responses of an IMAP server: no panic, no hang, no secret in an error, no command that harms other mail.
 #![no_main]
 
 mod mailboxes;
@@ -20,7 +20,7 @@ const HARMLESS: [&str; 9] =
 
 const MAX_MESSAGE: usize = 4_096;
 
-/// What a handle is told to do besides the usual.
+/// The options of the handle that are fuzzed.
 #[derive(Clone, Copy, Default)]
 struct Mode {
     shared: bool,
@@ -34,15 +34,15 @@ fuzz_target!(init: server::follow_python(), |octets: &[u8]| {
         let _ = converse(mode, &mut delivered).inspect_err(check_error);
     });
     let text = String::from_utf8_lossy(answers).to_lowercase();
-    // A copy beside its first is archived with it, and not delivered; only a Message-ID makes one.
+    // A duplicate is archived without a delivery; it needs a Message-ID.
     let copies = text.contains("message-id");
-    // What can't be read is a dead letter before it is delivered; but what nobody has named is none.
+    // A mail that can't be parsed becomes a dead letter without a delivery, but only under a UID that the server named.
     let named = |uid: Uid| uid.get() <= 2 || text.contains(&format!("uid {uid}"));
     let may_go = |uid| copies || delivered.contains(&uid) || (mode.dead_letters && named(uid));
     check_commands(&heard, mode, may_go);
 });
 
-/// By the first octet, if it is one that no answer begins with.
+/// Reads the mode from the first octet, if that is a digit with which no response begins.
 fn mode(octets: &[u8]) -> (Mode, &[u8]) {
     match octets {
         [octet @ b'1'..=b'3', answers @ ..] => {
@@ -79,7 +79,7 @@ fn config(mode: Mode) -> ImapConfig {
     if mode.dead_letters { config.dead_letters(2) } else { config }
 }
 
-/// As often as it takes for the oldest to be a dead letter.
+/// Rejects the oldest message until it is a dead letter.
 fn reject_some(imap: &Imap, delivered: &mut BTreeSet<Uid>) -> Result<()> {
     for _ in 0..2 {
         let batch = imap.fetch()?;
@@ -107,48 +107,48 @@ fn check_error(error: &Error) {
     assert!(!(error.is_transient() && error.is_permanent()), "{error:?}");
 }
 
-/// Only commands that are ours to give, and only for what was delivered.
+/// Checks that all commands are allowed, and change only mail that was delivered.
 fn check_commands(heard: &[u8], mode: Mode, may_go: impl Fn(Uid) -> bool) {
     let mut rest = heard;
     let mut in_log = false;
     while !rest.is_empty() {
         let end = rest.iter().position(|&octet| octet == b'\n').map_or(rest.len(), |at| at + 1);
-        let (line, behind) = rest.split_at(end);
-        rest = behind_the_literal(line, behind);
+        let (line, after) = rest.split_at(end);
+        rest = after_literal(line, after);
         let line = String::from_utf8_lossy(line);
         let Some((_, command)) = line.trim_end().split_once(' ') else { continue };
         let words: Vec<&str> = command.split(' ').collect();
         match words[..] {
-            // All that is in there is ours.
+            // All mail in the claims log is ours.
             ["UID", "STORE", _, "+FLAGS.SILENT", r"(\Deleted)"] | ["UID", "EXPUNGE", _] | ["EXPUNGE"]
                 if in_log => {}
             ["UID", "MOVE" | "COPY", set, ..]
             | ["UID", "STORE", set, "+FLAGS.SILENT", r"(\Deleted)"]
             | ["UID", "EXPUNGE", set] => {
                 let set = uid_set(set, 1_000).expect("a set");
-                assert!(set.iter().all(&may_go), "it was not delivered: {command}");
+                assert!(set.iter().all(&may_go), "for a mail that was not delivered: {command}");
             }
             ["UID", "STORE", _, "+FLAGS.SILENT", "($PymailDelivery1)" | "($PymailDelivery2)"]
                 if mode.dead_letters => {}
-            ["APPEND", ..] => assert!(may_append(command, mode), "not ours to add: {command}"),
+            ["APPEND", ..] => assert!(may_append(command, mode), "unexpected APPEND: {command}"),
             ["UID", "SEARCH" | "FETCH", ..] => {}
             ["SELECT" | "EXAMINE", ..] => in_log = mode.shared && command.ends_with("claims\""),
             [name, ..] if HARMLESS.contains(&name) => {}
-            _ => panic!("not ours to say: {command}"),
+            _ => panic!("unexpected command: {command}"),
         }
     }
 }
 
-/// What was sent after a command, without the command's literal; that one comes only where the server wants it.
-fn behind_the_literal<'a>(line: &[u8], behind: &'a [u8]) -> &'a [u8] {
-    let is_sent = behind.starts_with(b"Subject: ") || behind.starts_with(b"From: ");
+/// Returns the octets after a command and its literal, which is sent only if the server asks for it.
+fn after_literal<'a>(line: &[u8], after: &'a [u8]) -> &'a [u8] {
+    let is_sent = after.starts_with(b"Subject: ") || after.starts_with(b"From: ");
     match server::literal_after(line).filter(|_| is_sent) {
-        Some(length) => &behind[behind.len().min(length + 2)..],
-        None => behind,
+        Some(length) => &after[after.len().min(length + 2)..],
+        None => after,
     }
 }
 
-/// The log's entries, and the reasons of dead letters.
+/// Returns `true` for an entry of the claims log, and for the note beside a dead letter.
 fn may_append(command: &str, mode: Mode) -> bool {
     let Some((mailbox, _)) = command.split_once(" (\\Seen) {") else { return false };
     mailbox.contains("OURS")

@@ -1,4 +1,4 @@
-"""Counts the lines that Python runs, where the fuzzer looks for what is new."""
+"""Counts executed Python lines in the fuzzer's coverage counters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from types import FrameType
 from typing import Any
 from zlib import crc32
 
-OURS = ("imap.py", "smtp.py", "_pymail_answers.py", "_pymail_fetched.py", "_pymail_imap4.py", "_pymail_wire.py")
-SMTPS = ("_pymail_auth.py", "_pymail_dialogue.py", "_pymail_messages.py", "_pymail_replies.py")
-FOLLOWED = (*OURS, *SMTPS, "imaplib.py", "smtplib.py")
+SHARED = ("imap.py", "smtp.py", "_pymail_transport.py")
+IMAPS = ("_pymail_imap_parse.py", "_pymail_fetched.py", "_pymail_imaplib_ext.py")
+REPLIES = ("_pymail_smtplib_ext.py", "_pymail_verdicts.py")
+SMTPS = ("_pymail_auth.py", "_pymail_dialogue.py", "_pymail_messages.py", *REPLIES)
+FOLLOWED = (*SHARED, *IMAPS, *SMTPS, "imaplib.py", "smtplib.py")
 SIZE = 8_192
 
 
 def count(_: bytes, address: int) -> None:
-    """Follows the dialogues on this thread; each line of code has a counter, which it may share."""
+    """Traces the dialogues on this thread; each line has a counter, which it may share with others."""
     counters = (ctypes.c_ubyte * SIZE).from_address(address)
     first: dict[object, int] = {}
 

@@ -1,4 +1,4 @@
-//! A usual IMAP server: two messages, and the log of the consumers as they have written it.
+//! The default IMAP server: two messages, and the claims log as the client wrote it.
 
 use pymail::fuzz::uid_set;
 
@@ -6,10 +6,10 @@ use crate::server::Usual;
 
 const MAIL: &str = "From: bob@example.org\r\nSubject: OURS 1\r\n\r\nhello";
 
-/// What an entry of the log begins with, and then its consumer's name.
+/// The start of a log entry, before its consumer's name.
 const MARK: &str = "pymail-claims-1 ";
 
-/// What is in them.
+/// The state of the mailboxes.
 pub struct Mailboxes {
     inbox: Vec<u32>,
     log: Vec<String>,

@@ -1,4 +1,4 @@
-//! Any octets from an SMTP server: what is said to be sent was sent, and never twice.
+//! Fuzzes the replies of an SMTP server: a message reported as sent was sent, and none is sent twice.
 #![no_main]
 
 mod server;
@@ -10,7 +10,7 @@ use pymail::{Credentials, Error, ErrorKind, Message, Receipt, Result, Server, Sm
 
 const SECRET: &str = "S3CRET";
 
-/// Each message's end on the wire: its body in base64, and the final dot.
+/// The end of each message on the wire: its body in base64, and the final dot.
 const ENDS: [&[u8]; 3] = [b"b25l\r\n.\r\n", b"dHdv\r\n.\r\n", b"dGhy\r\n.\r\n"];
 
 fuzz_target!(init: server::follow_python(), |octets: &[u8]| {
@@ -53,7 +53,7 @@ fn check(outcome: &Result<Receipt>, times: usize) {
         Err(error) => {
             check_error(error);
             let unsent = [ErrorKind::Disconnected, ErrorKind::Connect, ErrorKind::Timeout, ErrorKind::Auth];
-            assert!(times == 0 || !unsent.contains(&error.kind()), "it was sent: {error:?}");
+            assert!(times == 0 || !unsent.contains(&error.kind()), "reported as unsent, but sent: {error:?}");
         }
     }
 }

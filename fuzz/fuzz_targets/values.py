@@ -1,4 +1,4 @@
-"""A session that answers every call with a value made of the fuzzer's octets."""
+"""A session whose methods return values built from the fuzzer's octets."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from _pymail_wire import Refused
+from _pymail_transport import Refused
 
 
 class Odd(str):
-    """A text that is more than one."""
+    """A subclass of str."""
 
 
 class Number:
-    """Says that it is a number, and raises when asked which."""
+    """A number whose conversion raises."""
 
     def __index__(self) -> int:
         raise OverflowError("no number")
@@ -28,7 +28,7 @@ OCTETS = iter(b"")
 
 
 def feed(octets: bytes, _: int) -> None:
-    """These octets decide what the sessions answer from now on."""
+    """Sets the octets that decide the sessions' return values from now on."""
     global OCTETS
     OCTETS = iter(octets)
     for module in ("_pymail_imap", "_pymail_smtp"):
@@ -36,22 +36,22 @@ def feed(octets: bytes, _: int) -> None:
 
 
 class Session:
-    """What `Session` in py/ looks like to Rust."""
+    """Stands in for `Session` in py/."""
 
     def __init__(self, descriptor: int, *_: object) -> None:
         self.socket = socket.socket(fileno=descriptor)
         if self.next() % 8 == 7:
             raise self.exception()
 
-    def abandon(self) -> None:
-        """As py/ does, once and again."""
+    def close(self) -> None:
+        """Closes the socket; may be called twice."""
         self.socket.close()
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *_: self.answer(name)
 
     def answer(self, verb: str) -> Any:
-        """What the dialogue returns, most of the time, but for one thing or another."""
+        """Returns a value of the expected type most of the time, else raises or returns any value."""
         kind = self.next() % 10
         if kind == 9:
             raise self.exception()
@@ -60,13 +60,23 @@ class Session:
         many = range(self.next() % 6)
         likely: dict[str, Callable[[], Any]] = {
             "login": lambda: [["MOVE"], ["UIDPLUS", "NAMESPACE"], []][self.next() % 3],
-            "prepare": lambda: (self.number(), self.text(), self.text(), self.next() % 2 == 0),
+            "used_method": lambda: "LOGIN",
+            "prepare": lambda: (self.number(), [self.text() for _ in many] or ["OURS"], self.delimiter()),
             "search": lambda: self.uids(many),
-            "look_ahead": lambda: None if self.next() % 2 else self.uids(many),
-            "what_else": lambda: None if self.next() % 2 else self.uids(many),
-            "next_mails": lambda: self.mails(many),
+            "prefetch": lambda: None if self.next() % 2 else self.uids(many),
+            "remaining_matches": lambda: None if self.next() % 2 else self.uids(many),
+            "next_mails": lambda: (self.mails(many), self.next() % 4 == 0),
+            "last_limit": lambda: (self.number(), self.number()) if self.next() % 8 == 1 else None,
+            "newest_headers": lambda: (
+                (self.number(), self.number()),
+                [self.mail() for _ in many],
+                self.refusal(),
+            ),
             "sizes": lambda: [(self.number(), self.number()) for _ in many],
-            "copies": lambda: ([self.number() for _ in many], [self.number() for _ in many]),
+            "copies": lambda: ([self.number() for _ in many], [self.number() for _ in many], []),
+            "delivery_counts": lambda: [(self.number(), self.number()) for _ in many],
+            "mailboxes": lambda: [self.text() for _ in many],
+            "read_log": lambda: (self.number(), [(self.number(), self.octet_string()) for _ in many]),
             "create": lambda: self.next() % 2 == 0,
             "copy": lambda: f"7 {self.text()} {self.text()}",
             "move": lambda: f"7 {self.text()} {self.text()}",
@@ -80,27 +90,36 @@ class Session:
         return b"".join(self.octet_string() if self.next() % 8 == 0 else bytes([n + 1, 0, 0, 0]) for n in many)
 
     def mails(self, many: range) -> list[Any]:
-        """UID, size, whether it is flagged deleted, octets."""
+        """Returns messages: UID, size, True if flagged deleted, a buffer, the message's begin and end in it."""
         uid = lambda n: self.number() if self.next() % 4 == 0 else n + 1  # noqa: E731
-        return [(uid(n), self.number(), self.next() % 8 == 0, self.mail()) for n in many]
+        place = lambda: (self.number(), self.number()) if self.next() % 4 == 1 else (0, 24)  # noqa: E731
+        return [(uid(n), self.number(), self.next() % 8 == 0, self.mail(), *place()) for n in many]
+
+    def delimiter(self) -> Any:
+        """Returns a hierarchy delimiter, mostly."""
+        return self.text() if self.next() % 8 == 1 else "/"
+
+    def refusal(self) -> Any:
+        """Returns a refusal's code and text, or None."""
+        return (self.text(), self.text()) if self.next() % 4 == 1 else None
 
     def mail(self) -> Any:
-        """Ours, mostly."""
+        """Returns a message of ours, mostly."""
         return self.octet_string() if self.next() % 4 == 0 else b"Subject: OURS 1\r\n\r\nhello"
 
     def outcome(self) -> Any:
-        """As smtp.py tells of one message."""
+        """Returns the outcome of one message, as smtp.py does."""
         answers = [(self.number(), self.text()) for _ in range(self.next() % 3)]
         kind = self.next() % 5
         if kind == 0:
-            return ("sent", (self.number(), self.text()), answers)
+            return ("", (self.number(), self.text()), answers, None, False)
         if kind == 1:
-            return ("refused", (self.text(), self.number(), self.text()), answers)
+            return (self.text(), (self.number(), self.text()), answers, None, False)
         if kind == 2:
-            return ("unknown", self.exception(), answers)
+            return ("", None, answers, self.exception(), True)
         if kind == 3:
-            return ("unsent", self.exception(), answers)
-        return (self.text(), self.value(0), answers)
+            return ("", None, answers, self.exception(), False)
+        return (self.text(), self.value(0), answers, self.value(0), self.value(0))
 
     def next(self) -> int:
         return next(OCTETS, 0)
@@ -141,7 +160,7 @@ class Session:
         return [inner, tuple(inner), iter(inner), object()][kind - 14]
 
     def exception(self) -> BaseException:
-        """With arguments of any kind, and perhaps another one behind it."""
+        """Returns an exception with arguments of any kind, perhaps with another as its context."""
         classes: list[Callable[..., BaseException]] = [
             Refused,
             imaplib.IMAP4.abort,
@@ -161,5 +180,5 @@ class Session:
         if self.next() % 2:
             error.args = (self.value(2),)
         if self.next() % 3 == 0:
-            error.__context__ = TimeoutError("behind it")
+            error.__context__ = TimeoutError("context")
         return error

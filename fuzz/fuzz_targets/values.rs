@@ -1,4 +1,4 @@
-//! Any values as what `py/` returns and raises: typed, or an error.
+//! Fuzzes the values that `py/` returns and raises: each is converted, or an error.
 #![no_main]
 
 use std::ffi::CStr;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use pymail::{Credentials, Error, Imap, ImapConfig, Message, Result, Server, Smtp, SmtpConfig, Uid};
 
-/// Takes connections that nothing is said on.
+/// Accepts connections, and sends nothing.
 static LISTENER: LazyLock<TcpListener> = LazyLock::new(|| {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.set_nonblocking(true).expect("a socket");

@@ -24,7 +24,7 @@ pub(super) fn look<'a>(
         return Ok(None);
     }
     let (count, most) = unseen(&imap.config);
-    let Some(window) = session.look_ahead(&imap.candidates(), count, most)? else { return Ok(None) };
+    let Some(window) = session.prefetch(&imap.candidates(), count, most)? else { return Ok(None) };
     let (new, room) = (window.uids.clone(), window.room);
     let mut reader = Reader::new(imap, validity, Vec::new());
     let failure = read(session, imap, window, &mut reader)?;
@@ -40,7 +40,7 @@ pub(super) fn look<'a>(
     // A NO that passes, and what another client has taken meanwhile, prove nothing.
     let has_come = new.is_empty() || reader.came() > 0;
     let worked = has_come || failure.as_ref().is_some_and(|failure| failure.error.is_transient());
-    let Some(others) = session.what_else(room, worked)? else { return Ok(None) };
+    let Some(others) = session.remaining_matches(room, worked)? else { return Ok(None) };
     if failure.is_some() {
         return Ok(None);
     }

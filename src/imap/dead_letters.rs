@@ -71,7 +71,7 @@ fn count(
     let (mut spent, mut refusal) = (Vec::new(), None);
     let mut marks: Vec<Vec<Uid>> = vec![Vec::new(); most as usize];
     for chunk in fresh.chunks() {
-        let told = or_refused(session.deliveries(&chunk), &mut refusal)?;
+        let told = or_refused(session.delivery_counts(&chunk), &mut refusal)?;
         let told: BTreeMap<Uid, u32> = told.into_iter().flatten().collect();
         for uid in chunk.iter() {
             let told = told.get(&uid).copied().unwrap_or_default();
@@ -151,14 +151,14 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
     let refusal = imap.connection.repeat(deadline, |session| {
         session.check(&set)?;
         let mut done = Vec::new();
-        let mailbox = session.beside_the_archive(DEAD);
+        let mailbox = session.archive_child(DEAD);
         let mut refusal = None;
         let rest = Moving::to_ours(session, &imap.halfway, &mailbox, &mut done).look(&set)?;
         if !rest.is_empty() {
             imap.claims.iter().try_for_each(|claims| claims.require(session, &rest))?;
             or_refused(session.append(&mailbox, &note), &mut refusal)?;
             // Known only now: the server may let no mailbox be within another.
-            let mailbox = session.beside_the_archive(DEAD);
+            let mailbox = session.archive_child(DEAD);
             Moving::to_ours(session, &imap.halfway, &mailbox, &mut done).run(&rest)?;
         }
         imap.claims.iter().for_each(|claims| claims.release(&set));

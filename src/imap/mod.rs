@@ -39,7 +39,7 @@ use crate::config::{ImapConfig, check_mailbox};
 use crate::connection::{Connection, Session as _, SessionHooks, Stats, Status};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::python::{ImapSession, Learnt};
+use crate::python::{ImapSession, ServerProfile};
 use crate::uid::UidSet;
 
 /// Receives tagged messages from a mailbox, over a connection that stays up.
@@ -293,9 +293,9 @@ impl Imap {
 /// How a handle connects, and what it does when nothing else is to be done.
 fn hooks(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> SessionHooks<ImapSession> {
     let server = config.common.server.address();
-    let (config, learnt) = (Arc::clone(config), Arc::<Learnt>::default());
+    let (config, profile) = (Arc::clone(config), Arc::<ServerProfile>::default());
     let hooks =
-        SessionHooks::new(move |deadline| ImapSession::connect(&config, &learnt, deadline)).at(server);
+        SessionHooks::new(move |deadline| ImapSession::connect(&config, &profile, deadline)).at(server);
     let Some(claims) = claims else { return hooks };
     let (keeping, leaving) = (Arc::clone(claims), Arc::clone(claims));
     hooks

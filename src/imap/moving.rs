@@ -171,7 +171,7 @@ impl<'a> Moving<'a> {
                 let is_copied = !self.halfway.lock().deletable(rest, &self.mailbox).is_empty();
                 let is_done = is_copied || rest.len() < before;
                 Ok(is_done
-                    || self.session.moves_not(rest, error)
+                    || self.session.note_move_refused(rest, error)
                     || (error.code().is_none() && self.was_missing(is_made)?))
             }
             _ => Ok(false),
@@ -212,8 +212,8 @@ pub(super) fn move_to(
 /// Returns the mails that the server said it has copied.
 fn named(copied: Copied, asked: &UidSet) -> UidSet {
     match copied {
-        Copied::These(these) => these,
-        Copied::Untold => UidSet::empty(asked.validity()),
+        Copied::Uids(these) => these,
+        Copied::Unknown => UidSet::empty(asked.validity()),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn recall(imap: &Imap, deadline: Deadline) {
 fn read(session: &mut ImapSession, imap: &Imap) -> Result<()> {
     let asked = imap.known.lock().acknowledged().to_be_recalled(imap.claims.is_some());
     let Some((most, since)) = asked else { return Ok(()) };
-    let (since, archived) = session.recall(most, since)?;
+    let (since, archived) = session.newest_archived(most, since)?;
     let identities = archived.iter().filter_map(|headers| Identity::read(headers));
     imap.known.lock().acknowledged().recall(since, identities);
     Ok(())

@@ -159,7 +159,7 @@ impl Windows for FirstLooks<'_> {
     fn note(&mut self, mails: &Mails, most: usize) {
         for mail in mails.iter() {
             self.sizes = (self.sizes.0.saturating_add(mail.size()), self.sizes.1 + 1);
-            self.before.are_sent_whole |= mail.has_come_unasked(most);
+            self.before.are_sent_whole |= mail.exceeds_request(most);
         }
     }
 }

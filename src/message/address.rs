@@ -1,56 +1,57 @@
-//! Addresses in From, Sender and To (RFC 5322, section 3.4), and in what programs write instead.
+//! Parses the addresses of From, Sender and To (RFC 5322, section 3.4), with leniency for malformed lists.
 
 use memchr::memchr;
 
 use super::charset;
 
-/// An entry of a list, as far as it was read: words outside and within angle brackets, with quotes and without comments.
+/// One entry of an address list while it is parsed: its words outside and inside angle brackets, without comments.
 #[derive(Default)]
 struct Entry {
     outside: Vec<String>,
-    within: Vec<String>,
+    inside: Vec<String>,
     word: String,
     brackets: Brackets,
-    /// An `@` was read outside of quotes; to look for it in the words at each colon takes too long.
+    /// `true` after an `@` outside quotes. Searching the words at each colon would take quadratic time.
     has_at: bool,
 }
 
+/// The parser's position relative to an entry's angle brackets.
 #[derive(Default, PartialEq, Eq)]
 enum Brackets {
     #[default]
     None,
     Open,
     Closed,
-    /// What stands within a second pair counts for nothing.
+    /// In a second pair of brackets, whose words are ignored.
     OpenAgain,
 }
 
-/// Addresses as they stand in a header, without comments and blanks.
+/// The addresses of a header, without comments and blanks.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses {
     pub(super) all: Vec<String>,
-    /// The first entry that has an `@` behind something and is no address.
-    pub(super) unread: Option<String>,
+    /// The first entry that has a local part and an `@` but is not a valid address.
+    pub(super) invalid: Option<String>,
 }
 
-/// Reads the addresses of an unfolded value, in their order. A name is none, whatever it looks like.
+/// Parses the addresses of an unfolded header value, in order. A display name is never taken for an address.
 pub(super) fn addresses(value: &[u8]) -> Addresses {
-    if let Some(usual) = usual(value) {
-        return Addresses { all: vec![usual.to_owned()], unread: None };
+    if let Some(single) = single_address(value) {
+        return Addresses { all: vec![single.to_owned()], invalid: None };
     }
-    let text = charset::unsaid(value).text;
+    let text = charset::decode_unlabelled(value).text;
     let (mut addresses, mut entry) = (Addresses::default(), Entry::default());
     let (mut has_comments, mut has_quotes) = (true, true);
     let mut rest = &*text;
     while let Some(c) = rest.chars().next() {
         rest = &rest[c.len_utf8()..];
         match c {
-            // One that is not closed is a sign like others, and so are all further ones.
-            '(' if has_comments => match comment(rest) {
+            // An unclosed parenthesis or quote is an ordinary character, and so are all later ones.
+            '(' if has_comments => match comment_length(rest) {
                 Some(length) => rest = &rest[length..],
                 None => has_comments = false,
             },
-            '"' if has_quotes => match quoted(rest) {
+            '"' if has_quotes => match quoted_length(rest) {
                 Some(length) => {
                     entry.word.push('"');
                     entry.word.push_str(&rest[..length]);
@@ -60,17 +61,17 @@ pub(super) fn addresses(value: &[u8]) -> Addresses {
             },
             '(' | ')' | '"' => entry.end_word(),
             '[' if entry.word.ends_with('@') => {
-                let length = literal(rest).unwrap_or(0);
+                let length = address_literal_length(rest).unwrap_or(0);
                 entry.word.push('[');
                 entry.word.push_str(&rest[..length]);
                 rest = &rest[length..];
             }
             '<' => entry.open(),
             '>' => entry.close(),
-            ',' if entry.is_route() => entry.clear(),
+            ',' if entry.is_source_route() => entry.clear(),
             ',' | ';' => std::mem::take(&mut entry).end(&mut addresses),
             ':' if entry.is_prefix() && !entry.word.starts_with('[') => entry.clear(),
-            c if c.is_whitespace() || is_unseen(c) => entry.end_word(),
+            c if c.is_whitespace() || is_invisible(c) => entry.end_word(),
             c => {
                 entry.has_at |= c == '@';
                 entry.word.push(c);
@@ -81,81 +82,87 @@ pub(super) fn addresses(value: &[u8]) -> Addresses {
     addresses
 }
 
-/// The one address of a value that is nothing else, as in what pymail composes; reading the others takes longer.
-fn usual(value: &[u8]) -> Option<&str> {
+/// Returns the address of a value that is a single plain address, as pymail composes it: a fast path.
+fn single_address(value: &[u8]) -> Option<&str> {
     let inner = value.strip_prefix(b"<").map_or(Some(value), |rest| rest.strip_suffix(b">"))?;
     let at = memchr(b'@', inner).filter(|at| *at > 0 && at + 1 < inner.len())?;
-    let stands = |(place, octet): (usize, &u8)| {
-        octet.is_ascii_alphanumeric() || b".-_+".contains(octet) || place == at
+    let is_plain = |(index, octet): (usize, &u8)| {
+        octet.is_ascii_alphanumeric() || b".-_+".contains(octet) || index == at
     };
-    inner.iter().enumerate().all(stands).then(|| std::str::from_utf8(inner).ok())?
+    inner.iter().enumerate().all(is_plain).then(|| std::str::from_utf8(inner).ok())?
 }
 
 impl Entry {
+    /// Adds the current word, if any, to the words inside or outside the brackets.
     fn end_word(&mut self) {
         let word = std::mem::take(&mut self.word);
         let words = match self.brackets {
-            Brackets::Open => &mut self.within,
+            Brackets::Open => &mut self.inside,
             Brackets::OpenAgain => return,
             Brackets::None | Brackets::Closed => &mut self.outside,
         };
         words.extend(Some(word).filter(|word| !word.is_empty()));
     }
 
+    /// Enters angle brackets; the words of a second pair are ignored.
     fn open(&mut self) {
         self.end_word();
         let is_first = match self.brackets {
             Brackets::None => true,
-            Brackets::Open => self.within.is_empty(), // as in `<<`
+            Brackets::Open => self.inside.is_empty(), // `<<`
             Brackets::Closed | Brackets::OpenAgain => false,
         };
         self.brackets = if is_first { Brackets::Open } else { Brackets::OpenAgain };
     }
 
+    /// Leaves angle brackets.
     fn close(&mut self) {
         self.end_word();
         self.brackets = Brackets::Closed;
     }
 
-    /// Whether it is a list of servers on the way, before the address (RFC 5322, section 4.4).
-    fn is_route(&self) -> bool {
-        self.brackets == Brackets::Open && self.within.is_empty() && self.word.starts_with('@')
+    /// Returns `true` within an obsolete source route, before the address (RFC 5322, section 4.4).
+    fn is_source_route(&self) -> bool {
+        self.brackets == Brackets::Open && self.inside.is_empty() && self.word.starts_with('@')
     }
 
-    /// Whether what was read may be a group's name, or a route.
+    /// Returns `true` if the words so far may be a group's name or a source route, which a colon ends.
     fn is_prefix(&self) -> bool {
-        self.is_route() || !self.has_at
+        self.is_source_route() || !self.has_at
     }
 
+    /// Drops a group's name or a source route.
     fn clear(&mut self) {
         self.word.clear();
         self.outside.clear();
         self.has_at = false;
     }
 
+    /// Adds the entry's address, or several where commas are missing; records an entry that is not a valid address.
     fn end(mut self, addresses: &mut Addresses) {
         self.end_word();
-        self.outside.iter_mut().for_each(unwrap);
-        let words = if self.within.is_empty() { &self.outside } else { &self.within };
-        let whole = joined(words).filter(|word| is_address(word, !self.within.is_empty()));
+        self.outside.iter_mut().for_each(strip_outlook_quotes);
+        let words = if self.inside.is_empty() { &self.outside } else { &self.inside };
+        let whole = join_around_at(words).filter(|word| is_address(word, !self.inside.is_empty()));
         let before = addresses.all.len();
         match whole {
             Some(address) => addresses.all.push(address),
-            // Programs forget the brackets behind a name, and commas.
-            None if self.within.is_empty() => {
+            // Some programs omit the brackets after a name, or the commas.
+            None if self.inside.is_empty() => {
                 addresses.all.extend(words.iter().filter(|word| is_address(word, false)).cloned());
             }
             None => {}
         }
-        if addresses.all.len() == before && words.iter().any(|word| at(word) > Some(0)) {
-            addresses.unread.get_or_insert_with(|| words.join(" "));
+        if addresses.all.len() == before && words.iter().any(|word| last_at(word) > Some(0)) {
+            addresses.invalid.get_or_insert_with(|| words.join(" "));
         }
     }
 }
 
-/// Takes off the quotes or the square brackets that Outlook puts around an address without a name. What stands in angle brackets
-/// may be one of ours, which comes as it was.
-fn unwrap(word: &mut String) {
+/// Strips the quotes or square brackets that Outlook puts around an address without a name.
+///
+/// Not for addresses in angle brackets: pymail's own may contain such characters.
+fn strip_outlook_quotes(word: &mut String) {
     let inner = word.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
     let inner = inner.or_else(|| word.strip_prefix('[')?.strip_suffix(']'));
     if let Some(inner) = inner {
@@ -163,18 +170,18 @@ fn unwrap(word: &mut String) {
     }
 }
 
-/// The words together, if there are blanks around the `@` only.
-fn joined(words: &[String]) -> Option<String> {
-    let is_one = |pair: &[String]| pair[0].ends_with('@') || pair[1].starts_with('@');
-    words.windows(2).all(is_one).then(|| words.concat())
+/// Joins the words if the only blanks between them are around the `@`.
+fn join_around_at(words: &[String]) -> Option<String> {
+    let touches_at = |pair: &[String]| pair[0].ends_with('@') || pair[1].starts_with('@');
+    words.windows(2).all(touches_at).then(|| words.concat())
 }
 
-/// Where the last `@` outside of quotes is.
-fn at(word: &str) -> Option<usize> {
+/// Returns the index of the last `@` outside quotes.
+fn last_at(word: &str) -> Option<usize> {
     unquoted(word).filter(|(_, c)| *c == '@').last().map(|(at, _)| at)
 }
 
-/// The characters that are not quoted, and their places.
+/// Iterates over the characters outside quotes, with their indices.
 fn unquoted(word: &str) -> impl Iterator<Item = (usize, char)> {
     let (mut is_quoted, mut is_escaped) = (false, false);
     word.char_indices().filter(move |&(_, c)| {
@@ -185,29 +192,29 @@ fn unquoted(word: &str) -> impl Iterator<Item = (usize, char)> {
     })
 }
 
-/// Whether a word is an address. What looks like an encoded word is a name, and two `@` are none without brackets.
+/// Returns `true` if a word is an address. Outside brackets, an encoded word or a word with two `@` is none.
 fn is_address(word: &str, is_in_brackets: bool) -> bool {
-    let Some((local, domain)) = at(word).map(|at| (&word[..at], &word[at + 1..])) else { return false };
+    let Some((local, domain)) = last_at(word).map(|at| (&word[..at], &word[at + 1..])) else { return false };
     let is_literal = domain.starts_with('[') && domain.ends_with(']');
-    let stands = |c: char| {
+    let is_allowed = |c: char| {
         !c.is_whitespace() && !c.is_control() && (is_literal && c == ':' || !"<>(),;:\\".contains(c))
     };
-    let is_name = word.starts_with("=?") && word.ends_with("?=");
-    let is_one = is_in_brackets || at(local).is_none() && !is_name;
-    is_one
+    let is_encoded_word = word.starts_with("=?") && word.ends_with("?=");
+    let is_unambiguous = is_in_brackets || last_at(local).is_none() && !is_encoded_word;
+    is_unambiguous
         && !local.is_empty()
         && !domain.is_empty()
         && !domain.contains('"')
-        && unquoted(word).all(|(_, c)| stands(c))
+        && unquoted(word).all(|(_, c)| is_allowed(c))
 }
 
-/// Returns whether a sign only directs the text, or has no width: such come with what is copied.
-fn is_unseen(c: char) -> bool {
+/// Returns `true` for zero-width and bidirectional control characters, which copied addresses may contain.
+fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// How long a comment is behind its parenthesis; comments may stand within.
-fn comment(text: &str) -> Option<usize> {
+/// Returns the length of a comment after its `(`; comments nest. `None` if it has no end.
+fn comment_length(text: &str) -> Option<usize> {
     let (mut depth, mut is_escaped) = (1, false);
     for (at, c) in text.char_indices() {
         match c {
@@ -227,8 +234,8 @@ fn comment(text: &str) -> Option<usize> {
     None
 }
 
-/// How long a quoted text is behind its first quote.
-fn quoted(text: &str) -> Option<usize> {
+/// Returns the length of a quoted string after its first quote; `None` if it has no end.
+fn quoted_length(text: &str) -> Option<usize> {
     let mut is_escaped = false;
     let end = text.char_indices().find(|&(_, c)| {
         let is_end = c == '"' && !is_escaped;
@@ -238,8 +245,8 @@ fn quoted(text: &str) -> Option<usize> {
     end.map(|(at, _)| at + 1)
 }
 
-/// How long an address of numbers is behind its bracket.
-fn literal(text: &str) -> Option<usize> {
+/// Returns the length of an address literal, such as `192.0.2.1]`, after its `[`.
+fn address_literal_length(text: &str) -> Option<usize> {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || ".:-".contains(c)))?;
     text[end..].starts_with(']').then_some(end + 1)
 }
@@ -288,10 +295,10 @@ mod tests {
     #[case("<>", &[])]
     #[case("Bob", &[])]
     #[case("b\u{f6}b@b\u{fc}cher.example", &["b\u{f6}b@b\u{fc}cher.example"])]
-    fn the_addresses_that_stand_there_are_read(#[case] value: &str, #[case] all: &[&str]) {
+    fn addresses_are_parsed_from_valid_and_malformed_lists(#[case] value: &str, #[case] all: &[&str]) {
         let addresses = addresses(value.as_bytes());
         assert_eq!(addresses.all, all);
-        assert_eq!(addresses.unread.is_some(), value.starts_with("=?") && all.is_empty());
+        assert_eq!(addresses.invalid.is_some(), value.starts_with("=?") && all.is_empty());
     }
 
     #[rstest]
@@ -300,9 +307,9 @@ mod tests {
     #[case("<bob smith@example.org>")]
     #[case("<bob@exa mple.org>")]
     #[case("bob@example.org:25")]
-    fn what_has_an_at_and_is_no_address_is_not_made_one(#[case] value: &str) {
+    fn a_malformed_address_is_reported_and_not_repaired(#[case] value: &str) {
         let addresses = addresses(format!("{value}, eve@example.org").as_bytes());
         assert_eq!(addresses.all, ["eve@example.org"]);
-        assert!(addresses.unread.is_some());
+        assert!(addresses.invalid.is_some());
     }
 }

@@ -1,4 +1,4 @@
-//! From octets to text, by the names that mails give to charsets.
+//! Decodes octets to text by charset label, as mails write such labels.
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use memchr::memchr;
@@ -6,65 +6,68 @@ use memchr::memchr;
 use super::charset_names::{Charset, charset};
 use super::seven_bit::{hz, iso_2022, utf_7};
 
-/// Decoded text, with U+FFFD for what could not be decoded.
+/// Decoded text, with U+FFFD in place of octets that could not be decoded.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Decoded {
     pub(super) text: String,
-    /// Says what of it could not be decoded.
+    /// Describes what could not be decoded; `None` if nothing was lost.
     pub(super) lost: Option<String>,
 }
 
 impl Decoded {
-    pub(super) fn whole(text: impl Into<String>) -> Self {
+    /// Returns text of which nothing was lost.
+    pub(super) fn lossless(text: impl Into<String>) -> Self {
         Self { text: text.into(), lost: None }
     }
 }
 
-/// Decodes octets by the charset that they are labelled with.
+/// Decodes octets by their charset label.
 ///
-/// What is valid UTF-8 is read as that where the label is unknown, says ASCII, or is wrong; other octets in a text without a
-/// charset are windows-1252.
+/// Where the label is unknown, says ASCII, or does not fit, valid UTF-8 is decoded as UTF-8. Other octets without a label are
+/// decoded as windows-1252.
 pub(super) fn decode(label: &str, octets: &[u8]) -> Decoded {
     let decoded = match charset(label) {
-        Charset::Web(encoding) => web(encoding, octets),
-        Charset::Page(page) => paged(page, octets),
+        Charset::Web(encoding) => decode_web(encoding, octets),
+        Charset::CodePage(upper_half) => decode_code_page(upper_half, octets),
         Charset::Iso2022 => iso_2022(octets),
         Charset::Hz => hz(octets),
         Charset::Utf7 => utf_7(octets),
-        Charset::Unsaid => return unsaid(octets),
+        Charset::Unlabelled => return decode_unlabelled(octets),
         Charset::Unknown => None,
     };
     match (decoded, std::str::from_utf8(octets)) {
-        (Some(text), _) => Decoded::whole(text),
-        (None, Ok(text)) if !text.contains('\u{1b}') => Decoded::whole(text),
-        _ => Decoded { text: String::from_utf8_lossy(octets).into_owned(), lost: Some(reason(label)) },
+        (Some(text), _) => Decoded::lossless(text),
+        (None, Ok(text)) if !text.contains('\u{1b}') => Decoded::lossless(text),
+        _ => Decoded { text: String::from_utf8_lossy(octets).into_owned(), lost: Some(describe_loss(label)) },
     }
 }
 
-/// Whether a label says nothing but ASCII, if that.
-pub(super) fn is_unsaid(label: &str) -> bool {
-    matches!(charset(label), Charset::Unsaid)
+/// Returns `true` if a label is missing, or says ASCII or something just as vague.
+pub(super) fn is_unlabelled(label: &str) -> bool {
+    matches!(charset(label), Charset::Unlabelled)
 }
 
-/// Returns whether a page can say that it has this charset: it is known, and the page's tags are ASCII in it.
-pub(super) fn is_of_pages(label: &str) -> bool {
+/// Returns `true` if an HTML page can declare this charset: it is known, and encodes ASCII tags as ASCII.
+pub(super) fn can_be_declared_in_html(label: &str) -> bool {
     !matches!(charset(label), Charset::Unknown)
         && !matches!(charset(label), Charset::Web(encoding) if !encoding.is_ascii_compatible())
 }
 
-fn reason(label: &str) -> String {
+/// Returns the reason why octets under this label were lost.
+fn describe_loss(label: &str) -> String {
     let shown: String = label.chars().filter(|c| !c.is_control()).take(40).collect();
     match charset(label) {
-        Charset::Unknown => format!("the charset {shown:?} is not known"),
-        _ => format!("it is not {shown:?}, which it says it is"),
+        Charset::Unknown => format!("unknown charset {shown:?}"),
+        _ => format!("it is not valid {shown:?}, the charset that it declares"),
     }
 }
 
-fn web(encoding: &'static Encoding, octets: &[u8]) -> Option<String> {
-    let is_wide = encoding == UTF_16LE || encoding == UTF_16BE;
-    let marked = Encoding::for_bom(octets).filter(|_| is_wide);
-    if is_wide && marked.is_none() && !octets.contains(&0) && std::str::from_utf8(octets).is_ok() {
-        return None; // a wrong label: text of two octets a character has a NUL for each blank and line end
+/// Decodes by a charset of the WHATWG; a byte order mark overrides a UTF-16 label. `None` for invalid octets.
+fn decode_web(encoding: &'static Encoding, octets: &[u8]) -> Option<String> {
+    let is_utf_16 = encoding == UTF_16LE || encoding == UTF_16BE;
+    let marked = Encoding::for_bom(octets).filter(|_| is_utf_16);
+    if is_utf_16 && marked.is_none() && !octets.contains(&0) && std::str::from_utf8(octets).is_ok() {
+        return None; // The label is wrong: UTF-16 has a NUL octet in each blank and line end.
     }
     let (encoding, octets) =
         marked.map_or((encoding, octets), |(marked, length)| (marked, &octets[length..]));
@@ -72,27 +75,28 @@ fn web(encoding: &'static Encoding, octets: &[u8]) -> Option<String> {
     Some(text.into_owned())
 }
 
-fn paged(page: &str, octets: &[u8]) -> Option<String> {
-    let upper: Vec<char> = page.chars().collect();
+/// Decodes by a single-octet charset, given the characters of its upper half.
+fn decode_code_page(upper_half: &str, octets: &[u8]) -> Option<String> {
+    let upper: Vec<char> = upper_half.chars().collect();
     let text = octets.iter().map(|&octet| match octet.checked_sub(0x80) {
         None => Some(char::from(octet)),
-        Some(place) => upper.get(usize::from(place)).copied().filter(|&c| c != char::REPLACEMENT_CHARACTER),
+        Some(index) => upper.get(usize::from(index)).copied().filter(|&c| c != char::REPLACEMENT_CHARACTER),
     });
     text.collect()
 }
 
-/// Decodes text that says nothing of its charset, as headers do: UTF-8, or else windows-1252.
-pub(super) fn unsaid(octets: &[u8]) -> Decoded {
-    // Of what has 7 bits, only Japanese mail used to leave it out.
-    let begins =
+/// Decodes text without a charset label, such as raw header text: UTF-8, else windows-1252.
+pub(super) fn decode_unlabelled(octets: &[u8]) -> Decoded {
+    // Japanese mail used to omit the label; no other 7-bit charset did.
+    let is_escape =
         |at: usize| [&b"\x1b$B"[..], b"\x1b$@", b"\x1b(J"].iter().any(|set| octets[at..].starts_with(set));
-    let is_japanese = octets.is_ascii() && memchr(0x1b, octets).is_some_and(begins);
+    let is_japanese = octets.is_ascii() && memchr(0x1b, octets).is_some_and(is_escape);
     if let Some(text) = is_japanese.then(|| iso_2022(octets)).flatten() {
-        return Decoded::whole(text);
+        return Decoded::lossless(text);
     }
     match std::str::from_utf8(octets) {
-        Ok(text) => Decoded::whole(text),
-        Err(_) => Decoded::whole(WINDOWS_1252.decode_without_bom_handling(octets).0),
+        Ok(text) => Decoded::lossless(text),
+        Err(_) => Decoded::lossless(WINDOWS_1252.decode_without_bom_handling(octets).0),
     }
 }
 
@@ -103,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// Lists Python's names of charsets, each with the codec's name and a sample in hexadecimal, which ASCII begins and ends.
+    /// Lists Python's charset names, each with its codec and a sample in hexadecimal that begins and ends in ASCII.
     const NAMES: &str = r#"
 import codecs, encodings, pkgutil
 from encodings.aliases import aliases
@@ -114,7 +118,7 @@ for name, codec in sorted(names.items()):
     try:
         if not codecs.lookup(name)._is_text_encoding:
             continue
-        # Where Big5 has Cyrillic and kana, it is not the same Big5 everywhere.
+        # Variants of Big5 differ in Cyrillic and kana.
         samples = "a你世日z" if codec in ("big5", "cp950") else SAMPLES
         kept = "".join(c for c in samples if c.encode(codec, "ignore").decode(codec) == c)
         if "a".encode(codec) == b"a":
@@ -123,7 +127,7 @@ for name, codec in sorted(names.items()):
         pass
 "#;
 
-    /// Codecs in which no mail is known to be written, and escapes of Python's: what they are used for is an error.
+    /// Python codecs that pymail does not know: no mail is known to use them, or they are Python's escapes.
     const NOT_KNOWN: &[&str] = &[
         "charmap",
         "cp720",
@@ -144,13 +148,16 @@ for name, codec in sorted(names.items()):
     ];
 
     #[test]
-    fn what_python_has_a_name_for_is_decoded_like_there() {
+    fn every_charset_name_of_python_is_decoded_as_by_python() {
         let program = env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into());
         let answer = Command::new(program).args(["-I", "-c", NAMES]).output().expect("python3 runs");
         let names = String::from_utf8(answer.stdout).unwrap();
         assert!(names.lines().count() > 200, "{}", String::from_utf8_lossy(&answer.stderr));
         let octets = |hex: &str| -> Vec<u8> {
-            hex.as_bytes().chunks(2).map(|digits| super::super::transfer::escaped(digits).unwrap()).collect()
+            hex.as_bytes()
+                .chunks(2)
+                .map(|digits| super::super::transfer::hex_octet(digits).unwrap())
+                .collect()
         };
         let mut wrong = Vec::new();
         for line in names.lines() {
@@ -158,7 +165,7 @@ for name, codec in sorted(names.items()):
                 panic!("{line}")
             };
             let text = String::from_utf8(octets(text)).unwrap();
-            if !NOT_KNOWN.contains(&codec) && decode(name, &octets(sample)) != Decoded::whole(&*text) {
+            if !NOT_KNOWN.contains(&codec) && decode(name, &octets(sample)) != Decoded::lossless(&*text) {
                 wrong.push((name, codec, text, decode(name, &octets(sample))));
             }
         }

@@ -1,26 +1,26 @@
-//! What mails call charsets.
+//! Maps the charset labels found in mail to decoders.
 
 use encoding_rs::{
     BIG5, EUC_JP, EUC_KR, Encoding, GB18030, GBK, MACINTOSH, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE,
     WINDOWS_1252,
 };
 
-/// A charset, by how it is decoded.
+/// A charset, by the way it is decoded.
 pub(super) enum Charset {
-    /// One of the WHATWG's Encoding Standard.
+    /// A charset of the WHATWG Encoding Standard.
     Web(&'static Encoding),
-    /// ASCII in its upper half's characters.
-    Page(&'static str),
+    /// A single-octet charset: ASCII, and these characters from 0x80 up.
+    CodePage(&'static str),
     Iso2022,
     Hz,
     Utf7,
-    /// ASCII, or nothing that says anything.
-    Unsaid,
+    /// No label, ASCII, or a label such as `unknown-8bit`.
+    Unlabelled,
     Unknown,
 }
 
-/// Names that say nothing, or ASCII: mail that has more than that is UTF-8 or windows-1252.
-const UNSAID: &[&str] = &[
+/// Labels of ASCII and labels without information; mail with other octets under them is UTF-8 or windows-1252.
+const UNLABELLED: &[&str] = &[
     "",
     "ascii",
     "usascii",
@@ -45,8 +45,8 @@ const UNSAID: &[&str] = &[
     "none",
 ];
 
-/// Other names of charsets than those that the Encoding Standard lists, without signs.
-const OTHERS: &[(&str, &Encoding)] = &[
+/// Labels that the Encoding Standard does not list, normalized.
+const OTHER_LABELS: &[(&str, &Encoding)] = &[
     ("utf8mb4", UTF_8),
     ("utf8mb3", UTF_8),
     ("unicode11utf8", UTF_8),
@@ -112,13 +112,13 @@ const OTHERS: &[(&str, &Encoding)] = &[
     ("10000", MACINTOSH),
 ];
 
-/// The charset of a name, as the WHATWG, Python, IANA, or Windows call it, in whatever spelling.
+/// Returns the charset of a label of the WHATWG, Python, IANA or Windows, in any spelling.
 pub(super) fn charset(label: &str) -> Charset {
-    let label = label.split(';').find(|label| !label.is_empty()).unwrap_or_default(); // parameters within its quotes
+    let label = label.split(';').find(|label| !label.is_empty()).unwrap_or_default(); // parameters inside its quotes
     let label = label.trim_matches(|c: char| c.is_whitespace() || c.is_control() || "\"';,".contains(c));
-    let name = plain(label);
-    if UNSAID.contains(&&*name) {
-        return Charset::Unsaid;
+    let name = normalized(label);
+    if UNLABELLED.contains(&&*name) {
+        return Charset::Unlabelled;
     }
     let seven_bit = match &*name {
         "utf7" | "u7" | "unicode11utf7" | "unicode20utf7" | "65000" => Some(Charset::Utf7),
@@ -130,12 +130,12 @@ pub(super) fn charset(label: &str) -> Charset {
     let web = || Encoding::for_label_no_replacement(label.as_bytes()).or_else(|| web_encoding(&name));
     seven_bit
         .or_else(|| web().map(Charset::Web))
-        .or_else(|| page(&name).map(Charset::Page))
+        .or_else(|| code_page(&name).map(Charset::CodePage))
         .unwrap_or(Charset::Unknown)
 }
 
-/// The name without signs, in small letters, and without what some programs put before it.
-fn plain(label: &str) -> String {
+/// Returns the label in lower case, without punctuation, and without the prefixes `x-`, `cs` and `charset`.
+fn normalized(label: &str) -> String {
     let name: String =
         label.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();
     let is_private =
@@ -147,9 +147,11 @@ fn plain(label: &str) -> String {
     }
 }
 
+/// Returns the charset of the Encoding Standard that a normalized label means.
 fn web_encoding(name: &str) -> Option<&'static Encoding> {
-    let other = |name: &str| OTHERS.iter().find(|(known, _)| *known == name).map(|(_, encoding)| *encoding);
-    let number = number_of_page(name);
+    let other =
+        |name: &str| OTHER_LABELS.iter().find(|(known, _)| *known == name).map(|(_, encoding)| *encoding);
+    let number = code_page_number(name);
     let listed = |name: String| Encoding::for_label_no_replacement(name.as_bytes());
     let iso = |part: &str| listed(format!("iso-8859-{part}"));
     let numbered = |number: u32| match number {
@@ -180,23 +182,24 @@ fn web_encoding(name: &str) -> Option<&'static Encoding> {
         })
 }
 
-/// `1` of `11987`, as in `ISO_8859-1:1987`.
+/// Returns `1` for `11987`, the end of `ISO_8859-1:1987` without punctuation.
 fn without_year(part: &str) -> &str {
     part.len().checked_sub(4).filter(|length| *length > 0).map_or(part, |length| &part[..length])
 }
 
-/// `850` of `cp850`, `ibm850` and the like.
-fn number_of_page(name: &str) -> Option<&str> {
+/// Returns `850` for `cp850`, `ibm850` and the like.
+fn code_page_number(name: &str) -> Option<&str> {
     let digits = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
     let kinds = ["", "cp", "ibm", "dos", "oem", "windows", "win", "ms", "mswin", "windowscp", "codepage"];
     kinds.contains(&&name[..name.len() - digits.len()]).then_some(digits).filter(|digits| !digits.is_empty())
 }
 
-/// The upper half of a charset of one octet a character that browsers do not know, and Python does.
-fn page(name: &str) -> Option<&'static str> {
-    const PAGES: &str = include_str!("pages.txt");
-    let of = |name: &str| PAGES.lines().filter_map(|line| line.split_once(' ')).find(|page| page.0 == name);
-    let numbered = || of(&format!("cp{}", number_of_page(name)?));
+/// Returns the upper half of a single-octet charset that Python knows and browsers do not.
+fn code_page(name: &str) -> Option<&'static str> {
+    const CODE_PAGES: &str = include_str!("code_pages.txt");
+    let of =
+        |name: &str| CODE_PAGES.lines().filter_map(|line| line.split_once(' ')).find(|page| page.0 == name);
+    let numbered = || of(&format!("cp{}", code_page_number(name)?));
     let renamed = || match name {
         "maccentraleurope" | "maccenteuro" | "macce" => of("maclatin2"),
         "pt154" | "cp154" | "cyrillicasian" => of("ptcp154"),

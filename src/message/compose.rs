@@ -1,4 +1,4 @@
-//! From a message to the bytes on the wire, without the interpreter.
+//! Composes a message as a mail for SMTP's DATA.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -13,18 +13,22 @@ use mail_builder::mime::{BodyPart, MimePart};
 use super::Message;
 use crate::error::{Error, Result};
 
-/// An id of this length or less stays readable in the Subject.
-const PLAIN_ID: usize = 64;
-const LONGEST_ID: usize = 4_096;
-/// RFC 2047, section 2: an encoded word has at most 75 characters, of which ours spends 12 on its frame.
-const WORD_ROOM: usize = 63;
+/// The longest id, in bytes, that stays readable in the Subject.
+const MAX_PLAIN_ID: usize = 64;
+/// The longest id, in bytes.
+const MAX_ID: usize = 4_096;
+/// The encoded characters that fit into an encoded word: 75 (RFC 2047, section 2) less `=?utf-8?q?` and `?=`.
+const MAX_ENCODED_TEXT: usize = 63;
 
-/// The message as SMTP's DATA takes it: CRLF line ends, dots stuffed, without the final dot.
+/// Composes a message for DATA: CRLF line ends, dots stuffed, without the final dot.
+///
+/// # Errors
+/// `Message` when the id is empty or too long, an address is invalid, or there is no recipient.
 pub(crate) fn compose(message: &Message, tag: &str) -> Result<Vec<u8>> {
-    check(message)?;
+    check_message(message)?;
     let to: Vec<Address<'_>> =
         message.sent_to.iter().map(|to| Address::new_address(None::<&str>, to)).collect();
-    // First what a receiver must see in the first octets of a mail, however many recipients it has.
+    // A receiver fetches the first octets of a mail: the fields that it decides by precede a long To.
     let builder = MessageBuilder::new()
         .header("Subject", Raw::new(format!("{tag} {}", id_in_subject(&message.id))))
         .message_id(MessageIdHeader::new(message.message_id.as_str()))
@@ -33,15 +37,15 @@ pub(crate) fn compose(message: &Message, tag: &str) -> Result<Vec<u8>> {
         .body(body_part(&message.body));
     let mut data = Vec::new();
     builder.serialize(&mut data);
-    Ok(ended(stuffed(data)))
+    Ok(with_final_line_end(dot_stuffed(data)))
 }
 
-/// A body is always base64, and says its size, so that whoever cuts or changes it on the way is found out.
+/// Returns the body as a base64 part that declares its size, by which a receiver notices that it was cut or changed.
 fn body_part(body: &[u8]) -> MimePart<'_> {
     let text = std::str::from_utf8(body).is_ok();
     let content_type = if text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
     let disposition = format!("inline; size={}", body.len());
-    // As raw headers, because mail-builder would choose another encoding for what it knows to be text.
+    // Raw headers: for a part that it knows as text, mail-builder would choose another encoding.
     let headers: Vec<(Cow<'_, str>, HeaderType<'_>)> = vec![
         ("Content-Type".into(), Raw::new(content_type).into()),
         ("Content-Disposition".into(), Raw::new(disposition).into()),
@@ -49,40 +53,44 @@ fn body_part(body: &[u8]) -> MimePart<'_> {
     MimePart { headers, contents: BodyPart::Binary(body.into()) }
 }
 
-fn check(message: &Message) -> Result<()> {
-    if message.id.is_empty() || message.id.len() > LONGEST_ID {
-        return Err(Error::message(format!("an id has 1 to {LONGEST_ID} bytes, not {}", message.id.len())));
+/// Checks the id, the addresses and the number of recipients.
+fn check_message(message: &Message) -> Result<()> {
+    if message.id.is_empty() || message.id.len() > MAX_ID {
+        return Err(Error::message(format!(
+            "the id has {} bytes; the limits are 1 and {MAX_ID}",
+            message.id.len()
+        )));
     }
     if message.sent_to.is_empty() {
-        return Err(Error::message("a message has at least one recipient"));
+        return Err(Error::message("the message has no recipient"));
     }
     std::iter::once(&message.sent_by).chain(&message.sent_to).try_for_each(|address| check_address(address))
 }
 
-/// A mailbox of RFC 5321, section 4.1.2, in ASCII and without quoted parts.
+/// Checks that an address is a mailbox (RFC 5321, section 4.1.2) in ASCII, without quoted parts.
 ///
-/// And without what looks like an encoded word, which a reader would decode (RFC 2047, section 5, forbids it).
+/// Nor may it contain an encoded word, which some readers would decode although RFC 2047, section 5, forbids it there.
 fn check_address(address: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_graphic() && !"<>(),;:\\\"".contains(c);
     let parts = address.rsplit_once('@');
-    let whole = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
-    if whole && address.len() <= 254 && address.chars().all(allowed) && !address.contains("=?") {
+    let has_both = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
+    if has_both && address.len() <= 254 && address.chars().all(allowed) && !address.contains("=?") {
         return Ok(());
     }
-    Err(Error::message(format!("{address:?} is not an address such as alice@example.org")))
+    Err(Error::message(format!("{address:?} is not a valid address, such as alice@example.org")))
 }
 
-/// Plain where every mail program shows it as it is, else encoded words, which keep every character.
+/// Returns the id as it is if every mail program displays it unchanged, else as encoded words.
 fn id_in_subject(id: &str) -> String {
     let printable = id.bytes().all(|b| (b' '..=b'~').contains(&b));
-    let blanks = id.starts_with(' ') || id.ends_with(' ') || id.contains("  ");
-    if id.len() <= PLAIN_ID && printable && !blanks && !id.contains("=?") {
+    let has_fragile_blanks = id.starts_with(' ') || id.ends_with(' ') || id.contains("  ");
+    if id.len() <= MAX_PLAIN_ID && printable && !has_fragile_blanks && !id.contains("=?") {
         return id.into();
     }
     encoded_words(id)
 }
 
-/// RFC 2047, section 4.2 ("Q"): a word never ends inside a character.
+/// Encodes text as encoded words in "Q" (RFC 2047, section 4.2), none of which ends inside a character.
 fn encoded_words(text: &str) -> String {
     let mut words = String::new();
     let mut room = 0;
@@ -90,7 +98,7 @@ fn encoded_words(text: &str) -> String {
         let code = q_encoded(c);
         if code.len() > room {
             words.push_str(if words.is_empty() { "=?utf-8?q?" } else { "?= =?utf-8?q?" });
-            room = WORD_ROOM;
+            room = MAX_ENCODED_TEXT;
         }
         room -= code.len();
         words.push_str(&code);
@@ -98,6 +106,7 @@ fn encoded_words(text: &str) -> String {
     words + "?="
 }
 
+/// Encodes one character in "Q".
 fn q_encoded(c: char) -> String {
     if c.is_ascii_alphanumeric() {
         return c.into();
@@ -109,9 +118,8 @@ fn q_encoded(c: char) -> String {
     code
 }
 
-/// RFC 5321, section 4.5.2. What is composed above has no line that begins with a dot; this is for the day
-/// when it has.
-fn stuffed(data: Vec<u8>) -> Vec<u8> {
+/// Doubles dots at line starts (RFC 5321, section 4.5.2). A safeguard: the mails composed here have none.
+fn dot_stuffed(data: Vec<u8>) -> Vec<u8> {
     if !data.starts_with(b".") && !data.windows(2).any(|pair| pair == b"\n.") {
         return data;
     }
@@ -123,7 +131,8 @@ fn stuffed(data: Vec<u8>) -> Vec<u8> {
         .collect()
 }
 
-fn ended(mut data: Vec<u8>) -> Vec<u8> {
+/// Appends CRLF, unless the data ends in it.
+fn with_final_line_end(mut data: Vec<u8>) -> Vec<u8> {
     if !data.ends_with(b"\r\n") {
         data.extend_from_slice(b"\r\n");
     }
@@ -151,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_id_is_encoded_behind_the_plain_tag() {
+    fn any_other_id_is_encoded_after_the_plain_tag() {
         let long = "x".repeat(1_000);
         for id in
             ["naïve", " x", "x ", "a  b", "a\r\nBcc: eve@example.org", "=?utf-8?q?x?=", "\0", long.as_str()]
@@ -168,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_body_is_base64_and_says_its_size() {
+    fn the_body_is_base64_and_declares_its_size() {
         let text = composed(&message("1"));
         assert!(text.contains("\r\nContent-Transfer-Encoding: base64\r\n"), "{text}");
         assert!(text.contains("\r\nContent-Disposition: inline; size=5\r\n"), "{text}");
@@ -185,7 +194,7 @@ mod tests {
     #[case::brackets("<eve@example.org>")]
     #[case::non_ascii("ève@example.org")]
     #[case::encoded_word("=?utf-8?q?eve?=@example.org")]
-    fn an_address_that_is_none_is_a_message_error(#[case] address: &str) {
+    fn an_invalid_address_is_a_message_error(#[case] address: &str) {
         let to = Message::new("1", "alice@example.org", address, "");
         let by = Message::new("1", address, "bob@example.org", "");
         assert_eq!(compose(&to, "TAG").unwrap_err().kind(), ErrorKind::Message);
@@ -193,15 +202,15 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_id_an_endless_one_and_no_recipient_are_message_errors() {
-        let nobody = Message::new("1", "alice@example.org", Vec::<String>::new(), "");
-        for bad in [message(""), message(&"x".repeat(LONGEST_ID + 1)), nobody] {
+    fn an_empty_or_too_long_id_and_no_recipient_are_message_errors() {
+        let without_recipient = Message::new("1", "alice@example.org", Vec::<String>::new(), "");
+        for bad in [message(""), message(&"x".repeat(MAX_ID + 1)), without_recipient] {
             assert_eq!(compose(&bad, "TAG").unwrap_err().kind(), ErrorKind::Message);
         }
     }
 
     #[test]
-    fn what_tells_a_message_from_others_comes_first_however_many_recipients_it_has() {
+    fn subject_message_id_and_from_precede_to_even_with_many_recipients() {
         let to: Vec<String> = (0..10_000).map(|n| format!("{n}@example.org")).collect();
         let text = composed(&Message::new("\u{fc}".repeat(2_000), "alice@example.org", to, ""));
         let first = &text[..16_384];
@@ -212,12 +221,12 @@ mod tests {
 
     #[test]
     fn dots_at_line_starts_are_doubled() {
-        assert_eq!(stuffed(b".a\r\nb\r\n..c".to_vec()), b"..a\r\nb\r\n...c");
-        assert_eq!(stuffed(b"a.b".to_vec()), b"a.b");
+        assert_eq!(dot_stuffed(b".a\r\nb\r\n..c".to_vec()), b"..a\r\nb\r\n...c");
+        assert_eq!(dot_stuffed(b"a.b".to_vec()), b"a.b");
     }
 
     #[test]
-    fn no_line_is_longer_than_a_server_has_to_pass_on() {
+    fn no_line_is_longer_than_servers_must_accept() {
         // RFC 5321, section 4.5.3.1.6.
         let to: Vec<String> = (0..200).map(|n| format!("{}{n}@example.org", "x".repeat(200))).collect();
         let all = Message::new("\u{fc}".repeat(2_000), "alice@example.org", to, vec![b'x'; 100_000]);

@@ -1,25 +1,26 @@
-//! Text whose paragraphs were wrapped on the way (RFC 3676): what was typed, as mail programs show it.
+//! Joins the wrapped paragraphs of `format=flowed` text (RFC 3676).
 
-/// Joins the lines of each paragraph. With `DelSp`, the blank that marks a line was not in the text.
-pub(super) fn unwrapped(text: &str, del_sp: bool) -> String {
+/// Joins the lines of each paragraph. With `DelSp=yes`, drops the trailing blank that marks a wrapped line.
+pub(super) fn unwrap_paragraphs(text: &str, del_sp: bool) -> String {
     let mut whole = String::with_capacity(text.len());
-    let mut open: Option<(usize, &str)> = None; // how deep the line before is quoted, and its end
+    let mut open: Option<(usize, &str)> = None; // the wrapped line before: its quote depth and line end
     for line in text.split_inclusive('\n') {
         let content = line.trim_end_matches(['\r', '\n']);
-        let (marks, content, end) = (quotes(content), &content[quotes(content)..], &line[content.len()..]);
+        let (depth, content, end) =
+            (quote_depth(content), &content[quote_depth(content)..], &line[content.len()..]);
         let unstuffed = content.strip_prefix(' ').unwrap_or(content);
         let is_signature = unstuffed == "-- ";
         match open.take() {
-            Some((depth, _)) if depth == marks && !is_signature => whole.push_str(unstuffed),
+            Some((open_depth, _)) if open_depth == depth && !is_signature => whole.push_str(unstuffed),
             before => {
                 whole.push_str(before.map_or("", |(_, end)| end));
-                whole.push_str(&line[..marks]);
-                whole.push_str(if marks == 0 { unstuffed } else { content });
+                whole.push_str(&line[..depth]);
+                whole.push_str(if depth == 0 { unstuffed } else { content });
             }
         }
         if unstuffed.ends_with(' ') && !is_signature {
             whole.truncate(whole.len() - usize::from(del_sp));
-            open = Some((marks, end));
+            open = Some((depth, end));
         } else {
             whole.push_str(end);
         }
@@ -27,8 +28,8 @@ pub(super) fn unwrapped(text: &str, del_sp: bool) -> String {
     whole + open.map_or("", |(_, end)| end)
 }
 
-/// How deep a line is quoted.
-fn quotes(line: &str) -> usize {
+/// Returns the number of `>` at the start of a line.
+fn quote_depth(line: &str) -> usize {
     line.len() - line.trim_start_matches('>').len()
 }
 
@@ -45,12 +46,12 @@ mod tests {
     #[case::quoted("> a \r\n> b\r\n>> c \r\nd\r\n", "> a b\r\n>> c \r\nd\r\n")]
     #[case::signature("a \r\n-- \r\nb\r\n", "a \r\n-- \r\nb\r\n")]
     #[case::at_the_end("a \r\n", "a \r\n")]
-    fn paragraphs_are_whole_again(#[case] wrapped: &str, #[case] text: &str) {
-        assert_eq!(unwrapped(wrapped, false), text);
+    fn wrapped_paragraphs_are_joined(#[case] wrapped: &str, #[case] text: &str) {
+        assert_eq!(unwrap_paragraphs(wrapped, false), text);
     }
 
     #[test]
-    fn a_blank_that_was_not_in_the_text_is_left_out() {
-        assert_eq!(unwrapped("\u{4f60} \r\n\u{597d}\r\n", true), "\u{4f60}\u{597d}\r\n");
+    fn with_delsp_the_trailing_blank_is_dropped() {
+        assert_eq!(unwrap_paragraphs("\u{4f60} \r\n\u{597d}\r\n", true), "\u{4f60}\u{597d}\r\n");
     }
 }

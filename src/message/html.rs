@@ -1,25 +1,29 @@
-//! From a page to the text that a mail program shows of it.
+//! Converts HTML to the text that a mail program displays.
 
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Error as PageError, Span, State, Tokenizer};
 
 use crate::error::{Error, Result};
 
-/// What the tokenizer, which reads pages as browsers do, finds.
+/// A token of the page, as the HTML standard's tokenizer reports it.
 enum Event {
-    Start { tag: Vec<u8>, is_closed: bool },
+    Start {
+        tag: Vec<u8>,
+        is_closed: bool,
+    },
     End(Vec<u8>),
     Text(Vec<u8>),
     Comment,
-    Cut(&'static str),
+    /// The page ends within this construct.
+    Truncated(&'static str),
 }
 
-/// Returns the text of a page: blocks and `<br>` on lines of their own, without comments, scripts, styles and titles.
+/// Converts a page to text: a line for each block and `<br>`, without comments, scripts, styles and titles.
 ///
 /// # Errors
-/// `Message`: the page ends within a tag, a comment, or something that is not shown.
-pub(super) fn text(page: &str) -> Result<String> {
-    let mut tokenizer = Tokenizer::new_with_emitter(page, CallbackEmitter::new(events()));
+/// `Message` when the page ends within a tag, a comment, or an element that is not displayed.
+pub(super) fn to_text(page: &str) -> Result<String> {
+    let mut tokenizer = Tokenizer::new_with_emitter(page, CallbackEmitter::new(token_callback()));
     let mut layout = Layout::default();
     let mut hidden: Option<(Vec<u8>, bool)> = None;
     let mut is_comment = false;
@@ -30,7 +34,7 @@ pub(super) fn text(page: &str) -> Result<String> {
             (Event::Text(text), None) => layout.add(&String::from_utf8_lossy(&text)),
             (Event::Start { tag, is_closed }, _) => {
                 layout.begin(&tag);
-                let state = state_within(&tag).filter(|_| !is_closed);
+                let state = content_state(&tag).filter(|_| !is_closed);
                 tokenizer.set_state(state.unwrap_or(State::Data));
                 hidden = is_hidden(&tag).then_some((tag, false)).filter(|_| state.is_some());
             }
@@ -39,23 +43,24 @@ pub(super) fn text(page: &str) -> Result<String> {
                 hidden = None;
             }
             (Event::Comment, _) => {}
-            (Event::Cut(place), _) => return Err(cut(place)),
+            (Event::Truncated(place), _) => return Err(truncated(place)),
         }
     }
     if is_comment && !page.trim_end().ends_with('>') {
-        return Err(cut("a comment")); // such as `<!` or `</` before a blank begin
+        return Err(truncated("a comment")); // `<!`, or `</` before a blank, begins one too
     }
     match hidden {
-        Some((tag, true)) => Err(cut(&format!("<{}>", String::from_utf8_lossy(&tag)))),
-        _ => Ok(layout.finished()),
+        Some((tag, true)) => Err(truncated(&format!("<{}>", String::from_utf8_lossy(&tag)))),
+        _ => Ok(layout.into_text()),
     }
 }
 
-fn cut(place: &str) -> Error {
+fn truncated(place: &str) -> Error {
     Error::message(format!("the body's HTML ends within {place}"))
 }
 
-fn events() -> impl FnMut(CallbackEvent<'_>, Span<()>) -> Option<Event> {
+/// Returns the tokenizer's callback, which drops attributes and doctypes.
+fn token_callback() -> impl FnMut(CallbackEvent<'_>, Span<()>) -> Option<Event> {
     let mut tag = Vec::new();
     move |event, _| match event {
         CallbackEvent::OpenStartTag { name } => {
@@ -68,15 +73,16 @@ fn events() -> impl FnMut(CallbackEvent<'_>, Span<()>) -> Option<Event> {
         CallbackEvent::EndTag { name } => Some(Event::End(name.to_vec())),
         CallbackEvent::String { value } => Some(Event::Text(value.to_vec())),
         CallbackEvent::Comment { .. } => Some(Event::Comment),
-        CallbackEvent::Error(PageError::EofInTag) => Some(Event::Cut("a tag")),
-        CallbackEvent::Error(PageError::EofInComment) => Some(Event::Cut("a comment")),
+        CallbackEvent::Error(PageError::EofInTag) => Some(Event::Truncated("a tag")),
+        CallbackEvent::Error(PageError::EofInComment) => Some(Event::Truncated("a comment")),
         _ => None,
     }
 }
 
-/// How the content of an element is read in which tags are text (HTML, section 13.2.6.2). Scripts do not run in mails, so that
-/// what stands in for them is a part of the page.
-fn state_within(tag: &[u8]) -> Option<State> {
+/// Returns the tokenizer state for the content of an element in which tags are text (HTML, section 13.2.6.2).
+///
+/// Not for `noscript`: mail programs run no scripts, so that its content is part of the page.
+fn content_state(tag: &[u8]) -> Option<State> {
     match tag {
         b"title" | b"textarea" => Some(State::RcData),
         b"style" | b"xmp" | b"iframe" | b"noembed" | b"noframes" => Some(State::RawText),
@@ -86,12 +92,13 @@ fn state_within(tag: &[u8]) -> Option<State> {
     }
 }
 
+/// Returns `true` for elements whose content is not displayed.
 fn is_hidden(tag: &[u8]) -> bool {
     matches!(tag, b"title" | b"style" | b"script" | b"iframe" | b"noembed" | b"noframes")
 }
 
-/// So many line breaks stand before and behind an element.
-fn breaks(tag: &[u8]) -> usize {
+/// Returns the number of line breaks before and after an element.
+fn line_breaks(tag: &[u8]) -> usize {
     match tag {
         b"p" | b"h1" | b"h2" | b"h3" | b"h4" | b"h5" | b"h6" | b"blockquote" => 2,
         b"address" | b"article" | b"aside" | b"body" | b"caption" | b"center" | b"dd" | b"div" | b"dl"
@@ -103,35 +110,39 @@ fn breaks(tag: &[u8]) -> usize {
     }
 }
 
+/// Returns `true` for elements that keep their blanks and line ends.
 fn is_preformatted(tag: &[u8]) -> bool {
     matches!(tag, b"pre" | b"listing" | b"plaintext" | b"textarea" | b"xmp")
 }
 
-/// Text with what separates it from what comes next.
+/// The text so far, and the separators that are due before the next text.
 #[derive(Default)]
 struct Layout {
     text: String,
     breaks: usize,
     blank: Option<char>,
-    /// So many elements whose blanks count are open.
+    /// The number of open elements that keep their blanks.
     preformatted: usize,
 }
 
 impl Layout {
+    /// Handles a start tag.
     fn begin(&mut self, tag: &[u8]) {
         match tag {
             b"br" => self.breaks += 1,
             b"td" | b"th" => self.blank = Some('\t'),
-            _ => self.breaks = self.breaks.max(breaks(tag)),
+            _ => self.breaks = self.breaks.max(line_breaks(tag)),
         }
         self.preformatted += usize::from(is_preformatted(tag));
     }
 
+    /// Handles an end tag.
     fn end(&mut self, tag: &[u8]) {
-        self.breaks = self.breaks.max(breaks(tag));
+        self.breaks = self.breaks.max(line_breaks(tag));
         self.preformatted = self.preformatted.saturating_sub(usize::from(is_preformatted(tag)));
     }
 
+    /// Adds text, whose blanks are collapsed outside preformatted elements.
     fn add(&mut self, text: &str) {
         if self.preformatted > 0 {
             self.separate();
@@ -148,6 +159,7 @@ impl Layout {
         }
     }
 
+    /// Writes the separators that are due.
     fn separate(&mut self) {
         let blank = self.blank.take();
         let breaks = std::mem::take(&mut self.breaks);
@@ -161,7 +173,8 @@ impl Layout {
         }
     }
 
-    fn finished(mut self) -> String {
+    /// Returns the text, which ends in a line end unless it is empty.
+    fn into_text(mut self) -> String {
         if !self.text.is_empty() && !self.text.ends_with('\n') {
             self.text.push('\n');
         }
@@ -169,11 +182,11 @@ impl Layout {
     }
 }
 
-/// The charset that a page says itself, near its beginning.
-pub(super) fn charset(page: &[u8]) -> Option<String> {
+/// Returns the charset that a page declares in a `<meta>` element within its first 1,024 octets.
+pub(super) fn declared_charset(page: &[u8]) -> Option<String> {
     let beginning = String::from_utf8_lossy(&page[..page.len().min(1_024)]).to_ascii_lowercase();
-    let (_, behind) = beginning.split_once("<meta")?.1.split_once("charset")?;
-    let name = behind.trim_start().strip_prefix('=')?.trim_start_matches([' ', '"', '\'']);
+    let (_, after) = beginning.split_once("<meta")?.1.split_once("charset")?;
+    let name = after.trim_start().strip_prefix('=')?.trim_start_matches([' ', '"', '\'']);
     Some(name.chars().take_while(|c| c.is_ascii_alphanumeric() || "-_:.".contains(*c)).collect())
 }
 
@@ -209,8 +222,8 @@ mod tests {
     #[case::without_scripts("<noscript><p>shown</p></noscript>", "shown\n")]
     #[case::text_of_tags("<textarea><b>x</textarea>", "<b>x\n")]
     #[case::nothing("<html><body> </body></html>", "")]
-    fn a_page_is_read_as_a_mail_program_shows_it(#[case] page: &str, #[case] shown: &str) {
-        assert_eq!(text(page).unwrap(), shown);
+    fn a_page_is_converted_to_the_text_that_mail_programs_display(#[case] page: &str, #[case] shown: &str) {
+        assert_eq!(to_text(page).unwrap(), shown);
     }
 
     #[rstest]
@@ -220,17 +233,17 @@ mod tests {
     #[case("Hello <style> p {} <p>more")]
     #[case("Hello <title>more")]
     #[case("Hello <a href=\"more")]
-    fn a_page_that_was_cut_is_an_error(#[case] page: &str) {
-        assert!(text(page).is_err());
+    fn a_truncated_page_is_an_error(#[case] page: &str) {
+        assert!(to_text(page).is_err());
     }
 
     #[test]
-    fn a_page_says_its_charset() {
+    fn the_charset_is_read_from_meta_elements_only() {
         assert_eq!(
-            charset(b"<META http-equiv=x content='text/html; charset=koi8-r'>").as_deref(),
+            declared_charset(b"<META http-equiv=x content='text/html; charset=koi8-r'>").as_deref(),
             Some("koi8-r")
         );
-        assert_eq!(charset(b"<meta charset = \"gb2312\">").as_deref(), Some("gb2312"));
-        assert_eq!(charset(b"<p>charset=x"), None);
+        assert_eq!(declared_charset(b"<meta charset = \"gb2312\">").as_deref(), Some("gb2312"));
+        assert_eq!(declared_charset(b"<p>charset=x"), None);
     }
 }

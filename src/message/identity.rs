@@ -1,86 +1,86 @@
-//! What tells a message from all others, so that a second copy of it is known.
+//! Detects duplicates of a message, and mail that is not tagged.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
 use std::panic::catch_unwind;
 use std::sync::OnceLock;
 
-use super::head::{Head, Name, with_line_feeds};
-use super::parse::{guarded, is_tagged, message_id, sender, subject};
+use super::headers::{Headers, Name, with_line_feeds};
+use super::parse::{catch_panic, is_tagged, message_id, sender, subject};
 
-/// The Message-ID, Subject and sender of a message, in little room.
+/// A hash of a message's Message-ID, Subject and sender, by which a duplicate is detected.
 ///
-/// A Message-ID alone is not enough: there are programs that give the same one to different messages.
+/// A Message-ID alone is not enough: some programs give the same one to different messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity([u64; 2]);
 
 impl Identity {
-    /// By the headers of a mail, of which these three are enough; `None` without a Message-ID.
+    /// Computes the identity from a header block with at least these three fields; `None` without a Message-ID.
     pub(crate) fn read(headers: &[u8]) -> Option<Self> {
-        guarded(|| {
+        catch_panic(|| {
             let headers = with_line_feeds(headers);
-            let head = Head::of_mail(&headers);
-            Self::of(&head, &subject(&head)?.text, &sender(&head).unwrap_or_default())
+            let headers = Headers::of_mail(&headers);
+            Self::of(&headers, &subject(&headers)?.text, &sender(&headers).unwrap_or_default())
         })
     }
 
-    /// By the Subject and the sender that were read from these headers.
-    pub(super) fn of(head: &Head<'_>, subject: &str, sender: &str) -> Option<Self> {
-        // The keys are random, so that no two messages can be made to look like one.
+    /// Computes the identity from headers whose Subject and sender are already decoded.
+    pub(super) fn of(headers: &Headers<'_>, subject: &str, sender: &str) -> Option<Self> {
+        // Random keys: an attacker can't craft two messages with the same hash.
         static KEYS: OnceLock<[RandomState; 2]> = OnceLock::new();
         let keys = KEYS.get_or_init(|| [RandomState::new(), RandomState::new()]);
-        let given = head.first(Name::MessageId)?;
-        let whole = (message_id(&given)?, subject, sender);
-        Some(Self([keys[0].hash_one(whole), keys[1].hash_one(whole)]))
+        let value = headers.first(Name::MessageId)?;
+        let hashed = (message_id(&value)?, subject, sender);
+        Some(Self([keys[0].hash_one(hashed), keys[1].hash_one(hashed)]))
     }
 }
 
-/// Whose a mail is.
+/// The origin of a mail, by its Subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// Its Subject begins with the tag.
+    /// The Subject begins with the tag.
     Ours,
-    /// It has another Subject, or none.
+    /// The Subject does not begin with the tag, or there is none.
     Foreign,
-    /// Its Subject has not come.
+    /// The Subject is not within the octets that were fetched.
     Undecided,
 }
 
-/// Tells whose a mail is by the beginning of it, which `is_cut` where there may be more.
-pub(crate) fn origin(octets: &[u8], is_cut: bool, tag: &str) -> Origin {
+/// Returns the origin of a mail, given its first octets; `is_partial` if the mail may have more.
+pub(crate) fn origin(octets: &[u8], is_partial: bool, tag: &str) -> Origin {
     let octets = &*with_line_feeds(octets);
-    let has_ended = !is_cut || has_all_headers(octets);
-    let fields = if has_ended { octets } else { whole_fields(octets) };
-    let fields = ended(fields);
-    // A parser that gives up has shown nothing.
-    let judge = || Some(is_tagged(&subject(&Head::of_mail(&fields))?.text, tag));
-    match catch_unwind(judge) {
+    let has_all = !is_partial || has_all_headers(octets);
+    let fields = if has_all { octets } else { complete_fields(octets) };
+    let fields = with_line_end(fields);
+    // A panic of the parser decides nothing.
+    let decide = || Some(is_tagged(&subject(&Headers::of_mail(&fields))?.text, tag));
+    match catch_unwind(decide) {
         Ok(Some(true)) => Origin::Ours,
         Ok(Some(false)) => Origin::Foreign,
-        Ok(None) if has_ended && !octets.is_empty() => Origin::Foreign,
+        Ok(None) if has_all && !octets.is_empty() => Origin::Foreign,
         _ => Origin::Undecided,
     }
 }
 
-/// Ends the last line, without which a parser does not take it for one.
-fn ended(fields: &[u8]) -> Cow<'_, [u8]> {
+/// Appends a line end where it is missing: without it, the parser would ignore the last line.
+fn with_line_end(fields: &[u8]) -> Cow<'_, [u8]> {
     match fields.last() {
         None | Some(b'\n') => fields.into(),
         Some(_) => [fields, b"\r\n"].concat().into(),
     }
 }
 
-/// Returns whether an empty line ends the headers.
+/// Returns `true` if an empty line ends the headers.
 fn has_all_headers(octets: &[u8]) -> bool {
     let is_empty = |line: &&[u8]| matches!(*line, b"\n" | b"\r\n");
     let lines = octets.split_inclusive(|octet| *octet == b'\n');
     lines.skip_while(is_empty).any(|line| is_empty(&line))
 }
 
-/// Cuts off the last header field, which may go on.
-fn whole_fields(octets: &[u8]) -> &[u8] {
-    let begins = |at: &usize| octets[at - 1] == b'\n' && !b" \t".contains(&octets[*at]);
-    let end = (1..octets.len()).rev().find(begins).unwrap_or(0);
+/// Returns the header fields without the last one, which may be incomplete.
+fn complete_fields(octets: &[u8]) -> &[u8] {
+    let starts_field = |at: &usize| octets[at - 1] == b'\n' && !b" \t".contains(&octets[*at]);
+    let end = (1..octets.len()).rev().find(starts_field).unwrap_or(0);
     &octets[..end]
 }
 
@@ -96,13 +96,13 @@ mod tests {
     }
 
     #[test]
-    fn each_of_the_three_headers_makes_another_message() {
+    fn another_message_id_subject_or_sender_is_another_message() {
         let one = mail("<1@a>", "TAG 1", "bob@example.org");
         assert!(one.is_some());
         assert_eq!(
             one,
             mail("<1@a>", "TAG\r\n 1", "Bob <bob@example.org>"),
-            "as they are read, not as they are written"
+            "decoded values count, not their spelling"
         );
         assert_ne!(one, mail("<2@a>", "TAG 1", "bob@example.org"));
         assert_ne!(one, mail("<1@a>", "TAG 2", "bob@example.org"));
@@ -110,13 +110,13 @@ mod tests {
     }
 
     #[test]
-    fn without_a_message_id_no_two_mails_are_the_same() {
+    fn a_mail_without_a_message_id_has_no_identity() {
         assert_eq!(Identity::read(b"Subject: TAG 1\r\nFrom: bob@example.org\r\n\r\n"), None);
         assert_eq!(Identity::read(b""), None);
     }
 
     #[test]
-    fn headers_alone_and_the_whole_mail_have_the_same_identity() {
+    fn the_headers_alone_give_the_same_identity_as_the_whole_mail() {
         let message = Message::new("naïve 1", "alice@example.org", "bob@example.org", "hello");
         let mail = compose(&message, "TAG").unwrap();
         let (_, identity) = parse(&mail, "TAG").unwrap().unwrap();
@@ -130,9 +130,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_mail_is_foreign_only_when_another_subject_or_the_end_of_its_headers_has_come() {
+    fn a_partial_mail_is_foreign_only_after_another_subject_or_the_end_of_its_headers() {
         let long = format!("Received: {}\r\n\tby x;\r\n", "x".repeat(20_000));
-        for (begin, expected) in [
+        for (start, expected) in [
             ("", Origin::Undecided),
             ("To: bob@example.org\r\n", Origin::Undecided),
             ("Subject: TAG 1", Origin::Undecided),
@@ -145,20 +145,20 @@ mod tests {
             ("To: bob@example.org\r\n\r\nSubject: TAG 1", Origin::Foreign),
             ("To: bob@example.org\n\nhello", Origin::Foreign),
         ] {
-            assert_eq!(origin(begin.as_bytes(), true, "TAG"), expected, "{begin:?}");
-            let behind = format!("{long}{begin}");
-            assert_eq!(origin(behind.as_bytes(), true, "TAG"), expected, "behind others: {begin:?}");
+            assert_eq!(origin(start.as_bytes(), true, "TAG"), expected, "{start:?}");
+            let after_others = format!("{long}{start}");
+            assert_eq!(origin(after_others.as_bytes(), true, "TAG"), expected, "after others: {start:?}");
         }
     }
 
     #[test]
-    fn blank_lines_before_the_headers_end_none() {
+    fn blank_lines_before_the_headers_do_not_end_them() {
         assert_eq!(origin(b"\r\n\r\nTo: bob@example.org\r\n", true, "TAG"), Origin::Undecided);
         assert_eq!(origin(b"\r\nSubject: TAG 1\r\nT", true, "TAG"), Origin::Ours);
     }
 
     #[test]
-    fn a_mail_that_has_come_to_its_end_is_decided() {
+    fn a_whole_mail_is_ours_or_foreign() {
         assert_eq!(origin(b"Subject: TAG 1", false, "TAG"), Origin::Ours);
         assert_eq!(origin(b"Subject: lunch", false, "TAG"), Origin::Foreign);
         assert_eq!(origin(b"To: bob@example.org", false, "TAG"), Origin::Foreign);

@@ -1,20 +1,24 @@
-//! The line protocol's JSON: `{"Id","SentBy","SentTo","Body"}`.
+//! The line protocol's JSON: `{"Id","SentBy","SentTo","MessageId","Body"}`.
 
 use base64_simd::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::Message;
+use super::{Message, MessageId};
 
+/// A message as the line protocol's JSON object.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Wire {
     id: String,
     sent_by: String,
     sent_to: SentTo,
+    #[serde(default)]
+    message_id: Option<MessageId>,
     #[serde(flatten)]
     body: WireBody,
 }
 
+/// One recipient as a string, any other number as an array.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum SentTo {
@@ -22,7 +26,7 @@ enum SentTo {
     Many(Vec<String>),
 }
 
-/// A body as JSON can carry it.
+/// A body in JSON: text, or base64 of bytes that are not UTF-8.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum WireBody {
     Body(String),
@@ -40,12 +44,12 @@ impl From<Vec<u8>> for WireBody {
 
 impl From<Message> for Wire {
     fn from(message: Message) -> Self {
-        let Message { id, sent_by, mut sent_to, body, .. } = message;
+        let Message { id, sent_by, mut sent_to, body, message_id } = message;
         let sent_to = match sent_to.len() {
             1 => SentTo::One(sent_to.remove(0)),
             _ => SentTo::Many(sent_to),
         };
-        Self { id, sent_by, sent_to, body: body.into() }
+        Self { id, sent_by, sent_to, message_id: Some(message_id), body: body.into() }
     }
 }
 
@@ -61,7 +65,8 @@ impl TryFrom<Wire> for Message {
             WireBody::Body(text) => text.into_bytes(),
             WireBody::BodyBase64(code) => STANDARD.decode_to_vec(code)?,
         };
-        Ok(Self::new(wire.id, wire.sent_by, sent_to, body))
+        let message_id = wire.message_id.unwrap_or_else(|| MessageId::random(&wire.sent_by));
+        Ok(Self { id: wire.id, sent_by: wire.sent_by, sent_to, body, message_id })
     }
 }
 
@@ -69,24 +74,31 @@ impl TryFrom<Wire> for Message {
 mod tests {
     use super::*;
 
-    fn round(message: &Message) -> Message {
+    fn round_trip(message: &Message) -> Message {
         serde_json::from_str(&serde_json::to_string(message).unwrap()).unwrap()
     }
 
     #[test]
-    fn bytes_that_are_no_text_survive_json() {
+    fn a_binary_body_survives_json() {
         let message =
             Message::new("1", "a@example.org", ["b@example.org", "c@example.org"], b"\xff\0\r".to_vec());
-        let again = round(&message);
-        assert_eq!((again.sent_to, again.body), (message.sent_to.clone(), message.body.clone()));
+        assert_eq!(round_trip(&message), message);
         assert!(serde_json::to_string(&message).unwrap().contains(r#""BodyBase64":"/wAN""#));
     }
 
     #[test]
-    fn what_is_missing_or_no_base64_is_an_error() {
+    fn a_message_without_a_message_id_gets_a_new_one() {
+        let line = r#"{"Id":"1","SentBy":"a@example.org","SentTo":"c@d","Body":""}"#;
+        let read = || serde_json::from_str::<Message>(line).unwrap();
+        assert_ne!(read().message_id(), read().message_id());
+    }
+
+    #[test]
+    fn a_missing_field_invalid_base64_or_a_wrong_type_is_an_error() {
         for bad in [
             r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d"}"#,
             r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d","BodyBase64":"?"}"#,
+            r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d","Body":"","MessageId":"a b"}"#,
             r#"{"Id":1,"SentBy":"a@b","SentTo":"c@d","Body":""}"#,
         ] {
             assert!(serde_json::from_str::<Message>(bad).is_err(), "{bad}");

@@ -1,4 +1,4 @@
-//! What is sent and received.
+//! Messages: the public type, composing mail, and reading mail, all without the interpreter.
 
 mod address;
 mod body;
@@ -6,8 +6,11 @@ mod charset;
 mod charset_names;
 mod compose;
 mod content;
+mod encoded_words;
 mod flowed;
-mod head;
+#[cfg(test)]
+mod foreign_mail;
+mod headers;
 mod html;
 mod identity;
 mod json;
@@ -17,15 +20,12 @@ mod part;
 mod parts;
 #[cfg(test)]
 mod properties;
-#[cfg(test)]
-mod reading;
 mod seven_bit;
 mod signed;
 mod transfer;
-mod words;
 
 use std::fmt;
-use std::str::Utf8Error;
+use std::str::{FromStr, Utf8Error};
 
 pub(crate) use compose::compose;
 pub(crate) use identity::{Identity, Origin, origin};
@@ -35,18 +35,35 @@ pub(crate) use note::note;
 pub(crate) use parse::is_ours;
 pub(crate) use parse::parse;
 
-/// The name of one message in the whole world, made before it is first sent (RFC 5322, section 3.6.4).
-#[derive(Clone, PartialEq, Eq, Hash)]
+use crate::error::{Error, Result};
+
+/// A message's globally unique identifier (RFC 5322, section 3.6.4), made before the first attempt to send.
+///
+/// Parses from text with or without angle brackets; as JSON, a string without them. To send a message again after a restart,
+/// keep it, or its `MessageId`, in a durable place before the first attempt:
+///
+/// ```
+/// use pymail::{Message, MessageId};
+///
+/// let first = Message::new("42", "alice@example.org", "bob@example.org", "hello");
+/// let kept = first.message_id().to_string();
+/// let again = Message::new("42", "alice@example.org", "bob@example.org", "hello")
+///     .with_message_id(kept.parse::<MessageId>()?);
+/// assert_eq!(again, first); // for a receiver, a duplicate
+/// # Ok::<(), pymail::Error>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct MessageId(String);
 
-/// 32 digits, an `@` and the longest domain that an address has room for are 285, and pass.
-const LONGEST_MESSAGE_ID: usize = 300;
+/// The longest Message-ID that is kept. A generated one has at most 285 characters: 32 digits, `@`, the longest domain.
+const MAX_MESSAGE_ID: usize = 300;
 
 impl MessageId {
-    /// 128 random bits at the domain of the sender.
+    /// Generates one from 128 random bits and the sender's domain.
     fn random(sender: &str) -> Self {
         let mut bits = [0; 16];
-        // Without randomness from the system nothing else in this process works either.
+        // Nothing in a process works without the system's random numbers.
         getrandom::fill(&mut bits).expect("the system has random numbers");
         let domain = sender.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
         let ascii = domain.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
@@ -54,20 +71,49 @@ impl MessageId {
         Self(format!("{:032x}@{domain}", u128::from_be_bytes(bits)))
     }
 
-    /// One that came with a mail, if it can be sent on: what stands in a header may break another.
+    /// Returns the Message-ID of a received mail, unless it has characters that would break a header when it is sent again.
     fn received(id: &str) -> Option<Self> {
         let plain = id.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
-        (plain && !id.is_empty() && id.len() <= LONGEST_MESSAGE_ID).then(|| Self(id.into()))
+        (plain && !id.is_empty() && id.len() <= MAX_MESSAGE_ID).then(|| Self(id.into()))
     }
 
-    /// Without the angle brackets.
+    /// Returns the Message-ID without angle brackets.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// As it stands in the header: in angle brackets.
+impl FromStr for MessageId {
+    type Err = Error;
+
+    /// Parses a Message-ID, with or without angle brackets.
+    ///
+    /// # Errors
+    /// `Message` unless it has 1 to 300 visible ASCII characters without `<` and `>`.
+    fn from_str(text: &str) -> Result<Self> {
+        let inner = text.strip_prefix('<').map_or(Some(text), |rest| rest.strip_suffix('>'));
+        let invalid = || Error::message(format!("{text:?} is not a valid Message-ID"));
+        inner.and_then(Self::received).ok_or_else(invalid)
+    }
+}
+
+impl TryFrom<String> for MessageId {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl From<MessageId> for String {
+    /// Returns the Message-ID without angle brackets.
+    fn from(id: MessageId) -> Self {
+        id.0
+    }
+}
+
+/// Formats the Message-ID as in the header, in angle brackets.
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<{}>", self.0)
@@ -80,50 +126,56 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// A tagged message: an id that means something to the app, who sent it to whom, and bytes.
+/// A tagged message: the app's id, the sender's and the recipients' addresses, and a body of any bytes.
 ///
-/// In JSON it is `{"Id","SentBy","SentTo","Body"}`, with `"BodyBase64"` in place of `"Body"` when the body is
-/// not UTF-8, and an array in `"SentTo"` when there is not exactly one recipient.
+/// As JSON it is an object of the line protocol, `{"Id","SentBy","SentTo","MessageId","Body"}`, whose names are in this case
+/// only there; all other JSON of this crate has names such as `message_id`. `"BodyBase64"` takes the place of `"Body"` if the
+/// body is not UTF-8, and `"SentTo"` is an array unless there is exactly one recipient. An object without `"MessageId"` becomes
+/// a message with a new one.
+///
+/// `Debug` shows the length of the body in place of its content.
 ///
 /// ```
 /// use pymail::Message;
 ///
-/// let message = Message::new("42", "alice@example.org", "bob@example.org", "hello");
+/// let message = Message::new("42", "alice@example.org", "bob@example.org", "hello")
+///     .with_message_id("1f0c@example.org".parse()?);
 /// assert_eq!(message.text()?, "hello");
-/// assert_eq!(
-///     serde_json::to_string(&message)?,
-///     r#"{"Id":"42","SentBy":"alice@example.org","SentTo":"bob@example.org","Body":"hello"}"#,
+/// let json = concat!(
+///     r#"{"Id":"42","SentBy":"alice@example.org","SentTo":"bob@example.org","#,
+///     r#""MessageId":"1f0c@example.org","Body":"hello"}"#,
 /// );
+/// assert_eq!(serde_json::to_string(&message)?, json);
+/// assert_eq!(serde_json::from_str::<Message>(json)?, message);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(into = "json::Wire", try_from = "json::Wire")]
 pub struct Message {
-    /// The app's own name for the message: 1 to 4,096 bytes of any text. It travels in the Subject.
+    /// The app's id for the message: 1 to 4,096 bytes of any text. It is sent in the Subject, after the tag.
     pub id: String,
-    /// The sender's address, as in `alice@example.org`: From and the envelope sender.
+    /// The sender's address, such as `alice@example.org`: From, and the envelope sender.
     ///
-    /// In a received message of another program, the first address of From, or else of Sender, as it stands there;
-    /// empty when there is none.
+    /// In another program's mail: the first address of From, else of Sender; empty when neither has one.
     pub sent_by: String,
-    /// The recipients' addresses, at least one: To and the envelope recipients.
+    /// The recipients' addresses, at least one: To, and the envelope recipients.
     ///
-    /// In a received message of another program, the addresses of To, of which there may be none.
+    /// In another program's mail: the addresses of To, which may be none.
     pub sent_to: Vec<String>,
-    /// Any bytes; they arrive as they are.
+    /// The body: any bytes, which arrive unchanged.
     ///
-    /// In a received message of another program, the text that a mail program shows, in UTF-8: of several parts, the
-    /// texts that are not attached, one after the other, and of several ways to say the same, the plain one; of HTML its
-    /// text. Empty when it has no text, and the bytes themselves when it is nothing but bytes. Encrypted mail is an error.
+    /// In another program's mail: the text that a mail program displays, in UTF-8. Several inline texts are joined; of
+    /// alternatives the plain text is taken; HTML is converted to text. A mail without any text has an empty body; a mail
+    /// that consists of one binary part has that part's bytes. Encrypted mail is an error.
     pub body: Vec<u8>,
     #[expect(clippy::struct_field_names, reason = "it is not the id, it is the Message-ID")]
     message_id: MessageId,
 }
 
 impl Message {
-    /// A message with a Message-ID of its own, which it keeps however often it is sent.
+    /// Creates a message with a new Message-ID, which it keeps however often it is sent.
     ///
-    /// What it is made of is checked when it is sent.
+    /// Id and addresses are checked when the message is sent.
     pub fn new(
         id: impl Into<String>,
         sent_by: impl Into<String>,
@@ -135,35 +187,59 @@ impl Message {
         Self { id: id.into(), sent_by, sent_to: sent_to.into().0, body: body.into(), message_id }
     }
 
-    /// The Message-ID, made by [`new`](Message::new) or read from a received message.
+    /// Replaces the Message-ID, to send a message again under the one that an earlier process generated.
+    #[must_use]
+    pub fn with_message_id(mut self, message_id: MessageId) -> Self {
+        self.message_id = message_id;
+        self
+    }
+
+    /// Returns the Message-ID: generated by [`new`](Message::new), or read from the received mail.
     #[must_use]
     pub fn message_id(&self) -> &MessageId {
         &self.message_id
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     ///
     /// # Errors
-    /// The body is not UTF-8.
+    /// `Utf8Error` when the body is not UTF-8.
     pub fn text(&self) -> Result<&str, Utf8Error> {
         std::str::from_utf8(&self.body)
     }
 
-    /// The body as text, with U+FFFD for what is not UTF-8.
+    /// Returns the body as text, with U+FFFD in place of bytes that are not UTF-8.
     #[must_use]
     pub fn text_lossy(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.body)
     }
 }
 
-/// Addresses to send to, made from one or from several.
+/// Formats all fields but the body, of which only the length is shown: logs must not have the text of mails.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, sent_by, sent_to, body, message_id } = self;
+        f.debug_struct("Message")
+            .field("id", id)
+            .field("sent_by", sent_by)
+            .field("sent_to", sent_to)
+            .field("body", &format_args!("{} bytes", body.len()))
+            .field("message_id", message_id)
+            .finish()
+    }
+}
+
+/// The addresses to send to; converts from one address or several, and collects from an iterator.
 ///
 /// ```
-/// use pymail::Message;
+/// use pymail::{Message, Recipients};
 ///
 /// let one = Message::new("1", "alice@example.org", "bob@example.org", "");
 /// let two = Message::new("2", "alice@example.org", ["bob@example.org", "carol@example.org"], "");
 /// assert_eq!((one.sent_to.len(), two.sent_to.len()), (1, 2));
+///
+/// let all: Recipients = ["bob", "carol"].iter().map(|name| format!("{name}@example.org")).collect();
+/// assert_eq!(Message::new("3", "alice@example.org", all, "").sent_to, two.sent_to);
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipients(Vec<String>);
@@ -180,15 +256,39 @@ impl From<String> for Recipients {
     }
 }
 
+impl From<&String> for Recipients {
+    fn from(address: &String) -> Self {
+        Self(vec![address.clone()])
+    }
+}
+
+impl<T: Into<String>> FromIterator<T> for Recipients {
+    fn from_iter<I: IntoIterator<Item = T>>(addresses: I) -> Self {
+        Self(addresses.into_iter().map(Into::into).collect())
+    }
+}
+
 impl<T: Into<String>> From<Vec<T>> for Recipients {
     fn from(addresses: Vec<T>) -> Self {
-        Self(addresses.into_iter().map(Into::into).collect())
+        addresses.into_iter().collect()
     }
 }
 
 impl<T: Into<String>, const N: usize> From<[T; N]> for Recipients {
     fn from(addresses: [T; N]) -> Self {
-        Self(addresses.into_iter().map(Into::into).collect())
+        addresses.into_iter().collect()
+    }
+}
+
+impl<T: AsRef<str>> From<&[T]> for Recipients {
+    fn from(addresses: &[T]) -> Self {
+        addresses.iter().map(AsRef::as_ref).collect()
+    }
+}
+
+impl<T: AsRef<str>> From<&Vec<T>> for Recipients {
+    fn from(addresses: &Vec<T>) -> Self {
+        addresses.as_slice().into()
     }
 }
 
@@ -197,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_messages_have_the_same_message_id() {
+    fn every_message_gets_a_new_message_id() {
         let make = || Message::new("1", "alice@example.org", "bob@example.org", "");
         assert_ne!(make().message_id(), make().message_id());
         assert!(make().message_id().as_str().ends_with("@example.org"));
@@ -210,14 +310,64 @@ mod tests {
     }
 
     #[test]
-    fn a_message_id_at_the_longest_domain_is_received_as_it_was_made() {
+    fn a_message_id_at_the_longest_domain_is_received_unchanged() {
         let sender = format!("a@{}", "x".repeat(252));
-        let made = MessageId::random(&sender);
-        assert_eq!(MessageId::received(made.as_str()), Some(made));
+        let generated = MessageId::random(&sender);
+        assert_eq!(MessageId::received(generated.as_str()), Some(generated));
     }
 
     #[test]
-    fn a_senders_line_break_does_not_reach_the_message_id() {
+    fn a_message_id_is_parsed_from_both_forms_and_from_json() {
+        let id = MessageId::random("alice@example.org");
+        for text in [id.to_string(), id.as_str().to_owned(), String::from(id.clone())] {
+            assert_eq!(text.parse::<MessageId>().unwrap(), id);
+        }
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(json, format!("{:?}", id.as_str()));
+        assert_eq!(serde_json::from_str::<MessageId>(&json).unwrap(), id);
+    }
+
+    #[test]
+    fn a_message_id_that_would_break_a_header_is_not_parsed() {
+        let long = "x".repeat(MAX_MESSAGE_ID + 1);
+        for bad in [
+            "",
+            "<>",
+            "<a@b",
+            "a@b>",
+            "a b@c",
+            "a@b\r\nBcc: eve@example.org",
+            "<<a@b>>",
+            "\u{fc}@b",
+            long.as_str(),
+        ] {
+            assert!(bad.parse::<MessageId>().is_err(), "{bad:?}");
+            assert!(serde_json::from_value::<MessageId>(bad.into()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn debug_does_not_show_the_body() {
+        let message = Message::new("42", "alice@example.org", "bob@example.org", "private");
+        let shown = format!("{message:?}");
+        assert!(
+            shown.contains("42") && shown.contains("7 bytes") && shown.contains("bob@example.org"),
+            "{shown}"
+        );
+        assert!(!shown.contains("private") && !shown.contains("112, 114"), "{shown}");
+    }
+
+    #[test]
+    fn recipients_convert_from_references() {
+        let bob = String::from("bob@example.org");
+        let all = vec![bob.clone(), "carol@example.org".into()];
+        assert_eq!(Recipients::from(&bob), Recipients::from("bob@example.org"));
+        assert_eq!(Recipients::from(&all), Recipients::from(all.as_slice()));
+        assert_eq!(Recipients::from(&["bob@example.org", "carol@example.org"][..]).0, all);
+    }
+
+    #[test]
+    fn a_line_break_in_the_sender_does_not_reach_the_message_id() {
         let message = Message::new("1", "alice@example.org\r\nBcc: eve@example.org", "bob@example.org", "");
         assert!(
             message.message_id().as_str().ends_with("@example.org")

@@ -1,23 +1,23 @@
-//! The mail that says why a message is a dead letter.
+//! Composes the mail that gives the reason for a dead letter.
 
 use mail_builder::MessageBuilder;
 
 use super::Message;
 
-/// More of a reason than this, nobody reads.
-const LONGEST_REASON: usize = 2_000;
+/// The characters of a reason that are kept.
+const MAX_REASON: usize = 2_000;
 
-/// A mail that stands beside the dead letter, and answers to it where it could be read.
+/// Composes a mail to append beside a dead letter; it is a reply to the message, if that could be read.
 pub(crate) fn note(message: Option<&Message>, uid: u32, reason: &str) -> Vec<u8> {
-    let reason: String = reason.chars().take(LONGEST_REASON).collect();
-    let what = message.map_or_else(
+    let reason: String = reason.chars().take(MAX_REASON).collect();
+    let subject = message.map_or_else(
         || format!("The mail that had UID {uid}"),
         |message| format!("The message {:?} ({}), which had UID {uid},", message.id, message.message_id),
     );
     let note = MessageBuilder::new()
         .from("pymail@localhost")
         .subject("Dead letter")
-        .text_body(format!("{what} is in this mailbox, because {reason}.\r\n"));
+        .text_body(format!("{subject} is in this mailbox, because {reason}.\r\n"));
     let note = match message {
         Some(message) => note.in_reply_to(message.message_id.as_str()),
         None => note,
@@ -31,7 +31,7 @@ mod tests {
     use crate::message::parse;
 
     #[test]
-    fn a_note_names_the_message_and_the_reason_whatever_they_are() {
+    fn a_note_names_any_message_and_any_reason() {
         let message = Message::new("42 \r\nBcc: eve@example.org", "alice@example.org", "bob@example.org", "");
         let mail = note(Some(&message), 7, "no such account: Zoë\r\n.\r\n");
         let read = String::from_utf8(mail.clone()).unwrap();

@@ -1,115 +1,115 @@
-//! From the bytes of a mail to a message, without the interpreter.
+//! Parses a mail to a message.
 
 use std::panic::{UnwindSafe, catch_unwind};
 
 use super::address::addresses;
 use super::charset::Decoded;
-use super::head::{Head, Name, with_line_feeds};
-use super::{Identity, Message, MessageId, body, words};
+use super::headers::{Headers, Name, with_line_feeds};
+use super::{Identity, Message, MessageId, body, encoded_words};
 use crate::error::{Error, Result};
 
-/// A message, and what tells it from others, where something does.
-pub(crate) type Known = (Message, Option<Identity>);
+/// A parsed message, and the identity by which a duplicate is detected; `None` without a Message-ID.
+pub(crate) type Parsed = (Message, Option<Identity>);
 
-/// Reads a mail; `None` when it is not one of ours.
-///
-/// Ours is what has the tag as the first word of its decoded Subject: a SEARCH finds more than that.
+/// Parses a mail; `None` when the first word of its decoded Subject is not the tag, as in some SEARCH results.
 ///
 /// # Errors
-/// `Message`: its Subject, its recipients or its body can't be decoded whole, or it costs too much to read.
-pub(crate) fn parse(octets: &[u8], tag: &str) -> Option<Result<Known>> {
-    let read = catch_unwind(|| read(octets, tag, body::simple));
-    read.unwrap_or_else(|_| is_ours(octets, tag).then(|| Err(Error::message("it can't be read"))))
+/// `Message` when Subject, recipients or body can't be decoded without loss, or the mail exceeds the parser's limits.
+pub(crate) fn parse(octets: &[u8], tag: &str) -> Option<Result<Parsed>> {
+    let parsed = catch_unwind(|| parse_with(octets, tag, body::decode_own_format));
+    parsed.unwrap_or_else(|_| is_ours(octets, tag).then(|| Err(Error::message("the mail can't be parsed"))))
 }
 
-/// What is ours, read with the leniency that other programs' mail needs.
+/// Parses a tagged mail without the fast path for pymail's own format.
 #[cfg(test)]
-pub(super) fn whole(octets: &[u8], tag: &str) -> Result<Known> {
-    read(octets, tag, |_| None).expect("it is ours")
+pub(super) fn parse_leniently(octets: &[u8], tag: &str) -> Result<Parsed> {
+    parse_with(octets, tag, |_| None).expect("it is ours")
 }
 
-/// Whether a mail is one of ours, by its headers alone; its body need not be whole.
+/// Returns `true` if a mail is tagged, by its headers alone.
 pub(crate) fn is_ours(octets: &[u8], tag: &str) -> bool {
     let octets = with_line_feeds(octets);
-    let ours = || id_behind(tag, &subject(&Head::of_mail(&octets))?.text).map(drop);
-    guarded(ours).is_some()
+    let find_tag = || id_after_tag(tag, &subject(&Headers::of_mail(&octets))?.text).map(drop);
+    catch_panic(find_tag).is_some()
 }
 
-fn read(
+/// Parses a mail; `fast_path` decodes its body if it can.
+fn parse_with(
     octets: &[u8],
     tag: &str,
-    simple: impl FnOnce(&Head<'_>) -> Option<Vec<u8>>,
-) -> Option<Result<Known>> {
+    fast_path: impl FnOnce(&Headers<'_>) -> Option<Vec<u8>>,
+) -> Option<Result<Parsed>> {
     let octets = with_line_feeds(octets);
-    let head = Head::of_mail(&octets);
-    let Decoded { text: subject, lost } = subject(&head)?;
-    let id = id_behind(tag, &subject)?.to_owned();
-    let body = || simple(&head).map_or_else(|| body::of(&octets), Ok);
+    let headers = Headers::of_mail(&octets);
+    let Decoded { text: subject, lost } = subject(&headers)?;
+    let id = id_after_tag(tag, &subject)?.to_owned();
+    let body = || fast_path(&headers).map_or_else(|| body::decode(&octets), Ok);
     let message = match lost {
-        Some(lost) => Err(Error::message(format!("the Subject can't be decoded whole: {lost}"))),
-        None => body().and_then(|body| message(&head, id, body)),
+        Some(lost) => Err(Error::message(format!("the Subject can't be decoded: {lost}"))),
+        None => body().and_then(|body| build_message(&headers, id, body)),
     };
     Some(message.map(|message| {
-        let identity = Identity::of(&head, &subject, &message.sent_by);
+        let identity = Identity::of(&headers, &subject, &message.sent_by);
         (message, identity)
     }))
 }
 
-/// Runs the reader, which should not panic; if it does, that is one bad message, not the end of a thread.
-pub(super) fn guarded<T>(read: impl FnOnce() -> Option<T> + UnwindSafe) -> Option<T> {
-    catch_unwind(read).ok().flatten()
+/// Runs a parser and turns a panic, which would be a defect, into `None`: one bad message, not the end of a thread.
+pub(super) fn catch_panic<T>(parse: impl FnOnce() -> Option<T> + UnwindSafe) -> Option<T> {
+    catch_unwind(parse).ok().flatten()
 }
 
-/// The first Subject, where there are several, as mail programs show it.
-pub(super) fn subject(head: &Head<'_>) -> Option<Decoded> {
-    Some(words::decode(&head.first(Name::Subject)?))
+/// Returns the decoded Subject; of several, the first, which mail programs display.
+pub(super) fn subject(headers: &Headers<'_>) -> Option<Decoded> {
+    Some(encoded_words::decode(&headers.first(Name::Subject)?))
 }
 
-/// The Message-ID as it stands there, without the angle brackets.
+/// Returns the Message-ID of a header value, without angle brackets.
 pub(super) fn message_id(value: &[u8]) -> Option<&str> {
     let value = std::str::from_utf8(value).ok()?.trim();
-    let within = value.split_once('<').map_or(value, |(_, rest)| rest.split('>').next().unwrap_or_default());
-    Some(within.trim()).filter(|id| !id.is_empty())
+    let inner = value.split_once('<').map_or(value, |(_, rest)| rest.split('>').next().unwrap_or_default());
+    Some(inner.trim()).filter(|id| !id.is_empty())
 }
 
-/// Returns whether a Subject is that of one of ours.
+/// Returns `true` if the first word of a Subject is the tag.
 pub(super) fn is_tagged(subject: &str, tag: &str) -> bool {
-    id_behind(tag, subject).is_some()
+    id_after_tag(tag, subject).is_some()
 }
 
-/// What follows the tag and one blank.
-fn id_behind<'a>(tag: &str, subject: &'a str) -> Option<&'a str> {
+/// Returns the id: the rest of a Subject after the tag and one blank.
+fn id_after_tag<'a>(tag: &str, subject: &'a str) -> Option<&'a str> {
     let rest = subject.strip_prefix(tag)?;
     rest.strip_prefix([' ', '\t']).or_else(|| rest.is_empty().then_some(rest))
 }
 
-fn message(head: &Head<'_>, id: String, body: Vec<u8>) -> Result<Message> {
-    // Mail of other programs may have no sender: its text is worth having all the same.
-    let sent_by = sender(head).unwrap_or_default();
-    let sent_to = recipients(head)?;
-    let given = head.first(Name::MessageId).and_then(|value| MessageId::received(message_id(&value)?));
-    let message_id = given.unwrap_or_else(|| MessageId::random(&sent_by));
-    body::check(head, &body)?;
+/// Assembles the message from its headers and its decoded body.
+fn build_message(headers: &Headers<'_>, id: String, body: Vec<u8>) -> Result<Message> {
+    // Mail without a sender is delivered, too: its text may matter.
+    let sent_by = sender(headers).unwrap_or_default();
+    let sent_to = recipients(headers)?;
+    let received = headers.first(Name::MessageId).and_then(|value| MessageId::received(message_id(&value)?));
+    let message_id = received.unwrap_or_else(|| MessageId::random(&sent_by));
+    body::check_declared_size(headers, &body)?;
     Ok(Message { id, sent_by, sent_to, body, message_id })
 }
 
-/// The first address of the first From that has one, or else of a Sender.
-pub(super) fn sender(head: &Head<'_>) -> Option<String> {
-    let mut values = head.all(Name::From).chain(head.all(Name::Sender));
+/// Returns the first address in From, else in Sender.
+pub(super) fn sender(headers: &Headers<'_>) -> Option<String> {
+    let mut values = headers.all(Name::From).chain(headers.all(Name::Sender));
     values.find_map(|value| addresses(&value).all.into_iter().next())
 }
 
-/// The addresses of each To.
+/// Returns the addresses of all To fields.
 ///
 /// # Errors
-/// `Message`: something that should be one can't be read.
-fn recipients(head: &Head<'_>) -> Result<Vec<String>> {
+/// `Message` when an entry is not a valid address.
+fn recipients(headers: &Headers<'_>) -> Result<Vec<String>> {
     let mut all = Vec::new();
-    for value in head.all(Name::To) {
+    for value in headers.all(Name::To) {
         let addresses = addresses(&value);
-        if let Some(unread) = addresses.unread {
-            let shown: String = unread.chars().take(100).collect();
-            return Err(Error::message(format!("a recipient can't be read: {shown:?} in To")));
+        if let Some(invalid) = addresses.invalid {
+            let shown: String = invalid.chars().take(100).collect();
+            return Err(Error::message(format!("{shown:?} in To is not a valid address")));
         }
         all.extend(addresses.all);
     }

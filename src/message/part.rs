@@ -1,56 +1,59 @@
-//! One part of a mail: its kind, its octets, its text.
+//! One MIME part: its content type, its decoded octets, its text.
 
 use std::borrow::Cow;
 
 use super::charset;
 use super::content::Content;
-use super::head::{Head, Name};
+use super::headers::{Headers, Name};
 use super::{flowed, html, transfer};
 use crate::error::{Error, Result};
 
-/// A part, or a mail.
+/// A MIME part, or a whole mail.
 pub(super) struct Part<'a> {
-    pub(super) head: Head<'a>,
+    pub(super) headers: Headers<'a>,
     pub(super) content: Content,
     pub(super) disposition: Content,
-    /// So many parts it is within.
+    /// The number of parts that enclose it; 0 for a mail.
     pub(super) level: usize,
 }
 
 impl<'a> Part<'a> {
-    pub(super) fn mail(head: Head<'a>) -> Self {
-        Self::new(head, 0, "text/plain")
+    /// Returns a mail as the outermost part.
+    pub(super) fn mail(headers: Headers<'a>) -> Self {
+        Self::new(headers, 0, "text/plain")
     }
 
-    pub(super) fn new(head: Head<'a>, level: usize, usual: &str) -> Self {
-        let content = |name| head.first(name).map(|value| Content::of(&value)).unwrap_or_default();
+    /// Parses a part's headers; `default_kind` is the content type of a part without Content-Type.
+    pub(super) fn new(headers: Headers<'a>, level: usize, default_kind: &str) -> Self {
+        let content = |name| headers.first(name).map(|value| Content::parse(&value)).unwrap_or_default();
         let (mut content, disposition) = (content(Name::ContentType), content(Name::ContentDisposition));
         if !content.kind.contains('/') {
-            let is_said = head.first(Name::ContentType).is_some();
-            content.kind = String::from(if is_said { "text/plain" } else { usual }); // RFC 2045, section 5.2
+            let is_invalid = headers.first(Name::ContentType).is_some();
+            content.kind = String::from(if is_invalid { "text/plain" } else { default_kind }); // RFC 2045, section 5.2
         }
-        Self { head, content, disposition, level }
+        Self { headers, content, disposition, level }
     }
 
-    /// The body as octets.
+    /// Decodes the body by its Content-Transfer-Encoding.
     pub(super) fn octets(&self) -> Result<Cow<'a, [u8]>> {
-        transfer::decode(self.head.first(Name::ContentTransferEncoding).as_deref(), self.head.body())
+        transfer::decode(self.headers.first(Name::ContentTransferEncoding).as_deref(), self.headers.body())
     }
 
-    /// Whether it consists of parts, or is a text or a mail, perhaps a sealed one.
+    /// Returns `true` for a text, a multipart, a mail, and for any of these encrypted or signed.
     pub(super) fn has_text(&self) -> bool {
-        self.is_sealed() || ["text", "multipart", "message"].iter().any(|class| self.content.is_of(class))
+        let has_text = |top_level: &&str| self.content.is_of_type(top_level);
+        self.is_opaque() || ["text", "multipart", "message"].iter().any(has_text)
     }
 
-    fn size(&self) -> Option<usize> {
-        size_of(&self.disposition)
+    fn declared_size(&self) -> Option<usize> {
+        declared_size(&self.disposition)
     }
 
-    /// Returns whether a text is within that is encrypted, or signed in one piece with its signature (RFC 8551, section 3.2).
-    pub(super) fn is_sealed(&self) -> bool {
+    /// Returns `true` for a part that is encrypted or opaque-signed: signed in one piece with its content (RFC 8551, section 3.2).
+    pub(super) fn is_opaque(&self) -> bool {
         match &*self.content.kind {
             "multipart/encrypted" | "application/pgp-encrypted" => true,
-            // Files are signed like this, too, and have names of their own.
+            // A signed file has this type, too, and a file name of its own.
             "application/pkcs7-mime" | "application/x-pkcs7-mime" => {
                 self.level == 0 || self.file_name().is_none_or(|name| name.eq_ignore_ascii_case("smime.p7m"))
             }
@@ -62,10 +65,12 @@ impl<'a> Part<'a> {
         self.content.kind == "text/html"
     }
 
+    /// Returns `true` for an enclosed mail.
     pub(super) fn is_message(&self) -> bool {
         matches!(&*self.content.kind, "message/rfc822" | "message/global" | "message/news")
     }
 
+    /// Returns the file name, from either header.
     fn file_name(&self) -> Option<String> {
         self.content.parameter("name").or_else(|| self.disposition.parameter("filename"))
     }
@@ -74,55 +79,65 @@ impl<'a> Part<'a> {
         self.file_name().is_some()
     }
 
-    /// The text of a part that is one.
+    /// Decodes the text of a text part; HTML is converted to text.
+    ///
+    /// # Errors
+    /// `Message` when the text can't be decoded without loss.
     pub(super) fn text(&self) -> Result<String> {
         let octets = self.octets()?;
         let mut label = self.content.parameter("charset").unwrap_or_default();
-        if self.is_html() && charset::is_unsaid(&label) && std::str::from_utf8(&octets).is_err() {
-            label = html::charset(&octets).filter(|label| charset::is_of_pages(label)).unwrap_or_default();
+        if self.is_html() && charset::is_unlabelled(&label) && std::str::from_utf8(&octets).is_err() {
+            let declared = html::declared_charset(&octets);
+            label = declared.filter(|label| charset::can_be_declared_in_html(label)).unwrap_or_default();
         }
         let (octets, label) = match octets.strip_prefix(b"\xef\xbb\xbf") {
-            // It marks UTF-8, and is no text; pymail's own is kept as it was.
+            // The mark is dropped, except from pymail's own bodies, which arrive unchanged.
             Some(rest) if std::str::from_utf8(rest).is_ok() => {
-                (if self.size().is_some() { &octets } else { rest }, "utf-8")
+                (if self.declared_size().is_some() { &octets } else { rest }, "utf-8")
             }
             _ => (&*octets, &*label),
         };
         let decoded = charset::decode(label, octets);
         if let Some(lost) = decoded.lost {
-            return Err(Error::message(format!("the body can't be decoded whole: {lost}")));
+            return Err(Error::message(format!("the body can't be decoded: {lost}")));
         }
-        let says = |name: &str, value: &str| {
-            self.content.parameter(name).is_some_and(|it| it.eq_ignore_ascii_case(value))
+        let has_parameter = |name: &str, value: &str| {
+            self.content.parameter(name).is_some_and(|given| given.eq_ignore_ascii_case(value))
         };
-        match () {
-            () if self.is_html() => html::text(&decoded.text),
-            () if says("format", "flowed") => Ok(flowed::unwrapped(&decoded.text, says("delsp", "yes"))),
-            () => Ok(decoded.text),
+        if self.is_html() {
+            return html::to_text(&decoded.text);
         }
+        if has_parameter("format", "flowed") {
+            return Ok(flowed::unwrap_paragraphs(&decoded.text, has_parameter("delsp", "yes")));
+        }
+        Ok(decoded.text)
     }
 
-    /// The body of pymail's own message, if that is what this part of another mail is.
-    pub(super) fn ours(&self) -> Result<Option<Vec<u8>>> {
-        let is_it =
+    /// Returns the body of a pymail message that another program, such as a mailing list, made a part of its own mail.
+    ///
+    /// # Errors
+    /// `Message` when the body can't be decoded, or has another size than declared.
+    pub(super) fn own_body(&self) -> Result<Option<Vec<u8>>> {
+        let has_own_kind =
             matches!(&*self.content.kind, "text/plain" | "application/octet-stream") && !self.has_file_name();
-        let Some(size) = self.size().filter(|_| is_it) else { return Ok(None) };
-        let is_text = self.content.is_of("text");
+        let Some(size) = self.declared_size().filter(|_| has_own_kind) else { return Ok(None) };
+        let is_text = self.content.is_of_type("text");
         let body = if is_text { self.text()?.into_bytes() } else { self.octets()?.into_owned() };
         check_size(size, &body).map(|()| Some(body))
     }
 }
 
-/// The size that pymail says of a body (RFC 2183, section 2.7).
-pub(super) fn size_of(disposition: &Content) -> Option<usize> {
+/// Returns the size of the body that pymail declares in Content-Disposition (RFC 2183, section 2.7).
+pub(super) fn declared_size(disposition: &Content) -> Option<usize> {
     disposition.parameter("size").filter(|_| disposition.kind == "inline")?.parse().ok()
 }
 
-/// Compares a body with the size that is said of it.
+/// Checks a body against its declared size.
 ///
 /// # Errors
-/// `Message`: the body has another size than it says.
+/// `Message` when they differ.
 pub(super) fn check_size(size: usize, body: &[u8]) -> Result<()> {
-    let text = || format!("the body says that it has {size} bytes, and has {}", body.len());
+    let text =
+        || format!("the body has {} bytes, not the declared {size}: it was changed on the way", body.len());
     (size == body.len()).then_some(()).ok_or_else(|| Error::message(text()))
 }

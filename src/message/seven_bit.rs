@@ -1,8 +1,8 @@
-//! Charsets that say within 7 bits which characters follow: ISO 2022, HZ and UTF-7.
+//! Decodes the stateful 7-bit charsets: ISO 2022, HZ and UTF-7.
 
 use encoding_rs::{EUC_JP, EUC_KR, Encoding, GBK};
 
-/// A set of characters that ISO 2022 switches to, of one or two octets each.
+/// A character set of ISO 2022, with one or two octets a character.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Set {
     Ascii,
@@ -14,34 +14,37 @@ enum Set {
     Korean,
 }
 
-/// What an escape sequence switches to: the main set, or the one behind SO.
+/// The effect of an escape sequence.
 enum Switch {
-    Main(Set),
-    Other(Set),
+    /// Selects the set for octets after SI, which is the initial state.
+    ShiftIn(Set),
+    /// Selects the set for octets after SO.
+    ShiftOut(Set),
     Nothing,
 }
 
+/// Escape sequences, without the ESC, and their effects.
 const ESCAPES: &[(&[u8], Switch)] = &[
-    (b"(B", Switch::Main(Set::Ascii)),
-    (b"(J", Switch::Main(Set::Roman)),
-    (b"(H", Switch::Main(Set::Roman)),
-    (b"(I", Switch::Main(Set::Kana)),
-    (b"$@", Switch::Main(Set::Japanese)),
-    (b"$B", Switch::Main(Set::Japanese)),
-    (b"$(@", Switch::Main(Set::Japanese)),
-    (b"$(B", Switch::Main(Set::Japanese)),
-    (b"$(D", Switch::Main(Set::JapaneseMore)),
-    (b"$A", Switch::Main(Set::Chinese)),
-    (b"$(A", Switch::Main(Set::Chinese)),
-    (b"$(C", Switch::Main(Set::Korean)),
-    (b"$)C", Switch::Other(Set::Korean)),
-    (b"$)A", Switch::Other(Set::Chinese)),
+    (b"(B", Switch::ShiftIn(Set::Ascii)),
+    (b"(J", Switch::ShiftIn(Set::Roman)),
+    (b"(H", Switch::ShiftIn(Set::Roman)),
+    (b"(I", Switch::ShiftIn(Set::Kana)),
+    (b"$@", Switch::ShiftIn(Set::Japanese)),
+    (b"$B", Switch::ShiftIn(Set::Japanese)),
+    (b"$(@", Switch::ShiftIn(Set::Japanese)),
+    (b"$(B", Switch::ShiftIn(Set::Japanese)),
+    (b"$(D", Switch::ShiftIn(Set::JapaneseMore)),
+    (b"$A", Switch::ShiftIn(Set::Chinese)),
+    (b"$(A", Switch::ShiftIn(Set::Chinese)),
+    (b"$(C", Switch::ShiftIn(Set::Korean)),
+    (b"$)C", Switch::ShiftOut(Set::Korean)),
+    (b"$)A", Switch::ShiftOut(Set::Chinese)),
     (b"&@", Switch::Nothing),
 ];
 
-/// ISO-2022-JP with its extensions, ISO-2022-KR, and what of ISO-2022-CN is GB 2312; `None` for anything else.
+/// Decodes ISO-2022-JP with its extensions, ISO-2022-KR, and the GB 2312 part of ISO-2022-CN; `None` for invalid octets.
 pub(super) fn iso_2022(mut octets: &[u8]) -> Option<String> {
-    let (mut main, mut other, mut is_other) = (Set::Ascii, None, false);
+    let (mut shift_in, mut shift_out, mut is_shifted_out) = (Set::Ascii, None, false);
     let mut text = String::with_capacity(octets.len());
     while let Some((&first, rest)) = octets.split_first() {
         octets = rest;
@@ -50,20 +53,20 @@ pub(super) fn iso_2022(mut octets: &[u8]) -> Option<String> {
                 let (escape, switch) = ESCAPES.iter().find(|(escape, _)| rest.starts_with(escape))?;
                 octets = &rest[escape.len()..];
                 match switch {
-                    Switch::Main(set) => main = *set,
-                    Switch::Other(set) => other = Some(*set),
+                    Switch::ShiftIn(set) => shift_in = *set,
+                    Switch::ShiftOut(set) => shift_out = Some(*set),
                     Switch::Nothing => {}
                 }
             }
-            0x0e => is_other = true,
-            0x0f => is_other = false,
+            0x0e => is_shifted_out = true,
+            0x0f => is_shifted_out = false,
             b'\r' | b'\n' => {
-                is_other = false; // but the main set goes on, as in browsers and Python
+                is_shifted_out = false; // the set for SI stays selected, as in browsers and Python
                 text.push(char::from(first));
             }
             0x21..=0x7e => {
-                let set = if is_other { other? } else { main };
-                octets = &rest[character(set, first, rest, &mut text)?..];
+                let set = if is_shifted_out { shift_out? } else { shift_in };
+                octets = &rest[push_character(set, first, rest, &mut text)?..];
             }
             0x80.. => return None,
             _ => text.push(char::from(first)),
@@ -72,21 +75,21 @@ pub(super) fn iso_2022(mut octets: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// Adds a character, and says how many octets more than one it has.
-fn character(set: Set, first: u8, rest: &[u8], text: &mut String) -> Option<usize> {
+/// Appends a character; returns the number of its octets after the first.
+fn push_character(set: Set, first: u8, rest: &[u8], text: &mut String) -> Option<usize> {
     match (set, first) {
         (Set::Roman, b'\\') => text.push('\u{a5}'),
         (Set::Roman, b'~') => text.push('\u{203e}'),
         (Set::Ascii | Set::Roman, _) => text.push(char::from(first)),
-        (Set::Kana, _) => eight_bit(EUC_JP, &[0x8e, first | 0x80], text)?,
+        (Set::Kana, _) => push_from_eight_bit(EUC_JP, &[0x8e, first | 0x80], text)?,
         _ => {
             let second = *rest.first().filter(|octet| (0x21..=0x7e).contains(*octet))?;
             let pair = [first | 0x80, second | 0x80];
             match set {
-                Set::JapaneseMore => eight_bit(EUC_JP, &[0x8f, pair[0], pair[1]], text)?,
-                Set::Chinese => eight_bit(GBK, &pair, text)?,
-                Set::Korean => eight_bit(EUC_KR, &pair, text)?,
-                _ => eight_bit(EUC_JP, &pair, text)?,
+                Set::JapaneseMore => push_from_eight_bit(EUC_JP, &[0x8f, pair[0], pair[1]], text)?,
+                Set::Chinese => push_from_eight_bit(GBK, &pair, text)?,
+                Set::Korean => push_from_eight_bit(EUC_KR, &pair, text)?,
+                _ => push_from_eight_bit(EUC_JP, &pair, text)?,
             }
             return Some(1);
         }
@@ -94,13 +97,13 @@ fn character(set: Set, first: u8, rest: &[u8], text: &mut String) -> Option<usiz
     Some(0)
 }
 
-/// The same character stands with its highest bits set in the charset of 8 bits.
-fn eight_bit(encoding: &'static Encoding, octets: &[u8], text: &mut String) -> Option<()> {
+/// Appends a character from its octets in the equivalent 8-bit charset, where their highest bits are set.
+fn push_from_eight_bit(encoding: &'static Encoding, octets: &[u8], text: &mut String) -> Option<()> {
     text.push_str(&encoding.decode_without_bom_handling_and_without_replacement(octets)?);
     Some(())
 }
 
-/// RFC 1843: GB 2312 between `~{` and `~}`.
+/// Decodes HZ (RFC 1843): GB 2312 between `~{` and `~}`.
 pub(super) fn hz(mut octets: &[u8]) -> Option<String> {
     let mut is_chinese = false;
     let mut text = String::with_capacity(octets.len());
@@ -117,7 +120,7 @@ pub(super) fn hz(mut octets: &[u8]) -> Option<String> {
                 }
             }
             (0x21..=0x7e, _) if is_chinese => {
-                octets = &rest[character(Set::Chinese, first, rest, &mut text)?..];
+                octets = &rest[push_character(Set::Chinese, first, rest, &mut text)?..];
             }
             (0x80.., _) => return None,
             (b'\n', _) => {
@@ -130,30 +133,31 @@ pub(super) fn hz(mut octets: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// RFC 2152: UTF-16 in base64 between `+` and the first octet that is none, of which a `-` is left out.
+/// Decodes UTF-7 (RFC 2152): UTF-16 in base64 from `+` to the first other octet; a `-` there is dropped.
 pub(super) fn utf_7(octets: &[u8]) -> Option<String> {
     let mut text = String::with_capacity(octets.len());
     let mut rest = octets;
-    while let Some((&first, behind)) = rest.split_first() {
-        rest = behind;
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
         if first != b'+' {
             text.push(Some(first).filter(u8::is_ascii).map(char::from)?);
             continue;
         }
         let length =
             rest.iter().position(|&octet| super::transfer::sextet(octet).is_none()).unwrap_or(rest.len());
-        let (code, behind) = rest.split_at(length);
-        rest = behind.strip_prefix(b"-").unwrap_or(behind);
+        let (code, after) = rest.split_at(length);
+        rest = after.strip_prefix(b"-").unwrap_or(after);
         if code.is_empty() {
             text.push('+');
         } else {
-            text.push_str(&utf_16(code)?);
+            text.push_str(&decode_utf_16(code)?);
         }
     }
     Some(text)
 }
 
-fn utf_16(code: &[u8]) -> Option<String> {
+/// Decodes UTF-16 in unpadded base64.
+fn decode_utf_16(code: &[u8]) -> Option<String> {
     let (mut bits, mut count, mut units) = (0_u32, 0, Vec::new());
     for sextet in code.iter().map(|&octet| super::transfer::sextet(octet)) {
         (bits, count) = (bits << 6 | u32::from(sextet?), count + 6);
@@ -163,6 +167,6 @@ fn utf_16(code: &[u8]) -> Option<String> {
         }
         bits &= (1 << count) - 1;
     }
-    // What is left over pads the last unit.
+    // The remaining bits pad the last unit.
     (bits == 0 && count < 6).then(|| String::from_utf16(&units).ok())?
 }

@@ -1,45 +1,47 @@
-//! Mail that is signed in one piece with its signature (RFC 5652, section 5), as Outlook does when told not to send clear text.
+//! Unwraps opaque-signed mail: CMS signed data with its content inside (RFC 5652, section 5), an option of Outlook.
 
-/// No deeper than this are elements within others.
-const MOST_LEVELS: usize = 32;
+/// The levels of nested DER and BER elements that are read.
+const MAX_LEVELS: usize = 32;
 
+/// The object identifier id-signedData, 1.2.840.113549.1.7.2.
 const SIGNED_DATA: &[u8] = b"\x2a\x86\x48\x86\xf7\x0d\x01\x07\x02";
 
 const INTEGER: u8 = 0x02;
-const OCTETS: u8 = 0x04;
-const NAME: u8 = 0x06;
-const OCTETS_IN_PIECES: u8 = 0x24;
+const OCTET_STRING: u8 = 0x04;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const CONSTRUCTED_OCTET_STRING: u8 = 0x24;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const EXPLICIT: u8 = 0xa0;
 
-/// Returns what was signed; `None` when it is not signed, or not like this.
+/// Returns the signed content; `None` if this is not signed data with its content, such as encrypted data.
 pub(super) fn content(message: &[u8]) -> Option<Vec<u8>> {
     let (info, _) = element(SEQUENCE, message)?;
-    let (kind, rest) = element(NAME, info)?;
+    let (kind, rest) = element(OBJECT_IDENTIFIER, info)?;
     let (inner, _) = element(EXPLICIT, rest).filter(|_| kind == SIGNED_DATA)?;
     let (signed, _) = element(SEQUENCE, inner)?;
     let (_version, rest) = element(INTEGER, signed)?;
     let (_digests, rest) = element(SET, rest)?;
-    let (within, _) = element(SEQUENCE, rest)?;
-    let (_kind, rest) = element(NAME, within)?;
+    let (encapsulated, _) = element(SEQUENCE, rest)?;
+    let (_kind, rest) = element(OBJECT_IDENTIFIER, encapsulated)?;
     let (inner, _) = element(EXPLICIT, rest)?;
     let mut octets = Vec::new();
-    add_octets(inner, MOST_LEVELS, &mut octets)?;
+    add_octets(inner, MAX_LEVELS, &mut octets)?;
     Some(octets)
 }
 
-/// Reads the element at the beginning, which must have this tag, and what stands behind it.
+/// Returns the content of the first element, which must have this tag, and the rest.
 fn element(tag: u8, octets: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (found, content, rest) = any(octets, MOST_LEVELS)?;
+    let (found, content, rest) = any_element(octets, MAX_LEVELS)?;
     (found == tag).then_some((content, rest))
 }
 
-fn any(octets: &[u8], levels: usize) -> Option<(u8, &[u8], &[u8])> {
+/// Returns the tag and the content of the first element, and the rest.
+fn any_element(octets: &[u8], levels: usize) -> Option<(u8, &[u8], &[u8])> {
     let (&[tag, length], rest) = octets.split_first_chunk()?;
     let length = match length {
         0..0x80 => usize::from(length),
-        0x80 => return open_ended(tag, rest, levels.checked_sub(1)?),
+        0x80 => return indefinite_element(tag, rest, levels.checked_sub(1)?),
         _ => {
             let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
             let length = digits.iter().try_fold(0_usize, |length, &digit| {
@@ -53,24 +55,24 @@ fn any(octets: &[u8], levels: usize) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// An element that goes on until two zeros.
-fn open_ended(tag: u8, octets: &[u8], levels: usize) -> Option<(u8, &[u8], &[u8])> {
+/// Returns the content of an element of indefinite length, which ends at two zero octets, and the rest.
+fn indefinite_element(tag: u8, octets: &[u8], levels: usize) -> Option<(u8, &[u8], &[u8])> {
     let mut rest = octets;
     loop {
-        if let Some(behind) = rest.strip_prefix(&[0, 0]) {
-            return Some((tag, &octets[..octets.len() - rest.len()], behind));
+        if let Some(after) = rest.strip_prefix(&[0, 0]) {
+            return Some((tag, &octets[..octets.len() - rest.len()], after));
         }
-        (_, _, rest) = any(rest, levels)?;
+        (_, _, rest) = any_element(rest, levels)?;
     }
 }
 
-/// Adds the octets of the elements, which may be in pieces.
+/// Appends the octets of octet strings, which may be constructed of others.
 fn add_octets(mut elements: &[u8], levels: usize, octets: &mut Vec<u8>) -> Option<()> {
     while !elements.is_empty() {
-        let (tag, content, rest) = any(elements, levels)?;
+        let (tag, content, rest) = any_element(elements, levels)?;
         match tag {
-            OCTETS => octets.extend_from_slice(content),
-            OCTETS_IN_PIECES => add_octets(content, levels.checked_sub(1)?, octets)?,
+            OCTET_STRING => octets.extend_from_slice(content),
+            CONSTRUCTED_OCTET_STRING => add_octets(content, levels.checked_sub(1)?, octets)?,
             _ => return None,
         }
         elements = rest;
@@ -88,7 +90,7 @@ mod tests {
     const PIECES: &[u8] = b"\x24\x80\x04\x03hel\x04\x82\x00\x02lo\x00\x00";
 
     #[test]
-    fn what_was_signed_in_pieces_is_whole() {
+    fn content_in_constructed_octet_strings_is_joined_and_truncated_data_rejected() {
         let message = [HEAD, PIECES, &[0; 10]].concat();
         assert_eq!(content(&message), Some(b"hello".to_vec()));
         for cut in 0..message.len() {
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn elements_within_each_other_are_looked_into_no_deeper_than_any_are() {
+    fn nested_elements_are_read_up_to_the_limit_only() {
         assert_eq!(content(&b"\x30\x80".repeat(100_000)), None);
         assert_eq!(content(&[HEAD, &b"\x24\x80".repeat(100_000)].concat()), None);
     }

@@ -1,33 +1,33 @@
-//! From lines of 7 bits to the octets that they stand for (RFC 2045, section 6), as leniently as nothing is lost by it.
+//! Decodes Content-Transfer-Encodings (RFC 2045, section 6), as leniently as is possible without losing octets.
 
 use std::borrow::Cow;
 
 use memchr::memchr;
 
-use super::head::line_at;
+use super::headers::line_at;
 use crate::error::{Error, Result};
 
-/// Decodes a body by its Content-Transfer-Encoding; one that is unknown is none.
+/// Decodes a body by its Content-Transfer-Encoding; an unknown encoding leaves it as it is.
 ///
 /// # Errors
-/// `Message`: something stands there that can't be decoded, or the end is missing.
+/// `Message` when the body is not valid in that encoding, or truncated.
 pub(super) fn decode<'a>(encoding: Option<&[u8]>, body: &'a [u8]) -> Result<Cow<'a, [u8]>> {
-    let lost = |what| Error::message(format!("the body can't be decoded: {what}"));
-    match name(encoding.unwrap_or_default()).as_str() {
+    let invalid = |reason| Error::message(format!("the body can't be decoded: {reason}"));
+    match encoding_name(encoding.unwrap_or_default()).as_str() {
         "base64" | "b" | "x-base64" => match base64(body) {
             (octets, None) => Ok(octets.into()),
-            (_, Some(what)) => Err(lost(what)),
+            (_, Some(reason)) => Err(invalid(reason)),
         },
         "quoted-printable" | "quotedprintable" | "qp" | "x-quoted-printable" => {
             Ok(quoted_printable(body).into())
         }
-        "uuencode" | "x-uuencode" | "uue" | "x-uue" => uuencoded(body).map(Cow::Owned).map_err(lost),
+        "uuencode" | "x-uuencode" | "uue" | "x-uue" => uuencoded(body).map(Cow::Owned).map_err(invalid),
         _ => Ok(body.into()),
     }
 }
 
-/// The name without quotes, comments, or what else is written behind it.
-fn name(value: &[u8]) -> String {
+/// Returns the name of the encoding without quotes, comments and other text after it.
+fn encoding_name(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value).to_ascii_lowercase();
     let value = value.trim_start_matches(|c: char| c.is_whitespace() || "\"'".contains(c));
     value
@@ -37,7 +37,7 @@ fn name(value: &[u8]) -> String {
         .replace('_', "-")
 }
 
-/// The six bits that an octet of base64 stands for.
+/// Returns the six bits that an octet of base64 encodes.
 pub(super) fn sextet(octet: u8) -> Option<u8> {
     match octet {
         b'A'..=b'Z' => Some(octet - b'A'),
@@ -49,15 +49,16 @@ pub(super) fn sextet(octet: u8) -> Option<u8> {
     }
 }
 
-/// Octets gathered from six bits each.
+/// A buffer that assembles octets from groups of six bits.
 #[derive(Default)]
-struct Gathered {
+struct SextetBuffer {
     octets: Vec<u8>,
     bits: u32,
     count: u8,
 }
 
-impl Gathered {
+impl SextetBuffer {
+    /// Adds six bits.
     fn push(&mut self, sextet: u8) {
         (self.bits, self.count) = (self.bits << 6 | u32::from(sextet), self.count + 1);
         if self.count == 4 {
@@ -66,8 +67,8 @@ impl Gathered {
         }
     }
 
-    /// Ends a block, which has two or three characters behind the last whole four; `None` when it has one.
-    fn end(&mut self) -> Option<()> {
+    /// Ends a base64 block after 0, 2 or 3 characters of an incomplete group; returns `None` after 1, which is invalid.
+    fn end_block(&mut self) -> Option<()> {
         match self.count {
             0 => {}
             1 => return None,
@@ -78,50 +79,51 @@ impl Gathered {
         Some(())
     }
 
-    /// Whether the last block goes on: what would only pad it is not zero.
-    fn is_within_an_octet(&self) -> bool {
+    /// Returns `true` if the base64 was cut within an octet: its padding bits are not zero.
+    fn is_cut_within_octet(&self) -> bool {
         matches!((self.count, self.bits & 0xf), (1, _) | (2, 1..)) || self.count == 3 && self.bits & 3 != 0
     }
 }
 
-/// Decodes base64 with or without padding, at its end or in its midst. What is no base64 in its lines is passed over (RFC 2045,
-/// section 6.8).
+/// Decodes base64, with or without padding, which may also be in the middle; skips invalid characters (RFC 2045, section 6.8).
 ///
-/// Says what was lost: it ends within an octet, or lines of text follow its end.
+/// The second value is the reason why octets were lost: the base64 ends within an octet, or lines of text follow it.
 pub(super) fn base64(code: &[u8]) -> (Vec<u8>, Option<&'static str>) {
-    let mut gathered = Gathered { octets: Vec::with_capacity(code.len() / 4 * 3 + 3), ..Gathered::default() };
-    let lost = gather(code, &mut gathered).err();
-    (gathered.octets, lost)
+    let mut buffer =
+        SextetBuffer { octets: Vec::with_capacity(code.len() / 4 * 3 + 3), ..SextetBuffer::default() };
+    let lost = decode_lines(code, &mut buffer).err();
+    (buffer.octets, lost)
 }
 
-fn gather(code: &[u8], gathered: &mut Gathered) -> Result<(), &'static str> {
+/// Decodes lines of base64 into the buffer, up to a line that is text.
+fn decode_lines(code: &[u8], buffer: &mut SextetBuffer) -> Result<(), &'static str> {
     const CUT: &str = "its base64 ends within an octet";
     let (mut is_ended, mut at) = (false, 0);
     while let Some((line, next)) = line_at(code, at) {
-        if is_ended && is_text_behind(line) {
+        if is_ended && is_trailing_text(line) {
             return Err("text follows the end of its base64");
         }
-        if is_text(line, at == 0) {
-            return Err("a line of it is text");
+        if is_text_line(line, at == 0) {
+            return Err("a line of its base64 is text");
         }
         at = next;
         for &octet in line {
             if octet == b'=' {
                 is_ended = true;
-                gathered.end().ok_or(CUT)?;
-            } else if let Some(sextet) = sextet(standard(octet)) {
-                gathered.push(sextet);
+                buffer.end_block().ok_or(CUT)?;
+            } else if let Some(sextet) = sextet(to_standard_alphabet(octet)) {
+                buffer.push(sextet);
             }
         }
     }
-    if gathered.is_within_an_octet() {
+    if buffer.is_cut_within_octet() {
         return Err(CUT);
     }
-    gathered.end().ok_or(CUT)
+    buffer.end_block().ok_or(CUT)
 }
 
-/// The octet that stands in the usual alphabet for one of that for URLs (RFC 4648, section 5).
-fn standard(octet: u8) -> u8 {
+/// Maps an octet of the URL-safe alphabet (RFC 4648, section 5) to the standard one.
+fn to_standard_alphabet(octet: u8) -> u8 {
     match octet {
         b'-' => b'+',
         b'_' => b'/',
@@ -129,33 +131,34 @@ fn standard(octet: u8) -> u8 {
     }
 }
 
-/// Returns whether a line behind the end says anything; more base64 would be in one piece.
-fn is_text_behind(line: &[u8]) -> bool {
+/// Returns `true` if a line after the padding is text: more base64 would have no blanks inside.
+fn is_trailing_text(line: &[u8]) -> bool {
     !line.trim_ascii().iter().all(|&octet| sextet(octet).is_some() || octet == b'=')
 }
 
-/// Returns whether a line is text rather than base64 with a sign or blanks in it: a list's footer, or what is not encoded at all.
-fn is_text(line: &[u8], is_first: bool) -> bool {
+/// Returns `true` if a line is text, such as a list's footer, rather than base64 with a stray character or blanks.
+fn is_text_line(line: &[u8], is_first: bool) -> bool {
     let line = line.trim_ascii();
-    let is_sign =
-        |octet: u8| octet != b'=' && !octet.is_ascii_whitespace() && sextet(standard(octet)).is_none();
-    let signs = line.iter().filter(|octet| is_sign(**octet)).count();
+    let is_invalid = |octet: u8| {
+        octet != b'=' && !octet.is_ascii_whitespace() && sextet(to_standard_alphabet(octet)).is_none()
+    };
+    let invalid = line.iter().filter(|octet| is_invalid(**octet)).count();
     let has_letters = || line.iter().any(u8::is_ascii_alphanumeric);
     let has_blanks = || line.iter().any(u8::is_ascii_whitespace);
-    signs > 0 && has_letters() && (signs > 1 || !is_first && has_blanks())
+    invalid > 0 && has_letters() && (invalid > 1 || !is_first && has_blanks())
 }
 
-/// Decodes quoted-printable; a `=` that is no escape stays (RFC 2045, section 6.7).
+/// Decodes quoted-printable (RFC 2045, section 6.7); a `=` that begins no escape is kept.
 pub(super) fn quoted_printable(code: &[u8]) -> Vec<u8> {
     let mut octets = Vec::with_capacity(code.len());
     let mut rest = code;
     while let Some(at) = memchr(b'=', rest) {
         octets.extend_from_slice(&rest[..at]);
         rest = &rest[at + 1..];
-        if let Some(octet) = escaped(rest) {
+        if let Some(octet) = hex_octet(rest) {
             octets.push(octet);
             rest = &rest[2..];
-        } else if let Some(length) = line_end(rest) {
+        } else if let Some(length) = soft_break_length(rest) {
             rest = &rest[length..];
         } else {
             octets.push(b'=');
@@ -165,14 +168,14 @@ pub(super) fn quoted_printable(code: &[u8]) -> Vec<u8> {
     octets
 }
 
-/// The octet that two hexadecimal digits stand for, in capitals or not.
-pub(super) fn escaped(digits: &[u8]) -> Option<u8> {
+/// Returns the octet of two hexadecimal digits, in upper or lower case.
+pub(super) fn hex_octet(digits: &[u8]) -> Option<u8> {
     let digit = |at: usize| digits.get(at).and_then(|&digit| char::from(digit).to_digit(16));
     u8::try_from(digit(0)? << 4 | digit(1)?).ok()
 }
 
-/// How long the line's end is, with blanks before it, if it is here.
-fn line_end(rest: &[u8]) -> Option<usize> {
+/// Returns the length of a soft line break after its `=`, with blanks before the line end; `None` if this is none.
+fn soft_break_length(rest: &[u8]) -> Option<usize> {
     let blanks = rest.iter().take_while(|octet| matches!(octet, b' ' | b'\t' | b'\r')).count();
     match rest.get(blanks) {
         Some(b'\n') => Some(blanks + 1),
@@ -181,10 +184,10 @@ fn line_end(rest: &[u8]) -> Option<usize> {
     }
 }
 
-/// Decodes what stands between `begin` and `end`; all of it when nothing begins.
+/// Decodes the lines between `begin` and `end`; returns the text as it is without a `begin`.
 ///
 /// # Errors
-/// A line has other characters, or the end is missing.
+/// A reason, when a line has invalid characters or the `end` is missing.
 fn uuencoded(code: &[u8]) -> Result<Vec<u8>, &'static str> {
     let mut octets = Vec::new();
     let (mut has_begun, mut at) = (false, 0);
@@ -195,23 +198,23 @@ fn uuencoded(code: &[u8]) -> Result<Vec<u8>, &'static str> {
         } else if line == b"end" {
             return Ok(octets);
         } else {
-            uuencoded_line(line, &mut octets).ok_or("a line of it is no uuencode")?;
+            uuencoded_line(line, &mut octets).ok_or("a line of its uuencode is invalid")?;
         }
     }
     if has_begun { Err("its uuencode has no end") } else { Ok(code.to_vec()) }
 }
 
-/// A line says how many octets it has; blanks at its end may have been taken away.
+/// Decodes a line, which begins with its number of octets; blanks at its end may have been stripped.
 fn uuencoded_line(line: &[u8], octets: &mut Vec<u8>) -> Option<()> {
     let sextet = |octet: &u8| (b' '..=b'`').contains(octet).then(|| (octet - b' ') & 63);
     let Some((length, code)) = line.split_first() else { return Some(()) };
     let length = usize::from(sextet(length)?);
-    let mut gathered = Gathered::default();
+    let mut buffer = SextetBuffer::default();
     let padded = code.iter().chain(std::iter::repeat(&b' '));
     for octet in padded.take(length.div_ceil(3) * 4) {
-        gathered.push(sextet(octet)?);
+        buffer.push(sextet(octet)?);
     }
-    octets.extend_from_slice(&gathered.octets[..length]);
+    octets.extend_from_slice(&buffer.octets[..length]);
     Some(())
 }
 
@@ -232,7 +235,7 @@ mod tests {
     #[case::for_urls("Pz8_Pj4-", "???>>>")]
     #[case::broken_by_sendmail("aGVs!\r\n bG8!\r\n", "hello")]
     #[case::nothing("\r\n", "")]
-    fn base64_is_decoded_as_long_as_nothing_is_lost(#[case] code: &str, #[case] text: &str) {
+    fn base64_is_decoded_leniently_where_no_octet_is_lost(#[case] code: &str, #[case] text: &str) {
         assert_eq!(base64(code.as_bytes()), (text.as_bytes().to_vec(), None));
     }
 
@@ -240,11 +243,11 @@ mod tests {
     #[case::one_more("aGVsbG8hA")]
     #[case::bits_left_over("aGVsbG9")]
     #[case::one_before_the_padding("aGVsb=")]
-    #[case::text_behind_the_end("aGVsbG8=\r\n_______\r\nA list's footer.\r\n")]
-    #[case::text_behind_the_end_without_signs("aGVsbG8=\r\nUnsubscribe here now\r\n")]
-    #[case::text_behind_whole_octets("aGVsbG8h\r\n______\r\nlist@example.org to all\r\n")]
+    #[case::text_after_the_end("aGVsbG8=\r\n_______\r\nA list's footer.\r\n")]
+    #[case::words_after_the_end("aGVsbG8=\r\nUnsubscribe here now\r\n")]
+    #[case::text_after_whole_octets("aGVsbG8h\r\n______\r\nlist@example.org to all\r\n")]
     #[case::no_base64_at_all("Hello Bob, here is text.")]
-    fn base64_of_which_something_is_lost_is_an_error(#[case] code: &str) {
+    fn base64_that_loses_octets_is_an_error(#[case] code: &str) {
         assert!(base64(code.as_bytes()).1.is_some());
     }
 
@@ -254,12 +257,12 @@ mod tests {
     #[case::soft_breaks("a=\r\nb= \t\r\nc=\nd", "abcd")]
     #[case::at_the_end("a=", "a")]
     #[case::twice("a==3D=\r\nb", "a==b")]
-    fn quoted_printable_is_decoded_and_nothing_else(#[case] code: &str, #[case] text: &str) {
+    fn only_escapes_of_quoted_printable_are_decoded(#[case] code: &str, #[case] text: &str) {
         assert_eq!(String::from_utf8(quoted_printable(code.as_bytes())).unwrap(), text);
     }
 
     #[test]
-    fn uuencode_is_decoded_to_its_end() {
+    fn uuencode_is_decoded_up_to_its_end_line() {
         let code = b"begin 644 a.txt\n%:&5L;&\\\n`\nend\n";
         assert_eq!(decode(Some(b"x-uuencode"), code).unwrap(), &b"hello"[..]);
         assert!(decode(Some(b"uuencode"), &code[..code.len() - 4]).is_err());
@@ -270,7 +273,7 @@ mod tests {
     #[case("base64")]
     #[case(" BASE64 (a comment)")]
     #[case("\"base64\";")]
-    fn an_encoding_is_known_however_it_is_written(#[case] name: &str) {
+    fn an_encoding_is_recognised_in_every_spelling(#[case] name: &str) {
         assert_eq!(decode(Some(name.as_bytes()), b"aGk=").unwrap(), &b"hi"[..]);
         assert_eq!(decode(Some(b"8-bit"), b"aGk=").unwrap(), &b"aGk="[..]);
     }

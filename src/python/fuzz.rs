@@ -1,4 +1,4 @@
-//! For `fuzz/`: a server's words on their way to Rust, and Python code of the targets' own.
+//! Entry points for `fuzz/`: a server's text as errors and UIDs, and the fuzz targets' own Python code.
 
 use std::ffi::CStr;
 
@@ -6,18 +6,19 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::convert::{self, Asking, Phase, import_error};
-use super::imap::Copied;
+use super::commands::{self, Copied};
+use super::errors::{self, CallContext, Phase, import_error};
 use super::modules::{IMAP, SMTP};
 use super::runtime::attached;
 use crate::error::{Error, Result};
 use crate::uid::UidSet;
 
-pub(crate) fn copied(told: &str, asked: &UidSet) -> Copied {
-    super::imap::copied(told, asked)
+/// Parses COPYUID's words.
+pub(crate) fn copied(words: &str, requested: &UidSet) -> Copied {
+    commands::copied(words, requested)
 }
 
-/// What is raised with a server's words in it, besides the refusals.
+/// Exceptions that are raised with a server's text, besides refusals: module and class.
 const RAISED: [(&str, &str); 6] = [
     ("imaplib", "IMAP4"),
     ("smtplib", "SMTPServerDisconnected"),
@@ -27,12 +28,14 @@ const RAISED: [(&str, &str); 6] = [
     ("builtins", "ValueError"),
 ];
 
+/// Returns the errors that a server's text can become, in every phase.
 pub(crate) fn errors(words: &[u8], secret: &str) -> Result<Vec<Error>> {
     IMAP.ready()?;
     let secrets = [secret.to_owned()];
     let error = |exception: &Bound<'_, PyBaseException>| {
-        [Phase::Connect, Phase::Login, Phase::Dialogue]
-            .map(|phase| convert::error(exception, Asking { phase, action: "asking", secrets: &secrets }))
+        [Phase::Connect, Phase::Login, Phase::Command].map(|phase| {
+            errors::error(exception, CallContext { phase, action: "fuzzing", secrets: &secrets })
+        })
     };
     attached(|py| {
         let exceptions = exceptions(py, words).map_err(|e| import_error(py, "fuzz", &e))?;
@@ -40,22 +43,24 @@ pub(crate) fn errors(words: &[u8], secret: &str) -> Result<Vec<Error>> {
     })
 }
 
+/// Makes the exceptions that `py/` raises for a server's text.
 fn exceptions<'py>(py: Python<'py>, words: &[u8]) -> PyResult<Vec<Bound<'py, PyBaseException>>> {
-    let answers = py.import("_pymail_answers")?;
-    let text = answers.call_method1("as_text", (PyBytes::new(py, words),))?;
+    let parse = py.import("_pymail_imap_parse")?;
+    let text = parse.call_method1("as_text", (PyBytes::new(py, words),))?;
     let mut exceptions = Vec::new();
     for (module, name) in RAISED {
         let class = py.import(module)?.getattr(name)?;
-        // imaplib's are within its class.
+        // imaplib's exceptions are attributes of its class.
         let class = if name == "IMAP4" { class.getattr("abort")? } else { class };
         exceptions.push(class.call1((&text,))?);
     }
-    exceptions.push(answers.call_method1("refusal", (&text,))?);
-    let bad = py.import("_pymail_imap4")?.getattr("Bad")?.call1((&text,))?;
-    exceptions.push(py.import("_pymail_connection")?.call_method1("_bad", (bad,))?);
+    exceptions.push(parse.call_method1("parse_refusal", (&text,))?);
+    let bad = py.import("_pymail_imaplib_ext")?.getattr("Bad")?.call1((&text,))?;
+    exceptions.push(py.import("_pymail_connection")?.call_method1("bad_as_refused", (bad,))?);
     exceptions.into_iter().map(|exception| exception.cast_into().map_err(Into::into)).collect()
 }
 
+/// Calls a function of `code`, which is loaded once under `name`.
 pub(crate) fn call(name: &CStr, code: &CStr, function: &str, octets: &[u8], number: usize) -> Result<()> {
     IMAP.ready()?;
     SMTP.ready()?;

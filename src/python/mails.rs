@@ -1,4 +1,4 @@
-//! Mails on their way from the server: in windows, borrowed from Python.
+//! Fetches messages in windows; their octets are borrowed from Python.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, Range};
@@ -10,102 +10,109 @@ use super::runtime::attached;
 use crate::error::{Error, Result};
 use crate::uid::{Uid, UidSet};
 
-/// So many windows of mails are asked for before the first of them is read.
-const AHEAD: usize = 4;
+/// The most windows in flight.
+const IN_FLIGHT: usize = 4;
 
-/// Mails that are asked for together.
+/// The messages of one FETCH command.
 pub(crate) struct Window {
     pub(crate) uids: UidSet,
     pub(crate) part: Part,
-    /// So many octets of each.
+    /// The octets that are requested of each message, from its beginning.
     pub(crate) most: usize,
-    /// A server that answers with more octets loses the connection.
+    /// The octets that the responses may have; more end the connection.
     pub(crate) room: usize,
 }
 
-/// The part of each mail that a window asks for.
+/// The part of each message that a window requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
+    /// The message up to [`Window::most`] octets.
     Whole,
-    /// The mail without a limit; [`Window::most`] is not sent.
+    /// The message without a limit; [`Window::most`] is not sent.
     Entire,
-    /// The headers that tell who it is.
+    /// The identifying headers: Message-ID, Subject and From.
     Headers,
 }
 
-/// Windows of mails that a FETCH failed for. Some of these mails may have come before.
+/// The messages of failed windows, some of which may have arrived before the failure.
 pub(crate) struct Failure {
     pub(crate) uids: UidSet,
-    /// The server's NO, or the loss of the connection.
+    /// The server's refusal, or the lost connection.
     pub(crate) error: Error,
 }
 
-/// What windows of mails are fetched for.
+/// Plans the windows of a fetch and receives their messages.
 pub(crate) trait Fetching {
-    /// What to ask for next, until there is nothing more to ask for.
+    /// Returns the next window; `None` once there are no more.
     fn next(&mut self) -> Option<Window>;
 
-    /// Mails of a window, of which so many octets were asked for.
+    /// Receives some messages of a window that has requested `most` octets of each.
     fn take(&mut self, mails: Mails, most: usize);
 }
 
-/// A mail, or its beginning, as the server sent it: borrowed from Python, not copied.
+/// A message, or its beginning, as the server sent it: borrowed from Python, not copied.
 pub(crate) struct Mail {
     pub(crate) uid: Uid,
+    /// RFC822.SIZE; 0 when the server sent none.
     size: u64,
-    /// Flagged by another client.
+    /// `true` if another client has flagged it `\Deleted`.
     pub(crate) is_deleted: bool,
-    /// What came with it, too.
+    /// The buffer that has the message at `place`, and others.
     octets: PyBackedBytes,
     place: Range<usize>,
 }
 
-/// Mails that came together, and go together.
+/// Messages that arrived together.
 pub(crate) struct Mails(Vec<Mail>);
 
-/// A mail as Python has it: its UID, its size on the server, whether it is flagged deleted, octets, and where in
-/// them it begins and ends.
+/// A message as Python returns it: UID, RFC822.SIZE, `true` if flagged deleted, a buffer, and where in it the message
+/// begins and ends.
 type Fetched = (u64, u64, bool, PyBackedBytes, usize, usize);
 
 impl Mail {
+    /// Converts a message from Python; `None` for an invalid UID.
     fn new((uid, size, is_deleted, octets, begin, end): Fetched) -> Option<Self> {
         let uid = Uid::new(u32::try_from(uid).ok()?)?;
         Some(Self { uid, size, is_deleted, octets, place: begin..end })
     }
 
+    /// Returns the octets that arrived.
     pub(crate) fn octets(&self) -> &[u8] {
         self.octets.get(self.place.clone()).unwrap_or_default()
     }
 
-    /// The size of the whole mail, by the server, or more when more came.
+    /// Returns the size of the whole message: RFC822.SIZE, or the octets that arrived if those are more.
     pub(crate) fn size(&self) -> u64 {
         self.size.max(self.octets().len() as u64)
     }
 
-    /// Returns whether nothing is missing when `asked` octets were asked for. Some servers' sizes are estimates.
+    /// Returns `true` if the message is complete, `asked` octets having been requested.
+    ///
+    /// Some servers estimate RFC822.SIZE: a message shorter than requested is complete even if RFC822.SIZE is larger.
     pub(crate) fn is_whole(&self, asked: usize) -> bool {
-        self.octets().len() < asked || self.size == asked as u64 || self.has_come_unasked(asked)
+        self.octets().len() < asked || self.size == asked as u64 || self.exceeds_request(asked)
     }
 
-    /// Returns whether less came than was asked for, and less than there is by the server's size.
+    /// Returns `true` if less arrived than was requested, and less than RFC822.SIZE.
     pub(crate) fn is_short(&self, asked: usize) -> bool {
-        let came = self.octets().len();
-        came < asked && (came as u64) < self.size
+        let arrived = self.octets().len();
+        arrived < asked && (arrived as u64) < self.size
     }
 
-    /// Returns whether it came whole though only `asked` octets were asked for: some servers ignore `<0.n>`.
-    pub(crate) fn has_come_unasked(&self, asked: usize) -> bool {
-        let came = self.octets().len();
-        came > asked && came as u64 >= self.size
+    /// Returns `true` if the whole message arrived though fewer octets were requested: some servers ignore `<0.n>`.
+    pub(crate) fn exceeds_request(&self, asked: usize) -> bool {
+        let arrived = self.octets().len();
+        arrived > asked && arrived as u64 >= self.size
     }
 }
 
 impl Mails {
+    /// Converts messages from Python; skips those with an invalid UID.
     fn new(fetched: Vec<Fetched>) -> Self {
         Self(fetched.into_iter().filter_map(Mail::new).collect())
     }
 
-    /// Takes out those that are not in this set.
+    /// Removes and returns the messages that are not in this set.
     fn split_off(&mut self, set: &UidSet) -> Self {
         Self(self.0.extract_if(.., |mail| !set.contains(mail.uid)).collect())
     }
@@ -120,7 +127,7 @@ impl Deref for Mails {
 }
 
 impl Drop for Mails {
-    /// Bytes that are let go detached would stay until somebody attaches.
+    /// Frees the octets at once: dropped detached, they would stay until the next thread attaches.
     fn drop(&mut self) {
         if self.0.is_empty() {
             return;
@@ -130,52 +137,56 @@ impl Drop for Mails {
             Ok(())
         });
         if attempt.is_err() {
-            // At the end of the process nobody may touch them.
+            // At the end of the process Python's objects must not be touched.
             std::mem::forget(std::mem::take(&mut self.0));
         }
     }
 }
 
 impl ImapSession {
-    /// What `search` finds of new mails, at most `count`; `most` octets of each are asked for, all in one flight.
+    /// Searches for up to `count` new messages and requests `most` octets of each, in one flight (SEARCHRES, RFC
+    /// 5182).
     ///
-    /// Fetch them then, and ask what else there is. Nothing where the server can't do that (SEARCHRES, RFC 5182).
-    pub(crate) fn look_ahead(&mut self, criteria: &str, count: usize, most: usize) -> Result<Option<Window>> {
+    /// Returns their window, to be passed to [`fetch`](Self::fetch) as the first one; then
+    /// [`remaining_matches`](Self::remaining_matches) returns the other messages that match. Returns `None` where the
+    /// server does not support that.
+    pub(crate) fn prefetch(&mut self, criteria: &str, count: usize, most: usize) -> Result<Option<Window>> {
         let args = (criteria.to_owned(), count, most);
-        let told: Option<Uids> = self.call("look_ahead", args, "SEARCH and FETCH")?;
+        let found: Option<Uids> = self.call("prefetch", args, "SEARCH and FETCH")?;
         let validity = self.validity();
         let room = count.saturating_mul(most);
         let window = |uids| Window { uids: UidSet::new(validity, uids), part: Part::Whole, most, room };
-        Ok(told.map(|Uids(uids)| window(uids)))
+        Ok(found.map(|Uids(uids)| window(uids)))
     }
 
-    /// What was found besides these new mails, unless looking ahead has not worked.
-    pub(crate) fn what_else(&mut self, room: usize, worked: bool) -> Result<Option<UidSet>> {
-        let told: Option<Uids> = self.call("what_else", (room, worked), "SEARCH")?;
-        Ok(told.map(|Uids(uids)| UidSet::new(self.validity(), uids)))
+    /// Returns the messages that match outside of a prefetch; `None` if the prefetch failed, here or, by `worked`,
+    /// before.
+    pub(crate) fn remaining_matches(&mut self, room: usize, worked: bool) -> Result<Option<UidSet>> {
+        let found: Option<Uids> = self.call("remaining_matches", (room, worked), "SEARCH")?;
+        Ok(found.map(|Uids(uids)| UidSet::new(self.validity(), uids)))
     }
 
-    /// Fetches mails in windows, of which the next are on their way while one is taken. What was not asked for is
-    /// dropped.
+    /// Fetches messages in windows, up to four of them in flight. Drops messages that were not requested.
     ///
-    /// The first window may be asked for already. After a failure, nothing more is asked for; what came whole before
-    /// it is handed over. When the connection is lost, the failure has the window that was being answered.
+    /// `first` is a window that was requested already, by [`prefetch`](Self::prefetch). After a failure no further
+    /// window is requested; messages that arrived whole before it are handed over. If the connection is lost, the
+    /// failure names the window whose responses were being read.
     pub(crate) fn fetch(
         &mut self,
         first: Option<Window>,
         fetching: &mut impl Fetching,
     ) -> Result<Option<Failure>> {
         let (mut asked, mut taken, mut failure) = (Vec::from_iter(first), 0, None::<Failure>);
-        let mut parts = VecDeque::<Window>::new(); // of windows that the server would not take whole
-        let is_ahead = !asked.is_empty();
+        let mut parts = VecDeque::<Window>::new(); // of windows that were too large for the server
+        let is_prefetch = !asked.is_empty();
         loop {
-            while asked.len() < taken + AHEAD
+            while asked.len() < taken + IN_FLIGHT
                 && failure.is_none()
                 && let Some(window) = parts.pop_front().or_else(|| fetching.next())
             {
                 self.check(&window.uids)?;
                 let window = self.fitting(window, &mut parts);
-                let sent = self.ask_for(&window);
+                let sent = self.request(&window);
                 asked.push(window);
                 if let Err(error) = sent {
                     return Ok(Some(self.lost(&asked[taken], error)));
@@ -183,8 +194,8 @@ impl ImapSession {
             }
             let Some(window) = asked.get(taken) else { return Ok(failure) };
             let args = (window.room, window.part == Part::Headers);
-            let told: Result<(Vec<Fetched>, bool)> = self.call("next_mails", args, "FETCH");
-            match told {
+            let mails: Result<(Vec<Fetched>, bool)> = self.call("next_mails", args, "FETCH");
+            match mails {
                 Ok((mails, is_done)) => {
                     hand_over(Mails::new(mails), &asked, taken, fetching);
                     taken += usize::from(is_done);
@@ -192,12 +203,12 @@ impl ImapSession {
                 Err(error) if error.ends_connection() => {
                     return Ok(Some(self.lost(&asked[taken], error)));
                 }
-                Err(error) if !is_ahead && self.learnt.smaller(&window.uids, &error).is_some() => {
+                Err(error) if !is_prefetch && self.profile.smaller_limits(&window.uids, &error).is_some() => {
                     parts.extend(self.smaller(window, &error)?);
                     taken += 1;
                 }
                 Err(error) => {
-                    // The others' answers are still to be taken.
+                    // The responses to the other windows are still to be read.
                     taken += 1;
                     failure = Some(Failure::add(failure, &window.uids, error));
                 }
@@ -205,23 +216,25 @@ impl ImapSession {
         }
     }
 
-    fn ask_for(&mut self, window: &Window) -> Result<()> {
-        let verb = match window.part {
-            Part::Whole | Part::Entire => "ask_for_mails",
-            Part::Headers => "ask_for_headers",
+    /// Sends the FETCH command of a window.
+    fn request(&mut self, window: &Window) -> Result<()> {
+        let method = match window.part {
+            Part::Whole | Part::Entire => "request_mails",
+            Part::Headers => "request_headers",
         };
         let most = if window.part == Part::Entire { 0 } else { window.most };
-        self.dialogue.tell(verb, (window.uids.to_string(), most), "FETCH")
+        self.python.run(method, (window.uids.to_string(), most), "FETCH")
     }
 
+    /// Makes the failure for a connection that was lost at a window.
     fn lost(&self, answered: &Window, error: Error) -> Failure {
-        self.learnt.lost(&answered.uids);
+        self.profile.note_lost(&answered.uids);
         Failure { uids: answered.uids.clone(), error }
     }
 
-    /// The beginning of a window, as much as the server takes in one command; the rest comes after it.
+    /// Returns the beginning of a window that fits into one command; puts the rest in front of `parts`.
     fn fitting(&self, window: Window, parts: &mut VecDeque<Window>) -> Window {
-        let uids = self.learnt.portion(&window.uids);
+        let uids = self.profile.portion(&window.uids);
         if uids.len() == window.uids.len() {
             return window;
         }
@@ -229,12 +242,12 @@ impl ImapSession {
         Window { uids, ..window }
     }
 
-    /// What a refused command has not done, to be asked for in smaller portions from now on.
+    /// Returns what a refused command has not fetched, and lowers the limits of later commands.
     fn smaller(&mut self, window: &Window, error: &Error) -> Result<Option<Window>> {
         let done = self.done(&window.uids)?;
         let is_limited = done.len() < window.uids.len();
         if !is_limited {
-            self.learnt.shrink(&window.uids, error);
+            self.profile.shrink(&window.uids, error);
         }
         let mut uids = window.uids.clone();
         uids.retain(|uid| !is_limited || !done.contains(uid));
@@ -243,6 +256,7 @@ impl ImapSession {
 }
 
 impl Failure {
+    /// Adds a failed window to earlier ones; the first error stays.
     fn add(before: Option<Self>, uids: &UidSet, error: Error) -> Self {
         let Some(before) = before else { return Self { uids: uids.clone(), error } };
         let both = before.uids.iter().chain(uids.iter());
@@ -250,7 +264,7 @@ impl Failure {
     }
 }
 
-/// Each mail with what was asked for of it. A server may send those of a later window before (RFC 3501, section 5.5).
+/// Hands over each message with its window: a server may send those of a later window first (RFC 3501, section 5.5).
 fn hand_over(mut mails: Mails, asked: &[Window], taken: usize, fetching: &mut impl Fetching) {
     let nearest = asked[taken..].iter().chain(&asked[..taken]);
     for window in nearest {

@@ -1,25 +1,61 @@
-//! The only part of the crate that names pyo3: the interpreter, and typed calls into `py/`.
+//! The only part of the crate that uses pyo3: the interpreter, and typed calls into `py/`.
+//!
+//! # Files
+//!
+//! In this order, each uses only files before it:
+//!
+//! - `threads` and `sigint`: the state of a thread, and the host's Ctrl-C.
+//! - `errors`: Python exceptions as [`Error`](crate::Error)s, without secrets.
+//! - `exit_guard` and `runtime`: the start of the interpreter, and `attached`, by which every call enters it.
+//! - `modules`: the files in `py/`, loaded on first use.
+//! - `py_session`: a connection's Python object, with its deadline, traffic and secrets.
+//! - `protocol`: the [`Session`](crate::connection::Session) that a link supervises.
+//! - `pending` and `smtp`: messages with their outcomes, and an SMTP session.
+//! - `profile` and `imap`: an IMAP session, and the facts about its server that outlive it.
+//! - `mailboxes`, `portions`, `commands` and `mails`: the commands of an IMAP session.
+//!
+//! # Invariants
+//!
+//! - Lock, then attach: a lock that is taken while attached, and held by a thread that waits to attach, is a
+//!   deadlock.
+//! - No Python object leaves: values are converted, and exceptions become errors, before the thread detaches. The
+//!   octets of messages are the exception; they are freed attached.
+//! - Every call has a deadline: the watchdog shuts the socket down, and Python's meter ends reads that go on.
+//!
+//! # Adding an IMAP command
+//!
+//! Add a method that returns plain values to `Session` in `py/imap.py`, and one that calls it to [`ImapSession`] in
+//! `commands`. A command about many messages goes through [`in_portions`]; one that needs a mailbox that may be
+//! missing, through `ImapSession::creating`.
 
-mod convert;
-mod dialogue;
+mod commands;
+mod errors;
+mod exit_guard;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
-mod gate;
 mod imap;
 mod mailboxes;
 mod mails;
 mod modules;
-mod portions;
-mod runtime;
 #[cfg(test)]
-mod secret;
+mod password_leaks;
+mod pending;
+mod portions;
+mod profile;
+mod protocol;
+mod py_session;
+mod runtime;
+mod sigint;
 mod smtp;
-mod speaker;
 #[cfg(test)]
 mod tests;
+mod threads;
 
-pub(crate) use imap::{Copied, ImapSession, Since};
+pub(crate) use commands::{Copied, Since};
+pub(crate) use imap::ImapSession;
 pub(crate) use mails::{Failure, Fetching, Mail, Mails, Part, Window};
-pub(crate) use portions::{Learnt, in_portions};
+pub(crate) use pending::{Pending, Sent, not_sent};
+pub(crate) use portions::in_portions;
+pub(crate) use profile::ServerProfile;
 pub(crate) use runtime::start_in as start;
-pub(crate) use smtp::{Outgoing, Sent, SmtpSession};
+pub(crate) use smtp::SmtpSession;

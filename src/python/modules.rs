@@ -1,4 +1,6 @@
-//! Our Python files, compiled into the crate and loaded on first use under names of their own.
+//! The Python files in `py/`: compiled into the crate, loaded on first use.
+//!
+//! Their module names begin with `_pymail_`, so that they clash with no module of the host.
 
 use std::ffi::CStr;
 
@@ -6,22 +8,25 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::convert::import_error;
+use super::errors::import_error;
 use super::runtime::{attached, without_collector};
 use crate::error::Result;
 
 /// One of the files in `py/`.
 pub(super) struct Module {
+    /// The name in `sys.modules`.
     name: &'static CStr,
+    /// The path that tracebacks show.
     file: &'static CStr,
     source: &'static CStr,
-    /// The same as bytecode of the Python that the crate was built with, behind its magic number; or nothing.
+    /// Bytecode of `source` for the Python that the crate is built with, behind its magic number; empty if there is none.
     compiled: &'static [u8],
-    /// What it imports of ours.
+    /// The other files that it imports, which are loaded before it.
     needs: &'static [&'static Module],
     loaded: PyOnceLock<Py<PyModule>>,
 }
 
+/// Makes a [`Module`] of its name, its path, and the modules that it imports.
 macro_rules! module {
     ($name:literal, $file:literal, $needs:expr) => {
         Module {
@@ -35,38 +40,44 @@ macro_rules! module {
     };
 }
 
-static WIRE: Module = module!("_pymail_wire", "_pymail_wire.py", &[]);
-static FETCHED: Module = module!("_pymail_fetched", "_pymail_fetched.py", &[&WIRE]);
-static ANSWERS: Module = module!("_pymail_answers", "_pymail_answers.py", &[&FETCHED]);
-static IMAP4: Module = module!("_pymail_imap4", "_pymail_imap4.py", &[&WIRE, &ANSWERS]);
-static CONNECTION: Module = module!("_pymail_connection", "_pymail_connection.py", &[&IMAP4]);
+static TRANSPORT: Module = module!("_pymail_transport", "_pymail_transport.py", &[]);
+static FETCHED: Module = module!("_pymail_fetched", "_pymail_fetched.py", &[&TRANSPORT]);
+static IMAP_PARSE: Module = module!("_pymail_imap_parse", "_pymail_imap_parse.py", &[&FETCHED]);
+static IMAPLIB_EXT: Module = module!("_pymail_imaplib_ext", "_pymail_imaplib_ext.py", &[&IMAP_PARSE]);
+static CONNECTION: Module = module!("_pymail_connection", "_pymail_connection.py", &[&IMAPLIB_EXT]);
 static LOGIN: Module = module!("_pymail_login", "_pymail_login.py", &[&CONNECTION]);
 static RECEIVE: Module = module!("_pymail_receive", "_pymail_receive.py", &[&LOGIN]);
 pub(super) static IMAP: Module = module!("_pymail_imap", "imap.py", &[&RECEIVE]);
-static REPLIES: Module = module!("_pymail_replies", "_pymail_replies.py", &[&WIRE]);
-static AUTH: Module = module!("_pymail_auth", "_pymail_auth.py", &[&REPLIES]);
-static DIALOGUE: Module = module!("_pymail_dialogue", "_pymail_dialogue.py", &[&REPLIES]);
-static MESSAGES: Module = module!("_pymail_messages", "_pymail_messages.py", &[&DIALOGUE]);
-static CHUNKS: Module = module!("_pymail_chunks", "_pymail_chunks.py", &[&DIALOGUE]);
-pub(super) static SMTP: Module = module!("_pymail_smtp", "smtp.py", &[&AUTH, &MESSAGES, &CHUNKS]);
+static SMTPLIB_EXT: Module = module!("_pymail_smtplib_ext", "_pymail_smtplib_ext.py", &[&TRANSPORT]);
+static AUTH: Module = module!("_pymail_auth", "_pymail_auth.py", &[&SMTPLIB_EXT]);
+static DIALOGUE: Module = module!("_pymail_dialogue", "_pymail_dialogue.py", &[&SMTPLIB_EXT]);
+static VERDICTS: Module = module!("_pymail_verdicts", "_pymail_verdicts.py", &[&SMTPLIB_EXT]);
+static MESSAGES: Module = module!("_pymail_messages", "_pymail_messages.py", &[&DIALOGUE, &VERDICTS]);
+static BDAT: Module = module!("_pymail_bdat", "_pymail_bdat.py", &[&DIALOGUE, &VERDICTS]);
+pub(super) static SMTP: Module = module!("_pymail_smtp", "smtp.py", &[&AUTH, &MESSAGES, &BDAT]);
 
-/// Two that load at once would each wait for the other's interpreter; one after the other, the first is on the
-/// network while the second loads.
+/// Held while files are loaded: IMAP and SMTP loading at once would slow each other down by the GIL. One after the
+/// other, the first is on the network while the second loads.
 static LOADING: Mutex<()> = Mutex::new(());
 
 impl Module {
-    /// Loads the file and what it imports, once.
+    /// Loads the file and those that it imports, once.
+    ///
+    /// # Errors
+    ///
+    /// `Runtime` when Python can't be started or an import fails.
     pub(super) fn ready(&self) -> Result<()> {
         let _loading = LOADING.lock();
         attached(|py| without_collector(py, || self.load(py).map(drop)))
     }
 
-    /// The class that each dialogue file has: one connection.
+    /// Returns the class `Session`, which `imap.py` and `smtp.py` have: one connection.
     pub(super) fn session_class<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>> {
         let class = self.load(py)?.getattr("Session");
         class.map_err(|e| import_error(py, &self.name.to_string_lossy(), &e))
     }
 
+    /// Returns the module, loaded on first use.
     fn load<'py>(&self, py: Python<'py>) -> Result<&Bound<'py, PyModule>> {
         if let Some(module) = self.loaded.get(py) {
             return Ok(module.bind(py));
@@ -129,10 +140,10 @@ mod tests {
     #[test]
     fn without_bytecode_the_source_is_run() {
         attached(|py| {
-            let Module { file, source, .. } = WIRE;
+            let Module { file, source, .. } = TRANSPORT;
             let loaded = PyOnceLock::new();
-            let wire = Module { name: c"_pymail_tried", file, source, compiled: &[], needs: &[], loaded };
-            assert!(wire.load(py).unwrap().hasattr("Refused").unwrap());
+            let module = Module { name: c"_pymail_tried", file, source, compiled: &[], needs: &[], loaded };
+            assert!(module.load(py).unwrap().hasattr("Refused").unwrap());
             Ok(())
         })
         .unwrap();

@@ -1,4 +1,4 @@
-//! Typed calls into `py/smtp.py`.
+//! An SMTP session: typed calls into `py/smtp.py`.
 
 use std::time::{Duration, Instant};
 
@@ -6,182 +6,138 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
-use super::convert::{self, Asking};
-use super::dialogue::{Dialogue, Service};
+use super::errors::{self, CallContext};
 use super::modules;
-use super::speaker::Speaker;
-use crate::codes::{self, Verdict};
+use super::pending::{Pending, Reply, Sent, not_sent, refused, unknown};
+use super::protocol::Protocol;
+use super::py_session::{PySession, Service};
 use crate::config::SmtpConfig;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::throttle;
 
 /// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
 const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 465, starttls: 587, plain: 25 };
 
-/// After so many NOOPs and RSETs without a message in between, a connection is renewed, once a minute at most.
+/// After so many NOOPs and RSETs without an accepted message, a connection is renewed, once a minute at most.
 ///
-/// Servers take more for an attack: Exim hangs up at the 10th, Sendmail answers each after the 20th more slowly,
-/// Postfix counts errors from the 102nd and hangs up at the 121st. Firewalls go by what they log then.
-const JUNK: u32 = 8;
-const RENEWED: Duration = Duration::from_secs(60);
+/// Servers take more for an attack: Exim closes at the 10th, Sendmail answers each after the 20th more slowly,
+/// Postfix counts errors from the 102nd and closes at the 121st. Firewalls block by what the servers log then.
+const RENEW_AFTER: u32 = 8;
+/// The shortest time between two renewals.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// After so many it is renewed in any case; while that can't be, there are no more, and the connection is only looked at.
-const MOST_JUNK: u32 = 80;
-
-/// A message ready for the wire: CRLF line ends, dots stuffed, without the final dot.
-pub(crate) struct Outgoing {
-    pub(crate) sender: String,
-    pub(crate) recipients: Vec<String>,
-    pub(crate) data: Vec<u8>,
-}
-
-/// An SMTP reply: its code and its text.
-pub(crate) type Reply = (u16, String);
-
-/// What became of a message that the server took: its reply, and one for each recipient.
-#[derive(Debug)]
-pub(crate) struct Sent {
-    pub(crate) reply: Reply,
-    pub(crate) answers: Vec<Reply>,
-}
+/// After so many the connection is renewed in any case. While that fails, NOOPs are no longer sent, and only the
+/// socket is checked.
+const IDLE_COMMANDS_LIMIT: u32 = 80;
 
 /// An SMTP connection, logged in if there are credentials.
 pub(crate) struct SmtpSession {
-    pub(super) dialogue: Dialogue,
+    pub(super) python: PySession,
+    /// The server's SIZE limit in octets; 0 for none.
     size_limit: u64,
+    /// The most messages in one flight ([`SmtpConfig::window`]).
     window: usize,
-    /// NOOPs and RSETs since the login, or since the last message that the server took.
-    junk: u32,
+    /// NOOPs and RSETs since the login or the last accepted message.
+    idle_commands: u32,
+    /// The moment of the login.
     since: Instant,
 }
 
 impl SmtpSession {
     /// Connects and logs in.
     pub(crate) fn connect(config: &SmtpConfig, deadline: Deadline) -> Result<Self> {
-        // Without a name, Python finds one on the connection.
+        // For an empty name, Python uses the host's name or the connection's address.
         let name = config.hello_name.as_deref().unwrap_or_default();
-        Dialogue::open(&SERVICE, &config.common, Some(name), deadline, |dialogue| {
-            Self::begin(dialogue, config)
-        })
+        PySession::open(&SERVICE, &config.common, Some(name), deadline, |python| Self::begin(python, config))
     }
 
-    fn begin(dialogue: Dialogue, config: &SmtpConfig) -> Result<Self> {
-        dialogue.login(&SERVICE, &config.common)?;
-        let size_limit = dialogue.call("size_limit", (), "reading SIZE")?;
-        Ok(Self { dialogue, size_limit, window: config.window, junk: 0, since: Instant::now() })
+    /// Logs in and reads the SIZE limit.
+    fn begin(python: PySession, config: &SmtpConfig) -> Result<Self> {
+        python.login(&SERVICE, &config.common)?;
+        let size_limit = python.call("size_limit", (), "reading SIZE")?;
+        Ok(Self { python, size_limit, window: config.window, idle_commands: 0, since: Instant::now() })
     }
 
-    /// Sends in order. A message after the one that lost the connection is `Disconnected`: it was not sent.
-    pub(crate) fn send(&mut self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
-        let fitting: Vec<&Outgoing> = messages.iter().copied().filter(|message| self.fits(message)).collect();
-        let outcomes = self.send_fitting(&fitting);
-        self.count_junk(&outcomes);
-        let mut outcomes = outcomes.into_iter();
-        let outcome = |message: &&Outgoing| {
-            if !self.fits(message) {
-                return Err(self.too_large(message));
-            }
-            outcomes.next().unwrap_or_else(|| Err(Error::new(ErrorKind::Disconnected, "not sent")))
-        };
-        messages.iter().map(outcome).collect()
-    }
-
-    /// Each refused message has cost a RSET; one that the server took ends its count.
-    fn count_junk(&mut self, outcomes: &[Result<Sent>]) {
-        for outcome in outcomes {
-            self.junk = if outcome.is_ok() { 0 } else { self.junk.saturating_add(1) };
+    /// Sends the messages that are due, in order, and sets the outcome of each. After the connection is lost, the rest is
+    /// `Disconnected`: not sent.
+    pub(crate) fn send(&mut self, pending: &mut [Pending<'_>]) {
+        let is_too_large = |it: &Pending<'_>| self.size_limit > 0 && it.wire.len() as u64 > self.size_limit;
+        for message in pending.iter_mut().filter(|it| it.is_due && is_too_large(it)) {
+            message.is_due = false;
+            message.outcome = Some(Err(self.too_large(message)));
+        }
+        let due: Vec<_> = pending.iter_mut().filter(|it| it.is_due).collect();
+        let mut outcomes = self.exchange(&due).map(Vec::into_iter);
+        for message in due {
+            let outcome = match &mut outcomes {
+                Ok(outcomes) => outcomes.next().unwrap_or_else(|| Err(not_sent())),
+                Err(error) => Err(error.clone()),
+            };
+            // A refused message has cost a RSET; one that the server took ends the count.
+            self.idle_commands = if outcome.is_ok() { 0 } else { self.idle_commands.saturating_add(1) };
+            message.outcome = Some(outcome);
         }
     }
 
-    fn fits(&self, message: &Outgoing) -> bool {
-        self.size_limit == 0 || message.data.len() as u64 <= self.size_limit
-    }
-
-    fn too_large(&self, message: &Outgoing) -> Error {
-        let (size, limit) = (message.data.len(), self.size_limit);
-        let text = format!("the message has {size} bytes on the wire, the server takes {limit}");
+    fn too_large(&self, message: &Pending<'_>) -> Error {
+        let (size, limit) = (message.wire.len(), self.size_limit);
+        let text = format!("the message has {size} bytes on the wire; the server's SIZE is {limit}");
         Error::new(ErrorKind::TooLarge, text)
     }
 
-    fn send_fitting(&mut self, messages: &[&Outgoing]) -> Vec<Result<Sent>> {
+    /// Calls Python's `send`; returns an outcome for each.
+    fn exchange(&self, messages: &[&mut Pending<'_>]) -> Result<Vec<Result<Sent>>> {
         if messages.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
-        let asking = self.dialogue.asking("sending");
-        let sent = self.dialogue.with(asking, |session| {
+        let context = self.python.context("sending");
+        let sent = self.python.with(context, |session| {
             let list = PyList::empty(session.py());
-            for message in messages {
-                let data = PyBytes::new(session.py(), &message.data);
-                list.append((&message.sender, &message.recipients, data))?;
+            for Pending { message, wire, .. } in messages {
+                list.append((&message.sent_by, &message.sent_to, PyBytes::new(session.py(), wire)))?;
             }
             let outcomes: Vec<Outcome<'_>> = session.call_method1("send", (list, self.window))?.extract()?;
-            outcomes.into_iter().map(|outcome| become_of(outcome, asking)).collect::<PyResult<_>>()
+            Ok(outcomes.into_iter().map(|outcome| outcome_from_py(outcome, context)).collect())
         });
-        // An error of the call itself says nothing of how far it came, unless it never began.
-        let failed = |error: Error| match error.kind() {
-            ErrorKind::Closed => error,
-            _ => unknown(error),
-        };
-        sent.map_err(failed).unwrap_or_else(|error| messages.iter().map(|_| Err(error.clone())).collect())
+        // An error of the call itself tells nothing of how far it came, unless it never began.
+        sent.map_err(|error| if error.kind() == ErrorKind::Closed { error } else { unknown(error) })
     }
 }
 
-/// What `Session.send` says of one message: a word, what it rests on, the recipients' replies.
-type Outcome<'py> = (String, Bound<'py, PyAny>, Vec<Reply>);
+/// The outcome of one message, as `Session.send` returns it: the refused command or "", the reply that decides, the recipients'
+/// replies; or the error that ended the attempt, and `true` if the message may have arrived in spite of it.
+type Outcome<'py> = (String, Option<Reply>, Vec<Reply>, Option<Bound<'py, PyBaseException>>, bool);
 
-fn become_of((word, basis, answers): Outcome<'_>, asking: Asking<'_>) -> PyResult<Result<Sent>> {
-    let hidden = |(code, text): Reply| (code, asking.hide(text));
+fn outcome_from_py(outcome: Outcome<'_>, context: CallContext<'_>) -> Result<Sent> {
+    let (stage, reply, answers, error, may_have_arrived) = outcome;
+    let hidden = |(code, text): Reply| (code, context.hide(text));
     let answers: Vec<Reply> = answers.into_iter().map(hidden).collect();
-    match word.as_str() {
-        "sent" => Ok(Ok(Sent { reply: hidden(basis.extract()?), answers })),
-        "refused" => {
-            let (stage, code, text): (String, u16, String) = basis.extract()?;
-            Ok(Err(refused((stage, code, asking.hide(text)), &answers)))
-        }
-        _ => {
-            let error = convert::error(&basis.cast_into::<PyBaseException>()?, asking);
-            Ok(Err(if word == "unknown" { unknown(error) } else { error }))
-        }
+    match (error, reply.map(hidden)) {
+        (Some(error), _) if may_have_arrived => Err(unknown(errors::error(&error, context))),
+        (Some(error), _) => Err(errors::error(&error, context)),
+        (None, Some(reply)) if stage.is_empty() => Ok(Sent { reply, answers }),
+        (None, Some(reply)) => Err(refused(&stage, reply, &answers)),
+        (None, None) => Err(unknown(Error::new(ErrorKind::Runtime, "no outcome"))),
     }
 }
 
-/// The refusal of a message; of several recipients, each has its reply in the text.
-fn refused((stage, code, text): (String, u16, String), answers: &[Reply]) -> Error {
-    let verdict = codes::smtp(code, &text, stage == "RCPT");
-    let kind = if verdict == Verdict::TooLarge { ErrorKind::TooLarge } else { ErrorKind::Refused };
-    let others = if stage == "RCPT" { answers.get(1..).unwrap_or_default() } else { &[] };
-    let all: Vec<String> = others.iter().map(|(code, text)| format!("{code} {text}")).collect();
-    let all = convert::plain(&[&[format!("{code} {text}")], &all[..]].concat().join("; "));
-    let wait = throttle::requested_wait(&all);
-    let error = Error::new(kind, format!("{stage} was refused: {all}"));
-    error
-        .with_code(Some(code.to_string()))
-        .with_retry_after(wait)
-        .mark_transient(verdict == Verdict::Transient)
-}
+impl Protocol for SmtpSession {
+    const LOGOUT: &'static str = "QUIT";
 
-fn unknown(error: Error) -> Error {
-    let text = format!("the message was sent whole, the answer never came: {error}");
-    Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
-}
-
-impl Speaker for SmtpSession {
-    const GOODBYE: &'static str = "QUIT";
-
-    fn dialogue(&self) -> &Dialogue {
-        &self.dialogue
+    fn python(&self) -> &PySession {
+        &self.python
     }
 
-    fn sign_of_life(&mut self) -> Result<()> {
-        if self.junk >= MOST_JUNK {
-            return self.dialogue.tell("listen", (), "NOOP"); // No new connection can be made now.
+    fn send_noop(&mut self) -> Result<()> {
+        if self.idle_commands >= IDLE_COMMANDS_LIMIT {
+            return self.python.run("check_unsolicited", (), "NOOP");
         }
-        self.junk += 1;
-        self.dialogue.tell("noop", (), "NOOP")
+        self.idle_commands += 1;
+        self.python.run("noop", (), "NOOP")
     }
 
-    fn has_done_enough(&self) -> bool {
-        self.junk >= MOST_JUNK || (self.junk >= JUNK && self.since.elapsed() >= RENEWED)
+    fn needs_renewal(&self) -> bool {
+        let is_due = self.idle_commands >= RENEW_AFTER && self.since.elapsed() >= RENEWAL_INTERVAL;
+        is_due || self.idle_commands >= IDLE_COMMANDS_LIMIT
     }
 }

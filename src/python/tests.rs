@@ -1,4 +1,4 @@
-//! What can be seen from inside only: Python's objects, who is attached, and an interpreter that the host started.
+//! Tests that need the crate's internals: Python objects, attached threads, and the host's interpreter.
 
 use std::process::Command;
 use std::sync::{Arc, Barrier, mpsc};
@@ -14,7 +14,7 @@ pub(super) mod support;
 
 use self::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
 use self::support::postfix::Postfix;
-use super::dialogue::Dialogue;
+use super::py_session::PySession;
 use super::runtime::attached;
 use super::{ImapSession, SmtpSession, modules};
 use crate::deadline::Deadline;
@@ -24,7 +24,7 @@ const ALICE: &str = "alice@example.test";
 
 const SLASHES: &str = "namespace inbox {\n  separator = /\n}\n";
 
-/// Everything that can be reached from an object, as the texts and bytes among it.
+/// Python code that returns the texts and bytes among all objects that can be reached from one.
 const REACHABLE: &std::ffi::CStr = cr"
 import gc
 
@@ -41,22 +41,23 @@ def texts(root):
     return found
 ";
 
-fn texts(dialogue: &Dialogue) -> Vec<String> {
+/// Returns the texts and bytes that a session keeps.
+fn texts(session: &PySession) -> Vec<String> {
     attached(|py| {
         let module = PyModule::from_code(py, REACHABLE, c"reachable.py", c"_pymail_reachable").unwrap();
-        Ok(module.call_method1("texts", (dialogue.object(py),)).unwrap().extract().unwrap())
+        Ok(module.call_method1("texts", (session.object(py),)).unwrap().extract().unwrap())
     })
     .unwrap()
 }
 
-/// A test that is run in a process of its own.
+/// Returns the command that runs a test in a process of its own.
 pub(super) fn child(test: &str) -> Command {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--ignored", "--exact", test, "--test-threads=1"]);
     child
 }
 
-/// That test is there, and passes.
+/// Asserts that the test exists and passes.
 pub(super) fn passes(child: &mut Command) {
     let output = child.output().unwrap();
     assert!(output.status.success(), "{output:?}");
@@ -87,7 +88,7 @@ fn no_python_object_keeps_the_password_after_login() {
         ImapSession::connect(&imap, &Arc::default(), soon()).unwrap(),
         SmtpSession::connect(&smtp, soon()).unwrap(),
     );
-    for texts in [texts(&imap.dialogue), texts(&smtp.dialogue)] {
+    for texts in [texts(&imap.python), texts(&smtp.python)] {
         assert!(texts.len() > 1_000, "the whole of Python is reachable: {}", texts.len());
         // The end of the password, which no quoting changes, and the whole in base64 behind the user name.
         let kept = texts
@@ -135,7 +136,7 @@ fn calls_from_everywhere() {
         thread::spawn(move || {
             for round in 0..ROUNDS / THREADS {
                 if round % COLLECT_EVERY == 0 {
-                    a_beat_comes_between(&imap, &together);
+                    wait_for_heartbeat(&imap, &together);
                 }
                 let told = match round % 3 {
                     0 => Python::attach(|_| imap.noop()),
@@ -143,7 +144,7 @@ fn calls_from_everywhere() {
                     _ => imap.noop(),
                 };
                 told.unwrap();
-                // Nobody goes on before all who are attached have come to a halt, on a Python without a GIL too.
+                // A collection pauses all attached threads, on a free-threaded Python too.
                 if round % COLLECT_EVERY == 0 {
                     Python::attach(|py| py.import("gc").unwrap().call_method0("collect").map(drop)).unwrap();
                 }
@@ -152,12 +153,12 @@ fn calls_from_everywhere() {
         });
     }
     for _ in 0..ROUNDS / THREADS * THREADS {
-        all.recv_timeout(Duration::from_secs(120)).expect("none waits for ever");
+        all.recv_timeout(Duration::from_secs(120)).expect("no thread waits for ever");
     }
 }
 
-/// While nobody calls, of all the threads.
-fn a_beat_comes_between(imap: &crate::Imap, together: &Barrier) {
+/// Waits for a heartbeat while all threads pause.
+fn wait_for_heartbeat(imap: &crate::Imap, together: &Barrier) {
     if together.wait().is_leader() {
         let before = imap.stats().commands;
         while imap.stats().commands == before {
@@ -201,7 +202,7 @@ fn the_name_in_ehlo_is_the_hosts_full_name_or_the_address() {
     modules::SMTP.ready().unwrap();
     let name = |host: &str, address: &str| -> String {
         attached(|py| {
-            let own_name = py.import("_pymail_replies").unwrap().getattr("own_name").unwrap();
+            let own_name = py.import("_pymail_smtplib_ext").unwrap().getattr("own_name").unwrap();
             Ok(own_name.call1((host, address)).unwrap().extract().unwrap())
         })
         .unwrap()
@@ -249,7 +250,7 @@ fn drops_everywhere() {
     Python::attach(|_| drop(first));
     Python::attach(|py| py.detach(|| drop(second)));
     Python::attach(|py| {
-        // A closure that Python owns, in a cycle that only the collector undoes.
+        // A closure that Python owns, in a cycle that only the garbage collector frees.
         let finaliser = PyCFunction::new_closure(py, None, None, move |_, _| drop(third.clone())).unwrap();
         let cycle = PyList::new(py, [&finaliser]).unwrap();
         cycle.append(&cycle).unwrap();

@@ -1,4 +1,4 @@
-//! The handle that sends: a short method a verb.
+//! The public handle that sends.
 
 mod delivery;
 mod receipt;
@@ -8,15 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use self::receipt::{Answer, Receipt};
 use crate::config::SmtpConfig;
-use crate::connection::{Connection, Session as _, SessionHooks, State, Stats, Status};
 use crate::error::Result;
+use crate::connection::{Connection, Session as _, SessionHooks, State, Stats, Status};
 use crate::message::Message;
-use crate::python::SmtpSession;
+use crate::python::{SmtpSession, not_sent};
 
-/// Sends tagged messages, over a connection that stays up, or [several](SmtpConfig::connections).
+/// A handle that sends tagged messages over a supervised connection, or [several](SmtpConfig::connections).
 ///
 /// Clones share the connection; it is closed by [`close`](Smtp::close), or when the last clone is dropped. Every
-/// verb blocks until the server has answered, and can be called from any thread.
+/// method blocks until the server has replied, and can be called from any thread.
 ///
 /// ```no_run
 /// use pymail::{Credentials, Message, Server, Smtp, SmtpConfig};
@@ -31,7 +31,7 @@ use crate::python::SmtpSession;
 #[derive(Clone, Debug)]
 pub struct Smtp {
     connections: Arc<[Connection<SmtpSession>]>,
-    /// How many times one of them was chosen.
+    /// The number of `send_all` calls so far; each starts with the next connection.
     turns: Arc<AtomicUsize>,
     config: Arc<SmtpConfig>,
 }
@@ -57,26 +57,26 @@ impl Smtp {
         Ok(Self { connections: connections.into(), turns: Arc::default(), config })
     }
 
-    /// Sends one message, and returns when the server has taken it.
+    /// Sends one message; returns after the server has accepted it for at least one recipient.
     ///
-    /// A connection that turns out lost before the message's end is replaced, and the message sent again, once.
+    /// If the connection is lost before the message's end, the message is sent again on a new one, once.
     ///
     /// # Errors
-    /// `Message` when it can't be composed (an empty id, a bad address, no recipient), `TooLarge` when it is
-    /// over the server's SIZE (RFC 1870), `Refused` when the server said no, to the message or to every
-    /// recipient, `Disconnected`, `Connect` and `Timeout` when it was not sent, `OutcomeUnknown` when the
-    /// connection was lost between its last byte and the server's answer.
+    /// `Message` when the message can't be composed (empty id, invalid address, no recipient), `TooLarge` when it
+    /// exceeds the server's SIZE (RFC 1870), `Refused` when the server refused the message or every recipient,
+    /// `Disconnected`, `Connect` and `Timeout` when it was not sent, `OutcomeUnknown` when the connection was lost
+    /// after the message's last byte and before the final reply.
     pub fn send(&self, message: &Message) -> Result<Receipt> {
         let result = self.send_all(std::slice::from_ref(message)).pop();
-        result.unwrap_or_else(|| Err(delivery::not_sent()))
+        result.unwrap_or_else(|| Err(not_sent()))
     }
 
-    /// Sends messages in order, about one round trip each where the server has PIPELINING (RFC 2920).
+    /// Sends messages in order, in about one round trip each if the server has PIPELINING (RFC 2920).
     ///
-    /// Returns one result a message, in the same order; one that fails does not keep the others from being
-    /// sent, and each error is one that [`send`](Smtp::send) would have returned. Up to 100 messages or 8 MiB go
-    /// out under one [`timeout`](SmtpConfig::timeout). Faster over distances with a
-    /// [`window`](SmtpConfig::window), and with several [`connections`](SmtpConfig::connections).
+    /// Returns one result for each message, in the same order. A message that fails does not stop the others; its error
+    /// is one of those of [`send`](Smtp::send). Up to 100 messages or 8 MiB share one
+    /// [`timeout`](SmtpConfig::timeout). A [`window`](SmtpConfig::window) is faster over distances, and so are
+    /// several [`connections`](SmtpConfig::connections).
     #[must_use = "each message has its own result"]
     pub fn send_all(&self, messages: &[Message]) -> Vec<Result<Receipt>> {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed) % self.connections.len();
@@ -85,20 +85,18 @@ impl Smtp {
         delivery::send_all(&connections, &self.config, messages)
     }
 
-    /// Asks the server for a sign of life.
+    /// Sends NOOP on each connection, to check that it is alive.
     ///
-    /// Servers take many in a row for an attack: after eight without a message in between, the connection is renewed
-    /// first, once a minute at most, and after eighty in any case.
+    /// Servers take many NOOPs in a row for an attack. After eight without a message in between, the connection is
+    /// replaced first, at most once a minute; after eighty in any case.
     ///
     /// # Errors
-    /// `Disconnected`, `Connect`, `Timeout`.
+    /// `Disconnected`, `Connect` and `Timeout` when there is no live connection.
     pub fn noop(&self) -> Result<()> {
-        self.connections
-            .iter()
-            .try_for_each(|connection| connection.repeat(connection.deadline(), SmtpSession::noop))
+        self.connections.iter().try_for_each(|connection| connection.repeat(connection.deadline(), SmtpSession::noop))
     }
 
-    /// How the connection is doing, of several the first that is not connected; never blocks.
+    /// Returns the state of the connection; of several, the first that is not connected. Never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
         let mut all: Vec<_> = self.connections.iter().map(Connection::status).collect();
@@ -106,19 +104,18 @@ impl Smtp {
         all.swap_remove(first.unwrap_or(0)) // there is always one
     }
 
-    /// What the handle has done so far; never blocks.
+    /// Returns the counters of the handle so far, summed over its connections. Never blocks.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.connections.iter().map(Connection::stats).fold(Stats::default(), Stats::and)
     }
 
-    /// Says QUIT and closes the connection, for every clone of this handle.
+    /// Sends QUIT and closes the connections, for every clone of this handle.
     ///
     /// # Errors
-    /// When the goodbye failed; the connection is closed all the same, and every message that was reported as
-    /// sent is sent.
+    /// The error of QUIT; the connections are closed all the same, and messages that were reported as sent are sent.
     pub fn close(&self) -> Result<()> {
-        let closed: Vec<_> = self.connections.iter().map(Connection::close).collect();
-        closed.into_iter().collect()
+        let stopped: Vec<_> = self.connections.iter().map(Connection::close).collect();
+        stopped.into_iter().collect()
     }
 }

@@ -1,4 +1,4 @@
-//! What a server said to a message and to each of its recipients.
+//! The server's replies to a sent message and to its recipients.
 
 use crate::codes::{self, Verdict};
 use crate::error::{Error, ErrorKind, Result};
@@ -6,18 +6,18 @@ use crate::message::{Message, MessageId};
 use crate::python::Sent;
 use crate::throttle::requested_wait;
 
-/// That the server took a message, and from whom it did not take it.
+/// The server's acceptance of a message, with a reply to each recipient.
 #[derive(Clone, Debug, serde::Serialize)]
 #[must_use = "some recipients may have been refused"]
 #[non_exhaustive]
 pub struct Receipt {
-    /// The Message-ID that it was sent with.
-    pub message_id: String,
-    /// The server's reply to the message, such as 250.
+    /// The Message-ID that the message was sent with.
+    pub message_id: MessageId,
+    /// The code of the server's final reply, such as 250.
     pub code: u16,
-    /// The text of that reply; it often names the server's queue entry.
+    /// The text of the final reply; it often names the server's queue entry.
     pub text: String,
-    /// One answer for each recipient, in the order of `sent_to`. At least one was accepted.
+    /// The reply to each recipient, in the order of `sent_to`. At least one was accepted.
     pub answers: Vec<Answer>,
 }
 
@@ -26,49 +26,49 @@ impl Receipt {
         let answer =
             |(recipient, (code, text)): (&String, _)| Answer { recipient: recipient.clone(), code, text };
         Self {
-            message_id: MessageId::to_string(message.message_id()),
+            message_id: message.message_id().clone(),
             code: sent.reply.0,
             text: sent.reply.1,
             answers: message.sent_to.iter().zip(sent.answers).map(answer).collect(),
         }
     }
 
-    /// Whether the server took the message for every recipient.
+    /// Returns `true` if the server accepted the message for every recipient.
     #[must_use]
     pub fn all_accepted(&self) -> bool {
         self.refused().next().is_none()
     }
 
-    /// The recipients that the server refused.
+    /// Returns the replies to the recipients that the server refused.
     pub fn refused(&self) -> impl Iterator<Item = &Answer> {
         self.answers.iter().filter(|answer| !answer.is_accepted())
     }
 }
 
-/// What the server answered for one recipient.
+/// The server's reply to one recipient.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Answer {
-    /// The address.
+    /// The recipient's address.
     pub recipient: String,
     /// The reply code, such as 250 or 550.
     pub code: u16,
-    /// The reply's text.
+    /// The text of the reply.
     pub text: String,
 }
 
 impl Answer {
-    /// Whether the server took the message for this recipient.
+    /// Returns `true` if the server accepted the message for this recipient.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
         self.code < 300
     }
 
-    /// The refusal as an error.
+    /// Returns the refusal as an error.
     ///
     /// # Errors
-    /// `Refused` with the reply's code, `TooLarge` when the message is too large for this recipient; its
-    /// [`is_transient`](Error::is_transient) says whether to send it to this recipient again later.
+    /// `Refused` with the reply's code, or `TooLarge` when the message is too large for this recipient. If it
+    /// [is transient](Error::is_transient), send the message to this recipient again later.
     pub fn result(&self) -> Result<()> {
         if self.is_accepted() {
             return Ok(());

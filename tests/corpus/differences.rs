@@ -1,23 +1,23 @@
-//! Where pymail and Python's email package read a message of the corpus differently, one by one, and why.
+//! The mails of the corpus that pymail and Python's email package parse differently, with the reason for each.
 
 use super::Part::{self, Sender, Text};
 
-/// A file, what of it, and the reason.
+/// A file, the part that differs, and the reason.
 pub(super) type Entry = (&'static str, Part, &'static str);
 
-/// Not read, because some of what is shown can't be decoded whole.
+/// Mails that are errors, because their text can't be decoded without loss.
 #[rustfmt::skip]
 pub(super) const ERRORS: &[Entry] = &[
-    ("mail-parser/thirdparty/002.eml", Text, "text behind the end of its base64, and base64 that ends within an octet"),
+    ("mail-parser/thirdparty/002.eml", Text, "text after the end of its base64, and base64 that ends within an octet"),
     ("mail-parser/thirdparty/005.eml", Text,
         "UTF-16 without an encoding: IMAP carries no NUL (RFC 3501, section 4.3.1), Dovecot puts 0x80 in its place"),
 ];
 
-/// Both read something, and not the same.
+/// Mails that both parse, with different results.
 #[rustfmt::skip]
 pub(super) const DIFFERENCES: &[Entry] = &[
     ("imap_tools/base.eml", Text,
-        "a title behind the head, which browsers do not show: Python's parser of HTML knows nothing of titles"),
+        "a title after the head, which browsers do not show: Python's parser of HTML knows nothing of titles"),
     ("imap_tools/error_emails/content_transfer_encoding_7-bit.eml", Text,
         "Latin-1 with an octet that has no character there: windows-1252, as browsers read it, has a dagger"),
     ("imap_tools/error_emails/content_transfer_encoding_empty.eml", Text,
@@ -45,11 +45,11 @@ pub(super) const DIFFERENCES: &[Entry] = &[
     ("mail-parser/rfc/004.eml", Sender,
         "a word without @: Python takes it for a local part; pymail says nothing, there is no address"),
     ("mail-parser/rfc/004.eml", Text,
-        "a digest behind a text: Python takes the text; pymail has the digest's mails as well, as mail programs do"),
+        "a digest after a text: Python takes the text; pymail has the digest's mails as well, as mail programs do"),
     ("mail-parser/rfc/007.eml", Text,
         "an alternative that is several texts: Python takes the first of them, pymail all"),
     ("mail-parser/thirdparty/003.eml", Text,
-        "blanks behind the name of an encoding: Python takes it for another one"),
+        "blanks after the name of an encoding: Python takes it for another one"),
     ("mail-parser/thirdparty/007.eml", Sender,
         "a word without @: Python takes it for a local part; pymail says nothing, there is no address"),
     ("mail-parser/thirdparty/010.eml", Text,
@@ -58,7 +58,7 @@ pub(super) const DIFFERENCES: &[Entry] = &[
         "format=flowed: Python leaves the paragraphs wrapped"),
 ];
 
-/// Python raises or finds nothing.
+/// Mails for which Python raises or finds nothing.
 #[rustfmt::skip]
 pub(super) const UNREAD_BY_PYTHON: &[Entry] = &[
     ("imap_tools/attachment_emails/attachment_only_email.eml", Text, "nothing but an attachment"),
@@ -78,7 +78,7 @@ pub(super) const UNREAD_BY_PYTHON: &[Entry] = &[
     ("imap_tools/plain_emails/raw_email_bad_time.eml", Text,
         "an unquoted boundary with a =, which is illegal: Python finds none"),
     ("imap_tools/plain_emails/raw_email_incorrect_header.eml", Sender,
-        "From is behind a header's name with a blank, where Python stops"),
+        "From follows a header name with a blank, where Python stops"),
     ("imap_tools/rfc2822/example13.eml", Sender, "a blank before From's colon"),
     ("mail-parser/malformed/000.eml", Sender, "no From"),
     ("mail-parser/malformed/001.eml", Sender, "no From"),

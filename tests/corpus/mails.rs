@@ -1,4 +1,4 @@
-//! The corpus's files as mails that carry the tag.
+//! The corpus's files as tagged mails.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
 
 /// A mail to deliver.
 pub(super) struct Mail {
-    /// Its path in the corpus.
+    /// The path in the corpus.
     pub(super) file: String,
-    /// What the file has, with the tag and with CRLF line ends.
+    /// The file's content, tagged and with CRLF line ends.
     pub(super) octets: Vec<u8>,
 }
 
-/// All mails, ordered by their paths; the tag is followed by the mail's number.
+/// Returns all mails, ordered by path; the mail's number follows the tag.
 pub(super) fn tagged() -> Vec<Mail> {
     let mut paths = paths(Path::new(FOLDER));
     paths.sort();
@@ -36,7 +36,7 @@ fn mail(path: &Path, number: usize) -> Mail {
     Mail { file: file.to_owned(), octets: with_tag(&with_crlf(&raw), number) }
 }
 
-/// Line ends as LMTP wants them.
+/// Converts line ends to CRLF, as LMTP requires.
 fn with_crlf(raw: &[u8]) -> Vec<u8> {
     let lines = raw.split_inclusive(|&octet| octet == b'\n').map(|line| match line {
         [rest @ .., b'\r', b'\n'] | [rest @ .., b'\n'] => [rest, b"\r\n"].concat(),
@@ -45,7 +45,7 @@ fn with_crlf(raw: &[u8]) -> Vec<u8> {
     lines.collect::<Vec<_>>().concat()
 }
 
-/// Puts the tag and the number in front of the Subject's value, or gives the mail a Subject.
+/// Inserts tag and number before the Subject's value, or adds a Subject.
 fn with_tag(raw: &[u8], number: usize) -> Vec<u8> {
     let subject = format!("Subject: {DEFAULT_TAG} {number} ");
     match subject_and_value(raw) {
@@ -54,7 +54,7 @@ fn with_tag(raw: &[u8], number: usize) -> Vec<u8> {
     }
 }
 
-/// Where the first Subject begins, and where its value does.
+/// Returns the offsets of the first Subject and of its value.
 fn subject_and_value(raw: &[u8]) -> Option<(usize, usize)> {
     let mut start = 0;
     for line in raw.split_inclusive(|&octet| octet == b'\n').take_while(|&line| line != b"\r\n") {

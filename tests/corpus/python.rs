@@ -1,4 +1,4 @@
-//! What Python's email package reads in a mail, and whether pymail reads the same.
+//! Parses mails with Python's email package, and compares the result with pymail's.
 
 use std::env;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use super::Part;
 
 const SCRIPT: &str = include_str!("read.py");
 
-/// What Python reads; `None` where it raises or finds nothing.
+/// Python's result; `None` where it raises or finds nothing.
 #[derive(Debug, Deserialize)]
 pub(super) struct Reading {
     text: Option<String>,
@@ -22,7 +22,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Whether pymail has read the same; `None` when Python has read nothing.
+    /// Returns `true` if pymail's result is the same; `None` without one of Python's.
     pub(super) fn agrees(&self, part: Part, message: &Message) -> Option<bool> {
         match part {
             Part::Text => self.text_is(&message.text_lossy()),
@@ -30,8 +30,7 @@ impl Reading {
         }
     }
 
-    /// Plain text is the same but for line ends and blanks at its end. How HTML is laid out as text is a matter
-    /// of taste: its characters are the same, in their order, without the blanks.
+    /// Compares text except for line ends and trailing blanks, and text from HTML without any blanks, because its layout differs.
     fn text_is(&self, body: &str) -> Option<bool> {
         match (&self.text, &self.words) {
             (Some(text), _) => Some(normal(body) == normal(text)),
@@ -49,7 +48,7 @@ fn without_blanks(text: &str) -> String {
     text.split_whitespace().collect()
 }
 
-/// Reads mails in a Python of its own: `PYO3_PYTHON` if that is set, else `python3`.
+/// Parses mails in a Python process: `PYO3_PYTHON` if that is set, else `python3`.
 pub(super) fn read<'a>(mails: impl Iterator<Item = &'a [u8]>) -> Vec<Reading> {
     let question: Vec<String> = mails.map(|mail| BASE64_STANDARD.encode(mail)).collect();
     let question = serde_json::to_vec(&question).expect("a list of texts is JSON");
@@ -57,7 +56,7 @@ pub(super) fn read<'a>(mails: impl Iterator<Item = &'a [u8]>) -> Vec<Reading> {
     let mut command = Command::new(program);
     command.args(["-I", "-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut python = command.spawn().expect("python3 runs");
-    // Nothing comes back before the end of the input, so that neither side waits for the other.
+    // Python writes only after the end of its input, so that no pipe can block both sides.
     python.stdin.take().expect("a pipe").write_all(&question).expect("Python reads its input");
     let answer = python.wait_with_output().expect("Python ends");
     assert!(answer.status.success(), "read.py: {}", answer.status);

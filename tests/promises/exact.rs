@@ -1,4 +1,4 @@
-//! Promise 1: body and id arrive as they were sent.
+//! The promise "exact": body and id arrive unchanged.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use rstest_reuse::apply;
 use crate::fixtures::every_site;
 use crate::site::{ALICE, Site, contains, mail, message};
 
-/// What mail has been known to change on the way.
+/// Returns bodies that mail systems are known to change.
 fn bodies() -> Vec<Vec<u8>> {
     let text = [
         "",

@@ -1,4 +1,4 @@
-//! Promise 4: a message whose outcome was unknown is sent again when configured, and its second copy is dropped.
+//! The promise "once": a message with an unknown outcome is resent if configured, and duplicates are dropped.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::site::{Site, TAG, mail, message};
 use crate::support::process::wait_until;
 use crate::support::script::{Script, Step};
 
-/// Puts a mail that looks like one of ours into the inbox, with this Message-ID, as often as this.
+/// Appends a tagged mail with a Message-ID to the inbox, several times.
 fn plant(site: &Site, message_id: &str, id: &str, times: usize) {
     let headers = format!("Message-ID: <{message_id}>\nFrom: alice@example.test\nSubject: {TAG} {id}\n");
     for _ in 0..times {
@@ -24,7 +24,7 @@ fn ids(imap: &Imap) -> Vec<String> {
     drained.into_iter().map(|delivery| delivery.into_message().unwrap().id).collect()
 }
 
-/// The next that come: a connection may take a moment to see what another one has put there.
+/// Waits for the next messages and returns their ids: a connection may see another one's APPEND late.
 fn first_ids(imap: &Imap) -> Vec<String> {
     let mut found = Vec::new();
     wait_until("a message", || {
@@ -35,7 +35,7 @@ fn first_ids(imap: &Imap) -> Vec<String> {
 }
 
 #[apply(every_site)]
-fn two_copies_in_the_inbox_are_one_delivery_and_both_are_archived_with_it(#[case] site: Site) {
+fn duplicates_in_the_inbox_are_one_delivery_and_are_archived_with_it(#[case] site: Site) {
     plant(&site, "a@example.test", "1", 2);
     plant(&site, "b@example.test", "1", 1);
     let imap = site.imap();
@@ -48,7 +48,7 @@ fn two_copies_in_the_inbox_are_one_delivery_and_both_are_archived_with_it(#[case
 }
 
 #[apply(every_site)]
-fn a_copy_of_an_acknowledged_message_is_not_delivered_and_leaves_the_inbox(#[case] site: Site) {
+fn a_duplicate_of_an_acknowledged_message_is_not_delivered_and_leaves_the_inbox(#[case] site: Site) {
     let imap = site.imap();
     plant(&site, "a@example.test", "1", 1);
     assert_eq!(first_ids(&imap), ["1"]);
@@ -59,23 +59,23 @@ fn a_copy_of_an_acknowledged_message_is_not_delivered_and_leaves_the_inbox(#[cas
 }
 
 #[apply(every_site)]
-fn a_copy_of_what_an_earlier_handle_acknowledged_is_not_delivered(#[case] site: Site) {
+fn a_duplicate_of_a_message_that_an_earlier_handle_acknowledged_is_not_delivered(#[case] site: Site) {
     plant(&site, "a@example.test", "1", 1);
     assert_eq!(ids(&site.imap()), ["1"]);
     plant(&site, "a@example.test", "1", 1);
     let later = site.imap();
     assert_eq!(ids(&later), Vec::<String>::new());
     assert_eq!(mail(&site.other_client(), "INBOX"), []);
-    // Without MOVE (Courier) it may be from an acknowledgement that was not finished: the archive has it already.
+    // Without MOVE (Courier), a duplicate may be left by an interrupted acknowledgement, so that it is not archived again.
     let archived = if matches!(site, Site::Courier { .. }) { 1 } else { 2 };
     assert_eq!(mail(&site.other_client(), TAG).len(), archived);
     plant(&site, "a@example.test", "1", 1);
-    let forgetful = Imap::connect(site.imap_config().dedup_window(0)).unwrap();
-    assert_eq!(ids(&forgetful), ["1"], "without a memory it is delivered again");
+    let without_memory = Imap::connect(site.imap_config().dedup_window(0)).unwrap();
+    assert_eq!(ids(&without_memory), ["1"], "without a memory the duplicate is delivered");
 }
 
 #[rstest]
-fn the_memory_reaches_back_as_far_as_configured(#[from(postfix)] site: Site) {
+fn duplicates_are_dropped_within_the_configured_window(#[from(postfix)] site: Site) {
     for id in ["1", "2", "3"] {
         plant(&site, &format!("{id}@example.test"), id, 1);
     }
@@ -94,7 +94,7 @@ fn other_messages_with_the_same_message_id_are_delivered(#[from(postfix)] site: 
 }
 
 #[apply(every_site)]
-fn a_message_that_was_sent_twice_is_received_once(#[case] site: Site) {
+fn a_message_sent_twice_is_received_once(#[case] site: Site) {
     let sent = message("1", "hello");
     site.deliver(std::slice::from_ref(&sent));
     assert_eq!(ids(&site.imap()), ["1"]);
@@ -103,7 +103,7 @@ fn a_message_that_was_sent_twice_is_received_once(#[case] site: Site) {
 }
 
 #[rstest]
-fn a_batch_is_acknowledged_by_message_id_in_a_mailbox_that_was_made_anew() {
+fn a_batch_is_acknowledged_by_message_id_in_a_mailbox_that_was_recreated() {
     let site = postfix(dovecot());
     let other = site.other_client();
     let fill = |ids: &[&str]| {
@@ -119,7 +119,7 @@ fn a_batch_is_acknowledged_by_message_id_in_a_mailbox_that_was_made_anew() {
     let imap =
         Imap::connect(site.imap_config().inbox("Queue").heartbeat(Duration::from_secs(3_600))).unwrap();
     let batch = imap.fetch().unwrap();
-    // Dovecot makes a UIDVALIDITY of the time, in seconds: other mailboxes use up this one's.
+    // Dovecot derives UIDVALIDITY from the time in seconds: the other mailboxes take the old value.
     other.remove_mailbox("Queue").unwrap();
     for name in ["A", "B", "C", "Queue"] {
         other.create_mailbox(name).unwrap();
@@ -131,11 +131,11 @@ fn a_batch_is_acknowledged_by_message_id_in_a_mailbox_that_was_made_anew() {
     assert!(queue.len() == 1 && crate::site::contains(&queue[0].raw, b"Subject: __TEST__ other"));
     assert_eq!(mail(&other, TAG).len(), 2);
     batch.ack().unwrap();
-    assert_eq!(mail(&other, TAG).len(), 2, "what is archived is not missed");
+    assert_eq!(mail(&other, TAG).len(), 2, "archived messages are not missed");
 }
 
 #[rstest]
-fn a_resent_message_is_sent_under_its_message_id_until_it_is_certain() {
+fn a_resent_message_keeps_its_message_id() {
     let server = Script::smtp(&["PIPELINING"]).on(".", |heard| Step::Close.when(heard.nth == 1)).start();
     let open = pymail::Server::unencrypted("localhost").port(server.port());
     let config = || pymail::SmtpConfig::new(open.clone(), pymail::Credentials::none()).tag(TAG);
@@ -148,7 +148,7 @@ fn a_resent_message_is_sent_under_its_message_id_until_it_is_certain() {
 }
 
 #[rstest]
-fn a_message_whose_every_answer_is_lost_stays_unknown() {
+fn a_message_whose_every_final_reply_is_lost_stays_unknown() {
     let server = Script::smtp(&[]).on(".", |_| Step::Close).start();
     let open = pymail::Server::unencrypted("localhost").port(server.port());
     let config = pymail::SmtpConfig::new(open, pymail::Credentials::none()).resend_unknown(true);

@@ -99,7 +99,7 @@ fn a_certificate_that_does_not_hold_gets_no_credentials(
 }
 
 #[rstest]
-#[case::unknown_authority("unknown authority", "of an unknown authority")]
+#[case::unknown_authority("unknown authority", "signed by an unknown authority")]
 #[case::another_host("another host", "for another host")]
 #[case::expired("expired", "has expired")]
 #[case::not_yet_valid("not yet valid", "not valid yet")]
@@ -147,7 +147,7 @@ fn an_error_says_that_no_tls_is_spoken_at_a_port(#[values(IMAP, SMTP)] protocol:
     let server = script.start();
     let error = connect_at(Server::tls("localhost").port(server.port()), protocol).expect_err("it is plain");
     assert_eq!(error.kind(), ErrorKind::Tls, "{error:?}");
-    assert!(error.to_string().contains("no TLS is spoken at this port"), "{error}");
+    assert!(error.to_string().contains("does not start with TLS on this port"), "{error}");
 }
 
 #[rstest]
@@ -156,7 +156,7 @@ fn an_error_says_that_a_server_speaks_old_tls_only(#[values(IMAP, SMTP)] protoco
     let issued = authority.issue(&["localhost"]);
     let options = TlsServerOptions { protocol, way: "tls", issued: &issued, version: Some("TLSv1_1") };
     let error = meet(&authority, &options).outcome.expect_err("it is too old");
-    assert!(error.to_string().contains("no TLS of version 1.2 or later"), "{error}");
+    assert!(error.to_string().contains("does not support TLS 1.2 or later"), "{error}");
 }
 
 #[rstest]

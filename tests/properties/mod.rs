@@ -1,4 +1,4 @@
-//! What holds for every message: Python's email package reads what we sent as it was.
+//! Property test: Python's email package parses every message that pymail sends, unchanged.
 
 use std::cell::RefCell;
 use std::env;
@@ -17,7 +17,7 @@ use crate::site::TAG;
 use crate::strategies::{config, usual_parts};
 use crate::support::script::Script;
 
-/// What Python reads in a mail.
+/// Python's result for a mail.
 #[derive(Debug, Deserialize, PartialEq)]
 struct Reading {
     subject: String,
@@ -30,7 +30,7 @@ struct Reading {
 }
 
 impl Reading {
-    /// What it has to be.
+    /// Returns the expected result.
     fn of(message: &Message) -> Self {
         Self {
             subject: format!("{TAG} {}", message.id),
@@ -44,7 +44,7 @@ impl Reading {
     }
 }
 
-/// A Python that reads one mail after the other: `PYO3_PYTHON` if that is set, else `python3`.
+/// A Python process that parses mails: `PYO3_PYTHON` if that is set, else `python3`.
 struct Reader {
     process: Child,
     input: ChildStdin,
@@ -77,7 +77,7 @@ impl Drop for Reader {
 }
 
 #[rstest]
-fn python_reads_every_message_as_it_was_sent() {
+fn python_parses_every_message_unchanged() {
     let server = Script::smtp(&["PIPELINING"]).start();
     let open = Server::unencrypted("localhost").port(server.port());
     let smtp = Smtp::connect(SmtpConfig::new(open, Credentials::none()).tag(TAG)).unwrap();
@@ -85,7 +85,7 @@ fn python_reads_every_message_as_it_was_sent() {
     let check = |(id, sent_by, sent_to, body)| {
         let message = Message::new(id, sent_by, sent_to, body);
         prop_assert!(smtp.send(&message)?.all_accepted());
-        let mail = server.data().pop().expect("it has arrived").text;
+        let mail = server.data().pop().expect("the mail arrived").text;
         prop_assert_eq!(reader.borrow_mut().read(&mail), Reading::of(&message));
         Ok(())
     };

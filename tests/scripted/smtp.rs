@@ -1,4 +1,4 @@
-//! What becomes of messages when the server hangs up, is busy, or says something odd.
+//! Outcomes of messages when the SMTP server closes the connection, is busy, or replies unexpectedly.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn messages(numbers: std::ops::Range<usize>) -> Vec<Message> {
     numbers.map(|n| message(&n.to_string(), "hello")).collect()
 }
 
-/// The ids of the messages that the server received whole, in order; an empty one where there was no data.
+/// Returns the ids of the messages that the server received, in order; an empty id for a message without data.
 fn arrived(server: &Scripted) -> Vec<String> {
     let subject =
         |text: &str| text.lines().find_map(|line| line.strip_prefix("Subject: ")).map(str::to_owned);
@@ -38,9 +38,7 @@ fn kinds<T>(outcomes: &[Result<T>]) -> Vec<Option<ErrorKind>> {
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_connection_lost_after_the_final_dot_is_an_unknown_outcome_and_nothing_is_sent_again(
-    #[case] extensions: &[&str],
-) {
+fn a_connection_lost_after_the_final_dot_is_an_unknown_outcome_without_a_resend(#[case] extensions: &[&str]) {
     let server = Script::smtp(extensions).on(".", |heard| Step::Close.when(heard.nth == 1)).start();
     let smtp = smtp(&server);
     let error = smtp.send(&message("1", "hello")).unwrap_err();
@@ -66,7 +64,7 @@ fn after_an_unknown_outcome_the_rest_goes_out_once_on_a_new_connection(#[case] e
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_message_whose_connection_is_lost_before_the_final_dot_is_sent_again_once(
+fn a_message_is_resent_once_after_a_connection_lost_before_the_final_dot(
     #[case] extensions: &[&str],
     #[values("MAIL", "RCPT", "DATA")] at: &str,
 ) {
@@ -79,8 +77,8 @@ fn a_message_whose_connection_is_lost_before_the_final_dot_is_sent_again_once(
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_large_message_whose_connection_is_lost_within_its_data_is_sent_again_once(#[case] extensions: &[&str]) {
-    // More than all buffers on the way hold.
+fn a_large_message_is_resent_once_after_a_connection_lost_within_its_data(#[case] extensions: &[&str]) {
+    // More than all buffers of the connection hold.
     let large = message("1", vec![b'a'; 16 << 20]);
     let lost = |heard: &Heard| Step::Close.when(heard.connection == 1);
     let server = Script::smtp(extensions).on("> ", lost).start();
@@ -91,7 +89,7 @@ fn a_large_message_whose_connection_is_lost_within_its_data_is_sent_again_once(#
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_server_that_takes_20_messages_a_connection_gets_all_100_once(#[case] extensions: &[&str]) {
+fn a_server_that_limits_a_connection_to_20_messages_gets_all_100_once(#[case] extensions: &[&str]) {
     let server = Script::smtp(extensions).on("MAIL", |heard| closing().when(heard.here > 20)).start();
     let outcomes = smtp(&server).send_all(&messages(0..100));
     assert_eq!(kinds(&outcomes), [None; 100]);
@@ -102,7 +100,9 @@ fn a_server_that_takes_20_messages_a_connection_gets_all_100_once(#[case] extens
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_recipient_for_whom_the_server_always_hangs_up_harms_only_its_message(#[case] extensions: &[&str]) {
+fn a_recipient_that_makes_the_server_close_the_connection_fails_only_its_message(
+    #[case] extensions: &[&str],
+) {
     let server = Script::smtp(extensions).on("RCPT TO:<busy@", |_| closing()).start();
     let busy = |id| Message::new(id, ALICE, "busy@example.test", "hello");
     let outcomes = smtp(&server).send_all(&[
@@ -121,7 +121,7 @@ fn a_recipient_for_whom_the_server_always_hangs_up_harms_only_its_message(#[case
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_server_that_hangs_up_on_every_message_is_given_up_soon(
+fn sending_ends_after_a_few_messages_when_the_server_closes_the_connection_on_each(
     #[case] extensions: &[&str],
     #[values(Step::Close, closing())] step: Step,
 ) {
@@ -135,7 +135,7 @@ fn a_server_that_hangs_up_on_every_message_is_given_up_soon(
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn when_every_recipient_is_refused_a_server_that_asks_for_the_data_gets_none(#[case] extensions: &[&str]) {
+fn when_every_recipient_is_refused_a_server_that_requests_the_data_gets_none(#[case] extensions: &[&str]) {
     let server = Script::smtp(extensions).says("RCPT TO:<nobody@", "550 5.1.1 unknown\r\n").start();
     let nobody = Message::new("1", ALICE, ["nobody@example.test", "nobody@example.org"], "hello");
     let outcomes = smtp(&server).send_all(&[nobody, message("2", "hello")]);
@@ -143,13 +143,13 @@ fn when_every_recipient_is_refused_a_server_that_asks_for_the_data_gets_none(#[c
     assert_eq!(outcomes[0].as_ref().unwrap_err().code(), Some("550"));
     let mut texts: Vec<String> = server.data().into_iter().map(|data| data.text).collect();
     assert!(texts.pop().unwrap().ends_with("aGVsbG8=\r\n"), "the second message");
-    // Without PIPELINING there is no need to ask.
+    // Without PIPELINING, DATA is not sent at all.
     assert_eq!(texts, vec![String::new(); extensions.len()]);
     assert_eq!((server.heard("RSET").len(), server.connections()), (1, 1));
 }
 
 #[rstest]
-fn go_ahead_in_answer_to_the_final_dot_is_an_unknown_outcome() {
+fn a_354_reply_to_the_final_dot_is_an_unknown_outcome() {
     let server =
         Script::smtp(PIPELINING).on(".", |heard| Step::say("354 go ahead\r\n").when(heard.nth == 1)).start();
     let smtp = smtp(&server);
@@ -161,7 +161,7 @@ fn go_ahead_in_answer_to_the_final_dot_is_an_unknown_outcome() {
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_message_that_is_put_off_at_its_end_is_refused_and_the_rest_goes_out_on_a_new_connection(
+fn a_421_after_the_final_dot_refuses_the_message_and_the_rest_uses_a_new_connection(
     #[case] extensions: &[&str],
 ) {
     let server = Script::smtp(extensions).on(".", |heard| closing().when(heard.nth == 2)).start();
@@ -172,7 +172,7 @@ fn a_message_that_is_put_off_at_its_end_is_refused_and_the_rest_goes_out_on_a_ne
 }
 
 #[rstest]
-fn a_server_that_is_too_busy_to_greet_is_a_connect_error_with_its_code() {
+fn a_421_greeting_is_a_connect_error_with_its_code() {
     let server = Script::smtp(&[]).on("GREETING", |_| closing()).start();
     let error = Smtp::connect(smtp_config(&server, Credentials::none())).unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Connect, Some("421")), "{error:?}");
@@ -183,7 +183,7 @@ fn a_server_that_is_too_busy_to_greet_is_a_connect_error_with_its_code() {
 #[case::enhanced("535 5.7.8 who are you?")]
 #[case::plain("535 who are you?")]
 #[case::exchange("535 5.7.3 Authentication unsuccessful")]
-fn a_refused_password_is_an_auth_error_and_not_tried_again(#[case] no: &'static str) {
+fn a_refused_password_is_an_auth_error_without_a_retry(#[case] no: &'static str) {
     let server = logging_in(&["AUTH PLAIN"], no);
     let smtp = Smtp::connect(smtp_config(&server, Credentials::new(ALICE, MARKED))).unwrap();
     for _ in 0..3 {
@@ -204,7 +204,7 @@ fn a_refused_password_is_an_auth_error_and_not_tried_again(#[case] no: &'static 
 #[case::policy("550 5.7.1 not from here", ErrorKind::Refused, 60)]
 #[case::temporary("454 4.7.0 not now", ErrorKind::Refused, 10)]
 #[case::temporary_within("535 4.7.0 not now", ErrorKind::Refused, 10)]
-fn a_login_refused_for_another_or_no_clear_reason_is_tried_again_after_a_while(
+fn a_login_refused_for_another_or_an_unclear_reason_is_retried_later(
     #[case] no: &'static str,
     #[case] kind: ErrorKind,
     #[case] seconds: u64,
@@ -230,20 +230,20 @@ fn a_login_refused_for_another_or_no_clear_reason_is_tried_again_after_a_while(
 #[case::too_large(".", "554 5.3.4 too large", ErrorKind::TooLarge, false)]
 #[case::too_large_for_one("RCPT", "550 5.2.3 too large for this mailbox", ErrorKind::TooLarge, false)]
 #[case::unknown("RCPT", "550 5.1.1 no such user", ErrorKind::Refused, false)]
-fn an_enhanced_code_says_whether_a_refusal_passes(
+fn an_enhanced_code_decides_whether_a_refusal_is_transient(
     #[case] at: &str,
     #[case] no: &str,
     #[case] kind: ErrorKind,
-    #[case] passes: bool,
+    #[case] is_transient: bool,
 ) {
     let server = Script::smtp(PIPELINING).says(at, format!("{no}\r\n")).start();
     let error = smtp(&server).send(&message("1", "a")).unwrap_err();
-    assert_eq!((error.kind(), error.is_transient()), (kind, passes), "{error:?}");
+    assert_eq!((error.kind(), error.is_transient()), (kind, is_transient), "{error:?}");
     assert_eq!(error.code(), no.get(..3));
 }
 
 #[rstest]
-fn an_enhanced_code_says_whether_the_refusal_of_one_of_several_passes() {
+fn an_enhanced_code_decides_whether_the_refusal_of_one_recipient_is_transient() {
     let server = Script::smtp(PIPELINING).says("RCPT TO:<full@", "552 5.2.2 mailbox full\r\n").start();
     let both = Message::new("1", ALICE, [ALICE, "full@example.test"], "a");
     let receipt = smtp(&server).send(&both).unwrap();
@@ -251,7 +251,7 @@ fn an_enhanced_code_says_whether_the_refusal_of_one_of_several_passes() {
     assert!(errors.len() == 1 && errors[0].is_transient(), "{errors:?}");
 }
 
-/// Hangs up after the first login, and says no to the second.
+/// A server that closes the connection after the first login, and refuses the second.
 fn logging_in(extensions: &[&str], no: &str) -> Scripted {
     let no = Step::Say(format!("{no}\r\n"));
     let script = Script::smtp(extensions).on("AUTH", move |heard| no.clone().when(heard.connection == 2));
@@ -286,7 +286,7 @@ fn starttls(server: &Scripted) -> Result<Smtp> {
 #[rstest]
 #[case::politely(closing())]
 #[case::without_a_word(Step::Close)]
-fn a_heartbeat_that_is_hung_up_on_makes_a_new_connection(#[case] step: Step) {
+fn a_connection_closed_at_a_heartbeat_is_replaced(#[case] step: Step) {
     let server = Script::smtp(&[]).on("NOOP", move |heard| step.clone().when(heard.nth == 1)).start();
     let soon = SmtpConfig::new(open(&server), Credentials::none()).heartbeat(Duration::from_millis(200));
     let smtp = Smtp::connect(soon.timeout(BRIEFLY)).unwrap();

@@ -1,4 +1,4 @@
-//! Logins to servers that offer more than they accept, ask in their own words, or hang up.
+//! Logins to servers that offer more mechanisms than they accept, prompt in other words, or close the connection.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -17,7 +17,7 @@ fn encoded(text: &str) -> String {
     BASE64_STANDARD.encode(text)
 }
 
-/// What AUTH PLAIN says for a password.
+/// Returns the response of AUTH PLAIN for a password.
 fn plain(password: &str) -> String {
     encoded(&format!("\0{ALICE}\0{password}"))
 }
@@ -34,7 +34,7 @@ fn refused(server: &Scripted) -> Error {
     login(server).map(drop).unwrap_err()
 }
 
-/// Prompts as AUTH LOGIN does, and answers the right password so.
+/// Adds the prompts of AUTH LOGIN to a script, and its reply to the right password.
 fn prompting(script: Script, prompts: [&'static str; 2], password: &str, answer: &'static str) -> Script {
     let [user, secret] = prompts.map(|prompt| format!("{prompt}\r\n"));
     let script = script.says("AUTH LOGIN", user).says(&encoded(ALICE), secret);
@@ -83,7 +83,7 @@ fn a_challenge_that_can_not_be_read_is_cancelled(#[case] challenge: &'static str
 }
 
 #[rstest]
-fn a_wrong_password_is_said_once_by_each_mechanism_and_ends_the_handle() {
+fn a_wrong_password_is_sent_once_by_each_mechanism_and_ends_the_handle() {
     let script = Script::smtp(&[ALL])
         .on("NOOP", |heard| Step::Close.when(heard.connection == 1))
         .on("AUTH PLAIN", |heard| Step::say(WRONG).when(heard.connection == 2))
@@ -108,7 +108,7 @@ fn a_wrong_password_is_said_once_by_each_mechanism_and_ends_the_handle() {
 #[case::by_what_is_about_logins(["534 5.7.9 get an app password", "504 5.5.4 no"], "534")]
 #[case::by_the_first_word(["535 5.7.8 wrong", "454 4.7.0 too many wrong ones"], "535")]
 #[case::by_what_came_before_a_goodbye(["535 5.7.8 wrong", "421 4.7.0 too many errors"], "535")]
-fn of_several_refusals_the_clearest_is_told(#[case] refusals: [&'static str; 2], #[case] code: &str) {
+fn of_several_refusals_the_clearest_is_reported(#[case] refusals: [&'static str; 2], #[case] code: &str) {
     let [first, second] = refusals.map(|refusal| format!("{refusal}\r\n"));
     let server =
         Script::smtp(&["AUTH PLAIN LOGIN"]).says("AUTH PLAIN", first).says("AUTH LOGIN", second).start();
@@ -116,11 +116,11 @@ fn of_several_refusals_the_clearest_is_told(#[case] refusals: [&'static str; 2],
     assert_eq!(error.code(), Some(code), "{error:?}");
 }
 
-/// Another connection, for another mechanism, would be one more wrong password for a server that counts them.
+/// A second connection for another mechanism would count as one more wrong password.
 #[rstest]
 #[case::politely(Step::SayAndClose("535 5.7.8 wrong\r\n421 4.7.0 bye\r\n".into()))]
 #[case::without_a_word(Step::SayAndClose(WRONG.into()))]
-fn a_connection_that_ends_after_a_refusal_is_that_refusal(#[case] step: Step) {
+fn a_connection_closed_after_a_refusal_reports_that_refusal(#[case] step: Step) {
     let server = Script::smtp(&[ALL]).on("AUTH", move |_| step.clone()).start();
     let error = refused(&server);
     assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, Some("535")), "{error:?}");
@@ -135,7 +135,7 @@ fn a_connection_that_ends_after_a_refusal_is_that_refusal(#[case] step: Step) {
 #[case::commas("AUTH LOGIN,PLAIN")]
 #[case::blanks("AUTH   PLAIN  ")]
 #[case::equals("AUTH =PLAIN")]
-fn mechanisms_are_read_however_they_are_offered(#[case] offer: &str) {
+fn mechanisms_are_parsed_in_every_spelling(#[case] offer: &str) {
     let server = Script::smtp(&[offer]).start();
     login(&server).unwrap();
     assert_eq!(server.heard("AUTH"), [format!("AUTH PLAIN {}", plain(MARKED))]);
@@ -144,7 +144,7 @@ fn mechanisms_are_read_however_they_are_offered(#[case] offer: &str) {
 #[rstest]
 #[case::offered_twice(&["AUTH=LOGIN", "AUTH PLAIN"])]
 #[case::offered_in_two_lines(&["AUTH LOGIN", "AUTH CRAM-MD5 PLAIN"])]
-fn mechanisms_of_several_lines_are_offered_together(#[case] offers: &[&str]) {
+fn mechanisms_of_several_lines_are_combined(#[case] offers: &[&str]) {
     let server = Script::smtp(offers).start();
     login(&server).unwrap();
     assert_eq!(server.heard("AUTH PLAIN").len(), 1);
@@ -156,7 +156,7 @@ fn mechanisms_of_several_lines_are_offered_together(#[case] offers: &[&str]) {
 #[case::words("334 go on\r\n")]
 #[case::base64("334 UGFzc3dvcmQ6\r\n")]
 #[case::lines("334-well\r\n334 go on\r\n")]
-fn plain_is_said_again_to_a_server_that_takes_no_initial_response(#[case] prompt: &str) {
+fn plain_is_repeated_for_a_server_that_ignores_the_initial_response(#[case] prompt: &str) {
     let server = Script::smtp(&["AUTH PLAIN"]).says("AUTH", prompt).says(&plain(MARKED), WELCOME).start();
     let smtp = login(&server).unwrap();
     assert!(smtp.send(&message("1", "a")).unwrap().all_accepted());
@@ -164,15 +164,15 @@ fn plain_is_said_again_to_a_server_that_takes_no_initial_response(#[case] prompt
 }
 
 #[rstest]
-fn plain_is_said_in_two_lines_to_a_server_that_does_not_understand_it_in_one() {
+fn plain_is_sent_without_an_initial_response_to_a_server_that_rejects_one() {
     let script = Script::smtp(&["AUTH PLAIN"]).says("AUTH PLAIN ", "501 5.5.2 one word too many\r\n");
     let server = script.says("AUTH PLAIN", "334 \r\n").says(&plain(MARKED), WELCOME).start();
     login(&server).unwrap();
 }
 
-/// RFC 4954, section 4: a command line has 512 octets, and no initial response that would not fit.
+/// RFC 4954, section 4: an initial response must fit into a command line of 512 octets.
 #[rstest]
-fn a_long_password_is_no_initial_response() {
+fn a_long_password_is_not_sent_as_an_initial_response() {
     let long = "x".repeat(600);
     let script = Script::smtp(&["AUTH PLAIN"]).says("AUTH PLAIN ", "500 line too long\r\n");
     let server = script.says("AUTH PLAIN", "334 \r\n").says(&plain(&long), WELCOME).start();
@@ -186,14 +186,14 @@ fn a_long_password_is_no_initial_response() {
 #[case::bare(["334", "334"])]
 #[case::swapped(["334 UGFzc3dvcmQ6", "334 VXNlcm5hbWU6"])]
 #[case::another_language(["334 QmVudXR6ZXI=", "334 S2VubndvcnQ="])]
-fn what_the_prompts_of_login_say_does_not_matter(#[case] prompts: [&'static str; 2]) {
+fn the_text_of_logins_prompts_does_not_matter(#[case] prompts: [&'static str; 2]) {
     let server = prompting(Script::smtp(&["AUTH LOGIN"]), prompts, MARKED, WELCOME).start();
     let smtp = login(&server).unwrap();
     assert!(smtp.send(&message("1", "a")).unwrap().all_accepted());
 }
 
 #[rstest]
-fn login_names_the_user_at_once_to_a_server_that_wants_it_so() {
+fn login_sends_the_user_as_an_initial_response_where_the_server_requires_it() {
     let user = format!("AUTH LOGIN {}", encoded(ALICE));
     let script = Script::smtp(&["AUTH LOGIN"]).says(&user, "334 \r\n").says("AUTH LOGIN", "501 no\r\n");
     let server = script.says(&encoded(MARKED), WELCOME).start();
@@ -204,7 +204,7 @@ fn login_names_the_user_at_once_to_a_server_that_wants_it_so() {
 #[case::of_many_lines("235-2.7.0 welcome\r\n235-2.7.0 to all\r\n235 2.7.0 of this\r\n")]
 #[case::bare("235\r\n")]
 #[case::logged_in_already("503 5.5.1 already authenticated\r\n")]
-fn a_yes_is_a_yes(#[case] yes: &'static str) {
+fn every_form_of_success_is_a_login(#[case] yes: &'static str) {
     let server = Script::smtp(&["AUTH PLAIN"]).says("AUTH", yes).start();
     let smtp = login(&server).unwrap();
     assert!(smtp.send(&message("1", "a")).unwrap().all_accepted());
@@ -213,7 +213,7 @@ fn a_yes_is_a_yes(#[case] yes: &'static str) {
 #[rstest]
 #[case::plain("AUTH PLAIN")]
 #[case::login("AUTH LOGIN")]
-fn a_server_that_prompts_for_ever_is_given_no_more(#[case] offer: &str) {
+fn endless_prompts_end_the_login(#[case] offer: &str) {
     let server = Script::smtp(&[offer]).on("", |heard| {
         Step::say("334 more\r\n").when(heard.text != "GREETING" && !heard.text.starts_with("ehlo"))
     });
@@ -226,7 +226,7 @@ fn a_server_that_prompts_for_ever_is_given_no_more(#[case] offer: &str) {
 #[rstest]
 #[case::plain("AUTH PLAIN")]
 #[case::login("AUTH LOGIN")]
-fn a_password_beyond_ascii_goes_out_as_utf_8(#[case] offer: &str) {
+fn a_non_ascii_password_is_sent_as_utf_8(#[case] offer: &str) {
     let password = "p\u{e4}\u{df}w\u{f6}rd \u{1F600}";
     let script = Script::smtp(&[offer]).on("AUTH PLAIN", |heard| {
         Step::say(WRONG).when(!heard.text.ends_with(&plain("p\u{e4}\u{df}w\u{f6}rd \u{1F600}")))
@@ -236,7 +236,7 @@ fn a_password_beyond_ascii_goes_out_as_utf_8(#[case] offer: &str) {
 }
 
 #[rstest]
-fn a_refused_password_beyond_ascii_shows_in_no_error() {
+fn a_refused_non_ascii_password_is_in_no_error() {
     let password = "\u{e9}\u{15d}\u{17e}\u{1F600}";
     let script = Script::smtp(&[ALL]).says("AUTH PLAIN", WRONG).says("AUTH CRAM", WRONG);
     let server = prompting(script, PROMPTS, password, WRONG).start();
@@ -251,7 +251,7 @@ fn a_refused_password_beyond_ascii_shows_in_no_error() {
 #[rstest]
 #[case::plain("AUTH PLAIN")]
 #[case::login("AUTH LOGIN")]
-fn a_server_that_sends_the_password_back_shows_it_to_nobody(#[case] offer: &str) {
+fn a_password_that_the_server_sends_back_is_in_no_error(#[case] offer: &str) {
     let echo = |heard: &Heard| Step::Say(format!("535 5.7.8 {}\r\n", heard.text));
     let alone = encoded(MARKED);
     let script = Script::smtp(&[offer]).on("AUTH PLAIN", echo).says(&encoded(ALICE), "334 \r\n");
@@ -270,16 +270,16 @@ fn a_server_that_sends_the_password_back_shows_it_to_nobody(#[case] offer: &str)
 #[case::none(&[])]
 #[case::unknown(&["AUTH GSSAPI NTLM"])]
 #[case::empty(&["AUTH"])]
-fn a_server_without_a_known_login_is_an_error_that_says_so(#[case] offers: &[&str]) {
+fn a_server_without_a_supported_mechanism_is_an_auth_error(#[case] offers: &[&str]) {
     let server = Script::smtp(offers).start();
     let error = refused(&server);
     assert_eq!((error.kind(), error.code()), (ErrorKind::Auth, None), "{error:?}");
-    assert!(error.to_string().contains("no login that is known"), "{error}");
+    assert!(error.to_string().contains("no supported login mechanism"), "{error}");
     assert_eq!(server.heard("AUTH"), Vec::<String>::new());
 }
 
 #[rstest]
-fn a_server_that_refuses_ehlo_for_good_and_so_offers_no_login_is_told_with_that_code() {
+fn a_login_after_a_permanent_refusal_of_ehlo_fails_with_that_code() {
     let server =
         Script::smtp(&[ALL]).says("EHLO", "550 5.7.1 not you\r\n").says("HELO", "250 ok\r\n").start();
     let error = refused(&server);

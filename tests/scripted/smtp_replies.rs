@@ -1,4 +1,4 @@
-//! A reply belongs to the command that it was said to: goodbyes, left-over replies, refusals before the end.
+//! Each reply is matched to its command: goodbyes, surplus replies, refusals before the end of a message.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
@@ -19,7 +19,7 @@ fn messages(numbers: std::ops::Range<usize>) -> Vec<Message> {
     numbers.map(|n| message(&n.to_string(), "hello")).collect()
 }
 
-/// The ids of the messages that the server received whole, in order.
+/// Returns the ids of the messages that the server received, in order.
 fn arrived(server: &Scripted) -> String {
     let subject =
         |text: &str| text.lines().find_map(|line| line.strip_prefix("Subject: ")).map(str::to_owned);
@@ -33,7 +33,7 @@ fn fails<T>(result: Result<T>) -> Error {
 }
 
 #[rstest]
-fn a_goodbye_of_any_code_while_idle_is_no_answer_to_the_next_message(
+fn an_unsolicited_reply_while_idle_is_not_taken_for_the_reply_to_the_next_message(
     #[values(PIPELINING, ONE_BY_ONE)] extensions: &[&str],
     #[values(
         "421 4.4.2 timeout",
@@ -57,11 +57,11 @@ fn a_goodbye_of_any_code_while_idle_is_no_answer_to_the_next_message(
     assert_eq!((arrived(&server), server.connections()), ("1 2 3".into(), 2));
 }
 
-/// It was said before MAIL came, and crossed it on the way.
+/// The server sent it before it read MAIL.
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_goodbye_in_place_of_an_answer_to_mail_sends_the_message_on_a_new_connection(
+fn a_goodbye_in_reply_to_mail_resends_the_message_on_a_new_connection(
     #[case] extensions: &[&str],
     #[values("451 4.4.2 timeout\r\n", "554 5.4.0 idle for too long\r\n", "421 4.4.2 timeout\r\n")]
     goodbye: &'static str,
@@ -80,7 +80,7 @@ fn a_goodbye_in_place_of_an_answer_to_mail_sends_the_message_on_a_new_connection
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_server_that_refuses_after_some_messages_and_hangs_up_gets_the_rest_on_new_connections(
+fn a_server_that_refuses_and_closes_after_some_messages_gets_the_rest_on_new_connections(
     #[case] extensions: &[&str],
 ) {
     let enough = |heard: &Heard| heard.here > 3;
@@ -93,7 +93,7 @@ fn a_server_that_refuses_after_some_messages_and_hangs_up_gets_the_rest_on_new_c
 }
 
 #[rstest]
-fn a_sender_that_is_refused_with_a_hangup_is_refused_once() {
+fn a_sender_refused_with_a_closed_connection_is_refused_once() {
     let no = || Step::SayAndClose("550 5.7.1 not from here\r\n".into());
     let server = Script::smtp(ONE_BY_ONE).on("MAIL", move |_| no()).start();
     let error = fails(smtp(&server).send(&message("1", "a")));
@@ -104,7 +104,7 @@ fn a_sender_that_is_refused_with_a_hangup_is_refused_once() {
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_refused_sender_is_refused_on_a_connection_that_stays(#[case] extensions: &[&str]) {
+fn a_refused_sender_keeps_the_connection(#[case] extensions: &[&str]) {
     let is_refused = Mutex::new(false);
     let refuses = move |heard: &Heard| {
         let mut is_refused = is_refused.lock().unwrap();
@@ -128,7 +128,7 @@ fn a_refused_sender_is_refused_on_a_connection_that_stays(#[case] extensions: &[
 #[case::closing("421 4.4.2 timeout\r\n")]
 #[case::for_now("451 4.4.2 timeout\r\n")]
 #[case::for_good("554 5.4.0 idle for too long\r\n")]
-fn a_goodbye_to_noop_makes_a_new_connection(#[case] goodbye: &'static str) {
+fn a_goodbye_in_reply_to_noop_makes_a_new_connection(#[case] goodbye: &'static str) {
     let server = Script::smtp(ONE_BY_ONE)
         .on("NOOP", move |heard| Step::SayAndClose(goodbye.into()).when(heard.nth == 1))
         .start();
@@ -140,7 +140,7 @@ fn a_goodbye_to_noop_makes_a_new_connection(#[case] goodbye: &'static str) {
 #[rstest]
 #[case("500 unknown command\r\n")]
 #[case("502 5.5.1 not implemented\r\n")]
-fn a_server_that_does_not_know_noop_is_alive(#[case] no: &'static str) {
+fn a_server_that_does_not_implement_noop_is_alive(#[case] no: &'static str) {
     let server = Script::smtp(ONE_BY_ONE).says("NOOP", no).start();
     let smtp = smtp(&server);
     smtp.noop().unwrap();
@@ -152,7 +152,7 @@ fn a_server_that_does_not_know_noop_is_alive(#[case] no: &'static str) {
 #[case::closing("421 4.4.2 timeout\r\n")]
 #[case::for_now("451 4.4.2 timeout\r\n")]
 #[case::for_good("554 5.4.0 idle for too long\r\n")]
-fn a_goodbye_to_rset_sends_the_next_message_on_a_new_connection(
+fn a_goodbye_in_reply_to_rset_sends_the_next_message_on_a_new_connection(
     #[case] goodbye: &'static str,
     #[values(PIPELINING, ONE_BY_ONE)] extensions: &[&str],
 ) {
@@ -168,7 +168,7 @@ fn a_goodbye_to_rset_sends_the_next_message_on_a_new_connection(
     assert_eq!((arrived(&server).trim_start_matches("? "), server.connections()), ("1 2", 2));
 }
 
-/// Keeps the transaction open after DATA, and takes MAIL only after RSET; recipients add up.
+/// A server that keeps the transaction open after DATA and accepts MAIL only after RSET; recipients accumulate.
 fn keeps_transactions_open(extensions: &[&str]) -> Script {
     let open = Mutex::new(HashSet::new());
     let nested = move |heard: &Heard| {
@@ -186,7 +186,7 @@ fn keeps_transactions_open(extensions: &[&str]) -> Script {
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_nested_mail_is_said_again_after_rset(#[case] extensions: &[&str]) {
+fn a_nested_mail_command_is_repeated_after_rset(#[case] extensions: &[&str]) {
     let server = keeps_transactions_open(extensions).start();
     let smtp = smtp(&server);
     let mut outcomes: Vec<_> = messages(0..4).iter().map(|message| smtp.send(message)).collect();
@@ -198,7 +198,7 @@ fn a_nested_mail_is_said_again_after_rset(#[case] extensions: &[&str]) {
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_nested_mail_within_send_all_is_said_again_after_rset(#[case] extensions: &[&str]) {
+fn a_nested_mail_command_within_send_all_is_repeated_after_rset(#[case] extensions: &[&str]) {
     let server = keeps_transactions_open(extensions).start();
     let outcomes = smtp(&server).send_all(&messages(0..5));
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
@@ -208,7 +208,7 @@ fn a_nested_mail_within_send_all_is_said_again_after_rset(#[case] extensions: &[
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
-fn a_session_that_is_out_of_order_for_good_is_replaced(#[case] extensions: &[&str]) {
+fn a_session_that_refuses_mail_with_503_for_good_is_replaced(#[case] extensions: &[&str]) {
     let stale = |heard: &Heard| heard.connection == 1 && heard.here > 1;
     let server = Script::smtp(extensions)
         .on("MAIL", move |heard| Step::say("503 5.5.1 say hello first\r\n").when(stale(heard)))
@@ -222,16 +222,16 @@ fn a_session_that_is_out_of_order_for_good_is_replaced(#[case] extensions: &[&st
     assert_eq!(never.connections(), 1);
 }
 
-/// An empty message would be theirs, otherwise.
+/// Otherwise the recipients would get an empty message.
 #[rstest]
-fn a_server_that_asks_for_the_data_of_a_refused_sender_gets_no_empty_message() {
+fn a_server_that_requests_the_data_of_a_refused_sender_gets_no_empty_message() {
     let server = Script::smtp(PIPELINING).says("MAIL", "550 5.7.1 not from here\r\n").start();
     let error = fails(smtp(&server).send(&message("1", "a")));
     assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("550")), "{error:?}");
     assert_eq!(arrived(&server), "");
 }
 
-/// Does this once, after 1,000 lines of data.
+/// Takes this step once, after 1,000 lines of data.
 fn in_the_midst(script: Script, step: Step) -> Script {
     let lines = AtomicUsize::new(0);
     script.on("> ", move |_| step.clone().when(lines.fetch_add(1, Ordering::SeqCst) == 1_000))
@@ -246,7 +246,7 @@ fn large(megabytes: usize) -> Message {
 #[case::content("554 5.7.1 no such content\r\n", ErrorKind::Refused)]
 #[case::of_two_lines("554-5.7.1 no such\r\n554 5.7.1 content\r\n", ErrorKind::Refused)]
 #[case::for_now("451 4.3.0 disk full\r\n", ErrorKind::Refused)]
-fn a_refusal_within_data_is_read_and_the_message_uploaded_once(
+fn a_refusal_within_data_is_reported_and_the_message_uploaded_once(
     #[values(PIPELINING, ONE_BY_ONE)] extensions: &[&str],
     #[case] no: &'static str,
     #[case] kind: ErrorKind,
@@ -264,7 +264,7 @@ fn a_refusal_within_data_is_read_and_the_message_uploaded_once(
 }
 
 #[rstest]
-fn a_small_message_that_is_refused_before_its_data_is_refused_alone(
+fn a_small_message_refused_before_its_data_fails_alone(
     #[values(PIPELINING, ONE_BY_ONE)] extensions: &[&str],
     #[values(true, false)] hangs_up: bool,
 ) {
@@ -279,10 +279,10 @@ fn a_small_message_that_is_refused_before_its_data_is_refused_alone(
 }
 
 #[rstest]
-fn a_goodbye_within_data_sends_the_message_once_more() {
+fn a_goodbye_within_data_resends_the_message_once() {
     let busy = Step::SayAndClose("421 4.3.2 shutting down\r\n".into());
     let server = in_the_midst(Script::smtp(PIPELINING), busy).start();
-    // More than all buffers on the way hold.
+    // More than all buffers of the connection hold.
     assert!(smtp(&server).send(&large(16)).unwrap().all_accepted());
     assert_eq!((arrived(&server), server.connections()), ("1".into(), 2));
 }
@@ -290,7 +290,7 @@ fn a_goodbye_within_data_sends_the_message_once_more() {
 #[rstest]
 #[case::closing("421 4.7.0 too busy, try again in 5 minutes\r\n", "421")]
 #[case::for_now("451 4.3.0 not now, try again in 5 minutes\r\n", "451")]
-fn ehlo_refused_for_now_is_that_code_and_its_wait(
+fn a_transient_refusal_of_ehlo_is_a_connect_error_with_code_and_wait(
     #[case] busy: &'static str,
     #[case] code: &str,
     #[values(true, false)] hangs_up: bool,
@@ -309,14 +309,14 @@ fn ehlo_refused_for_now_is_that_code_and_its_wait(
 #[case("502 5.5.1 not implemented\r\n")]
 #[case("504 5.5.4 no\r\n")]
 #[case("550 no\r\n")]
-fn ehlo_refused_for_good_is_followed_by_helo(#[case] no: &'static str) {
+fn a_permanent_refusal_of_ehlo_is_followed_by_helo(#[case] no: &'static str) {
     let server = Script::smtp(PIPELINING).says("EHLO", no).says("HELO", "250 script\r\n").start();
     assert!(smtp(&server).send(&message("1", "a")).unwrap().all_accepted());
     assert_eq!((server.heard("HELO").len(), server.connections()), (1, 1));
 }
 
 #[rstest]
-fn ehlo_refused_for_good_with_a_hangup_is_that_code() {
+fn a_permanent_refusal_of_ehlo_with_a_closed_connection_is_that_code() {
     let no = || Step::SayAndClose("554 5.7.1 you are on a list\r\n".into());
     let server = Script::smtp(PIPELINING).on("EHLO", move |_| no()).start();
     let error = fails(Smtp::connect(smtp_config(&server, Credentials::none())));
@@ -334,9 +334,9 @@ fn a_greeting_that_refuses_is_a_connect_error_with_its_code(#[case] no: &'static
     assert_eq!(error.retry_after(), no.contains("10 minutes").then_some(Duration::from_secs(600)));
 }
 
-/// `localhost` and bare host names are what servers refuse.
+/// Servers refuse `localhost` and host names without a domain.
 #[rstest]
-fn the_name_in_ehlo_is_full_or_an_address() {
+fn the_name_in_ehlo_is_fully_qualified_or_an_address_literal() {
     let server = Script::smtp(PIPELINING).start();
     let _one = smtp(&server);
     let _other =
@@ -352,7 +352,7 @@ fn the_name_in_ehlo_is_full_or_an_address() {
 #[case::for_now("452 4.5.3 Too many messages in this session, reconnect\r\n")]
 #[case::for_good("550 5.7.0 Too many mails per connection\r\n")]
 #[case::login_is_gone("530 5.7.0 Authentication required\r\n")]
-fn a_refusal_that_is_about_the_session_sends_the_message_on_a_new_connection(
+fn a_refusal_of_the_session_resends_the_message_on_a_new_connection(
     #[values(PIPELINING, ONE_BY_ONE)] extensions: &[&str],
     #[values("MAIL", "RCPT")] at: &str,
     #[case] no: &'static str,
@@ -362,7 +362,7 @@ fn a_refusal_that_is_about_the_session_sends_the_message_on_a_new_connection(
     let mut outcomes: Vec<_> = messages(0..3).iter().map(|message| smtp.send(message)).collect();
     outcomes.extend(smtp.send_all(&messages(3..6)));
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-    // An empty message, to a server that asks for one for no recipient.
+    // `?` is an empty message, for a server that requests the data although no recipient was accepted.
     let arrived = arrived(&server).replace("? ", "");
     assert_eq!((&*arrived, server.connections()), ("0 1 2 3 4 5", 3));
     let never = Script::smtp(extensions).says(at, no).start();
@@ -373,7 +373,7 @@ fn a_refusal_that_is_about_the_session_sends_the_message_on_a_new_connection(
 #[rstest]
 #[case("555 5.5.4 Unsupported option: SIZE=300\r\n")]
 #[case("501 Syntax error in parameters\r\n")]
-fn a_server_that_does_not_know_the_size_that_it_announces_is_not_told_it(
+fn mail_is_repeated_without_size_for_a_server_that_rejects_the_parameter(
     #[values(&["SIZE 100000", "PIPELINING"], &["SIZE 100000"])] extensions: &[&str],
     #[case] no: &'static str,
 ) {
@@ -393,7 +393,7 @@ fn a_server_that_does_not_know_the_size_that_it_announces_is_not_told_it(
 }
 
 #[rstest]
-fn blank_lines_and_words_without_a_code_are_no_replies() {
+fn blank_lines_and_lines_without_a_code_are_not_replies() {
     let greeting = "220-script\r\n   Use by the unauthorized is prohibited.\r\n\r\n220 ready\r\n\r\n";
     let server = Script::smtp(PIPELINING)
         .says("GREETING", greeting)
@@ -407,7 +407,7 @@ fn blank_lines_and_words_without_a_code_are_no_replies() {
 }
 
 #[rstest]
-fn a_second_greeting_is_no_answer_to_ehlo() {
+fn a_second_greeting_is_not_the_reply_to_ehlo() {
     let server = Script::smtp(&["AUTH PLAIN"]).says("GREETING", "220 proxy\r\n220 script\r\n").start();
     let smtp = Smtp::connect(smtp_config(&server, Credentials::new(ALICE, MARKED))).unwrap();
     assert!(smtp.send(&message("1", "a")).unwrap().all_accepted());

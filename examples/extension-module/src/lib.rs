@@ -6,10 +6,10 @@ use pymail::{Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-/// Left open until the process ends.
+/// A handle that is still in use when the process ends.
 static KEPT: OnceLock<Imap> = OnceLock::new();
 
-/// Sends a message from a user to the same and returns its text when it is back.
+/// Sends a message from a user to itself and returns the text of the received one.
 #[pyfunction]
 fn round_trip(
     host: &str,
@@ -19,7 +19,7 @@ fn round_trip(
     password: &str,
     ca_pem: &str,
 ) -> PyResult<String> {
-    // Attached all the time: pymail lets go of the interpreter where it waits.
+    // This thread stays attached: pymail detaches while it waits.
     let there_and_back = || {
         let account = || Credentials::new(user, password);
         let sending = Server::starttls(host).port(submission).add_root_certificate_pem(ca_pem);
@@ -30,7 +30,7 @@ fn round_trip(
         let _receipt = smtp.send(&Message::new("1", user, user, "it came back"))?;
         loop {
             if let Some(delivery) = imap.drain()?.pop() {
-                // The interpreter ends while these are at it.
+                // These threads are still calling when the interpreter ends.
                 for imap in std::iter::repeat_n(KEPT.get_or_init(|| imap), 4) {
                     std::thread::spawn(|| while imap.noop().is_ok() {});
                 }

@@ -1,10 +1,10 @@
-//! Sends a message to itself and waits for it.
+//! Sends a message to its own account and waits for it.
 //!
 //! ```text
 //! shipped-app HOST IMAPS_PORT SUBMISSION_PORT USER PASSWORD [CA_FILE]
 //! ```
 //!
-//! Certificates are trusted by the system's roots, and by those in CA_FILE.
+//! Trusts the system's root certificates, and those in CA_FILE.
 
 use std::env;
 use std::error::Error;

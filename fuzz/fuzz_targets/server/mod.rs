@@ -1,4 +1,4 @@
-//! A server on the loopback that answers with the fuzzer's octets, and remembers what it has heard.
+//! A server on the loopback that replies with the fuzzer's octets, and records the client's commands.
 
 use std::ffi::CStr;
 use std::io::{BufRead, BufReader, Read as _, Write as _};
@@ -7,28 +7,28 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// What stands between two answers. An answer is for one line, and an empty one is what a usual server says.
+/// The separator of replies. A reply is for one line; an empty one stands for the default server's.
 const NEXT: u8 = b'~';
 
-/// A client that says nothing for this long waits for more than it got: it gets the next answer.
+/// A client that is silent for this long waits for more: it gets the next reply.
 const STALL: Duration = Duration::from_millis(5);
 
-/// No client goes on for so long after its server has said everything.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time in which a client must end after the last reply.
+const END_TIMEOUT: Duration = Duration::from_secs(20);
 
 static LISTENER: LazyLock<TcpListener> =
     LazyLock::new(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
 
-/// Where libFuzzer looks for what is new, besides the edges in Rust.
+/// Coverage counters for libFuzzer, besides its own for Rust.
 #[unsafe(link_section = "__libfuzzer_extra_counters")]
 static mut COUNTERS: [u8; 8_192] = [0; 8_192];
 
-/// A usual server, which says what the octets don't.
+/// The default server, whose replies are used where the fuzzer gives none.
 pub trait Usual: Send {
-    /// What it says to a line and the literal behind it; nothing to what is none of its business.
+    /// Returns the reply to a line and its literal; an empty one for lines without a reply.
     fn say(&mut self, line: &[u8]) -> String;
 
-    /// What stands for each `WHO` in an answer: what the client calls itself, which no octets can know.
+    /// Returns the replacement for `WHO` in replies: the client's random name, which the fuzzer can't guess.
     fn who(&self) -> &[u8] {
         b"WHO"
     }
@@ -40,7 +40,7 @@ impl<F: FnMut(&[u8]) -> String + Send> Usual for F {
     }
 }
 
-/// Lets the fuzzer see where its octets lead to within Python.
+/// Adds coverage of Python's lines to the fuzzer's counters.
 pub fn follow_python() {
     let code = CStr::from_bytes_with_nul(concat!(include_str!("../lines.py"), "\0").as_bytes());
     let counters = (&raw mut COUNTERS) as usize;
@@ -48,12 +48,12 @@ pub fn follow_python() {
         .expect("Python runs");
 }
 
-/// The port of the server.
+/// Returns the port of the server.
 pub fn port() -> u16 {
     LISTENER.local_addr().expect("an address").port()
 }
 
-/// Runs a client against these answers, and returns what the client said.
+/// Runs a client against these replies, and returns the octets that the client sent.
 pub fn serve(answers: &[u8], mut usual: impl Usual, client: impl FnOnce()) -> Vec<u8> {
     let done = AtomicBool::new(false);
     let mut answers = answers.split(|&octet| octet == NEXT);
@@ -67,8 +67,8 @@ pub fn serve(answers: &[u8], mut usual: impl Usual, client: impl FnOnce()) -> Ve
                 }
                 let _ = talk(&stream, &mut answers, &mut usual, &mut heard);
                 let _ = stream.shutdown(Shutdown::Write);
-                let _ = stream.set_read_timeout(Some(PATIENCE));
-                // Up to the end: what is on its way counts.
+                let _ = stream.set_read_timeout(Some(END_TIMEOUT));
+                // Octets that are still in transit count, too.
                 let _ = (&stream).read_to_end(&mut heard);
             }
         });
@@ -99,7 +99,7 @@ fn talk<'a>(
         };
         stream.write_all(&answer)?;
         match literal_after(&line) {
-            // The literal, and the end of the line that goes on behind it.
+            // The literal, and the rest of the line after it.
             Some(length) if !stalled && answer.starts_with(b"+") => whole = line.len() + length + 2,
             _ if !stalled => (line, whole) = (Vec::new(), 0),
             _ => {}
@@ -116,7 +116,7 @@ fn talk<'a>(
     }
 }
 
-/// Reads on until the line is whole; false at the end.
+/// Reads until the line is complete; returns `false` at the end of the connection.
 fn listen(reader: &mut impl BufRead, line: &mut Vec<u8>, whole: usize) -> std::io::Result<bool> {
     loop {
         if reader.read_until(b'\n', line)? == 0 {
@@ -132,14 +132,14 @@ fn is_whole(line: &[u8], whole: usize) -> bool {
     line.ends_with(b"\n") && line.len() >= whole
 }
 
-/// How long the literal is that a line announces.
+/// Returns the length of the literal that a line announces.
 pub fn literal_after(line: &[u8]) -> Option<usize> {
     let line = line.strip_suffix(b"}\r\n")?;
     let begin = line.iter().rposition(|&octet| octet == b'{')? + 1;
     std::str::from_utf8(&line[begin..]).ok()?.parse().ok().filter(|&length: &usize| length < 1 << 20)
 }
 
-/// The answer, with the client's tag in place of each `TAG`.
+/// Returns the reply, with `TAG` and `WHO` replaced.
 fn filled(answer: &[u8], line: &[u8], who: &[u8]) -> Vec<u8> {
     let tag = line.split(|&octet| octet == b' ').next().unwrap_or_default();
     replaced(&replaced(answer, b"TAG", tag), b"WHO", who)

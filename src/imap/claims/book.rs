@@ -40,7 +40,7 @@ impl Claims {
         let life = view.life.unwrap_or_else(|| session.validity());
         let is_current = life == session.validity();
         let drop = if is_current { view.obsolete(self.lease) } else { Vec::new() };
-        let (next, mails) = session.log(&name, &drop)?;
+        let (next, mails) = session.read_log(&name, &drop)?;
         let (mut entries, mut all, mut claimed) = (Vec::new(), 0, 0);
         for (at, mail) in mails {
             let Some(mut entry) = read(at, &String::from_utf8_lossy(&mail), life) else { continue };

@@ -35,7 +35,7 @@ pub(super) fn name(inbox: &str, tag: &str, archive: &str) -> String {
 pub(super) fn elsewhere(session: &ImapSession, inbox: &str, tag: &str, archive: &str) -> Vec<String> {
     let is_inbox = inbox.eq_ignore_ascii_case("INBOX");
     let prefix = session.archive().strip_suffix(archive).unwrap_or_default();
-    let plain = is_inbox.then(|| session.within(&format!("{prefix}{tag}"), LOG));
+    let plain = is_inbox.then(|| session.child_name(&format!("{prefix}{tag}"), LOG));
     let inbox = if is_inbox { "INBOX" } else { inbox };
     plain.into_iter().chain([format!("*{LOG}-{:016x}", hash(inbox, tag))]).collect()
 }

@@ -75,7 +75,7 @@ impl Claims {
 
     /// Returns the name of the log on this server.
     fn log(&self, session: &ImapSession) -> String {
-        session.beside_the_archive(&log::name(&self.inbox, &self.tag, &self.archive))
+        session.archive_child(&log::name(&self.inbox, &self.tag, &self.archive))
     }
 
     /// Returns the messages among the candidates that this handle has, after claiming some if it has less than a batch;

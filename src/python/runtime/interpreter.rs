@@ -1,16 +1,24 @@
-//! Which interpreter it is, where its home is, and how it is started.
+//! Checks the version of libpython, finds its standard library, and starts an isolated interpreter.
 
 use std::ffi::{CStr, CString, OsStr, c_void};
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use pyo3::ffi;
 
-use super::{HOME, runtime_error};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
-/// A program can load another libpython than it was built with, when it has no rpath.
+/// The home that the host has named.
+pub(super) static HOME: OnceLock<PathBuf> = OnceLock::new();
+
+/// Makes an error of the kind `Runtime`.
+pub(super) fn runtime_error(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Runtime, text)
+}
+
+/// Checks that libpython has the version that pymail was built with: without an rpath another one may be loaded.
 pub(super) fn check_version() -> Result<()> {
     // SAFETY: returns a static string; may be called before initialization.
     let running = unsafe { CStr::from_ptr(ffi::Py_GetVersion()) }.to_string_lossy();
@@ -21,21 +29,23 @@ pub(super) fn check_version() -> Result<()> {
     Err(runtime_error(format!("built for Python {built}, but the libpython that was loaded is {running}")))
 }
 
-/// Whether that is the Python that was built with: objects of the free-threaded 3.14 have another shape than 3.14's.
+/// Returns `true` if the version and the build are the same: free-threaded builds lay out objects in another way.
 fn is_version(running: &str, built: &str) -> bool {
     let (version, is_free) = built.strip_suffix('t').map_or((built, false), |version| (version, true));
     let is_same = running.strip_prefix(version).is_some_and(|rest| rest.starts_with(['.', ' ', '+']));
     is_same && running.contains("free-threading build") == is_free
 }
 
-/// Where the standard library is in its home; one that lacks this can't be used, nor tried again.
+/// Returns the folder of the standard library, in its home, that CPython needs first.
+///
+/// Without it a start fails, and can't be tried again: its existence is checked before.
 pub(super) fn stdlib() -> String {
     format!("lib/python{}/encodings", env!("PYMAIL_PYTHON_VERSION"))
 }
 
-/// The folder above the standard library that belongs to the libpython in this process.
+/// Returns the folder above the standard library that belongs to the libpython in this process.
 ///
-/// Left to itself, CPython looks for the first `python3` on PATH, which may be another one.
+/// By itself, CPython would take the home of the first `python3` on PATH, which may be another version.
 pub(in crate::python) fn home() -> Result<PathBuf> {
     if let Some(home) = HOME.get() {
         return Ok(home.clone());
@@ -53,7 +63,7 @@ pub(in crate::python) fn home() -> Result<PathBuf> {
     })
 }
 
-/// The file that holds CPython's code: a shared libpython, or the program itself when it is static.
+/// Returns the file that has CPython's code: a shared libpython, or the program itself when libpython is static.
 fn libpython() -> Option<PathBuf> {
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
     let symbol = ffi::Py_IsInitialized as *const c_void;
@@ -65,7 +75,7 @@ fn libpython() -> Option<PathBuf> {
         }
         CStr::from_ptr(info.assume_init_ref().dli_fname)
     };
-    // Links are followed: in a virtual environment or a package they lead to the real installation.
+    // Symbolic links are resolved: in a virtual environment or a package they lead to the real installation.
     std::fs::canonicalize(OsStr::from_bytes(name.to_bytes())).ok()
 }
 
@@ -78,7 +88,7 @@ pub(super) fn initialize(home: &Path) -> Result<()> {
     unsafe {
         let mut pre = MaybeUninit::<ffi::PyPreConfig>::zeroed();
         ffi::PyPreConfig_InitIsolatedConfig(pre.as_mut_ptr());
-        // Whatever the host's locale is: each other one takes a codec, which may not have been shipped.
+        // UTF-8 for any locale of the host: another encoding needs a codec that may not have been shipped.
         pre.assume_init_mut().utf8_mode = 1;
         check(ffi::Py_PreInitialize(pre.as_ptr()))?;
         let mut config = MaybeUninit::<ffi::PyConfig>::zeroed();
@@ -90,13 +100,16 @@ pub(super) fn initialize(home: &Path) -> Result<()> {
         let outcome = configure_and_run(config, &program, &home);
         ffi::PyConfig_Clear(config);
         outcome?;
-        // The interpreter starts with this thread attached; nobody must be, between calls.
+        // The interpreter starts with this thread attached; between calls, no thread is.
         ffi::PyEval_SaveThread();
     }
     Ok(())
 }
 
+/// Sets the program's name and the home, and starts the interpreter.
+///
 /// # Safety
+///
 /// `config` is initialised, and the interpreter is not.
 unsafe fn configure_and_run(config: &mut ffi::PyConfig, program: &CStr, home: &CStr) -> Result<()> {
     let whole: *mut ffi::PyConfig = config;
@@ -108,6 +121,7 @@ unsafe fn configure_and_run(config: &mut ffi::PyConfig, program: &CStr, home: &C
     }
 }
 
+/// Converts the status of a start into a result.
 fn check(status: ffi::PyStatus) -> Result<()> {
     // SAFETY: `status` was made by CPython; its message is static.
     unsafe {
@@ -115,7 +129,7 @@ fn check(status: ffi::PyStatus) -> Result<()> {
             return Ok(());
         }
         let text = if status.err_msg.is_null() { c"no reason given" } else { CStr::from_ptr(status.err_msg) };
-        Err(runtime_error(format!("Python does not start: {}", text.to_string_lossy())))
+        Err(runtime_error(format!("can't start Python: {}", text.to_string_lossy())))
     }
 }
 

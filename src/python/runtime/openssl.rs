@@ -1,4 +1,4 @@
-//! OpenSSL, as this process's exit finds it.
+//! Keeps OpenSSL from cleaning up when the process exits.
 
 use std::ffi::{CString, c_int, c_void};
 
@@ -10,19 +10,19 @@ const NO_ATEXIT: u64 = 0x0008_0000;
 /// `OPENSSL_init_crypto`, since OpenSSL 1.1.0.
 type Init = unsafe extern "C" fn(u64, *const c_void) -> c_int;
 
-/// Keeps OpenSSL from cleaning up when the process exits, unless somebody has begun to use it already.
+/// Initialises OpenSSL without its exit hook; has no effect if the host has used OpenSSL before.
 ///
-/// What it would free, the system takes back anyway. A thread that has used OpenSSL and ends meanwhile, or is in the
-/// middle of a call, would crash.
-pub(super) fn outlive_the_exit(py: Python<'_>) {
-    // The library that Python's `ssl` is about to use, which need be no other's in this process.
+/// The hook frees memory that the system takes back anyway. A thread that has used OpenSSL, and is in the middle of a
+/// call or ends while the hook runs, would crash.
+pub(super) fn prevent_exit_cleanup(py: Python<'_>) {
+    // By way of the extension module: the process may have another OpenSSL than the one that Python's `ssl` uses.
     let Some(extension) = extension(py) else { return };
     // SAFETY: Python is about to load the same file in the same way. It stays loaded, and so does what it needs.
     let library = unsafe { libc::dlopen(extension.as_ptr(), libc::RTLD_NOW) };
     if library.is_null() {
-        return; // Who imports it is told why.
+        return; // the import of `ssl` reports the reason
     }
-    // SAFETY: a function of this name has this type; what an OpenSSL does not know, it leaves alone.
+    // SAFETY: a function of this name has this type, and ignores flags that it does not know.
     unsafe {
         let symbol = libc::dlsym(library, c"OPENSSL_init_crypto".as_ptr());
         if !symbol.is_null() {
@@ -31,9 +31,9 @@ pub(super) fn outlive_the_exit(py: Python<'_>) {
     }
 }
 
-/// Where `ssl`'s extension module is, if it is a file.
+/// Returns the path of `ssl`'s extension module, if it is a file.
 fn extension(py: Python<'_>) -> Option<CString> {
-    // What `importlib.machinery` has it from: that one is a file, which need not have been shipped.
+    // Not from `importlib.machinery`, which may not have been shipped; this module is built in.
     let finder = py.import("_frozen_importlib_external").ok()?.getattr("PathFinder").ok()?;
     let found = finder.call_method1("find_spec", ("_ssl",)).ok()?;
     CString::new(found.getattr("origin").ok()?.extract::<String>().ok()?).ok()

@@ -1,4 +1,4 @@
-//! Whose interpreter it is: the host's, whether it came first or pymail did, or our own.
+//! Tests with the host's interpreter, started before or after pymail, and with our own.
 
 use std::ffi::CStr;
 
@@ -20,7 +20,7 @@ fn host_with_python() {
     Python::initialize();
     Python::attach(|py| {
         py.run(OF_THE_HOST, None, None).unwrap();
-        // The host's thread is attached when it calls us: nothing may wait for it then.
+        // The host calls from an attached thread: no other thread may wait for it then.
         archives_a_message(&dovecot);
         py.run(AS_THE_HOST_LEFT_IT, None, None).unwrap();
     });
@@ -32,7 +32,7 @@ fn archives_a_message(dovecot: &Dovecot) {
     assert_eq!(received[0].message().unwrap().id, "7");
 }
 
-/// Named as files of ours are, among others.
+/// Python code of the host, with modules named like files of ours.
 const OF_THE_HOST: &CStr = c"
 import sys, types
 for name in 'imap', 'smtp', 'mark_of_the_host':

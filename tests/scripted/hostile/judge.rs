@@ -60,7 +60,7 @@ const ACTIONS: &[&str] = &[
     "the body can't be decoded",
     "the body's HTML ends",
     "DATA was refused",
-    "the message was sent whole",
+    "delivery unknown: ",
     "the message has ",
     "message UID ",
     "mail UID ",

@@ -1,4 +1,4 @@
-//! How a bad answer of an SMTP server is met: by the verb that it comes to, and in the whole life of a handle.
+//! Checks a bad reply of an SMTP server: in the method that receives it, and over the life of a handle.
 
 use pymail::{Credentials, ErrorKind, Message, Result, Smtp, SmtpConfig, State};
 
@@ -8,8 +8,8 @@ use crate::scripted::{MARKED, smtp_config};
 use crate::site::{ALICE, message};
 use crate::support::script::{Script, Scripted};
 
-/// Whom the server does not know.
-const NOBODY: &str = "nobody@example.test";
+/// A recipient that the server refuses.
+const UNKNOWN: &str = "unknown@example.test";
 
 pub(super) fn meet(row: &Row, findings: &Findings) {
     meets_it(row, &[], findings);
@@ -23,7 +23,7 @@ pub(super) fn meet_pipelined(row: &Row, findings: &Findings) {
 
 fn server(row: &Row, extensions: &[&str], malice: &Malice) -> Scripted {
     let extensions = [extensions, &["AUTH PLAIN", "SIZE 10000000"]].concat();
-    let script = Script::smtp(&extensions).says(&format!("RCPT TO:<{NOBODY}"), "550 5.1.1 unknown\r\n");
+    let script = Script::smtp(&extensions).says(&format!("RCPT TO:<{UNKNOWN}"), "550 5.1.1 unknown\r\n");
     malice.spoil(script, row).start()
 }
 
@@ -32,7 +32,7 @@ fn config(row: &Row, server: &Scripted) -> SmtpConfig {
     smtp_config(server, credentials).timeout(deadline()).max_connects_per_minute(1_000)
 }
 
-/// A server that goes on answering badly until the verb has ended, and is another one then.
+/// Checks a server that replies badly until the method has returned, and well afterwards.
 fn meets_it(row: &Row, extensions: &[&str], findings: &Findings) {
     let malice = Malice::default();
     let server = server(row, extensions, &malice);
@@ -52,7 +52,7 @@ fn meets_it(row: &Row, extensions: &[&str], findings: &Findings) {
     goes_on(row, handle.ok(), &server, findings);
 }
 
-/// The next command on a fresh connection works: the handle's own, or another's where the old one still stands.
+/// Checks that the next command on a new connection works: the handle's own, or another handle's if the old one is still up.
 fn goes_on(row: &Row, handle: Option<Smtp>, server: &Scripted, findings: &Findings) {
     let fresh = handle.as_ref().is_some_and(|smtp| smtp.status().state == State::Disconnected);
     let send = |smtp: Smtp| findings.timed("the next command", || smtp.send(&message("next", "hello")));
@@ -67,12 +67,12 @@ fn goes_on(row: &Row, handle: Option<Smtp>, server: &Scripted, findings: &Findin
     arrived_whole(server, "next", 2, findings);
 }
 
-/// The verb that comes to the row's place.
+/// Calls the method that receives the row's reply.
 fn verb(row: &Row, smtp: &Smtp, findings: &Findings) -> Vec<Result<()>> {
     match row.at {
         "NOOP" => vec![findings.timed("noop", || smtp.noop())],
         "QUIT" => vec![findings.timed("close", || smtp.close())],
-        "RSET" => send(smtp, &[Message::new("0", ALICE, NOBODY, "hello"), message("1", "hello")], findings)
+        "RSET" => send(smtp, &[Message::new("0", ALICE, UNKNOWN, "hello"), message("1", "hello")], findings)
             .split_off(1),
         _ => send(smtp, &three(), findings),
     }
@@ -93,7 +93,7 @@ fn send(smtp: &Smtp, messages: &[Message], findings: &Findings) -> Vec<Result<()
     outcomes
 }
 
-/// A server that answers badly once, somewhere in a handle's life: each message arrives all the same, and no other.
+/// Checks a server that replies badly once in a handle's life: each message arrives, and no other.
 fn lives_with_it(row: &Row, extensions: &[&str], findings: &Findings) {
     let malice = Malice::default();
     let server = server(row, extensions, &malice);
@@ -102,7 +102,7 @@ fn lives_with_it(row: &Row, extensions: &[&str], findings: &Findings) {
     let Ok(smtp) = connect("a life: connecting").or_else(|_| connect("a life: connecting again")) else {
         return findings.add("a life: it never connects");
     };
-    // It may be the one that meets the bad answer; the others are to come to a good end all the same.
+    // NOOP may receive the bad reply; the messages must arrive in either case.
     let _ = findings.timed("a life: noop", || smtp.noop());
     for message in three() {
         let again = |error: pymail::Error| match error.kind() {
@@ -121,7 +121,7 @@ fn lives_with_it(row: &Row, extensions: &[&str], findings: &Findings) {
     findings.check(stopped.is_ok() || row.at == "QUIT", || "a life: close fails".into());
 }
 
-/// That a message is there, as it was sent; that nothing else is.
+/// Checks that a message arrived unchanged, and nothing else.
 fn arrived_whole(server: &Scripted, id: &str, most: usize, findings: &Findings) {
     let data = server.data();
     let subject = |id: &str| format!("Subject: {} {id}\r\n", crate::site::TAG);

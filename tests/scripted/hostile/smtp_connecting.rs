@@ -1,4 +1,4 @@
-//! Bad answers on the way to a connection that can send, and to NOOP and QUIT.
+//! Bad replies while connecting and logging in, to NOOP and to QUIT.
 
 use pymail::ErrorKind;
 

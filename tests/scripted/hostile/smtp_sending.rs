@@ -1,11 +1,11 @@
-//! Bad answers to a message on its way.
+//! Bad replies to the commands of a message.
 
 use pymail::ErrorKind;
 
 use super::row::Answer::{Closes, Drips, Endless, Many, Octets, Says, SaysAndCloses, Silent};
 use super::row::{Answer, LOST, May, REFUSED, RIGHT, Row, SLOW, UNKNOWN, row};
 
-/// Each is an answer to MAIL, RCPT and DATA alike.
+/// Replies to MAIL, RCPT and DATA alike.
 const BEFORE: &[(&str, Answer, &[May])] = &[
     ("silence", Silent, SLOW_OR_LOST),
     ("a drip", Drips("250-ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok ok"), SLOW),
@@ -89,14 +89,14 @@ const ROWS: &[Row] = &[
 ];
 
 const RIGHT_OR_LOST: &[May] = &[May::Right, May::Fail(ErrorKind::Disconnected)];
-/// With PIPELINING nobody can say whether the last yes was one to the message's end.
+/// With PIPELINING, the last 250 may or may not be the reply to the message's end.
 const DOUBTFUL: &[May] = &[
     May::Right,
     May::Fail(ErrorKind::Disconnected),
     May::Fail(ErrorKind::Refused),
     May::Fail(ErrorKind::OutcomeUnknown),
 ];
-/// The first message is unknown; for the others there is no time left.
+/// The first message is unknown; the others reach the deadline.
 const UNKNOWN_OR_LATE: &[May] = &[
     May::Fail(ErrorKind::OutcomeUnknown),
     May::Fail(ErrorKind::Timeout),
@@ -113,7 +113,7 @@ pub(super) fn rows() -> Vec<Row> {
     all()
 }
 
-/// The same where several commands are under way at once.
+/// The same rows, with several commands in flight.
 pub(super) fn pipelined() -> Vec<Row> {
     all()
 }

@@ -1,0 +1,280 @@
+"""Parses the data of IMAP responses, as imaplib returns it, into plain values.
+
+Data that can't belong to the command raises imaplib's abort, which ends the connection.
+"""
+
+from __future__ import annotations
+
+import imaplib
+import re
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from _pymail_fetched import MAIL_FIELDS, Attributes, is_mail
+from _pymail_fetched import MAX_UINT32 as MAX_UINT32
+from _pymail_fetched import AttributeTable as AttributeTable
+from _pymail_fetched import Mail as Mail
+from _pymail_transport import Refused
+
+# UIDs accepted from one SEARCH response: far more than a search window has, since mail may arrive meanwhile.
+MAX_SEARCH_UIDS = 100_000
+# UIDs accepted from ESEARCH responses, whose short ranges can name more UIDs than memory holds.
+MAX_ESEARCH_UIDS = 1_000_000
+# UIDs of a range that are packed at a time: each is an object until then, and a free-threaded Python takes half as
+# much memory again for it.
+PACK_CHUNK = 10_000
+# Message-IDs of 200 octets that fit on a command line (RFC 7162, section 4).
+MESSAGE_IDS_PER_SEARCH = 30
+
+# As text, compiled by `re` on first use: at import, compiling would dominate the start of a process.
+_CODE = r"\[([A-Z][A-Z0-9-]{0,63})(?![A-Z0-9-])[^\]]*\]"
+_LEADING_CODE = r"(?i)\s*\[\s*([A-Z][A-Z0-9-]{0,63})(?=[\s\]])[^\]]*\]"
+_RANGE = rb"\d{1,10}(?::\d{1,10})?"
+_ALL = rb"(?i)\bALL\s+(" + _RANGE + rb"(?:\s*,\s*" + _RANGE + rb")*)(?!\S)"
+_DELIVERY = rb"(?i)\$PymailDelivery(\d{1,3})\b"
+_MESSAGE_ID = rb"(?im)^Message-ID:\s*<([!#-;=?-\[\]-~]{1,200})>"
+_NO_MESSAGES = r"(?i)\(\s*MESSAGES\s+0\s*\)\s*$"
+_NAMESPACE = r'\(\s*"([ !#-\[\]-~]{0,255})"\s+(?:"\\?([!-~])"|NIL)'
+_UIDNEXT = r"(?i)\bUIDNEXT\s+(\d{1,10})\b"
+_MAILBOX = r'\([^()]*\)\s*(?:"[^"]*"|NIL)\s+(?:"([^"\\]*)"|([^" ]+))'
+_LISTED = r'\([^()]*\)\s*"\\?([!-~])"\s'
+
+
+def parse_refusal(text: str) -> Refused:
+    """Returns the exception for a NO or BAD: its response code in upper case, and its text."""
+    # The text goes on whole: secrets are hidden in it later, and half a secret would not be recognised.
+    code = re.match(_LEADING_CODE, text[:1_000]) or re.search(_CODE, text[:1_000])
+    return Refused(code.group(1).upper() if code else None, text)
+
+
+def as_text(value: object) -> str:
+    """Decodes octets as UTF-8, with U+FFFD for what is invalid; returns other values as `str` shows them."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def parse_message_limit(capabilities: list[str]) -> int:
+    """Returns the announced limit of messages that one command may name (RFC 9738); 0 for no limit."""
+    matches = [re.fullmatch(r"(?:MESSAGE|SAVE)LIMIT=([1-9]\d{0,9})", name) for name in capabilities]
+    return min((int(limit.group(1)) for limit in matches if limit), default=0)
+
+
+def parse_limit_reached(untagged: dict[str, list[Any]]) -> tuple[int, int] | None:
+    """Returns the limit that a command met, and the lowest UID that it processed, or 0 (RFC 9738)."""
+    match = re.fullmatch(r"(\d{1,10})(?: (\d{1,10}))?", as_text((untagged.get("MESSAGELIMIT") or [b""])[-1]))
+    return (min(int(match.group(1)), MAX_UINT32), min(int(match.group(2) or 0), MAX_UINT32)) if match else None
+
+
+def parse_namespaces(untagged: dict[str, list[Any]]) -> list[tuple[str, str]]:
+    """Returns prefixes and delimiters (RFC 2342), the personal namespace first; "" for no delimiter."""
+    text = as_text(untagged["NAMESPACE"][-1]) if untagged.get("NAMESPACE") else ""
+    # Without a personal namespace, or with one that can't be read, names get no prefix.
+    personal = [] if re.match(r"\s*\(\s*" + _NAMESPACE, text, re.IGNORECASE) else [("", "")]
+    return personal + re.findall(_NAMESPACE, text, re.IGNORECASE)
+
+
+def archive_names(name: str, namespaces: list[tuple[str, str]], delimiter: str) -> list[str]:
+    """Returns the names to try for the archive, in order: with the prefix, within INBOX, without hierarchy."""
+    names = [add_prefix(name, namespaces)]
+    if delimiter:
+        inner = "INBOX" + delimiter
+        if not names[0].upper().startswith(inner):
+            names.append(inner + name)
+        names += [add_prefix(name.replace(delimiter, "-"), namespaces)] if delimiter in name else []
+    return list(dict.fromkeys(names))
+
+
+def add_prefix(name: str, namespaces: list[tuple[str, str]]) -> str:
+    """Returns a mailbox's name with the personal namespace's prefix, unless it has a prefix already."""
+    prefixes = [prefix.upper() for prefix, _ in namespaces if prefix]
+    if name.upper() == "INBOX" or name.upper().startswith(tuple(prefixes)):
+        return name
+    return namespaces[0][0] + name
+
+
+def parse_delimiter(untagged: dict[str, list[Any]], namespaces: list[tuple[str, str]]) -> str:
+    """Returns the hierarchy delimiter by LIST, else by the personal namespace; "" for none."""
+    listed = re.match(_LISTED, as_text(untagged["LIST"][-1])) if untagged.get("LIST") else None
+    return listed.group(1) if listed else namespaces[0][1]
+
+
+def is_status_empty(status: list[Any]) -> bool:
+    """Returns True if a STATUS response says that the mailbox has no messages."""
+    return bool(status) and re.search(_NO_MESSAGES, as_text(status[-1])) is not None
+
+
+def parse_uidnext(status: list[Any]) -> int | None:
+    """Returns UIDNEXT from a STATUS response; None without one."""
+    match = re.search(_UIDNEXT, as_text(status[-1])) if status else None
+    return parse_uint32(match.group(1).encode()) if match else None
+
+
+def parse_list(data: list[Any]) -> list[str]:
+    """Returns the mailbox names in LIST responses; skips names that are literals."""
+    lines = [re.fullmatch(_MAILBOX, as_text(line)) for line in data if isinstance(line, bytes)]
+    return [line.group(1) or line.group(2) for line in lines if line]
+
+
+def parse_sections(data: list[Any]) -> list[tuple[int, bytes]]:
+    """Returns UID and requested section of each message; the whole message where a server sends that instead."""
+    return [(it.known_uid(), section) for it, section in _sections(data)]
+
+
+def parse_sections_with_uid(data: list[Any]) -> list[tuple[int, bytes]]:
+    """Returns the same as `parse_sections`, but skips messages without a UID."""
+    return [(it.uid, section) for it, section in _sections(data) if it.uid]
+
+
+def _sections(data: list[Any]) -> list[tuple[Attributes, bytes]]:
+    table = AttributeTable()
+    read = [*_complete(data, table, lambda it: it.section is not None), *table.rest()]
+    sections = [(it, it.mail if it.section is None else it.section) for it in read]
+    return [(it, section) for it, section in sections if section is not None]
+
+
+def parse_fingerprints(data: list[Any]) -> dict[int, tuple[int | None, bytes]]:
+    """Returns size and headers of each message that has a UID, by UID."""
+    table = AttributeTable()
+    read = [*_complete(data, table, lambda _: False), *table.rest()]
+    sections = [(it, it.mail if it.section is None else it.section) for it in read]
+    return {it.uid: (it.size, section) for it, section in sections if it.uid and section is not None}
+
+
+def message_id_searches(wanted: Iterable[tuple[int | None, bytes]]) -> Iterator[str]:
+    """Yields search criteria that find messages by the Message-IDs in their headers, 30 to a search."""
+    ids = [match.group(1).decode() for _, headers in wanted if (match := re.search(_MESSAGE_ID, headers))]
+    for at in range(0, len(ids), MESSAGE_IDS_PER_SEARCH):
+        some = [f'HEADER MESSAGE-ID "{message_id}"' for message_id in ids[at : at + MESSAGE_IDS_PER_SEARCH]]
+        yield "OR " * (len(some) - 1) + " ".join(some)
+
+
+def parse_uint32(text: object) -> int | None:
+    """Returns a number of 32 bits; None for anything else."""
+    if not isinstance(text, bytes) or not re.fullmatch(rb"\d{1,10}", text):
+        return None
+    return int(text) if int(text) <= MAX_UINT32 else None
+
+
+def parse_search(lines: list[Any], esearch_lines: list[Any]) -> bytes:
+    """Returns the UIDs in SEARCH and ESEARCH responses, four octets each; skips words that are no UIDs."""
+    if not all(isinstance(line, bytes) for line in lines + esearch_lines):
+        raise imaplib.IMAP4.abort("the server sent a literal in a SEARCH response")
+    found = bytearray()
+    for line in lines:
+        # CONDSTORE may put "(MODSEQ 5)" after the UIDs (RFC 7162, section 3.1.5).
+        for word in re.finditer(rb"(?<!\S)\d{1,10}(?!\S)", line.partition(b"(")[0]):
+            uid = int(word.group())
+            if 0 < uid <= MAX_UINT32:
+                found += uid.to_bytes(4, "little")
+            if len(found) > 4 * MAX_SEARCH_UIDS:
+                raise imaplib.IMAP4.abort("the SEARCH response has more UIDs than the mailbox can have")
+    for line in esearch_lines:
+        for low, high in _parse_ranges(line):
+            if high - low >= MAX_ESEARCH_UIDS - len(found) // 4:
+                raise imaplib.IMAP4.abort("the ESEARCH response has more UIDs than the mailbox can have")
+            for first in range(low, high + 1, PACK_CHUNK):
+                chunk = range(first, min(first + PACK_CHUNK, high + 1))
+                found += struct.pack(f"<{len(chunk)}I", *chunk)
+    return bytes(found)
+
+
+def _parse_ranges(line: bytes) -> Iterator[tuple[int, int]]:
+    """Yields first and last UID of each range in an ESEARCH response's ALL (RFC 4731, section 3.1)."""
+    match = re.search(_ALL, line)
+    for words in match.group(1).split(b",") if match else []:
+        first, _, last = words.strip().partition(b":")
+        low, high = sorted((int(first), int(last or first)))
+        if low and high <= MAX_UINT32:
+            yield low, high
+
+
+def highest_uid(found: bytes) -> int:
+    """Returns the highest of these packed UIDs; 0 for none."""
+    return max(unpack_uids(found), default=0)
+
+
+def unpack_uids(found: bytes) -> list[int]:
+    """Returns the UIDs that `parse_search` has packed."""
+    return list(struct.unpack(f"<{len(found) // 4}I", found))
+
+
+def split_range(found: bytes, first: int, last: int) -> tuple[bytes, bytes]:
+    """Returns the packed UIDs from `first` to `last`, and the others."""
+    within = [uid for uid in unpack_uids(found) if first <= uid <= last]
+    others = [uid for uid in unpack_uids(found) if not first <= uid <= last]
+    return struct.pack(f"<{len(within)}I", *within), struct.pack(f"<{len(others)}I", *others)
+
+
+def parse_delivery_counts(data: list[Any]) -> list[tuple[int, int]]:
+    """Returns UID and count of deliveries of each message, by its keywords."""
+    read = _complete(data, AttributeTable(), lambda it: it.flags is not None)
+    counts = [(it.known_uid(), re.findall(_DELIVERY, it.flags or b"")) for it in read if it.uid]
+    return [(uid, max(map(int, count), default=0)) for uid, count in counts]
+
+
+def parse_sizes(data: list[Any]) -> list[tuple[int, int]]:
+    """Returns UID and RFC822.SIZE of each message."""
+    table = AttributeTable()
+    read = [*_complete(data, table, lambda it: it.size is not None), *table.rest()]
+    return [(it.known_uid(), it.size) for it in read if it.size is not None]
+
+
+def take_mails(data: list[Any], table: AttributeTable, is_last: bool) -> list[Mail]:
+    """Returns the messages that are complete; after the last response, those too that lack only a size.
+
+    The others stay in the table, for the attributes that later responses add. Messages before a malformed response
+    are returned, and the table keeps the error.
+    """
+    # Without a function call for each: there are many.
+    whole = [item for item in data if type(item) is tuple and len(item) == MAIL_FIELDS]
+    rest = [item for item in data if not is_mail(item)] if len(whole) < len(data) else []
+    read = _until_broken(rest, table, bool(whole), lambda it: it.size is not None and it.mail is not None)
+    if is_last and not whole and not read:  # complete messages go first
+        read = _take_unsized(table)
+    return whole + [it.as_mail() for it in read]
+
+
+def take_headers(data: list[Any], table: AttributeTable, is_last: bool) -> list[Mail]:
+    """Returns the same as `take_mails` for requested headers; some servers send the whole message instead."""
+    read = _until_broken(data, table, False, lambda it: it.section is not None)
+    if is_last and not read:
+        read = _take_unsized(table)
+    return [it.as_headers() for it in read]
+
+
+def _until_broken(
+    data: list[Any], table: AttributeTable, has_more: bool, is_complete: Callable[[Attributes], bool]
+) -> list[Attributes]:
+    """Returns the complete messages before a malformed response; raises its error if there are none."""
+    read: list[Attributes] = []
+    try:
+        for it in _complete(data, table, is_complete):
+            read.append(it)  # one by one: keeps those before an error
+    except imaplib.IMAP4.abort as error:
+        if not (read or has_more):
+            raise
+        table.broken = error.with_traceback(None)
+    return read
+
+
+def _take_unsized(table: AttributeTable) -> list[Attributes]:
+    """Removes and returns the messages without a size; skips those without a UID, which could be any message."""
+    named = [it for it in table.rest() if it.mail is not None and it.uid]
+    for it in named:
+        table.forget(it)
+    return named
+
+
+def _complete(
+    data: list[Any], table: AttributeTable, is_complete: Callable[[Attributes], bool]
+) -> Iterator[Attributes]:
+    """Yields the messages of FETCH responses that are complete and have a UID; the others stay in the table."""
+    for item in data:
+        if is_mail(item):  # read with all of its attributes
+            if item[0]:
+                yield Attributes.of(item)
+            continue
+        known = table.add(item)
+        if known.uid and is_complete(known):
+            table.forget(known)
+            yield known

@@ -1,0 +1,392 @@
+"""imaplib on a connection that Rust has made: metered, and tolerant of servers' spellings."""
+
+from __future__ import annotations
+
+import imaplib
+import socket
+from typing import Any
+
+from _pymail_fetched import parse_attributes
+from _pymail_imap_parse import as_text, parse_uint32
+from _pymail_transport import Meter, pattern
+
+# imaplib knows the name only since its patch releases of 2026.
+imaplib.Commands.setdefault("MOVE", ("SELECTED",))
+# The longest line that is read: imaplib's own limit.
+MAXLINE = 1_000_000
+# Octets taken from the socket at a time; TLS returns 16 KiB at most.
+CHUNK = 64 << 10
+# Messages up to this size are read by the fast path.
+MAX_SMALL_MAIL = 64 << 10
+# Octets after which the messages read so far are handed over.
+HANDOVER_OCTETS = 4 << 20
+TAIL = b")\r\n"
+LENGTH_OF_TAIL = len(TAIL)
+MAX_HEAD = 1_200
+OBJECTS_PER_MAIL = 3
+SHORTEST_EXPUNGE = len("* 1 EXPUNGE\r\n")
+# As text, compiled by `re` on first use.
+_EXPUNGES = rb"(?:\* \d{1,10} EXPUNGE\r\n)+"
+_UNTAGGED = rb'(?s)\*[ \t]+(?:(\d+)[ \t]+)?([^\s\d\[\](){}"][^\s\[\](){}"]*)[ \t]*(.*)'
+_TAGGED = rb"(?s)([A-Za-z]+\d+)[ \t]+([A-Za-z]+)(?![^\s\[])[ \t]*(.*)"
+_CODE = rb"\[[ \t]*([A-Za-z][A-Za-z0-9-]{0,63})(?=[\s\]])"
+_BASE64 = rb"[A-Za-z0-9+/]*={0,2}"
+_MAIL = (
+    rb"\* \d{1,10} FETCH \(UID (\d{1,10}) FLAGS \(([^()\r\n]{0,1000})\) "
+    rb"RFC822\.SIZE (\d{1,19}) BODY\[\]<0> \{(\d{1,10})\}\r\n"
+)
+# Kinds of untagged responses that are kept; no server has more.
+MAX_KINDS = 1_000
+# Digits of a literal's length.
+MAX_DIGITS = 10
+# Status responses: a response code and text for people.
+STATUS = ("OK", "NO", "BAD", "BYE", "PREAUTH")
+
+
+class Bad(imaplib.IMAP4.error):
+    """The text of the server's BAD as it was sent; imaplib's own error has it as `repr` writes it."""
+
+
+class Metered(imaplib.IMAP4):
+    """An IMAP client on a connected socket, with TLS or before STARTTLS, that counts and limits what it reads."""
+
+    # Not requested yet.
+    capabilities: tuple[str, ...] = ()
+
+    # The last tagged response.
+    tagged_response: tuple[str, list[Any]] | None = None
+
+    # FETCH responses that the current call may still take.
+    awaited = 0
+
+    # How many messages the selected mailbox has, and how many have arrived since the last search.
+    exists = 0
+    arrived = 0
+
+    # Count of EXPUNGE and VANISHED responses: each changes sequence numbers.
+    expunged = 0
+
+    # The error that ended the connection; raised once the messages before it are handed over.
+    lost: Exception | None = None
+
+    def __init__(self, sock: socket.socket, host: str, port: int, seconds: float) -> None:
+        self.meter = Meter(seconds)
+        self._adopted = sock
+        # Octets that were received and not all parsed, and where the unparsed ones begin.
+        self._buffer = b""
+        self._at = 0
+        # The socket that filled the buffer.
+        self._buffer_socket: Any = None
+        super().__init__(host, port)
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        return self._adopted
+
+    def _refresh_capabilities(self) -> None:
+        """Requests the capabilities before login only.
+
+        From 2026 on, imaplib calls this after login too, where it would drop the capabilities that came with the
+        OK, or request them a second time.
+        """
+        if self.state != "NONAUTH" and self.capabilities:
+            return
+        if self._tls_established:  # an attacker can forge what came before TLS
+            self.untagged_responses.pop("CAPABILITY", None)
+        super()._refresh_capabilities()  # type: ignore[misc]
+
+    def _receive(self, most: int = CHUNK) -> bytes:
+        """Receives at least one octet; raises at the end of the connection, so that no loop waits for more."""
+        octets: bytes = self.sock.recv(most)
+        if not self.meter.count_received(len(octets)):
+            raise self.abort(self.meter.violation())
+        if not octets:
+            raise self.abort("the server closed the connection")
+        return octets
+
+    def _drop_unencrypted(self) -> None:
+        """Empties the buffer after STARTTLS: an attacker can forge what came before TLS."""
+        if self.sock is not self._buffer_socket:
+            self._buffer, self._at, self._buffer_socket = b"", 0, self.sock
+
+    def _receive_all(self, size: int, pieces: list[bytes], spare: int = 0) -> bytes:
+        """Returns these pieces with `size` more octets, and up to `spare` beyond those."""
+        while size > 0:
+            octets = self._receive(min(size + spare, CHUNK))
+            pieces.append(octets)
+            size -= len(octets)
+            _merge_many(pieces)
+        return b"".join(pieces)
+
+    def read(self, size: int) -> bytes:
+        """Returns the next octets of a literal."""
+        self._charge(size)
+        piece = self._buffer[self._at : self._at + size]
+        self._at += len(piece)
+        return piece if len(piece) == size else self._receive_all(size - len(piece), [piece])
+
+    def readline(self) -> bytes:
+        """Returns the next line with its end."""
+        self._drop_unencrypted()
+        pieces: list[bytes] = []
+        length = 0
+        while not (end := self._buffer.find(b"\n", self._at) + 1):
+            pieces.append(self._buffer[self._at :])
+            length += len(pieces[-1])
+            if length > MAXLINE:  # the rest of the line would pass for a response
+                raise self.abort(f"a response line exceeds {MAXLINE} bytes")
+            self._buffer, self._at = self._receive(), 0
+            _merge_many(pieces)
+        pieces.append(self._buffer[self._at : end])
+        self._at = end
+        line = b"".join(pieces)
+        if len(line) > MAXLINE:
+            raise self.abort(f"a response line exceeds {MAXLINE} bytes")
+        self._charge(len(line), 1)
+        return line
+
+    def _charge(self, octets: int, objects: int = 0) -> None:
+        if not self.meter.charge(octets, objects):
+            raise self.abort(self.meter.violation())
+
+    def _get_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Reads one response, or several by a fast path; returns None for a continuation request (+).
+
+        FETCH and EXPUNGE responses come in great numbers, and imaplib takes long for each.
+        """
+        self._drop_unencrypted()
+        if (self.awaited and self._take_mails()) or self._skip_expunges():
+            return True
+        response = self._response()
+        while not self.tagnum and self.untagged_responses.keys().isdisjoint(STATUS):  # no greeting yet
+            response = self._response()
+        return response
+
+    def _response(self) -> bytes | None:
+        """Reads one response; imaplib's own parser is stricter, and differs from one Python to the next.
+
+        Servers write letters in any case, extra blanks and blank lines, a bare LF, and no text after OK.
+        """
+        line = self._line()
+        while not line:
+            line = self._line()
+        if line.startswith(b"+"):
+            self.continuation_response = _challenge(line[1:].strip())  # type: ignore[assignment]
+            return None
+        if line.startswith(b"["):  # Exchange 2013 leaves out "* OK" before COPYUID
+            self._take_code(line)
+        elif untagged := pattern(_UNTAGGED).match(line):
+            self._take_untagged(untagged[1], untagged[2].upper().decode("latin-1"), untagged[3])
+        elif tagged := pattern(_TAGGED).match(line):
+            self._take_tagged(tagged[1].upper(), tagged[2].upper().decode(), tagged[3])
+        else:
+            raise self.abort(f"unexpected response: {line[:100]!r}")
+        return line
+
+    def _line(self) -> bytes:
+        return self.readline().strip(b" \t\r\n")
+
+    def _take_tagged(self, tag: bytes, typ: str, text: bytes) -> None:
+        """Stores a tagged response where imaplib looks for it."""
+        if tag not in self.tagged_commands:
+            raise self.abort(f"unexpected tagged response: {tag[:100]!r}")
+        self.tagged_commands[tag] = (typ, [text])  # type: ignore[assignment]
+        if typ in STATUS:
+            self._take_code(text)
+
+    def _take_untagged(self, number: bytes | None, typ: str, text: bytes) -> None:
+        """Stores an untagged response as imaplib would, with FETCH responses parsed."""
+        if typ in STATUS:  # whose text may end as if a literal followed
+            self._append_untagged(typ, text)
+            self._take_code(text)
+        elif typ == "FETCH":
+            sequence = parse_uint32(number)
+            if sequence is None:
+                raise self.abort("a FETCH response has an invalid sequence number")
+            self._append_untagged(typ, self._fetched(text, (self.expunged, sequence)))
+        else:
+            *pieces, last = self._pieces(text if number is None else b" ".join([number, text]).rstrip())
+            for at in range(0, len(pieces), 2):  # as imaplib stores literals
+                self._append_untagged(typ, (pieces[at], pieces[at + 1]))
+            self._append_untagged(typ, last)
+
+    def _fetched(self, text: bytes, place: tuple[int, int]) -> Any:
+        """Parses a FETCH response at once if it has literals, else leaves it for later.
+
+        After a malformed one with literals, the end of the command may never be found.
+        """
+        pieces = self._pieces(text, is_list=True)
+        self._charge(0, 1)
+        return parse_attributes(pieces, place) if len(pieces) > 1 else (place, text)
+
+    def _pieces(self, text: bytes, *, is_list: bool = False) -> list[bytes]:
+        """Returns a response's text; for each literal in it, the literal and the text after that follow."""
+        pieces = [text]
+        while (literal := self._announced_literal(pieces[-1])) is not None:
+            begin, octets = literal
+            pieces[-1] = pieces[-1][:begin]
+            pieces.append(self.read(octets))
+            pieces.append(self._line())
+            while is_list and not pieces[-1]:  # a list ends with its parenthesis, not with a blank line
+                pieces[-1] = self._line()
+        return pieces
+
+    def _announced_literal(self, text: bytes) -> tuple[int, int] | None:
+        """Returns where a text announces a literal, as `{3}`, `{3+}` or `~{3}`, and the literal's length."""
+        begin = text.rfind(b"{") if text.endswith(b"}") else -1
+        number = text[begin + 1 : -1].strip(b" \t+")
+        if begin < 0 or not number.isdigit():
+            return None
+        if len(number) > MAX_DIGITS:
+            raise self.abort("a literal's announced length is out of range")
+        return begin - text.startswith(b"~{", max(0, begin - 1)), int(number)
+
+    def _take_code(self, text: bytes) -> None:
+        """Stores the response code that a text begins with, such as `[UIDVALIDITY 7]`, as an untagged response."""
+        code = pattern(_CODE).match(text)
+        end = text.find(b"]")
+        if -1 < text.find(b"(") < end:  # flags may contain brackets
+            end = text.find(b"]", text.find(b")"))
+        if code is not None and end >= code.end():
+            self._append_untagged(code[1].upper().decode(), text[code.end() : end].strip())
+
+    def take_mails(self, tag: Any, most: int) -> bool:
+        """Reads up to `most` FETCH responses; returns True once the command is complete.
+
+        What came whole before the connection was lost, or before a malformed response, is handed over first.
+        """
+        if self.lost is not None:
+            raise self.lost
+        self.awaited, enough = most, self.meter.received + HANDOVER_OCTETS
+        try:
+            while self.awaited > 0 and self.meter.received < enough:
+                if self.tagged_commands[tag] is not None or "BYE" in self.untagged_responses:
+                    return True
+                self._get_response()
+                self.awaited -= 1
+        except (self.abort, OSError) as error:
+            if not self.untagged_responses.get("FETCH"):
+                raise
+            self.lost = error.with_traceback(None)
+        finally:
+            self.awaited = 0
+        return False
+
+    def _skip_expunges(self) -> bool:
+        """Counts EXPUNGE responses without storing their sequence numbers: commands name UIDs."""
+        expunges = pattern(_EXPUNGES).match(self._buffer, self._at)
+        if expunges is None:
+            return False
+        self.expunged += 1
+        octets = expunges.end() - self._at
+        self.exists = max(0, self.exists - self._buffer.count(b"\n", self._at, expunges.end()))
+        self._at += octets
+        self._charge(octets, octets // SHORTEST_EXPUNGE)
+        return True
+
+    def _take_mails(self) -> bool:
+        """Reads small messages in the spelling of most servers; any other spelling is left to `_response`."""
+        buffer, at, match = self._buffer, self._at, pattern(_MAIL).match
+        mails: list[Any] = []
+        octets = 0
+        try:
+            while len(mails) < self.awaited and octets < HANDOVER_OCTETS:
+                head = match(buffer, at)
+                if head is None:
+                    if len(buffer) - at > MAX_HEAD or b"\n" in buffer[at:]:
+                        break
+                    buffer, at = buffer[at:] + self._receive(), 0
+                    continue
+                uid, flags, size, length = head.groups()
+                begin = head.end()
+                end = begin + int(length)
+                tail = end + LENGTH_OF_TAIL
+                if tail > len(buffer):
+                    if end - begin > MAX_SMALL_MAIL:
+                        break
+                    buffer, at = self._receive_all(tail - len(buffer), [buffer[at:]], CHUNK), 0
+                    continue
+                if buffer[end:tail] != TAIL:
+                    break
+                is_deleted = flags != b"" and b"\\deleted" in flags.lower()
+                # Not sliced: that would create one more object for each message.
+                mails.append((int(uid), int(size), is_deleted, buffer, begin, end))
+                octets += tail - at
+                at = tail
+        finally:
+            self._buffer, self._at = buffer, at
+            self.untagged_responses.setdefault("FETCH", []).extend(mails)
+            self.awaited -= len(mails)
+        self._charge(octets, OBJECTS_PER_MAIL * len(mails))
+        return bool(mails)
+
+    def send(self, data: Any) -> None:
+        """Sends and counts octets."""
+        super().send(data)
+        self.meter.sent += len(data)
+
+    def _log(self, line: bytes) -> None:
+        """Keeps nothing: imaplib would keep the last ten lines, up to a megabyte each, LOGIN among them."""
+
+    def forget_texts(self) -> None:
+        """Drops the texts of status responses: a server may repeat the password in them."""
+        self.tagged_response = None
+        self.continuation_response, self.mo = "", None
+        self._buffer, self._at = self._buffer[self._at :], 0
+        for kind in ("OK", "NO", "BAD"):
+            self.untagged_responses.pop(kind, None)
+
+    def _merge_capabilities(self, data: bytes) -> bytes:
+        """Returns the capabilities of all responses so far, in ASCII: imaplib raises on other octets."""
+        before = self.untagged_responses.pop("CAPABILITY", [b""])[-1]
+        data = before + b" " + data if isinstance(before, bytes) else data
+        words = data.decode("ascii", "ignore").upper().encode().split()
+        if b"IMAP4REV2" in words:  # which has all commands of IMAP4rev1 that are used here (RFC 9051, appendix E)
+            words.append(b"IMAP4REV1")
+        return b" ".join(dict.fromkeys(words))
+
+    def _append_untagged(self, typ: str, dat: Any) -> None:
+        """Stores an untagged response and keeps the counts of messages up to date."""
+        if typ == "CAPABILITY" and isinstance(dat, bytes):
+            dat = self._merge_capabilities(dat)
+        super()._append_untagged(typ, dat)  # type: ignore[misc]
+        if len(self.untagged_responses) > MAX_KINDS:
+            raise self.abort(f"the server sent more than {MAX_KINDS} kinds of responses")
+        if typ in ("EXPUNGE", "VANISHED"):
+            self.expunged += 1
+        if typ == "EXPUNGE":
+            self.exists = max(0, self.exists - 1)
+        elif typ == "EXISTS":
+            exists = parse_uint32(dat)
+            if exists is None:
+                raise self.abort("an EXISTS response has an invalid number")
+            self.arrived += max(0, exists - self.exists)
+            self.exists = exists
+
+    def _get_tagged_response(self, tag: bytes, *args: Any, **kwargs: Any) -> tuple[str, list[Any]]:
+        self.tagged_response = None
+        response: tuple[str, list[Any]] = super()._get_tagged_response(tag, *args, **kwargs)  # type: ignore[misc]
+        self.tagged_response = response
+        return response
+
+    def _command_complete(self, name: str, tag: bytes) -> tuple[str, list[Any]]:
+        """Waits for the tagged response; raises `Bad` for a BAD."""
+        try:
+            done: tuple[str, list[Any]] = super()._command_complete(name, tag)  # type: ignore[misc]
+            return done
+        except imaplib.IMAP4.abort:
+            raise
+        except imaplib.IMAP4.error:
+            if self.tagged_response is None or self.tagged_response[0] != "BAD":
+                raise
+            raise Bad(as_text(self.tagged_response[1][-1])) from None
+
+
+def _challenge(text: bytes) -> bytes:
+    """Returns a continuation request's base64; empty for text that is not base64."""
+    return text if len(text) % 4 == 0 and pattern(_BASE64).fullmatch(text) else b""
+
+
+def _merge_many(pieces: list[bytes]) -> None:
+    """Joins the pieces when there are many, so that a server that sends single octets costs no object for each."""
+    if len(pieces) > 1_000:
+        pieces[:] = [b"".join(pieces)]

@@ -1,0 +1,167 @@
+"""The base of both protocols: the socket that Rust has connected, verified TLS, limits for responses, refusals."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+from contextlib import suppress
+from functools import cache, lru_cache
+from itertools import islice
+from time import monotonic
+
+# Extra roots as PEM texts, and the system's certificate file, which is used where OpenSSL finds none of its own.
+Trust = tuple[list[str], str]
+
+# Octets that a response may have beside message data: lists of UIDs, the flags of a large mailbox.
+RESPONSE_LIMIT = 16 << 20
+# Octets charged for each Python object that a response creates: even a line of one octet takes memory and time.
+OBJECT_COST = 256
+# Seconds after the deadline. Rust's watchdog shuts the socket down at the deadline; the meter ends those reads
+# that go on after a shutdown.
+GRACE = 0.2
+# The default of Python 3.10 and later; older versions accept weaker ciphers.
+CIPHERS = "@SECLEVEL=2:ECDH+AESGCM:ECDH+CHACHA20:ECDH+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+# OpenSSL's X509_V_FLAG_PARTIAL_CHAIN, which has a name in Python from 3.10 on.
+PARTIAL_CHAIN = 0x80000
+# How long a TLS context is reused.
+CONTEXT_SECONDS = 3_600
+# A folder with fewer certificates is not the system's: a user has put certificates of their own there.
+FEWEST_SYSTEM_ROOTS = 20
+
+
+@cache
+def pattern(text: bytes) -> re.Pattern[bytes]:
+    """Compiles a regular expression on first use: at import, compiling would dominate the start of a process."""
+    return re.compile(text)
+
+
+class Refused(Exception):
+    """A refusal by the server (NO, BAD, 4xx, 5xx): its code or None, and its text."""
+
+    def __init__(self, code: str | None, text: str) -> None:
+        super().__init__(code, text)
+
+
+def clear_frames(error: BaseException | None) -> None:
+    """Clears the frames that an exception and its contexts refer to: after a failed login they hold the password.
+
+    smtplib keeps the exception in a variable of the frame that raises it. The two refer to each other, so that
+    both would stay until the garbage collector runs. Frames that still execute are left alone.
+    """
+    while error is not None:
+        traceback = error.__traceback__
+        while traceback is not None:
+            with suppress(RuntimeError):
+                traceback.tb_frame.clear()
+            traceback = traceback.tb_next
+        error = error.__context__
+
+
+class Meter:
+    """The traffic of one connection, the octets that the current response may still have, and the deadline."""
+
+    def __init__(self, seconds: float) -> None:
+        self.sent = 0
+        self.received = 0
+        self.remaining = RESPONSE_LIMIT
+        self.end = 0.0
+        self.set_deadline(seconds)
+
+    def set_deadline(self, seconds: float) -> None:
+        """Sets the deadline of the next calls, in seconds from now."""
+        self.end = monotonic() + seconds + GRACE
+
+    def count_received(self, octets: int) -> bool:
+        """Counts octets that were received; returns False after the deadline."""
+        self.received += octets
+        # After a shutdown, recv still returns what was buffered before it, for seconds.
+        return monotonic() <= self.end
+
+    def charge(self, octets: int, objects: int = 0) -> bool:
+        """Charges octets and objects to the current response; returns False when its limit is exceeded."""
+        self.remaining -= octets + objects * OBJECT_COST
+        return self.remaining >= 0
+
+    def violation(self) -> str:
+        """Returns the text for the limit that was exceeded."""
+        return "the response exceeds its size limit" if self.remaining < 0 else "the deadline has passed"
+
+
+def adopt_socket(descriptor: int, host: str, security: str, trust: Trust) -> socket.socket:
+    """Returns the socket that Rust has connected, with TLS for "tls".
+
+    It blocks without a timeout; Rust shuts it down at the deadline.
+    """
+    sock = socket.socket(fileno=descriptor)
+    try:
+        sock.settimeout(None)  # the host may have set a default
+        tune(sock)
+        return tls_context(trust).wrap_socket(sock, server_hostname=host) if security == "tls" else sock
+    except BaseException:
+        sock.close()
+        raise
+
+
+def tls_context(trust: Trust) -> ssl.SSLContext:
+    """Returns a context that verifies against the system's roots, those of SSL_CERT_FILE, and the given PEM texts.
+
+    Connections share a context, which costs 20 ms and 100 KB; after CONTEXT_SECONDS the roots are read again.
+
+    Verification is equally strict on every Python. By default, 3.13 refuses authorities without a key usage, which
+    companies have, and accepts a certificate that is itself trusted, whichever authority signed it. Only the
+    second default is used here.
+    """
+    where = (os.environ.get("SSL_CERT_FILE", ""), "SSL_CERT_DIR" in os.environ)
+    return _tls_context(tuple(trust[0]), trust[1], *where, int(monotonic() / CONTEXT_SECONDS))
+
+
+@lru_cache(maxsize=8)
+def _tls_context(
+    pems: tuple[str, ...], system_file: str, file: str, has_folder: bool, _age: int
+) -> ssl.SSLContext:
+    """Makes a context; `_age` counts the hours, so that the cache makes a new one."""
+    paths = ssl.get_default_verify_paths()
+    if not has_folder and _is_hashed(paths.openssl_capath):
+        # OpenSSL looks up single roots in the folder; reading all of them from a file takes 20 ms each time.
+        context = ssl.create_default_context(capath=paths.openssl_capath)
+    else:
+        context = ssl.create_default_context()
+        # For OpenSSL, SSL_CERT_FILE replaces the default file; here it adds to it.
+        if os.path.isfile(paths.openssl_cafile):
+            context.load_verify_locations(cafile=paths.openssl_cafile)
+        elif not has_folder and not os.path.isfile(file) and os.path.isfile(system_file):
+            context.load_verify_locations(cafile=system_file)
+    if os.path.isfile(file):
+        context.load_verify_locations(cafile=file)
+    for pem in pems:
+        context.load_verify_locations(cadata=pem)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags |= PARTIAL_CHAIN
+    return context
+
+
+def _is_hashed(folder: str) -> bool:
+    """Returns True if a folder has the system's certificates under their hashes, where OpenSSL looks them up."""
+    try:
+        with os.scandir(folder) as files:
+            hashed = (file for file in files if re.fullmatch(r"[0-9a-f]{8}\.\d+", file.name))
+            return len(list(islice(hashed, FEWEST_SYSTEM_ROOTS))) == FEWEST_SYSTEM_ROOTS
+    except OSError:
+        return False
+
+
+def tune(sock: socket.socket) -> None:
+    """Sends small commands at once, and lets the kernel notice a dead peer."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    quick_ack(sock)
+
+
+def quick_ack(sock: socket.socket) -> None:
+    """Acknowledges the next data at once: a server with Nagle's algorithm would wait 40 ms for that."""
+    if hasattr(socket, "TCP_QUICKACK"):  # Linux
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

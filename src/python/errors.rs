@@ -1,0 +1,215 @@
+//! Converts Python exceptions into [`Error`]s; no Python object leaves with them.
+
+mod tls;
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use super::sigint::hand_back_interrupt;
+use crate::codes::{self, Login};
+use crate::error::{Error, ErrorKind};
+use crate::throttle;
+
+/// The phase of a connection in which an exception was raised: it decides the error's kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Connecting and the TLS handshake.
+    Connect,
+    Login,
+    /// Any command after the login.
+    Command,
+}
+
+/// The context of a call into Python, for the error that it may become.
+#[derive(Clone, Copy)]
+pub(super) struct CallContext<'a> {
+    pub(super) phase: Phase,
+    /// The words that the error begins with, such as `SEARCH`.
+    pub(super) action: &'a str,
+    /// Hidden in the error: a server can send back what it was sent.
+    pub(super) secrets: &'a [String],
+}
+
+impl CallContext<'_> {
+    /// Returns the exception's message, without secrets.
+    fn text(&self, value: &Bound<'_, PyBaseException>) -> String {
+        self.hide(text(value))
+    }
+
+    /// Replaces secrets by `(..)` and makes the text printable.
+    pub(super) fn hide(&self, text: String) -> String {
+        let hide = |text: String, secret: &String| text.replace(secret.as_str(), "(..)");
+        // Secrets first: `plain` may cut one in half, which would not be recognised.
+        plain(&self.secrets.iter().filter(|secret| !secret.is_empty()).fold(text, hide))
+    }
+}
+
+/// The most characters of a server's text that an error shows.
+const MAX_TEXT: usize = 400;
+
+/// Makes a server's text printable: one line, no control characters, at most [`MAX_TEXT`] characters.
+pub(super) fn plain(text: &str) -> String {
+    let printable = |c: char| match c {
+        c if c.is_whitespace() => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    let mut plain: String = text.chars().take(MAX_TEXT).map(printable).collect();
+    if text.chars().nth(MAX_TEXT).is_some() {
+        plain.push_str(" (..)");
+    }
+    plain
+}
+
+/// An exception as owned text, without secrets: the source of an error.
+#[derive(Debug)]
+struct Cause {
+    class: String,
+    text: String,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class, self.text)
+    }
+}
+
+impl StdError for Cause {}
+
+/// Converts an exception that a call raised.
+///
+/// - `Refused`, by [`refused`]: the server's NO, BAD, 4xx or 5xx.
+/// - A timeout, or an exception raised from one: `Timeout`.
+/// - A certificate that is not accepted, or a failed handshake: `Tls`.
+/// - An error of Python itself, such as `MemoryError`: `Runtime`.
+/// - Any other exception: `Connect` while connecting, else `Disconnected`.
+pub(super) fn error(exception: &Bound<'_, PyBaseException>, context: CallContext<'_>) -> Error {
+    let classes = class_names(exception);
+    if classes.iter().any(|class| class == "Refused") {
+        return refused_exception(exception, context);
+    }
+    if classes.iter().any(|class| class == "KeyboardInterrupt") {
+        hand_back_interrupt(); // meant for the host, whose handler has not run
+    }
+    let kind = kind(exception, &classes, context.phase);
+    let text = context.text(exception);
+    let class = classes.into_iter().next().unwrap_or_default();
+    let error = if kind == ErrorKind::Tls {
+        let explained = tls::explain(exception, &text);
+        Error::during(kind, context.action, &explained)
+    } else {
+        Error::during(kind, context.action, &text)
+            .with_code(reply_code(&text))
+            .with_retry_after(throttle::requested_wait(&text))
+    };
+    error.with_source(Cause { class, text })
+}
+
+/// Returns the SMTP reply code (4xx, 5xx) that a text begins with.
+fn reply_code(text: &str) -> Option<String> {
+    let (code, _) = text.split_once(' ')?;
+    (code.len() == 3 && code.starts_with(['4', '5']) && code.parse::<u16>().is_ok()).then(|| code.to_owned())
+}
+
+/// Returns the kind of an exception that is no refusal, by its class and the phase.
+fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase) -> ErrorKind {
+    let is = |name: &str| classes.iter().any(|class| class == name);
+    if is_timeout(exception) || raised_from(exception).is_some_and(|cause| is_timeout(&cause)) {
+        ErrorKind::Timeout
+    } else if is("SSLEOFError") || is("SSLZeroReturnError") {
+        // A connection that ends in the middle of a handshake is lost, like any other.
+        if phase == Phase::Connect { ErrorKind::Connect } else { ErrorKind::Disconnected }
+    } else if is("SSLCertVerificationError") || (is("SSLError") && phase == Phase::Connect) {
+        ErrorKind::Tls
+    } else if ["ImportError", "MemoryError", "SystemError", "KeyboardInterrupt", "SystemExit"]
+        .into_iter()
+        .any(is)
+    {
+        ErrorKind::Runtime
+    } else if phase == Phase::Connect {
+        ErrorKind::Connect
+    } else {
+        ErrorKind::Disconnected
+    }
+}
+
+fn is_timeout(exception: &Bound<'_, PyBaseException>) -> bool {
+    // Up to Python 3.9 a socket's timeout is a class of its own.
+    class_names(exception).iter().any(|class| class == "TimeoutError" || class == "timeout")
+}
+
+/// Converts Python's `Refused`.
+fn refused_exception(exception: &Bound<'_, PyBaseException>, context: CallContext<'_>) -> Error {
+    let args = exception.getattr("args").and_then(|args| args.extract());
+    let (code, text): Refusal = args.unwrap_or_else(|_| (None, text(exception)));
+    refused(code, text, context)
+}
+
+/// The code and the text of a server's refusal, as Python returns them.
+pub(super) type Refusal = (Option<String>, String);
+
+/// Makes the error for a server's refusal (NO, BAD, 4xx, 5xx), by the tables in [`codes`].
+pub(super) fn refused(code: Option<String>, text: String, context: CallContext<'_>) -> Error {
+    let text = context.hide(text);
+    let code = code.map(|code| context.hide(code));
+    if context.phase == Phase::Login {
+        return refused_login(code, &text, context.action);
+    }
+    let is_not_connected = codes::is_not_connected(code.as_deref(), &text);
+    let kind = if is_not_connected { ErrorKind::Disconnected } else { ErrorKind::Refused };
+    let is_transient = codes::is_transient(code.as_deref(), &text);
+    let wait = throttle::requested_wait(&text);
+    let text = format!("{}: the server refused: {text}", context.action);
+    Error::new(kind, text).with_code(code).with_retry_after(wait).mark_transient(is_transient)
+}
+
+/// Makes the error for a refused login; only wrong credentials end the handle.
+fn refused_login(code: Option<String>, text: &str, action: &str) -> Error {
+    let meaning = codes::login(code.as_deref(), text);
+    let refused = |kind| Error::new(kind, format!("{action}: the server refused: {text}"));
+    let error = match meaning {
+        Login::WrongCredentials => {
+            let advice = "the login is not retried; make a new handle with the right credentials";
+            let text = format!("{action}: the server refused the credentials: {text} ({advice})");
+            Error::new(ErrorKind::Auth, text).mark_wrong_credentials()
+        }
+        Login::Unclear => refused(ErrorKind::Auth),
+        Login::Later | Login::Other => refused(ErrorKind::Refused).mark_transient(meaning == Login::Later),
+    };
+    error.with_code(code).with_retry_after(throttle::requested_wait(text))
+}
+
+/// Makes the error for a Python module that can't be imported.
+pub(super) fn import_error(py: Python<'_>, module: &str, exception: &PyErr) -> Error {
+    let value = exception.value(py);
+    let class = class_names(value).into_iter().next().unwrap_or_default();
+    let text = text(value);
+    let message = format!("can't import {module}: {text}");
+    Error::new(ErrorKind::Runtime, message).with_source(Cause { class, text })
+}
+
+/// Returns the exception that was being handled when this one was raised (`__context__`).
+///
+/// smtplib raises `SMTPServerDisconnected` for everything, also after a timeout, which is then its context.
+fn raised_from<'py>(value: &Bound<'py, PyBaseException>) -> Option<Bound<'py, PyBaseException>> {
+    value.getattr("__context__").ok()?.cast_into().ok()
+}
+
+/// Returns the names of the exception's class and of its base classes, nearest first.
+fn class_names(value: &Bound<'_, PyBaseException>) -> Vec<String> {
+    let names = value.get_type().mro().iter().filter_map(|class| {
+        let class = class.cast_into::<PyType>().ok()?;
+        Some(class.name().ok()?.to_string())
+    });
+    names.collect()
+}
+
+/// Returns the exception's message.
+fn text(value: &Bound<'_, PyBaseException>) -> String {
+    let text = value.str().map(|text| text.to_string()).unwrap_or_default();
+    if text.is_empty() { "no reason given".into() } else { text }
+}

@@ -1,0 +1,148 @@
+//! A message on its way to the server, and its outcome.
+
+use super::errors::plain;
+use crate::codes::{self, Verdict};
+use crate::error::{Error, ErrorKind, Result};
+use crate::message::{Message, compose};
+use crate::throttle::requested_wait;
+
+/// An SMTP reply: its code and its text.
+pub(crate) type Reply = (u16, String);
+
+/// The server's acceptance of a message: its reply to the message, and one to each recipient.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) reply: Reply,
+    pub(crate) answers: Vec<Reply>,
+}
+
+/// A message to send: its composed form while it is needed, and its outcome so far.
+#[derive(Debug)]
+pub(crate) struct Pending<'a> {
+    pub(crate) message: &'a Message,
+    /// The mail as DATA takes it: CRLF line ends, dots stuffed, without the final dot. Empty before and after use.
+    pub(crate) wire: Vec<u8>,
+    /// `true` while the message is to be sent, for the first time or again.
+    pub(crate) is_due: bool,
+    /// The outcome of the last attempt; `None` before the first.
+    pub(crate) outcome: Option<Result<Sent>>,
+    /// The error of an earlier attempt in which the message may have arrived.
+    doubt: Option<Error>,
+}
+
+impl<'a> Pending<'a> {
+    pub(crate) fn new(message: &'a Message) -> Self {
+        Self { message, wire: Vec::new(), is_due: false, outcome: None, doubt: None }
+    }
+
+    /// Composes the mail; if that fails, the error is the message's outcome.
+    pub(crate) fn compose(&mut self, tag: &str) {
+        match compose(self.message, tag) {
+            Ok(wire) => (self.wire, self.is_due) = (wire, true),
+            Err(error) => self.outcome = Some(Err(error)),
+        }
+    }
+
+    /// Returns the error of the last attempt.
+    pub(crate) fn error(&self) -> Option<&Error> {
+        self.outcome.as_ref()?.as_ref().err()
+    }
+
+    /// Decides after an attempt if the message is sent again: if it was not sent, or its outcome is unknown and
+    /// `resend_unknown` is set.
+    pub(crate) fn decide_resend(&mut self, resend_unknown: bool) {
+        self.is_due = match self.error() {
+            None => self.outcome.is_none(),
+            Some(error) if error.kind() == ErrorKind::OutcomeUnknown && resend_unknown => {
+                self.doubt = self.doubt.take().or_else(|| self.error().cloned());
+                true
+            }
+            Some(error) => error.kind() == ErrorKind::Disconnected,
+        };
+    }
+
+    /// Ends the attempts and frees the composed mail. A failed message that may have arrived before stays unknown.
+    pub(crate) fn finish(&mut self) {
+        (self.wire, self.is_due) = (Vec::new(), false);
+        if let (Some(Err(_)), Some(doubt)) = (&self.outcome, self.doubt.take()) {
+            self.outcome = Some(Err(doubt));
+        }
+    }
+}
+
+/// Returns the error of a message of which nothing was sent.
+pub(crate) fn not_sent() -> Error {
+    Error::new(ErrorKind::Disconnected, "not sent: the connection was lost")
+}
+
+/// Returns the error of a message that the server may have received.
+pub(super) fn unknown(error: Error) -> Error {
+    let text = format!("delivery unknown: connection lost before the final reply: {error}");
+    Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
+}
+
+/// Returns the error of a refused message. `stage` is the refused command; at RCPT, all recipients were refused, and the text
+/// has the reply to each.
+pub(super) fn refused(stage: &str, (code, text): Reply, answers: &[Reply]) -> Error {
+    let verdict = codes::smtp(code, &text, stage == "RCPT");
+    let kind = if verdict == Verdict::TooLarge { ErrorKind::TooLarge } else { ErrorKind::Refused };
+    let others = if stage == "RCPT" { answers.get(1..).unwrap_or_default() } else { &[] };
+    let others = others.iter().map(|(code, text)| format!("; {code} {text}"));
+    let replies = plain(&others.fold(format!("{code} {text}"), |all, other| all + &other));
+    let wait = requested_wait(&replies);
+    let error = Error::new(kind, format!("{stage} was refused: {replies}"));
+    error.with_code(Some(code.to_string())).with_retry_after(wait).mark_transient(verdict == Verdict::Transient)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Message {
+        Message::new("1", "alice@example.org", "bob@example.org", "hello")
+    }
+
+    fn attempted(message: &Message, outcome: Result<Sent>) -> Pending<'_> {
+        let mut pending = Pending::new(message);
+        pending.compose("TAG");
+        assert!(pending.is_due && !pending.wire.is_empty());
+        pending.outcome = Some(outcome);
+        pending
+    }
+
+    #[test]
+    fn a_message_that_can_not_be_composed_is_not_due() {
+        let message = Message::new("", "alice@example.org", "bob@example.org", "hello");
+        let mut pending = Pending::new(&message);
+        pending.compose("TAG");
+        assert!(!pending.is_due);
+        assert_eq!(pending.error().map(Error::kind), Some(ErrorKind::Message));
+    }
+
+    #[test]
+    fn only_messages_that_were_not_sent_are_sent_again_unless_configured() {
+        let message = message();
+        let unknown = || unknown(Error::new(ErrorKind::Timeout, "late"));
+        for (outcome, resend_unknown, is_due) in [
+            (not_sent(), false, true),
+            (unknown(), false, false),
+            (unknown(), true, true),
+            (refused("DATA", (554, "no".into()), &[]), true, false),
+        ] {
+            let mut pending = attempted(&message, Err(outcome));
+            pending.decide_resend(resend_unknown);
+            assert_eq!(pending.is_due, is_due, "{pending:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_may_have_arrived_stays_unknown_after_a_later_failure() {
+        let message = message();
+        let mut pending = attempted(&message, Err(unknown(not_sent())));
+        pending.decide_resend(true);
+        pending.outcome = Some(Err(refused("MAIL", (550, "no".into()), &[])));
+        pending.decide_resend(true);
+        pending.finish();
+        assert_eq!(pending.error().map(Error::kind), Some(ErrorKind::OutcomeUnknown));
+    }
+}

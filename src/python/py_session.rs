@@ -1,0 +1,229 @@
+//! A Python `Session`: opened, logged in, called under a deadline, and closed with its Rust owner.
+
+use std::cell::Cell;
+use std::os::fd::{IntoRawFd as _, RawFd};
+
+use base64_simd::STANDARD;
+use pyo3::call::PyCallArgs;
+use pyo3::conversion::FromPyObjectOwned;
+use pyo3::prelude::*;
+
+use super::errors::{self, CallContext, Phase};
+use super::modules::Module;
+use super::runtime::attached;
+use crate::config::{Common, Credentials, Security, Server};
+use crate::deadline::Deadline;
+use crate::tcp;
+use crate::error::Result;
+use crate::connection::Traffic;
+use crate::watchdog::{Guard, Watched};
+
+/// A protocol: its Python module, its name in errors, and its default ports.
+pub(super) struct Service {
+    pub(super) module: &'static Module,
+    pub(super) name: &'static str,
+    /// The port with implicit TLS.
+    pub(super) tls: u16,
+    pub(super) starttls: u16,
+    /// The port without encryption.
+    pub(super) plain: u16,
+}
+
+/// A `Session` of `imap.py` or `smtp.py`, and the watchdog of its connection.
+pub(crate) struct PySession {
+    /// `None` only after the drop.
+    object: Option<Py<PyAny>>,
+    /// Hidden in each error: a server can send back what it was sent, at any time.
+    secrets: Vec<String>,
+    /// The socket, for the watchdog.
+    watched: Watched,
+    /// The traffic up to the last call.
+    traffic: Cell<Traffic>,
+    /// The deadline of the next call.
+    deadline: Cell<Deadline>,
+}
+
+impl PySession {
+    /// Connects, encrypted as configured, and runs `begin` on the session, all by the deadline; `hello_name` is the
+    /// name in EHLO.
+    pub(super) fn open<S>(
+        service: &Service,
+        common: &Common,
+        hello_name: Option<&str>,
+        deadline: Deadline,
+        begin: impl FnOnce(Self) -> Result<S>,
+    ) -> Result<S> {
+        let server = &common.server;
+        let port = server.port.unwrap_or(match server.security {
+            Security::Tls => service.tls,
+            Security::StartTls => service.starttls,
+            Security::None => service.plain,
+        });
+        let action = format!("connecting to {} at {}:{port}", service.name, server.host);
+        service.module.ready()?;
+        let socket = tcp::connect(&server.host, port, deadline, &action)?;
+        let watched = Watched::new(&socket)?;
+        let guard = watched.until(deadline);
+        let secrets = secrets(&common.credentials);
+        let context = CallContext { phase: Phase::Connect, action: &action, secrets: &secrets };
+        let object = attached(|py| {
+            let class = service.module.session_class(py)?;
+            // Python owns the descriptor from here on, and closes it.
+            let descriptor = socket.into_raw_fd();
+            let object = new_object(&class, descriptor, server, port, hello_name, deadline);
+            object.map_err(|e| owned(py, &e, context))
+        });
+        let (traffic, deadline) = (Cell::default(), Cell::new(deadline));
+        let opened = object.map(|object| Self { object: Some(object), secrets, watched, traffic, deadline });
+        guard.map_timeout(opened.and_then(begin), &action)
+    }
+
+    /// Sets the deadline of the next calls: the connection is shut down then, unless the guard was dropped before.
+    pub(super) fn watch(&self, deadline: Deadline) -> Guard {
+        self.deadline.set(deadline);
+        self.watched.until(deadline)
+    }
+
+    /// Returns the traffic of the connection, up to the last call.
+    pub(super) fn traffic(&self) -> Traffic {
+        self.traffic.get()
+    }
+
+    /// Logs in if there are credentials; returns the capabilities after login, which only IMAP has.
+    pub(super) fn login(&self, service: &Service, common: &Common) -> Result<Vec<String>> {
+        let Some((user, password)) = &common.credentials.login else { return Ok(Vec::new()) };
+        let action = format!("logging in to {} at {}", service.name, common.server.host);
+        let context = CallContext { phase: Phase::Login, action: &action, secrets: &self.secrets };
+        let capabilities: Option<Vec<String>> =
+            self.call_in(context, "login", (user.as_str(), password.reveal()))?;
+        Ok(capabilities.unwrap_or_default())
+    }
+
+    /// Calls a method after the login, and returns its value.
+    pub(super) fn call<T>(&self, method: &str, args: impl for<'py> PyCallArgs<'py>, action: &str) -> Result<T>
+    where
+        T: for<'py> FromPyObjectOwned<'py, Error: Into<PyErr>>,
+    {
+        self.call_in(self.context(action), method, args)
+    }
+
+    /// Calls a method after the login that returns nothing.
+    pub(super) fn run(&self, method: &str, args: impl for<'py> PyCallArgs<'py>, action: &str) -> Result<()> {
+        self.with(self.context(action), |object| object.call_method1(method, args).map(drop))
+    }
+
+    /// Returns the context of a call after the login.
+    pub(super) fn context<'a>(&'a self, action: &'a str) -> CallContext<'a> {
+        CallContext { phase: Phase::Command, action, secrets: &self.secrets }
+    }
+
+    /// Calls a method in any phase, and converts its value.
+    fn call_in<T>(
+        &self,
+        context: CallContext<'_>,
+        method: &str,
+        args: impl for<'py> PyCallArgs<'py>,
+    ) -> Result<T>
+    where
+        T: for<'py> FromPyObjectOwned<'py, Error: Into<PyErr>>,
+    {
+        self.with(context, |object| object.call_method1(method, args)?.extract::<T>().map_err(Into::into))
+    }
+
+    /// Returns the Python object; `None` after the drop.
+    pub(super) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.object.as_ref().map_or_else(|| py.None().into_bound(py), |object| object.bind(py).clone())
+    }
+
+    /// Runs `work` on the object, attached, with the deadline set before and the traffic read after it.
+    pub(super) fn with<T>(
+        &self,
+        context: CallContext<'_>,
+        work: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>,
+    ) -> Result<T> {
+        attached(|py| {
+            let object = self.object(py);
+            let seconds = self.deadline.get().left().as_secs_f64();
+            let is_set = object.call_method1("set_deadline", (seconds,));
+            let done = is_set.and_then(|_| work(&object)).map_err(|e| owned(py, &e, context));
+            let traffic = object.call_method0("traffic").and_then(|traffic| traffic.extract());
+            if let Ok((commands, sent, received)) = traffic {
+                self.traffic.set(Traffic { commands, sent, received });
+            }
+            done
+        })
+    }
+}
+
+/// Calls the class `Session` with a connected socket.
+fn new_object(
+    class: &Bound<'_, PyAny>,
+    descriptor: RawFd,
+    server: &Server,
+    port: u16,
+    hello_name: Option<&str>,
+    deadline: Deadline,
+) -> PyResult<Py<PyAny>> {
+    let security = match server.security {
+        Security::Tls => "tls",
+        Security::StartTls => "starttls",
+        Security::None => "none",
+    };
+    let trust = (server.certificates(), system_cert_file());
+    let (host, seconds) = (server.host_without_dot(), deadline.left().as_secs_f64());
+    let object = match hello_name {
+        Some(name) => class.call1((descriptor, host, port, security, trust, seconds, name)),
+        None => class.call1((descriptor, host, port, security, trust, seconds)),
+    };
+    object.map(Bound::unbind)
+}
+
+/// Returns this system's file of trust roots, for an OpenSSL that was built for another system; empty if there is none.
+fn system_cert_file() -> String {
+    let file = openssl_probe::probe().cert_file;
+    file.map(|file| file.display().to_string()).unwrap_or_default()
+}
+
+/// Converts an exception.
+fn owned(py: Python<'_>, exception: &PyErr, context: CallContext<'_>) -> crate::Error {
+    errors::error(exception.value(py), context)
+}
+
+/// Returns the password in each form in which it is sent, and in the forms in which Python's `repr` shows those.
+fn secrets(credentials: &Credentials) -> Vec<String> {
+    let Some((user, password)) = &credentials.login else { return Vec::new() };
+    let password = password.reveal();
+    // Without padding, which a server may leave out when it sends it back.
+    let encoded = |text: &str| STANDARD.encode_to_string(text).trim_end_matches('=').to_owned();
+    let quoted = password.replace('\\', "\\\\").replace('"', "\\\"");
+    let shown = [&quoted, password].into_iter().flat_map(repr_forms);
+    let mut forms = vec![encoded(&format!("\0{user}\0{password}")), encoded(password)];
+    forms.extend(shown);
+    forms.extend([quoted.clone(), password.to_owned()]);
+    // Longest first: replacing a form that is part of another one would leave the rest of that.
+    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    forms
+}
+
+/// Returns the forms in which `repr` shows it, as bytes and as text, within either kind of quotation marks.
+fn repr_forms(text: &str) -> [String; 4] {
+    let octets = text.as_bytes().escape_ascii().to_string().replace("\\\"", "\"");
+    let text = text.replace('\\', "\\\\");
+    [octets.replace("\\'", "'"), octets, text.replace('\'', "\\'"), text]
+}
+
+impl Drop for PySession {
+    /// Closes the socket at once: an object that is dropped detached stays alive until the next thread attaches.
+    fn drop(&mut self) {
+        let attempt = attached(|py| {
+            // It may be closed already, and a drop has no way to report an error.
+            let _ = self.object(py).call_method0("close");
+            self.object = None;
+            Ok(())
+        });
+        if attempt.is_err() {
+            // In a forked child, or at the end of the process, the object must not be touched.
+            std::mem::forget(self.object.take());
+        }
+    }
+}
