@@ -66,8 +66,8 @@ const ACTIONS: &[&str] = &[
     "mail UID ",
     "the server asked to wait",
     "an answer in the last moment",
-    "it ",
-    "the body says",
+    "the mail ",
+    "the body has ",
     "these UIDs are",
 ];
 
