@@ -105,7 +105,7 @@ pub(crate) fn foreign(tag: &str, address: &str) -> Vec<(&'static str, String)> {
         ("", format!("{lower} 3")),
         (r"\Flagged", format!("[list] {tag} 4")),
         (r"\Answered", "with the tag in its text".into()),
-        (r"\Deleted", "to be deleted by somebody else".into()),
+        (r"\Deleted", "to be deleted by another client".into()),
         (r"\Deleted", format!("Fwd: {tag} 0")),
         (r"\Deleted", format!("{tag} 0")), // ours by its Subject, and yet not to be touched
     ]

@@ -1,4 +1,13 @@
 //! Parses the addresses of From, Sender and To (RFC 5322, section 3.4), with leniency for malformed lists.
+//!
+//! | value | addresses |
+//! | --- | --- |
+//! | `"Eve, the" <eve@example.org>, bob@example.org (Bob)` | eve@example.org, bob@example.org |
+//! | `friends: a@example.org, b@example.org;` | a@example.org, b@example.org |
+//! | `Bob bob@example.org` (no brackets) | bob@example.org |
+//! | `a@example.org; b@example.org` (semicolons) | a@example.org, b@example.org |
+//! | `"eve@example.com" <bob@example.org>` | bob@example.org: a display name is never an address |
+//! | `<bob smith@example.org>` | none; reported as invalid, because a recipient would be lost |
 
 use memchr::memchr;
 

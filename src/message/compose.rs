@@ -1,4 +1,21 @@
 //! Composes a message as a mail for SMTP's DATA.
+//!
+//! ```text
+//! Subject: TAG 42
+//! Message-ID: <1f0c...@example.org>
+//! From: <alice@example.org>
+//! To: <bob@example.org>
+//! Date: ...
+//! MIME-Version: 1.0
+//! Content-Type: text/plain; charset=utf-8
+//! Content-Disposition: inline; size=5
+//! Content-Transfer-Encoding: base64
+//!
+//! aGVsbG8=
+//! ```
+//!
+//! The mail is ASCII with short lines, which no server changes: base64 protects line ends, blanks, dots and `From ` lines, and
+//! the size reveals a truncated body. A body that is not UTF-8 is `application/octet-stream`.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

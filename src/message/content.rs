@@ -1,4 +1,7 @@
 //! Parses Content-Type and Content-Disposition: a kind and parameters (RFC 2045, section 5.1, and RFC 2231).
+//!
+//! Lenient with missing semicolons and quotes, stray `=` and comments. A value split into sections is joined:
+//! `charset*0=ut; charset*1=f-8` is `utf-8`. The first of several parameters with one name counts.
 
 use memchr::memchr;
 

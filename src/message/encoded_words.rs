@@ -1,4 +1,8 @@
 //! Decodes encoded words in header values (RFC 2047), also where they are not allowed, as mail programs do.
+//!
+//! `=?utf-8?Q?caf=C3?= =?utf-8?Q?=A9?=` is one text although each word ends within a character: many programs cut text by octets.
+//! Blanks between encoded words are dropped, blanks between other words are kept. Blanks within a word, a missing padding of
+//! base64 and a language after the charset are accepted.
 
 use memchr::memmem;
 

@@ -1,4 +1,6 @@
 //! Detects duplicates of a message, and mail that is not tagged.
+//!
+//! Both work on the header block, or on its first octets, so that a receiver can decide before it fetches a whole mail.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};

@@ -1,4 +1,16 @@
-//! Messages: the public type, composing mail, and reading mail, all without the interpreter.
+//! Messages: the public type, composing mail, and parsing mail, all without the interpreter.
+//!
+//! A message is composed by [`compose()`] and parsed by [`parse()`]. Mail of pymail has one form: a plain tag and the id in the
+//! Subject, and a base64 body that declares its size. Mail of other programs has any form, valid or not. The rules for it:
+//!
+//! 1. The result is the text that a mail program displays.
+//! 2. Nothing is lost silently: text that can't be decoded without loss is an error.
+//! 3. The time is linear in the size of the mail, times the levels of nested parts; the memory is a small multiple.
+//! 4. A panic in a parser, which would be a defect, becomes an error of that one mail.
+//!
+//! The way of a mail through the modules: `headers` finds the fields, `encoded_words` decodes the Subject, `address` parses From
+//! and To, `content` parses Content-Type. `parts` walks the parts and picks the text; `part` decodes one part by `transfer`,
+//! `charset`, `flowed` and `html`.
 
 mod address;
 mod body;

@@ -1,4 +1,6 @@
 //! Composes the mail that gives the reason for a dead letter.
+//!
+//! The note names the message by its id and Message-ID, or the mail by its former UID if it could not be parsed.
 
 use mail_builder::MessageBuilder;
 

@@ -1,4 +1,7 @@
 //! One MIME part: its content type, its decoded octets, its text.
+//!
+//! A part without Content-Type, or with an invalid one, is `text/plain`. Text is decoded in this order: transfer encoding, charset,
+//! then HTML or `format=flowed`.
 
 use std::borrow::Cow;
 

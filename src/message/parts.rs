@@ -1,4 +1,17 @@
 //! Extracts the text of a multipart mail: the parts that a mail program displays (RFC 2046).
+//!
+//! | kind | text |
+//! | --- | --- |
+//! | `multipart/alternative` | the first plain text, else HTML |
+//! | `multipart/related` | the root part |
+//! | `multipart/digest` | the texts of all mails in it |
+//! | any other, such as `mixed`, `signed`, `report` | all texts that are not attached, joined |
+//!
+//! If nothing is displayed, texts with a file name are extracted, else other text types, else enclosed mails. Opaque-signed parts are
+//! unwrapped; an encrypted part is an error. A body of pymail that a mailing list put into a multipart is extracted alone.
+//!
+//! Boundaries may be missing, wrong, or the same on two levels: parts are split at the declared boundary, else at a line that looks
+//! like one, else the body is text.
 
 use memchr::memmem;
 

@@ -1,4 +1,7 @@
 //! Decodes the stateful 7-bit charsets: ISO 2022, HZ and UTF-7.
+//!
+//! Browsers dropped most of these, so that `encoding_rs` has only ISO-2022-JP. Mail still uses them, and their octets are ASCII: read
+//! as another charset, the text would be garbled without an error.
 
 use encoding_rs::{EUC_JP, EUC_KR, Encoding, GBK};
 

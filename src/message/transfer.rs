@@ -1,4 +1,7 @@
 //! Decodes Content-Transfer-Encodings (RFC 2045, section 6), as leniently as is possible without losing octets.
+//!
+//! Base64 may lack padding, have it in the middle, use the URL-safe alphabet, or contain stray characters. It is an error if it ends
+//! within an octet, or if text follows it, such as the footer of a mailing list: such a body was changed on the way.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,14 @@
 //! A message on its way to the server, and its outcome.
+//!
+//! The outcomes, and the kinds of their errors:
+//!
+//! | outcome | error | sent again |
+//! | --- | --- | --- |
+//! | accepted for at least one recipient | none: [`Sent`] | no |
+//! | refused at MAIL, for every recipient, or at DATA | `Refused`, `TooLarge` | no |
+//! | connection lost before the message's end | `Disconnected` | on a new connection |
+//! | connection lost between the end and the final reply | `OutcomeUnknown` | with `resend_unknown` |
+//! | not composed | `Message` | no |
 
 use super::errors::plain;
 use crate::codes::{self, Verdict};
@@ -12,13 +22,15 @@ pub(crate) type Reply = (u16, String);
 /// The server's acceptance of a message: its reply to the message, and one to each recipient.
 #[derive(Debug)]
 pub(crate) struct Sent {
+    /// The final reply.
     pub(crate) reply: Reply,
+    /// The replies to RCPT, in the order of the recipients.
     pub(crate) answers: Vec<Reply>,
 }
 
 /// A message to send: its composed form while it is needed, and its outcome so far.
-#[derive(Debug)]
 pub(crate) struct Pending<'a> {
+    /// The message, with its Message-ID.
     pub(crate) message: &'a Message,
     /// The mail as DATA takes it: CRLF line ends, dots stuffed, without the final dot. Empty before and after use.
     pub(crate) wire: Vec<u8>,
@@ -31,6 +43,7 @@ pub(crate) struct Pending<'a> {
 }
 
 impl<'a> Pending<'a> {
+    /// Returns a message that is not composed yet.
     pub(crate) fn new(message: &'a Message) -> Self {
         Self { message, wire: Vec::new(), is_due: false, outcome: None, doubt: None }
     }
@@ -77,7 +90,7 @@ pub(crate) fn not_sent() -> Error {
 
 /// Returns the error of a message that the server may have received.
 pub(super) fn unknown(error: Error) -> Error {
-    let text = format!("delivery unknown: connection lost before the final reply: {error}");
+    let text = "delivery unknown: connection lost before the final reply";
     Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
 }
 
@@ -131,7 +144,7 @@ mod tests {
         ] {
             let mut pending = attempted(&message, Err(outcome));
             pending.decide_resend(resend_unknown);
-            assert_eq!(pending.is_due, is_due, "{pending:?}");
+            assert_eq!(pending.is_due, is_due, "{:?}", pending.error());
         }
     }
 

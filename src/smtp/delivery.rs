@@ -1,4 +1,8 @@
 //! Sends pending messages: in windows, on one connection or several, and again after a lost connection.
+//!
+//! [`send_all`] makes a [`Pending`] of each message. A window is a slice of these: it is composed, sent, and every message in it has
+//! an outcome afterwards, in its place. So the results are in order, whichever connection sent them, and only the windows in flight
+//! are in memory as mails.
 
 use std::sync::mpsc::sync_channel;
 use std::thread;

@@ -1,4 +1,7 @@
 //! The public handle that sends.
+//!
+//! `delivery` decides what is sent on which connection, and again; `receipt` is the result. The dialogue is in `py/smtp.py`, its typed
+//! call in `python::SmtpSession`.
 
 mod delivery;
 mod receipt;
@@ -39,11 +42,11 @@ pub struct Smtp {
 impl Smtp {
     /// Connects and logs in.
     ///
-    /// The first call in a process also starts the interpreter.
+    /// Opens all [`connections`](SmtpConfig::connections). The first call in a process also starts the interpreter.
     ///
     /// # Errors
-    /// `Config` for settings that can't work, `Runtime` without a usable Python, `Connect`, `Tls`, `Timeout`
-    /// and `Auth` for what their names say.
+    /// `Config` for invalid settings, `Runtime` without a usable Python, `Connect` when the server can't be reached or does
+    /// not greet, `Tls` for a certificate or a protocol error, `Auth` when the login is refused, `Timeout` at the deadline.
     pub fn connect(config: SmtpConfig) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);

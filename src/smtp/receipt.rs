@@ -7,6 +7,19 @@ use crate::python::Sent;
 use crate::throttle::requested_wait;
 
 /// The server's acceptance of a message, with a reply to each recipient.
+///
+/// The server accepts responsibility for delivery (RFC 5321, section 2.1); a later failure is reported to the sender by mail. As JSON:
+/// `{"message_id","code","text","answers"}`.
+///
+/// ```no_run
+/// # fn example(smtp: &pymail::Smtp, message: &pymail::Message) -> pymail::Result<()> {
+/// let receipt = smtp.send(message)?;
+/// for answer in receipt.refused() {
+///     eprintln!("{}: {} {}", answer.recipient, answer.code, answer.text);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, serde::Serialize)]
 #[must_use = "some recipients may have been refused"]
 #[non_exhaustive]
@@ -45,13 +58,13 @@ impl Receipt {
     }
 }
 
-/// The server's reply to one recipient.
+/// The server's reply to one recipient. As JSON: `{"recipient","code","text"}`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Answer {
     /// The recipient's address.
     pub recipient: String,
-    /// The reply code, such as 250 or 550.
+    /// The reply code: 2xx for an accepted recipient, 4xx refused for now, 5xx refused for good.
     pub code: u16,
     /// The text of the reply.
     pub text: String,

@@ -301,8 +301,8 @@ fn is_final(error: &pymail::Error) -> bool {
 
 /// Returns `true` for an error that ends the handle, or that needs a change by its user.
 fn is_fatal(error: &pymail::Error) -> bool {
-    let is_stopped = error.kind() == ErrorKind::Stopped;
-    is_stopped || (error.is_permanent() && !is_final(error))
+    let may_pass = error.is_transient() || error.kind() == ErrorKind::OutcomeUnknown;
+    !may_pass && !is_final(error)
 }
 
 /// Returns the Unix time in seconds.

@@ -66,8 +66,8 @@ const ACTIONS: &[&str] = &[
     "mail UID ",
     "the server asked to wait",
     "the last command",
-    "it ",
-    "the body says",
+    "the mail ",
+    "the body has ",
     "these UIDs are",
 ];
 
