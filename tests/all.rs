@@ -1,21 +1,21 @@
-//! Every integration test, in one binary.
+//! All integration tests, in one binary.
 #![allow(unreachable_pub, reason = "the fixtures are shared with the benches and the examples")]
 
 mod bad_input;
+mod checkers;
 mod corpus;
 mod extension;
+mod fault_proxy;
 mod fixtures;
-mod flights;
 mod foreign_programs;
-mod judges;
+mod host_process;
 mod line_protocol;
-mod manners;
+mod mail_site;
 mod promises;
 mod properties;
-mod proxied;
+mod protocol_trace;
 mod scripted;
 mod shipped;
-mod site;
-mod strategies;
-mod support;
-mod wire;
+mod smtp_pipelining;
+
+use pymail_test_support as support;

@@ -1,9 +1,4 @@
 //! What messages can be made of, for proptest: everything that `Message` promises to carry.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "the unit tests and the integration tests take their part each"
-)]
 
 use proptest::collection::vec;
 use proptest::prelude::*;
