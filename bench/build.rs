@@ -1,4 +1,4 @@
-//! Tells the linker where pymail's libpython is, as any app does, and the report which compiler this was.
+//! Passes the path of libpython to the linker, as any app does, and the compiler's version to the report.
 
 use std::env;
 use std::process::Command;

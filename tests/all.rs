@@ -1,21 +1,21 @@
-//! Every integration test, in one binary.
+//! All integration tests, in one binary.
 #![allow(unreachable_pub, reason = "the fixtures are shared with the benches and the examples")]
 
 mod bad_input;
+mod checkers;
 mod corpus;
 mod extension;
+mod fault_proxy;
 mod fixtures;
 mod foreign_mail;
-mod judges;
+mod host_process;
 mod line_protocol;
-mod manners;
+mod mail_site;
 mod promises;
 mod properties;
 mod protocol_trace;
-mod proxied;
 mod scripted;
 mod shipped;
-mod site;
 mod smtp_pipelining;
-mod strategies;
-mod support;
+
+use pymail_test_support as support;

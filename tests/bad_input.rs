@@ -1,4 +1,4 @@
-//! Bad input gets a clear error, of the kind that says what to do, and nothing is lost.
+//! Bad input returns a clear error of the kind that tells the remedy, and loses nothing.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::{embedded, every_site, postfix};
-use crate::site::{ALICE, LATER, Ports, REFUSED, Site, mail, message};
+use crate::mail_site::{ALICE, LATER, Ports, REFUSED, Site, mail, message};
 use crate::support::certs::Authority;
 use crate::support::dovecot::DovecotOptions;
 use crate::support::postfix::PostfixOptions;
@@ -33,7 +33,7 @@ fn smtp(site: &Site, server: Server) -> Result<Smtp> {
     Smtp::connect(smtp_config(site, server))
 }
 
-/// What both services say to a server that they can't use.
+/// Returns the error kinds of both services for a server that they can't use.
 fn both(site: &Site, server: impl Fn() -> Server) -> [ErrorKind; 2] {
     [imap(site, server()).unwrap_err().kind(), smtp(site, server()).unwrap_err().kind()]
 }
@@ -62,7 +62,7 @@ fn tls_on_a_plain_port_is_a_tls_error(#[from(postfix)] site: Site) {
 fn plain_on_a_tls_port_is_a_timeout(#[from(postfix)] site: Site) {
     let Site::Real { dovecot, postfix } = &site else { unreachable!("a real site") };
     let starttls = |port| Server::starttls("localhost").port(port).add_root_certificate_pem(site.ca_pem());
-    // Each side waits for the other to speak first; there is nothing else to see.
+    // Each side waits for the other to speak first; a timeout is the only sign.
     let imap = imap_config(&site, starttls(dovecot.imaps_port())).timeout(BRIEFLY);
     assert_eq!(Imap::connect(imap).unwrap_err().kind(), ErrorKind::Timeout);
     let smtp = smtp_config(&site, starttls(postfix.smtps_port())).timeout(BRIEFLY);
@@ -122,11 +122,11 @@ fn a_password_that_is_not_ascii_is_sent_as_utf_8_and_refused_like_any_other(#[ca
 #[case::non_ascii("né")]
 fn a_tag_or_mailbox_name_that_would_break_a_command_is_a_config_error(#[case] name: &str) {
     let nowhere = || ImapConfig::new(Server::tls("localhost").port(1), Credentials::new("alice", "secret"));
-    let nobody = SmtpConfig::new(Server::tls("localhost").port(1), Credentials::none()).tag(name);
+    let sender = SmtpConfig::new(Server::tls("localhost").port(1), Credentials::none()).tag(name);
     for config in [nowhere().tag(name), nowhere().inbox(name), nowhere().archive(name)] {
         assert_eq!(Imap::connect(config).unwrap_err().kind(), ErrorKind::Config);
     }
-    assert_eq!(Smtp::connect(nobody).unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(Smtp::connect(sender).unwrap_err().kind(), ErrorKind::Config);
 }
 
 #[rstest]
@@ -180,7 +180,7 @@ fn a_refused_recipient_has_its_own_answer_and_the_others_get_the_message(#[case]
 fn when_every_recipient_is_refused_the_message_is_refused_and_the_next_is_sent(#[case] site: Site) {
     let outcomes = site.smtp().send_all(&[
         message("1", "first"),
-        Message::new("2", ALICE, [REFUSED, REFUSED], "to nobody"),
+        Message::new("2", ALICE, [REFUSED, REFUSED], "all refused"),
         Message::new("3", ALICE, LATER, "later"),
         message("4", "last"),
     ]);

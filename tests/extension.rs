@@ -1,4 +1,4 @@
-//! pymail inside a Python extension module: in an interpreter that is somebody else's, and ends before the process.
+//! pymail inside a Python extension module: in a host's interpreter, which ends before the process.
 
 use std::env;
 use std::fs;
@@ -7,9 +7,9 @@ use std::process::Command;
 use rstest::rstest;
 
 use crate::fixtures::postfix;
-use crate::site::{ALICE, Site};
+use crate::mail_site::{ALICE, Site};
 
-/// What a host has of its own, before and after.
+/// The host's own state, before and after.
 const HOST: &str = "
 import imaplib, signal, sys
 folder, imaps, submission, user, password, ca = sys.argv[1:]
@@ -22,7 +22,7 @@ assert before == (list(sys.path), signal.getsignal(signal.SIGINT), sys.getswitch
 assert sys.modules['imaplib'].mark_of_the_host == 42
 ";
 
-/// How often the interpreter ends while a heartbeat is at it.
+/// The number of times that the interpreter ends during a heartbeat.
 const ENDS: usize = 20;
 
 #[rstest]

@@ -3,16 +3,16 @@
 use rstest::fixture;
 use rstest_reuse::template;
 
-use crate::site::Site;
+use crate::mail_site::Site;
 use crate::support::courier::Courier;
 use crate::support::cyrus::Cyrus;
-use crate::support::dovecot::{Dovecot, DovecotOptions};
+use crate::support::dovecot::Dovecot;
 use crate::support::embedded::{Embedded, EmbeddedOptions};
 use crate::support::exim::Exim;
 use crate::support::opensmtpd::OpenSmtpd;
 use crate::support::postfix::Postfix;
 
-/// A Dovecot: own folder, free ports, its own certificate authority.
+/// A Dovecot with its own folder, free ports and certificate authority.
 #[fixture]
 pub fn dovecot() -> Dovecot {
     Dovecot::start()
@@ -54,7 +54,7 @@ pub fn exim() -> Site {
     Site::Exim { exim: Exim::start(&dovecot), dovecot }
 }
 
-/// The sites that every promise is kept on. `cargo xtask test --all-servers` runs the ignored ones by their names.
+/// The sites of all promise tests. `cargo xtask test --all-servers` runs the ignored ones by their names.
 #[template]
 #[rstest]
 #[case::dovecot_and_postfix(crate::fixtures::postfix(crate::fixtures::dovecot()))]
@@ -69,15 +69,7 @@ pub fn exim() -> Site {
 #[case::by_exim(crate::fixtures::exim())]
 fn every_site(#[case] site: Site) {}
 
-/// A Dovecot that does not say that it has these capabilities.
-pub fn dovecot_without(hidden: &[&str]) -> DovecotOptions {
-    let all =
-        "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE LITERAL+ UIDPLUS MOVE ESEARCH SEARCHRES CONDSTORE";
-    let shown: Vec<&str> = all.split(' ').filter(|name| !hidden.contains(name)).collect();
-    DovecotOptions { capability: Some(shown.join(" ")), ..DovecotOptions::default() }
-}
-
-/// An embedded server that takes no larger messages than this.
+/// Starts an embedded server with this limit of a message's size.
 pub fn embedded_with_size_limit(size_limit: u32) -> Site {
     let options = EmbeddedOptions { size_limit, ..EmbeddedOptions::default() };
     Site::Embedded(Embedded::with(&options).expect("the embedded server starts"))

@@ -8,7 +8,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 
 use crate::fixtures::postfix;
-use crate::site::{ALICE, REFUSED, Site};
+use crate::mail_site::{ALICE, REFUSED, Site};
 use crate::support::process::wait_until;
 
 /// A process of one of the two versions.

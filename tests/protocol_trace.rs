@@ -8,7 +8,7 @@ use std::time::Duration;
 use pymail::{Imap, ImapConfig, Server};
 use rstest::{fixture, rstest};
 
-use crate::site::{ALICE, Site, TAG, message};
+use crate::mail_site::{ALICE, Site, TAG, message};
 use crate::support::dovecot::DovecotOptions;
 use crate::support::postfix::PostfixOptions;
 use crate::support::process::wait_until;

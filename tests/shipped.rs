@@ -1,4 +1,4 @@
-//! An app that was bundled, in a root that has nothing but it and libc.
+//! A bundled app, in a root with nothing but the app and libc.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -10,14 +10,14 @@ use std::process::Command;
 use rstest::rstest;
 
 use crate::fixtures::postfix;
-use crate::site::{ALICE, Site};
+use crate::mail_site::{ALICE, Site};
 
-/// Where `cargo xtask test` has put the bundle.
+/// The variable with the bundle's path, set by `cargo xtask ship`.
 const BUNDLE: &str = "PYMAIL_SHIPPED_APP";
 
 const PLACE: &str = "/srv/some where/app";
 
-/// Debian's libpython 3.11 has 8 MB, and Python is to take 20 at most. Others are larger, with symbols or tuned.
+/// The limit beside libpython: Debian's libpython 3.11 has 8 MB, and 20 MB is the limit of Python. Others are larger.
 const MOST_BESIDE_LIBPYTHON: u64 = 12_000_000;
 
 #[rstest]
@@ -31,7 +31,7 @@ fn a_bundled_app_runs_in_an_empty_root(
     #[case] named: &[&str],
 ) {
     let root = tempfile::tempdir().unwrap();
-    // Not where it was bundled: it may be anywhere.
+    // Another path than that of the bundling: a bundle runs anywhere.
     let app = root.path().join(PLACE.trim_start_matches('/'));
     copy_all(&bundle(), &app);
     let program = fs::read_dir(app.join("bin")).unwrap().next().unwrap().unwrap().file_name();
@@ -39,7 +39,7 @@ fn a_bundled_app_runs_in_an_empty_root(
     for library in of_the_system(&app) {
         put(root.path(), &library, &fs::read(&library).unwrap());
     }
-    // Every Linux has this, and the linker asks it where the program is.
+    // Every Linux has this link, by which the dynamic linker finds the program's folder.
     fs::create_dir_all(root.path().join("proc/self")).unwrap();
     symlink(&program, root.path().join("proc/self/exe")).unwrap();
     put(root.path(), Path::new(authority), site.ca_pem().as_bytes());
@@ -76,7 +76,7 @@ fn put(root: &Path, file: &Path, octets: &[u8]) {
     fs::set_permissions(&to, Permissions::from_mode(0o755)).unwrap();
 }
 
-/// What runs a program there, as root or as anybody.
+/// Returns a command that changes the root: `chroot` as root, else in a user namespace.
 fn in_root(root: &Path) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "chroot"]);
@@ -105,7 +105,7 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-/// The linker, and what is linked by any file of the bundle and not in it.
+/// Returns the dynamic linker, and the libraries that the bundle's files link from the system.
 fn of_the_system(app: &Path) -> BTreeSet<PathBuf> {
     let mut libraries = BTreeSet::new();
     for file in files(app) {

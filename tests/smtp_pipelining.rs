@@ -11,7 +11,7 @@ use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::{every_site, postfix};
-use crate::site::{ALICE, REFUSED, Site, TAG, message};
+use crate::mail_site::{ALICE, REFUSED, Site, TAG, message};
 use crate::support::fault_proxy::{Fault, FaultProxy, Place, Plan, Protocol, Route, Security};
 use crate::support::process::wait_until;
 use crate::support::relay::Relay;

@@ -1,4 +1,4 @@
-"""Python's own imaplib, asked for much at once: one SEARCH, one UID FETCH and one UID MOVE for all that waits.
+"""Python's own imaplib: one SEARCH, one UID FETCH and one UID MOVE for all waiting mail.
 
 Usage: imap_batched.py HOST PORT USER PASSWORD (implicit TLS; SSL_CERT_FILE is honoured, PYMAIL_TAG names the tag).
 Each line on stdin is answered by a number: `drain` by how many messages came, `noop` by 0, `account` by how many
@@ -45,7 +45,7 @@ def decode(raw: bytes) -> tuple[str, bytes]:
 
 
 def drain(imap: imaplib.IMAP4_SSL) -> list[tuple[str, bytes]]:
-    """Receive and archive all that waits."""
+    """Receive and archive all waiting mail."""
     found = check(imap.uid("SEARCH", "SUBJECT", f'"{TAG}"'))[0].split()
     if not found:
         return []
@@ -57,7 +57,7 @@ def drain(imap: imaplib.IMAP4_SSL) -> list[tuple[str, bytes]]:
 
 
 def ranges(uids: list[int]) -> str:
-    """Write ascending UIDs as a set."""
+    """Return ascending UIDs as a set."""
     parts: list[list[int]] = []
     for uid in uids:
         if parts and parts[-1][1] + 1 == uid:

@@ -1,4 +1,4 @@
-//! The cases: what is measured, with whom, and how often.
+//! The cases: their work, their systems, and the number of turns.
 
 use std::time::Duration;
 
@@ -15,24 +15,24 @@ const RTT_MS: u64 = 50;
 const RECEIVERS: [System; 6] = [Pymail, Subprocess, Imap, AsyncImap, Python, Floor];
 const SENDERS: [System; 6] = [Pymail, Subprocess, Lettre, MailSend, Python, SmtpSource];
 
-/// Some lines of the report: one for each system.
+/// A case: one row of the report for each system.
 #[derive(Clone, Debug)]
 pub struct Case {
     /// The name on the command line and in the report.
     pub name: &'static str,
-    /// What a client does.
+    /// The client's work.
     pub work: Work,
-    /// How many messages, mailboxes or calls, where a system has no number of its own.
+    /// Number of messages, mailboxes or calls, for systems without a number of their own.
     pub n: usize,
     /// The bodies of the messages.
     pub sizes: Sizes,
-    /// The round trip that the delay proxy makes; zero for none.
+    /// The round trip through the delay proxy; zero without the proxy.
     pub rtt_ms: u64,
-    /// How long a connection is silent before a heartbeat; mailboxes are watched for some of them.
+    /// Interval of the heartbeat; mailboxes are watched for several intervals.
     pub heartbeat_ms: u64,
-    /// How many times each system takes its turn.
+    /// Number of turns of each system.
     pub turns: usize,
-    /// Who takes part in what order, and with how many.
+    /// The systems in the order of their turns, each with its number of messages, mailboxes or calls.
     pub systems: Vec<(System, usize)>,
 }
 
@@ -42,7 +42,7 @@ impl Case {
         Self { name, work, n, sizes: KB, rtt_ms: 0, heartbeat_ms: 10_000, turns: 5, systems }
     }
 
-    /// Slow ones take no more than this.
+    /// The limit for slow systems.
     fn at_most(mut self, most: usize, system: System) -> Self {
         for (_, n) in self.systems.iter_mut().filter(|(it, _)| *it == system) {
             *n = (*n).min(most);
@@ -50,7 +50,7 @@ impl Case {
         self
     }
 
-    /// The cases of a full run or a quick one, in which each system takes one turn at a few.
+    /// Returns the cases of a full run, or of a quick run: one turn at small numbers.
     pub fn all(quick: bool) -> Vec<Self> {
         let mut cases = drains_small(quick);
         cases.extend(drains(quick));
@@ -63,7 +63,7 @@ impl Case {
         cases
     }
 
-    /// The round trip that the delay proxy makes.
+    /// Sets the round trip through the delay proxy.
     pub fn rtt(&self) -> Duration {
         Duration::from_millis(self.rtt_ms)
     }
@@ -74,7 +74,7 @@ fn drains_small(quick: bool) -> Vec<Case> {
     numbers.iter().map(|&n| Case::new("drain_small", Work::Drain, n, receivers_of(n))).collect()
 }
 
-/// Who takes part in a drain of so many: with most of them, only pymail, the Rust peers and the floor.
+/// Returns the systems that drain `n` messages: with large numbers only pymail, the Rust peers and the floor.
 fn receivers_of(n: usize) -> &'static [System] {
     match n {
         0..=1_000 => &RECEIVERS,
@@ -105,7 +105,7 @@ fn sends(quick: bool) -> [Case; 3] {
     ]
 }
 
-/// Nothing is sent. Both are short, and at the mercy of the scheduler.
+/// Cases that send nothing: they are short, so the scheduler's noise is large.
 fn calls(quick: bool) -> [Case; 2] {
     let start = Case::new("start", Work::Start, 1, &[Pymail, Subprocess]);
     let calls = Case::new("noop", Work::Noop, if quick { 50 } else { 2_000 }, &RECEIVERS);

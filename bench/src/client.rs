@@ -1,7 +1,7 @@
-//! The measured process: does one piece of work with one contestant and prints the outcome.
+//! The measured process: does the work of one case with one system and prints the outcome.
 //!
-//! It says "ready" once its connections are there, waits for "go" (the bench puts mail there meanwhile), works, and
-//! prints an [`Outcome`] as JSON.
+//! Prints "ready" once it is connected, waits for "go" (the bench delivers mail meanwhile), works, and prints an
+//! [`Outcome`] as JSON.
 
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
@@ -12,13 +12,13 @@ use crate::meter::Meter;
 use crate::rest;
 use crate::systems::{self, Mailbox};
 
-/// No case takes longer than this, unless messages are lost.
+/// Longer than any case takes unless messages are lost.
 const DEADLINE: Duration = Duration::from_mins(10);
 
-/// Do the work and print its outcome.
+/// Does the work and prints its outcome.
 ///
 /// # Errors
-/// When anything at all went wrong, a wrong count included.
+/// Any failure, a wrong count included.
 pub fn run(work: Work, system: System, params: &Params) -> Result<()> {
     let outcome = match work {
         Work::Drain => drain(system, params),
@@ -35,7 +35,7 @@ fn drain(system: System, params: &Params) -> Result<Outcome> {
     let mut mailbox = systems::mailbox(system, params)?;
     let mut seen = Seen::new(params);
     wait_for_go()?;
-    // The server tells of new mail after a command, and searches in what it has told.
+    // The server announces new mail after a command, and searches only announced mail.
     mailbox.noop()?;
     let (meter, deadline) = (Meter::start(mailbox.processes())?, Instant::now() + DEADLINE);
     let mut count = 0;
@@ -51,7 +51,7 @@ fn drain(system: System, params: &Params) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// All of them came, once, and nothing else: the floor knows no more than the count.
+/// Checks that all messages arrived, each once; for the floor, only the count.
 fn account_for(system: System, mailbox: &mut dyn Mailbox, mut count: usize, mut seen: Seen) -> Result<()> {
     mailbox.account_for(&mut seen)?;
     let noted = if system == System::Floor { count } else { seen.count() };
@@ -71,14 +71,14 @@ fn send(system: System, params: &Params) -> Result<Outcome> {
     Ok(outcome)
 }
 
-/// The bench has the wall clock, which began before this process did.
+/// Work from the start of the process: the bench takes the wall clock, which began before this process did.
 fn start(system: System, params: &Params) -> Result<Outcome> {
     let (mailbox, outbox) = systems::both(system, params)?;
     println!("ready");
     io::stdout().flush()?;
     let mut processes = [mailbox.processes(), outbox.processes()].concat();
     processes.sort_unstable();
-    processes.dedup(); // this one is in both
+    processes.dedup(); // this process is in both lists
     let outcome = Meter::since_birth(processes).stop()?;
     expect_go()?;
     mailbox.stop()?;

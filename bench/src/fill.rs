@@ -1,4 +1,4 @@
-//! Fills a mailbox by files: LMTP would take minutes for the large ones.
+//! Fills a mailbox by writing files: LMTP would take minutes for large mails.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -10,15 +10,15 @@ use base64::engine::general_purpose::STANDARD;
 use crate::job::Result;
 use crate::mails::{Bodies, SENDER};
 
-/// The bytes of a base64 line of 76.
+/// The bytes in a base64 line of 76 characters.
 const LINE: usize = 57;
 
-/// Put all messages into a Maildir that exists, named as Dovecot's delivery names them.
+/// Writes all messages into an existing Maildir, under names as Dovecot's delivery makes them.
 ///
-/// They are complete before the server sees the first one.
+/// All are complete before the server sees the first one.
 ///
 /// # Errors
-/// When a file can't be written.
+/// A file can't be written.
 pub fn fill(maildir: &Path, user: &str, tag: &str, bodies: &Bodies) -> Result<()> {
     let (staging, owner) = (maildir.join("tmp"), fs::metadata(maildir)?);
     let mut names = Vec::with_capacity(bodies.count());
@@ -36,7 +36,7 @@ pub fn fill(maildir: &Path, user: &str, tag: &str, bodies: &Bodies) -> Result<()
     Ok(())
 }
 
-/// What pymail would have sent, with the line ends of files.
+/// Returns the mail that pymail would send, with the line ends of files.
 pub fn mail(user: &str, tag: &str, id: usize, body: &str) -> String {
     let mut mail = format!(
         "From: {SENDER}\nTo: {user}\nSubject: {tag} {id}\nMessage-ID: <{id}.{user}@bench.test>\n\
@@ -49,10 +49,10 @@ pub fn mail(user: &str, tag: &str, id: usize, body: &str) -> String {
     mail
 }
 
-/// How many mails there are in a Maildir folder.
+/// Returns the number of mails in a Maildir folder.
 ///
 /// # Errors
-/// When there is no such folder.
+/// There is no such folder.
 pub fn count(folder: &Path) -> Result<usize> {
     Ok(fs::read_dir(folder.join("new"))?.count() + fs::read_dir(folder.join("cur"))?.count())
 }

@@ -1,4 +1,4 @@
-//! What the bench tells a client process to do, and what it hears back.
+//! The messages between the bench and a client process: parameters in, outcome out.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::mails::Sizes;
 
-/// Any error: this program prints it and ends.
+/// Any error: the program prints it and ends.
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// One of the contestants.
+/// A measured system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum System {
-    /// Python in this process.
+    /// pymail: Python within the client process.
     Pymail,
     /// Two Python processes, driven by JSON lines.
     Subprocess,
@@ -28,14 +28,14 @@ pub enum System {
     MailSend,
     /// A script on Python's own `imaplib` and `smtplib`.
     Python,
-    /// A TLS socket that searches, fetches and moves, and throws the answers away.
+    /// A TLS socket that searches, fetches and moves, and discards the responses.
     Floor,
     /// Postfix's `smtp-source`, one session.
     SmtpSource,
 }
 
 impl System {
-    /// Every one, in the order of the report.
+    /// All systems, in the order of the report.
     pub const ALL: [Self; 9] = [
         Self::Pymail,
         Self::Subprocess,
@@ -64,61 +64,61 @@ impl System {
     }
 }
 
-/// What a client does between "go" and its outcome.
+/// The client's work between "go" and its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
-    /// Receive and archive `n` messages that wait.
+    /// Receives and archives `n` waiting messages.
     Drain,
-    /// Send `n` messages that are known in advance.
+    /// Sends `n` messages that are known in advance.
     Send,
-    /// Connect both ways, from nothing: measured from the start of the process.
+    /// Connects to both servers from nothing: measured from the start of the process.
     Start,
-    /// Ask the IMAP server for a sign of life, `n` times.
+    /// Sends `n` NOOPs to the IMAP server.
     Noop,
-    /// Keep `n` mailboxes connected.
+    /// Keeps `n` mailboxes connected.
     Mailboxes,
 }
 
-/// Where and as whom a client connects.
+/// A server and an account on it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Account {
-    /// The server's name, as its certificate has it.
+    /// The server's name, as in its certificate.
     pub host: String,
     /// The server's port.
     pub port: u16,
-    /// The user, who has all to himself.
+    /// The user; each client has its own.
     pub user: String,
     /// The user's password.
     pub password: String,
-    /// Neither TLS nor login: `smtp-sink` knows neither.
+    /// `true` for no TLS and no login: `smtp-sink` has neither.
     pub plain: bool,
     /// The tag of the messages, and the name of the archive.
     pub tag: String,
 }
 
-/// Everything that a client must know.
+/// The parameters of a client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
-    /// How many messages, mailboxes or calls.
+    /// The number of messages, mailboxes or calls.
     pub n: usize,
     /// The bodies of the messages.
     pub sizes: Sizes,
-    /// Where to receive.
+    /// The account that receives.
     pub imap: Account,
-    /// Where to send.
+    /// The account that sends.
     pub smtp: Account,
-    /// Who messages are sent to.
+    /// The recipient of all messages.
     pub recipient: String,
     /// The certificate authority of both servers, as a PEM file: for pymail, which adds it to the system's.
     pub ca_file: PathBuf,
-    /// The system's certificate authorities and that one: what the Python processes trust.
+    /// The system's certificate authorities and that one, as a PEM file: for the Python processes.
     pub ca_bundle: PathBuf,
-    /// How long connections may be silent, in milliseconds.
+    /// The interval of heartbeats, in milliseconds.
     pub heartbeat_ms: u64,
 }
 
-/// What a client measured.
+/// The measurements of a client.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Outcome {
     /// Wall clock from "go" to the end of the work.
@@ -131,10 +131,10 @@ pub struct Outcome {
     pub rss_mb: Option<f64>,
     /// Proportional memory at the end of the work, summed; shared pages count once in all.
     pub pss_mb: Option<f64>,
-    /// Part of one core that mailboxes take at rest.
+    /// Share of one core that idle mailboxes take.
     pub rest_cores: Option<f64>,
-    /// How late a heartbeat came at most, 99 times of 100, in seconds.
+    /// The 99th percentile of how late heartbeats are, in seconds.
     pub late_s: Option<f64>,
-    /// How long it took to stop all mailboxes, one after the other.
+    /// Seconds to close all mailboxes, one after the other.
     pub stop_s: Option<f64>,
 }

@@ -1,30 +1,30 @@
-//! The messages of a run: what is sent, what is delivered, and whether all of it came.
+//! The messages of a run: their bodies, and the check that all of them arrived.
 
 use serde::{Deserialize, Serialize};
 
 use crate::job::{Params, Result};
 
-/// Who sends every message.
+/// The sender of every message.
 pub const SENDER: &str = "bench@example.test";
 
-/// What the bodies are made of, over and over.
+/// The text that is repeated in the bodies.
 pub const LINE: &str = "The quick brown fox jumps over the lazy dog; 0123456789, and so on.\n";
 const SEED: u64 = 20_260_731;
 const SIGMA: f64 = 1.5;
 const LARGEST: f64 = 5e6;
 
-/// How large the bodies are.
+/// The sizes of the bodies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Sizes {
-    /// All of so many bytes.
+    /// Every body has this many bytes.
     Fixed(usize),
-    /// Log-normal around this median, as in a real inbox; the same in every run.
+    /// Log-normal around this median, as in a real inbox; the same sizes in every run.
     LogNormal(usize),
 }
 
 impl Sizes {
-    /// The sizes of the messages `0..n`.
+    /// Returns the sizes of the messages `0..n`.
     pub fn list(self, n: usize) -> Vec<usize> {
         match self {
             Self::Fixed(size) => vec![size; n],
@@ -35,28 +35,28 @@ impl Sizes {
         }
     }
 
-    /// The size that stands for all of them in the results.
+    /// Returns the size that stands for all in the results.
     pub fn typical(self) -> usize {
         let (Self::Fixed(size) | Self::LogNormal(size)) = self;
         size
     }
 }
 
-/// By the method of Box and Muller.
+/// Draws a normal deviate by the method of Box and Muller.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
 fn log_normal(random: &mut fastrand::Rng, median: usize) -> usize {
     let normal = (-2.0 * (1.0 - random.f64()).ln()).sqrt() * (std::f64::consts::TAU * random.f64()).cos();
     (median as f64 * (SIGMA * normal).exp()).clamp(1.0, LARGEST) as usize
 }
 
-/// The bodies of a run: ASCII lines, each the beginning of one text.
+/// The bodies of a run: ASCII lines, all prefixes of one text.
 pub struct Bodies {
     text: String,
     sizes: Vec<usize>,
 }
 
 impl Bodies {
-    /// The bodies of the messages `0..n`.
+    /// Makes the bodies of the messages `0..n`.
     pub fn new(n: usize, sizes: Sizes) -> Self {
         let sizes = sizes.list(n);
         let longest = sizes.iter().max().copied().unwrap_or(0);
@@ -64,23 +64,23 @@ impl Bodies {
         Self { text, sizes }
     }
 
-    /// How many there are.
+    /// Returns the number of bodies.
     pub fn count(&self) -> usize {
         self.sizes.len()
     }
 
-    /// The body of one message.
+    /// Returns the body of one message.
     pub fn of(&self, id: usize) -> &str {
         &self.text[..self.sizes[id]]
     }
 
-    /// One after the other, with their ids.
+    /// Iterates over the bodies with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (usize, &str)> {
         (0..self.count()).map(|id| (id, self.of(id)))
     }
 }
 
-/// Which messages have come, each once and whole.
+/// The messages that have arrived, each once and unaltered.
 pub struct Seen {
     bodies: Bodies,
     tag: String,
@@ -89,36 +89,35 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Nothing has come yet.
+    /// Begins with no message arrived.
     pub fn new(params: &Params) -> Self {
         let bodies = Bodies::new(params.n, params.sizes);
         Self { bodies, tag: params.imap.tag.clone(), came: vec![false; params.n], count: 0 }
     }
 
-    /// How many have come.
+    /// Returns the number of arrived messages.
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Note a mail that a Rust peer has fetched: parsed in full, as an app that uses these crates would.
+    /// Notes a mail that a Rust peer has fetched: parsed in full by `mail-parser`, as an app with these crates would.
     ///
-    /// pymail is quicker at this: it has the same parser read the headers that it needs, and decodes simple bodies
-    /// itself.
+    /// pymail does less here: it reads the headers that it needs, and decodes simple bodies.
     ///
     /// # Errors
-    /// When it is none of ours, or as [`add`](Self::add).
+    /// A mail without a known id, or as [`add`](Self::add).
     pub fn decode(&mut self, raw: &[u8]) -> Result<()> {
         let parsed = mail_parser::MessageParser::default().parse(raw).ok_or("a mail that can't be parsed")?;
         let subject = parsed.subject().ok_or("a mail without a subject")?;
-        let id = subject.strip_prefix(self.tag.as_str()).ok_or("a mail of somebody else's")?;
+        let id = subject.strip_prefix(self.tag.as_str()).ok_or("a mail without the tag")?;
         let body = parsed.body_text(0).ok_or("a mail without a body")?;
         self.add(id.trim_start(), body.as_bytes())
     }
 
-    /// Note a message.
+    /// Notes a message.
     ///
     /// # Errors
-    /// When it is altered, came before, or was never sent.
+    /// A message that is altered, arrived before, or was never sent.
     pub fn add(&mut self, id: &str, body: &[u8]) -> Result<()> {
         let sent = self.expected(id)?;
         if body != self.bodies.of(sent).as_bytes() {
@@ -127,7 +126,7 @@ impl Seen {
         self.note(sent)
     }
 
-    /// Note a message of which no more than the size is known.
+    /// Notes a message of which only the size is known.
     ///
     /// # Errors
     /// As [`add`](Self::add).

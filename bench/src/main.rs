@@ -5,10 +5,10 @@
 //! cargo run --release -p pymail-bench -- [--quick] --report
 //! ```
 //!
-//! Each contestant takes its turn in a fresh process of this program (`client`), so that CPU and memory are those
-//! of the client alone. The rows go to stdout, as a table, and to `target/bench/results.jsonl`, where they take the
-//! place of older ones; `--report` makes `docs/performance.md` of that file. What `--quick` measures stays in
-//! `target/bench/quick`, with a report of its own.
+//! Each system takes its turn in a fresh process of this program (`client`), so that CPU and memory are those
+//! of the client alone. The rows go to stdout, as a table, and to `target/bench/results.jsonl`, where they replace
+//! older ones; `--report` writes `docs/performance.md` from that file. The results of `--quick` go to
+//! `target/bench/quick`, with a report of their own.
 //!
 //! `PYMAIL_BENCH_WRAP="perf record --call-graph dwarf -o target/perf.data"` profiles each client, and
 //! `CARGO_PROFILE_RELEASE_DEBUG=true` gives the profile its lines.
@@ -26,7 +26,6 @@ mod report;
 mod rest;
 mod servers;
 mod sink;
-mod support;
 mod systems;
 mod tls;
 mod turn;
@@ -40,6 +39,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use cases::Case;
 use job::{Outcome, Result};
 use options::Options;
+use pymail_test_support as support;
 use report::{Machine, Results, Row};
 use servers::Servers;
 
@@ -61,13 +61,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Be the client of one turn.
+/// Runs as the client of one turn.
 fn serve(work: &str, system: &str, params: &str) -> Result<()> {
     let (work, system) = (serde_json::from_value(work.into())?, serde_json::from_value(system.into())?);
     client::run(work, system, &serde_json::from_str(params)?)
 }
 
-/// Where results and report are, of a quick run or of others.
+/// Returns the folder of results and report, for quick or full runs.
 fn places(quick: bool) -> (PathBuf, PathBuf) {
     let folder = Path::new(CRATE).join("../target/bench");
     if quick {
@@ -93,7 +93,7 @@ fn write(results: &Results, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Run what is asked for, and save the rows of each case when it is done.
+/// Runs the chosen cases, and saves the rows of each case at its end.
 fn run(options: &Options, path: &Path) -> Result<Results> {
     let python = python::clean(&Path::new(CRATE).join("../target/bench/python"))?;
     eprintln!("starting Dovecot; Python is {python}");
@@ -112,7 +112,7 @@ fn run(options: &Options, path: &Path) -> Result<Results> {
     Ok(results)
 }
 
-/// Let the contestants take turns, so that a slow minute of the machine hits all of them.
+/// Runs the systems in turns, so that a slow minute of the machine hits all of them.
 fn compare(servers: &Servers, case: &Case, python: &str, begun: u64) -> Result<Vec<Row>> {
     let mut outcomes = vec![Vec::<Outcome>::new(); case.systems.len()];
     for turn in 1..=case.turns {

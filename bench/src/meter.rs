@@ -14,29 +14,29 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Start to measure these processes; with none, the children that end meanwhile.
+    /// Starts to measure these processes; with none, the children that end meanwhile.
     ///
     /// # Errors
-    /// When one has gone.
+    /// A process that has ended.
     pub fn start(pids: Vec<u32>) -> Result<Self> {
         let cpu = cpu_time(&pids)?;
         Ok(Self { pids, started: Instant::now(), cpu })
     }
 
-    /// Measure these processes, as if from their start; somebody else has the clock.
+    /// Measures these processes from their start; the wall clock is the caller's.
     pub fn since_birth(pids: Vec<u32>) -> Self {
         Self { pids, started: Instant::now(), cpu: Duration::ZERO }
     }
 
-    /// Stop, while the processes still live.
+    /// Stops the measurement, while the processes still live.
     ///
     /// # Errors
-    /// When one has gone.
+    /// A process that has ended.
     pub fn stop(self) -> Result<Outcome> {
         let seconds = self.started.elapsed().as_secs_f64();
         let cpu_s = cpu_time(&self.pids)?.saturating_sub(self.cpu).as_secs_f64();
         if self.pids.is_empty() {
-            // What memory they had is not known any more.
+            // The memory of ended children is unknown.
             return Ok(Outcome { seconds, cpu_s, ..Outcome::default() });
         }
         Ok(Outcome {
@@ -58,7 +58,7 @@ fn cpu_time(pids: &[u32]) -> Result<Duration> {
     }
 }
 
-/// User and system time of the children that have ended.
+/// Returns user and system time of the children that have ended.
 #[allow(unsafe_code)]
 fn ended_children() -> io::Result<Duration> {
     // SAFETY: a rusage is made of integers, for which zero is a value.
@@ -75,9 +75,9 @@ fn ended_children() -> io::Result<Duration> {
     Ok(time(usage.ru_utime)? + time(usage.ru_stime)?)
 }
 
-/// User and system time of a living process, all its threads included.
+/// Returns user and system time of a living process, all its threads included.
 ///
-/// `getrusage` knows children only once they have ended, and `/proc` counts in ticks of 10 ms.
+/// `getrusage` counts children only after their end, and `/proc` counts in ticks of 10 ms.
 #[allow(unsafe_code)]
 fn process_clock(pid: u32) -> io::Result<Duration> {
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
@@ -97,7 +97,7 @@ fn process_clock(pid: u32) -> io::Result<Duration> {
     Ok(Duration::new(seconds.map_err(io::Error::other)?, nanos.map_err(io::Error::other)?))
 }
 
-/// The sum over the processes of one line of a file in `/proc/PID/`, which is in kB.
+/// Sums one line of a file in `/proc/PID/`, in kB, over the processes.
 fn megabytes(pids: &[u32], file: &str, label: &str) -> Result<f64> {
     let mut kilobytes = 0.0;
     for pid in pids {

@@ -1,4 +1,4 @@
-//! What is asked for on the command line.
+//! The command line.
 
 use std::str::FromStr;
 
@@ -8,12 +8,12 @@ use crate::job::Result;
 const USAGE: &str = "pymail-bench [--quick] [--case NAME]... [--system NAME]... [--n N]... [--turns N]
 pymail-bench [--quick] --report";
 
-/// Which cases to run, and how.
+/// The chosen cases, systems and numbers.
 #[derive(Default)]
 pub struct Options {
-    /// Each case small, with one turn.
+    /// `true` for small cases with one turn.
     pub quick: bool,
-    /// Run nothing, but write the report of what was run.
+    /// `true` to write the report of earlier results and run nothing.
     pub report: bool,
     cases: Vec<String>,
     systems: Vec<String>,
@@ -22,10 +22,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// Read the arguments.
+    /// Parses the arguments.
     ///
     /// # Errors
-    /// The usage, when they are wrong.
+    /// The usage, for arguments that are unknown or incomplete.
     pub fn parse(arguments: &[&str]) -> Result<Self> {
         let (mut options, mut arguments) = (Self::default(), arguments.iter().copied());
         while let Some(argument) = arguments.next() {
@@ -42,15 +42,15 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether all cases are run as they are: what was measured before is void.
+    /// Returns `true` if all cases run unchanged: earlier results are void then.
     pub fn is_everything(&self) -> bool {
         self.cases.is_empty() && self.systems.is_empty() && self.numbers.is_empty() && self.turns.is_none()
     }
 
-    /// The cases that are asked for; all of them when none is named.
+    /// Returns the chosen cases; all when none is named.
     ///
     /// # Errors
-    /// When nothing is left.
+    /// No case is left.
     pub fn cases(&self) -> Result<Vec<Case>> {
         let mut cases = Case::all(self.quick);
         cases.retain(|case| asked(&self.cases, case.name) && asked(&self.numbers, &case.n));
@@ -67,7 +67,7 @@ fn value<T: FromStr>(argument: Option<&str>) -> Result<T> {
     argument.and_then(|argument| argument.parse().ok()).ok_or_else(|| USAGE.into())
 }
 
-/// Whether this is among what was named, if anything was.
+/// Returns `true` if no value was named, or this is one of the named.
 fn asked<T: PartialEq<U>, U: ?Sized>(named: &[T], this: &U) -> bool {
     named.is_empty() || named.iter().any(|name| name == this)
 }

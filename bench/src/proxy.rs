@@ -1,4 +1,4 @@
-//! A TCP proxy that makes a round trip longer: it holds every chunk back, without limiting the bandwidth.
+//! A TCP proxy that makes a round trip longer: it delays every chunk, without limiting the bandwidth.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -6,14 +6,14 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes, and when they are due; none at the end of the stream.
+/// A chunk and the time when it is due; `None` at the end of the stream.
 type Chunk = (Instant, Vec<u8>);
 
-/// Listen on a free port of 127.0.0.1 and pass everything on to `upstream`, half of `rtt` later, for as long as
-/// this process lives.
+/// Listens on a free port of 127.0.0.1 and passes everything on to `upstream`, `rtt / 2` later, until this process
+/// ends.
 ///
 /// # Errors
-/// When there is no port.
+/// No port can be bound.
 pub fn start(upstream: u16, rtt: Duration) -> io::Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let port = listener.local_addr()?.port();
@@ -33,7 +33,7 @@ fn join(client: TcpStream, upstream: u16, delay: Duration) -> io::Result<()> {
     pump(server, client, delay)
 }
 
-/// Two threads for one direction: one stamps what comes, one lets it go when its time has come.
+/// Starts the two threads of one direction: one stamps each chunk, one sends it when it is due.
 fn pump(from: TcpStream, to: TcpStream, delay: Duration) -> io::Result<()> {
     to.set_nodelay(true)?;
     let (sender, receiver) = mpsc::channel();
@@ -44,7 +44,7 @@ fn pump(from: TcpStream, to: TcpStream, delay: Duration) -> io::Result<()> {
 fn hold(mut from: TcpStream, chunks: &Sender<Chunk>, delay: Duration) {
     let mut buffer = vec![0; 1 << 18];
     loop {
-        // A reset ends the stream like any other end: the other side sees it closed.
+        // A reset ends the stream like any other end: the other side sees a close.
         let length = from.read(&mut buffer).unwrap_or(0);
         let sent = chunks.send((Instant::now() + delay, buffer[..length].to_vec()));
         if length == 0 || sent.is_err() {
@@ -93,7 +93,7 @@ mod tests {
             (&client).read_to_end(&mut received).unwrap();
             assert!(received == sent);
         });
-        // Sixteen chunks or more, one after the other, would take sixteen times as long.
+        // If chunks were delayed one after the other, sixteen would take sixteen times as long.
         assert!((rtt..rtt * 8).contains(&begin.elapsed()), "{:?}", begin.elapsed());
         assert_eq!(server.join().unwrap(), 4 << 20);
     }

@@ -8,13 +8,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::job::Account;
 
-/// Names the interpreter; the bench sets it to what `python3` really is, past any wrapper.
+/// The variable that names the interpreter; the bench sets it to the real path of `python3`, past any wrapper.
 pub const PYTHON: &str = "PYMAIL_BENCH_PYTHON";
 
-/// What a line of Python prints.
+/// Runs a line of Python and returns its output.
 ///
 /// # Errors
-/// When it fails.
+/// The script fails.
 pub fn evaluate(python: &str, script: &str) -> io::Result<String> {
     let output = Command::new(python).args(["-S", "-c", script]).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
@@ -23,10 +23,10 @@ pub fn evaluate(python: &str, script: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// A Python in a new virtual environment: what is installed on this machine is no part of a start.
+/// Makes a new virtual environment and returns its Python: packages of this machine would slow down its start.
 ///
 /// # Errors
-/// When `python3` is missing, or has no `venv`.
+/// `python3` is missing, or has no `venv`.
 pub fn clean(folder: &Path) -> io::Result<String> {
     let made =
         Command::new("python3").args(["-m", "venv", "--without-pip", "--clear"]).arg(folder).status()?;
@@ -36,7 +36,7 @@ pub fn clean(folder: &Path) -> io::Result<String> {
     Ok(folder.join("bin/python3").to_string_lossy().into_owned())
 }
 
-/// A running script. Dropping it kills it; [`stop`](Self::stop) lets it end.
+/// A running script. Dropping it kills it; [`stop`](Self::stop) waits for its end.
 pub struct Process {
     child: Child,
     stdin: BufWriter<ChildStdin>,
@@ -45,10 +45,10 @@ pub struct Process {
 }
 
 impl Process {
-    /// Start a script of this crate for an account; it connects while the caller goes on.
+    /// Starts a script of this crate for an account; it connects while the caller goes on.
     ///
     /// # Errors
-    /// When it can't be started.
+    /// The process can't be started.
     pub fn start(script: &str, account: &Account, ca_file: &Path) -> io::Result<Self> {
         let mut child = Command::new(env::var_os(PYTHON).unwrap_or_else(|| OsString::from("python3")))
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
@@ -65,20 +65,20 @@ impl Process {
         Ok(Self { child, stdin, stdout, line: String::new() })
     }
 
-    /// Write a line.
+    /// Writes a line.
     ///
     /// # Errors
-    /// When the script has ended.
+    /// The script has ended.
     pub fn ask(&mut self, line: &[u8]) -> io::Result<()> {
         self.stdin.write_all(line)?;
         self.stdin.write_all(b"\n")?;
         self.stdin.flush()
     }
 
-    /// Read a line, without its end.
+    /// Reads a line, without its end.
     ///
     /// # Errors
-    /// When the script has ended.
+    /// The script has ended.
     pub fn answer(&mut self) -> io::Result<&str> {
         self.line.clear();
         if self.stdout.read_line(&mut self.line)? == 0 {
@@ -87,15 +87,15 @@ impl Process {
         Ok(self.line.trim_end_matches('\n'))
     }
 
-    /// The process's id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Let it end.
+    /// Waits for the end of the script.
     ///
     /// # Errors
-    /// When it did not end well.
+    /// The script ended with an error.
     pub fn stop(mut self) -> io::Result<()> {
         self.ask(b"quit")?;
         let status = self.child.wait()?;
@@ -105,7 +105,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail when it has ended already, which is what is wanted.
+        // Both fail for a process that has ended already, which is the aim.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

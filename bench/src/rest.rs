@@ -1,4 +1,4 @@
-//! Mailboxes at rest: nothing happens but heartbeats.
+//! Mailboxes at rest: no traffic but heartbeats.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use crate::job::{Params, Result};
 use crate::meter::Meter;
 use crate::systems::Mailbox;
 
-/// How many heartbeats CPU is measured over.
+/// The number of heartbeats that CPU is measured over.
 const BEATS: u32 = 2;
 const GLANCE: Duration = Duration::from_millis(20);
 
 type Mailboxes = [Box<dyn Mailbox>];
 
-/// All processes that these mailboxes have, each once.
+/// Returns all processes of these mailboxes, each once.
 pub fn processes(mailboxes: &Mailboxes) -> Vec<u32> {
     let mut processes: Vec<_> = mailboxes.iter().flat_map(|mailbox| mailbox.processes()).collect();
     processes.sort_unstable();
@@ -21,10 +21,10 @@ pub fn processes(mailboxes: &Mailboxes) -> Vec<u32> {
     processes
 }
 
-/// Which part of one core they take, heartbeats included: those of mailboxes that have none are made here.
+/// Measures the share of one core that the mailboxes take. Sends the heartbeats of mailboxes without their own.
 ///
 /// # Errors
-/// When a connection is lost.
+/// A connection is lost.
 pub fn cores(mailboxes: &mut Mailboxes, processes: Vec<u32>, params: &Params) -> Result<f64> {
     let meter = Meter::start(processes)?;
     for _ in 0..BEATS {
@@ -37,14 +37,14 @@ pub fn cores(mailboxes: &mut Mailboxes, processes: Vec<u32>, params: &Params) ->
     Ok(outcome.cpu_s / outcome.seconds)
 }
 
-/// By how much the time from one heartbeat to the next exceeds what was asked for, at most, 99 times of 100; where
-/// that can be seen.
+/// Measures how late heartbeats are: the 99th percentile of the time beyond the interval, where heartbeats can be
+/// counted.
 pub fn lateness(mailboxes: &Mailboxes, params: &Params) -> Option<f64> {
     let begin = Instant::now();
     let mut pulses: Vec<_> =
         mailboxes.iter().map(|it| Some((it.commands()?, None))).collect::<Option<_>>()?;
     let mut late = Vec::new();
-    // Long enough for two of each, or three.
+    // Long enough for two or three heartbeats of each.
     while begin.elapsed() < heartbeat(params) * 5 / 2 {
         thread::sleep(GLANCE);
         for (mailbox, (commands, last)) in mailboxes.iter().zip(&mut pulses) {
@@ -56,7 +56,7 @@ pub fn lateness(mailboxes: &Mailboxes, params: &Params) -> Option<f64> {
             }
         }
     }
-    // Who did not come any more is late for as long as it was waited for.
+    // A missing heartbeat is late by the whole wait.
     let waited = pulses.iter().map(|(_, last)| last.unwrap_or(begin).elapsed());
     let missing = waited.filter_map(|waited| waited.checked_sub(heartbeat(params)));
     late.extend(missing);

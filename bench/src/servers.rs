@@ -19,8 +19,8 @@ use crate::tls;
 
 const TAG: &str = "__SNACKIS__";
 
-/// Room for a thousand logged-in connections, each of which has a process of its own, and stays with the login
-/// process, which has its TLS.
+/// Room for a thousand logged-in connections: each has a process of its own, and keeps the login process that does
+/// its TLS.
 const ROOM: &str =
     "service imap-login {\n  client_limit = 4096\n}\nservice imap {\n  process_limit = 2048\n}\n";
 
@@ -34,10 +34,10 @@ pub struct Servers {
 }
 
 impl Servers {
-    /// Start Dovecot, ready when this returns.
+    /// Starts Dovecot; it is ready when this returns.
     ///
     /// # Errors
-    /// When it does not start.
+    /// Dovecot does not start.
     pub fn start(python: &str) -> Result<Self> {
         let dovecot = Dovecot::with(&DovecotOptions { extra: ROOM.into(), ..DovecotOptions::default() });
         let folder = tempfile::tempdir()?;
@@ -47,7 +47,7 @@ impl Servers {
         Ok(Self { postfix: OnceCell::new(), dovecot, ca_file, ca_bundle, _folder: folder })
     }
 
-    /// What a client of this user, who is new, has to know; where to send is missing yet.
+    /// Returns the parameters of a client for a new user; without the server that it sends to.
     pub fn params(&self, user: &str, case: &Case, n: usize) -> Params {
         let imap = Account {
             host: HOST.into(),
@@ -69,22 +69,22 @@ impl Servers {
         }
     }
 
-    /// The port of Postfix, which starts when it is first asked for.
+    /// Returns the port of Postfix, and starts Postfix on the first call.
     pub fn submission_port(&self) -> u16 {
         self.postfix.get_or_init(|| Postfix::start(&self.dovecot)).submission_port()
     }
 
-    /// Put the messages into a user's INBOX, and have the server index them, Subjects included, for whoever comes.
+    /// Delivers the messages to a user's INBOX, and has the server index them, Subjects included.
     ///
     /// # Errors
-    /// When they are not all found.
+    /// Some messages are not found.
     pub fn deliver(&self, params: &Params) -> Result<()> {
         let account = Account { port: self.dovecot.imaps_port(), ..params.imap.clone() };
         let connect = || Session::connect(&account, tls::connect(&account, tls::config(&self.ca_file)?)?);
         let mut session = Box::new(connect()?);
         let bodies = Bodies::new(params.n, params.sizes);
         fill::fill(&self.maildir(&account.user), &account.user, TAG, &bodies)?;
-        // A SEARCH looks at what the session knows already.
+        // A SEARCH covers only mail that the session knows of.
         session.noop()?;
         let found = session.search()?.len();
         session.stop()?;
@@ -95,11 +95,11 @@ impl Servers {
         }
     }
 
-    /// Check that a user's `n` messages are in the archive, and none in INBOX: in Dovecot's files, so that no
-    /// client can be wrong about it.
+    /// Checks by Dovecot's files that a user's `n` messages are in the archive, and none in INBOX: no client's error
+    /// can hide there.
     ///
     /// # Errors
-    /// When they are elsewhere.
+    /// The messages are elsewhere.
     pub fn expect_archived(&self, user: &str, n: usize) -> Result<()> {
         let maildir = self.maildir(user);
         let counts = (fill::count(&maildir)?, fill::count(&maildir.join(format!(".{TAG}")))?);
@@ -107,10 +107,10 @@ impl Servers {
         if counts == (0, n) { Ok(()) } else { Err(found.into()) }
     }
 
-    /// Remove a user's mail, whose turn is over.
+    /// Removes a user's mail at the end of its turn.
     ///
     /// # Errors
-    /// When it is not there.
+    /// There is no such mail.
     pub fn forget(&self, user: &str) -> Result<()> {
         Ok(fs::remove_dir_all(self.dovecot.dir().join("mail").join(user))?)
     }
@@ -120,8 +120,8 @@ impl Servers {
     }
 }
 
-/// The certificates that Python's ssl trusts by itself, if they are in a file: reading them takes its time, and
-/// with a real provider both contestants would.
+/// Returns the certificates that Python's ssl trusts by default, if they are in a file: reading them takes time, and
+/// with a real provider every client would.
 fn system_roots(python: &str) -> Result<String> {
     let script = "import ssl; print(ssl.get_default_verify_paths().openssl_cafile)";
     let path = python::evaluate(python, script)?;

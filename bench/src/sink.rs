@@ -1,4 +1,4 @@
-//! `smtp-sink`, Postfix's server that throws mail away: the fastest peer that a sender can have.
+//! `smtp-sink`, Postfix's server that discards mail: the fastest receiver for a sender.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -22,10 +22,10 @@ pub struct Sink {
 }
 
 impl Sink {
-    /// Start one, ready when this returns.
+    /// Starts it; it is ready when this returns.
     ///
     /// # Errors
-    /// When it does not start.
+    /// `smtp-sink` does not start.
     pub fn start() -> Result<Self> {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let mut child = command(port).stdout(Stdio::piped()).spawn()?;
@@ -37,15 +37,15 @@ impl Sink {
         Ok(sink)
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// Returns its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Wait until exactly `n` messages have come since the start.
+    /// Waits until exactly `n` messages have arrived since the start.
     ///
     /// # Errors
-    /// When more came, or fewer in ten seconds.
+    /// More messages arrived, or fewer in ten seconds.
     pub fn expect(&self, n: usize) -> Result<()> {
         let mut seen = 0;
         while seen < n {
@@ -69,7 +69,7 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
-        // Both fail when it has ended already, which is what is wanted.
+        // Both fail for a process that has ended already, which is the aim.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -77,7 +77,7 @@ impl Drop for Sink {
 
 fn command(port: u16) -> Command {
     let mut command = Command::new("smtp-sink");
-    // It refuses to stay root, and refuses the option to others.
+    // As root it needs the option to drop its rights, and as another user it refuses the option.
     if is_root() {
         command.args(["-u", "nobody"]);
     }
@@ -89,7 +89,7 @@ fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
-/// Follow the running counters, `sess=1 quit=0 mesg=42` and a carriage return each time.
+/// Reads the running counters, `sess=1 quit=0 mesg=42` and a carriage return each time.
 fn count(mut stdout: ChildStdout, counts: &Sender<usize>) {
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     while let Ok(length @ 1..) = stdout.read(&mut buffer) {

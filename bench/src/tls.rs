@@ -1,4 +1,4 @@
-//! TLS for what is written in Rust: rustls, for the floor and for the peers alike, which take any stream.
+//! TLS for the floor and for the Rust peers: rustls for all, since each of them takes any stream.
 
 use std::net::TcpStream;
 use std::path::Path;
@@ -13,10 +13,10 @@ use crate::job::{Account, Result};
 /// A TLS connection that blocks.
 pub type Stream = StreamOwned<ClientConnection, TcpStream>;
 
-/// Trust this authority, and no other.
+/// Returns a client configuration that trusts this authority and no other.
 ///
 /// # Errors
-/// When the file has no certificate.
+/// The file has no certificate.
 pub fn config(ca_file: &Path) -> Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(ca_file)? {
@@ -25,18 +25,18 @@ pub fn config(ca_file: &Path) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// The server's name, as rustls wants it.
+/// Returns the server's name for rustls.
 ///
 /// # Errors
-/// When it is none.
+/// The name is invalid.
 pub fn name(account: &Account) -> Result<ServerName<'static>> {
     Ok(ServerName::try_from(account.host.clone())?)
 }
 
-/// Connect to a server that begins with TLS.
+/// Connects to a server with implicit TLS.
 ///
 /// # Errors
-/// When it is not there. A certificate that is not trusted shows at the first byte.
+/// The server is unreachable. An untrusted certificate shows at the first byte.
 pub fn connect(account: &Account, config: Arc<ClientConfig>) -> Result<Stream> {
     let socket = TcpStream::connect((account.host.as_str(), account.port))?;
     socket.set_nodelay(true)?;

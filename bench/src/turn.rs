@@ -1,4 +1,4 @@
-//! One turn of one contestant: fresh user, fresh client process, everything counted afterwards.
+//! One turn of one system: a fresh user, a fresh client process, and counts afterwards.
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
@@ -13,15 +13,15 @@ use crate::python;
 use crate::servers::Servers;
 use crate::sink::Sink;
 
-/// Names a command that runs each client, such as a profiler.
+/// The variable that names a command to run each client with, such as a profiler.
 const WRAP: &str = "PYMAIL_BENCH_WRAP";
 
 static USERS: AtomicUsize = AtomicUsize::new(1);
 
-/// Let a contestant do the case's work once, `n` times over.
+/// Runs the case's work once with one system, for `n` messages, mailboxes or calls.
 ///
 /// # Errors
-/// When anything at all goes wrong, a wrong count included.
+/// Any failure, a wrong count included.
 pub fn take(servers: &Servers, case: &Case, system: System, n: usize, python: &str) -> Result<Outcome> {
     let user = format!("bench{}@example.test", USERS.fetch_add(1, Ordering::Relaxed));
     let turn = Turn { case, system, python };
@@ -70,12 +70,12 @@ impl Turn<'_> {
         Ok(Outcome { seconds, ..outcome })
     }
 
-    /// Where to connect, so that the server seems as far away as the case says.
+    /// Returns the port to connect to: that of a delay proxy where the case asks for a distance.
     fn distant(&self, port: u16) -> Result<u16> {
         Ok(if self.case.rtt_ms == 0 { port } else { proxy::start(port, self.case.rtt())? })
     }
 
-    /// Run a client; `prepare` comes between its "ready" and its "go".
+    /// Runs a client; `prepare` runs between its "ready" and its "go".
     fn client(&self, params: &Params, prepare: impl FnOnce() -> Result<()>) -> Result<Outcome> {
         let mut client = Client::start(self.case.work, self.system, self.python, params)?;
         client.expect("ready")?;
@@ -120,7 +120,7 @@ impl Client {
     }
 }
 
-/// This program, behind what is to run it.
+/// Returns this program's command, with the wrapper before it.
 fn command() -> Result<Command> {
     let this = env::current_exe()?;
     let wrap = env::var(WRAP).unwrap_or_default();
@@ -133,7 +133,7 @@ fn command() -> Result<Command> {
 
 impl Drop for Client {
     fn drop(&mut self) {
-        // Both fail when it has ended already, which is what is wanted.
+        // Both fail for a process that has ended already, which is the aim.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

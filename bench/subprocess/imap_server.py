@@ -74,7 +74,7 @@ def receive(imap: imaplib.IMAP4_SSL) -> Iterator[dict[str, str]]:
                 check(imap.store(number, "+FLAGS", "\\Deleted"))
                 yield message
         except (imaplib.IMAP4.abort, OSError):
-            raise  # the connection is gone: whoever started this process starts another
+            raise  # the connection is lost: the parent starts another process
         except Exception as error:  # noqa: BLE001
             yield {"Error": f"{type(error).__name__}: {error}"}
     check(imap.expunge())

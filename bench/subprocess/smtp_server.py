@@ -62,7 +62,7 @@ def attempt(smtp: smtplib.SMTP, line: bytes) -> str:
     try:
         send(smtp, line)
     except smtplib.SMTPServerDisconnected:
-        raise  # the connection is gone: whoever started this process starts another
+        raise  # the connection is lost: the parent starts another process
     except Exception as error:  # noqa: BLE001
         return " ".join(f"{type(error).__name__}: {error}".split())
     return ""

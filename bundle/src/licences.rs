@@ -1,4 +1,4 @@
-//! The licences of what is copied, where this system has their texts.
+//! The licences of the copied files, where this system has their texts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::libraries::{Library, is_python};
 use crate::{Result, copy as copy_file, output};
 
-/// Copies them, and returns what has none here.
+/// Copies the licences, and returns the names of files without one here.
 pub(crate) fn copy(libraries: &[Library], of_python: Option<&Path>, to: &Path) -> Result<Vec<String>> {
     fs::create_dir_all(to).map_err(|error| format!("{}: {error}", to.display()))?;
     let mut missing = Vec::new();
@@ -22,11 +22,11 @@ pub(crate) fn copy(libraries: &[Library], of_python: Option<&Path>, to: &Path) -
     Ok(missing)
 }
 
-/// Debian's package of a file, and its licence.
+/// Finds the Debian package of a file, and its licence.
 fn of_a_package(file: &Path) -> Option<(String, PathBuf)> {
     let file = file.canonicalize().ok()?;
     let shown = file.to_str()?;
-    // Where /lib is a link to /usr/lib, packages name either.
+    // Where /lib is a link to /usr/lib, packages list either path.
     let names = [shown, shown.strip_prefix("/usr").unwrap_or(shown)];
     let told =
         names.into_iter().find_map(|name| output(Command::new("dpkg-query").args(["-S", name])).ok())?;

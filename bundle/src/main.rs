@@ -22,7 +22,7 @@ use self::report::Report;
 
 const USAGE: &str = "usage: pymail-bundle --binary PATH --out DIR [--python PATH]";
 
-/// What came of something, or a sentence about why not.
+/// A result whose error is one sentence.
 type Result<T> = std::result::Result<T, String>;
 
 fn main() -> ExitCode {
@@ -59,7 +59,7 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<Options> {
     Ok(Options { binary, out, python })
 }
 
-/// Leaves nothing behind when it fails.
+/// Makes the bundle; removes it after a failure.
 fn bundle(options: &Options) -> Result<Report> {
     let out = &options.out;
     if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
@@ -92,7 +92,7 @@ fn fill(options: &Options) -> Result<Report> {
     Report::of(out, missing)
 }
 
-/// Whether the app in its new place loads the libpython beside it.
+/// Checks that the app in its new place loads the libpython beside it.
 fn finds_its_own(app: &Path, lib: &Path, soname: &str) -> Result<()> {
     let wanted = lib.join(soname).canonicalize().map_err(|error| format!("{}: {error}", lib.display()))?;
     let found = linked_by(app)?.into_iter().find(|library| library.soname == soname);
@@ -106,14 +106,14 @@ fn finds_its_own(app: &Path, lib: &Path, soname: &str) -> Result<()> {
     ))
 }
 
-/// Copies a file, links followed, and makes its folder.
+/// Copies a file, following links, and makes its folder.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().map_or(Ok(()), fs::create_dir_all);
     let copied = folder.and_then(|()| fs::copy(from, to));
     copied.map(drop).map_err(|error| format!("{} to {}: {error}", from.display(), to.display()))
 }
 
-/// What a program prints.
+/// Returns a program's output.
 fn output(command: &mut Command) -> Result<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.output().map_err(|error| format!("{name}: {error}"))?;

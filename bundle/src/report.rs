@@ -1,4 +1,4 @@
-//! How large the folder is, and what of it.
+//! The sizes of the bundle's parts.
 
 use std::fmt;
 use std::fs;

@@ -1,4 +1,4 @@
-//! The part of the standard library that pymail needs: found by importing it.
+//! The part of the standard library that pymail needs, found by importing it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,20 @@ use std::process::Command;
 use crate::libraries::Library;
 use crate::{Result, copy as copy_file, output};
 
-/// What pymail's Python files import, but for themselves.
+/// The modules that pymail's Python files import, without these files themselves.
 const IMPORTS: [&str; 6] = ["__future__", "imaplib", "smtplib", "ssl", "stringprep", "typing"];
 
 /// The folder `lib`, from `lib/python3.X/lib-dynload`.
 const LIB_OF_A_MODULE: &[u8] = b"$ORIGIN/../..";
 
-/// What was copied, besides modules.
+/// The result of the copy, besides modules.
 pub(crate) struct Stdlib {
-    /// Extension modules, in their old place.
+    /// Extension modules, at their original paths.
     pub(crate) extensions: Vec<PathBuf>,
     pub(crate) licence: Option<PathBuf>,
 }
 
-/// The interpreter that belongs to a libpython, or the one that was named.
+/// Returns the interpreter that belongs to a libpython, or the named one.
 pub(crate) fn python_of(libpython: &Library, named: Option<&Path>) -> Result<PathBuf> {
     let version = version_of(&libpython.soname);
     let path =
@@ -40,13 +40,13 @@ pub(crate) fn python_of(libpython: &Library, named: Option<&Path>) -> Result<Pat
     Err(format!("{} is Python {}, and the app links {}", python.display(), found.trim(), libpython.soname))
 }
 
-/// As its folder in `lib` is called: free-threaded ones have a `t`, what else may follow is not in there.
+/// Returns the version as its folder in `lib` has it: with a `t` for a free-threaded one, and without any other suffix.
 fn version_of(soname: &str) -> &str {
     let name = soname.trim_start_matches("libpython").split(".so").next().unwrap_or_default();
     name.trim_end_matches(|c: char| c.is_alphabetic() && c != 't')
 }
 
-/// Copies what is imported into `lib/python3.X`, and compiles it.
+/// Copies the imported modules into `lib/python3.X`, and compiles them.
 pub(crate) fn copy(python: &Path, lib: &Path) -> Result<Stdlib> {
     let args = ["-I", "-S", "-c", include_str!("modules.py")];
     let told = output(Command::new(python).args(args).args(IMPORTS))?;
@@ -65,16 +65,16 @@ pub(crate) fn copy(python: &Path, lib: &Path) -> Result<Stdlib> {
             extensions.push(file.to_owned());
         }
     }
-    // Valid wherever the folder is, and whenever its files were written.
+    // Valid wherever the folder is, and whatever the times of its files.
     let compile = ["-I", "-S", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"];
     output(Command::new(python).args(compile).arg(&to))?;
     let licence = Some(licence).filter(|path| !path.is_empty()).map(PathBuf::from);
     Ok(Stdlib { extensions, licence })
 }
 
-/// Some Pythons' modules look for libraries where the interpreter was installed, and not where the app says.
+/// Replaces an extension module's rpath: some Pythons' modules look for libraries at the interpreter's original path.
 ///
-/// The path is a text in the file, which another one that is no longer can take the place of.
+/// The path is a text in the file, which a path that is no longer can replace.
 fn look_beside(module: &Path, native: &str) -> Result<()> {
     let failed = |error| format!("{}: {error}", module.display());
     let mut octets = fs::read(module).map_err(failed)?;
@@ -89,7 +89,7 @@ fn look_beside(module: &Path, native: &str) -> Result<()> {
     }
 }
 
-/// Replaces every text that is just `old`, as far as `new` fits, and says how many there are.
+/// Replaces every text that equals `old`, as far as `new` fits; returns the number of such texts.
 fn replace(octets: &mut [u8], old: &[u8], new: &[u8]) -> usize {
     let whole = [b"\0", old, b"\0"].concat();
     let mut padded = [b"\0", new].concat();

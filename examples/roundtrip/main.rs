@@ -38,7 +38,6 @@ mod exchange;
 mod ledger;
 mod mail;
 mod options;
-mod support;
 mod witness;
 
 use std::env;
@@ -52,6 +51,7 @@ use ledger::{Figures, Ledger};
 use mail::Plan;
 use options::{Options, USAGE};
 use pymail::{Imap, Smtp};
+use pymail_test_support as support;
 use support::embedded::Embedded;
 use witness::Witness;
 

@@ -12,13 +12,10 @@ use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-#[path = "../../tests/strategies.rs"]
-mod strategies;
-
-use self::strategies::{Foreign, Parts, config, foreign, parts, tag};
 use super::parse::parse_leniently;
 use super::{Message, compose, is_ours};
 use crate::error::Result;
+use pymail_test_support::strategies::{Foreign, Parts, config, foreign, parts, tag};
 
 fn message((id, sent_by, sent_to, body): Parts) -> Message {
     Message::new(id, sent_by, sent_to, body)

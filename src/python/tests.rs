@@ -9,8 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyList};
 
 mod hosts;
-#[path = "../../tests/support/mod.rs"]
-pub(super) mod support;
+pub(super) use pymail_test_support as support;
 
 use self::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
 use self::support::postfix::Postfix;

@@ -1,4 +1,4 @@
-//! One process that shares the mailbox: it handles what it is handed, and writes down what it does.
+//! A consumer: one of the processes that share the mailbox; it handles its messages, and records its actions.
 
 use std::error::Error;
 use std::io::Read as _;
@@ -15,30 +15,30 @@ use serde::{Deserialize, Serialize};
 use crate::A_MOMENT;
 use crate::record::Record;
 use crate::server;
-use crate::verdict::What;
+use crate::support::verdict::What;
 
-/// What a consumer has to know.
+/// The parameters of a consumer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Orders {
-    /// Which consumer it is.
+    /// The number of the consumer.
     pub number: usize,
     /// The server's port.
     pub port: u16,
     /// The server's authority.
     pub ca_pem: String,
-    /// Whose inbox.
+    /// The user of the inbox.
     pub user: String,
-    /// Where to write what it does.
+    /// The path of the record.
     pub record: PathBuf,
-    /// How many messages to fetch at a time.
+    /// The batch size.
     pub batch: usize,
-    /// How long a call may take.
+    /// The timeout of a call.
     pub deadline: Duration,
-    /// How long a silent consumer keeps its messages.
+    /// The lease.
     pub lease: Duration,
-    /// How long it works on a message.
+    /// The time to handle a message.
     pub work: Duration,
-    /// The port of another server, which does not answer: the consumer has [`SILENT`] handles on it.
+    /// The port of another server, which is silent: the consumer has [`SILENT`] handles on it.
     pub silent: Option<u16>,
 }
 
@@ -47,7 +47,7 @@ pub const SILENT: usize = 150;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
-/// Consumes until standard input ends and nothing is there any more.
+/// Consumes until standard input ends and no message is left.
 pub fn main(orders: &str) -> ExitCode {
     let outcome = serde_json::from_str(orders).map_err(Into::into).and_then(|orders| consume(&orders));
     outcome.map_or_else(|error| crate::refused(format!("consumer: {error}")), |()| ExitCode::SUCCESS)
@@ -58,7 +58,7 @@ fn consume(orders: &Orders) -> Outcome {
     let config = server::config(orders.port, &orders.user, &orders.ca_pem);
     let config = config.batch(orders.batch).timeout(orders.deadline).shared(orders.lease);
     let imap = retried(&record, || Imap::connect(config.clone()))?;
-    // To stop each would wait for the answer to its NOOP: the end of the process ends them.
+    // Closing each handle would wait for the response to its NOOP; the end of the process ends them.
     let _silent = orders.silent.map(handles_on).transpose()?.map(ManuallyDrop::new);
     let end = end_of_input();
     loop {
@@ -67,7 +67,7 @@ fn consume(orders: &Orders) -> Outcome {
             handle(&record, &batch, orders.work)?;
             continue;
         }
-        // Second copies leave the inbox with an acknowledgement, also with one of nothing else.
+        // Duplicates leave the inbox with any acknowledgement, also that of an empty batch.
         retried(&record, || batch.ack())?;
         if end.recv_timeout(A_MOMENT * 10) == Err(RecvTimeoutError::Disconnected) {
             return Ok(imap.close()?);
@@ -75,7 +75,7 @@ fn consume(orders: &Orders) -> Outcome {
     }
 }
 
-/// Their heartbeats wait for answers from the first one on.
+/// Connects handles whose heartbeats wait for a response from the first one on.
 fn handles_on(port: u16) -> pymail::Result<Vec<Imap>> {
     let server = || Server::unencrypted("localhost").port(port);
     let account = |n: usize| Credentials::new(format!("{}-{n}", std::process::id()), "secret");
@@ -93,7 +93,7 @@ fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
         }
         let until = Instant::now() + work;
         while let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            thread::park_timeout(left); // It may come back early.
+            thread::park_timeout(left); // It may return early.
         }
         numbers.push(message.id.clone());
     }
@@ -105,13 +105,13 @@ fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
     }
 }
 
-/// Asks again as long as the failure is one that passes, as any user would.
+/// Repeats a call after transient failures, as any user would.
 fn retried<T>(record: &Record, ask: impl Fn() -> pymail::Result<T>) -> pymail::Result<T> {
     loop {
         match ask() {
-            // A full mailbox passes, too.
+            // A full mailbox is transient, too.
             Err(error) if error.is_transient() || error.code() == Some("OVERQUOTA") => {
-                // A record that can't be written shows by what is missing in it.
+                // A record that can't be written shows by its missing entries.
                 let _ = record.write(What::Trouble, &[error.to_string().replace('\n', " ")]);
                 thread::park_timeout(error.retry_after().map_or(A_MOMENT, |wait| wait.min(A_MOMENT * 20)));
             }
@@ -120,7 +120,7 @@ fn retried<T>(record: &Record, ask: impl Fn() -> pymail::Result<T>) -> pymail::R
     }
 }
 
-/// Says nothing, and is disconnected when the judge closes standard input or is gone.
+/// Waits without output, and returns when the checker closes standard input or has ended.
 fn end_of_input() -> Receiver<()> {
     let (sender, end) = mpsc::channel();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! What is asked for on the command line.
+//! The command line.
 
 use std::time::Duration;
 
@@ -7,33 +7,33 @@ use crate::server::Kind;
 
 const USAGE: &str = "usage: cargo xtask consumers [--quick] [--server NAME]... [--scenario NAME]... [--messages N] [--processes N]";
 
-/// How hard the consumers are tried.
+/// The size of the test.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The servers, one after the other.
     pub servers: Vec<Kind>,
-    /// The scenarios, side by side.
+    /// The scenarios, in parallel.
     pub scenarios: Vec<Scenario>,
-    /// How many messages wait.
+    /// The number of waiting messages.
     pub messages: usize,
-    /// How many processes share the mailbox at a time.
+    /// The number of processes that share the mailbox at a time.
     pub processes: usize,
-    /// How many of them are killed, one after the other, when crashes are what is tried.
+    /// The number of processes that are killed, one after the other, in the part with crashes.
     pub kills: usize,
-    /// How many messages a consumer fetches at a time.
+    /// The batch size of a consumer.
     pub batch: usize,
-    /// The consumers' deadline.
+    /// The consumers' timeout.
     pub deadline: Duration,
-    /// The consumers' lease: no healthy one may lose it, however busy the machine.
+    /// The consumers' lease: no healthy consumer may lose it, however busy the machine.
     pub lease: Duration,
-    /// The consumers' lease in scenarios, in which it is to be renewed often.
+    /// The consumers' lease in scenarios, short for many renewals.
     pub short_lease: Duration,
-    /// How long a message is held by consumers that are idle.
+    /// The time that idle consumers hold a message.
     pub idle: Duration,
 }
 
 impl Options {
-    /// A part that takes seconds, on Dovecot.
+    /// Returns a quick test of seconds, on Dovecot.
     pub fn quick() -> Self {
         let (deadline, lease) = (Duration::from_secs(5), Duration::from_secs(10));
         let (short_lease, idle) = (Duration::from_secs(4), Duration::from_secs(4));
@@ -52,9 +52,9 @@ impl Options {
         }
     }
 
-    /// All servers, at the size that the promise speaks of.
+    /// Returns the full test, on all servers.
     fn full() -> Self {
-        // Eight sessions at once wait for one another in Courier for up to 20 s.
+        // Eight sessions on Courier wait for one another for up to 20 s.
         let (deadline, lease) = (Duration::from_secs(30), Duration::from_secs(60));
         let (short_lease, idle) = (Duration::from_secs(4), Duration::from_secs(60));
         let (servers, scenarios) = (Kind::ALL.to_vec(), Scenario::ALL.to_vec());
@@ -72,7 +72,7 @@ impl Options {
         }
     }
 
-    /// Reads the words; by default everything in full, and when servers or scenarios are named, only these.
+    /// Parses the arguments; by default everything in full, and when servers or scenarios are named, only these.
     pub fn read(words: &[&str]) -> Result<Self, String> {
         let mut options = if words.contains(&"--quick") { Self::quick() } else { Self::full() };
         let (mut servers, mut scenarios) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What the consumers did, in the order in which they did it: a file that all of them write and the judge reads.
+//! The record of the consumers' actions, in their order: a file that all consumers write and the checker reads.
 
 use std::fmt;
 use std::fs::File;
@@ -6,21 +6,21 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::verdict::{Event, What};
+use crate::support::verdict::{Event, What};
 
-/// The consumer's end: a line outlives whoever has written it, because it goes out in one write.
+/// The consumer's end: a line outlives its process, because it is written at once.
 pub struct Record {
     file: File,
     consumer: usize,
 }
 
 impl Record {
-    /// Opens the file that the judge has made.
+    /// Opens the file that the checker has made.
     pub fn open(path: &Path, consumer: usize) -> io::Result<Self> {
         Ok(Self { file: File::options().append(true).open(path)?, consumer })
     }
 
-    /// Writes a line for each of these.
+    /// Writes a line for each of these messages.
     pub fn write(&self, what: What, about: &[impl fmt::Display]) -> io::Result<()> {
         let (at, pid, consumer) = (now(), std::process::id(), self.consumer);
         let line = |about| format!("{at} {consumer} {pid} {what:?} {about}\n");
@@ -28,7 +28,7 @@ impl Record {
     }
 }
 
-/// The judge's end.
+/// The checker's end.
 pub struct Reader {
     file: File,
     rest: String,
@@ -41,7 +41,7 @@ impl Reader {
         Ok(Self { file: File::open(path)?, rest: String::new() })
     }
 
-    /// What has come since the last look.
+    /// Returns the entries since the last call.
     pub fn news(&mut self) -> io::Result<Vec<Event>> {
         self.file.read_to_string(&mut self.rest)?;
         let whole = self.rest.rfind('\n').map_or(0, |end| end + 1);
@@ -62,7 +62,7 @@ fn event(line: &str) -> Option<Event> {
     Some(Event { at, consumer, pid, what, message, text: about.to_owned() })
 }
 
-/// Milliseconds by the clock that all processes of a machine share.
+/// Returns milliseconds by the clock that all processes of a machine share.
 pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

@@ -1,39 +1,39 @@
-//! One line of JSON a server.
+//! The report: one line of JSON for each server.
 
 use serde::Serialize;
 
 use crate::server::Kind;
 
-/// What became of the messages of one shift.
+/// The outcome of one shift's messages.
 #[derive(Debug, Default, Serialize)]
 pub struct Tally {
-    /// Messages that were handed to somebody and are in the archive.
+    /// Messages that were handed out and are in the archive.
     pub handled: usize,
-    /// Messages that were handed more than once.
+    /// Messages that were handed out more than once.
     pub twice: usize,
-    /// Those of them that not everybody had lost who had them before.
+    /// Those of them that an earlier consumer could still hold.
     pub twice_unheld: usize,
-    /// Messages that nobody was handed, or that are not in the archive.
+    /// Messages that were not handed out, or are not in the archive.
     pub lost: usize,
     /// Messages that a living consumer lost to another one.
     pub evicted: usize,
-    /// Others' mails that are gone, or not as they were.
+    /// Other mail that is gone or changed.
     pub foreign_touched: usize,
-    /// Calls that failed and were made again.
+    /// Calls that failed and were repeated.
     pub troubles: usize,
-    /// From the first message handed to the last one handled.
+    /// Seconds from the first message handed out to the last one handled.
     pub seconds: f64,
-    /// Everything that is wrong, in words.
+    /// All violations, in words.
     #[serde(skip)]
     pub wrong: Vec<String>,
 }
 
-/// With killed processes.
+/// The outcome with killed processes.
 #[derive(Debug, Serialize)]
 pub struct Crashes {
-    /// How many were killed.
+    /// The number of killed processes.
     pub killed: usize,
-    /// What became of the messages all the same.
+    /// The outcome of the messages all the same.
     #[serde(flatten)]
     pub tally: Tally,
 }
@@ -41,24 +41,24 @@ pub struct Crashes {
 /// One server's line.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Which server.
+    /// The server.
     pub server: Kind,
-    /// How many processes at a time.
+    /// The number of processes at a time.
     pub processes: usize,
-    /// How many messages.
+    /// The number of messages.
     pub messages: usize,
-    /// What became of them without crashes.
+    /// The outcome without crashes.
     #[serde(flatten)]
     pub tally: Tally,
-    /// How many were handled a second.
+    /// The number of messages handled a second.
     pub messages_per_second: f64,
-    /// What became of a fifth as many that came while the consumers waited.
+    /// The outcome of a fifth as many, which arrived while the consumers waited.
     pub arriving: Tally,
-    /// What became of as many with crashes.
+    /// The outcome of as many, with crashes.
     pub crashes: Crashes,
 }
 
-/// To a tenth, as it is meant to be read.
+/// Rounds to a tenth, for readers.
 pub fn rounded(seconds: f64) -> f64 {
     (seconds * 10.0).round() / 10.0
 }

@@ -1,4 +1,4 @@
-//! What real mailboxes do to consumers that share them, each on a Dovecot of its own: idle hours, a new UIDVALIDITY,
+//! Events of real mailboxes for several consumers, each on a Dovecot of its own: idle hours, a new UIDVALIDITY,
 //! another client's deletions, a full mailbox, another server that is silent.
 
 use std::collections::BTreeSet;
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tempfile::TempDir;
 
+use crate::checker::{orders, tally};
 use crate::consumer::Orders;
-use crate::judge::{orders, tally};
 use crate::options::Options;
 use crate::report::Tally;
 use crate::server::{Running, TAG, foreign, number, plant_foreign};
@@ -24,10 +24,10 @@ use crate::support::script::{Script, Step};
 
 const USER: &str = "alice@example.test";
 
-/// The account of the scenario holds so many mails.
+/// The limit of mails in the scenario's account.
 const QUOTA: usize = 200;
 
-/// One of them.
+/// A scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Scenario {
@@ -35,15 +35,15 @@ pub enum Scenario {
     Idle,
     /// UIDVALIDITY changes while messages are held.
     MadeAnew,
-    /// Another client deletes mail that waits, and mail that is held.
+    /// Another client deletes waiting and held mail.
     Removed,
     /// The mailbox is full for a while.
     Full,
-    /// Each consumer has handles on another server, too, which does not answer.
+    /// Each consumer has handles on another server, too, which is silent.
     Silent,
 }
 
-/// What became of the messages, and how long the log was at most.
+/// The outcome of the messages, and the sizes of the log.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub scenario: Scenario,
@@ -51,12 +51,12 @@ pub struct Report {
     pub messages: usize,
     #[serde(flatten)]
     pub tally: Tally,
-    /// The most entries that the log ever had, and those at the end.
+    /// The most entries of the log, and those at the end.
     pub log: usize,
     pub log_at_the_end: usize,
 }
 
-/// How a scenario goes on while the consumers work.
+/// The state of a scenario while the consumers work.
 struct Course {
     scenario: Scenario,
     server: Running,
@@ -64,23 +64,23 @@ struct Course {
     began: Instant,
     log: usize,
     has_struck: bool,
-    /// Until when the mailbox is full.
+    /// The time until which the mailbox is full.
     full: Option<Instant>,
     removed: BTreeSet<usize>,
 }
 
 impl Scenario {
-    /// Each of them.
+    /// All scenarios.
     pub const ALL: [Self; 5] = [Self::Idle, Self::MadeAnew, Self::Removed, Self::Full, Self::Silent];
 
-    /// The one of this name.
+    /// Returns the scenario of this name.
     pub fn named(name: &str) -> Result<Self, String> {
         let names = Self::ALL.map(|scenario| scenario.to_string());
         let known = names.iter().position(|known| known == name).map(|at| Self::ALL[at]);
         known.ok_or_else(|| format!("no scenario {name}: there are {}", names.join(", ")))
     }
 
-    /// Runs it, and says what is wrong.
+    /// Runs the scenario, and returns its violations.
     pub fn run(self, options: &Options) -> io::Result<Report> {
         let server = Running::Dovecot(Dovecot::with(&self.dovecot()));
         let dir = TempDir::new()?;
@@ -116,11 +116,11 @@ impl Scenario {
         let log_at_the_end = other.list(&log()).expect("listed").map_or(0, |log| log.len());
         let mut report =
             Report { scenario: self, processes, messages, tally, log: course.log, log_at_the_end };
-        report.judge(&course);
+        report.check(&course);
         Ok(report)
     }
 
-    /// The mail that is not ours; where UIDs are not what they were, without these.
+    /// Returns the foreign mail; without UIDs where these change.
     fn foreign(self, other: &OtherClient) -> Vec<Seen> {
         let mut foreign = foreign(other).0;
         if self == Self::MadeAnew {
@@ -143,17 +143,17 @@ impl Scenario {
         DovecotOptions { extra, ..DovecotOptions::default() }
     }
 
-    /// How long a message takes.
+    /// Returns the time to handle a message.
     fn work(self, options: &Options) -> Duration {
         match self {
             Self::Idle => options.idle,
-            // After some seconds, all of its handles on the other server are connecting again.
+            // After some seconds, all handles on the other server are connecting again.
             Self::Silent => options.short_lease * 3,
             Self::MadeAnew | Self::Removed | Self::Full => Duration::from_millis(100),
         }
     }
 
-    /// Held messages are as many as all but one consumer fetch: that one has nothing.
+    /// Holds as many messages as all consumers but one fetch: that one gets none.
     fn messages(self, processes: usize) -> usize {
         match self {
             Self::Idle => 2 * (processes - 1),
@@ -174,7 +174,7 @@ impl fmt::Display for Scenario {
 }
 
 impl Report {
-    fn judge(&mut self, course: &Course) {
+    fn check(&mut self, course: &Course) {
         let struck = course.has_struck || matches!(self.scenario, Scenario::Idle | Scenario::Silent);
         let (log, messages) = (self.log, self.messages);
         let most = 4 * self.processes + messages;
@@ -186,7 +186,7 @@ impl Report {
 }
 
 impl Course {
-    /// Does what is to be done next; returns whether all is done.
+    /// Does the next step; returns `true` when all is done.
     fn go_on(&mut self, handed: usize, messages: usize, lease: Duration) -> bool {
         self.log = self.log.max(self.other.list(&log()).ok().flatten().map_or(0, |log| log.len()));
         let is_due = !self.has_struck && handed >= messages / 3;
@@ -235,7 +235,7 @@ impl Course {
     }
 }
 
-/// The log's mailbox.
+/// Returns the log's mailbox.
 fn log() -> String {
     format!("{TAG}.claims")
 }
@@ -248,7 +248,7 @@ fn anew(maildir: &Path) -> io::Result<()> {
     let validity = validity.ok_or_else(|| io::Error::other(format!("a uidlist: {text:?}")))?;
     let head = text.lines().next().unwrap_or_default();
     let head = head.replace(&format!(" V{validity}"), &format!(" V{}", validity + 1));
-    // The last ones get the first UIDs: none keeps the UID that it had.
+    // The last mails get the first UIDs, so that no mail keeps its UID.
     let names: Vec<&str> = text.lines().skip(1).filter_map(|line| Some(line.split_once(' ')?.1)).collect();
     let lines: Vec<String> =
         (1..).zip(names.iter().rev()).map(|(uid, rest): (u32, _)| format!("{uid} {rest}\n")).collect();
@@ -261,7 +261,7 @@ fn anew(maildir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A server that answers each account until it is logged in, and then never again.
+/// Starts a server that answers each account until it is logged in, and then never again.
 fn silent() -> Script {
     let users = Mutex::new(BTreeSet::new());
     let is_back = move |login: &str| !users.lock().is_ok_and(|mut users| users.insert(login.to_owned()));

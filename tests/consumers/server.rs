@@ -1,4 +1,4 @@
-//! The servers whose mailboxes are shared, and what is put into these.
+//! The servers of the shared mailboxes, and the mail in them.
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ use crate::support::other_client::{OtherClient, Seen};
 /// The tag of the messages.
 pub const TAG: &str = "__LOAD__";
 
-/// In each mail that is not ours.
+/// A text in each foreign mail.
 const FOREIGN: &str = "X-Foreign: yes";
 
-/// A kind of server.
+/// A kind of server and its storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Dovecot, a file a mail.
+    /// Dovecot, one file a mail.
     DovecotMaildir,
-    /// Dovecot, a file a mail, with an index that it can't do without.
+    /// Dovecot, one file a mail, with a required index.
     DovecotSdbox,
     /// Dovecot, many mails a file.
     DovecotMdbox,
@@ -33,11 +33,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Each of them.
+    /// All kinds.
     pub const ALL: [Self; 5] =
         [Self::DovecotMaildir, Self::DovecotSdbox, Self::DovecotMdbox, Self::Cyrus, Self::Courier];
 
-    /// The one of this name.
+    /// Returns the kind of this name.
     pub fn named(name: &str) -> Result<Self, String> {
         let names = Self::ALL.map(|kind| kind.to_string());
         let known = names.iter().position(|known| known == name).map(|at| Self::ALL[at]);
@@ -51,7 +51,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One that runs.
+/// A running server.
 pub enum Running {
     /// Dovecot.
     Dovecot(Dovecot),
@@ -62,7 +62,7 @@ pub enum Running {
 }
 
 impl Running {
-    /// Starts one.
+    /// Starts a server of this kind.
     pub fn start(kind: Kind) -> Self {
         let dovecot = |format: &str| {
             let options = DovecotOptions { mailbox_format: format.into(), ..DovecotOptions::default() };
@@ -77,7 +77,7 @@ impl Running {
         }
     }
 
-    /// Implicit TLS.
+    /// Returns the port with implicit TLS.
     pub fn port(&self) -> u16 {
         match self {
             Self::Dovecot(dovecot) => dovecot.imaps_port(),
@@ -86,7 +86,7 @@ impl Running {
         }
     }
 
-    /// The authority to trust.
+    /// Returns the authority to trust.
     pub fn ca_pem(&self) -> &str {
         match self {
             Self::Dovecot(dovecot) => dovecot.ca_pem(),
@@ -95,32 +95,32 @@ impl Running {
         }
     }
 
-    /// Another client on this account.
+    /// Connects another client on this account.
     pub fn other_client(&self, user: &str) -> OtherClient {
         let prefix = if matches!(self, Self::Dovecot(_)) { "" } else { "INBOX." };
         let client = OtherClient::connect(HOST, self.port(), "tls", user, PASSWORD, Some(self.ca_pem()));
         client.expect("another client logs in").within(prefix)
     }
 
-    /// Puts messages with these numbers into an inbox.
+    /// Adds messages with these numbers to an inbox.
     pub fn fill(&self, user: &str, numbers: std::ops::Range<usize>) {
         let mails = numbers.map(|number| message(user, number));
         match self {
             Self::Dovecot(dovecot) => dovecot.deliver_all(user, mails),
             Self::Cyrus(cyrus) => cyrus.deliver_all(user, mails),
-            // A file on this machine has this machine's line ends.
+            // Files on this machine have LF line ends.
             Self::Courier(courier) => {
                 mails.for_each(|mail| courier.deliver(user, mail.replace('\r', "").as_bytes()));
             }
         }
         if matches!(self, Self::Courier(_)) {
-            // It gives new mail UIDs when somebody opens the mailbox for more than reading.
+            // Courier assigns UIDs to new mail when a client opens the mailbox for writing.
             self.other_client(user).open("INBOX").expect("opened");
         }
     }
 }
 
-/// How a consumer connects, but for how long it may take.
+/// Returns the settings of a consumer, without its timeout.
 pub fn config(port: u16, user: &str, ca_pem: &str) -> ImapConfig {
     let server = Server::tls(HOST).port(port).add_root_certificate_pem(ca_pem);
     ImapConfig::new(server, Credentials::new(user, PASSWORD)).tag(TAG)
@@ -133,14 +133,14 @@ fn message(user: &str, number: usize) -> String {
     )
 }
 
-/// The number of a message, by its Message-ID.
+/// Returns the number of a message, by its Message-ID.
 pub fn number(mail: &Seen) -> Option<usize> {
     let text = String::from_utf8_lossy(&mail.raw);
     let id = text.lines().find_map(|line| line.strip_prefix("Message-ID: <"))?;
     id.strip_suffix("@load.test>")?.parse().ok()
 }
 
-/// Puts mail that is not ours into an inbox: some that looks like ours, some that another client has marked.
+/// Adds foreign mail to an inbox: some resembles ours, some is marked by another client.
 pub fn plant_foreign(other: &OtherClient) {
     for (flags, subject) in [
         (&[][..], "lunch".to_owned()),
@@ -153,7 +153,7 @@ pub fn plant_foreign(other: &OtherClient) {
     }
 }
 
-/// The mail in an inbox that is not ours, but for the flag that each look changes; and how many others there are.
+/// Returns the foreign mail in an inbox, without the flag `\Recent`, and the number of the other mails.
 pub fn foreign(other: &OtherClient) -> (Vec<Seen>, usize) {
     let mut all = other.list("INBOX").expect("listed").unwrap_or_default();
     let whole = all.len();

@@ -1,4 +1,4 @@
-//! One shift: processes that consume, some of which are killed and replaced, until nothing is left to be done.
+//! One shift: processes that consume, some of which are killed and replaced, until no message is left.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,25 +11,25 @@ use std::time::{Duration, Instant};
 use crate::A_MOMENT;
 use crate::consumer::Orders;
 use crate::record::{Reader, now};
-use crate::verdict::{Event, What};
+use crate::support::verdict::{Event, What};
 
-/// How long nothing may happen, beyond a lease, before the judge gives up.
+/// The longest time without progress, beyond a lease, before the checker gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How late a kill comes after the progress that it waits for, at most.
+/// The latest time of a kill after the progress that it waits for.
 const MOST_DELAY: u32 = 100;
 
-/// Processes at work.
+/// The running processes.
 pub struct Shift {
     orders: Orders,
     reader: Reader,
     living: BTreeMap<usize, Child>,
     next: usize,
-    /// What the consumers did.
+    /// The consumers' actions.
     pub events: Vec<Event>,
-    /// When which consumer was killed.
+    /// The killed consumers, with their times.
     pub killed: BTreeMap<usize, u64>,
-    /// What no consumer may do, such as to end by itself.
+    /// Violations by consumers, such as an early end.
     pub faults: Vec<String>,
 }
 
@@ -52,8 +52,8 @@ impl Shift {
         Ok(())
     }
 
-    /// Looks on until all messages were handed to somebody and `is_done`, or nothing happens any more; kills and
-    /// replaces a process at each of so many random moments on the way. `meanwhile` is told how many were handed.
+    /// Watches until all messages were handed out and `is_done`, or there is no more progress; kills and replaces a
+    /// process at each of several random moments. `meanwhile` receives the number of messages handed out.
     pub fn run(
         &mut self,
         messages: usize,
@@ -86,8 +86,8 @@ impl Shift {
         }
     }
 
-    /// Looks on until `go_on`, which is told how many messages were handed out, says that all is done, or nothing
-    /// happens any more.
+    /// Watches until `go_on`, which receives the number of messages handed out, returns that all is done, or there is
+    /// no more progress.
     pub fn work_through(&mut self, mut go_on: impl FnMut(usize) -> bool) -> io::Result<()> {
         let is_done = Cell::new(false);
         self.run(0, 0, |handed| is_done.set(go_on(handed)), || is_done.get())
@@ -106,7 +106,7 @@ impl Shift {
         self.employ()
     }
 
-    /// No consumer ends before it is told to.
+    /// Checks that no consumer has ended early.
     fn notice_ended(&mut self) -> io::Result<()> {
         let mut ended = Vec::new();
         for (&number, child) in &mut self.living {
@@ -119,7 +119,7 @@ impl Shift {
         Ok(())
     }
 
-    /// Tells everybody to stop, and waits until they have.
+    /// Stops all consumers, and waits for their ends.
     pub fn end(&mut self) -> io::Result<()> {
         for child in self.living.values_mut() {
             drop(child.stdin.take());
@@ -136,7 +136,7 @@ impl Shift {
         Ok(())
     }
 
-    /// From the first message that was handed to somebody to the last thing that was done with one.
+    /// Returns the time from the first message handed out to the last action.
     pub fn seconds(&self) -> f64 {
         let times = || self.events.iter().filter(|event| event.message.is_some()).map(|event| event.at);
         let (first, last) = (times().min().unwrap_or_default(), times().max().unwrap_or_default());
@@ -144,7 +144,7 @@ impl Shift {
     }
 }
 
-/// Whoever is left when the judge gives up is killed.
+/// Kills the consumers that are left when the checker gives up.
 impl Drop for Shift {
     fn drop(&mut self) {
         for child in self.living.values_mut() {

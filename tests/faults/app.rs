@@ -1,4 +1,4 @@
-//! The app: what a user of pymail would write, with a diary of what it was told.
+//! The app: a user's code, with a log of the results that it got.
 
 use std::fs;
 use std::time::Duration;
@@ -9,85 +9,85 @@ use pymail::{
 
 use crate::case::Case;
 use crate::scenario::{Scenario, Verb};
-use crate::site::TAG;
+use crate::support::TAG;
 use crate::support::dovecot::{HOST, PASSWORD};
 use crate::support::process::{Stopwatch, wait_until};
 use crate::world::Place;
 
-/// How long a verb may take.
+/// The timeout of a call.
 pub const DEADLINE: Duration = Duration::from_millis(1_500);
 
-/// The same where a connection ends, which is noticed long before that: no machine is busy enough to need as long.
+/// The timeout where a connection ends, which is noticed long before: no machine is busy enough to need as long.
 const LONG: Duration = Duration::from_secs(9);
 
-/// How much CPU a call may take, which is some milliseconds mostly: less than asking again and again up to a deadline
-/// takes, on a busy machine too.
+/// The limit of CPU for a call, which mostly takes some milliseconds: less than repeated reads up to a timeout take,
+/// on a busy machine too.
 const MOST_CPU: Duration = Duration::from_millis(250);
 
-/// How often a user would try again.
+/// The number of attempts of a user.
 const ATTEMPTS: usize = 8;
 
-/// A heartbeat that comes soon, and one that never does.
+/// Intervals of a heartbeat: one that beats soon, and one that never does.
 const SOON: Duration = Duration::from_millis(200);
 const NEVER: Duration = Duration::from_secs(3_600);
 
-/// For how long a consumer has a message to itself: longer than a case takes.
+/// The lease of a consumer: longer than a case takes.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// The message that the app can't handle, and what it says of it.
+/// The message that the app can't handle, and its reason.
 pub const UNWANTED: &str = "two";
 pub const REASON: &str = "no such account";
 
-/// Everything that the app did and was told.
+/// The log of the app's calls and their results.
 #[derive(Default)]
 pub struct Diary {
-    /// Calls that came back too late, or took too much CPU.
+    /// Calls that returned too late, or took too much CPU.
     pub late: Vec<String>,
-    /// How long a call may take: up to its deadline, plus a second, unless a lost connection is what it meets.
+    /// The limit of a call's time: its timeout and a second more, or less where it meets a lost connection.
     most: Duration,
-    /// What was handed out, in order: the id, and the body or why there's none.
+    /// The messages handed out, in order: the id, and the body or the reason why there is none.
     pub handed: Vec<(String, Result<Vec<u8>, String>)>,
-    /// How many of these were acknowledged, and whether one came that was acknowledged before.
+    /// The number of acknowledged ones among these, and `true` if one of them had been acknowledged before.
     pub acknowledged: Vec<String>,
     pub redelivered: Vec<String>,
-    /// For each message how its sending ended, and whether an earlier attempt had an unknown outcome.
+    /// For each message the outcome of its sending, and `true` if an earlier attempt's delivery was unknown.
     pub sent: Vec<(Message, Fate)>,
-    /// Where the app gave up, which it may.
+    /// The errors at which the app gave up, which is allowed.
     pub notes: Vec<String>,
 }
 
-/// What the app knows of a message that it sent.
+/// The app's knowledge of a message that it sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The server took it.
+    /// The server accepted it.
     Sent,
     /// It was certainly not sent.
     Unsent,
-    /// Nobody knows.
+    /// Its delivery is unknown.
     Unknown,
 }
 
-/// Somebody with a mailbox, on the way to which things go wrong.
+/// A user with a mailbox behind a faulty connection.
 pub struct App<'a> {
     pub scenario: Scenario,
-    /// Whether what strikes is the end of a connection.
+    /// `true` if the fault is the end of a connection.
     pub ends: bool,
     pub user: &'a str,
     pub place: &'a Place,
     pub port: u16,
-    /// Waits for what the heartbeat is to meet.
+    /// Waits for the heartbeat to meet the fault.
     pub struck: &'a dyn Fn() -> bool,
 }
 
 impl Diary {
-    /// An empty one.
+    /// Makes an empty log.
     pub fn of(case: &Case) -> Self {
-        // What waits for a connection that has ended does so up to the deadline.
+        // A wait on a connection that has ended lasts up to the timeout.
         let most = if case.ends() { LONG / 2 } else { DEADLINE + Duration::from_secs(1) };
         Self { most, ..Self::default() }
     }
 
-    /// Makes a call, and notes when it comes back late, or keeps a CPU busy.
+    /// Makes a call, and notes if it returns late, or keeps a CPU busy.
     fn call<T>(&mut self, what: &str, call: impl FnOnce() -> T) -> T {
         let (watch, before) = (Stopwatch::start(), cpu());
         let answer = call();
@@ -101,7 +101,7 @@ impl Diary {
         answer
     }
 
-    /// Tries again as long as that may help.
+    /// Repeats a call as long as that may help.
     fn retry<T>(&mut self, what: &str, mut call: impl FnMut() -> Result<T, Error>) -> Option<T> {
         for attempt in 1.. {
             match self.call(what, &mut call) {
@@ -138,14 +138,14 @@ impl Diary {
     }
 }
 
-/// The CPU time of this thread, in which a call's Python runs.
+/// Returns the CPU time of this thread, on which a call's Python runs.
 fn cpu() -> Duration {
     let told = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     Duration::from_nanos(told.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0))
 }
 
 impl App<'_> {
-    /// Through the proxy.
+    /// Returns the settings for a connection through the proxy.
     fn server(&self) -> Server {
         let server = if self.scenario.implicit_tls { Server::tls(HOST) } else { Server::starttls(HOST) };
         server.port(self.port).add_root_certificate_pem(&self.place.ca_pem)
@@ -163,7 +163,7 @@ impl App<'_> {
         Credentials::new(self.user, PASSWORD)
     }
 
-    /// Receives everything, and stops.
+    /// Receives everything, and closes.
     pub fn receive(&self, diary: &mut Diary) {
         let config = ImapConfig::new(self.server(), self.credentials());
         let config = config.tag(TAG).timeout(self.deadline()).heartbeat(self.heartbeat());
@@ -182,7 +182,7 @@ impl App<'_> {
         diary.call("drop", || drop(imap));
     }
 
-    /// Sends, and stops.
+    /// Sends, and closes.
     pub fn send(&self, diary: &mut Diary, messages: &[Message]) {
         let config = SmtpConfig::new(self.server(), self.credentials());
         let config = config.tag(TAG).timeout(self.deadline()).heartbeat(self.heartbeat());
@@ -198,7 +198,7 @@ impl App<'_> {
         diary.call("drop", || drop(smtp));
     }
 
-    /// Until the heartbeat has met the fault and got over it.
+    /// Waits until the heartbeat has met the fault and recovered.
     fn wait(&self, state: impl Fn() -> State) {
         wait_until("the fault", || (self.struck)());
         wait_until("the connection", || state() == State::Connected);
@@ -215,11 +215,11 @@ impl Verb {
     }
 }
 
-/// Receives what is left in a next life, in which nothing goes wrong.
+/// Receives the remaining messages in a second run, without faults.
 pub fn receive_the_rest(verb: Verb, user: &str, place: &Place, diary: &mut Diary) {
     let server = Server::starttls(HOST).port(place.inbox).add_root_certificate_pem(&place.ca_pem);
     let config = ImapConfig::new(server, Credentials::new(user, PASSWORD)).tag(TAG).heartbeat(NEVER);
-    // Alone: nobody has to wait for what an earlier life has claimed.
+    // Not shared: it need not wait for the claims of the first run.
     let config = if verb == Verb::Share { config } else { verb.configured(config) };
     let imap = Imap::connect(config).expect("nothing is in the way");
     fetch_and_ack(diary, &imap);
@@ -240,7 +240,7 @@ fn fetch_and_ack(diary: &mut Diary, imap: &Imap) {
     }
 }
 
-/// Rejects what can't be handled, and acknowledges the others.
+/// Rejects the message that can't be handled, and acknowledges the others.
 fn fetch_and_settle(diary: &mut Diary, imap: &Imap) {
     loop {
         let Some(batch) = diary.retry("fetch", || imap.fetch()) else { return };
@@ -270,7 +270,7 @@ fn drain(diary: &mut Diary, imap: &Imap) {
     }
 }
 
-/// Sends what is not sent, again and again; of what has an unknown outcome it tells, and leaves it.
+/// Sends unsent messages again and again; notes unknown deliveries, and does not repeat them.
 fn send_all(diary: &mut Diary, smtp: &Smtp) {
     for attempt in 1..=ATTEMPTS {
         let unsent: Vec<usize> =

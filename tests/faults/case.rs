@@ -1,4 +1,4 @@
-//! One case: what strikes, where, and what the proxy has to do for that.
+//! A case: its fault, its place, and its plan for the proxy.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::{Scenario, Verb};
 use crate::support::fault_proxy::{Fault, Place, Plan, Protocol};
 
-/// Where it strikes.
+/// The place of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Spot {
     Accept,
     Command(usize, u64),
     Answer(usize, u64),
-    /// Before the nth NOOP of a heartbeat, or its answer.
+    /// Before the nth NOOP of a heartbeat, or its response.
     Beat {
         answer: bool,
         at: u64,
     },
 }
 
-/// What strikes.
+/// The fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Blow {
     Close,
@@ -42,7 +42,7 @@ pub struct Case {
     pub scenario: Scenario,
     pub spot: Spot,
     pub blow: Blow,
-    /// On how many connections it strikes.
+    /// The number of connections on which it strikes.
     pub times: usize,
 }
 
@@ -52,12 +52,12 @@ impl Case {
         Self { name, scenario, spot, blow, times: 1 }
     }
 
-    /// A run where nothing goes wrong.
+    /// Returns a run without a fault.
     pub fn clean(scenario: Scenario) -> Self {
         Self { times: 0, ..Self::new(scenario, Spot::Accept, "clean", Blow::Close) }
     }
 
-    /// What the proxy has to do; nothing in a clean run.
+    /// Returns the proxy's plan; `None` for a clean run.
     pub fn plan(&self, deadline: Duration) -> Plan {
         let place = match self.spot {
             Spot::Accept => Place::accept(),
@@ -76,7 +76,7 @@ impl Case {
             Blow::Reset => Fault::Reset,
             Blow::Silence => Fault::Silence,
             Blow::Delay => Fault::Delay(deadline / 4),
-            // Each byte in time, the whole of them never.
+            // Each byte arrives in time, all of them never do.
             Blow::Drip => Fault::Drip(deadline / 8),
             Blow::Goodbye if self.scenario.kind.protocol() == Protocol::Imap => Fault::bye(),
             Blow::Goodbye => Fault::closing(),
@@ -87,13 +87,13 @@ impl Case {
         }
     }
 
-    /// Whether the fault is the end of a connection, which is noticed at once.
+    /// Returns `true` if the fault is the end of a connection, which is noticed at once.
     pub fn ends(&self) -> bool {
         self.times > 0 && matches!(self.blow, Blow::Close | Blow::Reset | Blow::Goodbye)
     }
 
-    /// Whether a message may be there twice, for the receiver to drop the second copy: the handle sends again what
-    /// has an unknown outcome, or the server said that it hasn't done what it has done, by a 421 to a message's end.
+    /// Returns `true` if a message may have a duplicate for the receiver to drop: the handle sends messages of unknown
+    /// delivery again, or the server denied by a 421 to a message's end that it has accepted the message.
     pub fn may_copy(&self) -> bool {
         let lie = self.blow == Blow::Goodbye && matches!(self.spot, Spot::Answer(..));
         lie || self.scenario.verb == Verb::Resend

@@ -6,14 +6,14 @@ use crate::support::fault_proxy::Protocol;
 
 const ENDS: [Blow; 6] = [Blow::Close, Blow::Reset, Blow::Silence, Blow::Delay, Blow::Drip, Blow::Goodbye];
 
-/// At how many bytes of each command and of each answer it strikes, at most.
+/// The most bytes of each command and of each response at which a fault strikes.
 const BYTES: usize = 2;
 
-/// Of so many octets, the connection is reset at one.
+/// One of so many octets is a reset of the connection, not an end.
 const RESETS: usize = 5;
 
 impl Scenario {
-    /// The cases, by what a clean run has shown.
+    /// Returns the cases for the dialogue of a clean run.
     pub fn cases(self, steps: &[Step]) -> Vec<Case> {
         let window = self.window(steps);
         if self.verb == Verb::Cut {
@@ -44,7 +44,7 @@ impl Scenario {
         cases
     }
 
-    /// Before the command, after it, and in the middle of its answer.
+    /// Returns the places before a command, after it, and in the middle of its response.
     fn boundaries(self, step: &Step) -> Vec<Case> {
         let number = step.number;
         let mut spots =
@@ -61,7 +61,7 @@ impl Scenario {
             Case { name: case.name + "-x3", times: 3, ..case }
         });
         let mut cases: Vec<Case> = once.chain(again).collect();
-        // A look at flags has no literal.
+        // The response to FETCH FLAGS has no literal.
         if step.is(&["UID FETCH"]) && self.verb != Verb::Reject {
             let spot = Spot::Answer(number, 0);
             cases.extend(
@@ -71,16 +71,16 @@ impl Scenario {
         cases
     }
 
-    /// What can strike there.
+    /// Returns the faults for a place.
     fn blows(self, spot: Spot) -> impl Iterator<Item = Blow> {
-        // What comes unasked between two lines is harmless in IMAP, and a lie in SMTP.
+        // An unsolicited line is harmless in IMAP, and a false reply in SMTP.
         let between = !matches!(spot, Spot::Answer(_, at) | Spot::Beat { at, .. } if at > 0);
         let talks = self.kind.protocol() == Protocol::Imap && between && spot != Spot::Answer(0, 0);
         let more: &[Blow] = if talks { &[Blow::Chatter, Blow::Flags] } else { &[] };
         ENDS.into_iter().filter(move |&blow| between || blow != Blow::Goodbye).chain(more.iter().copied())
     }
 
-    /// The connection's end at every octet of an answer; at some it is reset.
+    /// Ends the connection at every octet of a response; resets it at some.
     fn octets(self, step: &Step) -> Vec<Case> {
         let case = |at, blow| {
             Case::new(self, Spot::Answer(step.number, at), &step.named(&format!("octet-{at}")), blow)
@@ -89,7 +89,7 @@ impl Scenario {
         closes.chain((0..step.down).step_by(RESETS).map(|at| case(at, Blow::Reset))).collect()
     }
 
-    /// A close at the bytes of a step, some of them where it's long.
+    /// Closes the connection at the bytes of a step, at some of them where the step is long.
     fn bytes(self, step: &Step) -> Vec<Case> {
         let some = |length: u64| (1..length).step_by(usize::try_from(length).map_or(1, |it| it / BYTES + 1));
         let up = some(step.up).map(|at| (Spot::Command(step.number, at), "up", at));
@@ -100,7 +100,7 @@ impl Scenario {
     }
 }
 
-/// Of many, so many that are spread over all of them; the same ones each time.
+/// Returns a sample spread over all cases, the same each time.
 pub fn some(mut cases: Vec<Case>, most: usize) -> Vec<Case> {
     let hash = |name: &str| {
         name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {

@@ -1,4 +1,4 @@
-//! Several workers, each a process, and the tasks between them.
+//! Several worker processes, and the tasks between them.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead as _, BufReader, Write as _};
@@ -9,10 +9,10 @@ use std::thread;
 use crate::worker::{Answer, Task};
 use crate::world::World;
 
-/// How many run cases: they mostly wait.
+/// The number of workers for cases: they mostly wait.
 pub const MANY: usize = 10;
 
-/// How many see what is said when nothing is in the way, not even each other.
+/// The number of workers for clean runs, which need an idle machine.
 pub const FEW: usize = 2;
 
 struct Worker {
@@ -24,7 +24,7 @@ impl Worker {
     fn start(world: &World) -> io::Result<Self> {
         let program = std::env::current_exe()?;
         let mut command = Command::new(program);
-        // Roots that the environment adds would be read anew for each connection, for longer than a case takes.
+        // Extra trust roots in the environment would be read for each connection, for longer than a case takes.
         command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
         let mut child = command.arg("--worker").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let answers = BufReader::new(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
@@ -53,7 +53,7 @@ impl Drop for Worker {
     }
 }
 
-/// Has all tasks done, in any order, and hands each answer on as it comes.
+/// Runs all tasks, in any order, and passes each answer on as it arrives.
 pub fn work<K: Send>(world: &World, workers: usize, tasks: Vec<(K, Task)>, done: impl Fn(K, Answer) + Sync) {
     let workers = workers.min(tasks.len());
     let tasks = Mutex::new(VecDeque::from(tasks));

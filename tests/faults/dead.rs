@@ -1,19 +1,19 @@
-//! What became of the message that the app could not handle.
+//! The fate of the message that the app could not handle.
 
 use std::io;
 
 use crate::app::{Diary, REASON, UNWANTED};
 use crate::case::Case;
-use crate::judge::{Planted, Verdict};
+use crate::checker::{Planted, Verdict};
 use crate::scenario::Verb;
-use crate::site::{TAG, contains};
 use crate::support::other_client::Seen;
+use crate::support::{TAG, contains};
 use crate::witness::Witness;
 
-/// What stays in the inbox where nothing may be expunged.
+/// The flags of a message that stays in the inbox where nothing may be expunged.
 const DELETED: &str = "\\Deleted";
 
-/// Where dead letters are on these servers.
+/// The mailbox of dead letters on these servers.
 const DEAD: &str = "__TEST__.dead";
 
 impl Case {
@@ -22,14 +22,14 @@ impl Case {
         (self.scenario.verb == Verb::Reject).then_some(UNWANTED)
     }
 
-    /// The reason is written first, and again after a fault.
+    /// The note is written first, and again after a fault.
     fn most_reasons(&self) -> usize {
         1 + self.times
     }
 }
 
 impl Planted {
-    /// That the message that was rejected is a dead letter, with the reason beside it, and is nowhere else.
+    /// Checks that the rejected message is a dead letter, with its note beside it, and is nowhere else.
     pub fn check_dead(
         &self,
         case: &Case,
@@ -74,13 +74,13 @@ fn check_reasons(reasons: &[Seen], case: &Case, diary: &Diary, verdict: &mut Ver
     }
 }
 
-/// What says why the unwanted message is there, and is marked as seen.
+/// Returns `true` for the note about the rejected message, marked as seen.
 fn is_reason(seen: &Seen) -> bool {
     contains(&seen.raw, b"Subject: Dead letter")
         && contains(&seen.raw, format!("In-Reply-To: <{UNWANTED}@bob>").as_bytes())
 }
 
-/// Without the soft line ends of quoted-printable.
+/// Removes the soft line ends of quoted-printable.
 fn text(seen: &Seen) -> Vec<u8> {
     String::from_utf8_lossy(&seen.raw).replace("=\r\n", "").into_bytes()
 }

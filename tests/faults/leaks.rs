@@ -1,14 +1,14 @@
-//! What a case must not leave behind in its process.
+//! Leaks of a case in its process.
 
 use std::fs;
 use std::thread;
 use std::time::Duration;
 
 use crate::app::DEADLINE;
-use crate::judge::Verdict;
+use crate::checker::Verdict;
 use crate::support::process::Stopwatch;
 
-/// The sockets that were open before a case. One case at a time runs in a process.
+/// The sockets that were open before a case. A process runs one case at a time.
 pub struct Before(usize);
 
 impl Before {
@@ -16,9 +16,9 @@ impl Before {
         Self(sockets())
     }
 
-    /// Waits for what is on its way out, and tells what stays.
+    /// Waits for resources that are about to end, and returns the others.
     pub fn check(&self, verdict: &mut Verdict) {
-        // A heartbeat that is making a connection ends with that.
+        // A heartbeat that is connecting ends with that.
         let (watch, most) = (Stopwatch::start(), DEADLINE + Duration::from_secs(1));
         while (sockets() > self.0 || !threads().is_empty()) && watch.elapsed() < most {
             thread::park_timeout(Duration::from_millis(2));
@@ -32,14 +32,14 @@ impl Before {
     }
 }
 
-/// The open sockets of this process.
+/// Returns the open sockets of this process.
 fn sockets() -> usize {
     let Ok(entries) = fs::read_dir("/proc/self/fd") else { return 0 };
     let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
     links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
-/// The names of this process's threads that are pymail's.
+/// Returns the names of this process's threads that are pymail's.
 fn threads() -> Vec<String> {
     let Ok(entries) = fs::read_dir("/proc/self/task") else { return Vec::new() };
     let names = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());

@@ -1,25 +1,18 @@
-//! The sweep: a fault at every place of every dialogue, on real servers, and afterwards a look at what they hold.
+//! The sweep: a fault at every place of every dialogue, on real servers, and a check of the mailboxes afterwards.
 //!
-//! Without arguments it runs a part of the cases that is spread over all of them; `--full` runs all,
-//! `--case NAME` runs one, or all whose names begin like that. The last line of its output is the count of cases
-//! and of violations.
-#![allow(unreachable_pub, dead_code, unused_macros, reason = "the fixtures are shared with the other tests")]
+//! Without arguments it runs a sample of the cases; `--full` runs all, `--case NAME` runs one, or all whose names
+//! begin with it. The last line of its output is the count of cases and of violations.
+#![allow(unreachable_pub, reason = "a program, not a library")]
 
 mod app;
 mod case;
 mod cases;
+mod checker;
 mod crew;
 mod dead;
-#[path = "../fixtures.rs"]
-mod fixtures;
-mod judge;
 mod leaks;
 mod report;
 mod scenario;
-#[path = "../site.rs"]
-mod site;
-#[path = "../support/mod.rs"]
-mod support;
 mod witness;
 mod worker;
 mod world;
@@ -28,13 +21,15 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
+use pymail_test_support as support;
+
 use crate::case::Case;
 use crate::report::Report;
 use crate::scenario::{Scenario, Step};
 use crate::worker::{Answer, Task};
 use crate::world::{Servers, World};
 
-/// How many cases the quick part has.
+/// The number of cases of the quick sample.
 const QUICK: usize = 320;
 
 fn main() -> ExitCode {
@@ -44,12 +39,12 @@ fn main() -> ExitCode {
         [] | ["--quick"] => sweep(|cases| cases::some(cases, QUICK)),
         ["--full"] => sweep(|cases| cases),
         ["--case", name] => sweep(|cases| named(cases, name)),
-        // Such as a filter that means tests of another binary.
+        // Arguments such as a filter for tests of another binary.
         _ => ExitCode::SUCCESS,
     }
 }
 
-/// The case of this name, or all whose names begin like this.
+/// Returns the case of this name, or all whose names begin with it.
 fn named(cases: Vec<Case>, name: &str) -> Vec<Case> {
     let exact = cases.iter().any(|case| case.name == name);
     cases
@@ -71,7 +66,7 @@ fn sweep(choose: impl FnOnce(Vec<Case>) -> Vec<Case>) -> ExitCode {
     report.end()
 }
 
-/// All cases, by two clean runs of each scenario.
+/// Returns all cases, by two clean runs of each scenario.
 fn learnt(world: &World, report: &mut Report) -> Vec<Case> {
     let scenarios = Scenario::all();
     let twice = scenarios.iter().chain(&scenarios);
@@ -88,7 +83,7 @@ fn learnt(world: &World, report: &mut Report) -> Vec<Case> {
     scenarios.iter().filter_map(|scenario| Some(scenario.cases(learnt.get(scenario)?))).flatten().collect()
 }
 
-/// Takes in another run's dialogue.
+/// Merges another run's dialogue.
 fn learn(known: &mut Vec<Step>, steps: &[Step]) {
     let merged = match known.as_slice() {
         [] => steps.to_vec(),

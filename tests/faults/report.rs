@@ -1,4 +1,4 @@
-//! The count, the violations, and how far it is.
+//! The report: counts, violations, and progress.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -6,12 +6,12 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::case::Case;
+use crate::checker::{Count, Verdict};
 use crate::crew;
-use crate::judge::{Count, Verdict};
 use crate::worker::{Answer, Task};
 use crate::world::World;
 
-/// What the sweep has shown so far.
+/// The results of the sweep so far.
 #[derive(Default)]
 pub struct Report {
     count: Count,
@@ -43,7 +43,7 @@ impl Report {
         report.run_alone(world, late);
     }
 
-    /// Runs cases once more in which a call was late: perhaps it was the machine that was busy.
+    /// Repeats cases in which a call was late: the machine may have been busy.
     fn run_alone(&mut self, world: &World, cases: Vec<Case>) {
         if !cases.is_empty() {
             eprintln!("{} cases once more, one at a time", cases.len());
@@ -53,7 +53,7 @@ impl Report {
         crew::work(world, 1, tasks, |name, answer| report.lock().unwrap().take(&name, answer));
     }
 
-    /// Takes in what a case has shown, and says what was wrong.
+    /// Adds the outcome of a case, and prints its violations.
     pub fn take(&mut self, name: &str, answer: Answer) {
         match answer {
             Answer::Ran(Some(verdict)) => {
@@ -65,7 +65,7 @@ impl Report {
                 println!("{name}: the case itself failed: {why}");
                 self.broken.push(name.to_owned());
             }
-            // Nothing was to go wrong: no case, but what did go wrong counts.
+            // A clean run is no case, but its violations count.
             Answer::Learnt(_, verdict) => self.add(name, verdict),
         }
     }
@@ -76,7 +76,7 @@ impl Report {
             println!("{name}: {violation}");
         }
         for why in notes {
-            // Ports and the like differ, the reason doesn't.
+            // Removes ports and the like, which differ for the same reason.
             let why = why.replace(|digit: char| digit.is_ascii_digit(), "#");
             self.notes.entry(why).or_default().push(name.to_owned());
         }
@@ -89,7 +89,7 @@ impl Report {
         total.leaked += count.leaked;
     }
 
-    /// The last line, and whether all was well.
+    /// Prints the last line; returns `true` without violations.
     pub fn end(self) -> ExitCode {
         for (why, names) in &self.notes {
             eprintln!("noted in {} cases, such as {}: {why}", names.len(), names[0]);
@@ -102,7 +102,7 @@ impl Report {
         if wrong > 0 {
             println!("to run one case alone: cargo xtask faults --case NAME");
         }
-        // By hand, because the order of the members is promised.
+        // Written by hand to keep the promised order of the members.
         println!(
             "{{\"cases\":{cases},\"lost\":{lost},\"altered\":{altered},\"foreign_touched\":{foreign_touched},\
              \"wrongly_duplicated\":{wrongly_duplicated},\"late\":{late},\"leaked\":{leaked}}}"

@@ -1,16 +1,16 @@
-//! Who does what, over which way, and the dialogue that comes of it when nothing goes wrong.
+//! The scenarios: an app, a server, a connection, and the dialogue of a clean run.
 
 use serde::{Deserialize, Serialize};
 
 use crate::support::fault_proxy::{Exchange, Security};
 use crate::world::Kind;
 
-/// What the app is doing when it's struck.
+/// The work of the app during the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verb {
     Connect,
     Fetch,
-    /// A fetch of mail that takes a second look.
+    /// A fetch of mail that needs a second FETCH.
     FetchLarge,
     /// A fetch of small mail, which is cut at every octet.
     Cut,
@@ -22,13 +22,13 @@ pub enum Verb {
     Reject,
     Send,
     SendAll,
-    /// The same, by a handle that sends again what has an unknown outcome.
+    /// The same, by a handle that sends messages of unknown delivery again.
     Resend,
     Heartbeat,
     Stop,
 }
 
-/// An app, a server, and the way between.
+/// An app, a server, and the connection between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Scenario {
     pub verb: Verb,
@@ -36,7 +36,7 @@ pub struct Scenario {
     pub implicit_tls: bool,
 }
 
-/// One command and its answer, as the clean run had them.
+/// One command and its response in the clean run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Step {
     pub number: usize,
@@ -45,11 +45,11 @@ pub struct Step {
     pub down: u64,
 }
 
-/// What takes a message out of the inbox.
+/// The commands that take a message out of the inbox.
 const ARCHIVING: [&str; 4] = ["UID MOVE", "UID COPY", "UID STORE", "UID EXPUNGE"];
 
 impl Scenario {
-    /// All of them.
+    /// All scenarios.
     pub fn all() -> Vec<Self> {
         use Kind::{Move, NoMove, NoUidplus, OneByOne, Pipelining};
         use Verb::{
@@ -81,7 +81,7 @@ impl Scenario {
         format!("{:?}-{:?}-{tls}", self.kind, self.verb).to_lowercase()
     }
 
-    /// The steps that are this verb's.
+    /// Returns the steps of this verb.
     pub fn window(self, steps: &[Step]) -> Vec<&Step> {
         let first = steps.iter().position(|step| step.is(&["NOOP", "MAIL"])).unwrap_or(steps.len());
         let (connecting, work) = steps.split_at(first);
@@ -91,7 +91,7 @@ impl Scenario {
             Verb::FetchLarge => upto(work, |step| step.is(&["UID FETCH"]), 2),
             Verb::Cut => only(work, &["UID FETCH"]).into_iter().take(1).collect(),
             Verb::Ack => only(work, &ARCHIVING),
-            // Behind these there is a look at an inbox without any of ours, like the first one.
+            // Behind these there is a SEARCH in an inbox without any of ours, like the first one.
             Verb::Drain | Verb::Share => upto(work, |step| step.is(&ARCHIVING), usize::MAX),
             Verb::Reject => counting(upto(work, |step| step.is(&ARCHIVING), usize::MAX)),
             Verb::Stop => only(work, &["LOGOUT", "QUIT"]),
@@ -102,7 +102,7 @@ impl Scenario {
     }
 }
 
-/// From the look at how often they were delivered: behind the last FETCH there is nothing that others don't have, too.
+/// Returns the steps from the FETCH of delivery counts: the steps behind the last FETCH are those of other scenarios.
 fn counting(mut steps: Vec<&Step>) -> Vec<&Step> {
     let last = steps.iter().rposition(|step| step.is(&["UID FETCH"])).unwrap_or(0);
     steps.split_off(last)
@@ -112,7 +112,7 @@ fn only<'a>(steps: &'a [Step], words: &[&str]) -> Vec<&'a Step> {
     steps.iter().filter(|step| step.is(words)).collect()
 }
 
-/// The steps up to the nth of a kind, or to the last one where there are fewer.
+/// Returns the steps up to the nth of a kind, or to the last one where there are fewer.
 fn upto(steps: &[Step], is_end: impl Fn(&Step) -> bool, nth: usize) -> Vec<&Step> {
     let end = steps.iter().filter(|step| is_end(step)).take(nth).map(|step| step.number).max();
     steps.iter().filter(|step| Some(step.number) <= end).collect()
@@ -123,7 +123,7 @@ impl Step {
         words.contains(&self.word.as_str())
     }
 
-    /// Shows of a command what is no secret.
+    /// Returns a command without its secrets.
     pub fn of(exchange: &Exchange) -> Self {
         let mut words = exchange.command.split([' ', ':']).map(str::to_uppercase);
         let mut word = words.next().unwrap_or_default();
@@ -133,12 +133,12 @@ impl Step {
         Self { number: exchange.number, word, up: exchange.up, down: exchange.down }
     }
 
-    /// The shorter of two runs' answers: how long they take is written in some.
+    /// Keeps the shorter of two runs' responses: some include the time they took.
     pub fn shorter(self, other: &Self) -> Self {
         Self { down: self.down.min(other.down), ..self }
     }
 
-    /// A place of it, for a case's name.
+    /// Returns a place's text for a case's name.
     pub fn named(&self, place: &str) -> String {
         let word = match self.word.as_str() {
             "" => "greeting",

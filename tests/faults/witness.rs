@@ -1,4 +1,4 @@
-//! Another client, which looks at the server itself: no proxy, no pymail, no TLS to slow it down.
+//! Another client, which reads the server directly: without proxy, pymail and TLS.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
@@ -23,14 +23,14 @@ impl Witness {
         Ok(witness)
     }
 
-    /// Adds mail as it is.
+    /// Adds a mail unchanged.
     pub fn append(&mut self, mailbox: &str, flags: &str, raw: &[u8]) -> io::Result<()> {
         write!(self.0.get_mut(), "a APPEND {mailbox} ({flags}) {{{}+}}\r\n", raw.len())?;
         self.0.get_mut().write_all(&[raw, b"\r\n"].concat())?;
         self.answer().map(drop)
     }
 
-    /// All mail of a mailbox, without `\Recent`; none where there's no such mailbox.
+    /// Returns all mail of a mailbox, without `\Recent`; `None` when there is no such mailbox.
     pub fn list(&mut self, mailbox: &str) -> io::Result<Vec<Seen>> {
         if self.ask(&format!("EXAMINE {mailbox}")).is_err() {
             return Ok(Vec::new());
@@ -46,7 +46,7 @@ impl Witness {
         self.answer()
     }
 
-    /// Every untagged response up to the tagged one, which has to be OK.
+    /// Returns every untagged response up to the tagged one, which must be OK.
     fn answer(&mut self) -> io::Result<Vec<Response>> {
         let mut responses = Vec::new();
         loop {
@@ -59,7 +59,7 @@ impl Witness {
         }
     }
 
-    /// One response, with its literal if it has one.
+    /// Reads one response, with its literal if it has one.
     fn response(&mut self) -> io::Result<Response> {
         let mut text = self.line()?;
         let length = text.trim_end().strip_suffix('}').and_then(|text| text.rsplit_once('{')?.1.parse().ok());
@@ -85,7 +85,7 @@ struct Response {
     literal: Vec<u8>,
 }
 
-/// `* n FETCH (UID 3 FLAGS (\Seen) BODY[] {..}`, in whatever order.
+/// Parses `* n FETCH (UID 3 FLAGS (\Seen) BODY[] {..}`, in whatever order.
 fn seen(response: Response) -> Option<Seen> {
     let Response { text, literal: raw } = response;
     let uid = text.split_once("UID ")?.1.split([' ', ')']).next()?.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! A process that runs cases, one after the other: what one leaves behind is seen, and whose it is.
+//! A process that runs cases, one after the other, so that a leak shows, and its case.
 
 use std::io::{self, BufRead as _, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::app::{App, DEADLINE, Diary, receive_the_rest};
 use crate::case::Case;
-use crate::judge::{self, Planted, Verdict};
+use crate::checker::{self, Planted, Verdict};
 use crate::leaks::Before;
 use crate::scenario::{Scenario, Step, Verb};
 use crate::support::fault_proxy::Protocol;
 use crate::witness::Witness;
 use crate::world::{Kind, World};
 
-/// What a worker is asked for.
+/// A task of a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Task {
     /// The dialogue of a clean run.
@@ -24,7 +24,7 @@ pub enum Task {
     Run(Case),
 }
 
-/// What it answers.
+/// A worker's answer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
     /// The commands, and the verdict on the clean run.
@@ -35,7 +35,7 @@ pub enum Answer {
     Broken(String),
 }
 
-/// Reads the world, then tasks, a line each, and answers each with a line; until there are no more.
+/// Reads the world, then tasks, one a line, and answers each with a line, until there are no more.
 pub fn run() -> io::Result<()> {
     let mut lines = io::stdin().lock().lines();
     let world: World = serde_json::from_str(&lines.next().ok_or(io::ErrorKind::UnexpectedEof)??)?;
@@ -51,7 +51,7 @@ pub fn run() -> io::Result<()> {
     Ok(())
 }
 
-/// The first connections of a process take time that no later one does, and their deadlines with it.
+/// Makes the first connections of the process, which take longer than later ones.
 fn warm_up(world: &World) -> io::Result<()> {
     let kinds = [Kind::Move, Kind::Pipelining];
     kinds.into_iter().try_for_each(|kind| {
@@ -73,7 +73,7 @@ fn done(task: &Task, world: &World, user: &str) -> io::Result<Answer> {
     }
 }
 
-/// The dialogue of the first connection, whether the fault struck, and the verdict.
+/// Runs a case; returns the dialogue of the first connection, `true` if the fault struck, and the outcome.
 fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bool, Verdict)> {
     let scenario = case.scenario;
     let place = world.place(scenario.kind);
@@ -103,13 +103,13 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
     let exchanges = proxy.exchanges();
     let steps = exchanges.iter().filter(|it| it.connection == 1).map(Step::of).collect();
     let was_struck = struck();
-    drop(proxy); // What the server was asked through it is done.
+    drop(proxy); // The server has carried out all commands.
     if let Some(queue) = &place.queue {
-        judge::settle(queue, user);
+        checker::wait_for_delivery(queue, user);
         let inbox = Witness::login(place.inbox, user)?.list("INBOX")?;
-        judge::check_sent(&inbox, &diary, case.may_copy(), &mut verdict);
+        checker::check_sent(&inbox, &diary, case.may_copy(), &mut verdict);
         receive_the_rest(scenario.verb, user, place, &mut diary);
-        judge::check_received(&inbox, &diary, &mut verdict);
+        checker::check_received(&inbox, &diary, &mut verdict);
     } else {
         receive_the_rest(scenario.verb, user, place, &mut diary);
         let mut witness = Witness::login(place.inbox, user)?;

@@ -1,19 +1,19 @@
-//! The servers: started once, shared by all cases, each of which has a user of its own.
+//! The servers: started once, shared by all cases, with a user for each case.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fixtures::dovecot_without;
 use crate::support::certs::Issued;
+use crate::support::dovecot::dovecot_without;
 use crate::support::dovecot::{Dovecot, DovecotOptions};
 use crate::support::fault_proxy::{FaultProxy, Protocol, Route, Security};
 use crate::support::postfix::{Postfix, PostfixOptions};
 
-/// Which server a case runs on.
+/// The server of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
-    /// Dovecot with all that it has.
+    /// Dovecot with all its capabilities.
     Move,
     /// Dovecot without MOVE.
     NoMove,
@@ -25,15 +25,15 @@ pub enum Kind {
     OneByOne,
 }
 
-/// Where a server is, for a process that didn't start it.
+/// A server's addresses, for a process that didn't start it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Place {
     kind: Kind,
     starttls: u16,
     tls: u16,
-    /// The IMAP server that it is, or delivers to: its port with STARTTLS or none.
+    /// The port of the IMAP server, or of the one that it delivers to, with STARTTLS or plaintext.
     pub inbox: u16,
-    /// Where mail waits that isn't delivered yet.
+    /// The folder of mail that waits for delivery.
     pub queue: Option<PathBuf>,
     /// Its authority, as PEM.
     pub ca_pem: String,
@@ -41,11 +41,11 @@ pub struct Place {
     key_pem: String,
 }
 
-/// Where all servers are.
+/// The addresses of all servers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct World(Vec<Place>);
 
-/// The servers themselves; gone on drop.
+/// The running servers; gone on drop.
 pub struct Servers {
     postfixes: Vec<(Kind, Postfix)>,
     dovecots: Vec<(Kind, Dovecot)>,
@@ -66,7 +66,7 @@ impl Servers {
         Self { postfixes, dovecots }
     }
 
-    /// Where they are.
+    /// Returns their addresses.
     pub fn world(&self) -> World {
         let dovecots =
             self.dovecots.iter().map(|(kind, it)| place(*kind, it, (it.imap_port(), it.imaps_port()), None));
@@ -78,7 +78,7 @@ impl Servers {
     }
 }
 
-/// Each case leaves processes behind for a moment.
+/// Options with room for the processes that cases leave behind for a moment.
 fn many(options: DovecotOptions) -> DovecotOptions {
     let limits = "default_vsz_limit = 1G\nservice anvil {\n  client_limit = 4000\n}\n";
     DovecotOptions { extra: limits.into(), ..options }
@@ -91,14 +91,14 @@ fn place(kind: Kind, dovecot: &Dovecot, (starttls, tls): (u16, u16), queue: Opti
 }
 
 impl World {
-    /// Where the server of this kind is.
+    /// Returns the address of a kind of server.
     pub fn place(&self, kind: Kind) -> &Place {
         self.0.iter().find(|place| place.kind == kind).expect("all kinds are there")
     }
 }
 
 impl Kind {
-    /// What it speaks.
+    /// Returns its protocol.
     pub fn protocol(self) -> Protocol {
         match self {
             Self::Move | Self::NoMove | Self::NoUidplus => Protocol::Imap,
@@ -108,7 +108,7 @@ impl Kind {
 }
 
 impl Place {
-    /// A proxy to it.
+    /// Starts a proxy to it.
     pub fn proxy(&self, security: Security) -> FaultProxy {
         FaultProxy::start(&Route {
             protocol: self.kind.protocol(),

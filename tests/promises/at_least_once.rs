@@ -1,14 +1,15 @@
-//! Promise 3: a message leaves the inbox only by `ack`, and is in the archive then.
+//! At least once: a message leaves the inbox only by `ack`, and is in the archive then.
 
 use pymail::{ErrorKind, Imap};
 use rstest::rstest;
 use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot, dovecot_without, every_site, postfix};
-use crate::site::{Site, TAG, contains, mail, message};
+use crate::fixtures::{dovecot, every_site, postfix};
+use crate::mail_site::{Site, TAG, contains, mail, message};
+use crate::support::dovecot::dovecot_without;
 use crate::support::postfix::PostfixOptions;
 
-/// Sorted, because Postfix delivers several at a time.
+/// Returns sorted ids, because Postfix delivers several messages at a time.
 fn ids(imap: &Imap) -> Vec<String> {
     let batch = imap.fetch().unwrap();
     let mut ids: Vec<String> = batch.iter().map(|delivery| delivery.message().unwrap().id.clone()).collect();
@@ -17,7 +18,7 @@ fn ids(imap: &Imap) -> Vec<String> {
 }
 
 #[apply(every_site)]
-fn what_is_not_acknowledged_is_delivered_again(#[case] site: Site) {
+fn an_unacknowledged_message_is_delivered_again(#[case] site: Site) {
     site.deliver(&[message("1", "a"), message("2", "b")]);
     let first = site.imap();
     assert_eq!(ids(&first), ["1", "2"]);
@@ -72,7 +73,7 @@ fn acknowledging_twice_is_the_same_as_once(#[case] site: Site) {
 }
 
 #[apply(every_site)]
-fn an_archive_that_somebody_removed_is_made_again(#[case] site: Site) {
+fn an_archive_that_was_removed_is_made_again(#[case] site: Site) {
     site.deliver(&[message("1", "a")]);
     let imap = site.imap();
     let batch = imap.fetch().unwrap();
@@ -92,7 +93,7 @@ fn uids_of_a_mailbox_that_was_made_anew_touch_nothing() {
     let imap = Imap::connect(site.imap_config().inbox("Queue")).unwrap();
     let batch = imap.fetch().unwrap();
     assert_eq!(batch.len(), 1);
-    // Dovecot makes a UIDVALIDITY of the time, in seconds: other mailboxes use up this one's.
+    // Dovecot makes a UIDVALIDITY of the time, in seconds: creating other mailboxes advances it.
     other.remove_mailbox("Queue").unwrap();
     for name in ["A", "B", "C", "Queue"] {
         other.create_mailbox(name).unwrap();

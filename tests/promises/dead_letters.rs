@@ -1,4 +1,4 @@
-//! Promise 6: what nobody can handle or read goes to the dead letters, with the reason, and is never dropped.
+//! Dead letters: a message that can't be read or handled goes there with the reason, and is never dropped.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use pymail::{ErrorKind, Imap, ImapConfig};
 use rstest::rstest;
 use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot_without, embedded, every_site, postfix};
-use crate::site::{Site, TAG, contains, mail, message};
-use crate::support::dovecot::DovecotOptions;
+use crate::fixtures::{embedded, every_site, postfix};
+use crate::mail_site::{Site, TAG, contains, mail, message};
+use crate::support::dovecot::{DovecotOptions, dovecot_without};
 use crate::support::other_client::Seen;
 use crate::support::postfix::PostfixOptions;
 
@@ -21,7 +21,7 @@ fn ids(imap: &Imap) -> Vec<String> {
     batch.iter().map(|delivery| delivery.message().unwrap().id.clone()).collect()
 }
 
-/// The dead letters and the notes beside them.
+/// Lists the dead letters and the notes beside them.
 fn dead(site: &Site) -> (Vec<Seen>, Vec<String>) {
     let other = site.other_client();
     let name = other.mailboxes().unwrap().into_iter().find(|name| name.ends_with("dead"));
@@ -34,7 +34,9 @@ fn dead(site: &Site) -> (Vec<Seen>, Vec<String>) {
 
 #[apply(every_site)]
 #[case::without_move(Site::real(&dovecot_without(&["MOVE"]), &PostfixOptions::default()))]
-fn what_is_rejected_as_often_as_configured_goes_to_the_dead_letters_with_the_last_reason(#[case] site: Site) {
+fn a_message_rejected_as_often_as_configured_goes_to_the_dead_letters_with_the_last_reason(
+    #[case] site: Site,
+) {
     site.deliver(&[message("bad", "a"), message("good", "b")]);
     let imap = Imap::connect(config(&site, 2)).unwrap();
     for reason in ["no such account", "no such account, still"] {
@@ -53,7 +55,7 @@ fn what_is_rejected_as_often_as_configured_goes_to_the_dead_letters_with_the_las
     assert!(notes[0].contains(&format!("In-Reply-To: {message_id}")), "{notes:?}");
 }
 
-/// With mbox, a mailbox has mails or other mailboxes.
+/// With mbox, a mailbox contains either mails or other mailboxes.
 #[rstest]
 fn where_no_mailbox_is_within_another_dead_letters_and_claims_are_beside_the_archive() {
     let mbox = DovecotOptions { mailbox_format: "mbox".into(), ..DovecotOptions::default() };
@@ -99,7 +101,7 @@ fn a_message_that_ends_its_handles_is_delivered_only_so_often(#[from(postfix)] s
 }
 
 #[apply(every_site)]
-fn what_cannot_be_read_goes_there_at_once_and_is_an_error_in_its_place_once(#[case] site: Site) {
+fn an_unreadable_message_goes_there_at_once_and_is_an_error_in_its_place_once(#[case] site: Site) {
     site.plant(
         &[],
         "From: bob@example.test\nSubject: __TEST__ cut\nContent-Disposition: inline; size=5\n\nno\n",

@@ -7,7 +7,7 @@ use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::every_site;
-use crate::site::{ALICE, Site, contains, mail, message};
+use crate::mail_site::{ALICE, Site, contains, mail, message};
 
 /// Returns bodies that mail systems are known to change.
 fn bodies() -> Vec<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! The promises of the README's "Semantics", each on every kind of server.
+//! The README's promises, by their names there, each on every kind of server.
 
 mod at_least_once;
 mod dead_letters;

@@ -7,7 +7,7 @@ use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::{dovecot, every_site, postfix};
-use crate::site::{Site, TAG, mail, message};
+use crate::mail_site::{Site, TAG, mail, message};
 use crate::support::process::wait_until;
 use crate::support::script::{Script, Step};
 
@@ -128,7 +128,7 @@ fn a_batch_is_acknowledged_by_message_id_in_a_mailbox_that_was_recreated() {
     site.dovecot().disconnect_all();
     batch.ack().unwrap();
     let queue = mail(&other, "Queue");
-    assert!(queue.len() == 1 && crate::site::contains(&queue[0].raw, b"Subject: __TEST__ other"));
+    assert!(queue.len() == 1 && crate::mail_site::contains(&queue[0].raw, b"Subject: __TEST__ other"));
     assert_eq!(mail(&other, TAG).len(), 2);
     batch.ack().unwrap();
     assert_eq!(mail(&other, TAG).len(), 2, "archived messages are not missed");

@@ -1,4 +1,4 @@
-//! Promise 6: one bad message harms only itself, and none is taken for another's.
+//! One bad message: it harms only itself, and no message is taken for another.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
@@ -10,9 +10,9 @@ use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::{every_site, postfix};
-use crate::site::{ALICE, Site, TAG, mail, message};
+use crate::mail_site::{ALICE, Site, TAG, mail, message};
 
-/// The kinds of what came, with ids for what could be read.
+/// Returns the error kinds of deliveries, and the ids of readable ones.
 fn kinds(imap: &Imap) -> Vec<Result<String, ErrorKind>> {
     let batch = imap.fetch().unwrap();
     let kind = |delivery: &pymail::Delivery| {
@@ -69,7 +69,7 @@ fn large_messages_come_a_few_at_a_time_and_keep_their_order(#[case] site: Site) 
     assert_eq!(seen, [vec!["1", "2", "3"], vec!["4"]]);
 }
 
-/// A mail with so many octets of headers before its Subject.
+/// Makes a mail with this many octets of headers before its Subject.
 fn plant_behind_headers(site: &Site, octets: usize, subject: &str) {
     let line = format!("X-Diagnostics: {}\r\n", "x".repeat(60));
     let headers = line.repeat(octets / line.len());
@@ -79,12 +79,12 @@ fn plant_behind_headers(site: &Site, octets: usize, subject: &str) {
     );
 }
 
-/// Enough that mails are known to be small, whose beginnings are fetched.
+/// Enough mails to make the handle expect small ones, and fetch only beginnings.
 fn deliver_small(site: &Site) {
     site.deliver(&(0..3).map(|n| message(&format!("small {n}"), "a")).collect::<Vec<_>>());
 }
 
-/// Cyrus' SEARCH finds no Subject behind 64 KiB of headers.
+/// Without Cyrus, whose SEARCH finds no Subject behind 64 KiB of headers.
 #[rstest]
 #[case::dovecot_and_postfix(crate::fixtures::postfix(crate::fixtures::dovecot()))]
 #[case::embedded(crate::fixtures::embedded())]
@@ -111,7 +111,7 @@ fn a_subject_behind_long_headers_is_read(#[case] site: Site, #[values(false, tru
     assert_eq!(mail(&site.other_client(), "INBOX").len(), 3, "the others are foreign, and stay");
 }
 
-/// Cyrus' SEARCH finds no Subject behind 64 KiB of headers.
+/// Without Cyrus, whose SEARCH finds no Subject behind 64 KiB of headers.
 #[rstest]
 #[case::dovecot_and_postfix(crate::fixtures::postfix(crate::fixtures::dovecot()))]
 #[case::embedded(crate::fixtures::embedded())]
@@ -144,7 +144,7 @@ fn no_limit_is_no_limit(#[case] site: Site, #[values(false, true)] is_shared: bo
     assert_eq!(imap.drain().unwrap().len(), 2);
 }
 
-/// Puts a mail into the inbox whose file tells another size than it has: Dovecot ends each connection that fetches it.
+/// Adds a mail whose file name states a wrong size: Dovecot ends each connection that fetches it.
 fn plant_damaged(site: &Site) -> PathBuf {
     let mail =
         "From: bob@example.test\nMessage-ID: <damaged@example.test>\nSubject: __TEST__ damaged\n\nhello\n";

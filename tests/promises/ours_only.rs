@@ -1,4 +1,4 @@
-//! Promise 2: other mail is never flagged, moved, marked seen or expunged.
+//! Ours only: other mail is never flagged, moved, marked seen or expunged.
 
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use pymail::{Imap, ImapConfig};
 use rstest::rstest;
 use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot_without, every_site};
-use crate::site::{Site, contains, mail, message};
+use crate::fixtures::every_site;
+use crate::mail_site::{Site, contains, mail, message};
+use crate::support::dovecot::dovecot_without;
 use crate::support::other_client::Seen;
 use crate::support::postfix::PostfixOptions;
 use crate::support::process::wait_until;
 
-/// What a careless search would take for ours, and what an EXPUNGE would remove.
+/// Mail that a careless SEARCH would take for ours, or that an EXPUNGE would remove.
 fn plant_foreign(site: &Site) {
     let subjects =
         ["hello", "x__TEST__", "__TEST__x 1", "Re: __TEST__ 1", "__test__ 1", "=?utf-8?q?Re=3A?= __TEST__ 2"];
@@ -23,14 +24,14 @@ fn plant_foreign(site: &Site) {
         site.plant(&["\\Deleted"], &raw);
         site.plant(&["\\Seen", "\\Flagged"], &raw);
     }
-    // Ours by its Subject, but another client has deleted it.
+    // Ours by its Subject, but marked as deleted by another client.
     site.plant(
         &["\\Deleted"],
         "From: eve@example.test\nSubject: __TEST__ deleted by another client\n\nforeign\n",
     );
 }
 
-/// What stands in the inbox and is not one of the messages that these tests send.
+/// Lists the mail in the inbox that these tests did not send.
 fn foreign(site: &Site) -> Vec<Seen> {
     let mut inbox = mail(&site.other_client(), "INBOX");
     inbox.retain(|seen| contains(&seen.raw, b"foreign"));

@@ -1,4 +1,4 @@
-//! Promise 9: TLS is verified, and no secret is seen anywhere.
+//! Secret: TLS is verified, and no secret is shown anywhere.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::every_site;
-use crate::site::{ALICE, Site, message, shown};
+use crate::mail_site::{ALICE, Site, message, shown};
 use crate::support::events::Events;
 use crate::support::process::free_port;
 
@@ -21,7 +21,7 @@ fn assert_hidden(what: impl fmt::Display) {
     }
 }
 
-/// Configurations with the marked password that fail in every way that connecting can.
+/// Returns configurations with the marked password that fail in every way of connecting.
 fn failing(site: &Site) -> Vec<Server> {
     vec![
         site.imaps_server(),
@@ -56,7 +56,7 @@ fn a_handle_shows_no_password(#[case] site: Site) {
     let (imap, smtp) = (site.imap(), site.smtp());
     let receipt = smtp.send(&message("1", "a")).unwrap();
     let all = format!("{imap:?} {smtp:?} {receipt:?} {:?} {:?}", imap.status(), imap.fetch().unwrap());
-    // No word that a random Message-ID may have, which is in hex.
+    // No text that a random Message-ID, which is in hex, can contain.
     for word in [site.password(), "horse", "cor\"rect", "battery staple"] {
         assert!(!all.contains(word), "{all}");
     }

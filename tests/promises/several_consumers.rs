@@ -1,4 +1,4 @@
-//! Promise 5: any number of handles may share a mailbox, and a message is handed to one of them.
+//! Several consumers: any number of handles share a mailbox, and a message is handed to one of them.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,9 +9,9 @@ use pymail::{Error, ErrorKind, Imap, ImapConfig, Server, State};
 use rstest::rstest;
 use rstest_reuse::apply;
 
-use crate::fixtures::{dovecot_without, every_site, postfix};
-use crate::site::{Site, TAG, contains, mail, message};
-use crate::support::dovecot::DovecotOptions;
+use crate::fixtures::{every_site, postfix};
+use crate::mail_site::{Site, TAG, contains, mail, message};
+use crate::support::dovecot::{DovecotOptions, dovecot_without};
 use crate::support::events::Events;
 use crate::support::other_client::OtherClient;
 use crate::support::postfix::PostfixOptions;
@@ -39,12 +39,12 @@ fn deliver(site: &Site, count: usize) {
     site.deliver(&(0..count).map(|n| message(&n.to_string(), "hello")).collect::<Vec<_>>());
 }
 
-/// How many entries the log has.
+/// Returns the number of entries in the log.
 fn entries(site: &Site) -> usize {
     mail(&site.other_client(), &format!("{TAG}.claims")).len()
 }
 
-/// Lets time pass, while `meanwhile` is done.
+/// Repeats `meanwhile` for this time.
 fn during(long: Duration, mut meanwhile: impl FnMut()) {
     let until = Instant::now() + long;
     while Instant::now() < until {
@@ -78,7 +78,7 @@ fn each_message_is_handed_to_one_of_four_handles(#[case] site: Site) {
 }
 
 #[apply(every_site)]
-fn what_a_stopped_handle_had_is_handed_to_another_at_once(
+fn a_stopped_handles_messages_are_handed_to_another_at_once(
     #[case] site: Site,
     #[values(false, true)] drops: bool,
 ) {
@@ -96,7 +96,7 @@ fn what_a_stopped_handle_had_is_handed_to_another_at_once(
     assert_eq!(ids(&third).len(), 3);
 }
 
-/// As [`briefly`], through what can cut its connection, or stall it.
+/// Returns the settings of [`briefly`] through a relay that can cut or stall its connection.
 fn through_a_relay(site: &Site) -> (ImapConfig, Relay) {
     let relay = Relay::start("127.0.0.1", site.dovecot().imaps_port());
     let server = Server::tls("localhost").port(relay.port()).add_root_certificate_pem(site.ca_pem());
@@ -104,7 +104,7 @@ fn through_a_relay(site: &Site) -> (ImapConfig, Relay) {
     (config.timeout(DEADLINE).shared(LEASE), relay)
 }
 
-/// A handle that does not come back by itself once its connection is cut, and what cuts it.
+/// Returns a handle that does not reconnect by itself, and the relay that cuts its connection.
 fn fragile(site: &Site) -> (Imap, Relay) {
     let (config, relay) = through_a_relay(site);
     let late = Duration::from_secs(600);
@@ -112,7 +112,7 @@ fn fragile(site: &Site) -> (Imap, Relay) {
 }
 
 #[rstest]
-fn what_a_lost_handle_had_is_handed_to_another_when_its_lease_is_over_and_it_is_told_so(
+fn a_lost_handles_messages_are_handed_to_another_after_its_lease_and_it_gets_an_error(
     #[from(postfix)] site: Site,
 ) {
     deliver(&site, 3);
@@ -131,7 +131,7 @@ fn what_a_lost_handle_had_is_handed_to_another_when_its_lease_is_over_and_it_is_
     assert_eq!(mail(&site.other_client(), TAG).len(), 3);
 }
 
-/// It is connected again before it acknowledges, and has said that it is alive.
+/// The handle reconnects before it acknowledges, and renews its lease.
 #[rstest]
 fn a_handle_that_came_back_too_late_is_told_so(#[from(postfix)] site: Site) {
     deliver(&site, 3);
@@ -152,7 +152,7 @@ fn a_handle_that_came_back_too_late_is_told_so(#[from(postfix)] site: Site) {
 }
 
 #[rstest]
-fn what_was_acknowledged_may_be_acknowledged_again(#[from(postfix)] site: Site) {
+fn an_acknowledgement_may_be_repeated(#[from(postfix)] site: Site) {
     deliver(&site, 3);
     let imap = Imap::connect(shared(&site)).unwrap();
     let batch = imap.fetch().unwrap();
@@ -179,7 +179,9 @@ fn consumers_of_two_inboxes_do_not_disturb_each_other(#[from(postfix)] site: Sit
 }
 
 #[rstest]
-fn who_was_away_for_longer_than_its_lease_keeps_what_nobody_wanted(#[from(postfix)] site: Site) {
+fn a_consumer_that_was_away_for_longer_than_its_lease_keeps_messages_not_taken_over(
+    #[from(postfix)] site: Site,
+) {
     deliver(&site, 3);
     let (lost, relay) = fragile(&site);
     let batch = lost.fetch().unwrap();
@@ -222,7 +224,7 @@ fn the_log_does_not_grow(#[from(postfix)] site: Site) {
     }
 }
 
-/// Some hold messages, some have acknowledged a part of theirs, some have nothing: for several leases.
+/// For several leases, some hold messages, some have acknowledged a part of theirs, some have none.
 #[rstest]
 fn the_log_is_short_while_all_are_idle(#[from(postfix)] site: Site) {
     deliver(&site, 6);
@@ -245,7 +247,7 @@ fn the_log_is_short_while_all_are_idle(#[from(postfix)] site: Site) {
     });
 }
 
-/// Such a log an earlier version may have left: claims to mail that is gone, and renewals.
+/// A log that an earlier version may have left: claims to mail that is gone, and renewals.
 #[rstest]
 fn a_log_of_thirty_thousand_entries_is_read_and_shortened(#[from(postfix)] site: Site) {
     const MANY: usize = 30_000;
@@ -253,7 +255,8 @@ fn a_log_of_thirty_thousand_entries_is_read_and_shortened(#[from(postfix)] site:
     // Dovecot takes in each file of a Maildir, which takes a busy machine a minute.
     let imap = Imap::connect(shared(&site).timeout(Duration::from_secs(600))).unwrap();
     site.other_client().create_mailbox(&format!("{TAG}.claims")).unwrap();
-    let folder = site.dovecot().dir().join(format!("mail/{}/mail/.{TAG}.claims/cur", crate::site::ALICE));
+    let folder =
+        site.dovecot().dir().join(format!("mail/{}/mail/.{TAG}.claims/cur", crate::mail_site::ALICE));
     let validity = imap.search("ALL").unwrap().validity().get();
     for n in 0..MANY {
         let word = if n % 100 == 0 { format!("claim {}", 1_000_000 + n) } else { "hold".to_owned() };
@@ -290,9 +293,9 @@ fn a_handle_that_is_busy_with_other_verbs_keeps_its_messages(
     assert_eq!(mail(&site.other_client(), TAG).len(), 2);
 }
 
-/// With the next call: nothing but the log says so, and its lease is long.
+/// With the next call, by the log alone: the lease is long.
 #[rstest]
-fn what_is_let_go_of_is_handed_over_with_the_next_fetch(#[from(postfix)] site: Site) {
+fn a_released_message_is_handed_over_with_the_next_fetch(#[from(postfix)] site: Site) {
     deliver(&site, 2);
     let (first, second) = (Imap::connect(shared(&site)).unwrap(), Imap::connect(shared(&site)).unwrap());
     assert_eq!((ids(&first).len(), ids(&second).len()), (2, 0));
@@ -318,7 +321,7 @@ fn an_ack_archives_what_is_still_held_and_names_what_was_lost(#[from(postfix)] s
     assert_eq!(mail(&site.other_client(), TAG).len(), 3);
 }
 
-/// Its own claim says so, whatever the lease of the one that waits.
+/// The lease is in its own claim; that of the waiting consumer does not matter.
 #[rstest]
 fn of_two_leases_the_longer_counts_and_an_event_tells_of_it(#[from(postfix)] site: Site) {
     deliver(&site, 2);
@@ -352,9 +355,9 @@ fn consumers_with_another_archive_are_told_of(#[from(postfix)] site: Site) {
     assert!(fetched(shared(&site)), "now both are known");
 }
 
-/// Mail that another client has removed, from what is held and from what waits.
+/// Another client removes held and waiting mail.
 #[rstest]
-fn what_another_client_removes_stops_no_consumer_and_is_not_held(#[from(postfix)] site: Site) {
+fn mail_that_another_client_removes_stops_no_consumer_and_is_not_held(#[from(postfix)] site: Site) {
     deliver(&site, 4);
     let (first, second) =
         (Imap::connect(briefly(&site).batch(3)).unwrap(), Imap::connect(briefly(&site).batch(3)).unwrap());
@@ -375,7 +378,7 @@ fn what_another_client_removes_stops_no_consumer_and_is_not_held(#[from(postfix)
     });
 }
 
-/// The holder has searched since, and knows that it is gone.
+/// The holder has searched since, and knows that the mail is gone.
 #[rstest]
 fn a_message_that_another_client_has_removed_is_not_told_as_a_lost_lease(#[from(postfix)] site: Site) {
     deliver(&site, 3);
@@ -395,7 +398,7 @@ fn remove(other: &OtherClient, mailbox: &str, uids: &[u32]) {
     other.expunge(mailbox, uids).unwrap();
 }
 
-/// A Dovecot whose accounts hold so many mails.
+/// Starts a Dovecot whose accounts hold this many mails.
 fn with_room_for(mails: usize) -> Site {
     let extra = format!(
         "mail_plugins = quota\nprotocol imap {{\n mail_plugins = quota imap_quota\n}}\n\
@@ -430,7 +433,7 @@ fn in_a_full_mailbox_what_is_held_is_delivered_and_acknowledged_and_nothing_is_c
     });
 }
 
-/// Each is told of the same mails under new UIDs.
+/// Each consumer finds the same mails under new UIDs.
 #[rstest]
 fn a_mailbox_that_was_made_anew_hands_nothing_to_two_consumers(#[from(postfix)] site: Site) {
     let other = site.other_client();
@@ -477,7 +480,7 @@ fn a_mailbox_that_was_made_anew_hands_nothing_to_two_consumers(#[from(postfix)] 
     assert_eq!(mail(&site.other_client(), "Queue").len(), 0);
 }
 
-/// The one that had them is away for longer than its lease.
+/// The consumer that held them is away for longer than its lease.
 #[rstest]
 fn in_a_mailbox_that_was_made_anew_a_lost_lease_is_told_and_nothing_is_archived(#[from(postfix)] site: Site) {
     let other = site.other_client();

@@ -1,4 +1,4 @@
-//! Promise 8: a connection is kept alive, and a dead one is noticed and replaced.
+//! Stays up: a connection is kept alive, and a lost one is noticed and replaced.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::{dovecot, every_site, postfix};
-use crate::site::{Ports, Site, TAG, message};
+use crate::mail_site::{Ports, Site, TAG, message};
 use crate::support::process::wait_until;
 use crate::support::relay::Relay;
 
@@ -109,7 +109,7 @@ fn an_idle_connection_stays_usable_under_its_heartbeat(#[case] site: Site) {
     assert!(failures.iter().all(Option::is_none), "{failures:?}");
 }
 
-/// Postfix takes 100 NOOPs in a row, Exim 10, and each logs more as an attack, by which firewalls go.
+/// Postfix takes 100 NOOPs in a row, Exim 10, and each logs more as an attack, which firewalls act upon.
 #[apply(every_site)]
 fn signs_of_life_are_never_too_many_for_a_server(#[case] site: Site) {
     let idle = Smtp::connect(site.smtp_config().heartbeat(Duration::from_millis(10))).unwrap();

@@ -1,11 +1,11 @@
-//! Promise 9: whoever is not the server, or does not speak as it should, gets no credentials.
+//! Secret: credentials go only to a server that is verified and keeps to the protocol.
 
 use std::time::Duration;
 
 use pymail::{Credentials, Error, ErrorKind, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 use rstest::rstest;
 
-use crate::site::{ALICE, TAG};
+use crate::mail_site::{ALICE, TAG};
 use crate::support::certs::{Authority, Issued};
 use crate::support::script::Script;
 use crate::support::tls_server::{
@@ -16,14 +16,14 @@ use crate::support::tls_server::{
 
 const PASSWORD: &str = "s3cret";
 
-/// What a client finds out, and what the server has heard until then.
+/// The client's result, and the data that the server has received until then.
 struct Meeting {
     /// The error, or the UIDVALIDITY of the inbox in IMAP, 0 in SMTP.
     outcome: Result<u32, Error>,
     heard: Heard,
 }
 
-/// A client that trusts the authority meets a server.
+/// Connects a client that trusts the authority to a server.
 fn meet(authority: &Authority, options: &TlsServerOptions<'_>) -> Meeting {
     let server = TlsServer::start(options);
     let outcome = connect_to(&server, authority, options.way, options.protocol);
@@ -56,7 +56,7 @@ fn connect_at(at: Server, protocol: Protocol) -> Result<u32, Error> {
     }
 }
 
-/// In the clear or not, neither the password nor the beginning of a login.
+/// Checks that neither the password nor the beginning of a login was received, encrypted or not.
 fn assert_no_credentials(heard: &str) {
     let commands = heard.to_uppercase();
     for word in ["LOGIN", "AUTH", "S3CRET", &ALICE.to_uppercase()] {
@@ -72,7 +72,7 @@ fn assert_refused(meeting: &Meeting) {
     assert_no_credentials(&meeting.heard.encrypted);
 }
 
-/// A certificate, and why it does not do.
+/// A certificate, and the reason why it is invalid.
 fn bad_certificate(why: &str, authority: &Authority) -> Issued {
     let names = &["localhost", "127.0.0.1"];
     match why {
@@ -118,7 +118,7 @@ fn an_error_names_what_is_wrong_with_the_certificate(
     assert_no_credentials(&server.heard().encrypted);
 }
 
-/// Python 3.13 refuses it by default, and older ones do not.
+/// Python 3.13 refuses it by default, and older versions do not.
 #[rstest]
 fn an_authority_without_a_key_usage_is_trusted_on_every_python(
     #[values(IMAP, SMTP)] protocol: Protocol,
@@ -130,7 +130,7 @@ fn an_authority_without_a_key_usage_is_trusted_on_every_python(
     meeting.outcome.expect("it connects");
 }
 
-/// Python up to 3.12 refuses it by default, and newer ones do not.
+/// Python up to 3.12 refuses it by default, and newer versions do not.
 #[rstest]
 fn a_certificate_that_is_trusted_itself_needs_no_authority_on_any_python(
     #[values(IMAP, SMTP)] protocol: Protocol,
@@ -174,7 +174,7 @@ fn a_server_that_speaks_old_tls_only_gets_no_credentials(
 }
 
 #[rstest]
-fn without_the_starttls_that_somebody_removed_no_credentials_are_sent(
+fn no_credentials_are_sent_without_the_starttls_that_an_attacker_removed(
     #[values(IMAP, SMTP)] protocol: Protocol,
 ) {
     let authority = Authority::new();
@@ -213,21 +213,21 @@ fn answers_injected_with_the_one_to_starttls_answer_nothing_under_tls(
     let options = TlsServerOptions { protocol, way: "together", issued: &issued, version: None };
     let meeting = meet(&authority, &options);
     assert_no_credentials(&meeting.heard.clear);
-    // The injected answers say yes to the login; the server's own says no.
+    // The injected responses accept the login; the server's own refuses it.
     assert_eq!(meeting.outcome.expect_err("the server refuses").kind(), ErrorKind::Auth);
 }
 
-/// What the test of old versions rests on: whoever takes them gets them.
+/// Checks the test of old versions: a client that accepts them gets them.
 #[rstest]
 fn a_client_that_takes_old_tls_gets_it(#[values("TLSv1", "TLSv1_1")] version: &str) {
     let issued = Authority::new().issue(&["localhost"]);
     let options = TlsServerOptions { protocol: IMAP, way: "tls", issued: &issued, version: Some(version) };
     let server = TlsServer::start(&options);
-    assert_eq!(server.meet_anybody(), version.replace('_', "."));
+    assert_eq!(server.connect_insecurely(), version.replace('_', "."));
     assert!(server.heard().is_encrypted);
 }
 
-/// What the other tests rest on: this server hears credentials, when nothing is wrong.
+/// Checks the other tests: this server receives credentials when nothing is wrong.
 #[rstest]
 fn a_server_that_is_who_it_should_be_gets_the_credentials_under_tls_only(
     #[values(IMAP, SMTP)] protocol: Protocol,

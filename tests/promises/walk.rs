@@ -1,17 +1,17 @@
-//! Promise 7: an inbox of any size is walked through a batch at a time, and leaves nothing out.
+//! Bounded: a walk through an inbox of any size holds one batch at a time, and leaves nothing out.
 
 use pymail::{Delivery, Imap};
 use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::{every_site, postfix};
-use crate::site::{Site, TAG, mail, message};
+use crate::mail_site::{Site, TAG, mail, message};
 
 fn id(delivery: &Delivery) -> String {
     delivery.message().unwrap().id.clone()
 }
 
-/// Sorted by number: who delivers several at a time may change their order.
+/// Returns sorted numbers: a server that delivers several at a time may change their order.
 fn walk(imap: &Imap) -> Vec<usize> {
     let mut ids: Vec<usize> = imap.deliveries().map(|it| id(&it.unwrap()).parse().unwrap()).collect();
     ids.sort_unstable();
@@ -36,7 +36,7 @@ fn a_walk_meets_each_message_once_and_changes_nothing(#[case] site: Site) {
 }
 
 #[apply(every_site)]
-fn what_is_acknowledged_on_a_walk_goes_and_the_rest_stays(#[case] site: Site) {
+fn messages_acknowledged_on_a_walk_go_and_the_rest_stays(#[case] site: Site) {
     site.deliver(&numbered(0..11));
     let imap = Imap::connect(site.imap_config().batch(4)).unwrap();
     for delivery in imap.deliveries() {
@@ -71,12 +71,12 @@ fn a_message_that_there_is_no_room_for_comes_later_in_its_walk(#[from(postfix)] 
 }
 
 #[rstest]
-fn what_another_client_does_to_mail_that_was_found_before_is_respected(#[from(postfix)] site: Site) {
+fn changes_by_another_client_to_mail_found_before_are_respected(#[from(postfix)] site: Site) {
     site.deliver(&numbered(0..9));
     let (imap, other) = (Imap::connect(site.imap_config().batch(3)).unwrap(), site.other_client());
     let mut found = imap.deliveries().map(|delivery| delivery.unwrap().uid().get());
     assert_eq!(found.next(), Some(1));
-    // All nine are known to this handle now.
+    // The handle knows all nine now.
     other.flag("INBOX", 5, &["\\Deleted"]).unwrap();
     other.flag("INBOX", 8, &["\\Deleted"]).unwrap();
     other.expunge("INBOX", &[8]).unwrap();

@@ -13,9 +13,9 @@ use pymail::{Credentials, Message, Server, Smtp, SmtpConfig};
 use rstest::rstest;
 use serde::Deserialize;
 
-use crate::site::TAG;
-use crate::strategies::{config, usual_parts};
+use crate::mail_site::TAG;
 use crate::support::script::Script;
+use crate::support::strategies::{config, usual_parts};
 
 /// Python's result for a mail.
 #[derive(Debug, Deserialize, PartialEq)]

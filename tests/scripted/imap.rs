@@ -1,4 +1,4 @@
-//! What becomes of mail when the server answers late, too much, too little, or something else.
+//! Late, long, short and wrong responses of an IMAP server, and the mail that is delivered.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -8,7 +8,7 @@ use pymail::{ErrorKind, Imap, Message, UidSet};
 use rstest::rstest;
 
 use super::{imap, imap_config};
-use crate::site::{ALICE, TAG};
+use crate::mail_site::{ALICE, TAG};
 use crate::support::process::wait_until;
 use crate::support::script::{Script, Step};
 
@@ -18,7 +18,7 @@ pub(super) fn mail(id: u32, body: &str) -> String {
     format!("From: bob@example.test\r\nTo: {ALICE}\r\nSubject: {TAG} {id}\r\n\r\n{body}")
 }
 
-/// The answer to a FETCH for one mail, of which it has as much as was asked for.
+/// Returns the response to a FETCH of one mail, with as much of it as was requested.
 pub(super) fn fetched(uid: u32, mail: &str, command: &str) -> String {
     let most = command.split_once("<0.").and_then(|(_, rest)| rest.split('>').next()?.parse().ok());
     let octets = &mail[..mail.len().min(most.unwrap_or(usize::MAX))];
@@ -26,7 +26,7 @@ pub(super) fn fetched(uid: u32, mail: &str, command: &str) -> String {
     format!("* {uid} FETCH (UID {uid} RFC822.SIZE {size} BODY[]<0> {{{sent}}}\r\n{octets})\r\n")
 }
 
-/// A server with these mails in its inbox, the first with UID 1.
+/// Makes a server with these mails in its inbox, the first with UID 1.
 pub(super) fn holding(capabilities: &[&str], mails: &[String]) -> Script {
     let uids: Vec<String> = (1..=mails.len()).map(|uid| uid.to_string()).collect();
     let mails = mails.to_vec();
@@ -47,7 +47,7 @@ fn numbers(uids: &UidSet) -> Vec<u32> {
     uids.iter().map(pymail::Uid::get).collect()
 }
 
-/// The UIDs and bodies of what is fetched.
+/// Fetches, and returns UIDs and bodies.
 fn deliveries(imap: &Imap) -> Vec<(u32, String)> {
     let read = |message: &Message| message.text().unwrap().to_owned();
     let batch = imap.fetch().unwrap();
@@ -144,7 +144,7 @@ fn a_literal_that_is_too_short_is_an_error_and_no_cut_body(#[case] body: &str, #
 }
 
 #[rstest]
-fn what_vanishes_between_search_and_fetch_hides_nothing_behind_it() {
+fn mail_expunged_between_search_and_fetch_hides_no_other() {
     let server = Script::imap(&[])
         .on("UID SEARCH", |heard| Step::say("* SEARCH 1 2 3 4 5\r\nTAG OK done\r\n").when(heard.nth == 1))
         .says("UID SEARCH", "* SEARCH 3 4 5\r\nTAG OK done\r\n")
@@ -168,7 +168,7 @@ fn of_a_copy_only_what_the_server_names_is_deleted() {
 }
 
 #[rstest]
-fn a_copy_that_nobody_confirms_is_an_error_and_nothing_is_deleted() {
+fn a_copy_without_confirmation_is_an_error_and_nothing_is_deleted() {
     let server =
         holding(UIDPLUS, &three()).says("UID SEARCH UID 1:3", "* SEARCH 1 2 3\r\nTAG OK done\r\n").start();
     let error = imap(&server).fetch().unwrap().ack().unwrap_err();

@@ -1,4 +1,4 @@
-//! Acknowledgements that fail: what is asked again makes no second copy, and what was done is remembered.
+//! Failed acknowledgements: a repetition makes no second copy, and completed steps are remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use rstest::rstest;
 
 use super::imap::mail as unnamed;
 use super::imap_config;
-use crate::site::TAG;
+use crate::mail_site::TAG;
 use crate::support::script::{Heard, Script, Scripted, Step};
 
 const MOVE: &[&str] = &["MOVE", "UIDPLUS"];
@@ -20,16 +20,16 @@ fn mail(id: u32) -> String {
     format!("Message-ID: <{id}@example.test>\r\n{}", unnamed(id, "hello"))
 }
 
-/// What a server holds.
+/// The mailboxes of a server.
 #[derive(Default)]
 struct Mailboxes {
     inbox: BTreeMap<u32, String>,
     archive: Vec<String>,
     deleted: BTreeSet<u32>,
-    /// By connection: whether it is the archive that is selected.
+    /// For each connection, `true` if the archive is selected.
     is_away: BTreeSet<usize>,
     is_missing: bool,
-    /// Whether it sends the beginning of a mail as BODY[] when it is asked for its headers.
+    /// `true` if it sends the beginning of a mail as BODY[] in response to a FETCH of its headers.
     sends_whole: bool,
 }
 
@@ -44,7 +44,7 @@ impl Held {
         held
     }
 
-    /// How many mails wait, and how many copies the archive has of each.
+    /// Returns the number of waiting mails, and of copies of each in the archive.
     fn counts(&self) -> (usize, Vec<usize>) {
         let mailboxes = self.0.lock().unwrap();
         let mut copies: BTreeMap<&str, usize> = BTreeMap::new();
@@ -61,7 +61,7 @@ impl Held {
             .on("", move |heard| held.0.lock().unwrap().answer(heard).map_or(Step::Usual, Step::Say))
     }
 
-    /// Does what a command asks for; its answer.
+    /// Carries out a command; returns its response.
     fn obey(&self, heard: &Heard) -> String {
         self.0.lock().unwrap().answer(heard).unwrap_or_default()
     }
@@ -131,7 +131,7 @@ impl Mailboxes {
         Some(untagged + "TAG OK done\r\n")
     }
 
-    /// Those of these UIDs that are in the inbox.
+    /// Returns those of these UIDs that are in the inbox.
     fn named(&self, set: &str) -> Vec<u32> {
         let ranges: Vec<(u32, u32)> = set
             .split(',')
@@ -177,16 +177,16 @@ fn connected(server: &Scripted) -> Imap {
     Imap::connect(config(server)).unwrap()
 }
 
-/// What a server does about a command, the first few times.
+/// A server's failure at a command, the first few times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blow {
-    /// It hangs up, and does nothing.
+    /// It hangs up without carrying out the command.
     Before,
-    /// It does it, and hangs up.
+    /// It carries out the command, and hangs up.
     After,
-    /// It does it, and refuses.
+    /// It carries out the command, and refuses it.
     Lie,
-    /// It refuses.
+    /// It refuses the command.
     No,
 }
 
@@ -207,7 +207,7 @@ impl Blow {
     }
 }
 
-/// A server that strikes at a command, so many times.
+/// Makes a server that fails at a command, this many times.
 fn struck(held: &Held, capabilities: &[&str], command: &str, blow: Blow, times: usize) -> Scripted {
     let state = held.clone();
     let strike =
@@ -241,9 +241,9 @@ fn whatever_fails_asking_again_archives_each_message_once(
     }
 }
 
-/// A process that ends, and another one that has no memory but the archive.
+/// The first process ends, and the second one has no memory but the archive.
 #[rstest]
-fn what_another_process_has_copied_is_archived_once(
+fn a_copy_by_another_process_is_not_made_again(
     #[values(Blow::Before, Blow::After, Blow::Lie, Blow::No)] blow: Blow,
 ) {
     for (capabilities, commands) in COMMANDS {
@@ -272,7 +272,7 @@ fn a_mail_that_another_client_removes_does_not_keep_the_others_in_the_inbox(#[ca
         for command in commands.iter().filter(|command| !command.contains("SEARCH")) {
             let held = Held::with([1, 2, 3]);
             let state = held.clone();
-            // It says so as long as it is asked about a mail that is gone.
+            // The server repeats it for each command on a mail that is gone.
             let server = held.script(capabilities).ahead(command, move |heard| {
                 let mut mailboxes = state.0.lock().unwrap();
                 mailboxes.inbox.remove(&2);
@@ -312,7 +312,7 @@ fn an_archive_that_was_removed_is_made_again_however_the_server_says_so(#[case] 
     }
 }
 
-/// More than fit on one command line, so that there are two commands.
+/// More UIDs than fit on one command line, so that there are two commands.
 #[rstest]
 fn of_an_acknowledgement_that_fails_half_way_what_was_archived_is_remembered() {
     let held = Held::with((1..=700).map(|n| 2 * n));
@@ -379,9 +379,9 @@ fn a_move_whose_answer_is_lost_is_unknown_without_move_and_can_be_asked_again(
     assert_eq!(held.counts(), (0, vec![1, 1, 1]));
 }
 
-/// The messages of a failed drain are in the app's hands when it has fetched and acknowledged them.
+/// The app got the messages of a failed drain by fetching and acknowledging them.
 #[rstest]
-fn what_was_acknowledged_after_a_failed_drain_is_not_drained_again(#[values(false, true)] some: bool) {
+fn messages_acknowledged_after_a_failed_drain_are_not_drained_again(#[values(false, true)] some: bool) {
     let held = Held::with([1, 2, 3]);
     let refusal = |heard: &Heard| Step::say("TAG NO [OVERQUOTA] full\r\n").when(heard.nth == 1);
     let imap = connected(&held.script(MOVE).ahead("UID MOVE", refusal).start());
@@ -407,7 +407,7 @@ fn a_drain_that_archives_half_of_its_messages_hands_out_all_of_them_later() {
     assert_eq!(held.counts(), (0, vec![1; 700]));
 }
 
-/// Copies that can't be looked for are no reason to keep mail in the inbox for ever.
+/// Mail does not stay in the inbox for ever because its copies can't be looked for.
 #[rstest]
 fn an_archive_that_can_not_be_read_keeps_no_mail_in_the_inbox() {
     let held = Held::with([1, 2, 3]);
@@ -450,7 +450,7 @@ fn a_server_that_announces_move_and_does_not_know_it_archives_by_copy(
     assert!(imap.fetch().unwrap().is_empty());
 }
 
-/// With UIDPLUS, a server need not say what it has copied (RFC 4315).
+/// With UIDPLUS, a server need not send COPYUID (RFC 4315).
 #[rstest]
 #[case::no_code("TAG OK done\r\n")]
 #[case::no_text("TAG OK\r\n")]
@@ -466,7 +466,7 @@ fn copies_that_a_server_does_not_name_are_found_and_made_once(#[case] answer: &'
     assert_eq!(held.counts(), (0, vec![1, 1, 1]));
 }
 
-/// More often than copies are looked for in vain.
+/// More failures than searches for copies.
 #[rstest]
 #[case::at_the_search("UID SEARCH UID")]
 #[case::at_the_mails("UID FETCH 1:3 (UID RFC822.SIZE BODY.PEEK[HEADER]")]

@@ -1,4 +1,4 @@
-//! One bad mail harms only itself, whatever way it is bad.
+//! One bad mail harms only itself, whatever its fault.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,14 @@ use rstest::rstest;
 use super::imap::{fetched, mail};
 use super::imap_config;
 use super::imap_receiving::{Told, named, told};
-use crate::site::TAG;
+use crate::mail_site::TAG;
 use crate::support::process::wait_until;
 use crate::support::script::{Heard, Script, Scripted, Step};
 
 const BAD: u32 = 3;
 const BODY: &str = "hello";
 
-/// What a server does where it comes to the bad mail; before that it has said this.
+/// A server's failure at the bad mail, after this beginning of a response.
 type Bad = fn(said: String, command: &str) -> Step;
 
 fn one(uid: u32, command: &str) -> String {
@@ -82,7 +82,7 @@ fn drips(said: String, _: &str) -> Step {
     Step::Drip((said + "* 3 FETCH (UID 3 FLAGS () RFC822.SIZE 90 BODY[]<0> {90}\r\nSubject: ").into())
 }
 
-/// A server with these UIDs, whose answer to a FETCH is `bad` from the bad mail on, as long as `is_ill`.
+/// Makes a server with these UIDs, whose response to a FETCH is `bad` from the bad mail on, while `is_ill`.
 fn ill(uids: &[u32], bad: Bad, is_ill: impl Fn(&Heard) -> bool + Send + Sync + 'static) -> Script {
     let all = uids.to_vec();
     let found = move |heard: &Heard| {
@@ -155,7 +155,7 @@ fn a_bad_mail_is_an_error_in_its_place_and_the_others_come(#[case] bad: Bad, #[c
     assert!(stats.withheld >= 1 && stats.unreadable == 0, "{stats:?}");
 }
 
-/// Its beginning comes, and the whole of it does not.
+/// Its beginning arrives, and the whole of it does not.
 #[rstest]
 #[case::hangs_up(|said| Step::SayAndClose(said))]
 #[case::is_refused(|said| Step::Say(said + "TAG NO it is damaged\r\n"))]
@@ -189,7 +189,7 @@ fn a_large_mail_that_comes_in_part_only_keeps_back_no_other(#[case] bad: fn(Stri
 #[case::hangs_up(hangs_up)]
 #[case::has_no_uid(has_no_uid)]
 #[case::is_refused(is_refused)]
-fn what_did_not_come_stays_in_the_inbox_whatever_is_acknowledged(#[case] bad: Bad) {
+fn a_withheld_message_stays_in_the_inbox_whatever_is_acknowledged(#[case] bad: Bad) {
     let server = always_ill(&[1, 2, 3, 4], bad);
     let imap = Imap::connect(config(&server)).unwrap();
     imap.fetch().unwrap().ack().unwrap();
@@ -235,7 +235,7 @@ fn a_mail_whose_headers_do_not_come_either_is_not_touched() {
     assert_eq!(server.heard("UID MOVE").len(), 0, "nothing shows that it is ours");
 }
 
-/// The answer ends nowhere, or hangs.
+/// The response has no end, or stalls.
 #[rstest]
 #[case::is_silent(is_silent)]
 #[case::ends_within(ends_within)]
@@ -285,7 +285,7 @@ fn a_mail_that_failed_once_comes_in_the_same_fetch(#[case] bad: Bad) {
     assert_eq!(imap.stats().withheld, 0);
 }
 
-/// The server has nothing of the others, either, where it answers in one piece.
+/// The server holds back the others, too, if it responds in one piece.
 #[rstest]
 #[case::hangs_up(|| Step::Close)]
 #[case::is_refused(|| Step::say("TAG NO it is damaged\r\n"))]
@@ -368,7 +368,7 @@ fn an_archive_that_can_not_be_read_keeps_no_mail_back(#[case] bad: fn() -> Step)
     assert!(server.connections() <= 3, "{}: it is not tried each time", server.connections());
 }
 
-/// A server that ignores how much is asked for: more than an answer may have, in all.
+/// Makes a server that ignores the requested length: its response exceeds the limit of a response.
 #[rstest]
 fn a_server_that_sends_whole_mails_when_it_is_asked_for_their_beginnings_is_asked_for_fewer() {
     let body: &'static str = "0123456789".repeat(200_000).leak();
@@ -385,7 +385,7 @@ fn a_server_that_sends_whole_mails_when_it_is_asked_for_their_beginnings_is_aske
     assert!(server.connections() <= 2, "{}", server.connections());
 }
 
-/// Where what was found is fetched in the same flight (SEARCHRES).
+/// With SEARCHRES, the result of the SEARCH is fetched in the same round trip.
 #[rstest]
 #[case::hangs_up(|said| Step::SayAndClose(said))]
 #[case::is_refused(|said| Step::Say(said + "TAG NO it is damaged\r\n"))]
@@ -416,7 +416,7 @@ fn new_mail_that_is_bad_keeps_back_no_other(#[case] bad: fn(String) -> Step) {
     assert_eq!(server.heard("UID FETCH $").len(), 1);
 }
 
-/// Dovecot refuses a search by Subject where it can't read one mail.
+/// Dovecot refuses a SEARCH by Subject if it can't read one mail.
 #[rstest]
 fn a_mail_that_spoils_the_search_is_left_out_of_it_and_reported() {
     let uids: Vec<u32> = (1..=40).collect();
@@ -437,7 +437,7 @@ fn a_mail_that_spoils_the_search_is_left_out_of_it_and_reported() {
     assert!(server.heard("UID SEARCH").len() <= searches + 2, "it is not looked for again");
 }
 
-/// A server whose answer to a FETCH of bodies is `bad` from the bad mail on, and which has no such mail any more then.
+/// Makes a server whose response to a FETCH of bodies is `bad` from the bad mail on, and which then has no such mail.
 fn with_a_mail_that_goes(bad: Bad) -> Scripted {
     let is_gone = Arc::new(AtomicBool::new(false));
     let goes = Arc::clone(&is_gone);
@@ -470,7 +470,7 @@ fn mail_as_it_is_that_the_server_finds_and_does_not_send_is_an_error(
     assert_eq!(imap.fetch_uids(&uids).unwrap().len(), 2);
 }
 
-/// Some servers send less than they are asked for, whatever the size is that they tell.
+/// Some servers send less than requested, whatever RFC822.SIZE says.
 #[rstest]
 #[case::of_any_size(10_000, 30_000)]
 #[case::of_large_mails(200_000, 300_000)]

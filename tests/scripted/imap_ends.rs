@@ -1,7 +1,7 @@
-//! A connection that ends is noticed at once, at whichever octet of an answer it does.
+//! A connection that ends is noticed at once, at whichever octet of a response it ends.
 //!
-//! The deadline is long: what waits for more than there is to come, or asks for it again and again, ends with `Timeout`,
-//! and not with what a new connection has.
+//! The timeout is long: a reader that waits for more data than there is, or reads again and again, ends with `Timeout`,
+//! and not with the messages of a new connection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,10 +12,10 @@ use rstest::rstest;
 
 use super::imap::mail;
 use super::imap_config;
-use crate::site::TAG;
+use crate::mail_site::TAG;
 use crate::support::script::{Script, Step};
 
-/// So many servers at a time.
+/// The number of servers at a time.
 const AT_ONCE: usize = 4;
 
 fn fetched(uid: u32) -> String {
@@ -23,13 +23,13 @@ fn fetched(uid: u32) -> String {
     format!("* {uid} FETCH (UID {uid} FLAGS () RFC822.SIZE {0} BODY[]<0> {{{0}}}\r\n{mail})\r\n", mail.len())
 }
 
-/// The same in a shape that is read in another way: data behind a blank line, and attributes behind them.
+/// The same response in another form: data behind a blank line, and attributes behind the data.
 fn otherwise(uid: u32) -> String {
     let mail = mail(uid, "hello");
     format!("* {uid} FETCH (BODY[] {{{}}}\r\n{mail}\r\n UID {uid} FLAGS ())\r\n", mail.len())
 }
 
-/// The answers of one connection, by the beginnings of commands.
+/// Returns the responses of one connection, by the beginnings of commands.
 fn answers(one: fn(u32) -> String) -> Vec<(&'static str, String)> {
     vec![
         ("GREETING", "* OK ready\r\n".into()),
@@ -49,7 +49,7 @@ fn answers(one: fn(u32) -> String) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// A server that hangs up once, behind so many octets of an answer.
+/// Makes a server that hangs up once, behind this many octets of a response.
 fn cut(answers: &[(&'static str, String)], nth: usize, at: usize) -> Script {
     let cut = Arc::new(AtomicUsize::new(1));
     answers.iter().enumerate().fold(Script::imap(&[]), |script, (n, (command, answer))| {
@@ -62,7 +62,7 @@ fn cut(answers: &[(&'static str, String)], nth: usize, at: usize) -> Script {
     })
 }
 
-/// Connects, perhaps again, and receives the messages in one call.
+/// Connects, repeatedly if necessary, and receives the messages in one call.
 fn lives(script: Script, place: &str) {
     let server = script.start();
     let config = || imap_config(&server).dedup_window(0).max_connects_per_minute(6_000);

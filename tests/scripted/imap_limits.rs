@@ -1,4 +1,4 @@
-//! Servers that take short lines only, or commands about few messages: everything is done all the same, in portions.
+//! Servers that take only short lines, or commands about few messages: commands are sent in smaller portions.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,17 +7,17 @@ use pymail::{Imap, Uid};
 use rstest::rstest;
 
 use super::imap_config;
-use crate::site::TAG;
+use crate::mail_site::TAG;
 use crate::support::script::{Heard, Script, Scripted, Step};
 
 const MESSAGES: u32 = 400;
 
-/// UIDs that make no ranges, and long sets.
+/// UIDs without ranges, whose sets are long.
 fn uids() -> BTreeSet<u32> {
     (1..=MESSAGES).map(|n| 1_000_000 + 2 * n).collect()
 }
 
-/// What the server has.
+/// The state of the server.
 #[derive(Default)]
 struct Mailboxes {
     inbox: BTreeSet<u32>,
@@ -25,20 +25,20 @@ struct Mailboxes {
     deleted: BTreeSet<u32>,
 }
 
-/// What a server does to commands about too much.
+/// A server's limit, and its response to larger commands.
 #[derive(Clone, Copy)]
 enum Limit {
-    /// A line with more octets is answered so.
+    /// A line with more octets gets this response.
     Line(usize, &'static str),
     /// The connection ends at a line with more octets.
     LineOrLeave(usize),
-    /// Does the newest ones only, and says so, as RFC 9738 has it; COPY does nothing.
+    /// Carries out the command for the newest ones only, and says so (RFC 9738); COPY does nothing.
     Messages(usize),
-    /// The same, and is known to.
+    /// The same, announced as a capability.
     Announced(usize),
     /// The same with COPY as well.
     MessagesOfCopyToo(usize),
-    /// Does nothing about more messages, and says this.
+    /// Refuses commands about more messages with this response.
     Refuses(usize, &'static str),
 }
 
@@ -95,7 +95,7 @@ fn has(set: &str, uid: u32) -> bool {
     })
 }
 
-/// Does a command about these messages, and returns its untagged answers.
+/// Carries out a command about these messages, and returns its untagged responses.
 fn done(mailboxes: &mut Mailboxes, command: &str, line: &str, chosen: &[u32]) -> String {
     let listed = |uids: &[u32], between| uids.iter().map(u32::to_string).collect::<Vec<_>>().join(between);
     match command {
@@ -161,7 +161,7 @@ const TOO_LONG: &str = "TAG BAD Error in IMAP command: Too long argument\r\n";
 const MOVES: &[&str] = &["MOVE", "UIDPLUS"];
 const COPIES: &[&str] = &["UIDPLUS"];
 
-/// Exchange says no more than `Command Error. 10`; RFC 7162 tells servers to take 8,192 octets, RFC 2683 clients to send 1,000.
+/// Exchange responds with `Command Error. 10`; RFC 7162 tells servers to take 8,192 octets, RFC 2683 clients to send 1,000.
 #[rstest]
 #[case::dovecot(Limit::Line(4_000, TOO_LONG))]
 #[case::exchange(Limit::Line(1_000, "TAG BAD Command Error. 10\r\n"))]
@@ -230,7 +230,7 @@ fn plain_verbs_know_limits_too() {
 #[case::short_and_bad("TAG BAD what?\r\n")]
 #[case::no("TAG NO not these\r\n")]
 #[case::rate("TAG NO [LIMIT] UID COPY Rate limit hit.\r\n")]
-fn what_is_not_refused_for_its_length_is_not_asked_again(#[case] no: &str) {
+fn a_command_refused_for_another_reason_than_its_length_is_not_repeated(#[case] no: &str) {
     let server = Script::imap(&["MOVE"])
         .says("UID SEARCH", "* SEARCH 1 2 3 4 5 6 7 8 9\r\nTAG OK done\r\n")
         .says("UID COPY", no)

@@ -1,4 +1,4 @@
-//! Greetings and logins that fail, and where the password goes then: nowhere.
+//! Greetings and logins that fail, and the password, which goes nowhere else.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use pymail::{Credentials, ErrorKind, Imap, ImapConfig, Server, State};
 use rstest::rstest;
 
 use super::{BRIEFLY, MARKED, NEVER, assert_hidden, imap, imap_config, open};
-use crate::site::ALICE;
+use crate::mail_site::ALICE;
 use crate::support::script::{Script, Scripted, Step};
 
-/// Hangs up after the first login, and says no to the second.
+/// Hangs up after the first login, and refuses the second.
 fn logging_in(no: &'static str) -> Scripted {
     Script::imap(&[])
         .on("NOOP", |heard| Step::Close.when(heard.connection == 1))
@@ -97,7 +97,7 @@ fn a_refused_password_ends_the_handle_and_the_error_says_how_to_go_on(
 
 const UMLAUT: &str = "réception";
 
-/// A server that is content with these lines of a login only, one after the other.
+/// Makes a server that accepts only these lines of a login, one after the other.
 fn taking(offers: &[&str], lines: &'static [&'static str]) -> Script {
     let (last, others) = lines.split_last().unwrap();
     let ask =
@@ -188,7 +188,7 @@ fn a_server_that_hangs_up_after_a_refusal_has_refused() {
     assert!(error.kind() == ErrorKind::Auth && error.to_string().contains("not for you"), "{error:?}");
 }
 
-/// Some providers select nothing for a client that has not said its name.
+/// Some providers refuse SELECT to a client that has not sent ID.
 #[rstest]
 #[case::announced_at_once(&["ID"], "TAG OK welcome\r\n", "* ID NIL\r\nTAG OK done\r\n")]
 #[case::announced_after_the_login(&[], "TAG OK [CAPABILITY IMAP4rev1 ID] welcome\r\n", "* ID NIL\r\nTAG OK done\r\n")]
@@ -216,7 +216,7 @@ fn a_server_that_does_not_ask_for_a_name_gets_none() {
     assert_eq!(server.heard("ID"), Vec::<String>::new());
 }
 
-/// Exchange says so when it has lost its own backend, until a new connection is made.
+/// Exchange sends this when it has lost its own backend, until a new connection is made.
 #[rstest]
 #[case::a_noop("NOOP", |imap: &Imap| imap.noop())]
 #[case::a_search("UID SEARCH", |imap: &Imap| imap.search("ALL").map(drop))]
@@ -236,7 +236,7 @@ fn a_connection_without_a_backend_is_made_anew(
 #[rstest]
 #[case::no("NO [AUTHENTICATIONFAILED] bad")]
 #[case::bad("BAD what is")]
-fn a_server_that_sends_the_password_back_shows_it_to_nobody(#[case] no: &'static str) {
+fn a_password_that_the_server_sends_back_is_shown_nowhere(#[case] no: &'static str) {
     let server =
         Script::imap(&[]).on("LOGIN", move |heard| Step::Say(format!("TAG {no} {}\r\n", heard.text))).start();
     assert_hidden(&Imap::connect(imap_config(&server)).unwrap_err());

@@ -1,5 +1,5 @@
-//! Where the archive and what belongs to it are: on servers that want a prefix before the names of one's own mailboxes (RFC
-//! 2342), and on those that let no mailbox be within another.
+//! The mailboxes of the archive, the log and the dead letters: on servers that want a prefix before personal mailboxes
+//! (RFC 2342), and on those that allow no mailbox within another.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use pymail::{ErrorKind, Imap};
 use rstest::rstest;
 
 use super::{imap, imap_config};
-use crate::site::TAG;
+use crate::mail_site::TAG;
 use crate::support::script::{Heard, Script, Scripted, Step};
 
 fn telling(namespaces: &str) -> Scripted {
@@ -62,7 +62,7 @@ fn the_mailbox_that_is_watched_is_no_archive_behind_its_prefix_either() {
     assert_eq!(server.heard("CREATE"), Vec::<String>::new());
 }
 
-/// The mailboxes of a server, and which names it refuses to make.
+/// The mailboxes of a server, and the names that it refuses to create.
 fn keeping(made: &[&str], delimiter: &str, refuses: fn(&str) -> Option<&'static str>) -> Scripted {
     let made: BTreeSet<String> = made.iter().map(|name| (*name).to_owned()).collect();
     let made = Arc::new(Mutex::new(made));
@@ -111,18 +111,18 @@ fn locked(made: &Mutex<BTreeSet<String>>) -> MutexGuard<'_, BTreeSet<String>> {
     made.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a line is no line of what is appended.
+/// Returns `true` for a line that is not part of an appended mail.
 fn is_command(line: &str) -> bool {
     let word = line.split(' ').next().unwrap_or_default();
     !word.is_empty() && word.bytes().all(|octet| octet.is_ascii_uppercase())
 }
 
-/// The mailbox's name in a command.
+/// Returns the mailbox's name in a command.
 fn quoted(command: &str) -> String {
     command.split('"').nth(1).unwrap_or_default().to_owned()
 }
 
-/// A server with mbox, where a mailbox has mails or other mailboxes.
+/// Makes a server with mbox, where a mailbox contains either mails or other mailboxes.
 fn no_inferiors(name: &str) -> Option<&'static str> {
     name.contains('/').then_some("[CANNOT] Mailbox doesn't allow inferior mailboxes")
 }
@@ -157,13 +157,13 @@ fn dead_letters_are_beside_the_archive_where_none_is_within_and_found_again(
 #[case::within("__TEST__/dead", "__TEST__/dead")]
 #[case::beside("__TEST__-dead", "__TEST__-dead")]
 #[case::new(TAG, "__TEST__/dead")]
-fn what_is_there_goes_before_what_can_be_made(#[case] there: &str, #[case] used: &str) {
+fn an_existing_mailbox_is_preferred_to_a_new_one(#[case] there: &str, #[case] used: &str) {
     let server = keeping(&[TAG, there], "\"/\"", |_| None);
     rejecting(&server).unwrap();
     assert_eq!(server.heard("UID MOVE"), [format!("UID MOVE 1 \"{used}\"")]);
 }
 
-/// Another consumer would make the one within, and each would have a log of its own.
+/// Another consumer would create the mailbox within, and each would have a log of its own.
 #[rstest]
 #[case("[UNAVAILABLE] the disk sleeps")]
 #[case("[OVERQUOTA] no room")]
@@ -192,7 +192,7 @@ fn consumers_share_a_log_beside_the_archive() {
     let lease = Duration::from_secs(300);
     for _ in 0..2 {
         let imap = Imap::connect(imap_config(&server).shared(lease).dedup_window(0)).unwrap();
-        // The log is empty whatever is claimed.
+        // The log stays empty in spite of claims.
         assert_eq!(imap.fetch().unwrap_err().code(), Some("INUSE"));
     }
     let logs: BTreeSet<String> = server.heard("SELECT").iter().map(|line| quoted(line)).collect();

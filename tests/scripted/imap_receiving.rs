@@ -1,4 +1,4 @@
-//! What becomes of the mail that is there when the server leaves something out, or somebody else takes it away.
+//! Mail that is there when the server leaves something out, or another client takes mail away.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,17 +14,17 @@ use super::{imap, imap_config};
 use crate::support::process::wait_until;
 use crate::support::script::{Script, Scripted, Step};
 
-/// The UIDs that a command names.
+/// Returns the UIDs that a command names.
 pub(super) fn named(command: &str) -> Vec<u32> {
     let set = command.split(' ').nth(2).unwrap();
     let ranges = set.split(',').map(|range| range.split_once(':').unwrap_or((range, range)));
     ranges.flat_map(|(first, last)| first.parse().unwrap()..=last.parse().unwrap()).collect()
 }
 
-/// What a server sends of the mails that are asked for together, and how its answer ends.
+/// A server's response to a FETCH of several mails, and its end.
 type Answer = (Vec<u32>, &'static str);
 
-/// A server that finds these mails, with this body.
+/// Makes a server with these mails, each with this body.
 fn finding(
     uids: &[u32],
     body: &'static str,
@@ -41,7 +41,7 @@ fn finding(
         .on("UID FETCH", move |heard| fetch(&heard.text))
 }
 
-/// A delivery's UID, or why it did not come.
+/// Returns a delivery's UID, or the reason of its failure.
 pub(super) type Told = Result<u32, (u32, ErrorKind)>;
 
 pub(super) fn told(delivery: &Delivery) -> Told {
@@ -100,7 +100,7 @@ fn a_server_that_sends_no_mail_at_all_is_not_asked_for_ever(#[values(5, 1_000)] 
     assert!(server.heard("UID FETCH").len() < 120, "{}", server.heard("UID FETCH").len());
 }
 
-/// The oldest 100 of 1,000, which takes more than one fetch to find out.
+/// The oldest 100 of 1,000, which are known after more than one fetch.
 #[rstest]
 fn many_mails_that_the_server_can_not_send_keep_back_no_other_for_long() {
     let uids: Vec<u32> = (1..=1_000).collect();
@@ -131,7 +131,7 @@ fn a_refusal_that_passes_ends_the_fetch_and_loses_nothing() {
     );
 }
 
-/// Up to where the cursor has come, and behind that.
+/// Up to the last UID fetched, and behind it.
 #[rstest]
 fn a_walk_leaves_out_nothing_that_was_refused_in_passing() {
     let passing = |sent: &[u32], command: &str| {
@@ -163,7 +163,7 @@ fn a_mail_that_is_unavailable_for_ever_keeps_back_no_other_for_long() {
 }
 
 #[rstest]
-fn what_was_refused_once_comes_when_the_server_gives_it_out(#[values(1, 2, 10)] batch: usize) {
+fn a_message_refused_once_arrives_when_the_server_sends_it(#[values(1, 2, 10)] batch: usize) {
     let is_well = Arc::new(AtomicBool::new(false));
     let is_it = Arc::clone(&is_well);
     let server = finding(&[1, 2, 3, 4], "hello", move |uids| {
@@ -181,7 +181,7 @@ fn what_was_refused_once_comes_when_the_server_gives_it_out(#[values(1, 2, 10)] 
     wait_until("they come to a fetch, too", || imap.fetch().unwrap().len() == batch.min(4));
 }
 
-/// More runs of them than there are in one command.
+/// More runs of UIDs than fit in one command.
 #[rstest]
 fn of_scattered_mails_none_is_passed_over_for_one_that_is_refused() {
     let uids: Vec<u32> = (1..=1_000).map(|n| 2 * n).collect();
@@ -192,7 +192,7 @@ fn of_scattered_mails_none_is_passed_over_for_one_that_is_refused() {
     assert_eq!((walked[0], walked.len()), (WITHHELD, 1_000));
 }
 
-/// The UIDs of a walk, in order, unless it ends with an error.
+/// Returns the UIDs of a walk, in order, unless it ends with an error.
 fn walked(imap: &Imap) -> pymail::Result<Vec<u32>> {
     let uids: pymail::Result<Vec<u32>> =
         imap.deliveries().map(|it| it.map(|delivery| delivery.uid().get())).collect();
@@ -241,9 +241,9 @@ fn an_archived_mail_that_the_server_can_not_send_is_not_remembered_and_keeps_not
 }
 
 #[rstest]
-fn what_comes_when_all_that_was_found_before_is_gone_is_fetched_at_once() {
+fn new_mail_is_fetched_at_once_when_all_mail_found_before_is_gone() {
     let server = finding(&[1, 2, 3, 4], "hello", |uids| match uids[..] {
-        [3, 4] => (Vec::new(), "OK somebody has taken them"),
+        [3, 4] => (Vec::new(), "OK another client has taken them"),
         _ => (uids, "OK done"),
     })
     .ahead("UID SEARCH UNDELETED", |heard| Step::say("* SEARCH 5\r\nTAG OK done\r\n").when(heard.nth > 1))
@@ -267,7 +267,7 @@ fn a_walk_comes_back_to_a_mail_that_there_was_no_room_for_behind_a_later_one() {
     assert_eq!(walked(&imap).unwrap(), [1, 2, 3, 4]);
 }
 
-/// Of 60,000 mails with the UIDs 1 to 60,000, the first thousand go while the first window is searched.
+/// Of 60,000 mails with the UIDs 1 to 60,000, the first thousand go during the SEARCH of the first window.
 #[rstest]
 fn mails_that_are_expunged_between_the_windows_of_a_search_hide_no_others() {
     const ALL: u32 = 60_000;

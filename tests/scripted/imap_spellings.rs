@@ -1,4 +1,4 @@
-//! Answers as servers write them: what one and the same dialogue comes to, in whatever manner it is written.
+//! The spellings of responses: one dialogue, written in many ways, always has the same result.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -8,10 +8,10 @@ use rstest::rstest;
 
 use super::imap::mail;
 use super::{imap, imap_config};
-use crate::site::TAG;
+use crate::mail_site::TAG;
 use crate::support::script::{Script, Scripted, Step};
 
-/// A part of an answer: its text, or a literal, which no manner changes.
+/// A part of a response: its text, or a literal, which no spelling changes.
 enum Part {
     Text(String),
     Literal(String),
@@ -19,13 +19,13 @@ enum Part {
 
 use Part::{Literal, Text};
 
-/// How a server writes what it says.
+/// A server's spelling of its responses.
 #[derive(Clone, Copy)]
 struct Manner {
-    /// The responses that tell one mail's UID, sequence number and octets.
+    /// The responses with one mail's UID, sequence number and octets.
     mail: fn(u32, &str) -> Vec<Part>,
     text: fn(&str) -> String,
-    /// What stands before each line.
+    /// The text before each line.
     before: &'static str,
 }
 
@@ -49,7 +49,7 @@ fn fetched(uid: u32, mail: &str) -> Vec<Part> {
     vec![Text(head), Literal(mail.into()), Text(")\r\n".into())]
 }
 
-/// With this in place of what most servers write.
+/// Returns the spelling with this in place of the usual text.
 fn around(uid: u32, mail: &str, head: &str, tail: &str) -> Vec<Part> {
     let filled = |text: &str| {
         let text = text.replace("UID", &format!("UID 10{uid}"));
@@ -73,7 +73,7 @@ fn said(parts: Vec<Part>, manner: Manner) -> String {
     said
 }
 
-/// A server with three messages, and what is left of them and was copied.
+/// A server with three messages: the waiting ones and the copied ones.
 struct Server {
     scripted: Scripted,
     inbox: Arc<Mutex<BTreeSet<u32>>>,
@@ -84,7 +84,7 @@ fn numbers(set: &BTreeSet<u32>, between: &str) -> String {
     set.iter().map(|uid| format!("10{uid}")).collect::<Vec<_>>().join(between)
 }
 
-/// It has what `capabilities` says, and speaks in this manner.
+/// Makes the server with these capabilities and this spelling.
 fn server(capabilities: &'static str, manner: Manner) -> Server {
     let inbox = Arc::new(Mutex::new(BTreeSet::from([1, 2, 3])));
     let archive = Arc::new(Mutex::new(Vec::new()));
@@ -137,7 +137,7 @@ fn server(capabilities: &'static str, manner: Manner) -> Server {
     Server { scripted, inbox, archive }
 }
 
-/// That messages come whole, and are archived once.
+/// Checks that messages arrive whole, and are archived once.
 fn is_read(manner: Manner) {
     for capabilities in ["MOVE UIDPLUS", "UIDPLUS"] {
         let Server { scripted, inbox, archive } = server(capabilities, manner);
@@ -184,7 +184,7 @@ fn answers_are_read_in_any_spelling(#[case] manner: Manner) {
 #[case::vendors_own(
     "* XWHATEVER (x \"y) {z\r\n* X-GM-9.a\r\n* 7 XNUMBERED\r\n* OK\r\n* NO [ALERT] look {3}\r\n* BAD what\r\n"
 )]
-#[case::what_nobody_asked_for(
+#[case::unsolicited_responses(
     "* FLAGS (\\Seen)\r\n* LIST () \"/\" {5}\r\nother\r\n* STATUS \"x\" (MESSAGES 5)\r\n* ok [unseen 1]\r\n"
 )]
 #[case::continuations("+\r\n+ \r\n+ go ahead\r\n")]
@@ -255,7 +255,7 @@ fn an_expunge_between_them_puts_no_two_mails_together() {
 #[case::with_a_modseq("* SEARCH 101 102 103 (MODSEQ 7)\r\n")]
 #[case::extended("* esearch (tag \"x\")  uid   all  101:102 , 103\r\n")]
 #[case::extended_with_more("* ESEARCH (TAG \"x\") UID MIN 101 MAX 103 ALL 103:101 COUNT 3\r\n")]
-fn what_a_search_finds_is_read_in_any_shape(#[case] lines: &str) {
+fn a_search_result_is_parsed_in_any_spelling(#[case] lines: &str) {
     let server = Script::imap(&[]).says("UID SEARCH", format!("{lines}TAG OK done\r\n")).start();
     let found: Vec<u32> = imap(&server).search("ALL").unwrap().iter().map(pymail::Uid::get).collect();
     assert_eq!(found, [101, 102, 103]);
@@ -283,7 +283,7 @@ fn a_refusal_and_its_code_are_read_in_any_case(#[case] answer: &str, #[case] cod
     assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, code));
 }
 
-/// What stands where a mail should end may be the rest of the mail.
+/// Text in place of a mail's end may be the rest of the mail.
 #[rstest]
 #[case::a_word_and_a_number("Invoice 4711")]
 #[case::two_words("the end")]
@@ -305,7 +305,7 @@ fn of_a_mail_that_is_longer_than_announced_nothing_is_cut_off(#[case] end: &str)
 #[rstest]
 #[case::in_two_responses("* CAPABILITY IMAP4rev1\r\n* CAPABILITY move uidplus\r\nTAG OK done\r\n")]
 #[case::of_rev2_alone("* CAPABILITY IMAP4rev2 MOVE UIDPLUS\r\nTAG OK done\r\n")]
-fn what_a_server_offers_is_read_in_any_shape(#[case] answer: &str) {
+fn capabilities_are_parsed_in_any_spelling(#[case] answer: &str) {
     let server = Script::imap(&[])
         .says("CAPABILITY", answer)
         .says("UID SEARCH", "* SEARCH 1\r\nTAG OK done\r\n")

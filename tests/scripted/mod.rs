@@ -1,4 +1,4 @@
-//! Answers that a real server gives seldom or never.
+//! Tests on scripted servers: responses that a real server gives seldom or never.
 
 mod hostile;
 mod imap;
@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use pymail::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 
-use crate::site::{ALICE, TAG, shown};
+use crate::mail_site::{ALICE, TAG, shown};
 use crate::support::script::Scripted;
 
-/// No heartbeat gets between the lines of a script.
+/// Longer than any test: no heartbeat comes between the lines of a script.
 const NEVER: Duration = Duration::from_secs(3_600);
 
-/// Long enough for every answer, short enough to fail for one that never comes.
+/// Long enough for every response, short enough to fail for one that never comes.
 const BRIEFLY: Duration = Duration::from_secs(40);
 
 /// Easy to find, and with characters that IMAP quotes.
@@ -51,7 +51,7 @@ fn smtp(server: &Scripted) -> Smtp {
     Smtp::connect(smtp_config(server, Credentials::none())).unwrap()
 }
 
-/// That nothing of [`MARKED`] is shown, in whatever shape it was sent.
+/// Checks that no part of [`MARKED`] is shown, in any encoding in which it was sent.
 fn assert_hidden(error: &pymail::Error) {
     let text = shown(error);
     for secret in ["s3cret", "czNjcmV0", "MzY3JldA", "zM2NyZX"] {

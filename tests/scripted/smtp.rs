@@ -6,7 +6,7 @@ use pymail::{Credentials, ErrorKind, Message, Result, Server, Smtp, SmtpConfig, 
 use rstest::rstest;
 
 use super::{BRIEFLY, MARKED, open, smtp, smtp_config};
-use crate::site::{ALICE, message};
+use crate::mail_site::{ALICE, message};
 use crate::support::process::wait_until;
 use crate::support::script::{Heard, Script, Scripted, Step};
 

@@ -6,7 +6,7 @@ use pymail::{Credentials, Error, ErrorKind, Result, Smtp, State};
 use rstest::rstest;
 
 use super::{MARKED, assert_hidden, smtp_config};
-use crate::site::{ALICE, message, shown};
+use crate::mail_site::{ALICE, message, shown};
 use crate::support::script::{Heard, Script, Scripted, Step};
 
 const ALL: &str = "AUTH PLAIN LOGIN CRAM-MD5";

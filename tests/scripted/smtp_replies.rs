@@ -9,7 +9,7 @@ use pymail::{Credentials, Error, ErrorKind, Message, Result, Smtp, State};
 use rstest::rstest;
 
 use super::{MARKED, smtp, smtp_config};
-use crate::site::{ALICE, message};
+use crate::mail_site::{ALICE, message};
 use crate::support::script::{Heard, Script, Scripted, Step};
 
 const PIPELINING: &[&str] = &["PIPELINING"];

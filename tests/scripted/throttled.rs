@@ -1,4 +1,4 @@
-//! Servers that ask to be left alone for a while, and ones that drop whoever comes.
+//! Servers that ask for a pause, and servers that drop every connection.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
@@ -8,7 +8,7 @@ use pymail::{Credentials, ErrorKind, Imap, Smtp, State};
 use rstest::rstest;
 
 use super::{imap_config, smtp_config};
-use crate::site::message;
+use crate::mail_site::message;
 use crate::support::script::{Script, Step};
 
 #[rstest]
@@ -56,13 +56,13 @@ fn a_refusal_that_says_when_to_try_again_is_heard(#[case] at: &str, #[case] no: 
     assert!(wait <= Duration::from_secs(300) && wait > Duration::from_secs(280), "{wait:?}");
 }
 
-/// The second of two connections breaks down, and can't be made again.
+/// The second of two connections is lost, and can't be replaced.
 #[rstest]
-fn what_one_connection_can_not_send_is_sent_over_the_others() {
+fn messages_of_a_broken_connection_are_sent_over_the_others() {
     let begun = Barrier::new(2);
     let server = Script::smtp(&["PIPELINING"])
         .on("MAIL", move |heard| {
-            // Neither is done with its messages before the other has begun.
+            // Neither has finished its messages before the other has begun.
             if heard.here == 1 && heard.connection <= 2 {
                 begun.wait();
             }

@@ -2,20 +2,19 @@
 //! servers die; and at the end an account of every message.
 //!
 //! `cargo xtask soak` runs it in full; as one of the tests it runs for seconds. The handles are in a process of their
-//! own, which the same program is when the judge starts it so: its memory and its threads are theirs.
+//! own, the same program started by the checker, so that memory and threads are theirs.
 #![allow(unreachable_pub, reason = "the fixtures are shared with the other tests")]
 
-mod books;
-mod judge;
+mod checker;
 mod plan;
 mod storm;
-#[path = "../support/mod.rs"]
-mod support;
 mod watch;
 mod worker;
 
 use std::env;
 use std::process::ExitCode;
+
+use pymail_test_support as support;
 
 use self::plan::Options;
 
@@ -24,10 +23,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     match words[..] {
         ["worker", plan] => worker::main(plan),
-        ["run", ref options @ ..] => Options::read(options).map_or_else(refused, |it| judge::main(&it)),
-        // As `cargo test` calls it, perhaps with the names of other tests.
+        ["run", ref options @ ..] => Options::read(options).map_or_else(refused, |it| checker::main(&it)),
+        // The arguments of `cargo test`, such as the names of other tests.
         _ if words.iter().all(|word| word.starts_with('-') || "soak".contains(word)) => {
-            judge::main(&Options { minutes: 0.3, handles: 15 })
+            checker::main(&Options { minutes: 0.3, handles: 15 })
         }
         _ => ExitCode::SUCCESS,
     }
@@ -38,7 +37,7 @@ fn refused(why: impl std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// A random number below this one.
+/// Returns a random number below this one.
 fn random(below: u64) -> u64 {
     getrandom::u64().unwrap_or(0) % below.max(1)
 }

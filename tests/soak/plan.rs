@@ -1,23 +1,23 @@
-//! What is asked for, and who uses which handles.
+//! The command line, and the handles of each account.
 
 use serde::{Deserialize, Serialize};
 
 const USAGE: &str = "usage: cargo xtask soak --minutes M [--handles N]";
 
-/// How many handles receive in a mailbox that is shared.
+/// The number of handles that share a mailbox.
 const SHARERS: usize = 4;
 
-/// What is asked for on the command line.
+/// The options of the command line.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How long there is load.
+    /// The time of load.
     pub minutes: f64,
-    /// How many handles there are, of both kinds together.
+    /// The number of handles of both kinds.
     pub handles: usize,
 }
 
 impl Options {
-    /// What the words say.
+    /// Parses the arguments.
     pub fn read(words: &[&str]) -> Result<Self, String> {
         let (mut minutes, mut handles) = (None, 50);
         for pair in words.chunks(2) {
@@ -31,27 +31,27 @@ impl Options {
     }
 }
 
-/// One mail account: who sends sends to itself.
+/// One mail account, which sends to itself.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Account {
     /// The user.
     pub user: String,
     /// The port of the handle that sends.
     pub smtp: u16,
-    /// The ports of those that receive: if several, they share the mailbox.
+    /// The ports of the handles that receive: several share the mailbox.
     pub imaps: Vec<u16>,
 }
 
-/// What the process with the handles has to know.
+/// The parameters of the process with the handles.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Plan {
-    /// Who uses them.
+    /// The accounts.
     pub accounts: Vec<Account>,
     /// The servers' authority.
     pub ca_pem: String,
 }
 
-/// How many handles receive on each account: of any 25 handles, 5 are one account's, the others are pairs.
+/// Returns the number of receiving handles for each account: of 25 handles, 5 are one account's, the others are pairs.
 pub fn receivers(handles: usize) -> Vec<usize> {
     let shared = (handles + 10) / 25;
     let pairs = (handles - shared * (SHARERS + 1)) / 2;

@@ -1,4 +1,4 @@
-//! What goes wrong all the time: connections are cut or go silent, and servers die.
+//! The faults of the soak: connections are cut or stall, and servers die.
 
 use std::thread;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use crate::support::dovecot::Dovecot;
 use crate::support::postfix::Postfix;
 use crate::support::relay::Relay;
 
-/// Where it strikes.
+/// The targets of the faults.
 pub struct Storm<'a> {
-    /// Between each handle and its server.
+    /// The relays between each handle and its server.
     pub relays: &'a [Relay],
     /// The server that receives.
     pub dovecot: &'a Dovecot,
@@ -19,7 +19,7 @@ pub struct Storm<'a> {
 }
 
 impl Storm<'_> {
-    /// Strikes until it is over; returns how often.
+    /// Strikes until it is over; returns the number of strikes.
     pub fn rage(&self, is_over: impl Fn() -> bool) -> usize {
         let mut strikes = 0;
         while !is_over() {
@@ -35,10 +35,10 @@ impl Storm<'_> {
         match random(100) {
             0..70 => relay.cut(),
             70..90 => relay.stall(Duration::from_millis(500 + random(8_000))),
-            // How long they take to go, on a busy machine, is not the storm's concern.
-            90..94 => self.dovecot.strike_all("KILL"),
-            94..97 => self.dovecot.strike_all("TERM"),
-            97..99 => self.postfix.strike_all(),
+            // No wait for the processes' ends, which take long on a busy machine.
+            90..94 => self.dovecot.signal_all("KILL"),
+            94..97 => self.dovecot.signal_all("TERM"),
+            97..99 => self.postfix.kill_all(),
             _ => self.dovecot.restart(),
         }
     }

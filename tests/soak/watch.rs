@@ -1,4 +1,4 @@
-//! The process with the handles, as the judge sees it: what it says, its memory and its threads.
+//! The process with the handles, as the checker sees it: its reports, its memory and its threads.
 
 use std::env;
 use std::fs;
@@ -8,27 +8,27 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::books::{Books, Told};
 use crate::plan::Plan;
+use crate::support::books::{Books, Told};
 
-/// The process, and everything that it has said so far.
+/// The process, and its reports so far.
 pub struct Watch {
     child: Child,
     lines: Receiver<String>,
     began: Instant,
     /// Every message's account.
     pub books: Books,
-    /// How many handles are connected.
+    /// The number of connected handles.
     pub connected: usize,
-    /// How often a connection was replaced.
+    /// The number of replaced connections.
     pub reconnects: u64,
-    /// How many accounts still send, or have not told yet of everything that they sent.
+    /// The number of accounts that still send, or lack outcomes.
     pub sending: usize,
-    /// Whatever should never be.
+    /// Failures that must never be.
     pub wrong: Vec<String>,
 }
 
-/// What a process takes.
+/// The resources of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     /// Its memory, in megabytes.
@@ -60,7 +60,7 @@ impl Watch {
         })
     }
 
-    /// Listens until it is so; an error when that takes longer than this.
+    /// Listens until a condition holds; an error after this time.
     pub fn until(&mut self, what: &str, most: Duration, is_so: impl Fn(&Self) -> bool) -> io::Result<()> {
         let deadline = Instant::now() + most;
         while !is_so(self) {
@@ -72,7 +72,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Listens for so long.
+    /// Listens for this time.
     pub fn listen_for(&mut self, long: Duration) -> io::Result<()> {
         let deadline = Instant::now() + long;
         while Instant::now() < deadline {
@@ -111,7 +111,7 @@ impl Watch {
         }
     }
 
-    /// How large it is now.
+    /// Measures its resources.
     pub fn size(&self) -> io::Result<Size> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let number = |name: &str| {
@@ -125,12 +125,12 @@ impl Watch {
         Ok(Size { rss_mb, threads: usize::try_from(threads).unwrap_or(0) })
     }
 
-    /// Tells it to send nothing more.
+    /// Stops its senders.
     pub fn stop_sending(&mut self) -> io::Result<()> {
         self.child.stdin.as_mut().map_or(Ok(()), |input| writeln!(input, "stop"))
     }
 
-    /// Tells it to end, and waits until it has.
+    /// Ends it, and waits for its end.
     pub fn end(&mut self) -> io::Result<ExitStatus> {
         drop(self.child.stdin.take());
         while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(120)) {

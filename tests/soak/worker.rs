@@ -1,4 +1,4 @@
-//! The process with the handles: it says what it is told, a line a message, and how the handles are.
+//! The process with the handles: it reports outcomes, one line a message, and the state of the handles.
 
 use std::io::{BufRead as _, Write as _};
 use std::process::ExitCode;
@@ -9,20 +9,20 @@ use std::time::Duration;
 
 use pymail::{Batch, Credentials, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig, State};
 
-use crate::books::mark;
 use crate::plan::{Account, Plan};
 use crate::random;
+use crate::support::books::mark;
 use crate::support::dovecot::{HOST, PASSWORD};
 
 const TAG: &str = "__SOAK__";
 
-/// Two deadlines, and more: when a server comes back, a busy machine takes long to connect all handles again.
+/// More than two timeouts: when a server comes back, a busy machine takes long to connect all handles again.
 const LEASE: Duration = Duration::from_secs(150);
 
-/// A sender waits while so many of its messages are under way.
+/// The number of messages in transit at which a sender waits.
 const MOST_UNDER_WAY: i64 = 50;
 
-/// What all threads share.
+/// The state that all threads share.
 #[derive(Default)]
 struct Shared {
     sends: AtomicBool,
@@ -31,7 +31,7 @@ struct Shared {
     smtps: Mutex<Vec<Smtp>>,
 }
 
-/// Uses the handles of a plan until it is told to stop.
+/// Uses the handles of a plan until it is stopped.
 pub fn main(plan: &str) -> ExitCode {
     let plan: Plan = match serde_json::from_str(plan) {
         Ok(plan) => plan,
@@ -59,7 +59,7 @@ pub fn main(plan: &str) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// A line stops the senders, the end of input everybody.
+/// Reads standard input: a line stops the senders, its end stops all.
 fn obey(shared: &Shared) {
     let mut line = String::new();
     let _ = std::io::stdin().lock().read_line(&mut line);
@@ -69,7 +69,7 @@ fn obey(shared: &Shared) {
 }
 
 impl Shared {
-    /// How many handles are connected, and how often a connection was replaced.
+    /// Reports the number of connected handles and of replaced connections.
     fn say_how_it_goes(&self) {
         let (imaps, smtps) = (locked(&self.imaps).clone(), locked(&self.smtps).clone());
         let states = imaps.iter().map(|it| (it.status(), it.stats()));
@@ -79,7 +79,7 @@ impl Shared {
         say(&format!("state {connected} {reconnects}"));
     }
 
-    /// Asks until there is an answer, a failure that will not pass, of which is told, or nobody to be answered.
+    /// Repeats a call until a result, or a permanent failure, which is reported, or until the end.
     fn retried<T>(&self, what: &str, ask: impl Fn() -> pymail::Result<T>) -> pymail::Result<T> {
         loop {
             match ask() {
@@ -100,7 +100,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The judge is gone when it does not listen: then there is nothing to be said.
+/// Prints a report; a failure means that the checker has ended.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
@@ -111,7 +111,7 @@ fn rest(milliseconds: std::ops::Range<u64>) {
     ));
 }
 
-/// What is told of a server that dies passes, wherever it dies.
+/// Returns `true` for errors that a dying server causes at any point: they are transient.
 fn is_passing(error: &pymail::Error) -> bool {
     error.is_transient() || error.kind() == ErrorKind::OutcomeUnknown
 }
@@ -122,7 +122,7 @@ fn send(shared: &Shared, plan: &Plan, account: &Account, number: usize, under_wa
     let config = config.heartbeat(Duration::from_secs(3));
     let config =
         config.backoff(Duration::from_millis(200), Duration::from_secs(2)).max_connects_per_minute(600);
-    // Of two copies, two sharers may have one each at the same time.
+    // Two copies may be with two consumers at the same time.
     let config = config.resend_unknown(account.imaps.len() == 1);
     let Ok(smtp) = shared.retried("connecting to SMTP", || Smtp::connect(config.clone())) else { return };
     locked(&shared.smtps).push(smtp.clone());
@@ -157,7 +157,7 @@ fn receive(shared: &Shared, plan: &Plan, account: &Account, port: u16, number: u
     let config = config.heartbeat(Duration::from_secs(3));
     let config =
         config.backoff(Duration::from_millis(200), Duration::from_secs(2)).max_connects_per_minute(600);
-    // So much memory that it is full soon, and does not look like growth.
+    // Short, so that it is full soon, and does not look like growth.
     let config = config.dedup_window(1_000).batch(20);
     let config = if account.imaps.len() > 1 { config.shared(LEASE) } else { config };
     let Ok(imap) = shared.retried("connecting to IMAP", || Imap::connect(config.clone())) else { return };
@@ -170,7 +170,7 @@ fn receive(shared: &Shared, plan: &Plan, account: &Account, port: u16, number: u
         }
         under_way.fetch_sub(i64::try_from(batch.len()).unwrap_or(0), Ordering::SeqCst);
         take(number, &batch);
-        let _ = shared.retried("acknowledging", || batch.ack()); // What is wrong has been said.
+        let _ = shared.retried("acknowledging", || batch.ack()); // The error has been reported.
     }
 }
 

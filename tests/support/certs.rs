@@ -1,5 +1,4 @@
-//! A certificate authority made for one run: what it signs is trusted by nobody else.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+//! A certificate authority of one run: no other program trusts it.
 
 use std::ops::Range;
 
@@ -28,7 +27,7 @@ impl Authority {
         Self::for_usages(vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign])
     }
 
-    /// The same, without saying what its key is for, as many a company's authority does not.
+    /// Makes an authority without a key usage, as many companies' authorities are.
     pub fn without_key_usage() -> Self {
         Self::for_usages(Vec::new())
     }
@@ -42,7 +41,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// The authority's own certificate as PEM: what a client has to trust.
+    /// Returns the authority's own certificate as PEM, for a client to trust.
     pub fn pem(&self) -> &str {
         &self.pem
     }
@@ -52,7 +51,7 @@ impl Authority {
         self.sign(server(names))
     }
 
-    /// The same, valid from the beginning of one year to the beginning of another.
+    /// Signs a server certificate that is valid from the beginning of one year to the beginning of another.
     pub fn issue_for_years(&self, names: &[&str], years: Range<i32>) -> Issued {
         let mut params = server(names);
         params.not_before = date_time_ymd(years.start, 1, 1);
@@ -69,7 +68,7 @@ impl Authority {
 }
 
 impl Issued {
-    /// A certificate that nobody vouches for but itself.
+    /// Makes a certificate that is signed by its own key alone.
     pub fn self_signed(names: &[&str]) -> Self {
         let key = KeyPair::generate().expect("a key for the server");
         let certificate = server(names).self_signed(&key).expect("the server's certificate");
@@ -89,7 +88,7 @@ fn named(common_name: &str) -> CertificateParams {
     params
 }
 
-/// OpenSSL's strict mode, Python 3.13's default, asks for all of these.
+/// Returns parameters that satisfy OpenSSL's strict mode, Python 3.13's default.
 fn server(names: &[&str]) -> CertificateParams {
     let mut params = named(names[0]);
     params.subject_alt_names = alternative_names(names);
@@ -99,7 +98,7 @@ fn server(names: &[&str]) -> CertificateParams {
     params
 }
 
-/// `CertificateParams::new` tells IP addresses from DNS names.
+/// Returns alternative names; `CertificateParams::new` tells IP addresses from DNS names.
 fn alternative_names(names: &[&str]) -> Vec<rcgen::SanType> {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     CertificateParams::new(names).expect("names fit for a certificate").subject_alt_names

@@ -1,7 +1,6 @@
-//! A private Courier: own root folder, own ports, own certificate; ready when returned, gone on drop. Root only.
+//! A private Courier with its own root folder, ports and certificate; ready when returned, gone on drop. Root only.
 //!
 //! All mailboxes but INBOX are within it: `INBOX.x`.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -24,7 +23,7 @@ const LOGIN: &str = "/usr/lib/courier/courier/imaplogin";
 const IMAPD: &str = "/usr/bin/imapd";
 const WATCHER: &str = "/usr/libexec/gam_server";
 
-/// Who gets mail from Postfix, which has to know each of them.
+/// The recipients of mail from Postfix, which must know each of them.
 const USERS: [&str; 3] = ["alice@example.test", "bob@example.test", "carol@example.test"];
 
 /// The user that the TLS part runs as.
@@ -32,7 +31,7 @@ const COURIER: u32 = 65_533;
 
 /// A running Courier, where any user at example.test may log in with [`PASSWORD`](super::dovecot::PASSWORD).
 pub struct Courier {
-    // Before the jail: the processes have to be gone before their folder.
+    // Before the jail: the processes must end before their folder goes.
     _running: Vec<ProcessGroup>,
     ports: [u16; 2],
     authority: Authority,
@@ -46,12 +45,12 @@ impl Courier {
     ///
     /// # Panics
     ///
-    /// When this process isn't root's, or Courier isn't unpacked or doesn't start; the message holds its log.
+    /// If this process isn't root's, or Courier isn't unpacked or doesn't start; the message holds its log.
     pub fn start() -> Self {
         (0..5).find_map(|_| Self::try_start()).expect("free ports for Courier")
     }
 
-    /// `None` when somebody else took one of the ports first.
+    /// Returns `None` if another program has taken one of the ports.
     fn try_start() -> Option<Self> {
         let jail = Jail::new("courier", &[LISTENER, TLS, LOGIN, IMAPD, WATCHER], &[("courier", COURIER)]);
         for (name, owner) in [("/run/courier/authdaemon", 0), ("/home", NOBODY)] {
@@ -70,31 +69,31 @@ impl Courier {
         Some(Self { _running: running, ports, authority, _authdaemond: authdaemond, saslauthd, jail })
     }
 
-    /// Implicit TLS.
+    /// Returns the port with implicit TLS.
     pub fn imaps_port(&self) -> u16 {
         self.ports[1]
     }
 
-    /// STARTTLS, without which there's no login.
+    /// Returns the port with STARTTLS, which is required for a login.
     pub fn imap_port(&self) -> u16 {
         self.ports[0]
     }
 
-    /// The certificate to trust, as PEM.
+    /// Returns the certificate to trust, as PEM.
     pub fn ca_pem(&self) -> &str {
         self.authority.pem()
     }
 
-    /// What the server has logged so far.
+    /// Returns the server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.jail.path("/log")).unwrap_or_default()
     }
 
-    /// Puts one message, with LF or CRLF line ends, into the user's INBOX, as a local delivery would.
+    /// Writes one message, with LF or CRLF line ends, into the user's INBOX, as a local delivery does.
     pub fn deliver(&self, user: &str, raw: &[u8]) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let maildir = maildir(&self.jail.path("/home"), user);
-        // In the order of delivery, which is the order in which Courier gives UIDs.
+        // Courier assigns UIDs in the order of the names, so they follow the order of delivery.
         let name = format!("{:020}.{}.test", NEXT.fetch_add(1, Ordering::SeqCst), process::id());
         let file = maildir.join("tmp").join(&name);
         fs::write(&file, raw).expect("a message in Courier's maildir");
@@ -122,12 +121,12 @@ impl Receiver for Courier {
     }
 }
 
-/// Two listeners and what tells them of changes; `None` when a port isn't free.
+/// Starts two listeners and the watcher of maildirs; returns `None` if a port isn't free.
 fn launch(jail: &Jail, [imap, imaps]: [u16; 2]) -> Option<Vec<ProcessGroup>> {
-    // Where the watcher listens is no path, but a name for the whole machine.
+    // The watcher's address is not a path, but a name for the whole machine.
     let id = format!("pymail-{}-{imap}", process::id());
     let watcher = watch(jail, &id);
-    // There's no login without TLS, by one means or the other.
+    // A login requires TLS in either case.
     let mut plain = listen(jail, &id, imap, "IMAP_TLS_REQUIRED", &[]);
     let mut tls = listen(jail, &id, imaps, "IMAP_TLS", &[TLS, "-server", "-tcpd"]);
     let ready = |group: &mut ProcessGroup, port: u16| {
@@ -137,7 +136,7 @@ fn launch(jail: &Jail, [imap, imaps]: [u16; 2]) -> Option<Vec<ProcessGroup>> {
     (ready(&mut plain, imap) && ready(&mut tls, imaps)).then(|| vec![plain, tls, watcher])
 }
 
-/// Starts what tells of changes in maildirs: otherwise each session would look for it, and then start one of its own.
+/// Starts the watcher of maildirs: without one, each session looks for it, and then starts one of its own.
 fn watch(jail: &Jail, id: &str) -> ProcessGroup {
     let mut command = jail.command(&[&format!("--userspec={NOBODY}:{NOBODY}")], WATCHER);
     let group = jail::launch(command.args(["--notimeout", id]), &jail.path("/log"));
@@ -148,7 +147,7 @@ fn watch(jail: &Jail, id: &str) -> ProcessGroup {
     group
 }
 
-/// Starts a listener, with a variable set and perhaps a program in front of the login.
+/// Starts a listener, with a variable set and an optional program in front of the login.
 fn listen(jail: &Jail, watcher: &str, port: u16, set: &str, front: &[&str]) -> ProcessGroup {
     let mut command = jail.command(&[], LISTENER);
     let lines = ENVIRONMENT.lines().filter(|line| !line.starts_with('#'));
@@ -158,7 +157,7 @@ fn listen(jail: &Jail, watcher: &str, port: u16, set: &str, front: &[&str]) -> P
     jail::launch(&mut command, &jail.path("/log"))
 }
 
-/// A user's attributes, in the way of Courier's own daemon; the maildir is made at the first login.
+/// Returns a user's attributes as Courier's own daemon does; makes the maildir at the first login.
 fn welcome(homes: &Path, user: &str) -> String {
     maildir(homes, user);
     format!("UID={NOBODY}\nGID={NOBODY}\nHOME=/home/{user}\nADDRESS={user}\nAUTHADDR={user}\nMAILDIR=Maildir")

@@ -1,7 +1,6 @@
-//! A private Cyrus: own folder, own ports, own certificate; ready when returned, gone on drop. Root only.
+//! A private Cyrus with its own folder, ports and certificate; ready when returned, gone on drop. Root only.
 //!
 //! As Debian configures it, all mailboxes but INBOX are within it: `INBOX.x`.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
 use std::fs;
 use std::path::Path;
@@ -37,7 +36,7 @@ const FOLDERS: [&str; 11] = [
 
 /// A running Cyrus, where any user at example.test may log in with [`PASSWORD`](super::dovecot::PASSWORD).
 pub struct Cyrus {
-    // Before `dir`: the processes have to be gone before their folder.
+    // Before `dir`: the processes must end before their folder goes.
     running: Mutex<Option<ProcessGroup>>,
     ports: Ports,
     authority: Authority,
@@ -56,7 +55,7 @@ impl Cyrus {
     ///
     /// # Panics
     ///
-    /// When this process isn't root's, or Cyrus isn't unpacked or doesn't start; the message holds its output.
+    /// If this process isn't root's, or Cyrus isn't unpacked or doesn't start; the message holds its output.
     pub fn start() -> Self {
         Self::with("")
     }
@@ -71,7 +70,7 @@ impl Cyrus {
         (0..5).find_map(|_| Self::try_with(extra)).expect("free ports for Cyrus")
     }
 
-    /// `None` when somebody else took one of the ports first.
+    /// Returns `None` if another program has taken one of the ports.
     fn try_with(extra: &str) -> Option<Self> {
         let ports =
             Ports { imap: process::free_port(), imaps: process::free_port(), lmtp: process::free_port() };
@@ -83,36 +82,36 @@ impl Cyrus {
         server.launch().then_some(server)
     }
 
-    /// Implicit TLS.
+    /// Returns the port with implicit TLS.
     pub fn imaps_port(&self) -> u16 {
         self.ports.imaps
     }
 
-    /// STARTTLS, without which there's no login.
+    /// Returns the port with STARTTLS, which is required for a login.
     pub fn imap_port(&self) -> u16 {
         self.ports.imap
     }
 
-    /// The certificate to trust, as PEM.
+    /// Returns the certificate to trust, as PEM.
     pub fn ca_pem(&self) -> &str {
         self.authority.pem()
     }
 
-    /// The server's folder.
+    /// Returns the server's folder.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// What the server has printed so far; its log goes to the system's.
+    /// Returns the server's output; its log goes to the system's.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir().join("log")).unwrap_or_default()
     }
 
-    /// Delivers one message, with CRLF line ends, to the user's INBOX; it's stored when this returns.
+    /// Delivers one message, with CRLF line ends, to the user's INBOX; it is stored when this returns.
     ///
     /// # Panics
     ///
-    /// When Cyrus doesn't take the message.
+    /// If Cyrus refuses the message.
     pub fn deliver(&self, user: &str, raw: &[u8]) {
         self.deliver_all(user, [raw]);
     }
@@ -121,7 +120,7 @@ impl Cyrus {
     ///
     /// # Panics
     ///
-    /// When Cyrus doesn't take one.
+    /// If Cyrus refuses a message.
     pub fn deliver_all(&self, user: &str, mails: impl IntoIterator<Item = impl AsRef<[u8]>>) {
         lmtp::deliver(self.ports.lmtp, user, mails)
             .unwrap_or_else(|error| panic!("LMTP to {user}: {error}\n{}", self.log()));
@@ -135,7 +134,7 @@ impl Cyrus {
     /// Stops the server, if it runs, and starts it again on the same ports with the same mail.
     pub fn restart(&self) {
         self.stop();
-        assert!(self.launch(), "somebody took Cyrus' port meanwhile");
+        assert!(self.launch(), "another program has taken Cyrus' port");
     }
 
     fn install(&self, extra: &str) {
@@ -165,7 +164,7 @@ impl Cyrus {
             .replace("@lmtp@", &self.ports.lmtp.to_string())
     }
 
-    /// `false` when a port isn't free.
+    /// Starts the server; returns `false` if a port isn't free.
     fn launch(&self) -> bool {
         let _ = fs::write(self.dir().join("log"), "");
         let mut command = Command::new(jail::unpacked("cyrus").join("usr/lib/cyrus/bin/master"));
@@ -177,7 +176,7 @@ impl Cyrus {
         let Ports { imap, imaps, lmtp } = self.ports;
         let open = || [imap, imaps, lmtp].into_iter().all(process::is_open);
         process::wait_until("Cyrus' ports", || open() || group.has_ended());
-        // It goes on without a service whose port somebody else has, and then isn't the one who answers.
+        // Cyrus goes on without a service whose port is taken: check that this process listens there.
         let ours = !group.has_ended() && [imap, imaps, lmtp].into_iter().all(|port| group.listens(port));
         *self.running.lock().expect("no panic while Cyrus started") = ours.then_some(group);
         ours

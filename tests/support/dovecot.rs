@@ -1,5 +1,4 @@
-//! A private Dovecot: own folder, own ports, own certificate; ready when returned, gone on drop.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+//! A private Dovecot with its own folder, ports and certificate; ready when returned, gone on drop.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -15,18 +14,18 @@ use super::process::{self, ProcessGroup};
 
 const CONFIGURATION: &str = include_str!("dovecot.conf");
 
-/// Every user's password: with what IMAP has to quote, and easy to find where it mustn't be.
+/// Every user's password: with characters that IMAP quotes, and easy to find in a text.
 pub const PASSWORD: &str = r#"cor"rect \horse 7d3f"#;
 
-/// The host name to connect to: the certificate is made for it and for `127.0.0.1`.
+/// The host name to connect to: the certificate is made for this name and for `127.0.0.1`.
 pub const HOST: &str = "localhost";
 
-/// What can differ from one server to another.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct DovecotOptions {
-    /// The whole capability line after login, to hide `MOVE` or `UIDPLUS`; by default all that Dovecot has.
+    /// The whole capability line after login, to hide `MOVE` or `UIDPLUS`; by default Dovecot's own.
     ///
-    /// Only hides: Dovecot still obeys the commands.
+    /// Dovecot still obeys the hidden commands.
     pub capability: Option<String>,
     /// The mailbox format: `maildir` (the default), `sdbox` or `mdbox`.
     pub mailbox_format: String,
@@ -40,9 +39,17 @@ impl Default for DovecotOptions {
     }
 }
 
+/// Returns options of a Dovecot that hides these capabilities.
+pub fn dovecot_without(hidden: &[&str]) -> DovecotOptions {
+    let all =
+        "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE LITERAL+ UIDPLUS MOVE ESEARCH SEARCHRES CONDSTORE";
+    let shown: Vec<&str> = all.split(' ').filter(|name| !hidden.contains(name)).collect();
+    DovecotOptions { capability: Some(shown.join(" ")), ..DovecotOptions::default() }
+}
+
 /// A running Dovecot, where any user may log in with [`PASSWORD`].
 pub struct Dovecot {
-    // Before `dir`: the processes have to be gone before their folder.
+    // Before `dir`: the processes must end before their folder goes.
     running: Mutex<Option<ProcessGroup>>,
     ports: Ports,
     authority: Authority,
@@ -65,12 +72,12 @@ impl Dovecot {
     ///
     /// # Panics
     ///
-    /// When Dovecot isn't installed or doesn't start; the message holds its log.
+    /// If Dovecot isn't installed or doesn't start; the message holds its log.
     pub fn with(options: &DovecotOptions) -> Self {
         (0..5).find_map(|_| Self::try_with(options)).expect("free ports for Dovecot")
     }
 
-    /// `None` when somebody else took one of the ports first.
+    /// Returns `None` if another program has taken one of the ports.
     fn try_with(options: &DovecotOptions) -> Option<Self> {
         let ports =
             Ports { imap: process::free_port(), imaps: process::free_port(), lmtp: process::free_port() };
@@ -79,53 +86,53 @@ impl Dovecot {
         server.launch().then_some(server)
     }
 
-    /// Implicit TLS.
+    /// Returns the port with implicit TLS.
     pub fn imaps_port(&self) -> u16 {
         self.ports.imaps
     }
 
-    /// STARTTLS or plaintext.
+    /// Returns the port for STARTTLS or plaintext.
     pub fn imap_port(&self) -> u16 {
         self.ports.imap
     }
 
-    /// Plaintext LMTP.
+    /// Returns the port of plaintext LMTP.
     pub fn lmtp_port(&self) -> u16 {
         self.ports.lmtp
     }
 
-    /// The certificate to trust, as PEM.
+    /// Returns the certificate to trust, as PEM.
     pub fn ca_pem(&self) -> &str {
         self.authority.pem()
     }
 
-    /// A certificate for [`HOST`] by this server's authority, for a server beside this one.
+    /// Issues a certificate for [`HOST`] by this server's authority, for a server beside this one.
     pub fn issue(&self) -> Issued {
         self.authority.issue(&[HOST, "127.0.0.1"])
     }
 
-    /// The Unix socket on which this server answers authentication requests, such as Postfix's.
+    /// Returns the Unix socket on which this server answers authentication requests, such as Postfix's.
     pub fn auth_socket(&self) -> PathBuf {
         self.dir().join("auth")
     }
 
-    /// The server's folder.
+    /// Returns the server's folder.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// What the server has logged so far.
+    /// Returns the server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir().join("log")).unwrap_or_default()
     }
 
-    /// Delivers one message, with CRLF line ends, to the user's INBOX; it's stored when this returns.
+    /// Delivers one message, with CRLF line ends, to the user's INBOX; it is stored when this returns.
     ///
     /// Dovecot puts one `Return-Path: <>` line before it.
     ///
     /// # Panics
     ///
-    /// When Dovecot doesn't take the message.
+    /// If Dovecot refuses the message.
     pub fn deliver(&self, user: &str, raw: &[u8]) {
         self.deliver_all(user, [raw]);
     }
@@ -134,24 +141,24 @@ impl Dovecot {
     ///
     /// # Panics
     ///
-    /// When Dovecot doesn't take one.
+    /// If Dovecot refuses a message.
     pub fn deliver_all(&self, user: &str, mails: impl IntoIterator<Item = impl AsRef<[u8]>>) {
         lmtp::deliver(self.lmtp_port(), user, mails)
             .unwrap_or_else(|error| panic!("LMTP to {user}: {error}\n{}", self.log()));
     }
 
-    /// Cuts all logged-in IMAP connections, without a word to the clients.
+    /// Cuts all logged-in IMAP connections, without a `BYE`.
     pub fn disconnect_all(&self) {
         self.end_sessions("KILL");
     }
 
-    /// Ends all logged-in IMAP connections politely: the clients get a `BYE`.
+    /// Ends all logged-in IMAP connections with a `BYE`.
     pub fn dismiss_all(&self) {
         self.end_sessions("TERM");
     }
 
-    /// Sends a signal to the processes of all logged-in IMAP connections, and waits for nothing.
-    pub fn strike_all(&self, signal: &str) {
+    /// Sends a signal to the processes of all logged-in IMAP connections, without waiting.
+    pub fn signal_all(&self, signal: &str) {
         if let Some(group) = &*self.running.lock().expect("no panic while Dovecot changed") {
             group.signal("imap", signal);
         }
@@ -165,7 +172,7 @@ impl Dovecot {
     /// Stops the server, if it runs, and starts it again on the same ports with the same mail.
     pub fn restart(&self) {
         self.stop();
-        assert!(self.launch(), "somebody took Dovecot's port meanwhile");
+        assert!(self.launch(), "another program has taken Dovecot's port");
     }
 
     fn end_sessions(&self, signal: &str) {
@@ -177,7 +184,7 @@ impl Dovecot {
     fn install(&self, options: &DovecotOptions) {
         let mail = self.dir().join("mail");
         fs::create_dir(&mail).expect("a folder for mail");
-        // The mail user isn't this one when this one is root.
+        // As root, the mail belongs to another user.
         fs::set_permissions(&mail, Permissions::from_mode(0o777)).expect("a mail folder for all users");
         let Issued { cert_pem, key_pem } = self.issue();
         fs::write(self.dir().join("cert.pem"), cert_pem).expect("Dovecot's certificate");
@@ -201,10 +208,10 @@ impl Dovecot {
             + "\n"
     }
 
-    /// `false` when a port isn't free.
+    /// Starts the server; returns `false` if a port isn't free.
     fn launch(&self) -> bool {
         let ready = self.dir().join("run/master.pid");
-        // A killed server leaves these behind, and then doesn't start.
+        // A killed server leaves these files, and does not start with them.
         let _ = fs::remove_file(&ready);
         let _ = fs::remove_file(self.auth_socket());
         let _ = fs::write(self.dir().join("log"), "");
@@ -228,14 +235,14 @@ impl Dovecot {
     }
 }
 
-/// A temporary folder through which the servers' own users may pass.
+/// Makes a temporary folder that the servers' own users may enter.
 fn folder() -> TempDir {
     let dir = tempfile::Builder::new().prefix("dovecot-").tempdir().expect("a temporary folder");
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("a folder for all users");
     dir
 }
 
-/// Who owns mail and processes: `nobody` and Dovecot's users under root, else this user.
+/// Returns the settings of the owner of mail and processes: `nobody` and Dovecot's users under root, else this user.
 fn accounts(dir: &Path) -> String {
     let id = |args: &[&str]| process::output(Command::new("id").args(args));
     let owner = if process::is_root() { "nobody".to_owned() } else { id(&["-un"]) };
@@ -246,7 +253,7 @@ fn accounts(dir: &Path) -> String {
     if process::is_root() { userdb } else { userdb + &ordinary(&owner, &id(&["-gn"])) }
 }
 
-/// An ordinary user can neither change users nor use `chroot`.
+/// Returns settings for an ordinary user, who can neither change users nor use `chroot`.
 fn ordinary(user: &str, group: &str) -> String {
     let services = ["imap-login", "anvil"].map(|it| format!("service {it} {{\n  chroot =\n}}\n"));
     format!("default_internal_user = {user}\ndefault_internal_group = {group}\ndefault_login_user = {user}\n")

@@ -15,23 +15,24 @@ use std::{env, fs};
 use tempfile::NamedTempFile;
 
 use super::certs::Authority;
+use super::target_dir;
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/embedded");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/embedded");
 const REQUIREMENTS: &str = include_str!("embedded/requirements.txt");
 const ABOUT: &str = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)";
 const OLDEST: (u32, u32) = (3, 9);
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// What can differ from one embedded server to the next.
+/// The options of an embedded server.
 #[derive(Clone, Debug)]
-pub(crate) struct EmbeddedOptions {
+pub struct EmbeddedOptions {
     /// The largest message that SMTP accepts, in octets; 32 MiB by default.
-    pub(crate) size_limit: u32,
+    pub size_limit: u32,
     /// Advertise PIPELINING over SMTP; off by default, as in aiosmtpd.
-    pub(crate) pipelining: bool,
+    pub pipelining: bool,
     /// The accounts; [`Embedded::USERS`] by default.
-    pub(crate) users: Vec<String>,
+    pub users: Vec<String>,
 }
 
 impl Default for EmbeddedOptions {
@@ -43,74 +44,73 @@ impl Default for EmbeddedOptions {
 
 /// A running server. Dropping it ends its process.
 #[derive(Debug)]
-pub(crate) struct Embedded {
+pub struct Embedded {
     child: Child,
     imap: u16,
     imaps: u16,
     smtp: u16,
     ca_pem: String,
-    // The server reads them only once, but a path in its arguments should stay true.
+    // Kept for the paths in the server's arguments; the server reads the files only once.
     _identity: [NamedTempFile; 2],
 }
 
 impl Embedded {
     /// The host name on the certificate; both servers listen on 127.0.0.1.
-    pub(crate) const HOST: &'static str = "localhost";
+    pub const HOST: &'static str = "localhost";
     /// The accounts, each with an empty INBOX. Mail to any other address is refused with 550; mail to
     /// `later@...` is put off with 450.
-    pub(crate) const USERS: [&'static str; 3] =
-        ["alice@example.test", "bob@example.test", "carol@example.test"];
+    pub const USERS: [&'static str; 3] = ["alice@example.test", "bob@example.test", "carol@example.test"];
     /// The password of every account.
-    pub(crate) const PASSWORD: &'static str = "correct horse battery staple";
+    pub const PASSWORD: &'static str = "correct horse battery staple";
 
-    /// Start a server with the default options, ready when this returns.
+    /// Starts a server with the default options; it is ready when this returns.
     ///
     /// # Errors
-    /// When Python, `venv` or `pip` is missing, the packages can't be fetched, or the server doesn't start.
-    pub(crate) fn start() -> Result<Self> {
+    /// Python, `venv` or `pip` is missing, the packages can't be fetched, or the server doesn't start.
+    pub fn start() -> Result<Self> {
         Self::with(&EmbeddedOptions::default())
     }
 
-    /// Start a server with these options, ready when this returns.
+    /// Starts a server with these options; it is ready when this returns.
     ///
     /// # Errors
     /// As for [`start`](Self::start).
-    pub(crate) fn with(options: &EmbeddedOptions) -> Result<Self> {
+    pub fn with(options: &EmbeddedOptions) -> Result<Self> {
         let python = installed()?;
         let authority = Authority::new();
         let issued = authority.issue(&[Self::HOST, "127.0.0.1"]);
         let identity = [private_file(&issued.cert_pem)?, private_file(&issued.key_pem)?];
         let mut child = command(&python, options, &identity).spawn()?;
         let output = child.stdout.take();
-        // From here on, dropping it ends the process.
+        // From here on, a drop ends the process.
         let ca_pem = authority.pem().to_owned();
         let mut server = Self { child, imap: 0, imaps: 0, smtp: 0, ca_pem, _identity: identity };
         server.wait_until_ready(output)?;
         Ok(server)
     }
 
-    /// The port of IMAP with STARTTLS.
-    pub(crate) fn imap_port(&self) -> u16 {
+    /// Returns the port of IMAP with STARTTLS.
+    pub fn imap_port(&self) -> u16 {
         self.imap
     }
 
-    /// The port of IMAP with TLS from the first byte.
-    pub(crate) fn imaps_port(&self) -> u16 {
+    /// Returns the port of IMAP with implicit TLS.
+    pub fn imaps_port(&self) -> u16 {
         self.imaps
     }
 
-    /// The port of SMTP with STARTTLS.
-    pub(crate) fn smtp_port(&self) -> u16 {
+    /// Returns the port of SMTP with STARTTLS.
+    pub fn smtp_port(&self) -> u16 {
         self.smtp
     }
 
-    /// The certificate authority that signed for this server only.
-    pub(crate) fn ca_pem(&self) -> &str {
+    /// Returns the certificate authority of this server alone, as PEM.
+    pub fn ca_pem(&self) -> &str {
         &self.ca_pem
     }
 
-    /// End the process at once, as a crash would; clients see their connections close.
-    pub(crate) fn kill(&mut self) {
+    /// Kills the process, as a crash would; clients see their connections close.
+    pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -151,7 +151,7 @@ fn command(python: &Path, options: &EmbeddedOptions, [cert, key]: &[NamedTempFil
     command
 }
 
-/// A temporary file that only its owner can read.
+/// Writes a temporary file that only its owner can read.
 fn private_file(text: &str) -> Result<NamedTempFile> {
     let mut file = NamedTempFile::new()?;
     file.write_all(text.as_bytes())?;
@@ -159,7 +159,7 @@ fn private_file(text: &str) -> Result<NamedTempFile> {
     Ok(file)
 }
 
-/// The interpreter of the virtual environment, which is installed first if it isn't there.
+/// Returns the interpreter of the virtual environment, and installs that first if it is missing.
 fn installed() -> Result<PathBuf> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -176,7 +176,7 @@ fn installed() -> Result<PathBuf> {
     Ok(python_of(&environment))
 }
 
-/// Build it beside its place and move it there whole: of several processes at it, the first one wins.
+/// Builds the environment beside its place and moves it there whole: of several processes, the first one wins.
 fn install(base: &str, parent: &Path, environment: &Path) -> Result<()> {
     let building = tempfile::tempdir_in(parent)?;
     run(Command::new(base).args(["-m", "venv"]).arg(building.path())).map_err(|error| {
@@ -193,7 +193,7 @@ fn install(base: &str, parent: &Path, environment: &Path) -> Result<()> {
     }
 }
 
-/// The path and version of the Python to build on, as it says itself: `python3` may be a shim.
+/// Returns the path and version of the Python to build on, by its own word: `python3` may be a shim.
 fn base_python() -> Result<(String, (u32, u32))> {
     let name =
         env::var("PYO3_PYTHON").unwrap_or_else(|_| if cfg!(windows) { "python" } else { "python3" }.into());
@@ -224,9 +224,4 @@ fn run(command: &mut Command) -> Result<Output> {
 
 fn python_of(environment: &Path) -> PathBuf {
     environment.join(if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" })
-}
-
-fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from)
 }

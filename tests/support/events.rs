@@ -1,5 +1,4 @@
-//! Every event that is traced, as text.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+//! All `tracing` events as text.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
-/// Listens, and keeps what it hears.
+/// A subscriber that keeps the text of all events.
 #[derive(Clone, Default)]
 pub struct Events(Arc<Mutex<String>>);
 
 impl Events {
-    /// All of it so far.
+    /// Returns the text so far.
     pub fn text(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -1,9 +1,8 @@
-//! A private Exim beside a [`Dovecot`], which gets the mail. Root only.
+//! A private Exim beside a [`Dovecot`], which receives its mail. Root only.
 //!
 //! Any user at example.test may log in with [`PASSWORD`]. Mail to any address at `example.test` arrives in the INBOX of
 //! the user of that full address, except to `refused@example.test` (550) and `later@example.test` (450). Mail to
 //! anywhere else is refused, too.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
 use std::fs;
 
@@ -16,12 +15,12 @@ const CONFIGURATION: &str = include_str!("exim.conf");
 
 const EXIM: &str = "/usr/sbin/exim4";
 
-/// Its user, by the name that is built in.
+/// Its user, by the built-in name.
 const USER: (&str, u32) = ("Debian-exim", 65_531);
 
 /// A running Exim; its certificate is by the [`Dovecot`]'s authority, for [`HOST`](super::dovecot::HOST).
 pub struct Exim {
-    // Before the jail: the processes have to be gone before their folder.
+    // Before the jail: the processes must end before their folder goes.
     group: ProcessGroup,
     submission: u16,
     smtps: u16,
@@ -33,12 +32,12 @@ impl Exim {
     ///
     /// # Panics
     ///
-    /// When this process isn't root's, or Exim isn't unpacked or doesn't start; the message holds its log.
+    /// If this process isn't root's, or Exim isn't unpacked or doesn't start; the message holds its log.
     pub fn start(dovecot: &Dovecot) -> Self {
         (0..5).find_map(|_| Self::try_start(dovecot)).expect("free ports for Exim")
     }
 
-    /// `None` when somebody else took one of the ports first.
+    /// Returns `None` if another program has taken one of the ports.
     fn try_start(dovecot: &Dovecot) -> Option<Self> {
         let (jail, submission, smtps) = (Jail::new("exim", &[EXIM], &[USER]), free_port(), free_port());
         for folder in ["/var/spool/exim4", "/var/log/exim4"] {
@@ -59,17 +58,17 @@ impl Exim {
         server.is_ready().then_some(server)
     }
 
-    /// STARTTLS, without which there's no AUTH, without which there's no mail.
+    /// Returns the port with STARTTLS, which AUTH requires, which mail requires.
     pub fn submission_port(&self) -> u16 {
         self.submission
     }
 
-    /// Implicit TLS, and AUTH too.
+    /// Returns the port with implicit TLS and AUTH.
     pub fn smtps_port(&self) -> u16 {
         self.smtps
     }
 
-    /// What the server has logged so far.
+    /// Returns the server's log.
     pub fn log(&self) -> String {
         let files = ["/var/log/exim4/mainlog", "/var/log/exim4/paniclog", "/output"];
         files.map(|file| fs::read_to_string(self.jail.path(file)).unwrap_or_default()).concat()

@@ -1,10 +1,8 @@
-//! Servers that are unpacked, not installed, and a root folder for each of those that insist on fixed paths.
+//! Unpacked servers, and a root folder for each server that insists on fixed paths.
 //!
-//! Debian has one mail server of a kind on a machine. The others are unpacked from their packages by
-//! `cargo xtask test --all-servers`, and run beside it. Root only.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+//! Debian installs one mail server of a kind on a machine. `cargo xtask test --all-servers` unpacks the others from their
+//! packages, and they run beside it. Root only.
 
-use std::env;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -13,24 +11,23 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use super::process::{self, ProcessGroup};
+use super::target_dir;
 
 /// The user that owns mail: `nobody`.
 pub const NOBODY: u32 = 65_534;
 
-/// The folder into which a server was unpacked.
+/// Returns the folder into which a server was unpacked.
 ///
 /// # Panics
 ///
-/// When it wasn't.
+/// If it wasn't.
 pub fn unpacked(server: &str) -> PathBuf {
-    let target = env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
-    let folder = target.join("servers").join(server);
+    let folder = target_dir().join("servers").join(server);
     assert!(folder.is_dir(), "{server} isn't here: `cargo xtask test --all-servers` unpacks it");
     folder
 }
 
-/// Where the libraries of an unpacked server are.
+/// Returns the library folders of an unpacked server, separated by colons.
 pub fn libraries(server: &str) -> String {
     let usr = unpacked(server).join("usr/lib");
     let entries = fs::read_dir(&usr).map(|entries| entries.flatten().map(|entry| entry.path()));
@@ -40,7 +37,7 @@ pub fn libraries(server: &str) -> String {
     folders.join(":")
 }
 
-/// A temporary folder through which all users may pass.
+/// Makes a temporary folder that all users may enter.
 pub fn folder(server: &str) -> TempDir {
     let dir = tempfile::Builder::new().prefix(&format!("{server}-")).tempdir().expect("a temporary folder");
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("a folder for all users");
@@ -55,17 +52,17 @@ pub fn launch(command: &mut Command, log: &Path) -> ProcessGroup {
     ProcessGroup::spawn(command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
-/// A root folder with a server's programs, their libraries and its users, gone with all processes in it on drop.
+/// A root folder with a server's programs, their libraries and users. A drop ends all processes in it and removes it.
 pub struct Jail {
     dir: TempDir,
 }
 
 impl Jail {
-    /// Copies these programs of a server, or of the system, with what they load.
+    /// Copies these programs, of the server or else of the system, and the libraries that they load.
     ///
     /// # Panics
     ///
-    /// When this process isn't root's, or the server isn't unpacked.
+    /// If this process isn't root's, or the server isn't unpacked.
     pub fn new(server: &str, programs: &[&str], users: &[(&str, u32)]) -> Self {
         assert!(process::is_root(), "{server} starts only as root");
         let (from, libraries) = (unpacked(server), libraries(server));
@@ -82,12 +79,12 @@ impl Jail {
         jail
     }
 
-    /// Where a path inside is for those outside.
+    /// Returns the path outside of a path inside.
     pub fn path(&self, inside: &str) -> PathBuf {
         self.dir.path().join(inside.trim_start_matches('/'))
     }
 
-    /// Makes a folder with this owner and mode, and those above it.
+    /// Makes a folder with this owner and mode, and its parents.
     pub fn folder(&self, inside: &str, owner: u32, mode: u32) {
         let path = self.path(inside);
         fs::create_dir_all(&path).expect("a folder in the jail");
@@ -102,14 +99,14 @@ impl Jail {
         own(&path, owner, mode);
     }
 
-    /// A program inside, to be started with an empty environment.
+    /// Returns a command for a program inside, with an empty environment.
     pub fn command(&self, options: &[&str], program: &str) -> Command {
         let mut command = Command::new(process::program("chroot", "coreutils"));
         command.args(options).arg(self.dir.path()).arg(program).env_clear();
         command
     }
 
-    /// What every program expects to find.
+    /// Adds the files that every program expects.
     fn furnish(&self, users: &[(&str, u32)]) {
         let users = [("root", 0), ("nobody", NOBODY)].iter().chain(users);
         let lines = users.map(|(name, id)| {
@@ -119,7 +116,7 @@ impl Jail {
         self.write("/etc/passwd", &passwd.concat(), 0, 0o644);
         self.write("/etc/group", &group.concat(), 0, 0o644);
         self.write("/etc/hosts", "127.0.0.1 localhost\n", 0, 0o644);
-        // A file serves as well, and needs no right to make devices.
+        // A plain file is enough, and needs no right to make devices.
         self.write("/dev/null", "", 0, 0o666);
         self.folder("/tmp", 0, 0o1777);
         self.folder("/run", 0, 0o755);
@@ -133,8 +130,8 @@ impl Jail {
         }
     }
 
-    /// The processes that have their root in here, also those that left the group of their server.
-    fn inmates(&self) -> Vec<String> {
+    /// Returns the processes whose root is this folder, also those outside of their server's process group.
+    fn processes(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
         let inside =
             |path: PathBuf| fs::read_link(path.join("root")).is_ok_and(|it| it.starts_with(&self.dir));
@@ -145,10 +142,10 @@ impl Jail {
 
 impl Drop for Jail {
     fn drop(&mut self) {
-        process::comes_true(|| {
-            let inmates = self.inmates();
-            process::kill("KILL", inmates.clone());
-            inmates.is_empty()
+        process::becomes_true(|| {
+            let processes = self.processes();
+            process::kill("KILL", processes.clone());
+            processes.is_empty()
         });
     }
 }
@@ -158,7 +155,7 @@ fn own(path: &Path, owner: u32, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).expect("a mode");
 }
 
-/// The libraries that a program loads, and their paths inside.
+/// Returns the libraries that a program loads, with their paths inside.
 fn loaded(program: &Path, libraries: &str, unpacked: &Path) -> Vec<(PathBuf, String)> {
     let listed = process::output(Command::new("ldd").arg(program).env("LD_LIBRARY_PATH", libraries));
     assert!(!listed.contains("not found"), "{}: {listed}", program.display());

@@ -1,14 +1,13 @@
-//! Local delivery (RFC 2033), for servers that take mail so.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+//! Local delivery by LMTP (RFC 2033).
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpStream};
 
-/// Delivers messages, in this order, on one connection; each is stored when its turn is over.
+/// Delivers messages, in this order, on one connection; each is stored before the next one begins.
 ///
 /// # Errors
 ///
-/// When the server is not there, or doesn't take one.
+/// The server is not there, or refuses a message.
 pub(super) fn deliver(
     port: u16,
     user: &str,
@@ -21,7 +20,7 @@ pub(super) fn deliver(
     expect(&mut server, "250")?;
     let envelope = format!("MAIL FROM:<>\r\nRCPT TO:<{user}>\r\nDATA\r\n");
     for mail in mails {
-        // In one write: RFC 2033 has PIPELINING.
+        // One write: RFC 2033 includes PIPELINING.
         server.get_mut().write_all(envelope.as_bytes())?;
         ["250", "250", "354"].into_iter().try_for_each(|code| expect(&mut server, code))?;
         server.get_mut().write_all(&dotted(mail.as_ref()))?;
@@ -30,7 +29,7 @@ pub(super) fn deliver(
     Ok(())
 }
 
-/// Reads one answer, of one or more lines.
+/// Reads one reply, of one or more lines.
 fn expect(server: &mut impl BufRead, code: &str) -> io::Result<()> {
     loop {
         let mut line = String::new();
@@ -44,7 +43,7 @@ fn expect(server: &mut impl BufRead, code: &str) -> io::Result<()> {
     }
 }
 
-/// The message as `DATA` wants it: dots doubled at line starts, a lone dot at the end.
+/// Returns the message as `DATA` wants it: dots doubled at line starts, a lone dot at the end.
 fn dotted(raw: &[u8]) -> Vec<u8> {
     let mut data = Vec::with_capacity(raw.len() + 5);
     for line in raw.split_inclusive(|&byte| byte == b'\n') {

@@ -1,11 +1,10 @@
-//! A private OpenSMTPD beside a [`Dovecot`], which gets the mail. Root only.
+//! A private OpenSMTPD beside a [`Dovecot`], which receives its mail. Root only.
 //!
 //! Mail to any address at `example.test` arrives in the INBOX of the user of that full address, except to
 //! `refused@example.test` (550) and `later@example.test` (450). Mail to anywhere else is refused, too.
 //!
-//! It is a relay for the programs of its own machine: no TLS, no login. Debian 12's can't do TLS as a server, because
+//! It relays for the programs of its own machine, without TLS and login. Debian 12's can't do TLS as a server, because
 //! it was not made for the OpenSSL 3 that it is built with, and without TLS it offers no AUTH.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
 use std::fs;
 
@@ -17,12 +16,12 @@ const CONFIGURATION: &str = include_str!("opensmtpd.conf");
 
 const SMTPD: &str = "/usr/sbin/smtpd";
 
-/// Its users, by the names that are built in.
+/// Its users, by the built-in names.
 const USERS: [(&str, u32); 2] = [("opensmtpd", 65_531), ("opensmtpq", 65_532)];
 
 /// A running OpenSMTPD.
 pub struct OpenSmtpd {
-    // Before the jail: the processes have to be gone before their folder.
+    // Before the jail: the processes must end before their folder goes.
     group: ProcessGroup,
     port: u16,
     jail: Jail,
@@ -33,12 +32,12 @@ impl OpenSmtpd {
     ///
     /// # Panics
     ///
-    /// When this process isn't root's, or OpenSMTPD isn't unpacked or doesn't start; the message holds its log.
+    /// If this process isn't root's, or OpenSMTPD isn't unpacked or doesn't start; the message holds its log.
     pub fn start(dovecot: &Dovecot) -> Self {
         (0..5).find_map(|_| Self::try_start(dovecot)).expect("a free port for OpenSMTPD")
     }
 
-    /// `None` when somebody else took the port first.
+    /// Returns `None` if another program has taken the port.
     fn try_start(dovecot: &Dovecot) -> Option<Self> {
         let (jail, port) = (Jail::new("opensmtpd", &[SMTPD], &USERS), free_port());
         for (folder, mode) in
@@ -57,12 +56,12 @@ impl OpenSmtpd {
         server.is_ready().then_some(server)
     }
 
-    /// Plaintext, without login.
+    /// Returns the port, plaintext without login.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// What the server has logged so far.
+    /// Returns the server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.jail.path("/log")).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-"""Another mail client: plants and reads mail on the word of JSON lines, with nothing but imaplib.
+"""Another mail client: adds and reads mail as JSON lines tell it, by imaplib alone.
 
 Arguments: host, port, security (tls, starttls or plain), user. Environment: OTHER_CLIENT_PASSWORD, and
 OTHER_CLIENT_CA, a PEM file to trust instead of the system's roots. One request a line, one answer a line;
@@ -87,7 +87,7 @@ def fetched(client):
         head, raw = item if isinstance(item, tuple) else (item or b"", b"")
         if re.match(rb"\d+ \(", head):
             records.append((head, raw))
-        elif records:  # what follows the message itself, such as its flags
+        elif records:  # the part behind the message, such as its flags
             records[-1] = (records[-1][0] + head, records[-1][1])
     return [seen(head, raw) for head, raw in records if b"BODY[]" in head]
 
@@ -171,7 +171,7 @@ ACTIONS = {
 
 
 def alive(client):
-    """This client's connection, or a new one: asked before an action, so that none is ever repeated."""
+    """Return this client's connection, or a new one; called before an action, so that no action is repeated."""
     try:
         if client is not None:
             done(client.noop())

@@ -1,5 +1,4 @@
 //! Another mail client on the same account: Python's `imaplib`, in a process of its own.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
 use std::error::Error;
 use std::fs;
@@ -15,11 +14,11 @@ const SCRIPT: &str = include_str!("other_client.py");
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
-/// A client that's logged in, and logs in again when its connection was cut. Dropping it ends its process.
+/// A logged-in client, which logs in again after a lost connection. Dropping it ends its process.
 pub struct OtherClient {
     talk: Mutex<Talk>,
     prefix: String,
-    // Read again at each connection.
+    // The process reads it again at each connection.
     _ca: Option<NamedTempFile>,
 }
 
@@ -46,7 +45,7 @@ impl OtherClient {
     ///
     /// # Errors
     ///
-    /// When Python can't run, or can't connect or log in.
+    /// Python can't run, or can't connect or log in.
     pub fn connect(
         host: &str,
         port: u16,
@@ -62,7 +61,7 @@ impl OtherClient {
     ///
     /// # Errors
     ///
-    /// When Python can't run, or can't connect or log in.
+    /// Python can't run, or can't connect or log in.
     pub fn connect_with(
         python: &Path,
         host: &str,
@@ -84,23 +83,23 @@ impl OtherClient {
         Ok(client)
     }
 
-    /// The same client, on a server that wants this before the name of each mailbox but INBOX.
+    /// Sets the prefix that the server wants before the name of each mailbox but INBOX.
     #[must_use]
     pub fn within(self, prefix: &str) -> Self {
         Self { prefix: prefix.to_owned(), ..self }
     }
 
-    /// All mail in a mailbox, changing nothing; `None` when there's no such mailbox.
+    /// Lists all mail in a mailbox without changing it; `None` when there is no such mailbox.
     ///
     /// # Errors
     ///
-    /// When the client fails; so with all methods below.
+    /// The client fails; the same holds for all methods below.
     pub fn list(&self, mailbox: &str) -> Result<Option<Vec<Seen>>> {
         let answer = self.ask(&json!({"do": "list", "mailbox": self.named(mailbox)}))?;
         answer["mail"].as_array().map(|mail| mail.iter().map(seen).collect()).transpose()
     }
 
-    /// Adds a message as it is, to the byte.
+    /// Adds a message, byte for byte.
     pub fn append(&self, mailbox: &str, flags: &[&str], raw: &[u8]) -> Result<()> {
         self.tell(
             &json!({"do": "append", "mailbox": self.named(mailbox), "flags": flags, "raw": to_hex(raw)}),
@@ -112,22 +111,22 @@ impl OtherClient {
         self.tell(&json!({"do": "flag", "mailbox": self.named(mailbox), "uid": uid, "flags": flags}))
     }
 
-    /// Takes flags from a message.
+    /// Removes flags from a message.
     pub fn unflag(&self, mailbox: &str, uid: u32, flags: &[&str]) -> Result<()> {
         self.tell(&json!({"do": "unflag", "mailbox": self.named(mailbox), "uid": uid, "flags": flags}))
     }
 
-    /// Removes these messages, and no others that are marked as deleted (UIDPLUS).
+    /// Removes these messages (UIDPLUS), and no others that are marked as deleted.
     pub fn expunge(&self, mailbox: &str, uids: &[u32]) -> Result<()> {
         self.tell(&json!({"do": "expunge", "mailbox": self.named(mailbox), "uids": uids}))
     }
 
-    /// Opens and closes a mailbox as a client that may write does, changing nothing itself.
+    /// Opens a mailbox for writing and closes it, without a change.
     pub fn open(&self, mailbox: &str) -> Result<()> {
         self.tell(&json!({"do": "open", "mailbox": self.named(mailbox)}))
     }
 
-    /// Makes a mailbox.
+    /// Creates a mailbox.
     pub fn create_mailbox(&self, mailbox: &str) -> Result<()> {
         self.tell(&json!({"do": "create_mailbox", "mailbox": self.named(mailbox)}))
     }
@@ -137,13 +136,13 @@ impl OtherClient {
         self.tell(&json!({"do": "remove_mailbox", "mailbox": self.named(mailbox)}))
     }
 
-    /// The names of all mailboxes, as the server has them.
+    /// Returns the names of all mailboxes, with their prefixes.
     pub fn mailboxes(&self) -> Result<Vec<String>> {
         let answer = self.ask(&json!({"do": "mailboxes"}))?;
         Ok(serde_json::from_value(answer["mailboxes"].clone())?)
     }
 
-    /// The server's own names go as they are.
+    /// Adds the prefix to a name; the server's own names stay unchanged.
     fn named(&self, mailbox: &str) -> String {
         let whole = mailbox == "INBOX" || mailbox.starts_with(&self.prefix);
         if whole { mailbox.to_owned() } else { format!("{}{mailbox}", self.prefix) }

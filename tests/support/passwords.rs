@@ -1,5 +1,4 @@
-//! Who may log in to servers that ask a daemon: anybody at example.test, with the one password of these tests.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+//! Daemons that check passwords: any user at example.test may log in, with the one password of these tests.
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -15,7 +14,7 @@ use super::dovecot::PASSWORD;
 
 const DOMAIN: &str = "example.test";
 
-/// Answers on a Unix socket until it's dropped.
+/// A daemon on a Unix socket, until it is dropped.
 pub struct Passwords {
     socket: PathBuf,
     ended: Arc<AtomicBool>,
@@ -23,7 +22,7 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// In place of Cyrus SASL's `saslauthd`: four strings with their lengths come in, one goes out.
+    /// Stands in for Cyrus SASL's `saslauthd`: reads four strings with their lengths, and writes one.
     pub fn saslauthd(socket: &Path) -> Self {
         Self::serve(socket, |mut stream| {
             let mut words = Vec::new();
@@ -34,19 +33,19 @@ impl Passwords {
                 stream.read_exact(&mut word)?;
                 words.push(word);
             }
-            // The user without the domain, the password, the service, the domain: Cyrus leaves out its own.
+            // The user without the domain, the password, the service, the domain: Cyrus leaves out its own domain.
             let domain = [b"", DOMAIN.as_bytes()].contains(&&*words[3]);
             let known = words[1] == PASSWORD.as_bytes() && domain;
             stream.write_all(if known { b"\0\x02OK" } else { b"\0\x02NO" })
         })
     }
 
-    /// In place of Courier's `authdaemond`: `welcome` returns a user's attributes, a line each.
+    /// Stands in for Courier's `authdaemond`; `welcome` returns a user's attributes, one a line.
     pub fn authdaemond(socket: &Path, welcome: impl Fn(&str) -> String + Send + 'static) -> Self {
         Self::serve(socket, move |stream| {
             let mut reader = BufReader::new(&stream);
             let mut line = String::new();
-            // Before the command come lines that say where the client is.
+            // Lines with the client's address come before the command.
             let length = loop {
                 line.clear();
                 if reader.read_line(&mut line)? == 0 {
@@ -68,7 +67,7 @@ impl Passwords {
         })
     }
 
-    /// How Cyrus SASL in a Postfix asks this `saslauthd`.
+    /// Returns the settings with which Cyrus SASL in a Postfix asks this `saslauthd`.
     pub fn smtpd_conf(&self) -> String {
         let socket = self.socket.display();
         format!("pwcheck_method: saslauthd\nsaslauthd_path: {socket}\nmech_list: PLAIN\n")
@@ -82,7 +81,7 @@ impl Passwords {
         let thread = thread::spawn(move || {
             let streams = listener.incoming().flatten();
             for stream in streams.take_while(|_| !end.load(Ordering::SeqCst)) {
-                // A client that hangs up, or says nothing, harms only itself.
+                // A client that hangs up, or sends nothing, harms no other.
                 let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
                 let _ = answer(stream);
             }
@@ -94,13 +93,13 @@ impl Passwords {
 impl Drop for Passwords {
     fn drop(&mut self) {
         self.ended.store(true, Ordering::SeqCst);
-        // The thread waits for a client.
+        // Wakes the thread, which waits for a client.
         let _ = UnixStream::connect(&self.socket);
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
 fn is_local(user: &str) -> bool {
-    // It becomes a folder's name.
+    // The user becomes a folder's name.
     user.split_once('@').is_some_and(|(name, domain)| domain == DOMAIN && !name.contains('/'))
 }

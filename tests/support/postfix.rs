@@ -1,8 +1,7 @@
-//! A private Postfix beside a [`Receiver`], such as a [`Dovecot`], which gets the mail. Root only.
+//! A private Postfix beside a [`Receiver`], such as a [`Dovecot`], which receives its mail. Root only.
 //!
 //! Mail to any address at `example.test` arrives in the INBOX of the user of that full address, except to
 //! `refused@example.test` (550) and `later@example.test` (450). Mail to anywhere else is refused, too.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -19,7 +18,7 @@ use super::process::{self, ProcessGroup};
 const MAIN: &str = include_str!("postfix.cf");
 const MASTER: &str = include_str!("postfix.master.cf");
 
-/// Debian's Postfix looks there anyway, others have to be told.
+/// The folder where Debian's Postfix looks anyway; other builds need the setting.
 const CYRUS_SASL: &str =
     "smtpd_sasl_type = cyrus\nsmtpd_sasl_path = smtpd\ncyrus_sasl_config_path = $config_directory/sasl\n";
 
@@ -39,12 +38,12 @@ const OWNED: [&str; 13] = [
     "queue/trace",
 ];
 
-/// What can differ from one server to another.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct PostfixOptions {
     /// The largest message in octets; 60 MB by default.
     pub message_size_limit: u64,
-    /// Whether to announce `PIPELINING`; yes by default.
+    /// `true` to announce `PIPELINING`, the default.
     pub pipelining: bool,
     /// More lines for `main.cf`.
     pub extra: String,
@@ -56,15 +55,15 @@ impl Default for PostfixOptions {
     }
 }
 
-/// A server that has the mailboxes, beside which a Postfix can run.
+/// A server with mailboxes, beside which a Postfix can run.
 pub trait Receiver {
-    /// A certificate for [`HOST`](super::dovecot::HOST) by this server's authority.
+    /// Issues a certificate for [`HOST`](super::dovecot::HOST) by this server's authority.
     fn issue(&self) -> Issued;
 
-    /// The lines of `main.cf` that say how mail is delivered, and who checks passwords if not Cyrus SASL.
+    /// Returns the lines of `main.cf` for delivery, and for passwords unless Cyrus SASL checks them.
     fn main_cf(&self) -> String;
 
-    /// The settings of Cyrus SASL, which checks passwords where `main_cf` names nobody else.
+    /// Returns the settings of Cyrus SASL, which checks passwords unless `main_cf` names another way.
     fn smtpd_conf(&self) -> String {
         String::new()
     }
@@ -86,7 +85,7 @@ impl Receiver for Dovecot {
 
 /// A running Postfix; its certificate is by the [`Receiver`]'s authority, for [`HOST`](super::dovecot::HOST).
 pub struct Postfix {
-    // Before `dir`: the processes have to be gone before their folder.
+    // Before `dir`: the processes must end before their folder goes.
     group: ProcessGroup,
     submission: u16,
     smtps: u16,
@@ -103,13 +102,13 @@ impl Postfix {
     ///
     /// # Panics
     ///
-    /// When this process isn't root's, or Postfix isn't installed or doesn't start; the message holds its log.
+    /// If this process isn't root's, or Postfix isn't installed or doesn't start; the message holds its log.
     pub fn with(receiver: &impl Receiver, options: &PostfixOptions) -> Self {
         assert!(process::is_root(), "Postfix starts only as root");
         (0..5).find_map(|_| Self::try_with(receiver, options)).expect("free ports for Postfix")
     }
 
-    /// `None` when somebody else took one of the ports first.
+    /// Returns `None` if another program has taken one of the ports.
     fn try_with(receiver: &impl Receiver, options: &PostfixOptions) -> Option<Self> {
         let (submission, smtps) = (process::free_port(), process::free_port());
         let dir = folder();
@@ -123,42 +122,42 @@ impl Postfix {
         server.is_ready().then_some(server)
     }
 
-    /// STARTTLS, without which there's no AUTH, without which there's no mail.
+    /// Returns the port with STARTTLS, which AUTH requires, which mail requires.
     pub fn submission_port(&self) -> u16 {
         self.submission
     }
 
-    /// Implicit TLS, and AUTH too.
+    /// Returns the port with implicit TLS and AUTH.
     pub fn smtps_port(&self) -> u16 {
         self.smtps
     }
 
-    /// The server's folder.
+    /// Returns the server's folder.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// What the server has logged so far.
+    /// Returns the server's log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir().join("log")).unwrap_or_default()
     }
 
-    /// Cuts all SMTP connections, without a word to the clients; new ones are welcome.
+    /// Cuts all SMTP connections, without a goodbye; new connections are accepted.
     pub fn disconnect_all(&self) {
         self.group.end("smtpd", "KILL");
     }
 
-    /// Kills the processes of all SMTP connections, and waits for nothing.
-    pub fn strike_all(&self) {
+    /// Kills the processes of all SMTP connections, without waiting.
+    pub fn kill_all(&self) {
         self.group.signal("smtpd", "KILL");
     }
 
-    /// Waits until the ports are open; `false` when one was taken.
+    /// Waits until the ports are open; returns `false` if one is taken.
     fn is_ready(&mut self) -> bool {
         let pid = self.dir().join("queue/pid/master.pid");
         process::wait_until("Postfix's start", || pid.exists() || self.group.has_ended());
         process::wait_until("Postfix's ports", || {
-            // Not another program's server, which listens there already.
+            // Another program may listen there already.
             self.group.has_ended()
                 || [self.submission, self.smtps].into_iter().all(|port| self.group.listens(port))
         });
@@ -171,7 +170,7 @@ impl Postfix {
     }
 }
 
-/// A temporary folder, with the folders inside that `postfix start` would make, more slowly.
+/// Makes a temporary folder, with the folders that `postfix start` would make, more slowly.
 fn folder() -> TempDir {
     let dir = tempfile::Builder::new().prefix("postfix-").tempdir().expect("a temporary folder");
     fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("a folder for all users");
@@ -199,7 +198,7 @@ fn configure(dir: &Path, name: &str, text: &str) {
     let path = dir.join(name);
     fs::write(&path, text).expect("Postfix's configuration");
     let file = fs::File::options().write(true).open(path).expect("Postfix's configuration");
-    // Postfix waits for two seconds when a file is so new that somebody may still be writing.
+    // Postfix waits for two seconds for a file so new that another process may still write it.
     file.set_modified(SystemTime::now() - Duration::from_secs(10)).expect("an older configuration");
 }
 
@@ -212,7 +211,7 @@ fn main_cf(dir: &Path, receiver: &impl Receiver, options: &PostfixOptions) -> St
         .replace("@extra@", &options.extra)
 }
 
-/// Starts Postfix's own master: the `postfix` command needs seconds to check what we've just made.
+/// Starts Postfix's own master: the `postfix` command spends seconds on checks of the new folder.
 fn launch(dir: &Path) -> ProcessGroup {
     let postconf = process::program("postconf", "postfix");
     let folder = process::output(Command::new(postconf).arg("-c").arg(dir).args(["-h", "daemon_directory"]));

@@ -1,5 +1,4 @@
-//! Free ports, waiting for the thing itself, and groups of processes that end with their owner.
-#![allow(dead_code, unreachable_pub, reason = "each user of the fixtures takes the part that it needs")]
+//! Free ports, waiting for a condition, and process groups that end with their owner.
 
 use std::env;
 use std::fs::{self, File};
@@ -12,16 +11,16 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a server may take for anything before a test fails: what a busy machine needs, and more.
+/// The longest wait for a server before a test fails: more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
-// Below the kernel's ephemeral range (from 32768), so that no outgoing connection takes a port of ours.
+// Below the kernel's ephemeral range (from 32768), so that no outgoing connection takes one of these ports.
 const FIRST_PORT: u32 = 12_000;
 const PORTS: u32 = 20_000;
 
-/// Returns a loopback port on which nothing listens, and which no other test gets before all others had their turn.
+/// Returns a free loopback port. All tests take turns, so a port is reused only after all others.
 ///
-/// A program that is none of these tests may still take it first: a server should be ready to ask for another.
+/// Another program may still take the port first: a server should be ready to ask for another.
 pub fn free_port() -> u16 {
     (0..PORTS)
         .map(|_| FIRST_PORT + next_turn().expect("a file that counts the ports") % PORTS)
@@ -30,12 +29,12 @@ pub fn free_port() -> u16 {
         .expect("a free loopback port")
 }
 
-/// Counts in a file that all test binaries of a user share, for they run side by side.
+/// Counts in a file that all test binaries of a user share: they run at the same time.
 fn next_turn() -> io::Result<u32> {
     let user = fs::metadata("/proc/self")?.uid();
     let path = env::temp_dir().join(format!("pymail-tests-{user}-ports"));
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
-    file.lock()?; // until it is closed
+    file.lock()?; // until the file is closed
     let mut text = String::new();
     file.read_to_string(&mut text)?;
     let turn: u32 = text.parse().unwrap_or(0);
@@ -44,30 +43,30 @@ fn next_turn() -> io::Result<u32> {
     Ok(turn)
 }
 
-/// Waits until `ready` says so.
+/// Waits until `ready` returns `true`.
 ///
 /// # Panics
 ///
-/// When that takes longer than [`PATIENCE`]; `what` says what was missing.
+/// After [`PATIENCE`]; `what` names the missing condition.
 pub fn wait_until(what: &str, ready: impl FnMut() -> bool) {
-    assert!(comes_true(ready), "gave up waiting for {what}");
+    assert!(becomes_true(ready), "gave up waiting for {what}");
 }
 
-/// Waits until something on loopback accepts connections on `port`.
+/// Waits until a loopback port accepts connections.
 pub fn wait_for_port(port: u16) {
     wait_until(&format!("port {port}"), || is_open(port));
 }
 
-/// Whether something on loopback accepts connections on `port`.
+/// Returns `true` if a loopback port accepts connections.
 pub fn is_open(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// The path of an installed program; servers are often in a `sbin` that an ordinary user's `PATH` lacks.
+/// Returns the path of an installed program; servers are often in a `sbin` that an ordinary user's `PATH` lacks.
 ///
 /// # Panics
 ///
-/// When it isn't installed; `package` is what to install.
+/// If it isn't installed; the message names `package`.
 pub fn program(name: &str, package: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
@@ -78,11 +77,11 @@ pub fn program(name: &str, package: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} isn't installed; on Debian: apt install {package}"))
 }
 
-/// What a command printed to its standard output, trimmed.
+/// Returns a command's standard output, trimmed.
 ///
 /// # Panics
 ///
-/// When it can't run or fails.
+/// If it can't run or fails.
 pub fn output(command: &mut Command) -> String {
     let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let problem = String::from_utf8_lossy(&done.stderr);
@@ -90,42 +89,42 @@ pub fn output(command: &mut Command) -> String {
     String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }
 
-/// Measures the time that this process has had: without what its threads spent waiting for a CPU, which on a busy
-/// machine says nothing about them.
+/// Measures the time in which this process could run: without the waits of its threads for a CPU, which depend on the
+/// load of the machine.
 pub struct Stopwatch {
     began: Instant,
-    starved: Duration,
+    cpu_wait: Duration,
 }
 
 impl Stopwatch {
-    /// Starts it.
+    /// Starts the measurement.
     pub fn start() -> Self {
-        Self { starved: starved(), began: Instant::now() }
+        Self { cpu_wait: cpu_wait(), began: Instant::now() }
     }
 
-    /// Returns the time since its start. Threads that waited at the same time are all taken off.
+    /// Returns the time since the start, less all waits for a CPU, also those of several threads at the same time.
     pub fn elapsed(&self) -> Duration {
-        self.began.elapsed().saturating_sub(starved().saturating_sub(self.starved))
+        self.began.elapsed().saturating_sub(cpu_wait().saturating_sub(self.cpu_wait))
     }
 }
 
-/// How long the living threads of this process have waited for a CPU.
-fn starved() -> Duration {
+/// Returns the time that the living threads of this process have waited for a CPU.
+fn cpu_wait() -> Duration {
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let waited = threads.filter_map(|thread| {
         let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        // On a CPU, waiting for one, in nanoseconds; the number of turns.
+        // The file has: time on a CPU, time waiting for one, in nanoseconds; number of time slices.
         stat.split_whitespace().nth(1)?.parse::<u64>().ok()
     });
     Duration::from_nanos(waited.sum())
 }
 
-/// Whether this process runs as root.
+/// Returns `true` if this process runs as root.
 pub fn is_root() -> bool {
     output(Command::new("id").arg("-u")) == "0"
 }
 
-/// A process and all its descendants, killed on drop, and also when this process itself gets killed.
+/// A process and its descendants, killed on drop, and also when this process is killed.
 pub struct ProcessGroup {
     leader: Child,
     watcher: Child,
@@ -145,29 +144,29 @@ impl ProcessGroup {
     ///
     /// # Errors
     ///
-    /// When the command can't be started.
+    /// The command can't be started.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         let leader = command.process_group(0).spawn()?;
         let watcher = watch(leader.id())?;
         Ok(Self { leader, watcher })
     }
 
-    /// The leader's process id, which is also the group's.
+    /// Returns the leader's process id, which is also the group's.
     pub fn id(&self) -> u32 {
         self.leader.id()
     }
 
-    /// Whether the leader has ended.
+    /// Returns `true` if the leader has ended.
     pub fn has_ended(&mut self) -> bool {
         !matches!(self.leader.try_wait(), Ok(None))
     }
 
-    /// Who lives in the group now.
+    /// Returns the living members of the group.
     pub fn members(&self) -> Vec<Member> {
         members(self.id())
     }
 
-    /// Whether the leader is who listens on this loopback port.
+    /// Returns `true` if the leader listens on this loopback port.
     pub fn listens(&self, port: u16) -> bool {
         let sockets = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
         let listening = sockets.lines().filter_map(|line| {
@@ -181,14 +180,14 @@ impl ProcessGroup {
         targets.any(|target| listening.iter().any(|it| target.as_os_str() == it.as_str()))
     }
 
-    /// Sends a signal, such as `KILL`, to all members with that short name; who they are.
+    /// Sends a signal, such as `KILL`, to all members with this short name; returns their process ids.
     pub fn signal(&self, name: &str, signal: &str) -> Vec<u32> {
         let pids: Vec<u32> = self.members().iter().filter(|it| it.name == name).map(|it| it.pid).collect();
         kill(signal, pids.iter().map(ToString::to_string));
         pids
     }
 
-    /// Sends a signal, such as `KILL`, to all members with that short name, and waits until they're gone.
+    /// Sends a signal, such as `KILL`, to all members with this short name, and waits for their ends.
     pub fn end(&self, name: &str, signal: &str) {
         let pids = self.signal(name, signal);
         wait_until(&format!("the end of {name}"), || !self.members().iter().any(|it| pids.contains(&it.pid)));
@@ -197,16 +196,16 @@ impl ProcessGroup {
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
-        // The watcher first: it mustn't fire after the group's id has been given to somebody else.
+        // The watcher first: it must not kill a later group with the same id.
         let _ = self.watcher.kill();
         let _ = self.watcher.wait();
         let group = self.id();
         kill("KILL", [format!("-{group}")]);
-        comes_true(|| self.has_ended() && members(group).is_empty());
+        becomes_true(|| self.has_ended() && members(group).is_empty());
     }
 }
 
-/// A shell that kills the group once its standard input, held by this process, closes.
+/// Starts a shell that kills the group once its standard input, held by this process, closes.
 fn watch(group: u32) -> io::Result<Child> {
     let script = "read -r _; kill -s KILL -- -\"$1\"";
     Command::new("sh")
@@ -218,15 +217,15 @@ fn watch(group: u32) -> io::Result<Child> {
         .spawn()
 }
 
-/// Sends a signal, such as `KILL`, to processes, or to groups with a `-` before them.
+/// Sends a signal, such as `KILL`, to processes, or to groups with a `-` before their ids.
 pub(super) fn kill(signal: &str, targets: impl IntoIterator<Item = String>) {
     let script = "signal=$1; shift; kill -s \"$signal\" -- \"$@\" 2>/dev/null";
-    // A target that's already gone is what we want.
+    // A target that has ended already is fine.
     let _ = Command::new("sh").args(["-c", script, "sh", signal]).args(targets).status();
 }
 
-/// Whether `ready` says so within [`PATIENCE`].
-pub(super) fn comes_true(mut ready: impl FnMut() -> bool) -> bool {
+/// Returns `true` if `ready` does so within [`PATIENCE`].
+pub(super) fn becomes_true(mut ready: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while !ready() {
         if Instant::now() > deadline {
@@ -247,7 +246,7 @@ fn members(group: u32) -> Vec<Member> {
         .collect()
 }
 
-/// Reads `pid (name) state parent group ...` and leaves out zombies: they hold nothing any more.
+/// Parses `pid (name) state parent group ...`; leaves out zombies, which hold nothing any more.
 fn member(stat: &str, group: u32) -> Option<Member> {
     let (pid, rest) = stat.split_once(" (")?;
     let (name, rest) = rest.rsplit_once(") ")?;

@@ -1,4 +1,4 @@
-//! A TCP relay on the loopback: the same server under another address, and connections that can be cut or stalled.
+//! A TCP relay on the loopback: the same server under another address, with connections that can be cut or stalled.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Passes connections on until the process ends.
+/// A relay that runs until the process ends.
 pub struct Relay {
     port: u16,
     open: Arc<Mutex<Vec<TcpStream>>>,
     gate: Arc<Gate>,
 }
 
-/// Until when nothing passes.
+/// The end of the stall.
 #[derive(Default)]
 struct Gate(Mutex<Option<Instant>>);
 
 impl Relay {
-    /// An address of the loopback that no certificate is made for.
+    /// A loopback address that no certificate names.
     pub const ELSEWHERE: &'static str = "127.0.0.2";
 
     /// Starts a relay from an address to a port on `127.0.0.1`.
@@ -37,19 +37,19 @@ impl Relay {
         relay
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Cuts every connection, without a word to either side; new ones are welcome.
+    /// Cuts every connection, without a goodbye; new connections are accepted.
     pub fn cut(&self) {
         for stream in self.open.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
-    /// Lets nothing pass for so long, in silence; connections stay open, and new ones are accepted.
+    /// Stalls all traffic for this long; connections stay open, and new ones are accepted.
     pub fn stall(&self, long: Duration) {
         *self.gate.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + long);
     }

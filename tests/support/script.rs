@@ -1,69 +1,68 @@
-//! A mail server that says what a test tells it to, in plaintext on the loopback.
+//! A mail server with scripted responses, in plaintext on the loopback.
 //!
-//! It answers like a server that is content with everything, except where a rule says otherwise. Rules go by
-//! the beginning of a command; three names stand for what is no command: `GREETING`, `.` (the end of a message)
-//! and `> ` before each line of one. What an IMAP client says after a `+` belongs to the command before it, and is
-//! answered with its tag.
+//! It accepts everything, except where a rule says otherwise. Rules match the beginning of a command. Three names stand
+//! for other events: `GREETING`, `.` (the end of a message) and `> ` before each line of a message. A line that an
+//! IMAP client sends after a `+` belongs to the command before it, and is answered with that command's tag.
 
-mod saying;
+mod output;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use self::saying::{drip, say_without_end, tagged};
+use self::output::{drip, say_without_end, tagged};
 
-/// What to do about a line. `TAG` in a text stands for the client's tag.
+/// The response to a line. `TAG` in a text stands for the client's tag.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// What a server without rules does.
+    /// Respond as a server without rules.
     Usual,
-    /// Say this.
+    /// Send this text.
     Say(String),
-    /// Say this, which need not be text.
+    /// Send these octets.
     Octets(Vec<u8>),
-    /// Say the first once, and the second again and again until the client hangs up.
+    /// Send the first text once, and the second again and again until the client hangs up.
     Endless(Vec<u8>, Vec<u8>),
-    /// Say this an octet at a time.
+    /// Send this text an octet at a time.
     Drip(Vec<u8>),
-    /// Say this and hang up.
+    /// Send this text and hang up.
     SayAndClose(String),
     /// Hang up.
     Close,
-    /// Say nothing, and go on listening.
+    /// Send nothing, and keep listening.
     Nothing,
 }
 
 impl Step {
-    /// Say these lines.
+    /// Sends these lines.
     pub fn say(lines: impl Into<String>) -> Self {
         Self::Say(lines.into())
     }
 
-    /// This step when `so`, the usual one else.
+    /// Returns this step if `so`, else [`Step::Usual`].
     pub fn when(self, so: bool) -> Self {
         if so { self } else { Self::Usual }
     }
 }
 
-/// A line that the server has heard.
+/// A line that the server has received.
 #[derive(Clone, Debug)]
 pub struct Heard {
-    /// On which connection, from 1.
+    /// The number of the connection, from 1.
     pub connection: usize,
     /// The line, without an IMAP tag and the line end.
     pub text: String,
-    /// Which line with the rule's prefix it is, from 1.
+    /// The number of the line among those with the rule's prefix, from 1.
     pub nth: usize,
-    /// The same among those of its connection.
+    /// The same number within its connection.
     pub here: usize,
 }
 
-/// A message's data as it came, without the final dot.
+/// A message's data as received, without the final dot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Data {
-    /// On which connection, from 1.
+    /// The number of the connection, from 1.
     pub connection: usize,
     /// The lines, with CRLF.
     pub text: String,
@@ -71,7 +70,7 @@ pub struct Data {
 
 type Answer = Box<dyn Fn(&Heard) -> Step + Send + Sync>;
 
-/// What a server is going to say.
+/// The rules of a server.
 pub struct Script {
     smtp: bool,
     offers: Vec<String>,
@@ -79,12 +78,12 @@ pub struct Script {
 }
 
 impl Script {
-    /// An IMAP server with these capabilities besides `IMAP4rev1`.
+    /// Makes an IMAP server with these capabilities besides `IMAP4rev1`.
     pub fn imap(capabilities: &[&str]) -> Self {
         Self::new(false, "IMAP4rev1", capabilities)
     }
 
-    /// An SMTP server with these extensions.
+    /// Makes an SMTP server with these extensions.
     pub fn smtp(extensions: &[&str]) -> Self {
         Self::new(true, "script", extensions)
     }
@@ -94,28 +93,28 @@ impl Script {
         Self { smtp, offers, rules: Vec::new() }
     }
 
-    /// What to do about lines that begin like this. The first rule that does not say `Usual` decides.
+    /// Adds a rule for lines with this prefix. The first rule that does not return `Usual` decides.
     #[must_use]
     pub fn on(mut self, prefix: &str, answer: impl Fn(&Heard) -> Step + Send + Sync + 'static) -> Self {
         self.rules.push((prefix.to_owned(), Box::new(answer)));
         self
     }
 
-    /// The same, ahead of every rule so far.
+    /// Adds a rule before all others.
     #[must_use]
     pub fn ahead(mut self, prefix: &str, answer: impl Fn(&Heard) -> Step + Send + Sync + 'static) -> Self {
         self.rules.insert(0, (prefix.to_owned(), Box::new(answer)));
         self
     }
 
-    /// What to say to each line that begins like this.
+    /// Adds a rule that sends this text for each line with this prefix.
     #[must_use]
     pub fn says(self, prefix: &str, answer: impl Into<String>) -> Self {
         let answer = answer.into();
         self.on(prefix, move |_| Step::say(&answer))
     }
 
-    /// Listens, until the process ends.
+    /// Starts the server, until the process ends.
     pub fn start(self) -> Scripted {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for the script");
         let port = listener.local_addr().expect("the script's port").port();
@@ -156,7 +155,7 @@ impl Script {
     }
 }
 
-/// A server that follows a [`Script`], and what it has heard.
+/// A server that follows a [`Script`], and its log.
 pub struct Scripted {
     port: u16,
     log: Arc<Mutex<Log>>,
@@ -179,23 +178,23 @@ impl Log {
 }
 
 impl Scripted {
-    /// Its port on `localhost`.
+    /// Returns its port on `localhost`.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// How many connections there have been.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
         locked(&self.log).connections
     }
 
-    /// The commands that begin like this, in order, over all connections; no line of a message is among them.
+    /// Returns the commands with this prefix, in order, over all connections; lines of messages are left out.
     pub fn heard(&self, prefix: &str) -> Vec<String> {
         let log = locked(&self.log);
         log.commands.iter().filter(|(_, text)| begins(text, prefix)).map(|(_, text)| text.clone()).collect()
     }
 
-    /// Every message that was received up to its final dot.
+    /// Returns every message that was received up to its final dot.
     pub fn data(&self) -> Vec<Data> {
         locked(&self.log).data.clone()
     }
@@ -209,10 +208,10 @@ struct Talk {
 }
 
 impl Talk {
-    /// Until one of both hangs up, which is no failure here.
+    /// Serves until one side hangs up, which is no failure here.
     fn run(&self, stream: &TcpStream) {
         let Ok(reader) = stream.try_clone() else { return };
-        // Answers to commands that came together go out at once, not when the client has acknowledged the first.
+        // Responses to commands that arrived together leave at once, without a wait for the client's acknowledgement.
         let _ = stream.set_nodelay(true);
         let mut lines = BufReader::new(reader).split(b'\n').map_while(Result::ok);
         let mut data: Option<String> = None;
@@ -244,7 +243,7 @@ impl Talk {
         }
     }
 
-    /// Does what is to be done about a line and returns what was said; `None` at the end.
+    /// Responds to a line and returns the response; `None` at the end.
     fn answer(&self, mut stream: &TcpStream, command: &str, tag: &str) -> Option<String> {
         if !command.starts_with("> ") {
             locked(&self.log).commands.push((self.connection, command.to_owned()));

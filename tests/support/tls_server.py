@@ -1,10 +1,10 @@
-"""A mail server that tells what it has heard, in the clear and under TLS: a line of JSON for each connection.
+"""A mail server that prints the data it has received, in the clear and under TLS: a line of JSON for each connection.
 
 Its one argument is a JSON object: protocol ("imap", "smtp"), certificate and key (files), version (the only one
-of TLS that it speaks, or null), and way: "tls", "starttls", or what somebody in the middle makes of STARTTLS.
+of TLS that it speaks, or null), and way: "tls", "starttls", or an attack on STARTTLS by a man in the middle:
 
-stripped: it is not offered. early: the answer to it comes before the question. untagged: other text comes before
-the answer. together: other text comes with the answer, such as answers to what will be asked next.
+stripped: STARTTLS is not offered. early: its response comes before the command. untagged: other text comes before
+the response. together: other text comes with the response, such as responses to the next commands.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ REFUSES = GIVEN["way"] == "together"
 
 
 def context() -> ssl.SSLContext:
-    """What the server shows of itself."""
+    """Return the server's certificate and versions."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.load_cert_chain(GIVEN["certificate"], GIVEN["key"])
     if GIVEN["version"]:
-        # OpenSSL 3 lets nobody speak the old ones otherwise.
+        # OpenSSL 3 refuses old versions otherwise.
         made.set_ciphers("ALL:@SECLEVEL=0")
         made.minimum_version = made.maximum_version = ssl.TLSVersion[GIVEN["version"]]
     return made
@@ -40,7 +40,7 @@ class Talk:
         self.heard: dict[str, Any] = {"clear": "", "encrypted": "", "is_encrypted": False}
 
     def run(self) -> None:
-        """To its end, which is none to complain about."""
+        """Serve until the client ends, in whatever way."""
         try:
             if GIVEN["way"] == "tls":
                 self.encrypt()
@@ -121,13 +121,13 @@ class Talk:
 
 
 def following(tag: str, by: int) -> str:
-    """A tag that imaplib will use: letters that stay and a number that grows."""
+    """Return a tag that imaplib will use: fixed letters and a growing number."""
     letters = tag.rstrip("0123456789")
     return f"{letters}{int(tag[len(letters):]) + by}"
 
 
 def main() -> None:
-    """Serves until the process is killed; the port is the first line."""
+    """Serve until the process is killed; print the port as the first line."""
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     while True:

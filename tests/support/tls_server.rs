@@ -1,5 +1,5 @@
-//! A mail server with any certificate and any manners about TLS, in a process of its own: Python's ssl speaks the
-//! versions of TLS that rustls, for good reasons, does not.
+//! A mail server with any certificate and any behaviour of TLS, in a process of its own: Python's ssl supports versions
+//! of TLS that rustls, for good reasons, does not.
 
 use std::cell::RefCell;
 use std::env;
@@ -13,31 +13,31 @@ use tempfile::TempDir;
 use super::certs::Issued;
 use super::process::output;
 
-/// What is spoken.
+/// The protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     Imap,
     Smtp,
 }
 
-/// How the server is.
+/// The options of a server.
 pub struct TlsServerOptions<'a> {
     pub protocol: Protocol,
-    /// `tls`, `starttls`, or what `tls_server.py` says that somebody in the middle makes of it.
+    /// `tls`, `starttls`, or one of the attacks by a man in the middle in `tls_server.py`.
     pub way: &'a str,
     pub issued: &'a Issued,
-    /// The only version that it speaks, as Python names it, such as `TLSv1`; else all that are usual.
+    /// The only TLS version, by Python's name, such as `TLSv1`; else all usual versions.
     pub version: Option<&'a str>,
 }
 
-/// What the server has heard on one connection.
+/// The data that the server has received on one connection.
 #[derive(Debug, Deserialize)]
 pub struct Heard {
-    /// Before TLS, its own records not counted.
+    /// Before TLS, without TLS's own records.
     pub clear: String,
     /// Under TLS.
     pub encrypted: String,
-    /// Whether there has been a handshake.
+    /// `true` after a handshake.
     pub is_encrypted: bool,
 }
 
@@ -50,7 +50,7 @@ pub struct TlsServer {
 }
 
 impl TlsServer {
-    /// Starts one.
+    /// Starts a server.
     pub fn start(options: &TlsServerOptions<'_>) -> Self {
         let folder = TempDir::new().expect("a folder for the certificate");
         let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
@@ -69,13 +69,13 @@ impl TlsServer {
         Self { process, told, port, _certificate: folder }
     }
 
-    /// Its port on `127.0.0.1`.
+    /// Returns its port on `127.0.0.1`.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Connects with a client that takes any version and believes anybody; returns the version.
-    pub fn meet_anybody(&self) -> String {
+    /// Connects with a client that takes any version and any certificate; returns the version.
+    pub fn connect_insecurely(&self) -> String {
         let client = "import socket, ssl, sys\n\
             context = ssl._create_unverified_context()\n\
             context.set_ciphers('ALL:@SECLEVEL=0')\n\
@@ -85,13 +85,13 @@ impl TlsServer {
         output(python().args(["-I", "-W", "ignore", "-c", client, &self.port.to_string()]))
     }
 
-    /// What it has heard on the next connection that has ended.
+    /// Returns the data of the next connection that has ended.
     pub fn heard(&self) -> Heard {
         serde_json::from_str(&line(&self.told)).expect("what was heard")
     }
 }
 
-/// `PYO3_PYTHON` if that is set, else `python3`.
+/// Returns the Python in `PYO3_PYTHON` if that is set, else `python3`.
 fn python() -> Command {
     Command::new(env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into()))
 }

@@ -1,4 +1,4 @@
-//! The fuzz targets of `fuzz/`, each for some time.
+//! `cargo xtask fuzz`: runs the fuzz targets of `fuzz/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,16 +8,16 @@ use super::{Outcome, provide, root, run, step};
 
 const TARGETS: [&str; 5] = ["mail", "imap", "smtp", "values", "codes"];
 
-/// Ends a run at an input that takes this long, or this much memory, as at one that panics.
+/// libFuzzer options: an input that exceeds the time or the memory is a finding, as a panic is.
 const LIMITS: [&str; 3] = ["-timeout=20", "-rss_limit_mb=1024", "-max_len=65536"];
 
-/// Runs the targets one after the other, and says at the end how many have found something.
+/// Runs the targets one after the other, and prints the number of targets with findings.
 pub(super) fn run_targets(args: impl Iterator<Item = String>) -> Outcome {
     let (minutes, targets) = options(args)?;
     provide("fuzz", "*")?;
     run(&mut cargo_fuzz(&["build"]))?;
     seed()?;
-    let found: Vec<&str> = targets.iter().copied().filter(|target| finds(target, minutes)).collect();
+    let found: Vec<&str> = targets.iter().copied().filter(|target| has_finding(target, minutes)).collect();
     let (targets, findings) = (targets.len(), found.len());
     println!(r#"{{"targets":{targets},"minutes":{minutes},"findings":{findings}}}"#);
     if found.is_empty() { Ok(()) } else { Err(format!("see fuzz/artifacts: {}", found.join(", "))) }
@@ -28,29 +28,31 @@ fn options(mut args: impl Iterator<Item = String>) -> Result<(u32, Vec<&'static 
     while let Some(option) = args.next() {
         let value = args.next().ok_or(format!("{option} needs a value"))?;
         match option.as_str() {
-            "--minutes" => minutes = value.parse().map_err(|_| format!("{value} is no number of minutes"))?,
+            "--minutes" => {
+                minutes = value.parse().map_err(|_| format!("{value} is not a number of minutes"))?;
+            }
             "--target" => targets.retain(|target| *target == value),
-            _ => return Err(format!("{option} is unknown; there are --minutes and --target")),
+            _ => return Err(format!("unknown option {option}; the options are --minutes and --target")),
         }
     }
     if targets.is_empty() || minutes == 0 {
-        return Err(format!("a minute or more, and one of the targets {}", TARGETS.join(", ")));
+        return Err(format!("--minutes must be at least 1, and --target one of {}", TARGETS.join(", ")));
     }
     Ok((minutes, targets))
 }
 
-/// cargo-fuzz with the compiler that builds everything else here.
+/// Returns a cargo-fuzz command that uses the project's stable compiler.
 ///
-/// Its instrumentation is behind unstable flags, which a stable compiler takes only when told that it may, and a
-/// nightly one beside it would be one more thing to install. No sanitizer: what is ours and what parses is safe
-/// Rust, and libpython would not be looked into.
+/// Its instrumentation needs unstable flags, which a stable compiler accepts with `RUSTC_BOOTSTRAP`; a nightly
+/// compiler would be one more thing to install. No sanitizer: our code and the parsers are safe Rust, and libpython
+/// would not be instrumented.
 fn cargo_fuzz(words: &[&str]) -> Command {
     let mut command = step("cargo", &[&["fuzz", words[0], "--sanitizer", "none"], &words[1..]].concat());
     command.env("RUSTC_BOOTSTRAP", "1");
     command
 }
 
-/// The corpus of the tests is where the target for mail begins.
+/// Copies the mails of `tests/corpus` into the corpus of the target `mail`.
 fn seed() -> Outcome {
     let failed = |error: std::io::Error| format!("seeding the corpus: {error}");
     for target in TARGETS {
@@ -71,8 +73,8 @@ fn mails(folder: &Path) -> Vec<PathBuf> {
     here.chain(within).collect()
 }
 
-/// Whether the target comes to a bad end within this time.
-fn finds(target: &str, minutes: u32) -> bool {
+/// Runs a target for this time; returns `true` if it has a finding.
+fn has_finding(target: &str, minutes: u32) -> bool {
     let corpora = [format!("fuzz/corpus/{target}"), format!("fuzz/seeds/{target}")];
     let there = corpora.iter().filter(|folder| root().join(folder).is_dir()).map(String::as_str);
     let mut words = ["run", target].into_iter().chain(there).chain(["--"]).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! What a build says when it can't work, and what the public API must not name.
+//! `cargo xtask guards`: the errors of builds that can't work, the public API without `PyO3`, and docs without Python.
 
 use std::env;
 use std::fs;
@@ -8,12 +8,12 @@ use std::path::Path;
 
 use super::{Outcome, cargo, root, run, step};
 
-/// As `PyO3` takes it instead of a Python.
+/// A configuration file that `PyO3` takes in place of a Python.
 const CONFIG: &str = "implementation=CPython\nversion=3.11\nabi3=false\nlib_name=python3.11\nlib_dir=/nonexistent\n\
                       executable=/opt/bin/python3.11\n";
 
-/// Builds that can't work say what to install or to set.
-pub(super) fn builds_speak() -> Outcome {
+/// Checks that a build that can't work names the package to install or the variable to set.
+pub(super) fn build_errors_name_the_remedy() -> Outcome {
     let folder = root().join("target/refusals");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let config = |shared: bool| {
@@ -21,28 +21,28 @@ pub(super) fn builds_speak() -> Outcome {
         let written = fs::write(&file, format!("{CONFIG}shared={shared}\n"));
         written.map(|()| file.display().to_string()).map_err(|error| format!("{}: {error}", file.display()))
     };
-    says(
+    check_build_error(
         &folder,
         "PYO3_CONFIG_FILE",
         &config(true)?,
         "install its development files (Debian: libpython3.11-dev;",
     )?;
-    says(&folder, "PYO3_CONFIG_FILE", &config(false)?, "an app must be linked with -rdynamic")?;
-    says(
+    check_build_error(&folder, "PYO3_CONFIG_FILE", &config(false)?, "an app must be linked with -rdynamic")?;
+    check_build_error(
         &folder,
         "PYO3_PYTHON",
         "/nonexistent/python3",
         "failed to run the Python interpreter at /nonexistent/python3",
     )?;
-    // Where it looks is no reason for PyO3 to look again.
+    // A changed PATH does not make PyO3 search again, so this needs a target folder of its own.
     let folder = root().join("target/refusals-without-python");
     let programs = folder.join("programs");
-    without_python(&programs).map_err(|error| format!("{}: {error}", programs.display()))?;
-    says(&folder, "PATH", &programs.display().to_string(), "no Python 3.x interpreter found")
+    link_all_but_python(&programs).map_err(|error| format!("{}: {error}", programs.display()))?;
+    check_build_error(&folder, "PATH", &programs.display().to_string(), "no Python 3.x interpreter found")
 }
 
-/// Everything that is on the PATH, but for Pythons.
-fn without_python(folder: &Path) -> io::Result<()> {
+/// Makes a folder of links to all programs on the PATH, except Pythons.
+fn link_all_but_python(folder: &Path) -> io::Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
@@ -58,7 +58,8 @@ fn without_python(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn says(folder: &Path, name: &str, value: &str, wanted: &str) -> Outcome {
+/// Runs `cargo check` with a variable set, and checks that its errors contain a text.
+fn check_build_error(folder: &Path, name: &str, value: &str, wanted: &str) -> Outcome {
     eprintln!("\n$ {name}={value} cargo check");
     let mut check = step("cargo", &["check", "--locked", "--target-dir"]);
     let output = check
@@ -71,10 +72,10 @@ fn says(folder: &Path, name: &str, value: &str, wanted: &str) -> Outcome {
     if text.contains(wanted) {
         return Ok(());
     }
-    Err(format!("the build does not say {wanted:?}, but:\n{text}"))
+    Err(format!("the build's errors lack {wanted:?}:\n{text}"))
 }
 
-/// The documentation can be built where there is no Python, as docs.rs does it.
+/// Checks that the documentation builds without a Python, as docs.rs builds it.
 pub(super) fn docs_need_no_python() -> Outcome {
     let manifest =
         fs::read_to_string(root().join("Cargo.toml")).map_err(|error| format!("Cargo.toml: {error}"))?;
@@ -84,24 +85,24 @@ pub(super) fn docs_need_no_python() -> Outcome {
     run(doc.args(args).env("PYO3_PYTHON", "/nonexistent/python3").env("DOCS_RS", "1"))
 }
 
-/// No type of `PyO3` is in the documentation of what is public.
+/// Checks that no type of `PyO3` is in the documentation of the public API.
 pub(super) fn api_names_no_pyo3() -> Outcome {
-    // Its documentation is made too, because only then there are links to it.
+    // PyO3's documentation is built too: links to it exist only then.
     cargo(&["doc", "--no-deps", "--locked", "--package", "pymail", "--package", "pyo3"])?;
     let pages = root().join("target/doc/pymail");
-    match linking(&pages, "/pyo3/") {
-        None if linking(&pages, "struct.ImapConfig.html").is_some() => Ok(()),
+    match page_with(&pages, "/pyo3/") {
+        None if page_with(&pages, "struct.ImapConfig.html").is_some() => Ok(()),
         None => Err(format!("no documentation in {}", pages.display())),
         Some(page) => Err(format!("{page} names a type of pyo3")),
     }
 }
 
-/// A page with this text, but for the traits that every type has.
-fn linking(folder: &Path, text: &str) -> Option<String> {
+/// Returns a page that contains a text, outside of the blanket implementations.
+fn page_with(folder: &Path, text: &str) -> Option<String> {
     let mut paths = folder.read_dir().ok()?.flatten().map(|entry| entry.path());
     paths.find_map(|path| {
         if path.is_dir() {
-            return linking(&path, text);
+            return page_with(&path, text);
         }
         let page = fs::read_to_string(&path).ok()?;
         let own = page.split("id=\"blanket-implementations\"").next()?;

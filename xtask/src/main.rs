@@ -1,12 +1,13 @@
-//! The chores of the project: `cargo xtask test`, `cargo xtask bench`, and the judges of faults and load.
+//! The commands of the project, `cargo xtask COMMAND`: tests, checks, benchmarks, bundles.
 
 mod fuzz;
 mod guards;
 mod msrv;
+mod parallel;
 mod pythons;
 mod servers;
 mod ship;
-mod side_by_side;
+mod words;
 
 use std::env;
 use std::path::Path;
@@ -16,33 +17,33 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test       install what the tests need, then check formatting, lints, tests and docs
-             [--all-servers: keep the promises on Cyrus, Courier, OpenSMTPD and Exim, too, and on the oldest and
-             the newest Python that are found]
+  test       install the mail servers of the tests, then check formatting, lints, tests and docs
+             [--all-servers: also on Cyrus, Courier, OpenSMTPD and Exim, and on the oldest and the newest Python
+             that are found]
              [--python PATH: only run the tests, with this Python; --all-pythons: with each that is found]
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
-  ship       bundle the example, follow docs/shipping.md, and run what comes out in an empty root; run in an
+  ship       bundle the example, follow docs/shipping.md, and run the result in an empty root; run in an
              extension module of Python
-  guards     see what builds say that can't work, that the public API names nothing of PyO3, and that no
-             dependency wants a newer Rust
-  deny       look whether what we build on has a licence, a source or a known defect that we don't accept
-             [--offline: but for the defects, whose list is fetched]
+  guards     check the errors of builds that can't work, the public API for types of PyO3, the dependencies for
+             a newer Rust, and the words of names and comments
+  deny       check the licences, sources and known defects of all dependencies
+             [--offline: without the defects, whose list is fetched]
   bench      run pymail beside its peers [--quick] [--case NAME] [--system NAME] [--n N] [--turns N]
-             [--report: write docs/performance.md of what was run]
-  faults     have every fault strike at every place, and look what the servers hold then [--quick] [--case NAME]
-  consumers  let processes share a mailbox, kill some, and look who had what, on each server
-             [--quick] [--server NAME]... [--scenario NAME]... [--messages N] [--processes N]
+             [--report: write docs/performance.md from the results]
+  faults     inject every fault at every place, and check the mailboxes afterwards [--quick] [--case NAME]
+  consumers  share a mailbox among processes, kill some, and check that no message is lost or handed out twice,
+             on each server [--quick] [--server NAME]... [--scenario NAME]... [--messages N] [--processes N]
   soak       use many handles for minutes while everything fails, and account for each message
              --minutes M [--handles N]
   fuzz       run each fuzz target for ten minutes [--minutes M] [--target NAME]";
 
-/// The names of the tests' cases on the servers that are here with `--all-servers` only.
+/// The names of the test cases on servers that only `--all-servers` has.
 const ON_ALL_SERVERS: [&str; 4] = ["on_cyrus", "on_courier", "by_opensmtpd", "by_exim"];
 
-/// After so long there is no time left for other Pythons: CI ends what takes twice as long.
+/// The time after which other Pythons are left out: CI ends a run that takes twice as long.
 const TIME_FOR_OTHERS: Duration = Duration::from_secs(20 * 60);
 
-/// A chore's outcome: why it failed.
+/// The outcome of a command: an error says why it failed.
 type Outcome = Result<(), String>;
 
 fn main() -> ExitCode {
@@ -90,11 +91,11 @@ fn test(args: &[String]) -> Outcome {
     }
     guards()?;
     if all_servers {
-        if is_there("deny") {
+        if is_installed("deny") {
             deny(&["--offline".to_owned()])?;
         } else {
             eprintln!(
-                "\ncargo deny is not installed, which takes minutes: `cargo xtask deny` does that, and looks"
+                "\ncargo deny is not installed; `cargo xtask deny` installs it, which takes minutes, and runs it"
             );
         }
         on_other_pythons(start.elapsed())?;
@@ -102,29 +103,29 @@ fn test(args: &[String]) -> Outcome {
     Ok(())
 }
 
-/// Every test, and each case of the bench once.
+/// Runs every test, and each case of the bench once.
 fn tests() -> Outcome {
     let members = ["--package", "xtask", "--package", "pymail-bench", "--package", "pymail-bundle"];
     let members = [&["test", "--locked"], &members[..]].concat();
-    // Not as a release, which would build everything once more: nothing here depends on time.
+    // Not a release build, which would build everything once more: no test depends on its speed.
     let bench = ["--locked", "--package", "pymail-bench"];
-    // With no target named, it builds the examples too, which some tests run.
+    // Without a named target, cargo also builds the examples, which some tests run.
     cargo(&["test", "--locked", "--no-run"])?;
     cargo(&[&members[..], &["--no-run"]].concat())?;
     cargo(&[&["build"], &bench[..]].concat())?;
-    let mut steps = side_by_side::every_test()?;
+    let mut steps = parallel::every_test()?;
     steps.extend([
         step("cargo", &members),
         step("cargo", &[&["run"], &bench[..], &["--", "--quick"]].concat()),
     ]);
-    side_by_side::run(steps)
+    parallel::run(steps)
 }
 
 fn on_other_pythons(taken: Duration) -> Outcome {
     if taken > TIME_FOR_OTHERS {
         let minutes = taken.as_secs() / 60;
         eprintln!(
-            "\nnot tested on other Pythons, for it took {minutes} minutes: `cargo xtask test --all-pythons`"
+            "\nnot tested on other Pythons, after {minutes} minutes: run `cargo xtask test --all-pythons`"
         );
         return Ok(());
     }
@@ -133,33 +134,34 @@ fn on_other_pythons(taken: Duration) -> Outcome {
     Ok(())
 }
 
-/// The promises on the other servers, and in the hosts that are slow to build.
+/// Runs the promise tests on the other servers, and the tests of hosts that are slow to build.
 fn on_all_servers() -> Outcome {
     let ignored = ["--test", "all", "--", "--include-ignored"];
-    run(&mut side_by_side::test(&[&ignored[..], &ON_ALL_SERVERS[..]].concat()))?;
-    // Courier is slow at this, and not the same each time: `cargo xtask consumers` has it.
+    run(&mut parallel::test(&[&ignored[..], &ON_ALL_SERVERS[..]].concat()))?;
+    // Without Courier, which is slow at this, and varies: `cargo xtask consumers` includes it.
     let quick = ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
     consumers(&quick.map(str::to_owned))?;
     without_a_pool()?;
     ship()
 }
 
-/// What is let go without the interpreter would be a panic, where a host has `PyO3` built so.
+/// Runs the unit tests with a `PyO3` that panics when an object is dropped without the GIL, as a host may build it.
 fn without_a_pool() -> Outcome {
     let mut tests = step("cargo", &["test", "--locked", "--lib", "--target-dir", "target/without-a-pool"]);
     run(tests.env("RUSTFLAGS", "--cfg pyo3_disable_reference_pool"))
 }
 
 fn guards() -> Outcome {
-    msrv::no_dependency_wants_a_newer_rust()?;
+    words::check()?;
+    msrv::no_dependency_requires_a_newer_rust()?;
     run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
     guards::api_names_no_pyo3()?;
     guards::docs_need_no_python()?;
     pythons::another_is_refused()?;
-    guards::builds_speak()
+    guards::build_errors_name_the_remedy()
 }
 
-/// By the rules of deny.toml, for the peers of the bench, too.
+/// Checks the dependencies by the rules of deny.toml, also those of the bench.
 fn deny(args: &[String]) -> Outcome {
     let which: &[&str] = match args {
         [] => &["all"],
@@ -172,13 +174,13 @@ fn deny(args: &[String]) -> Outcome {
 
 fn test_python(program: &Path) -> Outcome {
     let python = pythons::Python::at(program);
-    let none = || format!("{} is no CPython 3.9 to 3.15 with a shared library", program.display());
+    let none = || format!("{} is not a CPython 3.9 to 3.15 with a shared library", program.display());
     test_pythons(&[python.ok_or_else(none)?])
 }
 
 fn test_pythons(pythons: &[pythons::Python]) -> Outcome {
     if pythons.is_empty() {
-        return Err("no CPython 3.9 to 3.15 with a shared library is found".into());
+        return Err("no CPython 3.9 to 3.15 with a shared library found".into());
     }
     servers::install()?;
     pythons.iter().try_for_each(pythons::Python::test)
@@ -194,16 +196,16 @@ fn ship() -> Outcome {
 fn consumers(args: &[String]) -> Outcome {
     servers::install()?;
     servers::unpack()?;
-    judged("consumers", args)
+    run_checker("consumers", args)
 }
 
 fn soak(args: &[String]) -> Outcome {
     servers::install()?;
-    judged("soak", args)
+    run_checker("soak", args)
 }
 
-/// Runs one of the tests that judge whole processes, not as a quick test, but as its options say.
-fn judged(test: &str, args: &[String]) -> Outcome {
+/// Runs one of the tests of whole processes, in full or as its options say.
+fn run_checker(test: &str, args: &[String]) -> Outcome {
     let fixed = ["test", "--quiet", "--locked", "--test", test, "--", "run"];
     cargo(&fixed.into_iter().chain(args.iter().map(String::as_str)).collect::<Vec<_>>())
 }
@@ -226,32 +228,33 @@ fn cargo(args: &[&str]) -> Outcome {
     run(&mut step("cargo", args))
 }
 
-/// Installs a command of cargo's that is not there; the version, so that a newer one can't ask for a newer Rust.
+/// Installs a cargo command if it is missing; the version is fixed because a newer one may require a newer Rust.
 fn provide(tool: &str, version: &str) -> Outcome {
-    if is_there(tool) {
+    if is_installed(tool) {
         return Ok(());
     }
     cargo(&["install", &format!("cargo-{tool}"), "--version", version, "--locked"])
 }
 
-fn is_there(tool: &str) -> bool {
+/// Returns `true` if a cargo command is installed.
+fn is_installed(tool: &str) -> bool {
     let asked = Command::new("cargo").args([tool, "--version"]).stderr(Stdio::null()).output();
     asked.is_ok_and(|output| output.status.success())
 }
 
-/// A command that runs in the project's folder.
+/// Returns a command that runs in the project's folder.
 fn step(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
     command
 }
 
-/// The project's folder.
+/// Returns the project's folder.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-/// Runs a command to its end, and says what it was and how long it took.
+/// Runs a command to its end, and prints it and its time.
 fn run(command: &mut Command) -> Outcome {
     let line = line_of(command);
     eprintln!("\n$ {line}");
@@ -264,7 +267,7 @@ fn run(command: &mut Command) -> Outcome {
     Ok(())
 }
 
-/// A command as it is typed.
+/// Returns a command as it is typed.
 fn line_of(command: &Command) -> String {
     let words = [command.get_program()].into_iter().chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")

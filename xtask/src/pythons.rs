@@ -1,4 +1,4 @@
-//! The Pythons of this machine that pymail can be built with, and the tests on one of them.
+//! The Pythons on this machine that pymail can be built with, and the tests on one of them.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -9,14 +9,15 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Outcome, root, run, side_by_side, step};
+use super::{Outcome, parallel, root, run, step};
 
-/// What `PyO3` 0.30 embeds of CPython.
+/// The oldest CPython that `PyO3` 0.30 embeds.
 const OLDEST: (u32, u32) = (3, 9);
+/// The newest CPython that `PyO3` 0.30 embeds.
 const NEWEST: (u32, u32) = (3, 15);
 
-/// Prints version and library of a CPython that has a shared library, and nothing for any other.
-const ASK: &str = "\
+/// A script that prints version and library of a CPython with a shared library, and nothing for any other Python.
+const DESCRIBE: &str = "\
 import os, platform, sys, sysconfig
 shared = sysconfig.get_config_var('Py_ENABLE_SHARED')
 if platform.python_implementation() == 'CPython' and shared:
@@ -35,50 +36,50 @@ pub(super) struct Python {
 }
 
 impl Python {
-    /// Asks a program; `None` for what is no CPython that pymail can be built with.
+    /// Describes a program; `None` if it is not a CPython that pymail can be built with.
     pub(super) fn at(program: &Path) -> Option<Self> {
         let output =
-            Command::new(program).args(["-I", "-S", "-c", ASK]).stderr(Stdio::null()).output().ok()?;
-        let (minor, version, library) = told(&String::from_utf8(output.stdout).ok()?)?;
+            Command::new(program).args(["-I", "-S", "-c", DESCRIBE]).stderr(Stdio::null()).output().ok()?;
+        let (minor, version, library) = parse_description(&String::from_utf8(output.stdout).ok()?)?;
         (OLDEST..=NEWEST).contains(&minor).then(|| Self { program: program.into(), minor, version, library })
     }
 
-    /// Runs the tests with it, in a target folder of its own.
+    /// Runs the tests with this Python, in a target folder of its own.
     pub(super) fn test(&self) -> Outcome {
-        self.test_in(&format!("python-{}", self.version), side_by_side::every_test()?)
+        self.test_in(&format!("python-{}", self.version), parallel::every_test()?)
     }
 
     fn test_in(&self, folder: &str, mut tests: Vec<Command>) -> Outcome {
         eprintln!("\nPython {} at {}", self.version, self.program.display());
         let folder = root().join("target").join(folder);
-        let with_it = |command: &mut Command| {
+        let with_this_python = |command: &mut Command| {
             command.env("PYO3_PYTHON", &self.program).env("CARGO_TARGET_DIR", &folder);
         };
-        // Where targets are named, no test builds the examples that it runs.
+        // With named targets, cargo does not build the examples that some tests run.
         let mut build = step("cargo", &["build", "--locked", "--examples"]);
-        with_it(&mut build);
+        with_this_python(&mut build);
         run(&mut build)?;
-        tests.iter_mut().for_each(with_it);
-        side_by_side::run(tests)
+        tests.iter_mut().for_each(with_this_python);
+        parallel::run(tests)
     }
 }
 
-/// Tests on the oldest and on the newest that are found, but for the one that everything was tested on before, and
-/// says on which: those in between are for `--all-pythons`.
+/// Runs the tests on the oldest and the newest Python found, unless all tests ran on it before; returns a summary.
+/// `--all-pythons` tests the others.
 pub(super) fn test_ends() -> Result<String, String> {
     let built = built_with()?;
     let ends = ends(all(), built);
-    // What is not linked with Python, most of all, is built once for both. The judges of faults and load, and the
+    // One target folder: crates that do not link Python are built once for both. The tests of faults and load, and the
     // examples in the docs, are for `--python`: they take as long again.
-    let tests = || vec![side_by_side::test(&["--test", "all"]), side_by_side::test(&["--lib"])];
+    let tests = || vec![parallel::test(&["--test", "all"]), parallel::test(&["--lib"])];
     ends.iter().try_for_each(|end| end.test_in("python-ends", tests()))?;
     let (default, others) = (format!("{}.{}", built.0, built.1), ends.iter().map(|end| end.version.as_str()));
     let versions: Vec<&str> = [default.as_str()].into_iter().chain(others).collect();
-    let alone = if ends.is_empty() { " alone: no older and no newer one is found" } else { "" };
+    let alone = if ends.is_empty() { " only: no older or newer Python found" } else { "" };
     Ok(format!("tested on Python {}{alone}", versions.join(", ")))
 }
 
-/// Free-threaded ones are asked for by their path.
+/// Returns the oldest and the newest Python, without the one of the build. Free-threaded ones are tested by path only.
 fn ends(mut pythons: Vec<Python>, built: (u32, u32)) -> Vec<Python> {
     pythons.retain(|python| !python.version.ends_with('t'));
     let newest = pythons.len().saturating_sub(1);
@@ -86,12 +87,12 @@ fn ends(mut pythons: Vec<Python>, built: (u32, u32)) -> Vec<Python> {
     ends.map(|(_, python)| python).filter(|python| python.minor != built).collect()
 }
 
-/// The minor version that `PyO3` has picked, as our build script was told.
+/// Returns the Python version that `PyO3` has chosen, as the build script reports it.
 fn built_with() -> Result<(u32, u32), String> {
     let mut build = step("cargo", &["build", "--locked", "--message-format", "json"]);
     let output = build.stderr(Stdio::inherit()).output().map_err(|error| format!("cargo build: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    minor_of(&text).ok_or_else(|| "the build does not say which Python it is for".into())
+    minor_of(&text).ok_or_else(|| "the build does not report its Python version".into())
 }
 
 fn minor_of(messages: &str) -> Option<(u32, u32)> {
@@ -100,48 +101,50 @@ fn minor_of(messages: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// A program that loads another version than it was built with says so, before it runs anything.
+/// Checks that a program that loads another version of Python than it was built with fails with a clear error.
 pub(super) fn another_is_refused() -> Outcome {
     super::cargo(&["build", "--locked", "--example", "stdio"])?;
     let (built, pythons) = (built_with()?, all());
     let mut refused = 0;
     for Python { library, minor, .. } in &pythons {
         let folder = root().join("target/another-python");
-        // Whatever version the program asks for, it gets this one.
+        // Under the library name of every version, the program gets this one.
         let mut links = pythons.iter().filter_map(|other| Some(folder.join(other.library.file_name()?)));
         let prepared = fs::create_dir_all(&folder);
-        let prepared = prepared.and_then(|()| links.try_for_each(|link| linked(library, &link)));
+        let prepared = prepared.and_then(|()| links.try_for_each(|link| link_to(library, &link)));
         prepared.map_err(|error| format!("{}: {error}", folder.display()))?;
         let mut program = Command::new(root().join("target/debug/examples/stdio"));
         program.args(["imap", "localhost", "1", "alice", "secret"]).env("LD_LIBRARY_PATH", &folder);
         let output = program.output().map_err(|error| format!("stdio: {error}"))?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        // An older one lacks what the linker wants at once.
+        // An older library lacks symbols, so the dynamic linker itself refuses it.
         let is_refused = ["built for Python", "symbol lookup error"].iter().any(|words| text.contains(words));
         let is_taken = *minor == built && text.contains("connecting to IMAP");
         if output.status.success() || !(is_refused || is_taken) {
-            return Err(format!("{} was loaded, and the program said: {text}", library.display()));
+            return Err(format!("{} was loaded, and the program printed: {text}", library.display()));
         }
         refused += usize::from(is_refused);
     }
-    eprintln!("\n{refused} of {} Pythons were another one, and refused", pythons.len());
+    eprintln!("\n{refused} of {} Pythons were of another version, and refused", pythons.len());
     if refused < pythons.len() { Ok(()) } else { Err("every Python was refused".into()) }
 }
 
-fn linked(file: &Path, link: &Path) -> io::Result<()> {
+/// Makes a link, in the place of an older one.
+fn link_to(file: &Path, link: &Path) -> io::Result<()> {
     if link.is_symlink() {
         fs::remove_file(link)?;
     }
     symlink(file, link)
 }
 
-fn told(line: &str) -> Option<((u32, u32), String, PathBuf)> {
+/// Parses the output of [`DESCRIBE`].
+fn parse_description(line: &str) -> Option<((u32, u32), String, PathBuf)> {
     let mut words = line.trim().splitn(4, ' ');
     let minor = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
     Some((minor, words.next()?.to_owned(), words.next()?.into()))
 }
 
-/// All that are found, one for each version, the oldest first: `pyenv`'s, and those on the PATH.
+/// Finds Pythons, one for each version, the oldest first: those of `pyenv`, and those on the PATH.
 pub(super) fn all() -> Vec<Python> {
     let mut found = BTreeMap::new();
     for program in programs() {
@@ -166,7 +169,7 @@ fn programs() -> Vec<PathBuf> {
     all
 }
 
-/// `python3`, `python3.11` and the free-threaded `python3.14t`, but not `python3-config`.
+/// Returns `true` for `python3`, `python3.11` and the free-threaded `python3.14t`, but not for `python3-config`.
 fn is_python(name: Option<&OsStr>) -> bool {
     let version = name.and_then(OsStr::to_str).and_then(|name| name.strip_prefix("python3"));
     version.is_some_and(|rest| {
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_build_tells_its_python() {
+    fn the_build_reports_its_python() {
         let text = r#"{"reason":"build-script-executed","env":[["PYMAIL_PYTHON_VERSION","3.11"],["A","b"]]}"#;
         assert_eq!(minor_of(text), Some((3, 11)));
         assert_eq!(minor_of(&text.replace("3.11", "3.14t")), Some((3, 14)));
@@ -213,9 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_python_tells_is_its_version_and_library() {
-        let told = told("3 13 3.13.0t /opt/my lib/libpython3.13t.so.1.0\n");
-        assert_eq!(told, Some(((3, 13), "3.13.0t".into(), "/opt/my lib/libpython3.13t.so.1.0".into())));
-        assert_eq!(super::told(""), None);
+    fn a_description_has_version_and_library() {
+        let described = parse_description("3 13 3.13.0t /opt/my lib/libpython3.13t.so.1.0\n");
+        assert_eq!(described, Some(((3, 13), "3.13.0t".into(), "/opt/my lib/libpython3.13t.so.1.0".into())));
+        assert_eq!(parse_description(""), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Apps with their own Python: bundled as an app's author does it, and run in an empty root.
+//! `cargo xtask bundle` and `ship`: apps with their own Python, bundled and run in an empty root.
 
 use std::env;
 use std::fs;
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use super::{Outcome, cargo, root, run, step};
 
-/// By the tool that apps use, too.
+/// Runs `pymail-bundle`, which apps use, too.
 pub(super) fn bundle(args: &[String]) -> Outcome {
     let fixed = ["run", "--quiet", "--locked", "--package", "pymail-bundle", "--"];
     cargo(&fixed.into_iter().chain(args.iter().map(String::as_str)).collect::<Vec<_>>())
 }
 
-/// The example, which is outside of the workspace.
+/// Builds and bundles the example, which is outside of the workspace, and runs it.
 pub(super) fn example() -> Outcome {
     let (manifest, target) = ("examples/shipped-app/Cargo.toml", "target/shipped-app");
     cargo(&["build", "--release", "--locked", "--manifest-path", manifest, "--target-dir", target])?;
@@ -23,7 +23,7 @@ pub(super) fn example() -> Outcome {
     runs_in_an_empty_root(&out)
 }
 
-/// The steps of docs/shipping.md, word for word, in an empty folder.
+/// Runs the steps of docs/shipping.md, word for word, in an empty folder.
 pub(super) fn guide() -> Outcome {
     let text = root().join("docs/shipping.md");
     let text = fs::read_to_string(&text).map_err(|error| format!("{}: {error}", text.display()))?;
@@ -36,7 +36,7 @@ pub(super) fn guide() -> Outcome {
     clear(&folder)
 }
 
-/// A Python module with pymail in it, in an interpreter that ends before the process.
+/// Builds a Python extension module with pymail, and runs it in interpreters that end before the process.
 pub(super) fn extension() -> Outcome {
     let (manifest, target) = ("examples/extension-module/Cargo.toml", "target/extension-module");
     cargo(&["build", "--locked", "--manifest-path", manifest, "--target-dir", target])?;
@@ -45,7 +45,7 @@ pub(super) fn extension() -> Outcome {
     run(step("cargo", &test).env("PYMAIL_EXTENSION", module))
 }
 
-/// What is to be typed: the blocks for a shell.
+/// Returns the shell blocks of a guide.
 fn steps(text: &str) -> String {
     let blocks = text.split("```sh\n").skip(1);
     blocks.filter_map(|block| block.split("```").next()).collect()

@@ -1,4 +1,4 @@
-//! The report for people: `docs/performance.md`, and its plots beside it.
+//! The report as a document: `docs/performance.md`, and its plots beside it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,10 +10,10 @@ use crate::report::{Results, figures, table};
 
 const INTRODUCTION: &str = include_str!("introduction.md");
 
-/// Write the report and its plots: `notes` is what people have to say about them.
+/// Writes the report and its plots; `notes` is the text below them.
 ///
 /// # Errors
-/// When a file can't be written.
+/// A file can't be written.
 pub fn write(results: &Results, path: &Path, notes: &str) -> Result<()> {
     let plots = plots(results, path)?;
     let rows = &results.rows;
@@ -21,8 +21,8 @@ pub fn write(results: &Results, path: &Path, notes: &str) -> Result<()> {
         INTRODUCTION.trim_end(),
         &machine(results),
         "## Figures to reach",
-        "What came out, beside what was asked for, as ratios within one run. In brackets is how many messages, or \
-         mailboxes, the other system had: slow ones get fewer, and are compared by rate.",
+        "The figures that were asked for, as ratios within one run. In brackets is the number of messages, or \
+         mailboxes, of the other system: slow ones get fewer, and are compared by rate.",
         &figures::table(results),
         "## Plots",
         &plots,
@@ -54,7 +54,7 @@ fn machine(results: &Results) -> String {
     text
 }
 
-/// Draw what there is, in a folder named like the report: the Markdown that shows it.
+/// Draws the plots that have rows, into a folder named like the report; returns their Markdown.
 fn plots(results: &Results, path: &Path) -> Result<String> {
     let folder = path.with_extension("");
     let name = folder.file_name().ok_or("a report without a name")?.to_string_lossy();

@@ -1,4 +1,4 @@
-//! The figures to reach: pymail beside somebody else, as a ratio or as what it is, and whether that is enough.
+//! The figures to reach: pymail against another system, as a ratio or an absolute number, and the verdict.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use System::{AsyncImap, Floor, Imap, Lettre, MailSend, Pymail, SmtpSource, Subpr
 /// The round trip of the cases with the proxy, in seconds.
 const ROUND_TRIP: f64 = 0.05;
 
-/// What is enough.
+/// A bound to reach.
 #[derive(Clone, Copy, Debug)]
 enum Target {
     AtLeast(f64),
@@ -19,17 +19,17 @@ enum Target {
 
 use Target::{AtLeast, AtMost};
 
-/// One line of the table.
+/// A row of the table.
 struct Figure {
     case: String,
     what: &'static str,
     against: String,
-    /// What came out; none when it was not measured.
+    /// The measured value; `None` when it was not measured.
     value: Option<f64>,
     target: Target,
 }
 
-/// The Markdown table of all figures.
+/// Returns the Markdown table of all figures.
 pub fn table(results: &Results) -> String {
     let mut text = String::from("| case | what | against | pymail | to reach | reached |\n");
     text.push_str("| --- | --- | --- | ---: | ---: | --- |\n");
@@ -51,20 +51,21 @@ pub fn table(results: &Results) -> String {
     text
 }
 
-/// All figures, in the order of the cases.
+/// Returns all figures, in the order of the cases.
 fn all(results: &Results) -> Vec<Figure> {
-    let it = Judge { results };
-    let mut figures = it.drains();
-    figures.extend(it.sends());
-    figures.extend(it.others());
+    let comparison = Comparison { results };
+    let mut figures = comparison.drains();
+    figures.extend(comparison.sends());
+    figures.extend(comparison.others());
     figures
 }
 
-struct Judge<'a> {
+/// Compares rows of one run.
+struct Comparison<'a> {
     results: &'a Results,
 }
 
-impl Judge<'_> {
+impl Comparison<'_> {
     fn drains(&self) -> Vec<Figure> {
         let small = |others, least| self.rate("drain_small", 10_000, others, least);
         let big = |others, least| self.rate("drain_big", 40, others, least);
@@ -123,7 +124,7 @@ impl Judge<'_> {
         ]
     }
 
-    /// pymail's rate over that of the best of others.
+    /// Returns the figure of pymail's rate over the best rate of others.
     fn rate(&self, case: &'static str, n: usize, others: &[System], least: f64) -> Figure {
         let ours = self.row(case, Pymail, n);
         let theirs = self.best(ours, others, |row| row.per_s);
@@ -143,7 +144,7 @@ impl Judge<'_> {
         figure(("drain_small", ours), "client CPU a message", named(theirs), value, AtMost(most))
     }
 
-    /// The best of others in the case of a row of ours, each with as many or, where it is slow, with its most.
+    /// Returns the best of the others in the case of our row: the row with the same number or, of a slow system, its largest.
     fn best(&self, ours: Option<&Row>, others: &[System], merit: impl Fn(&Row) -> f64) -> Option<&Row> {
         let ours = ours?;
         let theirs = others.iter().filter_map(|&system| self.row(&ours.case, system, ours.n));
@@ -156,7 +157,7 @@ impl Judge<'_> {
         figure(("growth", None), "time a message at 100,000", "pymail at 1,000".into(), value, AtMost(1.3))
     }
 
-    /// What the distance adds, in round trips: the same drain without it is the transfer.
+    /// Returns the round trips that the distance adds: the same drain without it is the transfer.
     fn round_trips_of_a_drain(&self) -> Figure {
         let far = self.row("drain_wan", Pymail, 1_000);
         let near = far.and_then(|far| self.row("drain_small", Pymail, far.n).filter(|near| near.n == far.n));
@@ -170,7 +171,7 @@ impl Judge<'_> {
         )
     }
 
-    /// One more than messages: the envelope of the first.
+    /// Returns the round trips a message; the first envelope takes one more.
     fn round_trips_of_a_message(&self) -> Figure {
         let row = self.row("send_wan", Pymail, 100);
         let value = row.map(|row| row.seconds / ROUND_TRIP / (row.count() + 1.0));
@@ -192,7 +193,7 @@ impl Target {
     }
 }
 
-/// A figure of a case, or of our row in it.
+/// Makes a figure of a case, or of our row in it.
 fn figure(
     (case, ours): (&str, Option<&Row>),
     what: &'static str,
@@ -208,12 +209,12 @@ fn ratio(ours: Option<&Row>, theirs: Option<&Row>, of: impl Fn(&Row) -> Option<f
     Some(of(ours?)? / of(theirs?)?)
 }
 
-/// Who a figure is against, and how many that took.
+/// Names the other system and its number.
 fn named(row: Option<&Row>) -> String {
     row.map(|row| format!("{} ({})", row.system.name(), row.n)).unwrap_or_default()
 }
 
-/// Three digits that count.
+/// Formats a number with three significant digits.
 fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
@@ -230,7 +231,7 @@ mod tests {
     use crate::mails::Sizes;
     use crate::report::Machine;
 
-    /// A result of `drain_big`, which took so long.
+    /// Makes a row of `drain_big` that took `seconds`.
     fn row(system: System, n: usize, seconds: f64) -> Row {
         let mut cases = crate::cases::Case::all(false);
         cases.retain(|case| case.name == "drain_big");
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_said() {
+    fn a_missing_measurement_is_shown_as_missing() {
         let lines = lines(vec![row(Pymail, 40, 1.0)]);
         assert_eq!(lines.len(), 3);
         assert!(lines.iter().all(|line| line.ends_with("| not measured |")), "{lines:?}");

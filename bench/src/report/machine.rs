@@ -1,4 +1,4 @@
-//! What the numbers come from: the machine, and the versions of everything.
+//! The machine of the results, and the versions of all programs.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::process;
 
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
-/// What of the lock file the report names.
+/// The crates of the lock file that the report names.
 const CRATES: [&str; 11] = [
     "pymail",
     "pyo3",
@@ -28,7 +28,7 @@ const CRATES: [&str; 11] = [
     "ring",
 ];
 
-/// A machine, with what is installed on it.
+/// A machine and the versions on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Names and values, in the order of the report.
@@ -36,10 +36,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This one.
+    /// Describes this machine.
     ///
     /// # Errors
-    /// When Python does not run.
+    /// Python does not run.
     pub fn this(python: &str) -> Result<Self> {
         let script = "import platform, ssl; print(platform.python_version(), 'with', ssl.OPENSSL_VERSION)";
         let cores = thread::available_parallelism()?.to_string();
@@ -65,14 +65,14 @@ fn said_by(program: &str, args: &[&str]) -> String {
     process::output(Command::new(process::program(program, "dovecot-imapd postfix")).args(args))
 }
 
-/// What follows a name and `:` or `=` in a file.
+/// Returns the value behind a name and `:` or `=` in a file.
 fn line_of(path: impl AsRef<Path>, name: &str) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix([':', '=']));
     value.unwrap_or("unknown").trim().to_owned()
 }
 
-/// A crate's version in the lock file.
+/// Returns a crate's version in the lock file.
 fn locked(name: &str) -> Option<&'static str> {
     let (_, rest) = LOCK.split_once(&format!("\nname = \"{name}\"\nversion = \""))?;
     Some(rest.split_once('"')?.0)

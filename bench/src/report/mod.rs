@@ -1,4 +1,4 @@
-//! What came out: JSON lines for machines, tables and plots for people.
+//! The results: JSON lines, tables and plots.
 
 mod document;
 mod figures;

@@ -10,18 +10,18 @@ use crate::report::{Results, Row};
 
 const SIZE: (u32, u32) = (820, 480);
 
-/// A plot, and what its points are.
+/// A plot and its axes.
 pub struct Plot {
     /// The file's name, without its ending.
     pub name: &'static str,
-    /// What it shows.
+    /// Its title.
     pub title: &'static str,
     cases: &'static [&'static str],
     x: (&'static str, fn(&Row) -> f64),
     y: (&'static str, fn(&Row) -> Option<f64>),
 }
 
-/// All of them, in the order of the report.
+/// All plots, in the order of the report.
 pub const PLOTS: [Plot; 6] = [
     Plot {
         name: "drain-by-number",
@@ -74,10 +74,10 @@ fn mean_size(row: &Row) -> f64 {
 }
 
 impl Plot {
-    /// Draw it into a folder: whether there was anything to draw.
+    /// Draws the plot into a folder; returns `false` without rows to draw.
     ///
     /// # Errors
-    /// When the file can't be written.
+    /// The file can't be written.
     pub fn draw(&self, results: &Results, folder: &Path) -> Result<bool> {
         let lines: Vec<_> =
             System::ALL.iter().map(|&system| (system, self.points(results, system))).collect();
@@ -102,7 +102,7 @@ impl Plot {
         area.fill(&WHITE)?;
         let all = || lines.iter().flat_map(|(_, points)| points);
         let (mut x, y) = (around(all().map(|point| point.0)), around(all().map(|point| point.1)));
-        // Room for the names of the lines.
+        // Room for the labels of the lines.
         x.end *= (x.end / x.start).powf(0.22);
         let mut builder = ChartBuilder::on(&area);
         builder.caption(self.title, ("sans-serif", 18)).margin(12);
@@ -124,14 +124,14 @@ impl Plot {
     }
 }
 
-/// A range with some air at both ends.
+/// Returns a range with some space at both ends.
 fn around(values: impl Iterator<Item = f64>) -> std::ops::Range<f64> {
     let (least, most) = values.fold((f64::MAX, f64::MIN), |(least, most), it| (least.min(it), most.max(it)));
     let least = least.max(f64::MIN_POSITIVE);
     least / 1.6..most.max(least) * 1.6
 }
 
-/// A number as short as it gets; by reference, because that is how plotters has it.
+/// Formats a number as short as possible; by reference, as plotters passes it.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn plain(value: &f64) -> String {
     match *value {

@@ -1,4 +1,4 @@
-//! The results of a run: a line for the machine, and one for each system in each case, all of them JSON.
+//! The results of a run as JSON lines: the machine, and a row for each system in each case.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -7,25 +7,25 @@ use std::path::Path;
 use crate::job::{Result, System};
 use crate::report::{Machine, Row};
 
-/// What was measured on one machine.
+/// The rows of one machine.
 #[derive(Clone, Debug)]
 pub struct Results {
-    /// Where, and of what.
+    /// The machine and its versions.
     pub machine: Machine,
     /// The rows, each of another case, system or number.
     pub rows: Vec<Row>,
 }
 
 impl Results {
-    /// Nothing yet.
+    /// Begins without rows.
     pub fn new(machine: Machine) -> Self {
         Self { machine, rows: Vec::new() }
     }
 
-    /// Read what was saved.
+    /// Reads saved results.
     ///
     /// # Errors
-    /// When there is nothing.
+    /// There are no results.
     pub fn load(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let (machine, rows) = text.split_once('\n').ok_or("no results")?;
@@ -33,10 +33,10 @@ impl Results {
         Ok(Self { machine: serde_json::from_str(machine)?, rows })
     }
 
-    /// Save them for the report, and for machines.
+    /// Saves the results, for the report and for other programs.
     ///
     /// # Errors
-    /// When the file can't be written.
+    /// The file can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         fs::create_dir_all(path.parent().unwrap_or(path))?;
         let mut file = BufWriter::new(File::create(path)?);
@@ -47,7 +47,7 @@ impl Results {
         Ok(file.flush()?)
     }
 
-    /// Add a row, in the place of an older one of the same.
+    /// Adds a row, in the place of an older one of the same kind.
     pub fn put(&mut self, row: Row) {
         match self.rows.iter_mut().find(|old| old.key() == row.key()) {
             Some(old) => *old = row,
@@ -55,7 +55,7 @@ impl Results {
         }
     }
 
-    /// The row of a system in a case, with that many or, if it is slow and took fewer, with its most.
+    /// Returns a system's row in a case: the one with this number, or with its largest number if the system is slow.
     pub fn find(&self, case: &str, system: System, n: usize) -> Option<&Row> {
         let rows = self.rows.iter().filter(|row| row.case == case && row.system == system && row.n <= n);
         rows.max_by_key(|row| row.n)

@@ -10,27 +10,27 @@ use crate::job::{Outcome, System};
 pub struct Row {
     /// The case's name.
     pub case: String,
-    /// Who it was.
+    /// The system.
     pub system: System,
-    /// How many messages, mailboxes or calls.
+    /// The number of messages, mailboxes or calls.
     pub n: usize,
     /// The bytes of a body, or their median.
     pub size: usize,
     /// The bytes of all bodies.
     pub bytes: usize,
-    /// The round trip that the proxy made.
+    /// The round trip through the delay proxy.
     pub rtt_ms: u64,
-    /// How many turns the medians are over.
+    /// The number of turns.
     pub turns: usize,
-    /// When the run began that this comes from, in seconds since 1970.
+    /// The start of the run, in seconds since 1970.
     pub run: u64,
-    /// Wall clock.
+    /// Median of the wall clock.
     pub seconds: f64,
     /// The fastest turn's.
     pub fastest: f64,
     /// The slowest turn's.
     pub slowest: f64,
-    /// How many a second.
+    /// Messages, mailboxes or calls a second.
     pub per_s: f64,
     /// User and system time of its processes.
     pub cpu_s: f64,
@@ -42,36 +42,36 @@ pub struct Row {
     pub rss_mb: Option<f64>,
     /// Proportional memory at the end.
     pub pss_mb: Option<f64>,
-    /// Part of one core at rest.
+    /// Share of one core at rest.
     pub rest_cores: Option<f64>,
-    /// How late heartbeats were, at most, 99 of 100.
+    /// The 99th percentile of how late heartbeats are, in seconds.
     pub late_s: Option<f64>,
-    /// How long it took to stop all of them, one after the other.
+    /// Seconds to close all mailboxes, one after the other.
     pub stop_s: Option<f64>,
 }
 
 impl Row {
-    /// What two rows must not have in common.
+    /// The key of a row: two rows differ in it.
     pub fn key(&self) -> (&str, System, usize, u64) {
         (&self.case, self.system, self.n, self.rtt_ms)
     }
 
-    /// Resident memory of each mailbox, in kB.
+    /// Returns the resident memory of each mailbox, in kB.
     pub fn kb_each(&self) -> Option<f64> {
         Some(self.rss_mb? * 1e3 / self.count())
     }
 
-    /// Megabytes of bodies a second.
+    /// Returns the megabytes of bodies a second.
     pub fn mb_per_s(&self) -> f64 {
         number(self.bytes) / 1e6 / self.seconds
     }
 
-    /// How many, to reckon with.
+    /// Returns the number as a float.
     pub fn count(&self) -> f64 {
         number(self.n)
     }
 
-    /// Take the median of each number, over all turns.
+    /// Takes the median of each number over all turns.
     pub fn new(run: u64, case: &Case, system: System, n: usize, outcomes: &[Outcome]) -> Self {
         let each = number(n);
         let seconds = median(outcomes, |it| Some(it.seconds)).unwrap_or_default();
@@ -101,20 +101,20 @@ impl Row {
     }
 }
 
-/// None of those here is beyond 52 bits.
+/// The numbers are below 52 bits.
 #[allow(clippy::cast_precision_loss)]
 fn number(count: usize) -> f64 {
     count as f64
 }
 
-/// The middle one, and of two in the middle the better.
+/// Returns the median; of two in the middle, the better one.
 fn median(outcomes: &[Outcome], number: impl Fn(&Outcome) -> Option<f64>) -> Option<f64> {
     let mut numbers: Vec<_> = outcomes.iter().filter_map(number).collect();
     numbers.sort_by(f64::total_cmp);
     numbers.get(numbers.len().saturating_sub(1) / 2).copied()
 }
 
-/// Three decimals: more would claim what was not measured.
+/// Rounds to three decimals, which is as precise as the measurement.
 fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }

@@ -1,4 +1,4 @@
-//! Everything that was measured, for people.
+//! All measurements as tables.
 
 use std::fmt::Write as _;
 
@@ -21,16 +21,16 @@ const HEAD: [&str; 14] = [
     "stopped in s",
 ];
 
-/// How many columns, from the left, are words.
+/// The number of text columns, from the left.
 const WORDS: usize = 2;
 
-/// A Markdown table of all rows, which is readable as text, too.
+/// Returns a Markdown table of all rows, aligned for reading as text.
 pub fn table<'a>(rows: impl IntoIterator<Item = &'a Row>) -> String {
     let lines: Vec<_> = rows.into_iter().map(cells).collect();
     aligned(&lines)
 }
 
-/// One such table for each case, in the order in which they were first run.
+/// Returns a table for each case, in the order of their first runs.
 pub fn tables(rows: &[Row]) -> String {
     let mut cases: Vec<Vec<&Row>> = Vec::new();
     for row in rows {
@@ -63,7 +63,7 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
     ]
 }
 
-/// Columns as wide as what is in them; those in which nobody has anything are left out.
+/// Pads the columns to their contents; drops columns without any value.
 fn aligned(lines: &[[String; HEAD.len()]]) -> String {
     let used = |column: &usize| lines.iter().any(|line| line[*column] != "-");
     let columns: Vec<_> = (0..HEAD.len()).filter(used).collect();

@@ -1,4 +1,4 @@
-//! The `async-imap` crate on one thread of tokio: one SEARCH, one FETCH and one MOVE for all that waits.
+//! The `async-imap` crate on one thread of tokio: one SEARCH, one FETCH and one MOVE for all waiting mail.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ async fn connect(
     let mut client = async_imap::Client::new(stream);
     client.read_response().await?.ok_or("no greeting")?;
     let mut session = client.login(&account.user, &account.password).await.map_err(|(error, _)| error)?;
-    // Answers NO where it exists.
+    // The answer is NO if it exists.
     let _ = session.create(&account.tag).await;
     session.select("INBOX").await?;
     Ok(session)
@@ -60,7 +60,7 @@ impl Inbox {
         let set = uids::set(found);
         let mut count = 0;
         let mut mails = session.uid_fetch(&set, "(UID BODY.PEEK[])").await?;
-        // Each as it comes: nothing else is held.
+        // Each mail is handled as it arrives: no other is held.
         while let Some(mail) = mails.try_next().await? {
             seen.decode(mail.body().ok_or("a mail without a body")?)?;
             count += 1;

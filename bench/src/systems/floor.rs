@@ -1,7 +1,7 @@
-//! The floor: a TLS socket that sends one SEARCH, one FETCH and one MOVE for all, and throws the answers away once it has
-//! found their ends.
+//! The floor: a TLS socket that sends one SEARCH, one FETCH and one MOVE for all mail, and only finds the ends of the
+//! responses.
 //!
-//! pymail sends others: it searches and fetches in one flight where it can, and then needs a round trip less.
+//! pymail sends other commands: where the server allows it, SEARCH and FETCH share one round trip.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 
@@ -13,7 +13,7 @@ use super::{Mailbox, boxed, uids};
 
 const BUFFER: usize = 1 << 16;
 
-/// A session that understands nothing but tags and literals.
+/// A session that parses only tags and literals.
 pub struct Session {
     stream: BufReader<Stream>,
     tag: String,
@@ -21,14 +21,14 @@ pub struct Session {
     commands: u32,
 }
 
-/// What an answer had, besides its end.
+/// The parsed parts of a response.
 struct Answer {
     literals: usize,
     /// The last untagged line without a literal.
     line: String,
 }
 
-/// Log in and select.
+/// Logs in and selects INBOX.
 pub fn mailboxes(params: &Params, accounts: &[Account]) -> Result<Vec<Box<dyn Mailbox>>> {
     let config = tls::config(&params.ca_file)?;
     let connect = |account| Session::connect(account, tls::connect(account, config.clone())?);
@@ -36,25 +36,25 @@ pub fn mailboxes(params: &Params, accounts: &[Account]) -> Result<Vec<Box<dyn Ma
 }
 
 impl Session {
-    /// Log in, make the archive and select INBOX.
+    /// Logs in, make the archive and select INBOX.
     ///
     /// # Errors
-    /// When the server does not want that.
+    /// The server refuses.
     pub fn connect(account: &Account, stream: Stream) -> Result<Self> {
         let stream = BufReader::with_capacity(BUFFER, stream);
         let mut session = Self { stream, tag: account.tag.clone(), line: Vec::new(), commands: 0 };
         session.read_line()?;
         session.ask(&format!("LOGIN {} {}", quoted(&account.user), quoted(&account.password)))?;
-        // Answers NO where it exists.
+        // The answer is NO if it exists.
         let _ = session.ask(&format!("CREATE {}", quoted(&account.tag)));
         session.ask("SELECT INBOX")?;
         Ok(session)
     }
 
-    /// Search for what is tagged: the UIDs.
+    /// Searches for the tag; returns the UIDs.
     ///
     /// # Errors
-    /// When the server says no.
+    /// The server refuses.
     pub fn search(&mut self) -> Result<Vec<u32>> {
         let answer = self.ask(&format!("UID SEARCH SUBJECT {}", quoted(&self.tag)))?;
         let uids = answer.line.strip_prefix("* SEARCH").unwrap_or_default();
@@ -121,7 +121,7 @@ impl Mailbox for Session {
     }
 }
 
-/// The size of the literal that a line announces at its end.
+/// Returns the size of the literal that a line announces at its end.
 fn literal(line: &[u8]) -> Option<usize> {
     let line = line.strip_suffix(b"}\r\n")?;
     let digits = &line[line.iter().rposition(|&byte| byte == b'{')? + 1..];

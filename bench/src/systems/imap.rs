@@ -1,4 +1,4 @@
-//! The `imap` crate, 3.0.0-alpha: one SEARCH, one FETCH and one MOVE for all that waits.
+//! The `imap` crate, 3.0.0-alpha: one SEARCH, one FETCH and one MOVE for all waiting mail.
 
 use crate::job::{Account, Params, Result};
 use crate::mails::Seen;
@@ -23,7 +23,7 @@ fn connect(account: &Account, stream: Stream) -> Result<Inbox> {
     let mut client = imap::Client::new(stream);
     client.read_greeting()?;
     let mut session = client.login(&account.user, &account.password).map_err(|(error, _)| error)?;
-    // Answers NO where it exists.
+    // The answer is NO if it exists.
     let _ = session.create(&account.tag);
     session.select("INBOX")?;
     Ok(Inbox { session, tag: account.tag.clone() })

@@ -1,4 +1,4 @@
-//! The `lettre` crate: a pool of one connection, which it keeps and asks for a sign of life before each message.
+//! The `lettre` crate: a pool of one connection, with a NOOP before each message.
 
 use lettre::address::Envelope;
 use lettre::transport::smtp::PoolConfig;

@@ -1,4 +1,4 @@
-//! The `mail-send` crate on one thread of tokio: its `cmds` puts MAIL, RCPT and DATA into one flight.
+//! The `mail-send` crate on one thread of tokio: its `cmds` writes MAIL, RCPT and DATA at once.
 
 use mail_send::smtp::AssertReply as _;
 use mail_send::{SmtpClient, SmtpClientBuilder};
@@ -25,7 +25,7 @@ pub fn outbox(params: &Params) -> Result<Box<dyn Outbox>> {
     }
     let builder = SmtpClientBuilder::new(account.host.clone(), account.port)?;
     let client = runtime.block_on(builder.implicit_tls(false).connect_plain())?;
-    // It does not do so by itself, and would wait 40 ms for each message's last line.
+    // The crate does not set TCP_NODELAY, and would wait 40 ms for each message's last line.
     client.stream.set_nodelay(true)?;
     Ok(Box::new(Sender { runtime, client, tag: account.tag.clone(), recipient: params.recipient.clone() }))
 }

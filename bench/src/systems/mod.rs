@@ -1,4 +1,4 @@
-//! The contestants behind one face: a mailbox to receive from, an outbox to send with. One file a system.
+//! The systems behind two traits: a mailbox that receives, an outbox that sends. One file for each system.
 
 mod async_imap;
 mod compose;
@@ -19,50 +19,50 @@ use crate::mails::{Bodies, Seen};
 
 /// A connected mailbox.
 pub trait Mailbox: Send {
-    /// Receive and archive what is there, all of it or a batch: how many they were, each noted as seen.
+    /// Receives and archives waiting messages, all or a batch; notes each and returns their number.
     fn receive(&mut self, seen: &mut Seen) -> Result<usize>;
-    /// Note what came, where that was not done at once.
+    /// Notes messages that [`drain`](Self::drain) only counted.
     fn account_for(&mut self, _: &mut Seen) -> Result<()> {
         Ok(())
     }
-    /// Ask the server for a sign of life.
+    /// Sends a NOOP.
     fn noop(&mut self) -> Result<()>;
-    /// Whether it asks for a sign of life by itself.
+    /// Returns `true` if the system sends heartbeats by itself.
     fn has_heartbeat(&self) -> bool {
         false
     }
-    /// How many commands were sent so far, where that can be seen.
+    /// Returns the number of commands sent so far, where it is known.
     fn commands(&self) -> Option<u64> {
         None
     }
-    /// The processes that do the work.
+    /// Returns the processes that do the work.
     fn processes(&self) -> Vec<u32> {
         vec![process::id()]
     }
-    /// Log out.
+    /// Logs out.
     fn stop(self: Box<Self>) -> Result<()>;
 }
 
 /// A connected sender.
 pub trait Outbox: Send {
-    /// What is to do before the clock starts.
+    /// Prepares before the clock starts.
     fn prepare(&mut self, _: &Bodies) -> Result<()> {
         Ok(())
     }
-    /// Send messages, as fast as this contestant can on one connection.
+    /// Sends messages, as fast as the system can on one connection.
     fn send_all(&mut self, bodies: &Bodies) -> Result<()>;
-    /// The processes that do the work.
+    /// Returns the processes that do the work.
     fn processes(&self) -> Vec<u32> {
         vec![process::id()]
     }
-    /// Quit.
+    /// Quits.
     fn stop(self: Box<Self>) -> Result<()>;
 }
 
-/// Connect `accounts` at once, the way that suits the system best.
+/// Connects `accounts` at once, in the system's best way.
 ///
 /// # Errors
-/// When one can't be connected, or the system does not receive.
+/// A connection fails, or the system does not receive.
 pub fn mailboxes(system: System, params: &Params, accounts: &[Account]) -> Result<Vec<Box<dyn Mailbox>>> {
     match system {
         System::Pymail => pymail::mailboxes(params, accounts),
@@ -75,7 +75,7 @@ pub fn mailboxes(system: System, params: &Params, accounts: &[Account]) -> Resul
     }
 }
 
-/// Connect one mailbox.
+/// Connects one mailbox.
 ///
 /// # Errors
 /// As [`mailboxes`].
@@ -83,10 +83,10 @@ pub fn mailbox(system: System, params: &Params) -> Result<Box<dyn Mailbox>> {
     Ok(mailboxes(system, params, std::slice::from_ref(&params.imap))?.remove(0))
 }
 
-/// Connect an outbox.
+/// Connects an outbox.
 ///
 /// # Errors
-/// When it can't be connected, or the system does not send.
+/// The connection fails, or the system does not send.
 pub fn outbox(system: System, params: &Params) -> Result<Box<dyn Outbox>> {
     match system {
         System::Pymail => pymail::outbox(params),
@@ -99,7 +99,7 @@ pub fn outbox(system: System, params: &Params) -> Result<Box<dyn Outbox>> {
     }
 }
 
-/// Connect both ways at the same time.
+/// Connects to both servers at the same time.
 ///
 /// # Errors
 /// As [`mailboxes`] and [`outbox`].

@@ -1,4 +1,4 @@
-//! pymail itself.
+//! pymail.
 
 use std::time::Duration;
 use std::{fs, thread};
@@ -62,7 +62,7 @@ struct Sender {
 }
 
 impl Outbox for Sender {
-    /// What an app has; they are composed when they are sent.
+    /// The messages of the app; they are composed when they are sent.
     fn prepare(&mut self, bodies: &Bodies) -> Result<()> {
         let message =
             |(id, body): (usize, &str)| Message::new(id.to_string(), SENDER, &*self.recipient, body);

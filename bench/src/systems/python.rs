@@ -1,4 +1,4 @@
-//! A script on Python's own `imaplib` or `smtplib`, which asks for all that waits at once.
+//! A script on Python's own `imaplib` or `smtplib`, with one command for all waiting mail.
 
 use std::io;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::python::Process;
 
 use super::{Mailbox, Outbox, boxed};
 
-/// A running script: a line is an order, and a number the answer.
+/// A running script: it reads an order a line, and answers with a number.
 struct Script(Process);
 
 pub fn mailboxes(params: &Params, accounts: &[Account]) -> Result<Vec<Box<dyn Mailbox>>> {
@@ -55,7 +55,7 @@ impl Mailbox for Script {
     }
 
     fn processes(&self) -> Vec<u32> {
-        // The script is all of it: this process looks on.
+        // The script does all the work; this process waits.
         vec![self.0.id()]
     }
 
@@ -70,7 +70,7 @@ struct Sender {
 }
 
 impl Outbox for Sender {
-    /// What to send is told first.
+    /// The messages are passed before the clock starts.
     fn prepare(&mut self, bodies: &Bodies) -> Result<()> {
         let sizes: Vec<_> = bodies.iter().map(|(_, body)| body.len()).collect();
         let order = serde_json::json!({"from": SENDER, "to": self.recipient, "sizes": sizes, "line": LINE});

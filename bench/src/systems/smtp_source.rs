@@ -1,6 +1,6 @@
-//! Postfix's `smtp-source`, in C: one session, messages of one size that it makes up, nothing composed.
+//! Postfix's `smtp-source`, in C: one session, its own messages of one size, nothing composed.
 //!
-//! It connects when it starts, which is in its time: some milliseconds.
+//! It connects at its start, within the measured time: some milliseconds.
 
 use std::process::Command;
 
@@ -17,7 +17,7 @@ struct Sender {
 pub fn outbox(params: &Params) -> Box<dyn Outbox> {
     let size = params.sizes.typical().to_string();
     let mut command = Command::new(process::program("smtp-source", "postfix"));
-    // One session, which is kept from message to message.
+    // One session for all messages.
     command.args(["-4", "-d", "-s", "1", "-m", &params.n.to_string(), "-l", &size]);
     command.args(["-f", SENDER, "-t", &params.recipient]);
     command.arg(format!("{}:{}", params.smtp.host, params.smtp.port));
@@ -30,7 +30,7 @@ impl Outbox for Sender {
         if status.success() { Ok(()) } else { Err(format!("smtp-source: {status}").into()) }
     }
 
-    /// Nobody that lives before and after: the meter counts children that have ended.
+    /// No process lives before and after: the meter counts children that have ended.
     fn processes(&self) -> Vec<u32> {
         Vec::new()
     }

@@ -1,4 +1,4 @@
-//! The subprocess version: two Python scripts that are driven by JSON lines, a message at a time.
+//! The subprocess version: two Python scripts driven by JSON lines, one message at a time.
 
 use std::io;
 use std::path::Path;
@@ -16,15 +16,15 @@ use super::{Mailbox, Outbox, boxed};
 pub struct Receiver(Process);
 
 impl Receiver {
-    /// Start the process, which connects while the caller goes on.
+    /// Starts the process, which connects while the caller goes on.
     ///
     /// # Errors
-    /// When it can't be started.
+    /// The process can't be started.
     pub fn start(account: &Account, ca_file: &Path) -> io::Result<Self> {
         Process::start("subprocess/imap_server.py", account, ca_file).map(Self)
     }
 
-    /// Wait until it is connected: the first answer. INBOX should hold nothing yet.
+    /// Waits for the connection: the first answer. INBOX should be empty.
     fn ready(&mut self) -> Result<()> {
         Mailbox::noop(self)
     }
@@ -73,7 +73,7 @@ impl Sender {
         Ok(Self { process, recipient: params.recipient.clone() })
     }
 
-    /// Wait until it is connected: a line that is no message is answered by an error then.
+    /// Waits for the connection: the script then answers a line that is no message with an error.
     fn ready(&mut self) -> Result<()> {
         self.process.ask(b"ready?")?;
         Ok(self.process.answer().map(|_| ())?)

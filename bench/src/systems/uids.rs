@@ -1,6 +1,6 @@
-//! A set of UIDs as one argument: in order, and as ranges.
+//! UID sets as text: in order, as ranges.
 
-/// `1:4,7` for 7, 1, 2, 4 and 3.
+/// Returns `1:4,7` for 7, 1, 2, 4 and 3.
 pub fn set(uids: impl IntoIterator<Item = u32>) -> String {
     let mut uids = Vec::from_iter(uids);
     uids.sort_unstable();

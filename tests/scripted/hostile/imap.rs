@@ -1,20 +1,20 @@
-//! How a bad answer of an IMAP server is met: by the verb that it comes to, and in the whole life of a handle.
+//! Bad responses of an IMAP server to one verb, and within the whole life of a handle.
 
 use std::collections::BTreeSet;
 
 use pymail::{Batch, Imap, ImapConfig, Result, State, UidSet};
 
-use super::judge::{Findings, brief, deadline};
+use super::checker::{Findings, brief, deadline};
 use super::row::{Malice, May, Row};
+use crate::mail_site::TAG;
 use crate::scripted::imap::{holding, three};
 use crate::scripted::imap_config;
-use crate::site::TAG;
 use crate::support::script::{Script, Scripted, Step};
 
-/// The first look of [`Imap::fetch_uids`].
+/// The first FETCH of [`Imap::fetch_uids`].
 pub(super) const SIZES: &str = "UID FETCH 1:3 (UID RFC822.SIZE)";
 
-/// What would destroy mail, or make more of it.
+/// Commands that would destroy or duplicate mail.
 const CHANGING: &[&str] = &[
     "UID STORE",
     "UID EXPUNGE",
@@ -30,13 +30,13 @@ const CHANGING: &[&str] = &[
     "APPEND",
 ];
 
-/// Where an acknowledgement is answered badly.
+/// The commands of an acknowledgement that get bad responses.
 const ACKNOWLEDGES: &[&str] = &["UID MOVE", "UID COPY", "UID STORE", "UID EXPUNGE", "UID SEARCH UID"];
 
-/// What is asked together where the server has SEARCHRES, and all of its mail is new.
+/// The commands of one round trip where the server has SEARCHRES, and all of its mail is new.
 const IN_FLIGHT: &[&str] = &["UID SEARCH RETURN (SAVE", "UID SEARCH RETURN (ALL)", "UID FETCH $"];
 
-/// The answer to a SELECT of an inbox with nothing in it yet.
+/// The response to a SELECT of an inbox with nothing in it yet.
 const EMPTY: &str =
     "* 0 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\n* OK [UIDNEXT 1] next\r\nTAG OK [READ-WRITE] done\r\n";
 
@@ -47,7 +47,7 @@ pub(super) fn meet(row: &Row, findings: &Findings) {
     lives_with_it(row, findings);
 }
 
-/// The server that is spoilt has three mails, and all that it takes to come to the row's place.
+/// Makes a server with three mails and all capabilities that lead to the row's command.
 pub(super) fn server(row: &Row, malice: &Malice) -> Scripted {
     let capabilities: &[&str] = match row.at {
         "UID MOVE" => &["MOVE", "UIDPLUS"],
@@ -66,7 +66,7 @@ pub(super) fn server(row: &Row, malice: &Malice) -> Scripted {
         .says("UID SEARCH RETURN (SAVE", "* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n")
         .says("UID SEARCH RETURN (ALL) NOT", "* ESEARCH (TAG \"TAG\") UID\r\nTAG OK done\r\n")
         .says("UID SEARCH RETURN (ALL) UNDELETED", "* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n");
-    // Only where the archive is empty, too, nobody looks into it first.
+    // The archive is read first unless it is empty.
     let empty =
         |script: Script| script.ahead("SELECT", |_| Step::say(EMPTY)).says("STATUS", NOTHING_ARCHIVED);
     let script = if IN_FLIGHT.contains(&row.at) { empty(script) } else { script };
@@ -77,13 +77,13 @@ fn size(uid: u32, size: usize) -> String {
     format!("* {uid} FETCH (UID {uid} RFC822.SIZE {size})\r\n")
 }
 
-/// Small, so that what is over it shows.
+/// Small, so that a larger use shows.
 pub(super) fn config(server: &Scripted) -> ImapConfig {
     let small = imap_config(server).batch(8).batch_bytes(1 << 20).max_message(256 << 10);
     small.timeout(deadline()).max_connects_per_minute(1_000)
 }
 
-/// A server that goes on answering badly until the verb has ended, and is another one then.
+/// Makes a server that responds badly until the verb has ended, and well after that.
 fn meets_it(row: &Row, findings: &Findings) {
     let malice = Malice::default();
     let server = server(row, &malice);
@@ -95,8 +95,8 @@ fn meets_it(row: &Row, findings: &Findings) {
         Ok(outcome) => outcome.iter().for_each(|&outcome| findings.allows("the verb", row, outcome)),
         Err(error) => findings.allowed("the verb", row, error),
     }
-    // Behind an answer that can't be trusted, nothing more is done to the mail.
-    // A server that does not know MOVE, which it announces, is used without it.
+    // After a response that can't be trusted, no further command changes mail.
+    // A server that announces MOVE and does not know it is used without MOVE.
     let copies = row.at == "UID MOVE" && outcome.is_ok() && !server.heard("UID COPY").is_empty();
     let expunges = copies || row.at == "UID EXPUNGE" || (row.at == "UID STORE" && outcome.is_ok());
     let acks = ACKNOWLEDGES.contains(&row.at);
@@ -105,9 +105,9 @@ fn meets_it(row: &Row, findings: &Findings) {
     goes_on(row, handle.ok(), &server, findings);
 }
 
-/// The next command on a fresh connection works: the handle's own, or another's where the old one still stands.
+/// Checks that the next command on a fresh connection works: of the same handle, or of another one if it has ended.
 fn goes_on(row: &Row, handle: Option<Imap>, server: &Scripted, findings: &Findings) {
-    // A refused password ends a handle, and so does `close`; a server that asks to wait is left alone.
+    // A refused password ends a handle, and so does `close`; a server that asks for a pause gets it.
     let fresh = handle.as_ref().is_some_and(|imap| imap.status().state == State::Disconnected);
     let another = || findings.timed("connecting again", || Imap::connect(config(server)));
     let fetch = |imap: Imap| findings.timed("the next command", || imap.fetch());
@@ -126,7 +126,7 @@ fn goes_on(row: &Row, handle: Option<Imap>, server: &Scripted, findings: &Findin
     }
 }
 
-/// The verb that comes to the row's place, and what it makes of it.
+/// Calls the verb that sends the row's command, and compares its result.
 fn verb(row: &Row, imap: &Imap, findings: &Findings) -> Result<Vec<May>> {
     let timed =
         |what: &str, verb: &dyn Fn() -> Result<()>| findings.timed(what, verb).map(|()| vec![May::Right]);
@@ -151,7 +151,7 @@ fn raw(uids: &UidSet, imap: &Imap, findings: &Findings) -> Result<Vec<May>> {
     Ok(vec![if mails == three() { May::Right } else { May::Fewer }])
 }
 
-/// What a batch is: the three messages, fewer of them, or with errors among them.
+/// Classifies a batch: the three messages, fewer of them, or with errors among them.
 fn right(row: &Row, batch: &Batch, findings: &Findings) -> Vec<May> {
     let mut seen = BTreeSet::new();
     let mut spoilt = Vec::new();
@@ -175,7 +175,7 @@ fn right(row: &Row, batch: &Batch, findings: &Findings) -> Vec<May> {
     if spoilt.is_empty() { vec![if seen.len() == 3 { May::Right } else { May::Fewer }] } else { spoilt }
 }
 
-/// A server that answers badly once, somewhere in a handle's life, which comes to a good end all the same.
+/// Makes a server that responds badly once, somewhere in a handle's life, which must end well all the same.
 fn lives_with_it(row: &Row, findings: &Findings) {
     let malice = Malice::default();
     let server = server(row, &malice);
@@ -184,7 +184,7 @@ fn lives_with_it(row: &Row, findings: &Findings) {
     let Ok(imap) = life("a life: connecting").or_else(|_| life("a life: connecting again")) else {
         return findings.add("a life: it never connects");
     };
-    // It may be the one that meets the bad answer; the others are to come to a good end all the same.
+    // It may be the verb that gets the bad response; the others must end well all the same.
     let _ = findings.timed("a life: noop", || imap.noop());
     let fetch = || findings.timed("a life: fetch", || imap.fetch()).ok();
     let whole = |batch: &Batch| batch.iter().filter(|delivery| delivery.message().is_ok()).count() == 3;
@@ -200,7 +200,7 @@ fn lives_with_it(row: &Row, findings: &Findings) {
     changed_nothing_else((true, true, true), &server, findings);
 }
 
-/// Only what was acknowledged is copied or moved, to the archive; only what was copied for certain is deleted.
+/// Checks that only acknowledged mail is copied or moved, to the archive, and only mail with a certain copy deleted.
 fn changed_nothing_else(
     (copies, stores, expunges): (bool, bool, bool),
     server: &Scripted,

@@ -1,4 +1,4 @@
-//! Bad answers to an acknowledgement: what is not archived for certain stays in the inbox.
+//! Bad responses to an acknowledgement: mail that is not certainly archived stays in the inbox.
 
 use pymail::ErrorKind;
 
@@ -9,7 +9,7 @@ const COPY: &str = "UID COPY";
 const MOVE: &str = "UID MOVE";
 const STORE: &str = "UID STORE";
 const EXPUNGE: &str = "UID EXPUNGE";
-/// Whether mail without UIDPLUS is flagged already; after a COPY, whether it is still there.
+/// Responses to the search for flagged mail without UIDPLUS, and for mail after a COPY.
 const SEARCH: &str = "UID SEARCH UID";
 
 #[rustfmt::skip] // a table

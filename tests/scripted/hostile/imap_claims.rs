@@ -1,11 +1,11 @@
-//! Bad answers to a consumer among several: logs that no consumers have written.
+//! Bad responses to a consumer among several: logs that no consumers have written.
 
 use std::iter::repeat_n;
 
 use pymail::{ErrorKind, Imap, Result};
 
+use super::checker::{Findings, deadline};
 use super::imap::{config, server};
-use super::judge::{Findings, deadline};
 use super::row::Answer::{self, Endless, Many, Says};
 use super::row::{FEWER, Malice, May, REFUSED, Row, row};
 use crate::support::script::Scripted;
@@ -20,7 +20,7 @@ const LOST: &[May] = &[May::Fail(ErrorKind::Disconnected)];
 
 #[rustfmt::skip] // a table
 const ROWS: &[Row] = &[
-    row("somebody has everything", LOG, Says("* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), FEWER),
+    row("another consumer has everything", LOG, Says("* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG OK done\r\n"), FEWER),
     row("the same entry twice", LOG, Many("", "* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\n", 2, "TAG OK done\r\n"), FEWER),
     row("NO after data", LOG, Says("* 1 FETCH (UID 1 BODY[]<0> {29}\r\npymail-claims-1 f 7 claim 1:9)\r\nTAG NO done\r\n"), REFUSED),
     row("a log of four billion entries", SELECT, Says("* 4000000000 EXISTS\r\n* OK [UIDVALIDITY 9] log\r\nTAG OK [READ-WRITE] done\r\n"), FEWER_OR_LATE),
@@ -36,7 +36,7 @@ const ROWS: &[Row] = &[
     row("entries without end", LOG, Endless("", "* 1 FETCH (UID 1 BODY[]<0> {34}\r\npymail-claims-1 f 7 claim 1:100000)\r\n"), LOST),
 ];
 
-/// Returns the answer that tells of a log with these entries.
+/// Returns the response with a log of these entries.
 fn log(texts: impl IntoIterator<Item: AsRef<str>>) -> String {
     let entry = |(n, text): (usize, _)| {
         let text = format!("pymail-claims-1 {}", AsRef::<str>::as_ref(&text));
@@ -54,7 +54,7 @@ pub(super) fn rows() -> Vec<Row> {
     ROWS.to_vec()
 }
 
-/// Returns whether mail is changed while another mailbox than the log is selected, whose entries may be removed.
+/// Returns `true` if mail is changed in another mailbox than the log, whose entries may be removed.
 fn changes_the_inbox(heard: &[String]) -> bool {
     let mut is_in_log = false;
     heard.iter().any(|line| {
@@ -65,7 +65,7 @@ fn changes_the_inbox(heard: &[String]) -> bool {
     })
 }
 
-/// A consumer that finds nothing, or an error; and can ask for something else then.
+/// A consumer that gets no message, or an error; and can call again then.
 pub(super) fn meet(row: &Row, findings: &Findings) {
     let malice = Malice::default();
     let server = server(row, &malice);

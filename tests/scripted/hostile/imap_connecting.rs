@@ -1,4 +1,4 @@
-//! Bad answers on the way to a selected mailbox.
+//! Bad responses on the way to a selected mailbox.
 
 use pymail::ErrorKind;
 

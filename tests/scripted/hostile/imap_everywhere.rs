@@ -1,14 +1,14 @@
-//! Answers that are bad wherever an IMAP server gives them.
+//! Responses that are bad to any IMAP command.
 
 use super::row::Answer::{Closes, Drips, Endless, Many, Octets, Says, SaysAndCloses, Silent};
 use super::row::{Answer, LOST, LOST_IN_TIME, May, Row, SLOW};
 
 type Bad = (&'static str, Answer, &'static [May]);
 
-/// Told from a good answer at once.
+/// Recognised as bad at once.
 const PROMPT: &[Bad] = &[
     ("another client's tag", Says("X1 OK done\r\n"), LOST),
-    ("a tag of nobody's", Says("TAG9 OK done\r\n"), LOST),
+    ("an unknown tag", Says("TAG9 OK done\r\n"), LOST),
     ("a tag alone", Says("TAG\r\n"), LOST),
     ("a tag and a blank", Says("TAG \r\n"), LOST),
     ("OK without a text", Says("TAG OK\r\n"), EMPTY),
@@ -91,7 +91,7 @@ const PROMPT: &[Bad] = &[
     ("a mailbox that turned read-only", Says("* OK [READ-ONLY] now\r\nTAG NO done\r\n"), REFUSED_OR_LOST),
 ];
 
-/// Nothing is said, which is little where something was asked for.
+/// Empty responses, which are too little for some commands.
 const EMPTY: &[May] = &[May::Right, May::Fewer, May::Fail(pymail::ErrorKind::Refused)];
 
 const REFUSED_OR_LOST: &[May] = &[
@@ -100,7 +100,7 @@ const REFUSED_OR_LOST: &[May] = &[
     May::Fail(pymail::ErrorKind::Disconnected),
 ];
 
-/// Told by time alone.
+/// Recognised as bad by the timeout alone.
 const LATE: &[Bad] = &[
     ("silence", Silent, SLOW),
     ("an empty line", Says("\r\n"), SLOW),

@@ -1,4 +1,4 @@
-//! Bad answers to FETCH, and bad mail in good ones.
+//! Bad responses to FETCH, and bad mail in good ones.
 
 use std::fmt::Write as _;
 
@@ -7,8 +7,8 @@ use pymail::ErrorKind;
 use super::imap::SIZES;
 use super::row::Answer::{Endless, Made, Many, Says};
 use super::row::{FEWER, LOST, LOST_IN_TIME, May, RIGHT, Row, SLOW, TOO_LARGE, row};
+use crate::mail_site::TAG;
 use crate::scripted::imap::{fetched, mail, three};
-use crate::site::TAG;
 
 const FETCH: &str = "UID FETCH";
 
@@ -17,7 +17,7 @@ const SPOILT_OR_LOST: &[May] = &[May::Spoilt(ErrorKind::TooLarge), May::Fail(Err
 const RIGHT_OR_LOST: &[May] = &[May::Right, May::Fail(ErrorKind::Disconnected)];
 const RIGHT_OR_LATE: &[May] =
     &[May::Right, May::Fail(ErrorKind::Disconnected), May::Fail(ErrorKind::Timeout)];
-/// Whatever it is, it harms no other.
+/// The effect of these rows: no other message is harmed.
 const NOT_OURS: &[May] = &[May::Fewer, May::Hidden, May::Odd, May::Right, May::Spoilt(ErrorKind::Message)];
 const LOST_OR_HIDDEN: &[May] = &[May::Hidden, May::Fail(ErrorKind::Disconnected)];
 const HIDDEN: &[May] = &[May::Fewer, May::Hidden];
@@ -29,8 +29,8 @@ const ROWS: &[Row] = &[
     row("BAD after data", FETCH, Made(|command| good(command) + "TAG BAD done\r\n"), RIGHT),
     row("BYE after data", FETCH, Made(|command| good(command) + "* BYE done\r\n"), RIGHT_OR_LOST),
     row("BYE after the answer", FETCH, Made(|command| good(command) + "TAG OK done\r\n* BYE done\r\n"), RIGHT_OR_LOST),
-    row("mail that nobody asked for", FETCH, Made(|command| good(command) + &other(7, command) + "TAG OK done\r\n"), RIGHT),
-    row("only mail that nobody asked for", FETCH, Made(|command| other(7, command) + "TAG OK done\r\n"), FEWER),
+    row("mail that was not requested", FETCH, Made(|command| good(command) + &other(7, command) + "TAG OK done\r\n"), RIGHT),
+    row("only mail that was not requested", FETCH, Made(|command| other(7, command) + "TAG OK done\r\n"), FEWER),
     row("the same UID twice", FETCH, Made(|command| good(command) + &good(command) + "TAG OK done\r\n"), RIGHT),
     row("the same UID with another mail", FETCH, Made(|command| good(command) + &other(2, command) + "TAG OK done\r\n"), RIGHT),
     row("a UID of 0", FETCH, Made(|command| good(command).replace("(UID 2", "(UID 0") + "TAG OK done\r\n"), FEWER),
@@ -86,7 +86,7 @@ const ROWS: &[Row] = &[
     row("parts within parts", FETCH, Made(|command| spoilt(command, &multiparts(900))), NOT_OURS),
     row("mails within mails", FETCH, Made(|command| spoilt(command, &header("Content-Type", &"message/rfc822\r\n\r\nContent-Type: ".repeat(900)))), NOT_OURS),
     row("boundaries within boundaries", FETCH, Made(|command| spoilt(command, &boundaries(40_000))), NOT_OURS),
-    row("a charset that nobody has", FETCH, Made(|command| spoilt(command, &header("Content-Type", "text/plain; charset=\"\u{1b}\0utf-99\""))), NOT_OURS),
+    row("an unknown charset", FETCH, Made(|command| spoilt(command, &header("Content-Type", "text/plain; charset=\"\u{1b}\0utf-99\""))), NOT_OURS),
     row("base64 that is none", FETCH, Made(|command| spoilt(command, &header("Content-Transfer-Encoding", "base64\r\n\r\n=A=B=\0\u{ff}"))), NOT_OURS),
     row("HTML without end", FETCH, Made(|command| spoilt(command, &header("Content-Type", &format!("text/html\r\n\r\n{}", "<a <!-- &#x".repeat(9_000))))), NOT_OURS),
     row("a size of its body below 0", FETCH, Made(|command| spoilt(command, &header("Content-Disposition", "inline; size=-1"))), NOT_OURS),
@@ -107,7 +107,7 @@ pub(super) fn rows() -> Vec<Row> {
     ROWS.to_vec()
 }
 
-/// What a good server answers, without its last line.
+/// Returns a good server's response, without its last line.
 fn good(command: &str) -> String {
     (1..).zip(three()).map(|(uid, mail)| fetched(uid, &mail, command)).collect()
 }
@@ -116,7 +116,7 @@ fn other(uid: u32, command: &str) -> String {
     fetched(uid, &mail(uid, "another"), command)
 }
 
-/// The three mails, of which the second says to be of that size.
+/// Returns the three mails, the second with this size.
 fn sized(command: &str, size: &str) -> String {
     let second = fetched(2, &mail(2, "hello"), command);
     let (before, after) = second.split_once("RFC822.SIZE ").unwrap();
@@ -124,7 +124,7 @@ fn sized(command: &str, size: &str) -> String {
     good(command).replace(&second, &format!("{before}RFC822.SIZE {size}{after}")) + "TAG OK done\r\n"
 }
 
-/// A mail whole, whatever was asked for.
+/// Returns a whole mail, whatever part was requested.
 fn one(uid: u32, mail: &str) -> String {
     fetched(uid, mail, "")
 }
@@ -137,21 +137,21 @@ fn padded(uid: u32, octets: usize) -> String {
     mail(uid, &"x".repeat(octets))
 }
 
-/// The three mails, the first of which is this one.
+/// Returns the three mails, the first replaced by this one.
 fn spoilt(command: &str, mail: &str) -> String {
     let mails = [mail.to_owned(), three().remove(1), three().remove(2)];
     let answers: String = (1..).zip(&mails).map(|(uid, mail)| fetched(uid, mail, command)).collect();
     answers + "TAG OK done\r\n"
 }
 
-/// The first mail, with this header behind its others.
+/// Returns the first mail, with this header behind its others.
 fn header(name: &str, value: &str) -> String {
     let mail = mail(1, "hello");
     let (headers, body) = mail.split_once("\r\n\r\n").unwrap();
     format!("{headers}\r\n{name}: {value}\r\n\r\n{body}")
 }
 
-/// So many parts, each within the one before.
+/// Returns this many parts, each within the one before.
 fn multiparts(depth: usize) -> String {
     let mut text = format!("Subject: {TAG} 1\r\n");
     for part in 0..depth {

@@ -1,4 +1,4 @@
-//! Bad answers to NOOP and SEARCH, and to the goodbye.
+//! Bad responses to NOOP, SEARCH and LOGOUT.
 
 use pymail::ErrorKind;
 
@@ -7,15 +7,15 @@ use super::row::{FEWER, LOST, LOST_IN_TIME, May, REFUSED, RIGHT, RIGHT_OR_LOST, 
 
 const SEARCH: &str = "UID SEARCH UNDELETED";
 
-/// A search for what is new, whose answer is fetched in the same flight (SEARCHRES), and one for everything else.
+/// A SEARCH for new mail, whose result is fetched in the same round trip (SEARCHRES), and one for all other mail.
 const NEW: &str = "UID SEARCH RETURN (SAVE";
 const OTHERS: &str = "UID SEARCH RETURN (ALL)";
 const SAVED: &str = "UID FETCH $";
 
 const RIGHT_OR_FEWER: &[May] = &[May::Right, May::Fewer];
-/// A mail that is told to be another one.
+/// A mail whose response names another mail.
 const HIDDEN: &[May] = &[May::Fewer, May::Hidden, May::Fail(ErrorKind::Disconnected)];
-/// What is found and can't be fetched is an error in its place.
+/// A UID in the result that can't be fetched is an error in its place.
 const RIGHT_OR_SPOILT: &[May] = &[May::Right, May::Spoilt(ErrorKind::Message)];
 const FEWER_OR_LOST: &[May] = &[May::Fewer, May::Fail(ErrorKind::Disconnected)];
 const RIGHT_OR_LATE: &[May] =
@@ -41,7 +41,7 @@ const ROWS: &[Row] = &[
     row("NUL", SEARCH, Octets(b"* SEARCH 1\x002\x003\r\nTAG OK done\r\n"), FEWER_OR_LOST),
     row("a literal", SEARCH, Says("* SEARCH {5}\r\n1 2 3\r\nTAG OK done\r\n"), FEWER_OR_LOST),
     row("the same UIDs 100,000 times", SEARCH, Many("* SEARCH", " 1 2 3", 100_000, "\r\nTAG OK done\r\n"), RIGHT_OR_LATE),
-    row("UIDs that nobody has", SEARCH, Says("* SEARCH 4294967290 4294967295\r\nTAG OK done\r\n"), RIGHT_OR_FEWER),
+    row("UIDs that no mail has", SEARCH, Says("* SEARCH 4294967290 4294967295\r\nTAG OK done\r\n"), RIGHT_OR_FEWER),
     row("UIDs backwards and twice", SEARCH, Says("* SEARCH 3 2 1 3\r\n* SEARCH 2\r\nTAG OK done\r\n"), RIGHT),
     row("millions of UIDs", SEARCH, Many("* SEARCH", " 301 302 303 304 305 306 307 308 309 310", 24_000, "\r\nTAG OK done\r\n"), FEWER_OR_LOST),
     row("three megabytes of UIDs", SEARCH, Many("", "* SEARCH 301 302 303 304 305 306 307 308 309 310 311 312 313 314 315 316\r\n", 40_000, "TAG OK done\r\n"), FEWER_OR_LOST),
@@ -96,7 +96,7 @@ const ROWS: &[Row] = &[
     row("silence", SAVED, Silent, SLOW),
     row("NO", OTHERS, Says("TAG NO no\r\n"), RIGHT),
     row("the same again", OTHERS, Says("* ESEARCH (TAG \"TAG\") UID ALL 1:3\r\nTAG OK done\r\n"), RIGHT),
-    row("UIDs that nobody has", OTHERS, Says("* ESEARCH (TAG \"TAG\") UID ALL 4294967290:4294967295\r\nTAG OK done\r\n"), RIGHT_OR_SPOILT),
+    row("UIDs that no mail has", OTHERS, Says("* ESEARCH (TAG \"TAG\") UID ALL 4294967290:4294967295\r\nTAG OK done\r\n"), RIGHT_OR_SPOILT),
     row("hanging up", OTHERS, Closes, LOST),
     row("silence", OTHERS, Silent, SLOW),
     row("silence", "LOGOUT", Silent, SLOW),

@@ -1,8 +1,9 @@
-//! Servers that answer badly: tables of bad answers, and what may come of each.
+//! Hostile servers: tables of bad responses, and the allowed results of each.
 //!
-//! A process of its own goes through a part of a table, so that its memory is its own, a panic in any of its threads
-//! is seen, and a crash is one of a row with a name.
+//! A process of its own runs a part of a table, so that its memory is measured alone, a panic in any of its threads
+//! is seen, and a crash belongs to a row with a name.
 
+mod checker;
 mod imap;
 mod imap_archiving;
 mod imap_claims;
@@ -10,7 +11,6 @@ mod imap_connecting;
 mod imap_everywhere;
 mod imap_fetching;
 mod imap_searching;
-mod judge;
 mod row;
 mod smtp;
 mod smtp_connecting;
@@ -24,14 +24,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use self::judge::{Cost, Findings};
+use self::checker::{Cost, Findings};
 use self::row::Row;
 use crate::support::script::Script;
 
-/// What a row's answer is met with.
+/// The function that runs a row.
 type Meet = fn(&Row, &Findings);
 
-/// A table's name, its rows, and what they are met with.
+/// A table's name, its rows, and the function that runs them.
 type Table = (&'static str, fn() -> Vec<Row>, Meet);
 
 const TABLES: &[Table] = &[
@@ -55,17 +55,17 @@ const TABLES: &[Table] = &[
     ("smtp pipelining", smtp_sending::pipelined, smtp::meet_pipelined),
 ];
 
-/// The part of the issue that these tables are the answer to asks for as many.
+/// The smallest number of rows in all tables.
 const FEWEST: usize = 150;
 
-/// So many processes at a time: most of the time they wait.
+/// The number of processes at a time: they mostly wait.
 const AT_ONCE: usize = 16;
 
-/// So many rows a process: each begins with Python's start.
+/// The number of rows for each process, which begins with Python's start.
 const ROWS: usize = 32;
 
-/// How many deadlines' time the verbs of a row have when it is tried again, alone, after it was found wrong: a busy
-/// machine is no server's fault, and no client's. What a row costs is measured each time.
+/// The factor of the timeout when a row with a finding is tried again, alone: a busy machine is no fault of server or
+/// client. The cost of a row is measured each time.
 const AGAIN: [u32; 3] = [1, 6, 30];
 
 #[test]
@@ -98,7 +98,7 @@ fn parts((table, rows, _): &'static Table) -> impl Iterator<Item = Part> {
     (0..all).step_by(ROWS).map(move |from| Part { table, rows: from..all.min(from + ROWS) })
 }
 
-/// What is wrong, in which row; in none when it is the whole process.
+/// A finding and its row; `None` when the whole process fails.
 struct Finding {
     part: Part,
     row: Option<String>,
@@ -106,7 +106,7 @@ struct Finding {
 }
 
 impl Finding {
-    /// Whether a row is wrong each time that it is gone through, alone.
+    /// Returns `true` if a row has the finding each time that it runs alone.
     fn is_found_again(&self) -> bool {
         self.row.is_none() || AGAIN.iter().all(|&deadlines| !self.part.report(deadlines).is_empty())
     }
@@ -122,7 +122,7 @@ impl Part {
     fn child(&self, deadlines: u32) -> Child {
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["--ignored", "--exact", "scripted::hostile::goes_through_a_table", "--nocapture"]);
-        // What is let go goes back at once: the next row's peak begins where this one's began.
+        // Freed memory returns to the system at once, so that each row's peak begins at the level of the process.
         child
             .env("MALLOC_TRIM_THRESHOLD_", "0")
             .env("MALLOC_MMAP_THRESHOLD_", "65536")
@@ -133,7 +133,7 @@ impl Part {
         child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// What a process says of the rows; a crash is a finding about the row that it happened in.
+    /// Parses a process's report of its rows; a crash is a finding about its row.
     fn report(&self, deadlines: u32) -> Vec<Finding> {
         let mut child = self.child(deadlines);
         let stderr = child.stderr.take().unwrap();
@@ -162,7 +162,7 @@ impl Part {
     }
 }
 
-/// The interpreter's start is no row's time and no row's memory.
+/// Starts the interpreter outside of any row's time and memory.
 fn warm_up() {
     let (imap, smtp) = (Script::imap(&[]).start(), Script::smtp(&[]).start());
     drop((super::imap(&imap), super::smtp(&smtp)));
@@ -183,9 +183,9 @@ fn goes_through_a_table() {
         let name = format!("{} at {}", row.name, row.at);
         println!("\nBEGIN {name}");
         let cost = Cost::watch();
-        // What panics here is a finding already.
+        // A panic here is a finding already.
         let _ = panic::catch_unwind(|| meet(row, &findings));
-        let cost = cost.judge(row, &findings);
+        let cost = cost.check(row, &findings);
         for finding in findings.take() {
             println!("FINDING {}", finding.replace('\n', " "));
         }

@@ -1,4 +1,4 @@
-//! What a row of the tables says: where a server answers badly, how, and what may come of it.
+//! The rows of the tables: the command that gets a bad response, the response, and the allowed results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,11 +7,11 @@ use pymail::ErrorKind;
 
 use crate::support::script::{Heard, Script, Step};
 
-/// One bad answer.
+/// A bad response.
 #[derive(Clone, Copy)]
 pub(super) struct Row {
     pub(super) name: &'static str,
-    /// The beginning of the command that is answered badly.
+    /// The beginning of the command that gets it.
     pub(super) at: &'static str,
     pub(super) answer: Answer,
     pub(super) may: &'static [May],
@@ -21,7 +21,7 @@ pub(super) const fn row(name: &'static str, at: &'static str, answer: Answer, ma
     Row { name, at, answer, may }
 }
 
-/// What may come of a bad answer, for whoever calls the verb that meets it.
+/// An allowed result of a bad response, for the caller of the verb that gets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum May {
     /// It does no harm: the verb has its right result.
@@ -46,21 +46,21 @@ pub(super) const AUTH: &[May] = &[May::Fail(ErrorKind::Auth)];
 pub(super) const TLS: &[May] = &[May::Fail(ErrorKind::Tls)];
 pub(super) const UNKNOWN: &[May] = &[May::Fail(ErrorKind::OutcomeUnknown)];
 pub(super) const TOO_LARGE: &[May] = &[May::Fail(ErrorKind::TooLarge)];
-/// The connection is given up.
+/// The connection is dropped.
 pub(super) const LOST: &[May] = &[May::Fail(ErrorKind::Connect), May::Fail(ErrorKind::Disconnected)];
-/// It is given up, at the latest when time is over.
+/// The connection is dropped, at the latest at the timeout.
 pub(super) const LOST_IN_TIME: &[May] =
     &[May::Fail(ErrorKind::Connect), May::Fail(ErrorKind::Disconnected), May::Fail(ErrorKind::Timeout)];
-/// The same behind the end of a message.
+/// The connection is dropped, or the verb has its right result: the response is behind a message's end.
 pub(super) const RIGHT_OR_LOST: &[May] =
     &[May::Right, May::Fail(ErrorKind::Connect), May::Fail(ErrorKind::Disconnected)];
 
-/// A bad answer. `TAG` stands for the client's tag.
+/// A bad response. `TAG` stands for the client's tag.
 #[derive(Clone, Copy)]
 pub(super) enum Answer {
     Says(&'static str),
     Octets(&'static [u8]),
-    /// The first, many times the second, the last.
+    /// The first text, many times the second, the last.
     Many(&'static str, &'static str, usize, &'static str),
     Endless(&'static str, &'static str),
     Drips(&'static str),
@@ -69,11 +69,11 @@ pub(super) enum Answer {
     Silent,
     /// From the second command of its kind on a connection.
     Later(&'static str),
-    /// Made of the command.
+    /// Computed from the command.
     Made(fn(&str) -> String),
 }
 
-/// On a busy machine, reading that much may take all the time that there is.
+/// On a busy machine, reading this much may take the whole timeout.
 const LARGE: usize = 150_000;
 
 impl Answer {
@@ -101,7 +101,7 @@ impl Answer {
     }
 }
 
-/// How many bad answers a server still gives.
+/// The number of bad responses that are left.
 #[derive(Clone, Default)]
 pub(super) struct Malice(Arc<AtomicUsize>);
 
@@ -115,7 +115,7 @@ impl Malice {
         self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// A script that answers badly at the row's place.
+    /// Makes a script that responds badly at the row's command.
     pub(super) fn spoil(&self, script: Script, row: &Row) -> Script {
         let (malice, answer) = (self.clone(), row.answer);
         script.ahead(row.at, move |heard| if malice.strikes() { answer.step(heard) } else { Step::Usual })

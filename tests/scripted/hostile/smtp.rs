@@ -2,10 +2,10 @@
 
 use pymail::{Credentials, ErrorKind, Message, Result, Smtp, SmtpConfig, State};
 
-use super::judge::{Findings, brief, deadline};
+use super::checker::{Findings, brief, deadline};
 use super::row::{Malice, May, Row};
+use crate::mail_site::{ALICE, message};
 use crate::scripted::{MARKED, smtp_config};
-use crate::site::{ALICE, message};
 use crate::support::script::{Script, Scripted};
 
 /// A recipient that the server refuses.
@@ -124,7 +124,7 @@ fn lives_with_it(row: &Row, extensions: &[&str], findings: &Findings) {
 /// Checks that a message arrived unchanged, and nothing else.
 fn arrived_whole(server: &Scripted, id: &str, most: usize, findings: &Findings) {
     let data = server.data();
-    let subject = |id: &str| format!("Subject: {} {id}\r\n", crate::site::TAG);
+    let subject = |id: &str| format!("Subject: {} {id}\r\n", crate::mail_site::TAG);
     let times = data.iter().filter(|data| data.text.contains(&subject(id))).count();
     findings.check((1..=most).contains(&times), || format!("message {id} arrived {times} times"));
     for data in data.iter().filter(|data| !data.text.is_empty()) {

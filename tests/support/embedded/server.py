@@ -63,7 +63,7 @@ class ImapConfig(Config):
 
 
 class StartAndEnd:
-    """The two numbers of `<start.length>` as start and end, which is how pymap 0.25 takes them."""
+    """The two numbers of `<start.length>` as start and end, the form of pymap 0.25."""
 
     def __init__(self, pattern: Any) -> None:
         self._pattern = pattern
@@ -136,7 +136,7 @@ class Accounts:
         return account
 
     async def authorize(self, authenticated: Account, authzid: str) -> Account:
-        """Allow nobody to act as somebody else."""
+        """Refuse a login on behalf of another user."""
         if authenticated.name != authzid:
             raise AuthorizationFailure()
         return authenticated
@@ -150,7 +150,7 @@ class Accounts:
 
 
 class Handler:
-    """What aiosmtpd calls for a message on its way in."""
+    """The hooks that aiosmtpd calls for an incoming message."""
 
     def __init__(self, accounts: Accounts, *, pipelining: bool) -> None:
         self._accounts = accounts.by_name
@@ -166,7 +166,7 @@ class Handler:
     async def handle_RCPT(
         self, server: SMTP, session: SmtpSession, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        """Refuse `refused@` for good, `later@` for now, and everybody without an account."""
+        """Refuse `refused@` for good, `later@` for now, and every address without an account."""
         local = address.partition("@")[0]
         if local == "later":
             return "450 4.2.0 Mailbox busy, try again later"
@@ -176,7 +176,7 @@ class Handler:
         return "250 2.1.5 OK"
 
     async def handle_DATA(self, server: SMTP, session: SmtpSession, envelope: Envelope) -> str:
-        """Deliver to each recipient before the answer, so that a 250 means visible over IMAP."""
+        """Deliver to each recipient before the reply, so that a 250 means visible over IMAP."""
         for address in envelope.rcpt_tos:
             await self._accounts[address].deliver(envelope.original_content or b"")
         return "250 2.0.0 OK"

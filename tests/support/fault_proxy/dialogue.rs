@@ -1,9 +1,9 @@
-//! Which command or answer a piece belongs to, in IMAP and in SMTP.
+//! The command or response to which a piece belongs, in IMAP and in SMTP.
 
 use super::fault::Direction;
 use super::pieces::{Piece, chunk_after, literal_after};
 
-/// What is spoken.
+/// The protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// RFC 3501.
@@ -12,53 +12,53 @@ pub enum Protocol {
     Smtp,
 }
 
-/// Commands and bytes so far, of one connection or of all.
+/// The numbers of commands and bytes so far, of one connection or of all.
 #[derive(Default)]
 pub(super) struct Ledger {
     pub(super) commands: Vec<String>,
     bytes: [u64; 2],
 }
 
-/// Where a part stands among all of its connection, or among all of all connections.
+/// The position of a part within its connection, or within all connections.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Position {
-    /// Which command, or the answer to which; the greeting is 0.
+    /// The number of the command, also of its response; the greeting is 0.
     pub(super) number: usize,
-    /// How many bytes went this way before.
+    /// The number of bytes before it in this direction.
     pub(super) in_stream: u64,
 }
 
-/// A piece, and what it is a part of.
+/// A piece, and the command or response that it is a part of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
     pub(super) direction: Direction,
     pub(super) here: Position,
     pub(super) overall: Position,
-    /// How many bytes of its command or answer came before.
+    /// The number of bytes of its command or response before it.
     pub(super) in_unit: u64,
     pub(super) length: usize,
-    /// It announces a literal of this length.
+    /// The length of the literal that it announces.
     pub(super) literal: Option<usize>,
-    /// TLS begins behind it.
+    /// `true` if TLS begins behind it.
     pub(super) upgrades: bool,
 }
 
-/// One connection's dialogue, as far as it has come.
+/// The state of one connection's dialogue.
 pub(super) struct Dialogue {
     protocol: Protocol,
     pub(super) here: Ledger,
-    /// The commands' numbers among those of all connections.
+    /// The numbers of the commands among those of all connections.
     overall: Vec<usize>,
     up: Way,
     down: Way,
-    /// Lines are a message's, not commands.
+    /// `true` while lines are a message's, not commands.
     in_data: bool,
     announced: Announced,
-    /// A line that the server asked for comes next: an answer to AUTHENTICATE, or what ends IDLE.
+    /// `true` if the next line is one that the server asked for: a response to AUTHENTICATE, or the end of IDLE.
     asked: bool,
 }
 
-/// What becomes of the literal that a command has announced: it comes when the server asks for it, not if it says no.
+/// The state of a literal that a command has announced: it follows if the server asks for it, and not after a NO.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Announced {
     Nothing,
@@ -66,12 +66,12 @@ enum Announced {
     Refused,
 }
 
-/// The command or answer that is under way in a direction.
+/// The command or response in progress in one direction.
 #[derive(Default)]
 struct Way {
     number: usize,
     begun: bool,
-    /// A line goes on behind a literal.
+    /// `true` if a line goes on behind a literal.
     open: bool,
     in_unit: u64,
 }
@@ -91,7 +91,7 @@ impl Dialogue {
         }
     }
 
-    /// Takes a piece in.
+    /// Adds a piece.
     pub(super) fn note(&mut self, direction: Direction, piece: &Piece, all: &mut Ledger) -> Part {
         let literal = self.literal(direction, piece);
         let ends = match direction {
@@ -121,12 +121,12 @@ impl Dialogue {
         }
     }
 
-    /// Which command's answer is under way or comes next.
+    /// Returns the number of the command whose response is in progress or comes next.
     pub(super) fn answering(&self) -> usize {
         self.down.number
     }
 
-    /// The command with this number; empty for the greeting and for what nobody asked for.
+    /// Returns the command with this number; empty for the greeting and for unsolicited responses.
     pub(super) fn text(&self, number: usize) -> &str {
         number.checked_sub(1).and_then(|at| self.here.commands.get(at)).map_or("", String::as_str)
     }
@@ -140,7 +140,7 @@ impl Dialogue {
         }
     }
 
-    /// A piece of a command; whether it is the last one.
+    /// Adds a piece of a command; returns `true` if it is the last one.
     fn command(&mut self, piece: &Piece, more: bool, all: &mut Ledger) -> bool {
         let asked = std::mem::take(&mut self.asked);
         if !self.up.open && !asked {
@@ -162,21 +162,21 @@ impl Dialogue {
         !self.up.open
     }
 
-    /// A command that is answered without its literal has come to its end.
+    /// Ends a command that was answered without its literal.
     fn refuse_literal(&mut self, answered: usize) {
         if self.announced == Announced::Awaited && answered == self.up.number {
             (self.announced, self.up.open) = (Announced::Refused, false);
         }
     }
 
-    /// Whether the literal that was announced last will not come; says so once.
+    /// Returns `true`, once, if the literal that was announced last will not follow.
     pub(super) fn take_refused_literal(&mut self) -> bool {
         let refused = self.announced == Announced::Refused;
         self.announced = if refused { Announced::Nothing } else { self.announced };
         refused
     }
 
-    /// A piece of an answer; whether it is the last one.
+    /// Adds a piece of a response; returns `true` if it is the last one.
     fn answer(&mut self, piece: &Piece, more: bool) -> bool {
         let goes_on = std::mem::replace(&mut self.down.open, more || matches!(piece, Piece::Literal(_)));
         let line = piece.octets();
@@ -191,7 +191,7 @@ impl Dialogue {
         !goes_on && !self.down.open && (greeting || !line.starts_with(b"*") && !line.starts_with(b"+"))
     }
 
-    /// A command's line without its end, and without IMAP's tag.
+    /// Returns a command's line without its end, and without IMAP's tag.
     fn named(&self, piece: &Piece) -> String {
         let line = String::from_utf8_lossy(piece.octets());
         let line = line.trim_end_matches(['\r', '\n']);
@@ -219,7 +219,7 @@ impl Ledger {
         before
     }
 
-    /// Whether the command with this number is the nth that begins like this.
+    /// Returns `true` if the command with this number is the nth with this prefix.
     pub(super) fn is_nth(&self, number: usize, text: &str, nth: usize) -> bool {
         let upto = self.commands.get(..number).unwrap_or_default();
         let alike = upto.iter().filter(|command| begins(command, text)).count();

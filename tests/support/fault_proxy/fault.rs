@@ -1,10 +1,10 @@
-//! What goes wrong, where, and how often.
+//! Faults, their places, and their numbers.
 
 use std::time::Duration;
 
 use super::dialogue::{Ledger, Part, Position};
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// From the client to the server.
@@ -13,51 +13,51 @@ pub enum Direction {
     Down,
 }
 
-/// What goes wrong from a [`Place`] on.
+/// A fault from a [`Place`] on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The client's connection ends (FIN).
     Close,
     /// The client's connection is reset (RST).
     Reset,
-    /// Nothing comes through any more, either way; the connection stays open (half-open).
+    /// Both directions stall; the connection stays open (half-open).
     Silence,
-    /// Everything is late by this, once.
+    /// Everything is delayed by this time, once.
     Delay(Duration),
-    /// From here on, one byte at a time in this direction, each so long after the one before.
+    /// From here on, this direction passes one byte at a time, with this pause between two.
     Drip(Duration),
-    /// The next literal (RFC 3501, section 4.3) has so many octets more, or fewer, than it should.
+    /// The next literal (RFC 3501, section 4.3) has more or fewer octets than it should.
     Literal {
-        /// How many more; less than zero for fewer.
+        /// The number of additional octets; negative for fewer.
         by: isize,
-        /// Whether its announced length tells so.
+        /// `true` if the announced length is the wrong one, too.
         announced: bool,
     },
-    /// The client is told this, which it has not asked for; then everything goes on.
+    /// The client receives this unsolicited text; then everything goes on.
     Inject(String),
-    /// The client is told this instead, and the connection ends: `* BYE` or `421`.
+    /// The client receives this text instead, and the connection ends: `* BYE` or `421`.
     Say(String),
-    /// From here on, one text in place of another in this direction's lines.
+    /// From here on, this direction's lines have one text in place of another.
     Replace(String, String),
 }
 
 impl Fault {
-    /// IMAP's goodbye.
+    /// Returns IMAP's goodbye.
     pub fn bye() -> Self {
         Self::Say("* BYE going down\r\n".into())
     }
 
-    /// SMTP's goodbye.
+    /// Returns SMTP's goodbye.
     pub fn closing() -> Self {
         Self::Say("421 4.3.2 going down\r\n".into())
     }
 }
 
-/// Where a fault strikes: at a byte of a command, of an answer, or of the whole direction.
+/// The place of a fault: a byte of a command, of a response, or of the whole direction.
 ///
-/// A command is an IMAP command with its literals and further lines, or an SMTP command; the end of SMTP data is
-/// one as well, called `.`, to which the data belongs. Its answer is everything up to the tagged line, or the
-/// whole reply. All are counted from 1 on each connection; the greeting is answer 0.
+/// A command is an IMAP command with its literals and further lines, or an SMTP command. The end of SMTP data is
+/// a command, too, called `.`, and includes the data. A response is everything up to the tagged line, or the whole
+/// reply. Both are counted from 1 on each connection; the greeting is response 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     spot: Spot,
@@ -73,37 +73,37 @@ enum Spot {
 }
 
 impl Place {
-    /// When the connection is made, before the first byte, and before TLS if that is implicit.
+    /// Makes the place at the start of the connection, before the first byte, and before implicit TLS.
     pub fn accept() -> Self {
         Self { spot: Spot::Accept, at: 0 }
     }
 
-    /// Before this byte of a direction, from 0.
+    /// Makes the place before this byte of a direction, from 0.
     pub fn byte(direction: Direction, at: u64) -> Self {
         Self { spot: Spot::Stream(direction), at }
     }
 
-    /// Before the nth command reaches the server.
+    /// Makes the place before the nth command reaches the server.
     pub fn command(nth: usize) -> Self {
         Self { spot: Spot::Nth(Direction::Up, nth), at: 0 }
     }
 
-    /// After the nth command reached the server, before its answer reaches the client.
+    /// Makes the place after the nth command reached the server, before its response reaches the client.
     pub fn answer(nth: usize) -> Self {
         Self { spot: Spot::Nth(Direction::Down, nth), at: 0 }
     }
 
-    /// Before the first command that begins like this, without its tag, reaches the server.
+    /// Makes the place before the first command with this prefix, without its tag, reaches the server.
     pub fn command_like(text: &str) -> Self {
         Self { spot: Spot::Like(Direction::Up, text.into(), 1), at: 0 }
     }
 
-    /// Before the answer to the first command that begins like this, without its tag.
+    /// Makes the place before the response to the first command with this prefix, without its tag.
     pub fn answer_like(text: &str) -> Self {
         Self { spot: Spot::Like(Direction::Down, text.into(), 1), at: 0 }
     }
 
-    /// The nth such command or answer of its connection, not the first.
+    /// Chooses the nth such command or response of its connection instead of the first.
     #[must_use]
     pub fn nth(mut self, nth: usize) -> Self {
         if let Spot::Like(_, _, which) = &mut self.spot {
@@ -112,14 +112,14 @@ impl Place {
         self
     }
 
-    /// Before this byte of the command or answer, not the first.
+    /// Chooses this byte of the command or response instead of the first.
     #[must_use]
     pub fn at(mut self, at: u64) -> Self {
         self.at = at;
         self
     }
 
-    /// How many bytes of this part come before the place, if it is in there.
+    /// Returns the number of bytes of this part before the place, if the place is within it.
     fn within(&self, part: &Part, position: Position, ledger: &Ledger) -> Option<usize> {
         let begin = match &self.spot {
             Spot::Stream(way) if *way == part.direction => position.in_stream,
@@ -136,7 +136,7 @@ impl Place {
     }
 }
 
-/// A fault, its place, and how often it strikes.
+/// A fault, its place, and its number of strikes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     place: Place,
@@ -147,12 +147,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Strikes once, on the first connection that comes to the place.
+    /// Makes a plan that strikes once, on the first connection that comes to the place.
     pub fn new(place: Place, fault: Fault) -> Self {
         Self { place, fault, left: 1, connection: None, over_all: false }
     }
 
-    /// Strikes on so many connections, and then no more. Default 1.
+    /// Sets the number of connections to strike. Default 1.
     #[must_use]
     pub fn times(mut self, times: usize) -> Self {
         self.left = times;
@@ -166,19 +166,19 @@ impl Plan {
         self
     }
 
-    /// Commands, answers and bytes are counted over all connections, not on each anew.
+    /// Counts commands, responses and bytes over all connections, not on each anew.
     #[must_use]
     pub fn over_all(mut self) -> Self {
         self.over_all = true;
         self
     }
 
-    /// Whether it strikes when this connection is made.
+    /// Returns `true` if the fault strikes at the start of this connection.
     pub(super) fn meets(&self, connection: usize) -> bool {
         self.is_for(connection) && self.place.spot == Spot::Accept
     }
 
-    /// Where in this part it strikes, if it does.
+    /// Returns the byte of this part at which the fault strikes, if it does.
     pub(super) fn strikes(
         &self,
         connection: usize,

@@ -1,13 +1,7 @@
-//! A proxy between a client and a real mail server at which things go wrong: where and how a test wants it.
+//! A proxy between a client and a real mail server that injects faults where a test wants them.
 //!
 //! It ends TLS and begins it again, implicit or by STARTTLS, with a certificate of the test's own authority. So it
-//! sees what IMAP and SMTP say: commands, answers, literals, the end of data.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    reason = "each user of the fixtures takes the part that it needs"
-)]
+//! parses IMAP and SMTP: commands, responses, literals, the end of data.
 
 mod dialogue;
 mod fault;
@@ -33,7 +27,7 @@ use self::tls::Tls;
 use super::certs::Issued;
 use super::process::PATIENCE;
 
-/// When TLS begins, on both ends.
+/// The begin of TLS, on both ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {
     /// Before the first byte.
@@ -42,22 +36,22 @@ pub enum Security {
     StartTls,
 }
 
-/// From where to where, and how.
+/// The server, the protocol and the certificates.
 pub struct Route<'a> {
-    /// What is spoken.
+    /// The protocol.
     pub protocol: Protocol,
-    /// When TLS begins.
+    /// The begin of TLS.
     pub security: Security,
     /// The server's port on the loopback.
     pub to: u16,
-    /// The certificate that the client is shown.
+    /// The certificate that the client sees.
     pub shown: &'a Issued,
     /// The authority of the server's certificate, as PEM.
     pub trusted_pem: &'a str,
 }
 
-/// A running proxy. Dropped, it ends its connections, and returns when the servers have ended theirs: by then they
-/// have done all that they were asked through it.
+/// A running proxy. A drop ends its connections, and returns when the servers have ended theirs: by then they have
+/// carried out all commands that came through it.
 pub struct FaultProxy {
     port: u16,
     shared: Arc<Shared>,
@@ -75,11 +69,11 @@ struct Shared {
     wake: Condvar,
 }
 
-/// A connection, and its threads.
+/// A connection and its threads.
 type Running = (Weak<Talk>, [JoinHandle<()>; 2]);
 
 impl FaultProxy {
-    /// Listens on a port of the loopback, and passes everything on.
+    /// Listens on a loopback port, and passes everything on.
     pub fn start(route: &Route<'_>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port for the proxy");
         let port = listener.local_addr().expect("the proxy's port").port();
@@ -99,49 +93,49 @@ impl FaultProxy {
         Self { port, shared, accepting: Some(accepting) }
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Has a fault strike, besides those that are planned already.
+    /// Adds a fault to the planned ones.
     pub fn plan(&self, plan: Plan) {
         self.shared.state().plans.push(plan);
     }
 
-    /// Lets everything pass from here on; what lasts on a connection goes on there.
+    /// Removes all plans; faults that last on a connection go on there.
     pub fn clear(&self) {
         self.shared.state().plans.clear();
     }
 
-    /// Forgets what it has seen, for a run of hours; what is counted over all connections is counted anew.
+    /// Forgets the exchanges, for runs of hours; counts over all connections begin anew.
     pub fn forget(&self) {
         let mut state = self.shared.state();
         state.exchanges.clear();
         state.ledger = dialogue::Ledger::default();
     }
 
-    /// How often a fault has struck.
+    /// Returns the number of strikes so far.
     pub fn hits(&self) -> usize {
         self.shared.state().hits
     }
 
-    /// How many connections there have been.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> usize {
         self.shared.state().connections
     }
 
-    /// How many connections are open on either end.
+    /// Returns the number of connections that are open on either end.
     pub fn open(&self) -> usize {
         locked(&self.shared.talks).iter().filter(|(talk, _)| talk.strong_count() > 0).count()
     }
 
-    /// Every command and its answer so far, in order of the commands.
+    /// Returns every command and its response so far, in order of the commands.
     pub fn exchanges(&self) -> Vec<Exchange> {
         self.shared.state().exchanges.clone()
     }
 
-    /// The commands that begin like this, in order.
+    /// Returns the commands with this prefix, in order.
     pub fn heard(&self, beginning: &str) -> Vec<String> {
         let commands = self.exchanges().into_iter().map(|exchange| exchange.command);
         commands.filter(|command| command.starts_with(beginning)).collect()
@@ -183,7 +177,7 @@ impl Shared {
         &self.tls
     }
 
-    /// Waits so long; an error when the proxy ends meanwhile.
+    /// Waits; returns an error if the proxy ends meanwhile.
     fn pause(&self, time: Duration) -> io::Result<()> {
         let stopped = locked(&self.stopped);
         let waited = self.wake.wait_timeout_while(stopped, time, |stopped| !*stopped);
@@ -192,13 +186,13 @@ impl Shared {
     }
 }
 
-/// Until the proxy ends.
+/// Accepts connections until the proxy ends.
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for client in listener.incoming().flatten() {
         if *locked(&shared.stopped) {
             return;
         }
-        // A server that is away leaves the client with a closed connection.
+        // Without a server, the client sees a closed connection.
         let _ = begin(shared, client);
     }
 }

@@ -13,15 +13,9 @@ impl Piece {
             Self::Line(octets) | Self::Literal(octets) => octets,
         }
     }
-
-    pub(super) fn into_octets(self) -> Vec<u8> {
-        match self {
-            Self::Line(octets) | Self::Literal(octets) => octets,
-        }
-    }
 }
 
-/// Cuts a stream, and keeps what is not a whole piece yet.
+/// Splits a stream into pieces, and keeps an incomplete piece.
 #[derive(Default)]
 pub(super) struct Cutter {
     pending: Vec<u8>,
@@ -33,17 +27,17 @@ impl Cutter {
         self.pending.extend_from_slice(octets);
     }
 
-    /// What comes next is a literal of this many octets.
+    /// Expects a literal of this many octets next.
     pub(super) fn expect(&mut self, literal: usize) {
         self.literal = Some(literal);
     }
 
-    /// What comes next is a line after all.
+    /// Expects a line next after all.
     pub(super) fn expect_none(&mut self) {
         self.literal = None;
     }
 
-    /// The next whole piece.
+    /// Returns the next whole piece.
     pub(super) fn next(&mut self) -> Option<Piece> {
         if let Some(length) = self.literal {
             return (self.pending.len() >= length).then(|| {
@@ -55,13 +49,13 @@ impl Cutter {
         Some(Piece::Line(self.pending.drain(..=end).collect()))
     }
 
-    /// What is left when no more comes.
+    /// Returns the incomplete piece at the end of the stream.
     pub(super) fn rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.pending)
     }
 }
 
-/// The length of the literal that an IMAP line announces: `{n}` or `{n+}` at its end.
+/// Returns the length of the literal that an IMAP line announces: `{n}` or `{n+}` at its end.
 pub(super) fn literal_after(line: &[u8]) -> Option<usize> {
     let line = line.strip_suffix(b"\r\n")?.strip_suffix(b"}")?;
     let line = line.strip_suffix(b"+").unwrap_or(line);
@@ -69,14 +63,14 @@ pub(super) fn literal_after(line: &[u8]) -> Option<usize> {
     std::str::from_utf8(&line[begin + 1..]).ok()?.parse().ok()
 }
 
-/// The same line, with a literal of another length announced.
+/// Returns the line with another length of its literal.
 pub(super) fn announcing(line: &[u8], length: usize) -> Vec<u8> {
     let brace = line.iter().rposition(|&octet| octet == b'{').unwrap_or(0);
     let end = if line.ends_with(b"+}\r\n") { "+}\r\n" } else { "}\r\n" };
     [&line[..=brace], length.to_string().as_bytes(), end.as_bytes()].concat()
 }
 
-/// The length of the chunk after a BDAT command (RFC 3030).
+/// Returns the length of the chunk after a BDAT command (RFC 3030).
 pub(super) fn chunk_after(line: &[u8]) -> Option<usize> {
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.split_ascii_whitespace();
@@ -84,7 +78,7 @@ pub(super) fn chunk_after(line: &[u8]) -> Option<usize> {
     words.next()?.parse().ok()
 }
 
-/// With one text in place of another, wherever it stands; `None` when it stands nowhere.
+/// Replaces a text by another, everywhere; returns `None` without a match.
 pub(super) fn replaced(line: &[u8], from: &str, to: &str) -> Option<Vec<u8>> {
     let from = from.as_bytes();
     let mut out = Vec::new();

@@ -22,7 +22,7 @@ impl Side {
         Ok(side)
     }
 
-    /// The next bytes, out of TLS; none at the end of the stream.
+    /// Reads the next bytes, out of TLS; empty at the end of the stream.
     pub(super) fn read(&self) -> io::Result<Vec<u8>> {
         let mut raw = [0; 16 << 10];
         loop {
@@ -46,7 +46,7 @@ impl Side {
             connection.read_tls(&mut raw)?;
             outcome = take(connection, &mut plain);
         }
-        // The handshake's answers, or the alert that says why not.
+        // The handshake's messages, or the alert with the reason of a failure.
         self.flush(&mut tls)?;
         outcome.map(|()| plain)
     }
@@ -55,7 +55,7 @@ impl Side {
         self.write_into(&mut self.locked(), plain)
     }
 
-    /// Writes the last bytes before TLS, and begins TLS before anybody can read what comes after them.
+    /// Writes the last bytes before TLS, and begins TLS before the other thread can read the bytes after them.
     pub(super) fn write_then_secure(&self, plain: &[u8], connection: Connection) -> io::Result<()> {
         let mut tls = self.locked();
         self.write_into(&mut tls, plain)?;
@@ -85,24 +85,24 @@ impl Side {
         self.locked().as_ref().is_some_and(|connection| !connection.is_handshaking())
     }
 
-    /// No more goes out; what comes in is still read.
+    /// Ends writing; reading goes on.
     pub(super) fn finish(&self) {
-        // Fails when the other side was quicker.
+        // Fails if the other side has closed first.
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
-    /// Ends both ways; whoever reads here wakes up.
+    /// Ends both directions; a thread that reads here wakes up.
     pub(super) fn close(&self) {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Has the last owner's drop reset the connection, and wakes whoever reads here.
+    /// Makes the last owner's drop reset the connection, and wakes a thread that reads here.
     pub(super) fn reset(&self) {
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
         let _ = self.socket.shutdown(Shutdown::Read);
     }
 
-    /// Reads and forgets, until the other side ends.
+    /// Reads and discards until the other side ends.
     pub(super) fn drain(&self) {
         let mut raw = [0; 16 << 10];
         while (&self.socket).read(&mut raw).is_ok_and(|length| length > 0) {}
@@ -113,7 +113,7 @@ impl Side {
     }
 }
 
-/// What has come through TLS since the last time.
+/// Takes the bytes that have come through TLS since the last call.
 fn take(connection: &mut Connection, plain: &mut Vec<u8>) -> io::Result<()> {
     let state = connection.process_new_packets().map_err(io::Error::other)?;
     let begin = plain.len();

@@ -1,26 +1,26 @@
-//! What the proxy has seen, and what it has yet to do.
+//! The exchanges that the proxy has seen, and its plans.
 
 use super::dialogue::{Dialogue, Ledger, Part};
 use super::fault::{Direction, Fault, Plan};
 
-/// A command and its answer, as far as both came.
+/// A command and its response, as far as both have passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
-    /// On which connection, from 1.
+    /// The number of the connection, from 1.
     pub connection: usize,
-    /// Which command of the connection, from 1; 0 is the greeting.
+    /// The number of the command on the connection, from 1; 0 is the greeting.
     pub number: usize,
     /// The command without its tag, secrets and all; `.` for the end of SMTP data, empty for the greeting.
     pub command: String,
-    /// Whether the client's side was encrypted then.
+    /// `true` if the client's side was encrypted then.
     pub encrypted: bool,
-    /// The command's bytes, with literals, further lines or data.
+    /// The number of the command's bytes, with literals, further lines or data.
     pub up: u64,
-    /// The answer's bytes.
+    /// The number of the response's bytes.
     pub down: u64,
 }
 
-/// Shared by all connections.
+/// The state of all connections.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) ledger: Ledger,
@@ -31,7 +31,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// What strikes when this connection is made.
+    /// Returns the fault that strikes at the start of this connection.
     pub(super) fn meets(&mut self, connection: usize) -> Option<Fault> {
         let plan = self.plans.iter_mut().find(|plan| plan.meets(connection))?;
         plan.left -= 1;
@@ -39,7 +39,7 @@ impl State {
         Some(plan.fault.clone())
     }
 
-    /// What strikes in this part, and before which of its bytes.
+    /// Returns the fault that strikes in this part, and the byte before which it does.
     pub(super) fn strikes(
         &mut self,
         connection: usize,
@@ -52,7 +52,7 @@ impl State {
             Some((plan, offset))
         })?;
         plan.left -= 1;
-        // These two have only begun: they count where they meet something to change.
+        // These two faults have only begun: they count when they change something.
         self.hits += usize::from(!matches!(plan.fault, Fault::Literal { .. } | Fault::Replace(..)));
         Some((offset, plan.fault.clone()))
     }

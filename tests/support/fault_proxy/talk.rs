@@ -1,4 +1,4 @@
-//! One connection: a thread for each direction, and a fault where one is due.
+//! One connection: a thread for each direction, and its faults.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,24 +12,24 @@ use super::pieces::{Cutter, Piece, announcing, replaced};
 use super::side::Side;
 use super::{Shared, locked};
 
-/// A client, the server it talks to, and what they have said so far.
+/// A client, its server, and their dialogue so far.
 pub(super) struct Talk {
     number: usize,
     shared: Arc<Shared>,
-    /// Taken out by a fault that ends it, so that the socket is closed then, not when the server has ended too.
+    /// Taken out by a fault that ends it, so that the socket is closed then, not only when the server has ended too.
     client: Mutex<Option<Arc<Side>>>,
     server: Side,
     dialogue: Mutex<Dialogue>,
     silent: AtomicBool,
 }
 
-/// One direction's bytes on their way, and the faults that last.
+/// One direction's bytes in transit, and the faults that last.
 struct Stream {
     direction: Direction,
     cutter: Cutter,
     out: Vec<u8>,
     drip: Option<Duration>,
-    /// How much longer the next literal gets, and whether its announcement tells so.
+    /// The change of the next literal's length, and whether its announcement changes, too.
     literal: Option<(isize, bool)>,
     stretch: Option<isize>,
     replace: Vec<(String, String)>,
@@ -42,10 +42,10 @@ impl Talk {
         Self { number, shared, client, server, dialogue, silent: AtomicBool::new(false) }
     }
 
-    /// From the client to the server, until either ends.
+    /// Passes from the client to the server, until either ends.
     pub(super) fn run_up(&self, client: &Side) {
         let met = self.shared.state().meets(self.number).map_or(Ok(()), |fault| self.strike(fault, None));
-        // Whatever ended it, the server sees an end, and the client has been told or doesn't listen.
+        // In any case the server sees an end, and the client has been told or doesn't listen.
         let _ = met.and_then(|()| self.pump(Direction::Up, || client.read()));
         if self.silent.load(Ordering::SeqCst) {
             client.drain();
@@ -53,23 +53,23 @@ impl Talk {
         self.server.finish();
     }
 
-    /// From the server to the client, until either ends.
+    /// Passes from the server to the client, until either ends.
     pub(super) fn run_down(&self) {
         let _ = self.pump(Direction::Down, || self.server.read());
         if !self.silent.load(Ordering::SeqCst) {
             self.client().inspect(|client| client.finish());
             self.server.finish();
         }
-        // Only when the server has ended, too, has it done everything that it was asked.
+        // Only a server that has ended, too, has carried out all commands.
         self.server.drain();
     }
 
-    /// Ends the client's connection, for the proxy is going.
+    /// Ends the client's connection at the end of the proxy.
     pub(super) fn end(&self) {
         self.client().inspect(|client| client.close());
     }
 
-    /// Ends the server's connection, for it doesn't by itself.
+    /// Ends the server's connection, for a server that doesn't do so itself.
     pub(super) fn end_server(&self) {
         self.server.close();
     }
@@ -128,7 +128,7 @@ impl Talk {
         if part.upgrades { self.upgrade(stream) } else { Ok(()) }
     }
 
-    /// What is said in an answer's place comes after the answers before it, also when commands are pipelined.
+    /// Waits for the responses before an injected one, also when commands are pipelined.
     fn wait_for_answers_before(&self, number: usize) -> io::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while locked(&self.dialogue).answering() < number && Instant::now() < deadline {
@@ -147,7 +147,7 @@ impl Talk {
         (part, strike)
     }
 
-    /// Lets a piece go, as the lasting faults make it.
+    /// Appends a piece, changed by the lasting faults.
     fn append(&self, stream: &mut Stream, piece: &Piece, part: &Part) {
         let (octets, changes) = stream.changed(piece, part);
         stream.out.extend(octets);
@@ -182,7 +182,7 @@ impl Talk {
     }
 
     /// Begins TLS on both ends. The server's end is first: the client's next command, which the other thread passes
-    /// on as soon as the client has heard the answer, must find TLS there.
+    /// on as soon as the client has received the response, must find TLS there.
     fn upgrade(&self, stream: &mut Stream) -> io::Result<()> {
         let tls = self.shared.tls();
         let client = self.client().ok_or_else(over)?;
@@ -222,7 +222,7 @@ impl Stream {
         Self { direction, cutter, out, drip: None, literal: None, stretch: None, replace }
     }
 
-    /// The piece with its texts replaced and its literal cut or lengthened, and how many times that was done.
+    /// Returns the piece with its texts replaced and its literal cut or lengthened, and the number of changes.
     fn changed(&mut self, piece: &Piece, part: &Part) -> (Vec<u8>, usize) {
         let mut octets = piece.octets().to_vec();
         if let Piece::Literal(_) = piece {
@@ -245,7 +245,7 @@ impl Stream {
     }
 }
 
-/// What ends a direction that a fault has struck.
+/// Returns the error that ends a direction after a fault.
 fn over() -> io::Error {
     io::Error::other("a fault ended it")
 }

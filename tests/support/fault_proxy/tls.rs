@@ -10,14 +10,14 @@ use rustls::{ClientConfig, ClientConnection, Connection, RootCertStore, ServerCo
 use super::super::certs::Issued;
 use super::super::dovecot::HOST;
 
-/// How to speak TLS to either end.
+/// The TLS configurations of both ends.
 pub(super) struct Tls {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
 
 impl Tls {
-    /// With this certificate to the client, and trust in this authority towards the server.
+    /// Makes configurations with this certificate for the client, and this authority for the server.
     pub(super) fn new(shown: &Issued, trusted_pem: &str) -> Self {
         let chain = CertificateDer::pem_slice_iter(shown.cert_pem.as_bytes());
         let chain = chain.collect::<Result<_, _>>().expect("the proxy's certificate");
@@ -41,12 +41,12 @@ impl Tls {
         Self { server: Arc::new(server), client: Arc::new(client) }
     }
 
-    /// The proxy as a server.
+    /// Returns the proxy's end towards the client.
     pub(super) fn accept(&self) -> Connection {
         ServerConnection::new(Arc::clone(&self.server)).expect("a TLS server").into()
     }
 
-    /// The proxy as a client.
+    /// Returns the proxy's end towards the server.
     pub(super) fn connect(&self) -> Connection {
         let name = ServerName::try_from(HOST).expect("the servers' name");
         ClientConnection::new(Arc::clone(&self.client), name).expect("a TLS client").into()

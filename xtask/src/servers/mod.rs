@@ -10,18 +10,18 @@ use super::{Outcome, run, step};
 
 const PACKAGES: [&str; 3] = ["dovecot-imapd", "dovecot-lmtpd", "postfix"];
 
-/// A file of each package, where Debian and its kin put it.
+/// Files of these packages, at their paths on Debian and its derivatives.
 const FILES: [&str; 4] =
     ["/usr/sbin/dovecot", "/usr/lib/dovecot/imap", "/usr/lib/dovecot/lmtp", "/usr/sbin/postfix"];
 
-/// Makes sure that Dovecot and Postfix are here, or says how to get them.
+/// Installs Dovecot and Postfix if they are missing, or returns the command that does.
 pub(super) fn install() -> Outcome {
     if FILES.iter().all(|file| Path::new(file).exists()) {
         return Ok(());
     }
     if !is_debian_root() {
         return Err(format!(
-            "the tests need mail servers. Run this once, then again what you ran:\n\n  {}",
+            "the tests need mail servers. Run this once, then repeat your command:\n\n  {}",
             advice()
         ));
     }
@@ -30,14 +30,14 @@ pub(super) fn install() -> Outcome {
     run(&mut apt(&[&["install", "--quiet", "--yes", "--no-install-recommends"], &PACKAGES[..]].concat()))
 }
 
-/// Unattended: Postfix would ask what kind of mail system this is.
+/// Returns an unattended `apt-get` command: Postfix would ask for the kind of mail system.
 fn apt(args: &[&str]) -> Command {
     let mut command = step("apt-get", args);
     command.env("DEBIAN_FRONTEND", "noninteractive").env("NEEDRESTART_MODE", "l");
     command
 }
 
-/// The one command, for the package managers that we know.
+/// Returns the install command of the package manager that is present.
 fn advice() -> String {
     let exists = |program: &str| Path::new("/usr/bin").join(program).exists();
     if exists("dnf") {
@@ -49,7 +49,7 @@ fn advice() -> String {
     format!("sudo apt-get install {}", PACKAGES.join(" "))
 }
 
-/// Whether packages can be installed here.
+/// Returns `true` if packages can be installed: as root on Debian or a derivative.
 fn is_debian_root() -> bool {
     let output = Command::new("id").arg("-u").output();
     let is_root = output.is_ok_and(|output| output.stdout.trim_ascii() == b"0");

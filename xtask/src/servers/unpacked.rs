@@ -1,4 +1,4 @@
-//! Servers that Debian has only in place of Dovecot or Postfix: unpacked beside them, not installed.
+//! Servers whose Debian packages conflict with Dovecot or Postfix: unpacked beside them, not installed.
 
 use std::env;
 use std::fs;
@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use super::{apt, is_debian_root};
 use crate::{Outcome, root, run};
 
-/// Each with the packages that have its programs.
+/// Each server with its packages.
 const SERVERS: [(&str, &[&str]); 4] = [
     ("cyrus", &["cyrus-common", "cyrus-imapd"]),
     ("courier", &["courier-authlib", "courier-base", "courier-imap"]),
@@ -16,24 +16,24 @@ const SERVERS: [(&str, &[&str]); 4] = [
     ("exim", &["exim4-daemon-light"]),
 ];
 
-/// In the folder of each: the packages with the libraries that it needs.
+/// The name of a file in each server's folder that lists the library packages it needs.
 const LIBRARIES: &str = "libraries";
 
-/// Makes sure that the other servers are in the target folder, and the libraries that they load on the machine.
+/// Unpacks missing servers into the target folder, and installs their libraries.
 pub(crate) fn unpack() -> Outcome {
     let missing: Vec<_> = SERVERS.iter().filter(|(name, _)| !is_ready(&folder(name))).collect();
     if missing.is_empty() {
         return Ok(());
     }
     if !is_debian_root() {
-        return Err("only on Debian and its kin, and as root, can all servers be tested".into());
+        return Err("--all-servers needs Debian or a derivative, and root".into());
     }
     eprintln!("unpacking the other mail servers that the tests talk to (once)");
     run(&mut apt(&["update", "--quiet"]))?;
-    missing.into_iter().try_for_each(|(name, packages)| put(&folder(name), packages))
+    missing.into_iter().try_for_each(|(name, packages)| unpack_into(&folder(name), packages))
 }
 
-/// Where the tests look for a server.
+/// Returns the folder where the tests expect a server.
 fn folder(name: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     target.join("servers").join(name)
@@ -46,8 +46,8 @@ fn is_ready(folder: &Path) -> bool {
     dpkg.status().is_ok_and(|status| status.success())
 }
 
-/// Fills a folder beside the server's, which takes that one's place when it is whole.
-fn put(folder: &Path, packages: &[&str]) -> Outcome {
+/// Unpacks into a folder beside the server's, and renames it when it is complete.
+fn unpack_into(folder: &Path, packages: &[&str]) -> Outcome {
     let failed = |error: std::io::Error| format!("{}: {error}", folder.display());
     let filling = folder.with_extension("new");
     for old in [&filling, folder] {
@@ -66,7 +66,7 @@ fn put(folder: &Path, packages: &[&str]) -> Outcome {
     }
     libraries.sort();
     libraries.dedup();
-    // What others on this machine use stays as it is.
+    // `--no-upgrade`: libraries that other programs use stay unchanged.
     let install = ["install", "--quiet", "--yes", "--no-install-recommends", "--no-upgrade"];
     run(apt(&install).args(&libraries))?;
     fs::remove_dir_all(downloads).map_err(failed)?;
@@ -74,12 +74,12 @@ fn put(folder: &Path, packages: &[&str]) -> Outcome {
     fs::rename(&filling, folder).map_err(failed)
 }
 
-/// The library packages that a package depends on, of alternatives the first. Its other wishes are for a machine
-/// that it is to serve: users, logs, a second mail server.
+/// Returns the library packages that a package depends on, of alternatives the first. Its other dependencies are for a
+/// machine that runs it as a service: users, logs, a second mail server.
 fn needed(package: &Path) -> Result<Vec<String>, String> {
     let field = Command::new("dpkg-deb").arg("--field").arg(package).arg("Depends").output();
     let field = field.map_err(|error| format!("dpkg-deb: {error}"))?;
     let depends = String::from_utf8_lossy(&field.stdout).into_owned();
-    let names = depends.split(',').filter_map(|wish| wish.split(['|', '(', ':']).next());
+    let names = depends.split(',').filter_map(|dependency| dependency.split(['|', '(', ':']).next());
     Ok(names.map(|name| name.trim().to_owned()).filter(|name| name.starts_with("lib")).collect())
 }

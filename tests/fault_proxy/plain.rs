@@ -1,4 +1,4 @@
-//! Each fault, with a client that says exactly what the test wants, on a real Dovecot.
+//! Each fault, with a client that sends exactly the lines of the test, on a real Dovecot.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -7,14 +7,14 @@ use rstest::rstest;
 
 use super::client::Plain;
 use crate::fixtures::dovecot;
-use crate::site::ALICE;
+use crate::mail_site::ALICE;
 use crate::support::dovecot::{Dovecot, PASSWORD};
 use crate::support::fault_proxy::{Direction, Fault, FaultProxy, Place, Plan, Protocol, Route, Security};
 use crate::support::process::{is_open, wait_until};
 
 const BRIEFLY: Duration = Duration::from_millis(200);
 
-/// A proxy to Dovecot where this goes wrong.
+/// Starts a proxy to Dovecot with this fault.
 fn proxy(dovecot: &Dovecot, plans: impl IntoIterator<Item = Plan>) -> FaultProxy {
     let proxy = FaultProxy::start(&Route {
         protocol: Protocol::Imap,
@@ -27,7 +27,7 @@ fn proxy(dovecot: &Dovecot, plans: impl IntoIterator<Item = Plan>) -> FaultProxy
     proxy
 }
 
-/// A client with its first command behind it: LOGIN.
+/// Returns a client after its first command, LOGIN.
 fn logged_in(proxy: &FaultProxy) -> Plain {
     let mut client = Plain::to(proxy.port());
     client.hear("* OK").unwrap();
@@ -36,19 +36,19 @@ fn logged_in(proxy: &FaultProxy) -> Plain {
     client
 }
 
-/// The same, where this goes wrong once.
+/// Returns the same, with a fault that strikes once.
 fn struck(dovecot: &Dovecot, place: Place, fault: Fault) -> (FaultProxy, Plain) {
     let proxy = proxy(dovecot, [Plan::new(place, fault)]);
     let client = logged_in(&proxy);
     (proxy, client)
 }
 
-/// What Dovecot says of a mailbox through a proxy at which nothing goes wrong.
+/// Returns Dovecot's STATUS of a mailbox through a proxy without faults.
 fn asked(dovecot: &Dovecot, command: &str) -> String {
     logged_in(&proxy(dovecot, [])).ask("z", command).unwrap()
 }
 
-/// Alice's one mail, as a FETCH of it shows.
+/// Alice's one mail, as in the response to a FETCH.
 fn planted(dovecot: &Dovecot) -> &'static str {
     dovecot.deliver(ALICE, b"Subject: 1\r\n\r\nhello\r\n");
     "BODY[] {38}\r\nReturn-Path: <>\r\nSubject: 1\r\n\r\nhello\r\n)\r\n"
@@ -68,7 +68,7 @@ fn a_command_that_is_cut_off_never_happens_and_one_whose_answer_is_cut_off_does(
     let (proxy, mut client) = struck(&dovecot, place, Fault::Close);
     client.say("b CREATE Made\r\n");
     assert_eq!((client.rest().unwrap().as_str(), proxy.hits()), (heard, 1));
-    drop(proxy); // Dovecot has done what it was asked.
+    drop(proxy); // Dovecot has carried out its commands.
     assert_eq!(asked(&dovecot, "LIST \"\" Made").contains("* LIST"), happens);
 }
 
@@ -202,7 +202,7 @@ fn a_fault_strikes_as_often_as_planned_and_counts_as_planned(dovecot: Dovecot) {
 }
 
 #[rstest]
-fn what_looks_like_commands_in_a_literal_is_none(dovecot: Dovecot) {
+fn text_in_a_literal_that_resembles_commands_is_none(dovecot: Dovecot) {
     let proxy = proxy(&dovecot, []);
     let mut client = logged_in(&proxy);
     let mail = "Subject: 1\r\n\r\nb LOGOUT\r\nc {3}\r\n";
@@ -246,6 +246,6 @@ fn a_dropped_proxy_has_ended_its_connections_on_both_sides(dovecot: Dovecot) {
     let mut client = logged_in(&proxy);
     drop(proxy);
     assert_eq!(client.rest().unwrap(), "");
-    // A program that another test starts just now has the listener, too, until it has begun.
+    // A program that another test starts at this time inherits the listener until it executes.
     wait_until("the end of the listener", || !is_open(port));
 }

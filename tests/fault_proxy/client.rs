@@ -1,4 +1,4 @@
-//! A client that says what it is told, in plaintext, and shows what comes back as it comes.
+//! A plaintext client that sends given lines, and returns the responses as they arrive.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
@@ -15,7 +15,7 @@ impl Plain {
         Self(stream)
     }
 
-    /// How long to wait for a byte.
+    /// The longest wait for a byte.
     pub(super) fn patience(&self, time: Duration) {
         self.0.set_read_timeout(Some(time)).unwrap();
     }
@@ -24,7 +24,7 @@ impl Plain {
         self.0.write_all(text.as_bytes()).unwrap();
     }
 
-    /// What comes up to a line that begins like this, the line included.
+    /// Returns the input up to a line with this prefix, the line included.
     pub(super) fn hear(&mut self, beginning: &str) -> io::Result<String> {
         let mut text = String::new();
         while !(text.ends_with('\n')
@@ -37,13 +37,13 @@ impl Plain {
         Ok(text)
     }
 
-    /// Says a line with this IMAP tag and hears its answer.
+    /// Sends a line with this IMAP tag and returns its response.
     pub(super) fn ask(&mut self, tag: &str, command: &str) -> io::Result<String> {
         self.say(&format!("{tag} {command}\r\n"));
         self.hear(tag)
     }
 
-    /// Everything until the end.
+    /// Returns all input until the end.
     pub(super) fn rest(&mut self) -> io::Result<String> {
         let mut text = String::new();
         self.0.read_to_string(&mut text).map(|_| text)

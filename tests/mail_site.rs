@@ -1,4 +1,4 @@
-//! A mail site as a user of the library sees it: somewhere to send, somewhere to receive.
+//! A mail site: a server that sends and a server that receives, as a user of the library sees them.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -15,6 +15,7 @@ use crate::support::exim::Exim;
 use crate::support::opensmtpd::OpenSmtpd;
 use crate::support::other_client::{OtherClient, Seen};
 use crate::support::postfix::{Postfix, PostfixOptions};
+pub use crate::support::{TAG, contains};
 
 /// The account that sends and receives.
 pub const ALICE: &str = "alice@example.test";
@@ -25,15 +26,12 @@ pub const REFUSED: &str = "refused@example.test";
 /// An address that every site refuses with 450.
 pub const LATER: &str = "later@example.test";
 
-/// The tag of every test's messages.
-pub const TAG: &str = "__TEST__";
-
 thread_local! {
-    /// What [`Site::other_client`] made last, by the site's port: each is a Python, which takes long to start.
+    /// The last [`Site::other_client`], by the site's port: each is a Python process, which starts slowly.
     static OTHER: RefCell<Option<(u16, Arc<OtherClient>)>> = const { RefCell::new(None) };
 }
 
-/// Running servers, the one that sends before the one that it delivers to. Gone on drop.
+/// Running servers; the one that sends is dropped before the one that it delivers to.
 pub enum Site {
     /// Postfix, delivering to Dovecot.
     Real { postfix: Postfix, dovecot: Dovecot },
@@ -49,25 +47,25 @@ pub enum Site {
     Exim { exim: Exim, dovecot: Dovecot },
 }
 
-/// Where a site's servers listen.
+/// The ports of a site's servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     /// IMAP with STARTTLS.
     pub imap: u16,
     /// IMAP with implicit TLS.
     pub imaps: u16,
-    /// SMTP, with STARTTLS where the server has that.
+    /// SMTP, with STARTTLS if the server has that.
     pub smtp: u16,
 }
 
 impl Site {
-    /// Postfix and Dovecot, with options.
+    /// Starts Postfix and Dovecot with options.
     pub fn real(dovecot: &DovecotOptions, postfix: &PostfixOptions) -> Self {
         let dovecot = Dovecot::with(dovecot);
         Self::Real { postfix: Postfix::with(&dovecot, postfix), dovecot }
     }
 
-    /// The Dovecot of a site that has one.
+    /// Returns the Dovecot of a site that has one.
     pub fn dovecot(&self) -> &Dovecot {
         match self {
             Self::Real { dovecot, .. } | Self::OpenSmtpd { dovecot, .. } | Self::Exim { dovecot, .. } => {
@@ -79,7 +77,7 @@ impl Site {
         }
     }
 
-    /// What the Postfix of a site that has one has logged so far.
+    /// Returns the log of the Postfix of a site that has one.
     pub fn smtp_log(&self) -> String {
         let (Self::Real { postfix, .. } | Self::Cyrus { postfix, .. } | Self::Courier { postfix, .. }) = self
         else {
@@ -88,12 +86,12 @@ impl Site {
         postfix.log()
     }
 
-    /// Everybody's password.
+    /// Returns the password of every user.
     pub fn password(&self) -> &'static str {
         if matches!(self, Self::Embedded(_)) { Embedded::PASSWORD } else { dovecot::PASSWORD }
     }
 
-    /// The authority to trust.
+    /// Returns the authority to trust.
     pub fn ca_pem(&self) -> &str {
         match self {
             Self::Embedded(server) => server.ca_pem(),
@@ -103,7 +101,7 @@ impl Site {
         }
     }
 
-    /// Where its servers listen.
+    /// Returns the ports of its servers.
     pub fn ports(&self) -> Ports {
         let (imap, imaps) = match self {
             Self::Embedded(server) => (server.imap_port(), server.imaps_port()),
@@ -124,33 +122,33 @@ impl Site {
         Ports { imap, imaps, smtp }
     }
 
-    /// What a mailbox is called on this site: Cyrus and Courier, as Debian has them, want all within INBOX.
+    /// Returns a mailbox's name on this site: Cyrus and Courier, as Debian configures them, want all within INBOX.
     pub fn mailbox(&self, name: &str) -> String {
         let prefix = if matches!(self, Self::Cyrus { .. } | Self::Courier { .. }) { "INBOX." } else { "" };
         if name == "INBOX" { name.to_owned() } else { format!("{prefix}{name}") }
     }
 
-    /// The codes with which IMAP and SMTP refuse a wrong password, where they give one.
+    /// Returns the codes with which IMAP and SMTP refuse a wrong password, if they give one.
     pub fn codes_of_a_refused_password(&self) -> [Option<&'static str>; 2] {
         let imap = match self {
             Self::Cyrus { .. } | Self::Courier { .. } => None,
             _ => Some("AUTHENTICATIONFAILED"),
         };
-        // OpenSMTPD takes no password at all here.
+        // OpenSMTPD has no AUTH here.
         [imap, if matches!(self, Self::OpenSmtpd { .. }) { None } else { Some("535") }]
     }
 
-    /// The IMAP server with STARTTLS.
+    /// Returns the IMAP server with STARTTLS.
     pub fn imap_server(&self) -> Server {
         Server::starttls(dovecot::HOST).port(self.ports().imap).add_root_certificate_pem(self.ca_pem())
     }
 
-    /// The IMAP server with implicit TLS.
+    /// Returns the IMAP server with implicit TLS.
     pub fn imaps_server(&self) -> Server {
         Server::tls(dovecot::HOST).port(self.ports().imaps).add_root_certificate_pem(self.ca_pem())
     }
 
-    /// The SMTP server with STARTTLS, where it has that.
+    /// Returns the SMTP server, with STARTTLS if it has that.
     pub fn smtp_server(&self) -> Server {
         let server = match self {
             Self::OpenSmtpd { .. } => Server::unencrypted(dovecot::HOST),
@@ -159,17 +157,17 @@ impl Site {
         server.port(self.ports().smtp)
     }
 
-    /// Alice's credentials.
+    /// Returns Alice's credentials.
     pub fn credentials(&self) -> Credentials {
         Credentials::new(ALICE, self.password())
     }
 
-    /// Alice's credentials for sending, where the server asks for any.
+    /// Returns Alice's credentials for sending, if the server asks for any.
     pub fn smtp_credentials(&self) -> Credentials {
         if matches!(self, Self::OpenSmtpd { .. }) { Credentials::none() } else { self.credentials() }
     }
 
-    /// How Alice receives: over implicit TLS from real servers, over STARTTLS from the embedded one.
+    /// Returns Alice's settings for receiving: implicit TLS on real servers, STARTTLS on the embedded one.
     pub fn imap_config(&self) -> ImapConfig {
         let server = match self {
             Self::Embedded(_) => self.imap_server(),
@@ -178,22 +176,22 @@ impl Site {
         ImapConfig::new(server, self.credentials()).tag(TAG)
     }
 
-    /// How Alice sends.
+    /// Returns Alice's settings for sending.
     pub fn smtp_config(&self) -> SmtpConfig {
         SmtpConfig::new(self.smtp_server(), self.smtp_credentials()).tag(TAG)
     }
 
-    /// Alice's handle that receives.
+    /// Connects Alice's handle that receives.
     pub fn imap(&self) -> Imap {
         Imap::connect(self.imap_config()).expect("IMAP connects")
     }
 
-    /// Alice's handle that sends.
+    /// Connects Alice's handle that sends.
     pub fn smtp(&self) -> Smtp {
         Smtp::connect(self.smtp_config()).expect("SMTP connects")
     }
 
-    /// Another client on Alice's account, which names mailboxes as these tests do; in a thread always the same one.
+    /// Returns another client on Alice's account, with the tests' names of mailboxes; one for each thread.
     pub fn other_client(&self) -> Arc<OtherClient> {
         let (port, ca) = (self.ports().imaps, Some(self.ca_pem()));
         let connect = || {
@@ -207,7 +205,7 @@ impl Site {
         })
     }
 
-    /// Sends messages from Alice to Alice and waits until each is in her inbox.
+    /// Sends messages from Alice to Alice and waits until all are in her inbox.
     pub fn deliver(&self, messages: &[Message]) {
         let smtp = self.smtp();
         for receipt in smtp.send_all(messages) {
@@ -220,23 +218,23 @@ impl Site {
             ids.iter().all(|id| inbox.iter().any(|seen| contains(&seen.raw, id.as_bytes())))
         });
         if matches!(self, Self::Courier { .. }) {
-            // It gives new mail UIDs, by file name, when somebody opens the mailbox for more than reading.
+            // Courier assigns UIDs to new mail, by file name, when a client opens the mailbox for writing.
             other.open("INBOX").expect("opened");
         }
     }
 
-    /// Puts a mail into Alice's inbox as it is.
+    /// Adds a mail to Alice's inbox, unchanged but for CRLF line ends.
     pub fn plant(&self, flags: &[&str], raw: &str) {
         self.other_client().append("INBOX", flags, raw.replace('\n', "\r\n").as_bytes()).expect("planted");
     }
 }
 
-/// A message from Alice to Alice.
+/// Makes a message from Alice to Alice.
 pub fn message(id: &str, body: impl Into<Vec<u8>>) -> Message {
     Message::new(id, ALICE, ALICE, body)
 }
 
-/// The mail in a mailbox, without the flag that each look changes; nothing when there is no such mailbox.
+/// Lists the mail in a mailbox, without the flag `\Recent`; empty when there is no such mailbox.
 pub fn mail(client: &OtherClient, mailbox: &str) -> Vec<Seen> {
     let mut mail = client.list(mailbox).expect("listed").unwrap_or_default();
     for seen in &mut mail {
@@ -245,12 +243,7 @@ pub fn mail(client: &OtherClient, mailbox: &str) -> Vec<Seen> {
     mail
 }
 
-/// Whether `needle` is in `hay`.
-pub fn contains(hay: &[u8], needle: &[u8]) -> bool {
-    hay.windows(needle.len()).any(|window| window == needle)
-}
-
-/// Everything that an error shows.
+/// Returns all texts of an error and its sources.
 pub fn shown(error: &dyn Error) -> String {
     let mut text = format!("{error} {error:?}");
     let mut source = error.source();

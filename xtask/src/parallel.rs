@@ -1,4 +1,4 @@
-//! Steps that run at the same time, for most of them wait most of the time: the tests, above all.
+//! Steps in parallel: the tests wait for servers and for time to pass most of the time.
 
 use std::fs::{self, File};
 use std::io;
@@ -9,14 +9,14 @@ use std::time::Instant;
 
 use super::{Outcome, line_of, root, step};
 
-/// For each CPU, so many tests of a binary run at a time: they wait for servers to start and for time to pass.
+/// Test threads for each CPU.
 const THREADS_A_CPU: usize = 4;
 
-/// Runs commands at the same time, and says of each what it was, what it said and how long it took when it has ended.
+/// Runs commands in parallel, and prints each command, its output and its time at its end.
 ///
 /// # Errors
 ///
-/// When any has failed; the others run to their ends.
+/// A command has failed; the others run to their ends.
 pub(super) fn run(commands: Vec<Command>) -> Outcome {
     for command in &commands {
         eprintln!("\n$ {} &", line_of(command));
@@ -30,7 +30,7 @@ pub(super) fn run(commands: Vec<Command>) -> Outcome {
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
 }
 
-/// Runs a command whose output goes to a file first, so that it is not mixed with another's.
+/// Runs a command with its output to a file, so that outputs are not mixed.
 fn one(number: usize, mut command: Command) -> Outcome {
     let (line, start) = (line_of(&command), Instant::now());
     let failed = |error: io::Error| format!("{line}: {error}");
@@ -45,12 +45,12 @@ fn one(number: usize, mut command: Command) -> Outcome {
 }
 
 fn log(number: usize) -> io::Result<PathBuf> {
-    let folder = root().join("target/side-by-side");
+    let folder = root().join("target/parallel");
     fs::create_dir_all(&folder)?;
     Ok(folder.join(format!("{}-{number}", std::process::id())))
 }
 
-/// Returns a command that runs these tests, more of them at a time than there are CPUs.
+/// Returns a command that runs these tests, with more threads than CPUs.
 pub(super) fn test(args: &[&str]) -> Command {
     let cpus = thread::available_parallelism().map_or(1, usize::from);
     let mut command = step("cargo", &[&["test", "--locked"], args].concat());
@@ -58,17 +58,18 @@ pub(super) fn test(args: &[&str]) -> Command {
     command
 }
 
-/// Returns a command for each target that has tests of the library: each integration test that Cargo.toml names, what
-/// is in the library, and the examples in its documentation.
+/// Returns a command for each test target of the library: the integration tests in Cargo.toml, the unit tests, and the
+/// examples in the documentation.
 pub(super) fn every_test() -> Result<Vec<Command>, String> {
     let manifest =
         fs::read_to_string(root().join("Cargo.toml")).map_err(|error| format!("Cargo.toml: {error}"))?;
-    let integration = named(&manifest);
+    let integration = integration_tests(&manifest);
     let integration = integration.iter().map(|name| test(&["--test", name]));
     Ok(integration.chain([test(&["--lib"]), test(&["--doc"])]).collect())
 }
 
-fn named(manifest: &str) -> Vec<String> {
+/// Returns the names of the integration tests in a manifest.
+fn integration_tests(manifest: &str) -> Vec<String> {
     let tests = manifest.split("\n[[test]]\n").skip(1);
     let name = |test: &str| {
         let line = test.lines().find_map(|line| line.strip_prefix("name = \""));
@@ -85,7 +86,7 @@ mod tests {
     fn every_test_of_the_manifest_is_named() {
         let manifest = "[package]\nname = \"p\"\n\n[[test]]\nname = \"all\"\npath = \"x\"\n\n[[test]]\n\
                         name = \"soak\" # of hours\nharness = false\n\n[lints]\nname = \"none\"\n";
-        assert_eq!(named(manifest), ["all", "soak"]);
+        assert_eq!(integration_tests(manifest), ["all", "soak"]);
         let lines: Vec<String> = every_test().unwrap().iter().map(line_of).collect();
         for target in ["--test all", "--test faults", "--test consumers", "--test soak", "--lib", "--doc"] {
             assert!(lines.contains(&format!("cargo test --locked {target}")), "{lines:?}");
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn all_run_to_their_ends_and_each_failure_is_told() {
+    fn all_run_to_their_ends_and_each_failure_is_reported() {
         let shell = |script: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", script]);

@@ -1,19 +1,19 @@
-//! Every message's account, in little room: what the sender was told, and how often it was received.
+//! Every message's account, in little memory: the sender's outcome, and the number of its receipts.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-/// What the sender was told.
+/// The sender's outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Told {
-    /// Nothing yet.
+    /// None yet.
     #[default]
     Nothing,
-    /// That it is sent.
+    /// Sent.
     Sent,
-    /// That nobody knows.
+    /// Unknown delivery.
     Unknown,
-    /// That it is not sent.
+    /// Not sent.
     Failed,
 }
 
@@ -31,12 +31,12 @@ struct Page {
 #[derive(Debug, Default)]
 pub struct Books(HashMap<u64, Page>);
 
-/// What is in them.
+/// The balance of the accounts.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Balance {
     /// Messages that were reported as sent.
     pub sent: usize,
-    /// Messages of which nobody knows whether they were sent.
+    /// Messages whose delivery is unknown.
     pub unknown: usize,
     /// Messages that were reported as not sent.
     pub failed: usize,
@@ -44,13 +44,13 @@ pub struct Balance {
     pub received: usize,
     /// Messages that were reported as sent and not received.
     pub lost: usize,
-    /// Messages that were received more than once, or though reported as not sent.
+    /// Messages that were received more than once, or although they were reported as not sent.
     pub duplicates: usize,
-    /// What happened to those that are wrong.
+    /// The history of each message with a violation.
     pub stories: Vec<String>,
 }
 
-/// What stands for a Message-ID.
+/// A short stand-in for a Message-ID.
 pub fn mark(message_id: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     message_id.hash(&mut hasher);
@@ -58,25 +58,25 @@ pub fn mark(message_id: &str) -> u64 {
 }
 
 impl Books {
-    /// The sender was told this.
+    /// Notes the sender's outcome.
     pub fn told(&mut self, mark: u64, account: u8, told: Told, at: u32) {
         let page = self.0.entry(mark).or_default();
         (page.told, page.account, page.told_at) = (told, account, at);
     }
 
-    /// It was received.
+    /// Notes a receipt.
     pub fn received(&mut self, mark: u64, account: u8, at: u32) {
         let page = self.0.entry(mark).or_default();
         page.received = page.received.saturating_add(1);
         (page.account, page.received_at) = (account, at);
     }
 
-    /// How many are on their way.
+    /// Returns the number of messages in transit.
     pub fn missing(&self) -> usize {
         self.0.values().filter(|page| page.told == Told::Sent && page.received == 0).count()
     }
 
-    /// What is in them.
+    /// Returns the balance.
     pub fn balance(&self) -> Balance {
         let mut balance = Balance::default();
         for (mark, page) in &self.0 {

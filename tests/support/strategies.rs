@@ -1,9 +1,4 @@
 //! Proptest strategies for everything that a `Message` can carry, and for other programs' mail.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "the unit tests and the integration tests take their part each"
-)]
 
 use proptest::collection::vec;
 use proptest::prelude::*;

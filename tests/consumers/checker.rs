@@ -1,4 +1,4 @@
-//! The judge: fills a mailbox, lets processes share it, and compares what they say with what the server has.
+//! The checker: fills a mailbox, lets processes share it, and compares their record with the server.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -15,16 +15,16 @@ use crate::scenario::Scenario;
 use crate::server::{Kind, Running, TAG, foreign, number, plant_foreign};
 use crate::shift::Shift;
 use crate::support::other_client::{OtherClient, Seen};
-use crate::verdict::{What, judge};
+use crate::support::verdict::{What, check};
 
-/// How long a consumer works on a message when some are killed: about as long as it takes to get one, so that many
-/// are killed at work.
+/// The time to handle a message when some consumers are killed: about as long as a fetch, so that many are killed
+/// at work.
 const WORK: Duration = Duration::from_millis(5);
 
-/// More stories than these are not told.
+/// The limit of printed violations.
 const MOST_STORIES: usize = 20;
 
-/// Prints a line for each server and each scenario, and why it is wrong if it is.
+/// Prints a line for each server and each scenario, and its violations.
 pub fn main(options: &Options) -> ExitCode {
     let mut code = scenarios(options);
     for &kind in &options.servers {
@@ -79,7 +79,7 @@ fn report(kind: Kind, options: &Options) -> io::Result<Report> {
     Ok(Report { server: kind, processes, messages, tally, messages_per_second, arriving, crashes })
 }
 
-/// One account, whose messages wait when the consumers come, and what is to be said of it.
+/// Runs one account whose messages wait when the consumers start, and returns its outcome.
 fn waiting(server: &Running, options: &Options, user: &str, kills: usize) -> io::Result<Crashes> {
     let (dir, other, messages) = (TempDir::new()?, server.other_client(user), options.messages);
     plant_foreign(&other);
@@ -98,7 +98,7 @@ fn waiting(server: &Running, options: &Options, user: &str, kills: usize) -> io:
     })
 }
 
-/// One account, whose messages come a few at a time while the consumers are there: all are after the same ones.
+/// Runs one account whose messages arrive a few at a time while the consumers wait: all compete for the same ones.
 fn arriving(server: &Running, options: &Options, user: &str, messages: usize) -> io::Result<Tally> {
     let (dir, other) = (TempDir::new()?, server.other_client(user));
     plant_foreign(&other);
@@ -117,7 +117,7 @@ fn arriving(server: &Running, options: &Options, user: &str, messages: usize) ->
     Ok(tally(&shift, &other, (&before, &foreign(&other).0), messages, &BTreeSet::new()))
 }
 
-/// What a consumer has to know.
+/// Returns the parameters of a consumer.
 pub fn orders(server: &Running, options: &Options, user: &str, dir: &TempDir, work: Duration) -> Orders {
     Orders {
         number: 0,
@@ -133,7 +133,7 @@ pub fn orders(server: &Running, options: &Options, user: &str, dir: &TempDir, wo
     }
 }
 
-/// Returns what the record and the server say together, where another client has removed some messages.
+/// Returns the verdict on the record and the server's mailboxes, where another client has removed some messages.
 pub fn tally(
     shift: &Shift,
     other: &OtherClient,
@@ -145,7 +145,7 @@ pub fn tally(
     let archived: BTreeSet<usize> = archive.iter().filter_map(number).collect();
     let left = foreign(other).1;
     let foreign_touched = before.iter().filter(|mail| !after.contains(mail)).count();
-    let verdict = judge(&shift.events, &shift.killed, messages, &archived, removed);
+    let verdict = check(&shift.events, &shift.killed, messages, &archived, removed);
     let mut wrong = shift.faults.clone();
     wrong.extend(verdict.stories);
     wrong.extend((left > 0).then(|| format!("{left} messages are left in the inbox")));

@@ -16,9 +16,9 @@ use rstest::rstest;
 
 use super::{child, imap, passes, round_trip, smtp};
 use crate::fixtures::embedded;
-use crate::site::{Site, message};
+use crate::mail_site::{Site, message};
 
-/// By then, a process has long ended that a signal ends.
+/// Long enough for a process to end by a signal.
 const LONG: Duration = Duration::from_secs(30);
 
 #[rstest]
@@ -32,7 +32,7 @@ fn looks_at_its_signals() {
     extern "C" fn handle(_: c_int) {}
     let handler = handle as extern "C" fn(c_int) as libc::sighandler_t;
     as_in_the_foreground();
-    // SAFETY: the handler does nothing, which any signal may be answered with.
+    // SAFETY: the handler does nothing, which is allowed in any signal handler.
     unsafe { libc::signal(libc::SIGTERM, handler) };
     let all = [libc::SIGINT, libc::SIGTERM, libc::SIGPIPE, libc::SIGCHLD, libc::SIGHUP, libc::SIGUSR1];
     let before = all.map(disposition);
@@ -41,15 +41,15 @@ fn looks_at_its_signals() {
     assert_eq!(all.map(disposition), before);
 }
 
-/// Whoever starts the tests in the background may have them ignore Ctrl-C.
+/// Restores the default of SIGINT: a shell may start tests in the background with SIGINT ignored.
 fn as_in_the_foreground() {
-    // SAFETY: it is what a process begins with.
+    // SAFETY: the default is the state at a process's start.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
 }
 
 fn disposition(signal: c_int) -> libc::sighandler_t {
     let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: only asks; `action` has room for the answer, and zeroes are one.
+    // SAFETY: only a query; `action` has room for the result, and zeroes are a valid value.
     unsafe {
         assert_eq!(libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()), 0);
         action.assume_init().sa_sigaction
@@ -70,7 +70,7 @@ fn waits_and_gets_ctrl_c() {
     let busy = imap.clone();
     thread::spawn(move || while busy.noop().is_ok() {});
     imap.noop().unwrap();
-    // SAFETY: to be signalled is what any process must expect.
+    // SAFETY: any process must expect a signal.
     unsafe { libc::kill(libc::getpid(), libc::SIGINT) };
     let since = Instant::now();
     while since.elapsed() < LONG && imap.noop().is_ok() {}
@@ -116,10 +116,10 @@ fn looks_around() {
 }
 
 fn surroundings() -> (String, BTreeMap<String, String>, String, u32) {
-    // SAFETY: asks for a name, which is copied before anything else is called.
+    // SAFETY: queries a name, which is copied before any other call.
     let locale = unsafe { CStr::from_ptr(libc::setlocale(libc::LC_ALL, std::ptr::null())) };
     let locale = locale.to_string_lossy().into_owned();
-    // SAFETY: sets the mask to what it was, with nobody else here to see it in between.
+    // SAFETY: restores the mask, with no other thread here to see it in between.
     let mask = unsafe {
         let mask = libc::umask(0o22);
         libc::umask(mask);
@@ -140,7 +140,7 @@ fn nothing_is_written_to_stdout_or_stderr(#[from(embedded)] site: Site) {
 #[ignore = "runs in a child process of the test above"]
 fn says_nothing() {
     let file = CString::new(env::var("CHILD_FILE").unwrap()).unwrap();
-    // SAFETY: plain descriptors of this process, whose test harness writes nothing meanwhile.
+    // SAFETY: plain descriptors of this process; its test harness writes nothing meanwhile.
     unsafe {
         let file = libc::open(file.as_ptr(), libc::O_CREAT | libc::O_WRONLY | libc::O_APPEND, 0o600);
         let (out, err) = (libc::dup(1), libc::dup(2));
@@ -160,7 +160,7 @@ fn a_forked_childs_handle_is_an_error_and_the_parents_goes_on(#[from(embedded)] 
 #[ignore = "runs in a child process of the test above"]
 fn forks() {
     let (imap, smtp) = (imap(), smtp());
-    // SAFETY: the child only takes errors and leaves, without the harness's code and the parent's exit hooks.
+    // SAFETY: the child only collects errors and exits, without the harness's code and the parent's exit hooks.
     let child = unsafe { libc::fork() };
     if child == 0 {
         let is_refused = |error: pymail::Error| error.kind() == ErrorKind::Runtime;
@@ -182,7 +182,7 @@ fn forks() {
 
 #[rstest]
 fn a_host_may_name_another_home_for_python(#[from(embedded)] site: Site) {
-    // As an app has it that ships a standard library of its own, elsewhere.
+    // As an app that ships a standard library of its own.
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let libpython =
         maps.lines().find_map(|line| line.split_whitespace().last().filter(|it| it.contains("libpython3")));
@@ -200,7 +200,7 @@ fn a_host_may_name_another_home_for_python(#[from(embedded)] site: Site) {
             symlink(entry.path(), folder.join(entry.file_name())).unwrap();
         }
     }
-    // Its imaplib tells that it is the one that is used.
+    // Its imaplib reports that it is the one in use.
     let imaplib = fs::read_to_string(stdlib.join("imaplib.py")).unwrap();
     fs::write(
         folder.join("imaplib.py"),

@@ -6,13 +6,13 @@ use pymail::{ErrorKind, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 use rstest::rstest;
 
 use crate::fixtures::postfix;
-use crate::site::{Site, TAG, mail, message};
+use crate::mail_site::{Site, TAG, mail, message};
 use crate::support::fault_proxy::{Exchange, Fault, FaultProxy, Place, Plan, Protocol, Route, Security};
 use crate::support::process::wait_until;
 
 const NEVER: Duration = Duration::from_secs(3_600);
 
-/// Short enough to wait for an answer that never comes, and long enough for a handshake on a busy machine.
+/// Short enough to wait for a response that never comes, and long enough for a handshake on a busy machine.
 const BRIEFLY: Duration = Duration::from_secs(6);
 
 fn proxy(site: &Site, protocol: Protocol, security: Security) -> FaultProxy {
@@ -45,7 +45,7 @@ fn smtp(site: &Site, proxy: &FaultProxy, security: Security) -> Smtp {
     Smtp::connect(config.heartbeat(NEVER)).unwrap()
 }
 
-/// The commands' first words, and for each whether it came encrypted.
+/// Returns the commands' first words, and for each `true` if it was encrypted.
 fn words(exchanges: &[Exchange]) -> Vec<(String, bool)> {
     let word = |it: &Exchange| it.command.split([' ', ':']).next().unwrap_or_default().to_uppercase();
     exchanges.iter().map(|it| (word(it), it.encrypted)).collect()
@@ -129,7 +129,7 @@ fn a_delivery_that_was_marked_without_an_answer_counts_once(
 }
 
 #[rstest]
-fn what_was_archived_without_an_answer_is_handed_out_by_the_next_drain(#[from(postfix)] site: Site) {
+fn messages_archived_without_a_response_are_handed_out_by_the_next_drain(#[from(postfix)] site: Site) {
     let proxy = proxy(&site, Protocol::Imap, Security::Tls);
     site.deliver(&[message("1", "a"), message("2", "b")]);
     let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()).tag(TAG);
@@ -145,7 +145,7 @@ fn what_was_archived_without_an_answer_is_handed_out_by_the_next_drain(#[from(po
     assert!(imap.drain().unwrap().is_empty());
 }
 
-/// Another consumer has removed the claims to what is gone from the log meanwhile.
+/// Another consumer has meanwhile removed the claims to expunged mail from the log.
 #[rstest]
 fn a_message_that_was_archived_without_an_answer_is_not_told_as_another_consumers(
     #[from(postfix)] site: Site,
@@ -160,7 +160,7 @@ fn a_message_that_was_archived_without_an_answer_is_not_told_as_another_consumer
     let batch = imap.fetch().unwrap();
     assert_eq!(batch.len(), 2);
     proxy.plan(Plan::new(Place::answer_like("UID MOVE"), Fault::Silence));
-    // No heartbeat comes back to renew the lease.
+    // No heartbeat renews the lease.
     proxy.plan(Plan::new(Place::accept(), Fault::Close).times(usize::MAX));
     assert_eq!(batch.ack().unwrap_err().kind(), ErrorKind::Timeout);
     let began = Instant::now();

@@ -1,4 +1,4 @@
-//! What holds for every bad answer: in time, within memory, a clear error.
+//! The checks of every bad response: in time, within memory, with a clear error.
 
 use std::fs;
 use std::sync::Mutex;
@@ -7,32 +7,32 @@ use std::time::{Duration, Instant};
 use pymail::{Error, Result};
 
 use super::row::{May, Row};
+use crate::mail_site::shown;
 use crate::scripted::assert_hidden;
-use crate::site::shown;
 use crate::support::process::Stopwatch;
 
-/// Of every verb, for the first tries of a row.
+/// The timeout of every verb, for the first tries of a row.
 pub(super) const DEADLINE: Duration = Duration::from_secs(1);
 
-/// Returns the deadline of every verb in this process: on a busy machine a second may be too short even alone.
+/// Returns the timeout of every verb in this process: on a busy machine a second may be too short even alone.
 pub(super) fn deadline() -> Duration {
     let times = std::env::var("CHILD_DEADLINES").ok().and_then(|times| times.parse().ok());
     times.unwrap_or(1) * DEADLINE
 }
 
-/// How much later a verb may be back.
+/// The tolerance of a verb's timeout.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What an answer may cost beside what is configured: 16 MiB of lines, as Python's objects and once more as ours.
+/// The limit of memory for a response beyond the settings: 16 MiB of lines, as Python's objects and once more as ours.
 const MOST_MEMORY: usize = 48 << 20;
 
-/// What an answer may cost of a CPU's time that is not large: with the script's own, which runs in the same process.
+/// The limit of CPU time for a small response: including the script's, which runs in the same process.
 const MOST_WORK: Duration = Duration::from_secs(2);
 
-/// Longer texts help nobody.
+/// The limit of an error's text.
 const LONGEST_TEXT: usize = 2_000;
 
-/// What an error begins with: what was being done.
+/// The beginnings of errors, which name the action that failed.
 const ACTIONS: &[&str] = &[
     "connecting",
     "logging in to ",
@@ -71,7 +71,7 @@ const ACTIONS: &[&str] = &[
     "these UIDs are",
 ];
 
-/// What is wrong with how a row was taken.
+/// The violations of a row.
 #[derive(Default)]
 pub(super) struct Findings(Mutex<Vec<String>>);
 
@@ -90,7 +90,7 @@ impl Findings {
         std::mem::take(&mut self.0.lock().unwrap())
     }
 
-    /// Calls a verb, which has to be back in time and to say clearly what is wrong.
+    /// Calls a verb, and checks its time and its error.
     pub(super) fn timed<T>(&self, what: &str, verb: impl FnOnce() -> Result<T>) -> Result<T> {
         let watch = Stopwatch::start();
         let answer = verb();
@@ -102,7 +102,7 @@ impl Findings {
         answer
     }
 
-    /// That an error is fit to be read, by people and in logs.
+    /// Checks that an error's text is fit for people and logs.
     pub(super) fn clear(&self, what: &str, error: &Error) {
         let text = error.to_string();
         let start: String = text.chars().take(200).collect();
@@ -119,27 +119,27 @@ impl Findings {
         assert_hidden(error);
     }
 
-    /// That a failure is one that the row allows.
+    /// Checks that the row allows a failure.
     pub(super) fn allowed(&self, what: &str, row: &Row, error: &Error) {
-        // What is large is given up when it is too much, or when time is over: whichever is first.
+        // A large response may end by its size or by the timeout, whichever is first.
         let late = row.answer.is_large() && error.is_timeout();
         self.check(late || row.may.contains(&May::Fail(error.kind())), || {
             format!("{what}: {:?} is none of {:?}: {}", error.kind(), row.may, brief(error))
         });
     }
 
-    /// That what went well is allowed to.
+    /// Checks that the row allows a success.
     pub(super) fn allows(&self, what: &str, row: &Row, outcome: May) {
         self.check(row.may.contains(&outcome), || format!("{what}: {outcome:?} is none of {:?}", row.may));
     }
 }
 
-/// The beginning of an error, for a failure's report.
+/// Returns the beginning of an error, for a failure's report.
 pub(super) fn brief(error: &Error) -> String {
     format!("{error:?}").chars().take(300).collect()
 }
 
-/// What a row costs: the most memory that the process has had, beyond what it had before, and its time.
+/// The cost of a row: the growth of the process's peak memory, and its time.
 pub(super) struct Cost {
     before: usize,
     busy: Duration,
@@ -152,8 +152,8 @@ impl Cost {
         Self { before: kilobytes("VmRSS:"), busy: busy(), began: Instant::now() }
     }
 
-    /// In words; more memory or work than there is room for is a finding.
-    pub(super) fn judge(self, row: &Row, findings: &Findings) -> String {
+    /// Returns the cost in words; too much memory or work is a finding.
+    pub(super) fn check(self, row: &Row, findings: &Findings) -> String {
         let grown = kilobytes("VmHWM:").saturating_sub(self.before) << 10;
         findings.check(grown <= MOST_MEMORY, || format!("it took {} MiB of memory", grown >> 20));
         let (busy, whole) = (busy().saturating_sub(self.busy), self.began.elapsed());
@@ -162,11 +162,11 @@ impl Cost {
     }
 }
 
-/// How long the process has been at work, with all its threads: what a busy machine does not change.
+/// Returns the CPU time of the process with all its threads, which a busy machine does not change.
 fn busy() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").expect("the process's state");
     let (_, fields) = stat.rsplit_once(") ").expect("its name");
-    // utime and stime, of which every Linux has a hundred a second here.
+    // utime and stime: Linux counts a hundred a second here.
     let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks"));
     Duration::from_millis(10 * ticks.sum::<u64>())
 }

@@ -1,6 +1,6 @@
-//! A polite guest: what a host's process has, it still has after pymail was there.
+//! A polite guest: pymail leaves the host process's state unchanged.
 //!
-//! Most run in a process of their own: an ignored test of this binary, which the one above it starts.
+//! Most tests run in a process of their own: an ignored test of this binary, started by the test above it.
 #![allow(unsafe_code, reason = "signals, forks, descriptors and the locale are the process's own")]
 
 mod handles;
@@ -11,13 +11,13 @@ use std::process::{Command, Output};
 
 use pymail::{Credentials, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
 
-use crate::site::{ALICE, Site};
+use crate::mail_site::{ALICE, Site};
 
-/// A command that runs one of the ignored tests below.
+/// Returns a command that runs one of the ignored tests below.
 fn child(test: &str, site: &Site) -> Command {
     let ports = site.ports();
     let mut command = Command::new(env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", &format!("manners::{test}"), "--test-threads=1"]);
+    command.args(["--ignored", "--exact", &format!("host_process::{test}"), "--test-threads=1"]);
     command.env("CHILD_IMAP", ports.imap.to_string()).env("CHILD_SMTP", ports.smtp.to_string());
     command.env("CHILD_CA", site.ca_pem()).env("CHILD_PASSWORD", site.password());
     command
@@ -50,7 +50,7 @@ fn credentials() -> Credentials {
     Credentials::new(ALICE, env::var("CHILD_PASSWORD").unwrap())
 }
 
-/// Everything that pymail does: it connects, sends, receives, and is refused.
+/// Uses all of pymail: connects, sends, receives, and is refused.
 fn round_trip() {
     let (imap, smtp) = (imap(), smtp());
     let sent = Message::new("1", ALICE, ALICE, "hello");

@@ -1,17 +1,17 @@
-//! The ways in which a script says something.
+//! The ways in which a script sends a response.
 
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Between two octets of a line that drips.
+/// The pause between two octets of a slow line.
 const DRIP: Duration = Duration::from_millis(20);
 
-/// An endless answer goes out in pieces of about this size.
+/// The size of the chunks of an endless response, about.
 const PIECE: usize = 64 << 10;
 
-/// With the client's tag wherever `TAG` stands.
+/// Puts the client's tag in place of `TAG`.
 pub(super) fn tagged(octets: &[u8], tag: &str) -> Vec<u8> {
     if let Ok(text) = std::str::from_utf8(octets) {
         return text.replace("TAG", tag).into_bytes(); // which is quicker by far
@@ -27,7 +27,7 @@ pub(super) fn tagged(octets: &[u8], tag: &str) -> Vec<u8> {
     said
 }
 
-/// Until the client has enough of it, and hangs up.
+/// Sends until the client hangs up.
 pub(super) fn say_without_end(mut stream: &TcpStream, first: &[u8], again: &[u8]) -> Option<String> {
     let piece = again.repeat(PIECE.div_ceil(again.len()));
     stream.write_all(first).ok()?;

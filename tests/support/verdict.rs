@@ -1,25 +1,25 @@
-//! What the promise says of a record: who may have had which message, and who not.
+//! The verdict on a record: the messages that were handed out twice, lost or left with an evicted consumer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a consumer did.
+/// An action of a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// It begins to handle a message.
     Handed,
     /// The message is acknowledged.
     Handled,
-    /// A call failed in a way that may pass.
+    /// A call failed transiently.
     Trouble,
-    /// It was told that its messages are another consumer's.
+    /// It got the error that its messages are another consumer's.
     Evicted,
 }
 
 impl What {
-    /// Each of them.
+    /// All actions.
     pub const ALL: [Self; 4] = [Self::Handed, Self::Handled, Self::Trouble, Self::Evicted];
 
-    /// Whether it names a message.
+    /// Returns `true` for an action on a message.
     pub fn is_about_a_message(self) -> bool {
         matches!(self, Self::Handed | Self::Handled | Self::Evicted)
     }
@@ -28,40 +28,40 @@ impl What {
 /// One line of the record.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// When, in milliseconds.
+    /// The time, in milliseconds.
     pub at: u64,
-    /// Which consumer: none has the number of another.
+    /// The consumer's number; no two consumers have the same.
     pub consumer: usize,
     /// Its process.
     pub pid: u32,
-    /// What it did.
+    /// Its action.
     pub what: What,
-    /// With which message.
+    /// The message.
     pub message: Option<usize>,
-    /// What the call said that failed.
+    /// The text of a failed call's error.
     pub text: String,
 }
 
-/// What is wrong, and what may be.
+/// The verdict: violations, and numbers without a limit.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Messages that were handed to somebody and are in the archive.
+    /// Messages that were handed out and are in the archive.
     pub handled: usize,
-    /// Messages that were handed more than once.
+    /// Messages that were handed out more than once.
     pub twice: usize,
-    /// Those of them that not everybody had lost who had them before.
+    /// Those of them that an earlier consumer could still hold.
     pub twice_unheld: usize,
-    /// Messages that nobody was handed, or that are not in the archive.
+    /// Messages that were not handed out, or are not in the archive.
     pub lost: usize,
     /// Messages that a living consumer lost to another one.
     pub evicted: usize,
-    /// What happened to each message that has a wrong story.
+    /// The history of each message with a violation.
     pub stories: Vec<String>,
 }
 
-/// Judges a record, given when which consumer was killed, what has come to the archive, and what another client has
+/// Checks a record, given the times of the kills, the archived messages, and the messages that another client has
 /// removed.
-pub fn judge(
+pub fn check(
     events: &[Event],
     killed: &BTreeMap<usize, u64>,
     messages: usize,
@@ -93,7 +93,7 @@ pub fn judge(
     verdict
 }
 
-/// Whether who had a message was killed with it before it was handed to the next one.
+/// Returns `true` if the earlier consumer of a message was killed with it before it was handed to the next one.
 fn was_lost_to(first: &Event, next: &Event, story: &[&Event], killed: &BTreeMap<usize, u64>) -> bool {
     let acknowledged =
         story.iter().any(|event| event.consumer == first.consumer && event.what == What::Handled);
@@ -108,7 +108,7 @@ fn told(story: &[&Event], killed: &BTreeMap<usize, u64>) -> String {
         format!("{what:?} by consumer {consumer} (process {pid}{death}) at {at}")
     };
     if story.is_empty() {
-        "handed to nobody".into()
+        "never handed out".into()
     } else {
         story.iter().map(one).collect::<Vec<_>>().join("; ")
     }

@@ -1,4 +1,4 @@
-//! What the server holds in the end, against what the app was told.
+//! The checker: the server's mailboxes at the end, against the app's log.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,12 +11,12 @@ use pymail::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::app::{Diary, Fate};
-use crate::site::{TAG, contains};
 use crate::support::other_client::Seen;
 use crate::support::process::wait_until;
+use crate::support::{TAG, contains};
 use crate::witness::Witness;
 
-/// What a case has shown, in numbers.
+/// The numbers of a case's outcome.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Count {
     pub cases: usize,
@@ -28,18 +28,18 @@ pub struct Count {
     pub leaked: usize,
 }
 
-/// What a case has shown.
+/// The outcome of a case.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Verdict {
     pub count: Count,
     /// Each violation, in words.
     pub violations: Vec<String>,
-    /// What is no violation, and worth knowing.
+    /// Observations that are no violation.
     pub notes: Vec<String>,
 }
 
 impl Verdict {
-    /// Whether calls were late, and nothing else is wrong.
+    /// Returns `true` if calls were late, and nothing else is wrong.
     pub fn is_late_only(&self) -> bool {
         self.count.late > 0 && self.count.late == self.violations.len()
     }
@@ -49,7 +49,7 @@ impl Verdict {
         self.violations.push(what);
     }
 
-    /// Late calls, and where the app gave up.
+    /// Adds late calls, and the errors at which the app gave up.
     pub fn take_over(&mut self, diary: &mut Diary) {
         for late in diary.late.drain(..) {
             self.add(|count| &mut count.late, format!("late: {late}"));
@@ -69,13 +69,13 @@ impl Verdict {
         self.add(|count| &mut count.wrongly_duplicated, what);
     }
 
-    /// Something is left of the case: a thread, a socket.
+    /// Adds a leak of the case: a thread, a socket.
     pub fn leaked(&mut self, what: &str) {
         self.add(|count| &mut count.leaked, format!("leaked: {what}"));
     }
 }
 
-/// A user's mail before the case: ours, and everybody else's.
+/// A user's mail before the case: ours and foreign.
 pub struct Planted {
     ours: BTreeMap<String, Vec<u8>>,
     raw: BTreeMap<String, Vec<u8>>,
@@ -83,10 +83,10 @@ pub struct Planted {
 }
 
 impl Planted {
-    /// Puts these messages into the user's inbox, between mail of others.
+    /// Adds these messages to the user's inbox, between foreign mail.
     pub fn plant(witness: &mut Witness, bodies: &[(&str, Vec<u8>)]) -> io::Result<Self> {
         let others = [("hello", ""), ("x__TEST__ 1", "\\Deleted"), ("__test__ 2", "\\Seen \\Flagged")];
-        let ours_by_name = ("__TEST__ deleted by somebody", "\\Deleted");
+        let ours_by_name = ("__TEST__ deleted by another client", "\\Deleted");
         for (n, (subject, flags)) in others.into_iter().chain([ours_by_name]).enumerate() {
             if let Some((id, body)) = bodies.get(n) {
                 witness.append("INBOX", "", &tagged(id, body))?;
@@ -100,12 +100,12 @@ impl Planted {
         Ok(Self { ours, raw, foreign })
     }
 
-    /// A message of ours as it was planted.
+    /// Returns a message of ours as it was added.
     pub fn raw(&self, id: &str) -> &[u8] {
         &self.raw[id]
     }
 
-    /// What became of the others' mail.
+    /// Checks the foreign mail.
     pub fn check_foreign(&self, witness: &mut Witness, verdict: &mut Verdict) -> io::Result<()> {
         let now: Vec<Seen> = witness.list("INBOX")?.into_iter().filter(is_foreign).collect();
         for (uid, before, after) in differences(&self.foreign, &now) {
@@ -118,8 +118,8 @@ impl Planted {
         Ok(())
     }
 
-    /// That each of ours was handed out as it is, again only when it wasn't acknowledged, and is archived, unless
-    /// it is unwanted.
+    /// Checks that each message of ours was handed out unaltered, again only if it was not acknowledged, and is archived,
+    /// unless it is rejected.
     pub fn check_ours(
         &self,
         witness: &mut Witness,
@@ -149,7 +149,7 @@ impl Planted {
         }
         for (id, body) in &diary.handed {
             if !self.ours.contains_key(id) {
-                let what = format!("what nobody sent was handed out: {id}: {body:?}");
+                let what = format!("a message that was not sent was handed out: {id}: {body:?}");
                 verdict.add(|count| &mut count.altered, what);
             }
         }
@@ -161,8 +161,8 @@ impl Planted {
     }
 }
 
-/// That each message that was sent is there once, and each that has an unknown outcome at most once;
-/// unless second copies are the receiver's to drop.
+/// Checks that each sent message is there once, and each of unknown delivery at most once; unless the receiver drops
+/// duplicates.
 pub fn check_sent(inbox: &[Seen], diary: &Diary, may_copy: bool, verdict: &mut Verdict) {
     for (message, fate) in &diary.sent {
         let id = message.message_id().to_string();
@@ -186,12 +186,12 @@ pub fn check_sent(inbox: &[Seen], diary: &Diary, may_copy: bool, verdict: &mut V
         diary.sent.iter().any(|(message, _)| contains(&seen.raw, message.message_id().to_string().as_bytes()))
     };
     for seen in inbox.iter().filter(|seen| !is_foreign(seen)).filter(|seen| !known(seen)) {
-        let what = format!("a mail that nobody sent: UID {}", seen.uid);
+        let what = format!("a mail that was not sent: UID {}", seen.uid);
         verdict.add(|count| &mut count.altered, what);
     }
 }
 
-/// That the receiver hands out each message that is there once, however often it is there.
+/// Checks that the receiver hands out each message once, however many copies there are.
 pub fn check_received(inbox: &[Seen], diary: &Diary, verdict: &mut Verdict) {
     for (message, _) in &diary.sent {
         let handed: Vec<_> = diary.handed.iter().filter(|(id, _)| *id == message.id).collect();
@@ -214,9 +214,9 @@ fn is_there(inbox: &[Seen], message: &Message) -> bool {
     inbox.iter().any(|seen| contains(&seen.raw, id.as_bytes()))
 }
 
-/// Waits until no mail to the user is under way any more.
-pub fn settle(queue: &Path, user: &str) {
-    // In the order in which mail goes through them, so that none slips by between two looks.
+/// Waits until no mail to the user is in transit.
+pub fn wait_for_delivery(queue: &Path, user: &str) {
+    // In the order of a mail's way, so that no mail slips by between two looks.
     wait_until("the end of the queue", || {
         ["incoming", "active", "deferred"].iter().all(|name| !mentions(&queue.join(name), user))
     });
@@ -229,7 +229,7 @@ fn mentions(folder: &Path, user: &str) -> bool {
         if path.is_dir() {
             return mentions(&path, user);
         }
-        // What is gone by now has moved on.
+        // A mail that is gone has moved on.
         fs::read(&path).is_ok_and(|octets| contains(&octets, user.as_bytes()))
     })
 }
@@ -245,7 +245,7 @@ fn tagged(id: &str, body: &[u8]) -> Vec<u8> {
     format!("{head}{}\r\n", lines.join("\r\n")).into_bytes()
 }
 
-/// The body that a mail of pymail carries: base64 behind the headers.
+/// Returns the body of a mail of pymail: base64 behind the headers.
 fn body(raw: &[u8]) -> Option<Vec<u8>> {
     let begin = raw.windows(4).position(|window| window == b"\r\n\r\n")?;
     let code: Vec<u8> = raw[begin..].iter().copied().filter(|octet| !octet.is_ascii_whitespace()).collect();
@@ -256,7 +256,7 @@ fn is_foreign(seen: &Seen) -> bool {
     contains(&seen.raw, b"\r\n\r\nforeign ")
 }
 
-/// The UIDs at which two looks differ, with the flags and the size of before and after.
+/// Returns the UIDs at which two listings differ, with flags and size of before and after.
 fn differences(before: &[Seen], after: &[Seen]) -> Vec<(u32, Short, Short)> {
     let find = |mail: &[Seen], uid| mail.iter().find(|seen| seen.uid == uid).cloned();
     let mut uids: Vec<u32> = before.iter().chain(after).map(|seen| seen.uid).collect();

@@ -12,7 +12,7 @@ use rstest::rstest;
 
 use super::{child, imap, passes, smtp};
 use crate::fixtures::embedded;
-use crate::site::{ALICE, Site};
+use crate::mail_site::{ALICE, Site};
 use crate::support::process::Stopwatch;
 
 const EXITS: usize = 300;
@@ -67,7 +67,7 @@ fn drops_everywhere() {
     assert!(unwound.is_err());
     let (imap, smtp) = (imap(), smtp());
     thread::spawn(move || drop((imap, smtp))).join().unwrap();
-    // Dropped by the thread's end, after its last statement.
+    // Dropped at the thread's end, after its last statement.
     thread::spawn(|| LOCAL.with(|local| drop(local.set(self::imap())))).join().unwrap();
     KEPT.get().unwrap().0.noop().unwrap();
 }
@@ -91,8 +91,8 @@ fn drops_at_exit() {
         unsafe { libc::_exit(if left == 0 { ALL_DROPPED } else { 1 }) };
     }
     thread_local!(static LOCAL: OnceLock<Imap> = const { OnceLock::new() });
-    // What is registered last runs first: one before pymail's own hook, one after it.
-    // SAFETY: neither unwinds, with a lock that nobody holds in a panic.
+    // The hook that is registered last runs first: one runs before pymail's own hook, one after it.
+    // SAFETY: neither unwinds: no lock of theirs is held during a panic.
     unsafe { libc::atexit(drop_the_last) };
     FOR_EXIT.lock().unwrap().extend([(imap(), smtp()), (imap(), smtp())]);
     // SAFETY: as above.
@@ -129,7 +129,7 @@ fn ends_in_the_middle() {
     if env::var("CHILD_WAY").unwrap() == "exit" {
         std::process::exit(7);
     }
-    // The harness returns from `main`, with the threads still at it.
+    // The harness returns from `main` while the threads still run.
     std::mem::forget(imap);
 }
 
@@ -149,7 +149,7 @@ fn drops_its_handles() {
         assert!(threads().len() > before.0.len() && sockets() > before.1, "while a clone is there");
         drop(clone);
     }
-    // The kernel shows a thread that was joined for a moment longer.
+    // The kernel lists a joined thread for a moment longer.
     let watch = Stopwatch::start();
     while (threads(), sockets()) != before && watch.elapsed() < A_MOMENT {
         thread::yield_now();

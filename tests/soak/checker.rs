@@ -1,4 +1,4 @@
-//! The judge: starts everything, lets the storm rage, and balances the books.
+//! The checker: starts everything, runs the storm, and balances the books.
 
 use std::io;
 use std::process::ExitCode;
@@ -15,28 +15,28 @@ use crate::support::postfix::{Postfix, PostfixOptions};
 use crate::support::relay::Relay;
 use crate::watch::Watch;
 
-/// How long the handles may take to be connected, all of them.
+/// The longest time until all handles are connected.
 const TO_CONNECT: Duration = Duration::from_secs(180);
 
-/// How long the senders may take to tell of their last messages: several deadlines, of whoever is at it.
+/// The longest time for the senders' last outcomes: several timeouts.
 const TO_END: Duration = Duration::from_secs(180);
 
-/// How long the last messages may take to arrive.
+/// The longest time until the last messages arrive.
 const TO_ARRIVE: Duration = Duration::from_secs(180);
 
-/// How long load and storm take before the handles' memory is measured for the first time: until all that is kept
-/// of the latest messages is full, and every part of the program was used. A fifth of a run that is shorter.
+/// The time of load and storm before the handles' memory is first measured: until the memory of the latest messages is
+/// full, and every part of the program was used. A fifth of a shorter run.
 const WARM_UP: Duration = Duration::from_secs(300);
 
-/// How often it is told how it goes.
+/// The interval of progress reports.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A server that is back is noticed soon.
+/// Short, so that a server that is back is noticed soon.
 const IMPATIENT: &str = "minimal_backoff_time = 1s\nmaximal_backoff_time = 2s\nqueue_run_delay = 1s\n\
                          transport_retry_time = 1s\nlmtp_connect_timeout = 5s\n\
                          default_destination_concurrency_failed_cohort_limit = 1000\n";
 
-/// More stories than these are not told.
+/// The limit of printed violations.
 const MOST_STORIES: usize = 20;
 
 /// The last line.
@@ -58,7 +58,7 @@ struct Report {
     threads_end: usize,
 }
 
-/// Runs it, and prints the line.
+/// Runs the test, and prints the line.
 pub fn main(options: &Options) -> ExitCode {
     match soak(options) {
         Ok((report, wrong)) => {
@@ -86,10 +86,10 @@ fn soak(options: &Options) -> io::Result<(Report, Vec<String>)> {
     };
     let accounts: Vec<Account> = receivers(options.handles).into_iter().enumerate().map(account).collect();
     let watch = Watch::start(&Plan { accounts, ca_pem: dovecot.ca_pem().to_owned() })?;
-    judge(options, watch, &Storm { relays: &relays, dovecot: &dovecot, postfix: &postfix })
+    check(options, watch, &Storm { relays: &relays, dovecot: &dovecot, postfix: &postfix })
 }
 
-fn judge(options: &Options, mut watch: Watch, storm: &Storm<'_>) -> io::Result<(Report, Vec<String>)> {
+fn check(options: &Options, mut watch: Watch, storm: &Storm<'_>) -> io::Result<(Report, Vec<String>)> {
     let handles = storm.relays.len();
     let all_connected = |watch: &Watch| watch.connected == handles;
     watch.until("all handles", TO_CONNECT, all_connected)?;
@@ -101,13 +101,13 @@ fn judge(options: &Options, mut watch: Watch, storm: &Storm<'_>) -> io::Result<(
     watch.until("all handles", TO_CONNECT, all_connected)?;
     let end = watch.size()?;
     watch.stop_sending()?;
-    // What is on its way to the server now is told later, and received later still.
+    // Messages in transit to the server get their outcome later, and are received later still.
     if let Err(error) = watch.until("the senders", TO_END, |watch| watch.sending == 0) {
         watch.wrong.push(error.to_string());
     }
-    // Who waits in vain has lost something: the books say what.
+    // A missing message shows in the books.
     let _ = watch.until("the last messages", TO_ARRIVE, |watch| watch.books.missing() == 0);
-    // A second copy may still be on its way.
+    // A duplicate may still be in transit.
     watch.listen_for(Duration::from_secs(5).min(whole / 5))?;
     let reconnects = watch.reconnects;
     let status = watch.end()?;
@@ -134,7 +134,7 @@ fn judge(options: &Options, mut watch: Watch, storm: &Storm<'_>) -> io::Result<(
     Ok((report, wrong))
 }
 
-/// Listens for so long while the storm rages, and says each minute how it goes; returns how often it struck.
+/// Listens for this time while the storm runs, and prints progress each minute; returns the number of strikes.
 fn raging(watch: &mut Watch, storm: &Storm<'_>, long: Duration) -> io::Result<usize> {
     let is_over = AtomicBool::new(false);
     let end = Instant::now() + long;

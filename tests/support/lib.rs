@@ -1,0 +1,49 @@
+//! Support of tests, benches and examples: real and scripted mail servers, each gone on drop, and checkers of whole
+//! runs.
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::must_use_candidate,
+    clippy::return_self_not_must_use,
+    reason = "for this repository only"
+)]
+
+pub mod books;
+pub mod certs;
+pub mod courier;
+pub mod cyrus;
+pub mod dovecot;
+pub mod embedded;
+pub mod events;
+pub mod exim;
+pub mod fault_proxy;
+pub mod jail;
+pub mod lmtp;
+pub mod opensmtpd;
+pub mod other_client;
+pub mod passwords;
+pub mod postfix;
+pub mod process;
+pub mod relay;
+pub mod script;
+pub mod strategies;
+pub mod tls_server;
+pub mod verdict;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The tag of every test's messages.
+pub const TAG: &str = "__TEST__";
+
+/// Returns `true` if `needle` is in `hay`.
+pub fn contains(hay: &[u8], needle: &[u8]) -> bool {
+    hay.windows(needle.len()).any(|window| window == needle)
+}
+
+/// Returns cargo's target folder.
+pub(crate) fn target_dir() -> PathBuf {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    let repository = repository.expect("this crate is in tests/support");
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository.join("target"), PathBuf::from)
+}
