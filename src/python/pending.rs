@@ -104,7 +104,10 @@ pub(super) fn refused(stage: &str, (code, text): Reply, answers: &[Reply]) -> Er
     let replies = plain(&others.fold(format!("{code} {text}"), |all, other| all + &other));
     let wait = requested_wait(&replies);
     let error = Error::new(kind, format!("{stage} was refused: {replies}"));
-    error.with_code(Some(code.to_string())).with_retry_after(wait).mark_transient(verdict == Verdict::Transient)
+    error
+        .with_code(Some(code.to_string()))
+        .with_retry_after(wait)
+        .mark_transient(verdict == Verdict::Transient)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use super::py_session::PySession;
 use super::runtime::{self, detached};
+use crate::connection::{Session, Traffic};
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::connection::{Session, Traffic};
 use crate::watchdog::Guard;
 
 /// An IMAP or SMTP session in Python, with the ways in which the two differ for the link.

@@ -12,10 +12,10 @@ use super::errors::{self, CallContext, Phase};
 use super::modules::Module;
 use super::runtime::attached;
 use crate::config::{Common, Credentials, Security, Server};
-use crate::deadline::Deadline;
-use crate::tcp;
-use crate::error::Result;
 use crate::connection::Traffic;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::tcp;
 use crate::watchdog::{Guard, Watched};
 
 /// A protocol: its Python module, its name in errors, and its default ports.

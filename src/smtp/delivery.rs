@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 
 use super::Receipt;
 use crate::config::SmtpConfig;
+use crate::connection::{Connection, Session as _};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::connection::{Connection, Session as _};
 use crate::message::Message;
 use crate::python::{Pending, SmtpSession, not_sent};
 
@@ -67,7 +67,8 @@ fn send_in_order(
     }
     let first = pending.iter().position(|it| it.outcome.is_none()).unwrap_or(pending.len());
     let rest = windows(&mut pending[first..], WINDOW_MESSAGES);
-    rest.map(|window| composed_window(window, config)).find_map(|window| send_window(connection, config, window))
+    rest.map(|window| composed_window(window, config))
+        .find_map(|window| send_window(connection, config, window))
 }
 
 /// Sends windows on several connections, each of which takes the next window when it has sent one.
@@ -92,8 +93,9 @@ fn send_in_parallel(
         thread::scope(|scope| {
             for connection in others {
                 // If the thread can't be started, the others do its part.
-                let _ =
-                    thread::Builder::new().name("pymail-sender".into()).spawn_scoped(scope, || work(connection));
+                let _ = thread::Builder::new()
+                    .name("pymail-sender".into())
+                    .spawn_scoped(scope, || work(connection));
             }
             work(first);
         });
@@ -115,7 +117,11 @@ fn composed_window<'p, 'm>(window: &'p mut [Pending<'m>], config: &SmtpConfig) -
 /// Messages that a lost connection left unsent go out on a new one; ones that may have arrived only with `resend_unknown`. A
 /// message that is the first to be sent in two lost connections in a row may be their cause: it keeps its error, and the next
 /// one gets its turn. After [`MAX_SKIPPED`] of these without any other outcome, or without a connection, sending ends.
-fn send_window(connection: &Connection<SmtpSession>, config: &SmtpConfig, window: &mut [Pending<'_>]) -> Option<Error> {
+fn send_window(
+    connection: &Connection<SmtpSession>,
+    config: &SmtpConfig,
+    window: &mut [Pending<'_>],
+) -> Option<Error> {
     let deadline = connection.deadline();
     let mut fruitless = 0;
     let mut ended_by = None;
@@ -147,7 +153,11 @@ fn send_window(connection: &Connection<SmtpSession>, config: &SmtpConfig, window
 ///
 /// # Errors
 /// The error of connecting, before anything was sent.
-fn attempt(connection: &Connection<SmtpSession>, deadline: Deadline, window: &mut [Pending<'_>]) -> Result<()> {
+fn attempt(
+    connection: &Connection<SmtpSession>,
+    deadline: Deadline,
+    window: &mut [Pending<'_>],
+) -> Result<()> {
     let mut is_connected = false;
     let answer = connection.once(deadline, |session| {
         is_connected = true;

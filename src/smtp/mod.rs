@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use self::receipt::{Answer, Receipt};
 use crate::config::SmtpConfig;
-use crate::error::Result;
 use crate::connection::{Connection, Session as _, SessionHooks, State, Stats, Status};
+use crate::error::Result;
 use crate::message::Message;
 use crate::python::{SmtpSession, not_sent};
 
@@ -96,7 +96,9 @@ impl Smtp {
     /// # Errors
     /// `Disconnected`, `Connect` and `Timeout` when there is no live connection.
     pub fn noop(&self) -> Result<()> {
-        self.connections.iter().try_for_each(|connection| connection.repeat(connection.deadline(), SmtpSession::noop))
+        self.connections
+            .iter()
+            .try_for_each(|connection| connection.repeat(connection.deadline(), SmtpSession::noop))
     }
 
     /// Returns the state of the connection; of several, the first that is not connected. Never blocks.

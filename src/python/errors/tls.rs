@@ -16,7 +16,9 @@ fn certificate(code: u32) -> Option<&'static str> {
     Some(match code {
         9 => "the server's certificate is not valid yet, or this machine's clock is wrong",
         10 => "the server's certificate has expired, or this machine's clock is wrong",
-        18 => "the server's certificate is self-signed: Server::add_root_certificate_pem trusts it, if it is the right one",
+        18 => {
+            "the server's certificate is self-signed: Server::add_root_certificate_pem trusts it, if it is the right one"
+        }
         2 | 19 | 20 | 21 => {
             "the server's certificate is signed by an unknown authority, or intermediate certificates are missing: \
              Server::add_root_certificate_pem trusts another authority"
