@@ -136,9 +136,9 @@ fn sending_ends_after_a_few_messages_when_the_server_closes_the_connection_on_ea
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]
 fn when_every_recipient_is_refused_a_server_that_requests_the_data_gets_none(#[case] extensions: &[&str]) {
-    let server = Script::smtp(extensions).says("RCPT TO:<nobody@", "550 5.1.1 unknown\r\n").start();
-    let nobody = Message::new("1", ALICE, ["nobody@example.test", "nobody@example.org"], "hello");
-    let outcomes = smtp(&server).send_all(&[nobody, message("2", "hello")]);
+    let server = Script::smtp(extensions).says("RCPT TO:<unknown@", "550 5.1.1 unknown\r\n").start();
+    let unknown = Message::new("1", ALICE, ["unknown@example.test", "unknown@example.org"], "hello");
+    let outcomes = smtp(&server).send_all(&[unknown, message("2", "hello")]);
     assert_eq!(kinds(&outcomes), [Some(ErrorKind::Refused), None]);
     assert_eq!(outcomes[0].as_ref().unwrap_err().code(), Some("550"));
     let mut texts: Vec<String> = server.data().into_iter().map(|data| data.text).collect();

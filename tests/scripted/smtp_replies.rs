@@ -157,12 +157,12 @@ fn a_goodbye_in_reply_to_rset_sends_the_next_message_on_a_new_connection(
     #[values(PIPELINING, ONE_BY_ONE)] extensions: &[&str],
 ) {
     let server = Script::smtp(extensions)
-        .says("RCPT TO:<nobody@", "550 5.1.1 unknown\r\n")
+        .says("RCPT TO:<unknown@", "550 5.1.1 unknown\r\n")
         .says("DATA", "354 go ahead\r\n")
         .on("RSET", move |heard| Step::SayAndClose(goodbye.into()).when(heard.nth == 1))
         .start();
-    let nobody = Message::new("0", ALICE, "nobody@example.test", "hello");
-    let outcomes = smtp(&server).send_all(&[nobody, message("1", "a"), message("2", "a")]);
+    let unknown = Message::new("0", ALICE, "unknown@example.test", "hello");
+    let outcomes = smtp(&server).send_all(&[unknown, message("1", "a"), message("2", "a")]);
     assert_eq!(outcomes[0].as_ref().unwrap_err().code(), Some("550"));
     assert!(outcomes[1..].iter().all(Result::is_ok), "{outcomes:?}");
     assert_eq!((arrived(&server).trim_start_matches("? "), server.connections()), ("1 2", 2));

@@ -142,7 +142,18 @@ fn on_all_servers() -> Outcome {
     let quick = ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
     consumers(&quick.map(str::to_owned))?;
     without_a_pool()?;
+    outbox()?;
     ship()
+}
+
+/// Checks the example that is a workspace of its own, and kills it 100 times.
+fn outbox() -> Outcome {
+    let of_it = ["--manifest-path", "examples/outbox/Cargo.toml"];
+    let built = ["--locked", "--target-dir", "target/outbox"];
+    cargo(&[&["fmt"], &of_it[..], &["--check"]].concat())?;
+    let lints = ["--all-targets", "--", "--deny", "warnings"];
+    cargo(&[&["clippy"], &of_it[..], &built, &lints].concat())?;
+    cargo(&[&["test"], &of_it[..], &built].concat())
 }
 
 /// Runs the unit tests with a `PyO3` that panics when an object is dropped without the GIL, as a host may build it.
