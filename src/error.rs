@@ -246,7 +246,7 @@ impl Error {
         self.0.code.as_deref()
     }
 
-    /// Returns the wait before a retry, counted from when the error was returned, if it is known. At most an hour.
+    /// Returns the wait before a retry, counted from when the error was returned, if it is known.
     ///
     /// The wait is the server's, from a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or `try again in
     /// 2 minutes`; or the handle's own, which makes no connection before: a login was refused, or
