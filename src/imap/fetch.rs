@@ -36,7 +36,7 @@ pub(super) struct Fetch<'a> {
     large: Option<Vec<(Uid, u64)>>,
     /// Messages that FETCH returned nothing for: expunged.
     pub(super) absent: BTreeSet<Uid>,
-    /// Messages whose FETCH failed for them alone.
+    /// Messages that failed when they were fetched by themselves, with the errors.
     pub(super) withheld: Vec<(Uid, Error)>,
     /// `true` if further messages wait.
     more: bool,

@@ -219,7 +219,7 @@ impl InboxState {
     }
 }
 
-/// How often each message was delivered, with its marks on the server taken into account.
+/// The number of deliveries of each message, by this handle and by the marks on the server.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryCounts {
     /// Messages that the app has.
@@ -274,11 +274,61 @@ impl DeliveryCounts {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::error::Error;
+
+    fn uid(number: u32) -> Uid {
+        Uid::new(number).unwrap()
+    }
+
+    fn validity() -> UidValidity {
+        UidValidity::new(7, "inbox")
+    }
+
+    #[test]
+    fn candidates_that_the_cursor_skipped_come_before_those_after_it() {
+        let mut state = InboxState::new(1);
+        state.update_candidates(&UidSet::new(validity(), (1..=6).map(uid)));
+        state.settle(validity(), uid(5), Settled::Foreign);
+        state.set_size(validity(), uid(4), 99);
+        let mut cursor = Cursor::default();
+        cursor.advance(validity(), Some(uid(3)), vec![uid(2)]);
+        let next = state.next_candidates(validity(), &cursor, 3);
+        assert_eq!(next, [(uid(2), None), (uid(4), Some(99)), (uid(6), None)]);
+        state.update_candidates(&UidSet::new(validity(), (4..=7).map(uid)));
+        let next = state.next_candidates(validity(), &cursor, 9);
+        assert_eq!(next, [(uid(4), Some(99)), (uid(6), None), (uid(7), None)]);
+    }
+
+    #[test]
+    fn withheld_candidates_come_when_they_are_due_and_in_a_walk() {
+        let mut state = InboxState::new(1);
+        state.update_candidates(&UidSet::new(validity(), [uid(1), uid(2)]));
+        let backoff = (Duration::ZERO, Duration::ZERO);
+        state.suspects().withhold(uid(1), &Error::message("refused"), Duration::ZERO, backoff);
+        let next = state.next_candidates(validity(), &Cursor::default(), 9);
+        assert_eq!(next, [(uid(2), None)]);
+        assert_eq!(state.due_withheld(validity(), &Cursor::default(), 9), [(uid(1), None)]);
+        let next = state.next_candidates(validity(), &Cursor::walk(), 9);
+        assert_eq!(next, [(uid(1), None), (uid(2), None)]);
+    }
+
+    #[test]
+    fn the_mark_of_a_delivery_that_did_not_end_is_not_counted() {
+        let (mut counts, set) = (DeliveryCounts::default(), UidSet::new(validity(), [uid(1)]));
+        assert_eq!(counts.deliveries_before(uid(1), 2), 2);
+        counts.begin(&set, 3);
+        assert_eq!([2, 3, 4].map(|marked| counts.deliveries_before(uid(1), marked)), [2, 2, 4]);
+        counts.hand_out(&set, 3);
+        assert_eq!(counts.release(uid(1), "late"), 3);
+        assert_eq!(counts.deliveries_before(uid(1), 0), 3, "without keywords on the server");
+    }
 
     #[test]
     fn rejecting_a_message_of_an_earlier_uidvalidity_releases_none_of_the_current_one() {
-        let (mut state, uid) = (InboxState::new(1), Uid::new(1).unwrap());
+        let (mut state, uid) = (InboxState::new(1), uid(1));
         let [before, now] = [7, 8].map(|number| UidValidity::new(number, "inbox"));
         state.delivery_counts(before).hand_out(&UidSet::new(before, [uid]), 1);
         state.delivery_counts(now).hand_out(&UidSet::new(now, [uid]), 2);

@@ -44,7 +44,7 @@ pub(super) struct Response {
     pub(super) unrequested: UidSet,
 }
 
-/// The failures that one call may still have.
+/// The failures of one call so far, and the error that ended its requests once there were too many.
 #[derive(Debug, Default)]
 pub(super) struct FailureBudget {
     refusals: usize,
@@ -122,8 +122,9 @@ pub(super) fn exceeds_connection_share(imap: &Imap) -> bool {
 
 /// Requests messages until all but the suspects have arrived, or the batch has no room for more.
 ///
-/// # Errors A lost connection; [`Suspects::take_lost_at`](super::suspects::Suspects::take_lost_at) has the message
-/// that caused it.
+/// # Errors
+/// A lost connection; [`Suspects::take_lost_at`](super::suspects::Suspects::take_lost_at) has the message that caused
+/// it.
 pub(super) fn fetch_all_but_suspects(
     session: &mut ImapSession,
     imap: &Imap,
@@ -186,15 +187,16 @@ fn suspect_first_missing(
 
 /// Returns `true` if a refusal is to be treated as transient, and records that.
 ///
-/// Some servers send a transient code for a single bad message, each time. So if the refusal before was treated as
-/// transient, this one is not, unless it says when to retry: the bad message is isolated.
+/// Some servers send a transient code for a single bad message, each time. So of two refusals in a row the second one
+/// is not treated as transient, unless it says when to retry: the bad message is isolated instead.
 pub(super) fn treat_as_transient(imap: &Imap, error: &Error) -> bool {
     is_server_wide(error)
         && (error.retry_after().is_some() || !imap.state.lock().set_refused_as_transient(true))
 }
 
-/// Returns `true` if a refusal is transient and not about one message, as SERVERBUG mostly is: Dovecot sends it for a
-/// file that it can't read.
+/// Returns `true` if a refusal is transient, and likely to affect all messages.
+///
+/// SERVERBUG mostly is about one message: Dovecot sends it for a file that it can't read.
 pub(super) fn is_server_wide(error: &Error) -> bool {
     error.is_transient() && error.code() != Some("SERVERBUG")
 }

@@ -18,8 +18,9 @@ const MAX_PREFETCHED: usize = 1_000;
 ///
 /// Returns `None` where a prefetch is impossible or failed, and if the next batch has other mail.
 ///
-/// # Errors A lost connection; the first message that had not arrived is recorded as its cause, to be left out of the
-/// next attempt.
+/// # Errors
+/// A lost connection; the first message that had not arrived is recorded as its cause, and left out of the next
+/// attempt.
 pub(super) fn prefetch_new<'a>(
     session: &mut ImapSession,
     imap: &'a Imap,

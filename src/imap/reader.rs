@@ -33,7 +33,7 @@ impl ByteBudget {
     }
 }
 
-/// Reads the mail of one batch as it arrives.
+/// The reader of one batch: takes mail as it arrives, and collects deliveries.
 pub(super) struct Reader<'a> {
     imap: &'a Imap,
     validity: UidValidity,
@@ -55,6 +55,7 @@ pub(super) struct Reader<'a> {
     byte_budget: ByteBudget,
     /// The highest UID read, delivered, or chosen to be fetched whole.
     last: Option<Uid>,
+    /// The number of messages that have arrived.
     arrived: usize,
 }
 
@@ -160,8 +161,8 @@ impl<'a> Reader<'a> {
         before.is_none() && !state.sizes().are_estimates
     }
 
-    /// Returns those of these mails that are not read; with `is_short`, those that arrived shorter than their
-    /// RFC822.SIZE, else the others.
+    /// Returns those of these mails that are not read: with `is_short` the ones that arrived shorter than their
+    /// RFC822.SIZE, else the rest.
     pub(super) fn unread(&self, mails: &[(Uid, u64)], is_short: bool) -> Vec<(Uid, u64)> {
         let unread = mails.iter().copied().filter(|(uid, _)| !self.has_read(*uid));
         unread.filter(|(uid, _)| self.short.contains_key(uid) == is_short).collect()
@@ -219,14 +220,14 @@ impl<'a> Reader<'a> {
         self.deliver(uid, None, Err(error), fate);
     }
 
-    /// Takes out the mail over the size limit whose origin is not known yet, with its errors.
+    /// Takes out the mail over the size limit whose origin is unknown, with an error for each.
     pub(super) fn take_oversized(&mut self) -> Vec<(Uid, Error)> {
         let limit = self.imap.config.max_message;
         let oversized = std::mem::take(&mut self.oversized);
         oversized.into_iter().map(|(uid, size)| (uid, too_large(uid, size, limit))).collect()
     }
 
-    /// Takes out one mail to fetch whole, with its size; `None` if it is not to be.
+    /// Takes out one mail to fetch whole, with its size; `None` if it was not listed for that.
     pub(super) fn take_large(&mut self, uid: Uid) -> Option<(Uid, u64)> {
         let at = self.large.iter().position(|(large, _)| *large == uid)?;
         Some(self.large.swap_remove(at))

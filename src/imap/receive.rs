@@ -87,7 +87,7 @@ fn fetch_round<'a>(
     }
 }
 
-/// Goes on with a round on this session, as far as the archive need not be read first.
+/// Goes on with a round on this session, unless the archive has to be read first.
 fn run_step<'a>(
     session: &mut ImapSession,
     imap: &'a Imap,
@@ -95,10 +95,10 @@ fn run_step<'a>(
     fetch: &mut Option<Fetch<'a>>,
     budget: &mut FailureBudget,
 ) -> Result<Step> {
-    if fetch.is_none() {
-        *fetch = Some(choose(session, imap, cursor)?);
-    }
-    let Some(fetch) = fetch else { return Ok(Step::Done) };
+    let fetch = match fetch {
+        Some(fetch) => fetch,
+        none => none.insert(choose(session, imap, cursor)?),
+    };
     if fetch.validity != session.validity() {
         fetch.cancel();
         return Ok(Step::Done);

@@ -38,7 +38,7 @@ pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
 /// found: its Subject is not known.
 ///
 /// # Errors
-/// The `refusal` of the whole SEARCH, if too many parts are refused. The mail found by then is excluded the next time.
+/// The `refusal` of the whole SEARCH, if too many parts are refused. The next SEARCH excludes the mail found by then.
 fn bisect(session: &mut ImapSession, imap: &Imap, refusal: Error) -> Result<UidSet> {
     let validity = session.validity();
     let criteria = imap.candidates();

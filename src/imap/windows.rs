@@ -100,7 +100,7 @@ pub(super) fn fetch_and_read(
     })
 }
 
-/// Requests windows and passes arriving mail on.
+/// The link from a plan of windows to the reader: each mail that arrives is recorded by the plan, then read.
 struct Arrivals<'a, W, D> {
     first: Option<Window>,
     windows: &'a mut W,
@@ -129,6 +129,7 @@ pub(super) struct Previews<'a> {
     before: Sizes,
     /// The octets of all messages of this fetch that arrived.
     arrived_octets: u64,
+    /// The number of messages of this fetch that arrived.
     arrived: u64,
     byte_budget: ByteBudget,
     config: &'a ImapConfig,
