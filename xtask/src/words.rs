@@ -32,12 +32,21 @@ const CHECKED: [&str; 16] = [
 ];
 
 /// Files and folders that are not clean yet: breaches are counted there, and are no error.
-const PENDING: [&str; 16] = [
+const PENDING: [&str; 25] = [
     "docs/performance.md", // written by `cargo xtask bench --report`
     "examples",
     "fuzz",
     "py",
-    "src",
+    "src/imap/acknowledge.rs",
+    "src/imap/batch.rs",
+    "src/imap/claims",
+    "src/imap/dead_letters.rs",
+    "src/imap/drain.rs",
+    "src/imap/halfway.rs",
+    "src/imap/mod.rs",
+    "src/imap/moving.rs",
+    "src/imap/recall.rs",
+    "src/imap/verbs.rs",
     "tests/corpus",
     "tests/corpus.rs",
     "tests/foreign_programs.rs",
