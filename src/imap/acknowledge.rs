@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::batch::{Life, lives};
-use super::headers::{Headers, headers};
+use super::headers::{Headers, fetch_headers};
 use super::moving::Moving;
 use super::search::search;
 use super::{Delivery, Imap};
@@ -30,20 +30,20 @@ pub(super) fn acknowledge<'a>(
         gone(&done);
         archived?.map_or(Ok(()), Err)?;
     }
-    let spent = imap.known.lock().spent();
+    let spent = imap.state.lock().duplicates();
     if let Some(spent) = spent {
         imap.connection.repeat(deadline, |session| sweep(session, &spent, imap))?;
-        imap.known.lock().swept();
+        imap.state.lock().forget_duplicates();
     }
     Ok(())
 }
 
 /// Remembers what has been archived.
 fn remember(imap: &Imap, life: &Life<'_>, done: &UidSet) {
-    let mut known = imap.known.lock();
-    known.gone(done);
+    let mut state = imap.state.lock();
+    state.remove(done);
     let archived = life.deliveries.iter().filter(|delivery| done.contains(delivery.uid));
-    archived.filter_map(|delivery| delivery.identity).for_each(|identity| known.acknowledged().add(identity));
+    archived.filter_map(|delivery| delivery.identity).for_each(|identity| state.acknowledged().add(identity));
 }
 
 /// Archives what is not another consumer's, and returns the error that tells of the others. Adds to `done` what has left
@@ -114,7 +114,7 @@ struct Found(BTreeMap<Uid, Identity>);
 impl Found {
     /// Returns whether a message is in the inbox, or known to be archived.
     fn has(&self, delivery: &Delivery, imap: &Imap) -> bool {
-        let is_archived = |identity| imap.known.lock().acknowledged().contains(identity);
+        let is_archived = |identity| imap.state.lock().acknowledged().contains(identity);
         delivery.identity.is_some_and(|it| self.0.values().any(|found| *found == it) || is_archived(it))
     }
 }
@@ -122,7 +122,7 @@ impl Found {
 fn find_again(session: &mut ImapSession, life: &Life<'_>, imap: &Imap) -> Result<Found> {
     let wanted: HashSet<Identity> = life.identities().collect();
     let candidates = search(session, imap)?;
-    let told = headers(session, imap, &candidates)?;
+    let told = fetch_headers(session, imap, &candidates)?;
     let identity = |headers: &Headers| Identity::read(&headers.octets).filter(|it| wanted.contains(it));
     let found = Found(told.iter().filter_map(|(uid, headers)| Some((*uid, identity(headers)?))).collect());
     let are_all_told = candidates.iter().all(|uid| told.contains_key(&uid));

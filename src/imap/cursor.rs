@@ -1,34 +1,35 @@
-//! A place in the inbox, in one life of it.
+//! A position in the inbox, valid for one UIDVALIDITY.
 
 use crate::uid::{Uid, UidValidity};
 
-/// How far a walk through the inbox, or one fetch, has come.
+/// The progress of one fetch, or of a walk through the whole inbox.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cursor {
     validity: Option<UidValidity>,
     last: Option<Uid>,
-    /// Ascending.
-    left: Vec<Uid>,
-    is_a_walk: bool,
+    /// UIDs up to `last` that are still to fetch, ascending.
+    skipped: Vec<Uid>,
+    is_walk: bool,
 }
 
 impl Cursor {
-    /// Begins a walk, which meets each message, withheld ones too.
+    /// Begins a walk, which returns every message once, withheld ones as errors.
     pub(super) fn walk() -> Self {
-        Self { is_a_walk: true, ..Self::default() }
+        Self { is_walk: true, ..Self::default() }
     }
 
-    /// Goes on to `last`, but for those that were left.
-    pub(super) fn go_to(&mut self, validity: UidValidity, last: Option<Uid>, left: Vec<Uid>) {
-        *self = Self { validity: Some(validity), last, left, is_a_walk: self.is_a_walk };
+    /// Moves to `last`, except for the UIDs that were skipped.
+    pub(super) fn advance(&mut self, validity: UidValidity, last: Option<Uid>, skipped: Vec<Uid>) {
+        *self = Self { validity: Some(validity), last, skipped, is_walk: self.is_walk };
     }
 
-    pub(super) fn is_a_walk(&self) -> bool {
-        self.is_a_walk
+    /// Returns `true` for the cursor of a walk.
+    pub(super) fn is_walk(&self) -> bool {
+        self.is_walk
     }
 
-    /// What was left, and the last one that was come to; nothing in another life of the mailbox.
-    pub(super) fn at(&self, validity: UidValidity) -> (&[Uid], Option<Uid>) {
-        if self.validity == Some(validity) { (&self.left, self.last) } else { (&[], None) }
+    /// Returns the skipped UIDs and the last UID passed; neither under another UIDVALIDITY.
+    pub(super) fn position(&self, validity: UidValidity) -> (&[Uid], Option<Uid>) {
+        if self.validity == Some(validity) { (&self.skipped, self.last) } else { (&[], None) }
     }
 }

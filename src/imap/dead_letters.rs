@@ -42,7 +42,7 @@ pub(super) fn sort_out(imap: &Imap, deliveries: Vec<Delivery>, deadline: Deadlin
     }
     let (dead, mut alive): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|it| spent.contains(&it.uid));
     for delivery in dead {
-        let last = imap.known.lock().reason(delivery.uid);
+        let last = imap.state.lock().reject_reason(delivery.uid);
         let last = last.map(|reason| format!("; the last time: {reason}")).unwrap_or_default();
         let reason = format!("it was delivered {most} times and not acknowledged{last}");
         match bury(imap, &delivery, &reason, deadline) {
@@ -67,7 +67,7 @@ fn count(
     mut fresh: UidSet,
 ) -> Result<(Vec<Uid>, Option<Error>)> {
     let validity = fresh.validity();
-    imap.known.lock().in_hand(validity).leave_out_of(&mut fresh);
+    imap.state.lock().delivery_counts(validity).remove_handed_out(&mut fresh);
     let (mut spent, mut refusal) = (Vec::new(), None);
     let mut marks: Vec<Vec<Uid>> = vec![Vec::new(); most as usize];
     for chunk in fresh.chunks() {
@@ -75,7 +75,7 @@ fn count(
         let told: BTreeMap<Uid, u32> = told.into_iter().flatten().collect();
         for uid in chunk.iter() {
             let told = told.get(&uid).copied().unwrap_or_default();
-            let before = imap.known.lock().in_hand(validity).count(uid, told);
+            let before = imap.state.lock().delivery_counts(validity).deliveries_before(uid, told);
             match marks.get_mut(before as usize) {
                 Some(mark) => mark.push(uid),
                 None => spent.push(uid),
@@ -84,11 +84,11 @@ fn count(
     }
     for (before, uids) in (0..).zip(marks) {
         let set = UidSet::new(validity, uids);
-        imap.known.lock().in_hand(validity).expect(&set, before + 1);
+        imap.state.lock().delivery_counts(validity).begin(&set, before + 1);
         for chunk in set.chunks() {
             or_refused(session.mark_delivery(&chunk, before + 1), &mut refusal)?;
         }
-        imap.known.lock().in_hand(validity).take(&set, before + 1);
+        imap.state.lock().delivery_counts(validity).hand_out(&set, before + 1);
     }
     Ok((spent, refusal))
 }
@@ -117,7 +117,7 @@ pub(super) fn reject<'a>(
 ) -> Result<()> {
     let Some(most) = imap.config.dead_letters else { return Ok(()) };
     for delivery in deliveries {
-        let times = imap.known.lock().let_go(delivery.validity, delivery.uid, reason);
+        let times = imap.state.lock().release(delivery.validity, delivery.uid, reason);
         if times >= most {
             bury(
                 imap,
@@ -162,7 +162,7 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
             Moving::to_ours(session, &imap.halfway, &mailbox, &mut done).run(&rest)?;
         }
         imap.claims.iter().for_each(|claims| claims.release(&set));
-        imap.known.lock().gone(&set);
+        imap.state.lock().remove(&set);
         imap.drained.forget(&set);
         Ok(refusal)
     })?;

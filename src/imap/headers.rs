@@ -1,143 +1,158 @@
-//! The headers that tell who messages are.
+//! Fetches the headers that identify messages: Message-ID, Subject and From.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Imap;
-use super::asking::{Asked, Trouble, Wanted, obtain};
+use super::isolate::{FailureBudget, Request, Response, fetch_all_but_suspects};
 use crate::error::Result;
 use crate::python::{Fetching, ImapSession, Mails, Part, Window};
 use crate::uid::{Uid, UidSet};
 
-/// How many messages are asked at a time who they are, and how much each may say.
-const WINDOW: usize = 1_000;
-const MOST: usize = 16 << 10;
-
-/// The same where that was not enough.
-const MOST_OF_ONE: usize = 1 << 20;
-
-/// Message-ID, Subject and From as the server sent them, and whether they may go on.
-pub(super) struct Headers {
-    pub(super) octets: Vec<u8>,
-    pub(super) are_cut: bool,
+/// The messages of a window, and the octets of headers to request of each.
+#[derive(Clone, Copy)]
+struct Limits {
+    count: usize,
+    octets: usize,
 }
 
-/// Fetches the headers of these messages, but for the doubtful ones; those that the server does not give out are doubtful
-/// then.
+/// The limits of windows of many messages.
+const MANY: Limits = Limits { count: 1_000, octets: 16 << 10 };
+
+/// The limits for a single message, whose headers may be longer.
+const SINGLE: Limits = Limits { count: 1, octets: 1 << 20 };
+
+/// The identifying headers of one message.
+pub(super) struct Headers {
+    /// The header lines as the server sent them.
+    pub(super) octets: Vec<u8>,
+    /// `true` if the headers may be longer than what was requested.
+    pub(super) is_truncated: bool,
+}
+
+/// Fetches the headers of these messages, except for suspects. Messages whose headers the server refuses become
+/// suspects.
 ///
 /// # Errors
-/// A lost connection, and a NO that is to pass, or comes too often.
-pub(super) fn headers(
+/// A lost connection, a transient refusal, and too many refusals.
+pub(super) fn fetch_headers(
     session: &mut ImapSession,
     imap: &Imap,
     uids: &UidSet,
 ) -> Result<BTreeMap<Uid, Headers>> {
     let mut all = BTreeMap::new();
-    fetch(session, imap, &mut all, uids, (WINDOW, MOST))?;
-    let cut = all.iter().filter(|(_, headers)| headers.are_cut).map(|(uid, _)| *uid);
-    let cut = UidSet::new(uids.validity(), cut);
-    if !cut.is_empty() {
-        fetch(session, imap, &mut all, &cut, (1, MOST_OF_ONE))?;
+    fetch_within(session, imap, &mut all, uids, MANY)?;
+    let truncated = all.iter().filter(|(_, headers)| headers.is_truncated).map(|(uid, _)| *uid);
+    let truncated = UidSet::new(uids.validity(), truncated);
+    if !truncated.is_empty() {
+        fetch_within(session, imap, &mut all, &truncated, SINGLE)?;
     }
     Ok(all)
 }
 
-fn fetch(
+/// Adds the headers of these messages to `all`, those that arrived before an error, too.
+fn fetch_within(
     session: &mut ImapSession,
     imap: &Imap,
     all: &mut BTreeMap<Uid, Headers>,
     uids: &UidSet,
-    sizes: (usize, usize),
+    limits: Limits,
 ) -> Result<()> {
-    let mut asking = Asking { uids, absent: BTreeSet::new(), came: BTreeMap::new(), sizes };
-    let mut trouble = Trouble::default();
-    let outcome = obtain(session, imap, &mut trouble, &mut asking);
-    all.append(&mut asking.came);
-    outcome.and(trouble.stopped.map_or(Ok(()), Err))
+    let mut request = HeaderRequest { uids, absent: BTreeSet::new(), arrived: BTreeMap::new(), limits };
+    let mut budget = FailureBudget::default();
+    let result = fetch_all_but_suspects(session, imap, &mut budget, &mut request);
+    all.append(&mut request.arrived);
+    result.and(budget.stopped.map_or(Ok(()), Err))
 }
 
-/// Fetches the headers of those of these messages that the server gives out.
+/// Fetches the headers of these messages. Leaves out those that the server refuses.
 ///
 /// # Errors
 /// A lost connection.
-pub(super) fn headers_given_out(session: &mut ImapSession, uids: &UidSet) -> Result<BTreeMap<Uid, Headers>> {
+pub(super) fn fetch_available_headers(
+    session: &mut ImapSession,
+    uids: &UidSet,
+) -> Result<BTreeMap<Uid, Headers>> {
     let mut all = BTreeMap::new();
     for part in uids.chunks() {
-        let mut windows = Windows::new(&part, (WINDOW, MOST));
+        let mut windows = HeaderWindows::new(&part, MANY);
         let failure = session.fetch(None, &mut windows)?;
         if let Some(lost) = failure.filter(|failure| failure.error.ends_connection()) {
             return Err(lost.error);
         }
-        all.append(&mut windows.came);
+        all.append(&mut windows.arrived);
     }
     Ok(all)
 }
 
-/// Fetches the headers of one message, whatever is thought of it; none where the server has none.
-pub(super) fn headers_of_one(session: &mut ImapSession, uid: Uid) -> Result<Option<Headers>> {
+/// Fetches the headers of one message, even of a suspect; `None` if the server returns none.
+pub(super) fn fetch_headers_of_one(session: &mut ImapSession, uid: Uid) -> Result<Option<Headers>> {
     let one = UidSet::new(session.validity(), [uid]);
-    let mut windows = Windows::new(&one, (1, MOST_OF_ONE));
+    let mut windows = HeaderWindows::new(&one, SINGLE);
     match session.fetch(None, &mut windows)? {
         Some(failure) => Err(failure.error),
-        None => Ok(windows.came.remove(&uid)),
+        None => Ok(windows.arrived.remove(&uid)),
     }
 }
 
-struct Asking<'a> {
+/// The request for headers.
+struct HeaderRequest<'a> {
     uids: &'a UidSet,
     absent: BTreeSet<Uid>,
-    came: BTreeMap<Uid, Headers>,
-    sizes: (usize, usize),
+    arrived: BTreeMap<Uid, Headers>,
+    limits: Limits,
 }
 
-impl Wanted for Asking<'_> {
+impl Request for HeaderRequest<'_> {
     fn missing(&self) -> UidSet {
         let mut missing = self.uids.clone();
-        missing.retain(|uid| !self.came.contains_key(&uid) && !self.absent.contains(&uid));
+        missing.retain(|uid| !self.arrived.contains_key(&uid) && !self.absent.contains(&uid));
         missing
     }
 
-    fn ask(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Asked> {
-        let mut windows = Windows::new(part, self.sizes);
+    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
+        let mut windows = HeaderWindows::new(part, self.limits);
         let failure = session.fetch(None, &mut windows)?;
-        let unasked = part.skip(windows.asked);
-        self.came.append(&mut windows.came);
-        Ok(Asked { failure, unasked })
+        let unrequested = part.skip(windows.requested);
+        self.arrived.append(&mut windows.arrived);
+        Ok(Response { failure, unrequested })
     }
 
-    fn came(&self) -> usize {
-        self.came.len()
+    fn arrived(&self) -> usize {
+        self.arrived.len()
     }
 
-    fn are_absent(&mut self, uids: &UidSet) {
+    fn set_absent(&mut self, uids: &UidSet) {
         self.absent.extend(uids.iter());
     }
 }
 
-struct Windows<'a> {
+/// The windows of headers, and the headers that arrived.
+struct HeaderWindows<'a> {
     uids: &'a UidSet,
-    asked: usize,
-    came: BTreeMap<Uid, Headers>,
-    sizes: (usize, usize),
+    /// The number of messages requested.
+    requested: usize,
+    arrived: BTreeMap<Uid, Headers>,
+    limits: Limits,
 }
 
-impl<'a> Windows<'a> {
-    fn new(uids: &'a UidSet, sizes: (usize, usize)) -> Self {
-        Self { uids, asked: 0, came: BTreeMap::new(), sizes }
+impl<'a> HeaderWindows<'a> {
+    fn new(uids: &'a UidSet, limits: Limits) -> Self {
+        Self { uids, requested: 0, arrived: BTreeMap::new(), limits }
     }
 }
 
-impl Fetching for Windows<'_> {
+impl Fetching for HeaderWindows<'_> {
     fn next(&mut self) -> Option<Window> {
-        let (count, most) = self.sizes;
-        let uids = self.uids.chunk(self.asked, count);
-        self.asked += uids.len();
-        (!uids.is_empty()).then_some(Window { uids, part: Part::Headers, most, room: count * most })
+        let Limits { count, octets } = self.limits;
+        let uids = self.uids.chunk(self.requested, count);
+        self.requested += uids.len();
+        (!uids.is_empty()).then_some(Window { uids, part: Part::Headers, most: octets, room: count * octets })
     }
 
     fn take(&mut self, mails: Mails, most: usize) {
         for mail in mails.iter().filter(|mail| !mail.octets().is_empty()) {
-            let headers = Headers { octets: mail.octets().into(), are_cut: mail.octets().len() == most };
-            self.came.insert(mail.uid, headers);
+            let headers = Headers { octets: mail.octets().into(), is_truncated: mail.octets().len() == most };
+            self.arrived.insert(mail.uid, headers);
         }
     }
 }

@@ -1,25 +1,26 @@
 //! The handle that receives: a short method a verb.
 
 mod acknowledge;
-mod ahead;
-mod alone;
-mod asking;
+mod acknowledged;
 mod batch;
 mod claims;
 mod cursor;
 mod dead_letters;
 mod deliveries;
-mod doubts;
 mod drain;
+mod fetch;
 mod halfway;
 mod headers;
-mod known;
-mod look;
+mod inbox_state;
+mod isolate;
 mod moving;
+mod prefetch;
 mod reader;
 mod recall;
 mod receive;
 mod search;
+mod single;
+mod suspects;
 mod verbs;
 mod windows;
 
@@ -33,7 +34,7 @@ use self::cursor::Cursor;
 pub use self::deliveries::Deliveries;
 use self::drain::Drained;
 use self::halfway::Halfway;
-use self::known::Known;
+use self::inbox_state::InboxState;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
 use crate::connection::{Connection, Session as _, SessionHooks, Stats, Status};
@@ -68,7 +69,7 @@ use crate::uid::UidSet;
 pub struct Imap {
     connection: Connection<ImapSession>,
     config: Arc<ImapConfig>,
-    known: Arc<Mutex<Known>>,
+    state: Arc<Mutex<InboxState>>,
     claims: Option<Arc<Claims>>,
     drained: Arc<Drained>,
     halfway: Arc<Mutex<Halfway>>,
@@ -87,8 +88,8 @@ impl Imap {
         let config = Arc::new(config);
         let claims = config.lease.map(|lease| Claims::new(lease, &config)).transpose()?.map(Arc::new);
         let connection = Connection::open(config.connection_options(), hooks(&config, claims.as_ref()))?;
-        let known = Arc::new(Mutex::new(Known::new(config.dedup_window)));
-        Ok(Self { connection, config, known, claims, drained: Arc::default(), halfway: Arc::default() })
+        let state = Arc::new(Mutex::new(InboxState::new(config.dedup_window)));
+        Ok(Self { connection, config, state, claims, drained: Arc::default(), halfway: Arc::default() })
     }
 
     /// Fetches the oldest waiting messages, and changes nothing on the server.
@@ -152,7 +153,8 @@ impl Imap {
 
     /// Returns what finds our messages, and others' too: which are ours, their headers tell.
     fn candidates(&self) -> String {
-        let but = self.known.lock().left_out().map(|uids| format!(" NOT UID {uids}")).unwrap_or_default();
+        let but =
+            self.state.lock().search_exclusions().map(|uids| format!(" NOT UID {uids}")).unwrap_or_default();
         candidates(&self.config.common.tag) + &but
     }
 

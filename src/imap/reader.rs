@@ -1,23 +1,25 @@
-//! From mails to deliveries: what is ours, what was seen before, and what needs a second fetch.
+//! Reads fetched mail: decides which is ours, drops duplicates, and collects the deliveries of a batch.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::batch::Fate;
-use super::known::Settled;
+use super::inbox_state::Settled;
+use super::windows::count_fitting;
 use super::{Delivery, Imap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Identity, Message, Origin, origin, parse};
 use crate::python::{Mail, Mails};
 use crate::uid::{Uid, UidSet, UidValidity};
 
-/// How many octets more a batch has room for; those who fetch look at it while others read.
+/// The octets left in a batch. Clones share the count: the receiving thread checks it while the reader spends it.
 #[derive(Clone, Debug)]
-pub(super) struct Room(Arc<AtomicUsize>);
+pub(super) struct ByteBudget(Arc<AtomicUsize>);
 
-impl Room {
-    pub(super) fn is_full(&self) -> bool {
+impl ByteBudget {
+    /// Returns `true` if no octets are left.
+    pub(super) fn is_exhausted(&self) -> bool {
         self.left() == 0
     }
 
@@ -25,253 +27,256 @@ impl Room {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Only readers take, one at a time.
-    fn take(&self, octets: usize) {
+    /// Subtracts octets. Not atomic: only the reader calls it.
+    fn spend(&self, octets: usize) {
         self.0.store(self.left().saturating_sub(octets), Ordering::Relaxed);
     }
 }
 
-/// Reads the mails of one batch as they come.
+/// The reader of one batch: takes mail as it arrives, and collects deliveries.
 pub(super) struct Reader<'a> {
     imap: &'a Imap,
     validity: UidValidity,
     deliveries: Vec<Delivery>,
-    /// Where the first copy of each message is.
+    /// The place in `deliveries` of the first copy of each message.
     first: HashMap<Identity, usize>,
-    seen: HashSet<Uid>,
-    /// Ours, as far as is known, with sizes, of which there is only a beginning.
+    /// Mail that needs no further FETCH in this batch.
+    read: HashSet<Uid>,
+    /// Mail to fetch whole, with its size: its preview did not show that it is foreign.
     large: Vec<(Uid, u64)>,
-    /// Those that came with fewer octets than their sizes, and with how many.
+    /// Mail that arrived shorter than its RFC822.SIZE, with the octets that arrived.
     short: HashMap<Uid, usize>,
-    /// Too large to be fetched, and not shown to be ours by their beginning, with sizes.
-    unjudged: Vec<(Uid, u64)>,
-    /// Flagged `\Deleted` by another client since they were found.
+    /// Mail over the size limit whose preview does not show the Subject, with its size.
+    oversized: Vec<(Uid, u64)>,
+    /// Mail that another client has flagged `\Deleted` since the SEARCH.
     deleted: Vec<Uid>,
-    /// Second copies of what was acknowledged before.
-    spent: Vec<Uid>,
-    room: Room,
+    /// Duplicates of acknowledged messages.
+    duplicates: Vec<Uid>,
+    byte_budget: ByteBudget,
+    /// The highest UID read, delivered, or chosen to be fetched whole.
     last: Option<Uid>,
-    came: usize,
+    /// The number of messages that have arrived.
+    arrived: usize,
 }
 
 impl<'a> Reader<'a> {
-    /// `large` are those that are known to be large, and ours.
+    /// Creates a reader; `large` has the messages known to be ours and to be fetched whole.
     pub(super) fn new(imap: &'a Imap, validity: UidValidity, large: Vec<(Uid, u64)>) -> Self {
-        let room = Room(Arc::new(AtomicUsize::new(imap.config.batch_bytes)));
+        let byte_budget = ByteBudget(Arc::new(AtomicUsize::new(imap.config.batch_bytes)));
         Self {
             imap,
             validity,
             deliveries: Vec::new(),
             first: HashMap::new(),
-            seen: HashSet::new(),
+            read: HashSet::new(),
             large,
             short: HashMap::new(),
-            unjudged: Vec::new(),
+            oversized: Vec::new(),
             deleted: Vec::new(),
-            spent: Vec::new(),
-            room,
+            duplicates: Vec::new(),
+            byte_budget,
             last: None,
-            came: 0,
+            arrived: 0,
         }
     }
 
-    /// Reads mails, or the beginnings of large ones: `asked` octets were asked for.
-    pub(super) fn take(&mut self, mails: &Mails, asked: usize) {
+    /// Reads mail of which `asked` octets each were requested. Drops it once the batch is full.
+    pub(super) fn read_previews(&mut self, mails: &Mails, asked: usize) {
         for mail in mails.iter() {
             if self.is_full() {
                 return;
             }
-            self.look(mail, asked);
+            self.read(mail, asked);
         }
     }
 
-    /// Reads mails that there is room for whatever their size is.
-    pub(super) fn take_whole(&mut self, mails: &Mails, asked: usize) {
-        mails.iter().for_each(|mail| self.look(mail, asked));
+    /// Reads mail whose size was within the byte budget when it was chosen.
+    pub(super) fn read_whole(&mut self, mails: &Mails, asked: usize) {
+        mails.iter().for_each(|mail| self.read(mail, asked));
     }
 
-    pub(super) fn room(&self) -> Room {
-        self.room.clone()
+    /// Returns the octets left in the batch, a count that goes on changing.
+    pub(super) fn byte_budget(&self) -> ByteBudget {
+        self.byte_budget.clone()
     }
 
-    /// Returns whether there is no room for more.
+    /// Returns `true` if the batch has no octets left.
     pub(super) fn is_full(&self) -> bool {
-        self.room.is_full()
+        self.byte_budget.is_exhausted()
     }
 
-    /// Returns how many mails, or beginnings of them, have come, whatever they are.
-    pub(super) fn came(&self) -> usize {
-        self.came
+    /// Returns the number of messages that have arrived, foreign ones and previews included.
+    pub(super) fn arrived(&self) -> usize {
+        self.arrived
     }
 
-    /// Returns whether a mail was read, or is known not to be for us.
+    /// Returns `true` if a message needs no further FETCH in this batch.
     pub(super) fn has_read(&self, uid: Uid) -> bool {
-        self.seen.contains(&uid)
+        self.read.contains(&uid)
     }
 
-    /// Returns those of these mails that were not even looked at.
-    pub(super) fn unseen(&self, mut uids: UidSet) -> UidSet {
+    /// Returns those of these messages whose previews have not arrived.
+    pub(super) fn unfetched(&self, mut uids: UidSet) -> UidSet {
         let large: HashSet<Uid> = self.large.iter().map(|(uid, _)| *uid).collect();
         uids.retain(|uid| !self.has_read(uid) && !large.contains(&uid));
         uids
     }
 
-    /// A mail without octets has not come: no mail is empty.
-    fn look(&mut self, mail: &Mail, asked: usize) {
+    /// Reads one mail, or decides by its preview that it is to be fetched whole.
+    fn read(&mut self, mail: &Mail, asked: usize) {
         let (uid, limit) = (mail.uid, self.imap.config.max_message);
-        if self.seen.contains(&uid) || (mail.octets().is_empty() && !mail.is_deleted) {
+        // No mail is empty: without octets it has not arrived.
+        if self.has_read(uid) || (mail.octets().is_empty() && !mail.is_deleted) {
             return;
         }
         self.last = self.last.max(Some(uid));
-        self.came += 1;
+        self.arrived += 1;
         if mail.is_deleted {
             self.deleted.push(uid);
-        } else if self.is_short(mail, asked) {
+        } else if self.may_be_truncated(mail, asked) {
             if origin(mail.octets(), true, &self.imap.config.common.tag) != Origin::Foreign {
                 return self.large.push((uid, mail.size().min(limit as u64)));
             }
-            self.is_foreign(uid);
+            self.settle_foreign(uid);
         } else if mail.is_whole(asked) && mail.octets().len() <= limit {
-            self.read(mail);
-        } else if !self.judge(mail, asked) {
-            return; // It is to be fetched whole.
+            self.read_complete(mail);
+        } else if !self.read_preview(mail, asked) {
+            return;
         }
-        self.seen.insert(uid);
+        self.read.insert(uid);
     }
 
-    /// Returns whether a mail may have been cut by the server: what comes when it is asked for without a limit shows whether
-    /// that is so, or sizes are estimates.
-    fn is_short(&mut self, mail: &Mail, asked: usize) -> bool {
+    /// Returns `true` if the server may have truncated a mail: it is shorter than its RFC822.SIZE, and that may be
+    /// exact.
+    ///
+    /// The mail is then fetched without a limit. If the same octets arrive again, the server's sizes are estimates.
+    fn may_be_truncated(&mut self, mail: &Mail, asked: usize) -> bool {
         if !mail.is_short(asked) {
             return false;
         }
-        let came = mail.octets().len();
-        let before = self.short.insert(mail.uid, came);
-        let mut known = self.imap.known.lock();
-        known.sizes().are_estimates |= before == Some(came);
-        before.is_none() && !known.sizes().are_estimates
+        let arrived = mail.octets().len();
+        let before = self.short.insert(mail.uid, arrived);
+        let mut state = self.imap.state.lock();
+        state.sizes().are_estimates |= before == Some(arrived);
+        before.is_none() && !state.sizes().are_estimates
     }
 
-    /// Returns those of these mails that are not read, and have come short or not.
-    pub(super) fn unread(&self, mails: &[(Uid, u64)], short: bool) -> Vec<(Uid, u64)> {
+    /// Returns those of these mails that are not read: with `is_short` the ones that arrived shorter than their
+    /// RFC822.SIZE, else the rest.
+    pub(super) fn unread(&self, mails: &[(Uid, u64)], is_short: bool) -> Vec<(Uid, u64)> {
         let unread = mails.iter().copied().filter(|(uid, _)| !self.has_read(*uid));
-        unread.filter(|(uid, _)| self.short.contains_key(uid) == short).collect()
+        unread.filter(|(uid, _)| self.short.contains_key(uid) == is_short).collect()
     }
 
-    /// Judges a mail of which there is only a beginning, or that is too large; false for one to be fetched whole.
-    fn judge(&mut self, mail: &Mail, asked: usize) -> bool {
+    /// Reads a preview, or a mail over the size limit. Returns `false` if it is to be fetched whole.
+    fn read_preview(&mut self, mail: &Mail, asked: usize) -> bool {
         let (uid, limit) = (mail.uid, self.imap.config.max_message);
         match origin(mail.octets(), !mail.is_whole(asked), &self.imap.config.common.tag) {
-            Origin::Foreign => self.is_foreign(uid),
+            Origin::Foreign => self.settle_foreign(uid),
             _ if asked <= limit && mail.size() <= limit as u64 => {
                 self.large.push((uid, mail.size()));
                 return false;
             }
-            Origin::Ours => self.deliver(uid, None, Err(too_large(uid, mail.size(), limit))),
-            Origin::Undecided => self.unjudged.push((uid, mail.size())),
+            Origin::Ours => self.deliver(uid, None, Err(too_large(uid, mail.size(), limit)), Fate::Archive),
+            Origin::Undecided => self.oversized.push((uid, mail.size())),
         }
         true
     }
 
-    fn is_foreign(&self, uid: Uid) {
-        self.imap.known.lock().settle(self.validity, uid, Settled::Foreign);
+    fn settle_foreign(&self, uid: Uid) {
+        self.imap.state.lock().settle(self.validity, uid, Settled::Foreign);
     }
 
-    /// Reads a whole mail. What is ours and was not acknowledged yet is delivered; a second copy goes with the first.
-    fn read(&mut self, mail: &Mail) {
+    /// Reads a complete mail. Delivers it if it is ours, unless it is a duplicate, of an acknowledged message or in
+    /// this batch.
+    fn read_complete(&mut self, mail: &Mail) {
         let uid = mail.uid;
         let Some(message) = parse(mail.octets(), &self.imap.config.common.tag) else {
-            return self.is_foreign(uid);
+            return self.settle_foreign(uid);
         };
         let identity = message.as_ref().ok().and_then(|(_, identity)| *identity);
-        if identity.is_some_and(|identity| self.imap.known.lock().acknowledged().contains(identity)) {
-            self.imap.known.lock().settle(self.validity, uid, Settled::Spent);
-            return self.spent.push(uid);
+        if identity.is_some_and(|identity| self.imap.state.lock().acknowledged().contains(identity)) {
+            self.imap.state.lock().settle(self.validity, uid, Settled::Duplicate);
+            return self.duplicates.push(uid);
         }
         if let Some(&at) = identity.and_then(|identity| self.first.get(&identity)) {
             self.deliveries[at].copies.push(uid);
             return;
         }
-        self.room.take(mail.octets().len());
-        self.deliver(uid, identity, message.map(|(message, _)| message));
+        self.byte_budget.spend(mail.octets().len());
+        self.deliver(uid, identity, message.map(|(message, _)| message), Fate::Archive);
     }
 
-    fn deliver(&mut self, uid: Uid, identity: Option<Identity>, message: Result<Message>) {
+    fn deliver(&mut self, uid: Uid, identity: Option<Identity>, message: Result<Message>, fate: Fate) {
         self.first.extend(identity.map(|identity| (identity, self.deliveries.len())));
         let (validity, copies) = (self.validity, Vec::new());
-        self.deliveries.push(Delivery { uid, validity, identity, copies, message, fate: Fate::Archive });
+        self.deliveries.push(Delivery { uid, validity, identity, copies, message, fate });
     }
 
     /// Delivers an error in place of a message.
     pub(super) fn deliver_error(&mut self, uid: Uid, error: Error, fate: Fate) {
         self.last = self.last.max(Some(uid));
-        self.seen.insert(uid);
-        self.deliver(uid, None, Err(error));
-        self.deliveries.last_mut().into_iter().for_each(|delivery| delivery.fate = fate);
+        self.read.insert(uid);
+        self.deliver(uid, None, Err(error), fate);
     }
 
-    /// Takes out what is too large and not judged yet.
-    pub(super) fn take_unjudged(&mut self) -> Vec<(Uid, Error)> {
+    /// Takes out the mail over the size limit whose origin is unknown, with an error for each.
+    pub(super) fn take_oversized(&mut self) -> Vec<(Uid, Error)> {
         let limit = self.imap.config.max_message;
-        let unjudged = std::mem::take(&mut self.unjudged);
-        unjudged.into_iter().map(|(uid, size)| (uid, too_large(uid, size, limit))).collect()
+        let oversized = std::mem::take(&mut self.oversized);
+        oversized.into_iter().map(|(uid, size)| (uid, too_large(uid, size, limit))).collect()
     }
 
-    /// Takes out a mail that is to be fetched whole.
+    /// Takes out one mail to fetch whole, with its size; `None` if it was not listed for that.
     pub(super) fn take_large(&mut self, uid: Uid) -> Option<(Uid, u64)> {
         let at = self.large.iter().position(|(large, _)| *large == uid)?;
         Some(self.large.swap_remove(at))
     }
 
-    /// Takes out the large messages that there is room for, and one in any case; the others wait.
-    pub(super) fn large(&mut self) -> Vec<(Uid, u64)> {
+    /// Takes out the oldest mail to fetch whole, as much as the byte budget allows and at least one. The rest stays a
+    /// candidate, with its size.
+    pub(super) fn take_large_within_budget(&mut self) -> Vec<(Uid, u64)> {
         self.large.sort_unstable();
         self.large.dedup_by_key(|(uid, _)| *uid);
-        let mut room = self.room.left() as u64;
-        let mut fits = |mail: &&(Uid, u64)| {
-            let before = room;
-            room = room.saturating_sub(mail.1);
-            mail.1 <= before
-        };
-        let count = self.large.iter().take_while(&mut fits).count().max(1).min(self.large.len());
-        let rest = self.large.split_off(count);
-        let mut known = self.imap.known.lock();
+        let rest = self.large.split_off(count_fitting(&self.large, self.byte_budget.left() as u64));
+        let mut state = self.imap.state.lock();
         for &(uid, size) in &rest {
-            known.is_large(self.validity, uid, size);
+            state.set_size(self.validity, uid, size);
         }
         let chosen = std::mem::replace(&mut self.large, rest);
         self.last = self.last.max(chosen.last().map(|(uid, _)| *uid));
         chosen
     }
 
-    /// Returns the last mail that was looked at.
+    /// Returns the highest UID read, delivered, or chosen to be fetched whole.
     pub(super) fn last(&self) -> Option<Uid> {
         self.last
     }
 
-    /// Returns whether there is anything to deliver.
-    pub(super) fn has_any(&self) -> bool {
+    /// Returns `true` if there is any delivery.
+    pub(super) fn has_deliveries(&self) -> bool {
         !self.deliveries.is_empty()
     }
 
-    /// Returns those that another client has flagged `\Deleted` since they were found.
+    /// Returns the mail that another client has flagged `\Deleted` since the SEARCH.
     pub(super) fn deleted(&self) -> &[Uid] {
         &self.deleted
     }
 
-    /// Returns the second copies of what was acknowledged before.
-    pub(super) fn spent(&self) -> &[Uid] {
-        &self.spent
+    /// Returns the duplicates of acknowledged messages.
+    pub(super) fn duplicates(&self) -> &[Uid] {
+        &self.duplicates
     }
 
     /// Returns the deliveries, oldest first.
-    pub(super) fn deliveries(mut self) -> Vec<Delivery> {
+    pub(super) fn into_deliveries(mut self) -> Vec<Delivery> {
         self.deliveries.sort_by_key(|delivery| delivery.uid);
         self.deliveries
     }
 }
 
+/// Returns the error for a message over `max_message`.
 pub(super) fn too_large(uid: Uid, size: u64, limit: usize) -> Error {
-    let text = format!("message UID {uid} has {size} bytes, over the limit of {limit}");
+    let text = format!("message UID {uid} has {size} bytes, over the limit of {limit} (max_message)");
     Error::new(ErrorKind::TooLarge, text)
 }

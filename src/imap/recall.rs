@@ -14,14 +14,14 @@ const SHARES: u32 = 4;
 
 /// Returns whether all of it is known without looking into the archive, or the archive is left alone for a while.
 pub(super) fn is_recalled(session: &ImapSession, imap: &Imap) -> bool {
-    let mut known = imap.known.lock();
-    let acknowledged = known.acknowledged();
-    if acknowledged.to_be_recalled(imap.claims.is_some()).is_none() {
+    let mut state = imap.state.lock();
+    let acknowledged = state.acknowledged();
+    if acknowledged.next_read(imap.claims.is_some()).is_none() {
         return true;
     }
     let is_nothing = session.archive_is_empty() && imap.claims.is_none();
     if is_nothing {
-        acknowledged.recall(Default::default(), []);
+        acknowledged.load(Default::default(), []);
     }
     is_nothing
 }
@@ -32,7 +32,7 @@ pub(super) fn is_recalled(session: &ImapSession, imap: &Imap) -> bool {
 pub(super) fn recall(imap: &Imap, deadline: Deadline) {
     let began = Instant::now();
     if let Err(error) = imap.connection.once(deadline.share(SHARES), |session| read(session, imap)) {
-        imap.known.lock().acknowledged().put_off(began.elapsed(), imap.config.common.options.backoff);
+        imap.state.lock().acknowledged().postpone_read(began.elapsed(), imap.config.common.options.backoff);
         imap.connection.count(|counts| counts.archive_unread += 1);
         imap.connection.note(&error);
         events::emit(move || {
@@ -42,10 +42,10 @@ pub(super) fn recall(imap: &Imap, deadline: Deadline) {
 }
 
 fn read(session: &mut ImapSession, imap: &Imap) -> Result<()> {
-    let asked = imap.known.lock().acknowledged().to_be_recalled(imap.claims.is_some());
+    let asked = imap.state.lock().acknowledged().next_read(imap.claims.is_some());
     let Some((most, since)) = asked else { return Ok(()) };
     let (since, archived) = session.newest_archived(most, since)?;
     let identities = archived.iter().filter_map(|headers| Identity::read(headers));
-    imap.known.lock().acknowledged().recall(since, identities);
+    imap.state.lock().acknowledged().load(since, identities);
     Ok(())
 }

@@ -1,154 +1,156 @@
-//! From candidates on the server to deliveries: what is there, what is fetched of it, and what is still to come.
+//! The receive engine: chooses candidates, fetches them, and returns their deliveries.
 
-use super::asking::Trouble;
 use super::cursor::Cursor;
-use super::known::Waiting;
-use super::look::Look;
+use super::fetch::Fetch;
+use super::inbox_state::Candidate;
+use super::isolate::FailureBudget;
+use super::prefetch::prefetch_new;
 use super::recall::{is_recalled, recall};
 use super::search::search;
-use super::{Delivery, Imap, ahead, dead_letters};
+use super::{Delivery, Imap, dead_letters};
 use crate::connection::Session as _;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 
-/// A server that always says that there is more must not keep a caller for ever.
-const MOST_LOOKS: usize = 100;
+/// The most rounds of one call, against a server that always announces more mail.
+const MAX_ROUNDS: usize = 100;
 
-/// When nothing else waits, so many withheld messages are tried again.
-const ANOTHER_CHANCE: usize = 8;
+/// The most withheld messages that are retried in a round with nothing else to fetch.
+const MAX_RETRIED: usize = 8;
 
-/// Returns the oldest waiting messages that the cursor has not come to.
+/// Returns the oldest candidates that the cursor has not passed. A message that can't be fetched is an error in its
+/// place.
 ///
-/// A look at nothing but foreign mail, or at mail that has gone meanwhile, says nothing about what is behind it. A message
-/// that can't be had is an error in its place.
+/// A round without deliveries, such as one of foreign mail only, is followed by another one while candidates remain.
 ///
 /// # Errors
-/// A failure that no message is to blame for, or that left nothing to deliver.
+/// A failure that no message has caused, or after which there is nothing to deliver.
 pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> Result<Vec<Delivery>> {
-    let mut trouble = Trouble::default();
-    for _ in 0..MOST_LOOKS {
-        let Some(mut look) = look(imap, cursor, &mut trouble, deadline)? else { break };
-        look.try_alone(&mut trouble, deadline);
-        look.report(cursor.is_a_walk(), &mut trouble, deadline);
+    let mut budget = FailureBudget::default();
+    for _ in 0..MAX_ROUNDS {
+        let Some(mut fetch) = fetch_round(imap, cursor, &mut budget, deadline)? else { break };
+        fetch.fetch_suspects(&mut budget, deadline);
+        fetch.report_failures(cursor.is_walk(), &mut budget, deadline);
         let mut next = cursor.clone();
-        let seen = look.end(&mut next);
-        let deliveries = dead_letters::sort_out(imap, seen.deliveries, deadline)?;
+        let outcome = fetch.finish(&mut next);
+        let deliveries = dead_letters::sort_out(imap, outcome.deliveries, deadline)?;
         *cursor = next;
         if !deliveries.is_empty() {
-            // Another call may hold what this waits for, and need the interpreter.
+            // Detached: the lock may be held by another call, which needs the interpreter to release it.
             let hand_out = || imap.claims.iter().for_each(|claims| claims.hand_out(&deliveries));
             ImapSession::detached(hand_out);
             return Ok(deliveries);
         }
-        if trouble.stopped.is_some() || !seen.more {
+        if budget.stopped.is_some() || !outcome.more {
             break;
         }
     }
-    let unreported = || imap.known.lock().doubts().unreported();
-    trouble.stopped.or_else(unreported).map_or(Ok(Vec::new()), Err)
+    let unreported = || imap.state.lock().suspects().unreported();
+    budget.stopped.or_else(unreported).map_or(Ok(Vec::new()), Err)
 }
 
-/// What to do when a part of a look has ended well.
-enum Next {
-    Recall,
-    End,
+/// The next step of a round, after one that did not fail.
+enum Step {
+    ReadArchive,
+    Done,
 }
 
-/// Chooses messages and asks for those that are not doubtful, on a new connection after each loss.
-fn look<'a>(
+/// Chooses messages and fetches all but the suspects, on a new connection after each loss.
+fn fetch_round<'a>(
     imap: &'a Imap,
     cursor: &Cursor,
-    trouble: &mut Trouble,
+    budget: &mut FailureBudget,
     deadline: Deadline,
-) -> Result<Option<Look<'a>>> {
-    let mut look = None;
+) -> Result<Option<Fetch<'a>>> {
+    let mut fetch = None;
     loop {
-        imap.known.lock().doubts().take_lost_at();
-        let answer =
-            imap.connection.once(deadline, |session| go_on(session, imap, cursor, &mut look, trouble));
-        match answer {
-            Ok(Next::Recall) => recall(imap, deadline),
-            Ok(Next::End) => return Ok(look),
+        imap.state.lock().suspects().take_lost_at();
+        let step =
+            imap.connection.once(deadline, |session| run_step(session, imap, cursor, &mut fetch, budget));
+        match step {
+            Ok(Step::ReadArchive) => recall(imap, deadline),
+            Ok(Step::Done) => return Ok(fetch),
             Err(error) => {
-                let is_blamed = trouble.lost_at(imap, &error);
-                if trouble.goes_on(&error, is_blamed) {
+                let is_at_message = budget.count_loss_at_message(imap, &error);
+                if budget.admits_reconnect(&error, is_at_message) {
                     continue;
                 }
-                if !look.as_ref().is_some_and(Look::has_any) {
+                if !fetch.as_ref().is_some_and(Fetch::has_deliveries) {
                     return Err(error);
                 }
-                trouble.stop(error);
-                return Ok(look);
+                budget.stop(error);
+                return Ok(fetch);
             }
         }
     }
 }
 
-fn go_on<'a>(
+/// Goes on with a round on this session, unless the archive has to be read first.
+fn run_step<'a>(
     session: &mut ImapSession,
     imap: &'a Imap,
     cursor: &Cursor,
-    look: &mut Option<Look<'a>>,
-    trouble: &mut Trouble,
-) -> Result<Next> {
-    if look.is_none() {
-        *look = Some(choose(session, imap, cursor)?);
+    fetch: &mut Option<Fetch<'a>>,
+    budget: &mut FailureBudget,
+) -> Result<Step> {
+    let fetch = match fetch {
+        Some(fetch) => fetch,
+        none => none.insert(choose(session, imap, cursor)?),
+    };
+    if fetch.validity != session.validity() {
+        fetch.cancel();
+        return Ok(Step::Done);
     }
-    let Some(look) = look else { return Ok(Next::End) };
-    if look.validity != session.validity() {
-        look.is_over();
-        return Ok(Next::End);
+    if fetch.wants_archive_read() && !is_recalled(session, imap) {
+        return Ok(Step::ReadArchive);
     }
-    if look.asks_for_recall() && !is_recalled(session, imap) {
-        return Ok(Next::Recall);
-    }
-    look.fetch(session, trouble)?;
-    Ok(Next::End)
+    fetch.fetch(session, budget)?;
+    Ok(Step::Done)
 }
 
-/// What is new, in one flight, where nothing else waits; else what was found before, or a search.
-fn choose<'a>(session: &mut ImapSession, imap: &'a Imap, cursor: &Cursor) -> Result<Look<'a>> {
-    if let Some((new, reader)) = ahead::look(session, imap, cursor)? {
-        return Ok(Look::at_new(imap, new, reader));
+/// Chooses the messages of a round: prefetched ones if no others wait; else claimed ones, or the oldest.
+fn choose<'a>(session: &mut ImapSession, imap: &'a Imap, cursor: &Cursor) -> Result<Fetch<'a>> {
+    if let Some((new, reader)) = prefetch_new(session, imap, cursor)? {
+        return Ok(Fetch::prefetched(imap, new, reader));
     }
     let validity = session.validity();
     let (chosen, more) = match &imap.claims {
         Some(claims) => {
             let present = search(session, imap)?;
-            imap.known.lock().found(&present);
-            let mut waiting = imap.known.lock().waiting(validity, cursor, usize::MAX);
-            waiting.extend(imap.known.lock().due(validity, cursor, ANOTHER_CHANCE));
-            let wanted = UidSet::new(validity, waiting.iter().map(|(uid, _)| *uid));
+            imap.state.lock().update_candidates(&present);
+            let mut candidates = imap.state.lock().next_candidates(validity, cursor, usize::MAX);
+            candidates.extend(imap.state.lock().due_withheld(validity, cursor, MAX_RETRIED));
+            let wanted = UidSet::new(validity, candidates.iter().map(|(uid, _)| *uid));
             let (mine, more) = claims.claim(session, &wanted, &present, imap)?;
-            // To claim some has shown that others are foreign.
-            let known = imap.known.lock();
-            waiting.retain(|(uid, _)| mine.contains(*uid) && known.is_waiting(*uid));
-            (waiting, more)
+            // Claiming fetches headers, and settles foreign mail.
+            let state = imap.state.lock();
+            candidates.retain(|(uid, _)| mine.contains(*uid) && state.is_candidate(*uid));
+            (candidates, more)
         }
-        None => oldest(session, imap, cursor)?,
+        None => choose_oldest(session, imap, cursor)?,
     };
-    Ok(Look::at(imap, validity, &chosen, more))
+    Ok(Fetch::of_candidates(imap, validity, &chosen, more))
 }
 
-/// What was found before, as long as that is a batch; else a search.
-fn oldest(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<(Vec<Waiting>, bool)> {
+/// Returns the oldest candidates, after a SEARCH if fewer than a batch are left, and `true` if more may wait.
+fn choose_oldest(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<(Vec<Candidate>, bool)> {
     let (most, validity) = (imap.config.batch, session.validity());
-    let waiting = || imap.known.lock().waiting(validity, cursor, most + 1);
-    let mut chosen = waiting();
+    let next_candidates = || imap.state.lock().next_candidates(validity, cursor, most + 1);
+    let mut chosen = next_candidates();
     let is_searched = chosen.len() < most;
     if is_searched {
         let found = search(session, imap)?;
-        imap.known.lock().found(&found);
-        chosen = waiting();
+        imap.state.lock().update_candidates(&found);
+        chosen = next_candidates();
     }
-    // What was found before may have gone, and new mail may have come.
+    // Without a SEARCH, candidates may have left the inbox, and new mail may have arrived.
     let more = chosen.len() > most || !is_searched;
     chosen.truncate(most);
-    if !more && !cursor.is_a_walk() {
-        let chances = ANOTHER_CHANCE.min(most - chosen.len());
-        chosen.extend(imap.known.lock().due(validity, cursor, chances));
+    if !more && !cursor.is_walk() {
+        let room = MAX_RETRIED.min(most - chosen.len());
+        chosen.extend(imap.state.lock().due_withheld(validity, cursor, room));
     }
     Ok((chosen, more))
 }

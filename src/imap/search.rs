@@ -1,27 +1,24 @@
-//! The search for messages that may be ours, which one mail that the server can't read does not stop.
+//! SEARCH for candidates, around mail that makes the server refuse it.
 
 use super::Imap;
-use super::asking::is_to_pass;
-use crate::error::{ErrorKind, Result};
+use super::isolate::treat_as_transient;
+use crate::error::{Error, ErrorKind, Result};
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
 
-/// After so many refusals in a row it is the search that the server does not like. Halves of four million are 22.
-const REFUSALS_IN_A_ROW: usize = 24;
+/// After this many refusals in a row the cause is no single message: bisecting four million takes 22.
+const MAX_REFUSALS_IN_A_ROW: usize = 24;
 
-/// Returns the mails that the server finds, and those whose Subjects it can't search.
+/// Returns the UIDs that SEARCH finds, and those of unsearchable mail.
 ///
-/// A NO (Dovecot says `[SERVERBUG]` where a file can't be read) is met by searching in halves; the next search leaves
-/// out what was refused alone.
+/// After a refusal (Dovecot: `[SERVERBUG]` for an unreadable file), bisects the mailbox to find the mail that causes
+/// it; the next SEARCH excludes that mail.
 pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
     let validity = session.validity();
-    let unsearchable = imap.known.lock().unsearchable(validity).clone();
+    let unsearchable = imap.state.lock().unsearchable(validity).clone();
     let found = match session.search(&imap.candidates()) {
-        Err(error) if error.kind() == ErrorKind::Refused && !is_to_pass(imap, &error) => {
-            match in_halves(session, imap)? {
-                Some(found) => found,
-                None => return Err(error),
-            }
+        Err(error) if error.kind() == ErrorKind::Refused && !treat_as_transient(imap, &error) => {
+            bisect(session, imap, error)?
         }
         found => found?,
     };
@@ -33,15 +30,19 @@ pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
         let some = session.search(&format!("UID {part} UNDELETED"))?;
         present = UidSet::new(validity, present.iter().chain(some.iter().filter(|uid| part.contains(*uid))));
     }
-    imap.known.lock().is_unsearchable(&present);
+    imap.state.lock().set_unsearchable(&present);
     Ok(UidSet::new(validity, found.iter().chain(present.iter())))
 }
 
-/// Searches in parts; none when too many are refused, of which some are left out the next time. What is refused alone is among what is found: nothing shows whose it is.
-fn in_halves(session: &mut ImapSession, imap: &Imap) -> Result<Option<UidSet>> {
+/// Searches in parts, and halves those that are refused. Mail refused alone becomes unsearchable, and counts as
+/// found: its Subject is not known.
+///
+/// # Errors
+/// The `refusal` of the whole SEARCH, if too many parts are refused. The next SEARCH excludes the mail found by then.
+fn bisect(session: &mut ImapSession, imap: &Imap, refusal: Error) -> Result<UidSet> {
     let validity = session.validity();
     let criteria = imap.candidates();
-    let Some(all) = unless_refused(session.search("UNDELETED"))? else { return Ok(None) };
+    let Some(all) = unless_refused(session.search("UNDELETED"))? else { return Err(refusal) };
     let (mut found, mut refused, mut in_a_row) = (Vec::<Uid>::new(), Vec::<Uid>::new(), 0);
     let mut parts = all.chunks();
     while let Some(part) = parts.pop() {
@@ -56,23 +57,26 @@ fn in_halves(session: &mut ImapSession, imap: &Imap) -> Result<Option<UidSet>> {
             refused.extend(part.iter());
         }
         in_a_row += 1;
-        if in_a_row >= REFUSALS_IN_A_ROW {
+        if in_a_row >= MAX_REFUSALS_IN_A_ROW {
             break;
         }
     }
     if refused.len() == all.len() && refused.len() > 1 {
-        return Ok(None);
+        return Err(refusal);
     }
-    let before = imap.known.lock().unsearchable(validity).clone();
+    let before = imap.state.lock().unsearchable(validity).clone();
     let refused = UidSet::new(validity, before.iter().chain(refused));
-    imap.known.lock().is_unsearchable(&refused);
-    let found = UidSet::new(validity, found.into_iter().chain(refused.iter()));
-    Ok((in_a_row < REFUSALS_IN_A_ROW).then_some(found))
+    imap.state.lock().set_unsearchable(&refused);
+    if in_a_row >= MAX_REFUSALS_IN_A_ROW {
+        return Err(refusal);
+    }
+    Ok(UidSet::new(validity, found.into_iter().chain(refused.iter())))
 }
 
-fn unless_refused(answer: Result<UidSet>) -> Result<Option<UidSet>> {
-    match answer {
+/// Returns `None` for a refusal.
+fn unless_refused(found: Result<UidSet>) -> Result<Option<UidSet>> {
+    match found {
         Err(error) if error.kind() == ErrorKind::Refused => Ok(None),
-        answer => answer.map(Some),
+        found => found.map(Some),
     }
 }

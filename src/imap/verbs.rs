@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::alone::nothing_came;
+use super::single::empty_response;
 use crate::config::ImapConfig;
 use crate::connection::Session as _;
 use crate::error::{Error, ErrorKind, Result};
@@ -109,7 +109,7 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
         missing.retain(|uid| !came.contains(&uid));
         let held_back = left_of(session, &missing, "")?;
         if !held_back.is_empty() {
-            return Err(named_failure(Failure { uids: held_back, error: nothing_came() }, &[]));
+            return Err(named_failure(Failure { uids: held_back, error: empty_response() }, &[]));
         }
     }
     mails.sort_by_key(|mail| mail.uid);

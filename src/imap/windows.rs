@@ -1,173 +1,206 @@
-//! In which portions the mails of a batch are asked for: bounded in octets, and large enough to be few.
+//! Windows: the portions in which a batch is fetched, bounded in octets.
 //!
-//! Some servers look through a whole mailbox after each command (Dovecot, with maildir): many small windows cost more
-//! than they hide.
+//! Windows are large, because some servers scan the whole mailbox for each command (Dovecot with maildir).
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::known::Sizes;
-use super::reader::Room;
+use super::inbox_state::Sizes;
+use super::reader::ByteBudget;
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 use crate::python::{Failure, Fetching, ImapSession, Mails, Part, Window};
 use crate::uid::{Uid, UidSet, UidValidity};
 
-/// The first look takes so much of each mail at most, and at least, by how large the mails before were.
-const MOST: usize = 128 << 10;
-pub(super) const LEAST: usize = 16 << 10;
+/// The most octets of a preview.
+const PREVIEW_MAX: usize = 128 << 10;
 
-/// A mail is unlikely to be so many times as large as those before it.
-const SPREAD: usize = 8;
+/// The fewest octets of a preview.
+pub(super) const PREVIEW_MIN: usize = 16 << 10;
 
-/// What the first looks of a window may be together.
-pub(super) const OCTETS: usize = 32 << 20;
+/// A preview has this many times the average size, so that most messages arrive whole.
+const PREVIEW_FACTOR: usize = 8;
 
-/// So many windows share that while nobody knows how large mails are. With one alone, the server would be done before
-/// the next is asked for.
-const BLIND: usize = 2;
+/// The most octets of a window of previews.
+pub(super) const PREVIEW_WINDOW: usize = 32 << 20;
 
-/// The same for large mails, whose sizes are known.
-const LARGE_OCTETS: u64 = 8 << 20;
+/// The windows that share `PREVIEW_WINDOW` while the average size is unknown. With two, the server is busy with the
+/// second one when the first arrives.
+const UNSIZED_WINDOWS: usize = 2;
 
-/// So many mails that are asked for already come together, and need no thread.
+/// The most octets of a window of whole messages, unless one message has more.
+const WHOLE_WINDOW: u64 = 8 << 20;
+
+/// The largest prefetched window that is read without a thread of its own: it arrives at once.
 const FEW: usize = 200;
 
-/// So many portions of mails may wait to be read.
-const PORTIONS: usize = 2;
+/// The most portions of mail that wait for the reading thread.
+const QUEUE_LEN: usize = 2;
 
-/// How much of each mail to look at, when so much would do.
-pub(super) fn look(wanted: usize, config: &ImapConfig) -> usize {
-    wanted.clamp(LEAST, MOST).min(config.max_message)
+/// Returns the octets to request of each message, when `wanted` octets would do.
+pub(super) fn preview_size(wanted: usize, config: &ImapConfig) -> usize {
+    wanted.clamp(PREVIEW_MIN, PREVIEW_MAX).min(config.max_message)
 }
 
-/// In which windows some mails are asked for.
+/// Returns how many mails, given with their sizes, fit into so many octets: at least one, if there is any.
+pub(super) fn count_fitting(mails: &[(Uid, u64)], octets: u64) -> usize {
+    let mut room = octets;
+    let fits = mails.iter().take_while(|(_, size)| {
+        let before = room;
+        room = room.saturating_sub(*size);
+        *size <= before
+    });
+    fits.count().max(1).min(mails.len())
+}
+
+/// A plan of windows.
 pub(super) trait Windows {
-    /// What to ask for next, until there is nothing more to ask for.
+    /// Returns the next window to request; `None` after the last one.
     fn next(&mut self) -> Option<Window>;
 
-    /// Notes what has come, when `most` octets of each were asked for.
-    fn note(&mut self, _mails: &Mails, _most: usize) {}
+    /// Records mail that arrived, of which `asked` octets each were requested.
+    fn record(&mut self, _mails: &Mails, _asked: usize) {}
 }
 
-/// Fetches mails, and reads some while the next ones come; the first window may be asked for already.
+/// Fetches windows, and reads mail on another thread while the next windows arrive. `requested` is a window of a
+/// prefetch.
 ///
-/// Whoever stops to read makes the server wait, whose way to us holds few mails.
-pub(super) fn read_while_they_come(
+/// Reading on the receiving thread would stall the server once the socket buffer is full.
+pub(super) fn fetch_and_read(
     session: &mut ImapSession,
-    asked: Option<Window>,
+    requested: Option<Window>,
     windows: &mut (impl Windows + Send),
     mut read: impl FnMut(&Mails, usize) + Send,
 ) -> Result<Option<Failure>> {
-    if asked.as_ref().is_some_and(|window| window.uids.len() <= FEW) {
-        let take = |mails: Mails, most| read(&mails, most);
-        return session.fetch(asked, &mut Coming { first: None, windows, take });
+    if requested.as_ref().is_some_and(|window| window.uids.len() <= FEW) {
+        let deliver = |mails: Mails, asked| read(&mails, asked);
+        return session.fetch(requested, &mut Arrivals { first: None, windows, deliver });
     }
-    let first = if asked.is_some() { None } else { windows.next() };
-    if asked.is_none() && first.is_none() {
+    let first = if requested.is_some() { None } else { windows.next() };
+    if requested.is_none() && first.is_none() {
         return Ok(None);
     }
     thread::scope(|scope| {
-        let (came, taken) = sync_channel::<(Mails, usize)>(PORTIONS);
-        let reading = move || taken.iter().for_each(|(mails, most)| read(&mails, most));
+        let (sender, receiver) = sync_channel::<(Mails, usize)>(QUEUE_LEN);
+        let reading = move || receiver.iter().for_each(|(mails, asked)| read(&mails, asked));
         let reading = move || events::collected(reading).1;
         let thread = thread::Builder::new().name("pymail-reader".into()).spawn_scoped(scope, reading);
         let thread = thread
-            .map_err(|error| Error::new(ErrorKind::Runtime, format!("can't start a thread: {error}")))?;
-        let take = move |mails, most| {
-            // Whoever reads them is gone only with a panic, which is passed on.
-            let _ = came.send((mails, most));
+            .map_err(|e| Error::new(ErrorKind::Runtime, "can't start a reader thread").with_source(e))?;
+        let deliver = move |mails, asked| {
+            // The receiver is gone only after a panic, which `join` passes on.
+            let _ = sender.send((mails, asked));
         };
-        let fetched = session.fetch(asked, &mut Coming { first, windows, take });
-        // This thread holds the connection: its events wait for the end of that.
+        let fetched = session.fetch(requested, &mut Arrivals { first, windows, deliver });
+        // Emitted on this thread, which defers events until the connection's lock is released.
         thread.join().unwrap_or_else(|panic| resume_unwind(panic)).into_iter().for_each(events::emit);
         fetched
     })
 }
 
-/// Mails on their way to whoever reads them.
-struct Coming<'a, W, T> {
+/// The link from a plan of windows to the reader: each mail that arrives is recorded by the plan, then read.
+struct Arrivals<'a, W, D> {
     first: Option<Window>,
     windows: &'a mut W,
-    take: T,
+    deliver: D,
 }
 
-impl<W: Windows, T: FnMut(Mails, usize)> Fetching for Coming<'_, W, T> {
+impl<W: Windows, D: FnMut(Mails, usize)> Fetching for Arrivals<'_, W, D> {
     fn next(&mut self) -> Option<Window> {
         self.first.take().or_else(|| self.windows.next())
     }
 
     fn take(&mut self, mails: Mails, most: usize) {
-        self.windows.note(&mails, most);
-        (self.take)(mails, most);
+        self.windows.record(&mails, most);
+        (self.deliver)(mails, most);
     }
 }
 
-/// Looks at mails of which nothing is known.
-pub(super) struct FirstLooks<'a> {
+/// The windows of previews: the first octets of messages, which most messages fit in.
+pub(super) struct Previews<'a> {
     uids: &'a UidSet,
-    asked: usize,
-    /// So many windows were asked for before anybody knew how large mails are.
-    blind: usize,
-    /// How large mails were before, how large all mails are that came now, and how many these are.
+    /// The number of messages requested.
+    requested: usize,
+    /// The number of windows requested before any size was known.
+    unsized_windows: usize,
+    /// The sizes known before this fetch.
     before: Sizes,
-    sizes: (u64, u64),
-    room: Room,
+    /// The octets of all messages of this fetch that arrived.
+    arrived_octets: u64,
+    /// The number of messages of this fetch that arrived.
+    arrived: u64,
+    byte_budget: ByteBudget,
     config: &'a ImapConfig,
 }
 
-impl<'a> FirstLooks<'a> {
-    pub(super) fn new(uids: &'a UidSet, before: Sizes, room: Room, config: &'a ImapConfig) -> Self {
-        Self { uids, asked: 0, blind: 0, before, sizes: (0, 0), room, config }
+impl<'a> Previews<'a> {
+    /// Plans the previews of these messages.
+    pub(super) fn new(
+        uids: &'a UidSet,
+        before: Sizes,
+        byte_budget: ByteBudget,
+        config: &'a ImapConfig,
+    ) -> Self {
+        Self {
+            uids,
+            requested: 0,
+            unsized_windows: 0,
+            before,
+            arrived_octets: 0,
+            arrived: 0,
+            byte_budget,
+            config,
+        }
     }
 
-    /// What was not asked for.
-    pub(super) fn unasked(&self) -> UidSet {
-        self.uids.skip(self.asked)
+    /// Returns the messages that were not requested.
+    pub(super) fn unrequested(&self) -> UidSet {
+        self.uids.skip(self.requested)
     }
 
-    /// Returns how large mails are here, as far as is known.
+    /// Returns the sizes known by now; the average is of this fetch, once anything has arrived.
     pub(super) fn sizes(&self) -> Sizes {
-        let average = self.sizes.0.checked_div(self.sizes.1);
+        let average = self.arrived_octets.checked_div(self.arrived);
         let average = average.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
-        Sizes { typical: average.or(self.before.typical), ..self.before }
+        Sizes { average: average.or(self.before.average), ..self.before }
     }
 }
 
-impl Windows for FirstLooks<'_> {
+impl Windows for Previews<'_> {
     fn next(&mut self) -> Option<Window> {
-        let Sizes { typical, are_sent_whole, .. } = self.sizes();
-        let is_blind = typical.is_none();
-        if self.room.is_full() || (is_blind && self.blind == BLIND) {
-            return None; // The first ones tell how large the others are.
+        let Sizes { average, ignores_partial, .. } = self.sizes();
+        let is_unsized = average.is_none();
+        if self.byte_budget.is_exhausted() || (is_unsized && self.unsized_windows == UNSIZED_WINDOWS) {
+            return None; // Further windows wait for the sizes of the first ones.
         }
-        self.blind += usize::from(is_blind);
-        let likely = typical.map_or(MOST, |size| size.saturating_mul(SPREAD));
-        let most = look(likely, self.config);
-        let octets = if is_blind { OCTETS / BLIND } else { OCTETS };
-        let each = if are_sent_whole { likely.clamp(most, OCTETS) } else { most };
+        self.unsized_windows += usize::from(is_unsized);
+        let likely = average.map_or(PREVIEW_MAX, |size| size.saturating_mul(PREVIEW_FACTOR));
+        let most = preview_size(likely, self.config);
+        let octets = if is_unsized { PREVIEW_WINDOW / UNSIZED_WINDOWS } else { PREVIEW_WINDOW };
+        let each = if ignores_partial { likely.clamp(most, PREVIEW_WINDOW) } else { most };
         let count = (octets.min(self.config.batch_bytes) / each).max(1);
-        let uids = self.uids.chunk(self.asked, count);
-        self.asked += uids.len();
-        // One of them may come whole, where the server ignores how much is asked for.
+        let uids = self.uids.chunk(self.requested, count);
+        self.requested += uids.len();
+        // Room for one whole message, from a server that ignores `<0.n>`.
         let room = (count * each).max(self.config.max_message + 1);
         (!uids.is_empty()).then_some(Window { uids, part: Part::Whole, most, room })
     }
 
-    fn note(&mut self, mails: &Mails, most: usize) {
+    fn record(&mut self, mails: &Mails, asked: usize) {
         for mail in mails.iter() {
-            self.sizes = (self.sizes.0.saturating_add(mail.size()), self.sizes.1 + 1);
-            self.before.are_sent_whole |= mail.exceeds_request(most);
+            self.arrived_octets = self.arrived_octets.saturating_add(mail.size());
+            self.arrived += 1;
+            self.before.ignores_partial |= mail.exceeds_request(asked);
         }
     }
 }
 
-/// Fetches large mails, which there is room for.
+/// The windows of messages that are fetched whole.
 pub(super) struct WholeMails<'a> {
     pub(super) validity: UidValidity,
-    /// Those that are still to be asked for.
+    /// The messages that were not requested yet, with their sizes.
     pub(super) mails: &'a [(Uid, u64)],
     pub(super) part: Part,
     pub(super) config: &'a ImapConfig,
@@ -175,18 +208,24 @@ pub(super) struct WholeMails<'a> {
 
 impl Windows for WholeMails<'_> {
     fn next(&mut self) -> Option<Window> {
-        let mut room = LARGE_OCTETS;
-        let fits = self.mails.iter().take_while(|(_, size)| {
-            let before = room;
-            room = room.saturating_sub(*size);
-            *size <= before
-        });
-        let count = fits.count().max(1).min(self.mails.len());
-        let (window, rest) = self.mails.split_at(count);
+        let (window, rest) = self.mails.split_at(count_fitting(self.mails, WHOLE_WINDOW));
         self.mails = rest;
         let uids = UidSet::new(self.validity, window.iter().map(|(uid, _)| *uid));
         let most = self.config.max_message + 1;
         let room = most.max(self.config.batch_bytes);
         (!uids.is_empty()).then_some(Window { uids, part: self.part, most, room })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mails_fit_while_their_sizes_sum_up_to_the_room_and_one_always_does() {
+        let mails: Vec<_> = (1..=3).filter_map(|number| Some((Uid::new(number)?, 10))).collect();
+        let counts = [0, 9, 10, 19, 20, 30, 99].map(|octets| count_fitting(&mails, octets));
+        assert_eq!(counts, [1, 1, 1, 1, 2, 3, 3]);
+        assert_eq!(count_fitting(&[], 99), 0);
     }
 }

@@ -9,7 +9,7 @@ use super::{Claims, MOST_LINES};
 use crate::error::{ErrorKind, Result};
 use crate::events;
 use crate::imap::candidates;
-use crate::imap::headers::headers_given_out;
+use crate::imap::headers::fetch_available_headers;
 use crate::message::Identity;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
@@ -82,7 +82,7 @@ impl Claims {
             Err(error) if error.kind() == ErrorKind::Refused => session.search("UNDELETED")?,
             found => found?,
         };
-        let told = headers_given_out(session, &present)?;
+        let told = fetch_available_headers(session, &present)?;
         let identities = told.iter().filter_map(|(uid, it)| Some((*uid, Identity::read(&it.octets)?)));
         found.extend(identities.filter(|(_, identity)| wanted.contains(identity)));
         let uids = UidSet::new(session.validity(), found.keys().copied());

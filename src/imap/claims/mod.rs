@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 
 use self::log::{Consumer, Word};
 use self::view::View;
-use super::headers::headers;
-use super::known::Settled;
+use super::headers::fetch_headers;
+use super::inbox_state::Settled;
 use super::verbs::left_of;
 use super::{Delivery, Imap};
 use crate::config::ImapConfig;
@@ -257,12 +257,12 @@ fn lost_lease(lost: &UidSet, all: usize) -> Error {
 /// Returns those of these messages that are not foreign by their headers. What the server does not tell of is claimed,
 /// too, so that one consumer reports it.
 fn ours_of(session: &mut ImapSession, uids: &UidSet, imap: &Imap) -> Result<UidSet> {
-    let (mut ours, told) = (uids.clone(), headers(session, imap, uids)?);
+    let (mut ours, told) = (uids.clone(), fetch_headers(session, imap, uids)?);
     ours.retain(|uid| {
-        let origin = told.get(&uid).map(|it| origin(&it.octets, it.are_cut, &imap.config.common.tag));
+        let origin = told.get(&uid).map(|it| origin(&it.octets, it.is_truncated, &imap.config.common.tag));
         let is_foreign = origin == Some(Origin::Foreign);
         if is_foreign {
-            imap.known.lock().settle(uids.validity(), uid, Settled::Foreign);
+            imap.state.lock().settle(uids.validity(), uid, Settled::Foreign);
         }
         !is_foreign
     });

@@ -1,0 +1,109 @@
+//! The identities of acknowledged messages, by which duplicates are recognized.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::suspects::retry_delay;
+use crate::message::Identity;
+use crate::python::Since;
+
+/// The messages acknowledged last, by this handle, by an earlier one, or by another consumer.
+#[derive(Debug, Default)]
+pub(super) struct Acknowledged {
+    /// The number of identities to keep; 0 keeps none.
+    capacity: usize,
+    /// The position up to which the archive was read; `None` before the first read.
+    read_until: Option<Since>,
+    /// Failed reads of the archive in a row.
+    failures: u32,
+    /// The earliest time of the next read after a failed one.
+    retry_at: Option<Instant>,
+    identities: HashSet<Identity>,
+    /// The same identities, oldest first.
+    order: VecDeque<Identity>,
+}
+
+impl Acknowledged {
+    /// Creates an empty set that keeps the newest `capacity` identities.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, ..Self::default() }
+    }
+
+    /// Returns how many messages of the archive to read, and from where; `None` if no read is due.
+    ///
+    /// One read is enough, unless `is_shared`: other consumers archive, too. After a failed read, none is due until
+    /// its backoff is over.
+    pub(super) fn next_read(&self, is_shared: bool) -> Option<(usize, Option<Since>)> {
+        let is_backing_off = self.retry_at.is_some_and(|moment| Instant::now() < moment);
+        let is_wanted = self.capacity > 0 && (is_shared || self.read_until.is_none()) && !is_backing_off;
+        is_wanted.then_some((self.capacity, self.read_until))
+    }
+
+    /// Postpones the next read of the archive, after one that failed and took this long.
+    pub(super) fn postpone_read(&mut self, took: Duration, backoff: (Duration, Duration)) {
+        self.retry_at = Some(Instant::now() + retry_delay(self.failures, took, backoff));
+        self.failures += 1;
+    }
+
+    /// Adds identities read from the archive, oldest first.
+    ///
+    /// Messages that this handle acknowledged before the first read are newer than those.
+    pub(super) fn load(&mut self, read_until: Since, archived: impl IntoIterator<Item = Identity>) {
+        let newer = if self.read_until.is_none() { std::mem::take(&mut self.order) } else { VecDeque::new() };
+        self.read_until = Some(read_until);
+        (self.failures, self.retry_at) = (0, None);
+        for identity in &newer {
+            self.identities.remove(identity);
+        }
+        archived.into_iter().chain(newer).for_each(|identity| self.add(identity));
+    }
+
+    /// Adds a message acknowledged now; drops the oldest one over the capacity.
+    pub(super) fn add(&mut self, identity: Identity) {
+        if self.capacity == 0 || !self.identities.insert(identity) {
+            return;
+        }
+        self.order.push_back(identity);
+        if self.order.len() > self.capacity
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.identities.remove(&oldest);
+        }
+    }
+
+    /// Returns `true` if a message with this identity was acknowledged.
+    pub(super) fn contains(&self, identity: Identity) -> bool {
+        self.identities.contains(&identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(n: u32) -> Identity {
+        Identity::read(format!("Message-ID: <{n}@example.org>\r\nSubject: TAG {n}\r\n\r\n").as_bytes())
+            .unwrap()
+    }
+
+    #[test]
+    fn the_newest_identities_are_kept_and_the_archive_is_older() {
+        let mut acknowledged = Acknowledged::new(3);
+        acknowledged.add(identity(9));
+        acknowledged.load((1, 3), [1, 2, 3].map(identity));
+        let contained =
+            |acknowledged: &Acknowledged| [1, 2, 3, 4, 9].map(|n| acknowledged.contains(identity(n)));
+        assert_eq!(contained(&acknowledged), [false, true, true, false, true]);
+        acknowledged.add(identity(4));
+        assert_eq!(contained(&acknowledged), [false, false, true, true, true]);
+        assert_eq!(acknowledged.next_read(false), None);
+        assert_eq!(acknowledged.next_read(true), Some((3, Some((1, 3)))));
+    }
+
+    #[test]
+    fn with_a_capacity_of_0_nothing_is_kept_or_read() {
+        let mut acknowledged = Acknowledged::default();
+        acknowledged.add(identity(1));
+        assert!(!acknowledged.contains(identity(1)) && acknowledged.next_read(true).is_none());
+    }
+}

@@ -1,0 +1,254 @@
+//! Fetches the messages chosen for a batch: previews first, then whole messages where a preview is not enough.
+
+use std::collections::BTreeSet;
+
+use super::batch::Fate;
+use super::cursor::Cursor;
+use super::inbox_state::Candidate;
+use super::isolate::{FailureBudget, Request, Response, fetch_all_but_suspects};
+use super::reader::Reader;
+use super::single::{empty_response, withheld_error};
+use super::windows::{Previews, WholeMails, fetch_and_read};
+use super::{Delivery, Imap};
+use crate::error::{Error, Result};
+use crate::events;
+use crate::python::{ImapSession, Part};
+use crate::uid::{Uid, UidSet, UidValidity};
+
+/// The result of a finished [`Fetch`].
+pub(super) struct Outcome {
+    /// The deliveries, oldest first.
+    pub(super) deliveries: Vec<Delivery>,
+    /// `true` if further messages wait.
+    pub(super) more: bool,
+}
+
+/// The fetch of chosen messages, which may take several connections.
+pub(super) struct Fetch<'a> {
+    pub(super) imap: &'a Imap,
+    pub(super) validity: UidValidity,
+    pub(super) reader: Reader<'a>,
+    /// All chosen messages.
+    pub(super) chosen: BTreeSet<Uid>,
+    /// The chosen messages to preview.
+    previewed: UidSet,
+    /// The messages to fetch whole, with their sizes; `None` until the previews have arrived.
+    large: Option<Vec<(Uid, u64)>>,
+    /// Messages that FETCH returned nothing for: expunged.
+    pub(super) absent: BTreeSet<Uid>,
+    /// Messages that failed when they were fetched by themselves, with the errors.
+    pub(super) withheld: Vec<(Uid, Error)>,
+    /// `true` if further messages wait.
+    more: bool,
+    /// `true` after the archive was read for duplicates, or was found not to need it.
+    is_archive_read: bool,
+}
+
+impl<'a> Fetch<'a> {
+    /// Begins with new messages that a prefetch has read already.
+    pub(super) fn prefetched(imap: &'a Imap, new: UidSet, reader: Reader<'a>) -> Self {
+        let (validity, chosen) = (new.validity(), new.iter().collect());
+        Self { chosen, previewed: new, is_archive_read: true, ..Self::new(imap, validity, reader) }
+    }
+
+    /// Begins with these candidates. Suspects that are not due are delivered as their last error.
+    pub(super) fn of_candidates(
+        imap: &'a Imap,
+        validity: UidValidity,
+        candidates: &[Candidate],
+        more: bool,
+    ) -> Self {
+        let (mut previewed, mut large, mut not_due) = (Vec::new(), Vec::new(), Vec::new());
+        let mut state = imap.state.lock();
+        for &(uid, size) in candidates {
+            match (state.suspects().get(uid), size) {
+                (Some(suspect), _) if suspect.is_due() => {}
+                (Some(suspect), _) => not_due.push((uid, suspect.error.clone())),
+                (None, Some(size)) => large.push((uid, size)),
+                (None, None) => previewed.push(uid),
+            }
+        }
+        drop(state);
+        let mut reader = Reader::new(imap, validity, large);
+        for (uid, error) in not_due {
+            reader.deliver_error(uid, withheld_error(uid, error), Fate::Stay);
+        }
+        let chosen = candidates.iter().map(|(uid, _)| *uid).collect();
+        let previewed = UidSet::new(validity, previewed);
+        Self { chosen, previewed, more, ..Self::new(imap, validity, reader) }
+    }
+
+    /// Begins with no messages.
+    fn new(imap: &'a Imap, validity: UidValidity, reader: Reader<'a>) -> Self {
+        Self {
+            imap,
+            validity,
+            reader,
+            chosen: BTreeSet::new(),
+            previewed: UidSet::empty(validity),
+            large: None,
+            absent: BTreeSet::new(),
+            withheld: Vec::new(),
+            more: false,
+            is_archive_read: false,
+        }
+    }
+
+    /// Returns `true`, once, if the archive should be read for duplicates before this fetch.
+    pub(super) fn wants_archive_read(&mut self) -> bool {
+        !self.chosen.is_empty() && !std::mem::replace(&mut self.is_archive_read, true)
+    }
+
+    /// Fetches all chosen messages but the suspects.
+    pub(super) fn fetch(&mut self, session: &mut ImapSession, budget: &mut FailureBudget) -> Result<()> {
+        let imap = self.imap;
+        fetch_all_but_suspects(session, imap, budget, &mut PreviewRequest(self))?;
+        if self.large.is_none() {
+            self.large = Some(self.reader.take_large_within_budget());
+        }
+        fetch_all_but_suspects(session, imap, budget, &mut WholeRequest(self))?;
+        if budget.stopped.is_none() {
+            self.verify_absent(session)?;
+        }
+        if !budget.has_refusals() && !self.chosen.is_empty() {
+            imap.state.lock().set_refused_as_transient(false);
+        }
+        Ok(())
+    }
+
+    /// Searches for the absent messages. Those that the server finds are not expunged, and become suspects.
+    fn verify_absent(&mut self, session: &mut ImapSession) -> Result<()> {
+        let absent = UidSet::new(self.validity, std::mem::take(&mut self.absent));
+        for part in absent.chunks() {
+            let present = session.search(&format!("UID {part}"))?;
+            let mut state = self.imap.state.lock();
+            for uid in part.iter() {
+                if present.contains(uid) {
+                    state.suspects().add(uid, &empty_response());
+                } else {
+                    self.absent.insert(uid);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns `true` if any message or error is ready for delivery.
+    pub(super) fn has_deliveries(&self) -> bool {
+        self.reader.has_deliveries()
+    }
+
+    /// Drops the chosen messages, since the inbox has another UIDVALIDITY; delivers those that have arrived.
+    pub(super) fn cancel(&mut self) {
+        self.chosen.clear();
+        self.more = true;
+    }
+
+    /// Removes expunged messages from the state, moves the cursor, and returns the deliveries.
+    pub(super) fn finish(self, cursor: &mut Cursor) -> Outcome {
+        let last = self.reader.last().max(cursor.position(self.validity).1);
+        let unfetched: Vec<Uid> = self.chosen.iter().copied().filter(|uid| self.is_unfetched(*uid)).collect();
+        let more = self.more || self.reader.is_full() || !unfetched.is_empty();
+        let gone = self.absent.iter().chain(self.reader.deleted());
+        self.imap.state.lock().remove(&UidSet::new(self.validity, gone.copied()));
+        for &uid in self.reader.duplicates() {
+            events::emit(
+                move || tracing::info!(%uid, "a duplicate of an acknowledged message is not delivered"),
+            );
+        }
+        let skipped = unfetched.into_iter().filter(|uid| Some(*uid) <= last).collect();
+        cursor.advance(self.validity, last, skipped);
+        Outcome { deliveries: self.reader.into_deliveries(), more }
+    }
+
+    /// Returns `true` for a message that is neither read nor absent.
+    fn is_unfetched(&self, uid: Uid) -> bool {
+        !self.reader.has_read(uid) && !self.absent.contains(&uid)
+    }
+
+    /// Fetches these messages whole; those that arrive shorter than their RFC822.SIZE once more, without a limit.
+    pub(super) fn fetch_whole(
+        &mut self,
+        session: &mut ImapSession,
+        mails: &[(Uid, u64)],
+    ) -> Result<Response> {
+        let first = self.reader.unread(mails, false);
+        let response = self.fetch_part(session, &first, Part::Whole)?;
+        let short = self.reader.unread(mails, true);
+        if response.failure.is_some() || short.is_empty() {
+            let unrequested = response.unrequested.iter().chain(short.iter().map(|(uid, _)| *uid));
+            return Ok(Response { unrequested: UidSet::new(self.validity, unrequested), ..response });
+        }
+        self.fetch_part(session, &short, Part::Entire)
+    }
+
+    fn fetch_part(
+        &mut self,
+        session: &mut ImapSession,
+        mails: &[(Uid, u64)],
+        part: Part,
+    ) -> Result<Response> {
+        let mut whole = WholeMails { validity: self.validity, mails, part, config: &self.imap.config };
+        let reader = &mut self.reader;
+        let failure =
+            fetch_and_read(session, None, &mut whole, |mails, asked| reader.read_whole(mails, asked))?;
+        let unrequested = UidSet::new(self.validity, whole.mails.iter().map(|(uid, _)| *uid));
+        Ok(Response { failure, unrequested })
+    }
+}
+
+/// The request for previews.
+pub(super) struct PreviewRequest<'f, 'a>(pub(super) &'f mut Fetch<'a>);
+
+impl Request for PreviewRequest<'_, '_> {
+    fn missing(&self) -> UidSet {
+        let mut missing = self.0.reader.unfetched(self.0.previewed.clone());
+        missing.retain(|uid| !self.0.absent.contains(&uid));
+        missing
+    }
+
+    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
+        let Fetch { imap, reader, .. } = &mut *self.0;
+        let sizes = *imap.state.lock().sizes();
+        let mut previews = Previews::new(part, sizes, reader.byte_budget(), &imap.config);
+        let failure =
+            fetch_and_read(session, None, &mut previews, |mails, asked| reader.read_previews(mails, asked))?;
+        *imap.state.lock().sizes() = previews.sizes();
+        Ok(Response { failure, unrequested: previews.unrequested() })
+    }
+
+    fn arrived(&self) -> usize {
+        self.0.reader.arrived()
+    }
+
+    fn set_absent(&mut self, uids: &UidSet) {
+        // A full reader drops what arrives: that is not absent.
+        if !self.0.reader.is_full() {
+            self.0.absent.extend(uids.iter());
+        }
+    }
+}
+
+/// The request for whole messages.
+struct WholeRequest<'f, 'a>(&'f mut Fetch<'a>);
+
+impl Request for WholeRequest<'_, '_> {
+    fn missing(&self) -> UidSet {
+        let large = self.0.large.iter().flatten().map(|(uid, _)| *uid);
+        UidSet::new(self.0.validity, large.filter(|uid| self.0.is_unfetched(*uid)))
+    }
+
+    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
+        let large = self.0.large.iter().flatten().copied();
+        let mails: Vec<(Uid, u64)> = large.filter(|(uid, _)| part.contains(*uid)).collect();
+        self.0.fetch_whole(session, &mails)
+    }
+
+    fn arrived(&self) -> usize {
+        self.0.reader.arrived()
+    }
+
+    fn set_absent(&mut self, uids: &UidSet) {
+        self.0.absent.extend(uids.iter());
+    }
+}

@@ -1,0 +1,338 @@
+//! The state of the inbox that a handle keeps from one call to the next.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use super::acknowledged::Acknowledged;
+use super::cursor::Cursor;
+use super::suspects::Suspects;
+use crate::uid::{Uid, UidSet, UidValidity};
+
+/// The SEARCH results still to fetch, and the mail that is not to be fetched or delivered again.
+///
+/// All UIDs are of one UIDVALIDITY: another one resets the state, except for sizes and acknowledged messages.
+#[derive(Debug, Default)]
+pub(super) struct InboxState {
+    validity: Option<UidValidity>,
+    /// SEARCH results that are not settled and not known to have left the inbox, with their sizes as in [`Candidate`].
+    candidates: BTreeMap<Uid, Option<u64>>,
+    /// The candidates whose FETCH failed.
+    suspects: Suspects,
+    /// Mail whose Subject the server can't search.
+    unsearchable: Option<UidSet>,
+    /// `true` if the last refusal was treated as transient.
+    refused_as_transient: bool,
+    settled: BTreeMap<Uid, Settled>,
+    sizes: Sizes,
+    delivery_counts: DeliveryCounts,
+    acknowledged: Acknowledged,
+}
+
+/// The sizes of earlier messages and how far the server's sizes can be relied on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sizes {
+    /// The average size of the messages of the last fetch, in octets; `None` before the first one.
+    pub(super) average: Option<usize>,
+    /// `true` if the server ignores `<0.n>` and sends whole messages.
+    pub(super) ignores_partial: bool,
+    /// `true` if the server's RFC822.SIZE is an estimate.
+    pub(super) are_estimates: bool,
+}
+
+/// The most UIDs excluded from one SEARCH command.
+const MAX_EXCLUDED: usize = 100;
+
+/// A SEARCH result, with the size of a message that is ours and has to be fetched whole; `None` if a preview is to
+/// tell.
+pub(super) type Candidate = (Uid, Option<u64>);
+
+/// The reason why a candidate is not fetched again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// Its Subject does not begin with the tag.
+    Foreign,
+    /// It is a duplicate of an acknowledged message.
+    Duplicate,
+}
+
+impl InboxState {
+    /// Creates an empty state that remembers the newest `dedup_window` acknowledged messages.
+    pub(super) fn new(dedup_window: usize) -> Self {
+        Self { acknowledged: Acknowledged::new(dedup_window), ..Self::default() }
+    }
+
+    /// Resets the state if it is of another UIDVALIDITY.
+    fn with_validity(&mut self, validity: UidValidity) -> &mut Self {
+        if self.validity != Some(validity) {
+            self.validity = Some(validity);
+            self.candidates.clear();
+            self.suspects.clear();
+            self.unsearchable = None;
+            self.settled.clear();
+            self.delivery_counts = DeliveryCounts::default();
+        }
+        self
+    }
+
+    /// Returns the counts of deliveries under this UIDVALIDITY.
+    pub(super) fn delivery_counts(&mut self, validity: UidValidity) -> &mut DeliveryCounts {
+        &mut self.with_validity(validity).delivery_counts
+    }
+
+    /// Takes a rejected message back from the app; returns how often it was delivered, 0 under another UIDVALIDITY.
+    pub(super) fn release(&mut self, validity: UidValidity, uid: Uid, reason: &str) -> u32 {
+        if self.validity == Some(validity) { self.delivery_counts.release(uid, reason) } else { 0 }
+    }
+
+    /// Returns the reason of the message's last rejection by this handle.
+    pub(super) fn reject_reason(&self, uid: Uid) -> Option<String> {
+        self.delivery_counts.rejected.get(&uid).map(|(_, reason)| reason.clone())
+    }
+
+    /// Replaces the candidates with the SEARCH results; drops the state of mail that is no longer found.
+    pub(super) fn update_candidates(&mut self, present: &UidSet) {
+        let state = self.with_validity(present.validity());
+        state.settled.retain(|uid, _| present.contains(*uid));
+        state.suspects.retain(present);
+        state.delivery_counts.retain(present);
+        let before = std::mem::take(&mut state.candidates);
+        let unsettled = present.iter().filter(|uid| !state.settled.contains_key(uid));
+        state.candidates = unsettled.map(|uid| (uid, before.get(&uid).copied().flatten())).collect();
+    }
+
+    /// Returns up to `most` candidates that the cursor has not passed, oldest first. Withheld ones only for a walk.
+    pub(super) fn next_candidates(
+        &mut self,
+        validity: UidValidity,
+        cursor: &Cursor,
+        most: usize,
+    ) -> Vec<Candidate> {
+        let state = self.with_validity(validity);
+        let is_included = |uid: &Uid| cursor.is_walk() || !state.suspects.is_withheld(*uid);
+        state.remaining(cursor).filter(|(uid, _)| is_included(uid)).take(most).collect()
+    }
+
+    /// Returns up to `most` withheld candidates whose retry is due.
+    pub(super) fn due_withheld(
+        &mut self,
+        validity: UidValidity,
+        cursor: &Cursor,
+        most: usize,
+    ) -> Vec<Candidate> {
+        let state = self.with_validity(validity);
+        let is_due = |uid: &Uid| state.suspects.get(*uid).is_some_and(|it| it.failures > 0 && it.is_due());
+        state.remaining(cursor).filter(|(uid, _)| is_due(uid)).take(most).collect()
+    }
+
+    /// Returns the candidates that the cursor skipped, then those after it; both oldest first.
+    fn remaining<'a>(&'a self, cursor: &'a Cursor) -> impl Iterator<Item = Candidate> + 'a {
+        let (skipped, last) = self.validity.map_or((&[][..], None), |validity| cursor.position(validity));
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.candidates.range((after, Bound::Unbounded));
+        let rest = rest.filter(|(uid, _)| skipped.binary_search(uid).is_err());
+        let skipped = skipped.iter().filter_map(|uid| self.candidates.get_key_value(uid));
+        skipped.chain(rest).map(|(uid, size)| (*uid, *size))
+    }
+
+    /// Returns `true` if the message is a candidate.
+    pub(super) fn is_candidate(&self, uid: Uid) -> bool {
+        self.candidates.contains_key(&uid)
+    }
+
+    /// Returns `true` if any candidate may be fetched now.
+    pub(super) fn has_fetchable(&mut self, validity: UidValidity) -> bool {
+        let state = self.with_validity(validity);
+        state.candidates.len() > state.suspects.count_not_due()
+    }
+
+    /// Returns the mail whose Subject the server can't search.
+    pub(super) fn unsearchable(&mut self, validity: UidValidity) -> &UidSet {
+        self.with_validity(validity).unsearchable.get_or_insert_with(|| UidSet::empty(validity))
+    }
+
+    /// Returns unsearchable mail to exclude from a SEARCH, as many UIDs as a command has room for; `None` without any.
+    pub(super) fn search_exclusions(&self) -> Option<UidSet> {
+        let uids = self.unsearchable.as_ref().filter(|uids| !uids.is_empty())?;
+        Some(uids.chunk(0, MAX_EXCLUDED))
+    }
+
+    /// Replaces the mail whose Subject the server can't search.
+    pub(super) fn set_unsearchable(&mut self, uids: &UidSet) {
+        self.with_validity(uids.validity()).unsearchable = Some(uids.clone());
+    }
+
+    /// Returns the candidates whose FETCH failed.
+    pub(super) fn suspects(&mut self) -> &mut Suspects {
+        &mut self.suspects
+    }
+
+    /// Records whether the last refusal was treated as transient; returns the value before.
+    pub(super) fn set_refused_as_transient(&mut self, is_transient: bool) -> bool {
+        std::mem::replace(&mut self.refused_as_transient, is_transient)
+    }
+
+    /// Records the size of a candidate that has to be fetched whole.
+    pub(super) fn set_size(&mut self, validity: UidValidity, uid: Uid, size: u64) {
+        if let Some(candidate) = self.with_validity(validity).candidates.get_mut(&uid) {
+            *candidate = Some(size);
+        }
+    }
+
+    /// Returns the sizes of earlier messages.
+    pub(super) fn sizes(&mut self) -> &mut Sizes {
+        &mut self.sizes
+    }
+
+    /// Removes messages that have left the inbox.
+    pub(super) fn remove(&mut self, uids: &UidSet) {
+        if self.validity == Some(uids.validity()) {
+            for uid in uids.iter() {
+                self.candidates.remove(&uid);
+                self.suspects.remove(uid);
+            }
+        }
+    }
+
+    /// Records why a candidate is not to be fetched again.
+    pub(super) fn settle(&mut self, validity: UidValidity, uid: Uid, reason: Settled) {
+        let state = self.with_validity(validity);
+        state.candidates.remove(&uid);
+        state.suspects.remove(uid);
+        state.settled.insert(uid, reason);
+    }
+
+    /// Returns the duplicates to archive with the next acknowledgement; `None` without any.
+    pub(super) fn duplicates(&self) -> Option<UidSet> {
+        let duplicates = self.settled.iter().filter(|(_, reason)| **reason == Settled::Duplicate);
+        let duplicates = UidSet::new(self.validity?, duplicates.map(|(uid, _)| *uid));
+        Some(duplicates).filter(|duplicates| !duplicates.is_empty())
+    }
+
+    /// Forgets the duplicates, which have been archived.
+    pub(super) fn forget_duplicates(&mut self) {
+        self.settled.retain(|_, reason| *reason != Settled::Duplicate);
+    }
+
+    /// Returns the messages acknowledged last.
+    pub(super) fn acknowledged(&mut self) -> &mut Acknowledged {
+        &mut self.acknowledged
+    }
+}
+
+/// The number of deliveries of each message, by this handle and by the marks on the server.
+#[derive(Debug, Default)]
+pub(super) struct DeliveryCounts {
+    /// Messages that the app has.
+    handed_out: BTreeMap<Uid, u32>,
+    /// Deliveries under way, with their number: a mark on the server may or may not have been set.
+    pending: BTreeMap<Uid, u32>,
+    /// Rejected messages, with the reason of the last time.
+    rejected: BTreeMap<Uid, (u32, String)>,
+}
+
+impl DeliveryCounts {
+    /// Removes the messages that the app has from a set.
+    pub(super) fn remove_handed_out(&self, uids: &mut UidSet) {
+        uids.retain(|uid| !self.handed_out.contains_key(&uid));
+    }
+
+    /// Returns how often a message was delivered before, given the count marked on the server.
+    ///
+    /// The mark of a delivery still under way does not count. Without keywords the server has no marks.
+    pub(super) fn deliveries_before(&self, uid: Uid, marked: u32) -> u32 {
+        match self.pending.get(&uid) {
+            Some(&nth) if marked <= nth => nth - 1,
+            _ => self.rejected.get(&uid).map_or(marked, |(times, _)| marked.max(*times)),
+        }
+    }
+
+    /// Records that these messages are about to be delivered for the `times`th time.
+    pub(super) fn begin(&mut self, uids: &UidSet, times: u32) {
+        self.pending.extend(uids.iter().map(|uid| (uid, times)));
+    }
+
+    /// Records that the app has these messages, delivered for the `times`th time.
+    pub(super) fn hand_out(&mut self, uids: &UidSet, times: u32) {
+        self.pending.retain(|uid, _| !uids.contains(*uid));
+        self.handed_out.extend(uids.iter().map(|uid| (uid, times)));
+    }
+
+    /// Takes a rejected message back; returns how often it was delivered, 0 if the app does not have it.
+    fn release(&mut self, uid: Uid, reason: &str) -> u32 {
+        let Some(times) = self.handed_out.remove(&uid) else { return 0 };
+        self.rejected.insert(uid, (times, reason.to_owned()));
+        times
+    }
+
+    /// Drops the counts of messages that are not in this set.
+    fn retain(&mut self, present: &UidSet) {
+        self.handed_out.retain(|uid, _| present.contains(*uid));
+        self.pending.retain(|uid, _| present.contains(*uid));
+        self.rejected.retain(|uid, _| present.contains(*uid));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::Error;
+
+    fn uid(number: u32) -> Uid {
+        Uid::new(number).unwrap()
+    }
+
+    fn validity() -> UidValidity {
+        UidValidity::new(7, "inbox")
+    }
+
+    #[test]
+    fn candidates_that_the_cursor_skipped_come_before_those_after_it() {
+        let mut state = InboxState::new(1);
+        state.update_candidates(&UidSet::new(validity(), (1..=6).map(uid)));
+        state.settle(validity(), uid(5), Settled::Foreign);
+        state.set_size(validity(), uid(4), 99);
+        let mut cursor = Cursor::default();
+        cursor.advance(validity(), Some(uid(3)), vec![uid(2)]);
+        let next = state.next_candidates(validity(), &cursor, 3);
+        assert_eq!(next, [(uid(2), None), (uid(4), Some(99)), (uid(6), None)]);
+        state.update_candidates(&UidSet::new(validity(), (4..=7).map(uid)));
+        let next = state.next_candidates(validity(), &cursor, 9);
+        assert_eq!(next, [(uid(4), Some(99)), (uid(6), None), (uid(7), None)]);
+    }
+
+    #[test]
+    fn withheld_candidates_come_when_they_are_due_and_in_a_walk() {
+        let mut state = InboxState::new(1);
+        state.update_candidates(&UidSet::new(validity(), [uid(1), uid(2)]));
+        let backoff = (Duration::ZERO, Duration::ZERO);
+        state.suspects().withhold(uid(1), &Error::message("refused"), Duration::ZERO, backoff);
+        let next = state.next_candidates(validity(), &Cursor::default(), 9);
+        assert_eq!(next, [(uid(2), None)]);
+        assert_eq!(state.due_withheld(validity(), &Cursor::default(), 9), [(uid(1), None)]);
+        let next = state.next_candidates(validity(), &Cursor::walk(), 9);
+        assert_eq!(next, [(uid(1), None), (uid(2), None)]);
+    }
+
+    #[test]
+    fn the_mark_of_a_delivery_that_did_not_end_is_not_counted() {
+        let (mut counts, set) = (DeliveryCounts::default(), UidSet::new(validity(), [uid(1)]));
+        assert_eq!(counts.deliveries_before(uid(1), 2), 2);
+        counts.begin(&set, 3);
+        assert_eq!([2, 3, 4].map(|marked| counts.deliveries_before(uid(1), marked)), [2, 2, 4]);
+        counts.hand_out(&set, 3);
+        assert_eq!(counts.release(uid(1), "late"), 3);
+        assert_eq!(counts.deliveries_before(uid(1), 0), 3, "without keywords on the server");
+    }
+
+    #[test]
+    fn rejecting_a_message_of_an_earlier_uidvalidity_releases_none_of_the_current_one() {
+        let (mut state, uid) = (InboxState::new(1), uid(1));
+        let [before, now] = [7, 8].map(|number| UidValidity::new(number, "inbox"));
+        state.delivery_counts(before).hand_out(&UidSet::new(before, [uid]), 1);
+        state.delivery_counts(now).hand_out(&UidSet::new(now, [uid]), 2);
+        assert_eq!(state.release(before, uid, "late"), 0);
+        assert_eq!(state.release(now, uid, "now"), 2);
+    }
+}

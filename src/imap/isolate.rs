@@ -1,0 +1,202 @@
+//! Isolates the message that makes a FETCH fail, so that the others arrive.
+//!
+//! All messages are requested together. After a failure, the first missing message becomes a suspect and is left out
+//! of further requests. If nothing arrived at all, any of them may be the cause: the next request has one message,
+//! and its size doubles with each success. Suspects are fetched one by one afterwards (`single.rs`).
+
+use super::Imap;
+use super::suspects::LostAt;
+use crate::error::{Error, ErrorKind, Result};
+use crate::python::{Failure, ImapSession};
+use crate::uid::UidSet;
+
+/// The most refusals in one call.
+const MAX_REFUSALS: usize = 50;
+
+/// The most connections lost at a message in one call.
+const MAX_LOSSES: usize = 8;
+
+/// After this many refusals without a message in between, the server is at fault.
+const MAX_REFUSALS_IN_A_ROW: usize = 16;
+
+/// After this many losses without a message in between, the server is at fault.
+const MAX_LOSSES_IN_A_ROW: usize = 3;
+
+/// A request for some messages, sent in one or several commands.
+pub(super) trait Request {
+    /// Returns the messages that have neither arrived nor been found absent.
+    fn missing(&self) -> UidSet;
+
+    /// Requests some of the messages, and receives those that arrive.
+    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response>;
+
+    /// Returns the number of messages that have arrived.
+    fn arrived(&self) -> usize;
+
+    /// Records messages that the server returned nothing for, without a refusal.
+    fn set_absent(&mut self, uids: &UidSet);
+}
+
+/// The end of one [`Request::send`].
+pub(super) struct Response {
+    pub(super) failure: Option<Failure>,
+    /// The messages that were not requested, for lack of room in the batch.
+    pub(super) unrequested: UidSet,
+}
+
+/// The failures of one call so far, and the error that ended its requests once there were too many.
+#[derive(Debug, Default)]
+pub(super) struct FailureBudget {
+    refusals: usize,
+    losses: usize,
+    /// Failures since the last message that arrived.
+    in_a_row: usize,
+    /// `true` after the call was continued on a new connection though no message had caused the loss.
+    has_reconnected: bool,
+    /// The error after which the call requests nothing more.
+    pub(super) stopped: Option<Error>,
+}
+
+impl FailureBudget {
+    /// Ends all requests of the call; the first error counts.
+    pub(super) fn stop(&mut self, error: Error) {
+        self.stopped.get_or_insert(error);
+    }
+
+    /// Counts a refusal; `has_arrived` if messages arrived before it.
+    pub(super) fn count_refusal(&mut self, imap: &Imap, error: &Error, has_arrived: bool) {
+        self.refusals += 1;
+        self.in_a_row = if has_arrived { 0 } else { self.in_a_row + 1 };
+        if self.refusals >= MAX_REFUSALS
+            || self.in_a_row >= MAX_REFUSALS_IN_A_ROW
+            || treat_as_transient(imap, error)
+        {
+            self.stop(error.clone());
+        }
+    }
+
+    /// Counts a loss of the connection at a message; `has_arrived` if messages arrived before it.
+    pub(super) fn count_loss(&mut self, imap: &Imap, error: &Error, has_arrived: bool) {
+        self.losses += 1;
+        self.in_a_row = if has_arrived { 0 } else { self.in_a_row + 1 };
+        imap.state.lock().suspects().count_loss();
+        if self.losses >= MAX_LOSSES || self.in_a_row >= MAX_LOSSES_IN_A_ROW || exceeds_connection_share(imap)
+        {
+            self.stop(error.clone());
+        }
+    }
+
+    /// Counts the failures in a row from 0 again, since a message has arrived.
+    pub(super) fn message_arrived(&mut self) {
+        self.in_a_row = 0;
+    }
+
+    /// Suspects the message at which the connection was lost, and counts the loss. Returns `false` if there is none.
+    pub(super) fn count_loss_at_message(&mut self, imap: &Imap, error: &Error) -> bool {
+        let lost_at = imap.state.lock().suspects().take_lost_at();
+        let Some(LostAt { uid, others_arrived }) = lost_at else { return false };
+        imap.state.lock().suspects().add(uid, error);
+        self.count_loss(imap, error, others_arrived);
+        true
+    }
+
+    /// Returns `true` if the call may go on, on a new connection: after a loss that a message has caused, and once
+    /// otherwise.
+    pub(super) fn admits_reconnect(&mut self, error: &Error, is_at_message: bool) -> bool {
+        self.stopped.is_none()
+            && error.kind() == ErrorKind::Disconnected
+            && (is_at_message || !std::mem::replace(&mut self.has_reconnected, true))
+    }
+
+    /// Returns `true` after a refusal.
+    pub(super) fn has_refusals(&self) -> bool {
+        self.refusals > 0
+    }
+}
+
+/// Returns `true` if messages have cost more than half of the connections of a minute. The rest is for other calls.
+pub(super) fn exceeds_connection_share(imap: &Imap) -> bool {
+    let limit = imap.config.common.options.max_connects_per_minute as usize / 2;
+    imap.state.lock().suspects().recent_losses() > limit
+}
+
+/// Requests messages until all but the suspects have arrived, or the batch has no room for more.
+///
+/// # Errors
+/// A lost connection; [`Suspects::take_lost_at`](super::suspects::Suspects::take_lost_at) has the message that caused
+/// it.
+pub(super) fn fetch_all_but_suspects(
+    session: &mut ImapSession,
+    imap: &Imap,
+    budget: &mut FailureBudget,
+    request: &mut impl Request,
+) -> Result<()> {
+    while budget.stopped.is_none() {
+        let part = imap.state.lock().suspects().next_portion(request.missing());
+        if part.is_empty() {
+            break;
+        }
+        let before = request.arrived();
+        let Response { failure, unrequested } = request.send(session, &part)?;
+        let has_arrived = request.arrived() > before;
+        let Some(Failure { uids, error }) = failure else {
+            imap.state.lock().suspects().double_portion();
+            if has_arrived {
+                budget.message_arrived();
+            }
+            let mut absent = request.missing();
+            absent.retain(|uid| part.contains(uid) && !unrequested.contains(uid));
+            request.set_absent(&absent);
+            if absent.is_empty() && unrequested.len() == part.len() {
+                break; // The batch is full.
+            }
+            continue;
+        };
+        suspect_first_missing(imap, request, &uids, &error, has_arrived);
+        if error.ends_connection() {
+            return Err(error);
+        }
+        budget.count_refusal(imap, &error, has_arrived);
+    }
+    Ok(())
+}
+
+/// Adds the first missing message of a failed window to the suspects: responses arrive in order, so the server
+/// stopped there.
+fn suspect_first_missing(
+    imap: &Imap,
+    request: &impl Request,
+    uids: &UidSet,
+    error: &Error,
+    has_arrived: bool,
+) {
+    let mut state = imap.state.lock();
+    let suspects = state.suspects();
+    let missing = request.missing();
+    let Some(first) = uids.iter().find(|uid| missing.contains(*uid) && !suspects.contains(*uid)) else {
+        return;
+    };
+    suspects.add(first, error);
+    if !has_arrived {
+        suspects.reset_portion();
+    }
+    if error.ends_connection() {
+        suspects.set_lost_at(LostAt { uid: first, others_arrived: has_arrived });
+    }
+}
+
+/// Returns `true` if a refusal is to be treated as transient, and records that.
+///
+/// Some servers send a transient code for a single bad message, each time. So of two refusals in a row the second one
+/// is not treated as transient, unless it says when to retry: the bad message is isolated instead.
+pub(super) fn treat_as_transient(imap: &Imap, error: &Error) -> bool {
+    is_server_wide(error)
+        && (error.retry_after().is_some() || !imap.state.lock().set_refused_as_transient(true))
+}
+
+/// Returns `true` if a refusal is transient, and likely to affect all messages.
+///
+/// SERVERBUG mostly is about one message: Dovecot sends it for a file that it can't read.
+pub(super) fn is_server_wide(error: &Error) -> bool {
+    error.is_transient() && error.code() != Some("SERVERBUG")
+}

@@ -1,0 +1,113 @@
+//! Prefetch: SEARCH and FETCH of new mail in one flight (SEARCHRES, RFC 5182), while no other mail waits.
+
+use super::Imap;
+use super::cursor::Cursor;
+use super::reader::Reader;
+use super::recall::is_recalled;
+use super::suspects::LostAt;
+use super::windows::{PREVIEW_MIN, PREVIEW_WINDOW, Previews, fetch_and_read, preview_size};
+use crate::config::ImapConfig;
+use crate::error::Result;
+use crate::python::{Failure, ImapSession, Window};
+use crate::uid::{UidSet, UidValidity};
+
+/// The most messages of a prefetch.
+const MAX_PREFETCHED: usize = 1_000;
+
+/// Fetches and reads the new mail; returns its UIDs and the reader.
+///
+/// Returns `None` where a prefetch is impossible or failed, and if the next batch has other mail.
+///
+/// # Errors
+/// A lost connection; the first message that had not arrived is recorded as its cause, and left out of the next
+/// attempt.
+pub(super) fn prefetch_new<'a>(
+    session: &mut ImapSession,
+    imap: &'a Imap,
+    cursor: &Cursor,
+) -> Result<Option<(UidSet, Reader<'a>)>> {
+    let validity = session.validity();
+    if imap.claims.is_some() || is_any_due(imap, validity) || !is_recalled(session, imap) {
+        return Ok(None);
+    }
+    let (count, most) = limits(&imap.config);
+    let Some(window) = session.prefetch(&imap.candidates(), count, most)? else { return Ok(None) };
+    let (new, room) = (window.uids.clone(), window.room);
+    let mut reader = Reader::new(imap, validity, Vec::new());
+    let failure = read(session, imap, window, &mut reader)?;
+    if let Some(Failure { error, .. }) = &failure
+        && error.ends_connection()
+    {
+        if let Some(uid) = reader.unfetched(new.clone()).iter().next() {
+            imap.state.lock().suspects().set_lost_at(LostAt { uid, others_arrived: reader.arrived() > 0 });
+        }
+        return Err(error.clone());
+    }
+    // After a transient refusal, or if other clients have removed the mail, SEARCHRES may still work.
+    let has_arrived = new.is_empty() || reader.arrived() > 0;
+    let worked = has_arrived || failure.as_ref().is_some_and(|failure| failure.error.is_transient());
+    let Some(others) = session.remaining_matches(room, worked)? else { return Ok(None) };
+    if failure.is_some() {
+        return Ok(None);
+    }
+    Ok(is_next_batch(imap, cursor, &new, &others).then_some((new, reader)))
+}
+
+/// Returns `true` if mail found earlier may be fetched now.
+fn is_any_due(imap: &Imap, validity: UidValidity) -> bool {
+    let mut state = imap.state.lock();
+    state.has_fetchable(validity) || state.suspects().has_due()
+}
+
+/// Receives and reads the prefetched window.
+fn read(
+    session: &mut ImapSession,
+    imap: &Imap,
+    window: Window,
+    reader: &mut Reader<'_>,
+) -> Result<Option<Failure>> {
+    if window.uids.is_empty() {
+        return Ok(None); // `remaining_matches` reads the response to a FETCH of no messages.
+    }
+    let none = UidSet::empty(window.uids.validity());
+    let mut previews = Previews::new(&none, *imap.state.lock().sizes(), reader.byte_budget(), &imap.config);
+    let failure = fetch_and_read(session, Some(window), &mut previews, |mails, asked| {
+        reader.read_previews(mails, asked);
+    })?;
+    *imap.state.lock().sizes() = previews.sizes();
+    Ok(failure)
+}
+
+/// Updates the candidates, and returns `true` if the prefetched messages are exactly the next batch.
+fn is_next_batch(imap: &Imap, cursor: &Cursor, new: &UidSet, others: &UidSet) -> bool {
+    let (validity, most) = (new.validity(), imap.config.batch);
+    let mut state = imap.state.lock();
+    state.update_candidates(&UidSet::new(validity, new.iter().chain(others.iter())));
+    let all = state.next_candidates(validity, &Cursor::default(), most + 1);
+    let chosen = state.next_candidates(validity, cursor, most + 1);
+    all.len() <= most && chosen.len() == all.len() && all.iter().all(|(uid, _)| new.contains(*uid))
+}
+
+/// Returns the number of messages to prefetch, and the octets of each.
+fn limits(config: &ImapConfig) -> (usize, usize) {
+    let octets = PREVIEW_WINDOW.min(config.batch_bytes);
+    let count = config.batch.min(MAX_PREFETCHED).min(octets / PREVIEW_MIN).max(1);
+    (count, preview_size(octets / count, config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Credentials, Server};
+
+    #[test]
+    fn a_prefetch_stays_within_the_limits_of_a_batch() {
+        for (batch, batch_bytes) in [(1_000, 64 << 20), (10_000, 1 << 30), (1_000, 1 << 20), (8, 4 << 20)] {
+            let server = Server::tls("localhost");
+            let config = ImapConfig::new(server, Credentials::new("alice", "secret"));
+            let (count, most) = limits(&config.batch(batch).batch_bytes(batch_bytes));
+            assert!((1..=batch).contains(&count), "{count}");
+            assert!(count * most <= batch_bytes.min(PREVIEW_WINDOW), "{count} times {most}");
+        }
+    }
+}
