@@ -163,7 +163,7 @@ fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> R
         }
         imap.claims.iter().for_each(|claims| claims.release(&set));
         imap.known.lock().gone(&set);
-        imap.drained.forget(&set);
+        imap.unreturned.forget(&set);
         Ok(refusal)
     })?;
     if let Some(error) = refusal {

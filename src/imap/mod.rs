@@ -10,7 +10,7 @@ mod cursor;
 mod dead_letters;
 mod deliveries;
 mod doubts;
-mod drain;
+mod fetch_and_ack;
 mod halfway;
 mod headers;
 mod known;
@@ -31,7 +31,7 @@ pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
 use self::cursor::Cursor;
 pub use self::deliveries::Deliveries;
-use self::drain::Drained;
+use self::fetch_and_ack::UnreturnedDeliveries;
 use self::halfway::Halfway;
 use self::known::Known;
 pub use self::verbs::RawMail;
@@ -70,7 +70,7 @@ pub struct Imap {
     config: Arc<ImapConfig>,
     known: Arc<Mutex<Known>>,
     claims: Option<Arc<Claims>>,
-    drained: Arc<Drained>,
+    unreturned: Arc<UnreturnedDeliveries>,
     halfway: Arc<Mutex<Halfway>>,
 }
 
@@ -88,7 +88,7 @@ impl Imap {
         let claims = config.lease.map(|lease| Claims::new(lease, &config)).transpose()?.map(Arc::new);
         let connection = Connection::open(config.connection_options(), hooks(&config, claims.as_ref()))?;
         let known = Arc::new(Mutex::new(Known::new(config.dedup_window)));
-        Ok(Self { connection, config, known, claims, drained: Arc::default(), halfway: Arc::default() })
+        Ok(Self { connection, config, known, claims, unreturned: Arc::default(), halfway: Arc::default() })
     }
 
     /// Fetches the oldest waiting messages, and changes nothing on the server.
@@ -173,7 +173,7 @@ impl Imap {
     /// error names these, and the others are archived. After any error the messages are still in the inbox or in the
     /// archive; asking again archives none of them twice.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
-        let gone = |gone: &UidSet| self.drained.forget(gone);
+        let gone = |gone: &UidSet| self.unreturned.forget(gone);
         acknowledge::acknowledge(self, deliveries, self.connection.deadline(), gone)
     }
 
@@ -189,17 +189,19 @@ impl Imap {
         dead_letters::reject(self, deliveries, reason, self.connection.deadline())
     }
 
-    /// Fetches one batch and acknowledges it: what comes back is not on the server's inbox any more.
+    /// Fetches one batch and acknowledges it before it returns: at most once, where [`fetch`](Imap::fetch) and
+    /// [`Batch::ack`] deliver at least once.
     ///
-    /// At most [`batch`](ImapConfig::batch) messages: call it until it returns none. After an error, messages may have been
-    /// archived: the next call on this handle returns them, but for those that [`ack`](Imap::ack) has acknowledged
-    /// meanwhile. A crash between this call and what you do with its result loses nothing that is not in the archive
-    /// mailbox.
+    /// Returns at most [`batch`](ImapConfig::batch) messages, and none when the inbox has no more. When the process dies
+    /// before it has handled them, no later call delivers them: they are in the archive only.
+    ///
+    /// After an error, messages may be archived already. The next call on this handle acknowledges and returns them, without
+    /// those that [`ack`](Imap::ack) has acknowledged meanwhile.
     ///
     /// # Errors
     /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack).
-    pub fn drain(&self) -> Result<Vec<Delivery>> {
-        drain::drain(self, self.connection.deadline())
+    pub fn fetch_and_ack(&self) -> Result<Vec<Delivery>> {
+        fetch_and_ack::fetch_and_ack(self, self.connection.deadline())
     }
 
     /// Asks the server for a sign of life.

@@ -261,7 +261,7 @@ fn fetch_and_settle(diary: &mut Diary, imap: &Imap) {
 
 fn drain(diary: &mut Diary, imap: &Imap) {
     loop {
-        let Some(deliveries) = diary.retry("drain", || imap.drain()) else { return };
+        let Some(deliveries) = diary.retry("drain", || imap.fetch_and_ack()) else { return };
         if deliveries.is_empty() {
             return;
         }

@@ -524,7 +524,7 @@ fn foreign_mail_is_not_claimed_and_does_not_stand_in_the_way(#[from(postfix)] si
     deliver(&site, 1);
     let before = mail(&site.other_client(), "INBOX");
     let imap = Imap::connect(shared(&site).batch(2)).unwrap();
-    wait_until("the message", || imap.drain().unwrap().len() == 1);
+    wait_until("the message", || imap.fetch_and_ack().unwrap().len() == 1);
     let mut after = mail(&site.other_client(), "INBOX");
     after.extend(before.iter().filter(|seen| !contains(&seen.raw, b"foreign")).cloned());
     assert_eq!(after, before);

@@ -379,31 +379,33 @@ fn a_move_whose_answer_is_lost_is_unknown_without_move_and_can_be_asked_again(
     assert_eq!(held.counts(), (0, vec![1, 1, 1]));
 }
 
-/// The app got the messages of a failed drain by fetching and acknowledging them.
+/// The app gets the messages of a failed `fetch_and_ack` by `fetch` and `ack`.
 #[rstest]
-fn messages_acknowledged_after_a_failed_drain_are_not_drained_again(#[values(false, true)] some: bool) {
+fn messages_acknowledged_after_a_failed_fetch_and_ack_are_not_returned_by_the_next(
+    #[values(false, true)] some: bool,
+) {
     let held = Held::with([1, 2, 3]);
     let refusal = |heard: &Heard| Step::say("TAG NO [OVERQUOTA] full\r\n").when(heard.nth == 1);
     let imap = connected(&held.script(MOVE).ahead("UID MOVE", refusal).start());
-    assert_eq!(imap.drain().unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(imap.fetch_and_ack().unwrap_err().kind(), ErrorKind::Refused);
     let batch = imap.fetch().unwrap();
     assert_eq!(batch.len(), 3);
     imap.ack(batch.iter().take(if some { 2 } else { 3 })).unwrap();
-    let drained = imap.drain().unwrap();
-    assert_eq!(drained.len(), usize::from(some), "the one that was not acknowledged");
+    let received = imap.fetch_and_ack().unwrap();
+    assert_eq!(received.len(), usize::from(some), "the one that was not acknowledged");
     assert_eq!(held.counts(), (0, vec![1, 1, 1]));
 }
 
 #[rstest]
-fn a_drain_that_archives_half_of_its_messages_hands_out_all_of_them_later() {
+fn a_fetch_and_ack_that_archives_half_of_its_messages_returns_all_of_them_later() {
     let held = Held::with((1..=700).map(|n| 2 * n));
     let server = held
         .script(MOVE)
         .ahead("UID MOVE", |heard| Step::say("TAG NO [OVERQUOTA] full\r\n").when(heard.nth == 2));
     let imap = connected(&server.start());
-    assert_eq!(imap.drain().unwrap_err().code(), Some("OVERQUOTA"));
-    assert_eq!(imap.drain().unwrap().len(), 700);
-    assert!(imap.drain().unwrap().is_empty());
+    assert_eq!(imap.fetch_and_ack().unwrap_err().code(), Some("OVERQUOTA"));
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 700);
+    assert!(imap.fetch_and_ack().unwrap().is_empty());
     assert_eq!(held.counts(), (0, vec![1; 700]));
 }
 

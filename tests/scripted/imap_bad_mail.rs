@@ -196,8 +196,12 @@ fn a_withheld_message_stays_in_the_inbox_whatever_is_acknowledged(#[case] bad: B
     assert_eq!(server.heard("UID MOVE"), [format!("UID MOVE 1:2,4 \"{TAG}\"")]);
     let server = always_ill(&[3], bad);
     let imap = Imap::connect(config(&server)).unwrap();
-    assert_eq!(imap.drain().unwrap().len(), 1, "it is said");
-    assert_eq!(imap.drain().unwrap().len(), 0, "once for a while: to drain until nothing comes has an end");
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 1, "it is said");
+    assert_eq!(
+        imap.fetch_and_ack().unwrap().len(),
+        0,
+        "once for a while: to drain until nothing comes has an end"
+    );
     assert_eq!(server.heard("UID MOVE"), Vec::<String>::new());
 }
 

@@ -250,7 +250,7 @@ fn new_mail_is_fetched_at_once_when_all_mail_found_before_is_gone() {
     .says("UID MOVE", "* OK [COPYUID 9 1:2 11:12] moved\r\nTAG OK done\r\n")
     .start();
     let imap = Imap::connect(imap_config(&server).dedup_window(0).batch(2)).unwrap();
-    assert_eq!(imap.drain().unwrap().len(), 2);
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 2);
     let batch = imap.fetch().unwrap();
     assert_eq!(batch.iter().map(|delivery| delivery.uid().get()).collect::<Vec<_>>(), [5]);
 }

@@ -43,7 +43,7 @@ fn imap() -> Shown {
         let (imap, batch) = (handle.take().unwrap(), batch.take().unwrap());
         let mut told = vec![
             refused(imap.fetch()),
-            refused(imap.drain()),
+            refused(imap.fetch_and_ack()),
             refused(batch.ack()),
             refused(imap.ack(&batch)),
             refused(imap.reject(&batch, "no such account")),
