@@ -1,5 +1,7 @@
 //! What a fetch returns.
 
+use std::fmt;
+
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Imap;
@@ -10,7 +12,7 @@ use crate::uid::{Uid, UidSet, UidValidity};
 /// A message that waits in the inbox: read, or the reason why it can't be.
 ///
 /// In JSON it is `{"Id","SentBy","Body"}` (`"BodyBase64"` for a body that is not UTF-8) or `{"Error"}`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Delivery {
     pub(super) uid: Uid,
     pub(super) validity: UidValidity,
@@ -62,6 +64,16 @@ impl Delivery {
     #[must_use]
     pub fn uid_validity(&self) -> UidValidity {
         self.validity
+    }
+}
+
+/// Shows the UID, and the message without its body or the error.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("uid", &self.uid.get())
+            .field("message", &self.message)
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,7 +129,7 @@ pub(super) fn lives<'a>(deliveries: impl IntoIterator<Item = &'a Delivery>) -> V
 /// Messages that were fetched together, oldest first, and are still in the inbox until [`ack`](Batch::ack).
 ///
 /// A batch that is dropped without an acknowledgement is delivered again.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "nothing is archived before `ack`"]
 pub struct Batch {
     imap: Imap,
@@ -161,6 +173,17 @@ impl Batch {
     #[must_use]
     pub fn into_deliveries(self) -> Vec<Delivery> {
         self.deliveries
+    }
+}
+
+/// Shows the numbers of the messages and of those that can't be read, and no mail text.
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unreadable = self.iter().filter(|delivery| delivery.message.is_err()).count();
+        f.debug_struct("Batch")
+            .field("messages", &self.len())
+            .field("unreadable", &unreadable)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,11 +1,12 @@
 //! A walk through all messages that wait, a batch at a time.
 
+use std::fmt;
+
 use super::cursor::Cursor;
 use super::{Delivery, Imap, receive};
 use crate::error::Result;
 
 /// The messages that wait in the inbox, oldest first; made by [`Imap::deliveries`].
-#[derive(Debug)]
 #[must_use = "nothing is fetched before it is asked for"]
 pub struct Deliveries {
     imap: Imap,
@@ -34,6 +35,16 @@ impl Deliveries {
                 Some(Err(error))
             }
         }
+    }
+}
+
+/// Shows the handle, and the number of messages that are fetched and not yet returned.
+impl fmt::Debug for Deliveries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deliveries")
+            .field("imap", &self.imap)
+            .field("fetched", &self.batch.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -23,6 +23,7 @@ mod search;
 mod verbs;
 mod windows;
 
+use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -64,7 +65,7 @@ use crate::uid::UidSet;
 /// imap.close()?;
 /// # Ok::<(), pymail::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Imap {
     connection: Connection<ImapSession>,
     config: Arc<ImapConfig>,
@@ -289,6 +290,17 @@ impl Imap {
     /// When the goodbye failed; the connection is closed all the same.
     pub fn close(&self) -> Result<()> {
         self.connection.close()
+    }
+}
+
+/// Shows the server, the mailbox and the state of the connection.
+impl fmt::Debug for Imap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imap")
+            .field("server", &self.config.common.server.address().0)
+            .field("inbox", &self.config.inbox)
+            .field("state", &self.status().state)
+            .finish_non_exhaustive()
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pymail::{Delivery, ErrorKind, Imap, ImapConfig};
 use rstest::rstest;
 
-use super::imap::{fetched, mail};
+use super::imap::{fetched, holding, mail};
 use super::{imap, imap_config};
 use crate::support::process::wait_until;
 use crate::support::script::{Script, Scripted, Step};
@@ -307,4 +307,16 @@ fn a_mailbox_that_was_emptied_is_not_searched_for_numbers_that_it_has_no_more() 
     assert!(imap.search("ALL").unwrap().is_empty());
     assert!(imap.search("SEEN").unwrap().is_empty());
     assert_eq!(server.heard("UID SEARCH"), ["UID SEARCH ALL", "UID SEARCH SEEN"]);
+}
+
+#[rstest]
+fn debug_of_a_handle_and_a_batch_is_short_and_shows_no_mail() {
+    let mails = [mail(1, "a plain body"), mail(2, "a plain body")];
+    let imap = imap(&holding(&[], &mails).start());
+    let batch = imap.fetch().unwrap();
+    assert_eq!(format!("{imap:?}"), r#"Imap { server: "localhost", inbox: "INBOX", state: Connected, .. }"#);
+    assert_eq!(format!("{batch:?}"), "Batch { messages: 2, unreadable: 0, .. }");
+    assert!(format!("{:?}", imap.deliveries()).ends_with("fetched: 0, .. }"));
+    let text = format!("{:?}", batch.iter().collect::<Vec<_>>());
+    assert!(text.contains(r#"id: "2""#) && !text.contains("a plain body"), "{text}");
 }

@@ -56,7 +56,7 @@ fn imap() -> Shown {
             refused(imap.close()),
             refused(Imap::connect(config.clone())),
         ];
-        told.push(format!("{imap:?} {batch:?} {:?} {:?}", imap.status(), imap.stats()));
+        told.push(format!("{imap:?} {:?} {:?} {:?}", batch.into_deliveries(), imap.status(), imap.stats()));
         told
     });
     // The drop in the child has changed nothing in the parent.
