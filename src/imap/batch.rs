@@ -187,6 +187,15 @@ impl fmt::Debug for Batch {
     }
 }
 
+impl IntoIterator for Batch {
+    type Item = Delivery;
+    type IntoIter = std::vec::IntoIter<Delivery>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.deliveries.into_iter()
+    }
+}
+
 impl<'a> IntoIterator for &'a Batch {
     type Item = &'a Delivery;
     type IntoIter = std::slice::Iter<'a, Delivery>;

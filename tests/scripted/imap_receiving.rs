@@ -320,3 +320,18 @@ fn debug_of_a_handle_and_a_batch_is_short_and_shows_no_mail() {
     let text = format!("{:?}", batch.iter().collect::<Vec<_>>());
     assert!(text.contains(r#"id: "2""#) && !text.contains("a plain body"), "{text}");
 }
+
+#[rstest]
+fn a_batch_is_an_iterator_by_value_and_by_reference() {
+    let imap = imap(&holding(&[], &[mail(1, "a"), mail(2, "b")]).start());
+    let batch = imap.fetch().unwrap();
+    let mut uids = Vec::new();
+    for delivery in &batch {
+        uids.push(delivery.uid());
+    }
+    assert_eq!(uids.len(), 2);
+    for (delivery, uid) in batch.into_iter().zip(uids) {
+        assert_eq!(delivery.uid(), uid);
+        assert!(delivery.into_message().is_ok());
+    }
+}

@@ -31,7 +31,7 @@ fn round_trip(
         loop {
             let batch = imap.fetch()?;
             batch.ack()?;
-            if let Some(delivery) = batch.into_deliveries().pop() {
+            if let Some(delivery) = batch.into_iter().next() {
                 // These threads are still calling when the interpreter ends.
                 for imap in std::iter::repeat_n(KEPT.get_or_init(|| imap), 4) {
                     std::thread::spawn(|| while imap.noop().is_ok() {});
