@@ -115,7 +115,9 @@ pub(super) fn reject<'a>(
     reason: &str,
     deadline: Deadline,
 ) -> Result<()> {
-    let Some(most) = imap.config.dead_letters else { return Ok(()) };
+    let Some(most) = imap.config.dead_letters else {
+        return Err(Error::config("reject needs a limit of deliveries: set ImapConfig::dead_letters"));
+    };
     for delivery in deliveries {
         let times = imap.known.lock().let_go(delivery.validity, delivery.uid, reason);
         if times >= most {

@@ -178,14 +178,30 @@ impl Imap {
         acknowledge::acknowledge(self, deliveries, self.connection.deadline(), gone)
     }
 
-    /// Says that these deliveries could not be handled, and why: they are delivered again, until they have failed as
-    /// often as [`dead_letters`](ImapConfig::dead_letters) says, and then go to the dead letters with the reason.
+    /// Returns deliveries that could not be handled. They are delivered again, until they have failed as often as
+    /// [`dead_letters`](ImapConfig::dead_letters) allows; then they are moved to the dead letters, with the reason of the
+    /// last failure beside them.
     ///
-    /// Without `dead_letters` this does nothing, and they are delivered again.
+    /// ```no_run
+    /// # fn handle(_: &pymail::Delivery) -> Result<(), String> { Ok(()) }
+    /// # fn receive(config: pymail::ImapConfig) -> pymail::Result<()> {
+    /// let imap = pymail::Imap::connect(config.dead_letters(5))?;
+    /// for delivery in &imap.fetch()? {
+    ///     match handle(delivery) {
+    ///         Ok(()) => imap.ack([delivery])?,
+    ///         Err(reason) => imap.reject([delivery], &reason)?,
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`ack`](Imap::ack). After any error the messages are still in the inbox or in the dead letters; the next
-    /// [`fetch`](Imap::fetch) takes there what has failed often enough.
+    /// `Config` without [`dead_letters`](ImapConfig::dead_letters): the messages would be delivered for ever. They stay in the
+    /// inbox and are delivered again.
+    ///
+    /// Else as [`ack`](Imap::ack). After any error the messages are still in the inbox or in the dead letters; the next
+    /// [`fetch`](Imap::fetch) moves those that have failed often enough.
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
         dead_letters::reject(self, deliveries, reason, self.connection.deadline())
     }
