@@ -1,9 +1,9 @@
 //! What is new, searched for, fetched and read in one flight, where nothing else waits.
 
 use super::Imap;
+use super::archived_ids::are_loaded;
 use super::cursor::Cursor;
 use super::reader::Reader;
-use super::recall::is_recalled;
 use super::windows::{FirstLooks, LEAST, OCTETS, look as look_at, read_while_they_come};
 use crate::config::ImapConfig;
 use crate::error::Result;
@@ -20,11 +20,11 @@ pub(super) fn look<'a>(
     cursor: &Cursor,
 ) -> Result<Option<(UidSet, Reader<'a>)>> {
     let validity = session.validity();
-    if imap.claims.is_some() || is_any_waiting(imap, validity) || !is_recalled(session, imap) {
+    if imap.claims.is_some() || is_any_waiting(imap, validity) || !are_loaded(session, imap) {
         return Ok(None);
     }
     let (count, most) = unseen(&imap.config);
-    let Some(window) = session.prefetch(&imap.candidates(), count, most)? else { return Ok(None) };
+    let Some(window) = session.prefetch(&imap.search_criteria(), count, most)? else { return Ok(None) };
     let (new, room) = (window.uids.clone(), window.room);
     let mut reader = Reader::new(imap, validity, Vec::new());
     let failure = read(session, imap, window, &mut reader)?;

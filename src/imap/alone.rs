@@ -184,7 +184,7 @@ impl Look<'_> {
             Origin::Foreign => self.imap.known.lock().settle(self.validity, uid, Settled::Foreign),
             Origin::Ours => {
                 self.imap.known.lock().doubts().get_mut(uid).into_iter().for_each(|it| it.is_ours = true);
-                let fate = if self.is_dead(uid, &error, others_came) { Fate::Bury } else { Fate::Stay };
+                let fate = if self.is_dead(uid, &error, others_came) { Fate::DeadLetter } else { Fate::Stay };
                 self.withhold(uid, error, fate);
             }
             Origin::Undecided => self.withhold(uid, error, Fate::Stay),

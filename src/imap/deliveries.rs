@@ -1,4 +1,4 @@
-//! A walk through all messages that wait, a batch at a time.
+//! The iterator over all waiting messages, which fetches a batch at a time.
 
 use std::fmt;
 
@@ -6,12 +6,16 @@ use super::cursor::Cursor;
 use super::{Delivery, Imap, receive};
 use crate::error::Result;
 
-/// The messages that wait in the inbox, oldest first; made by [`Imap::deliveries`].
-#[must_use = "nothing is fetched before it is asked for"]
+/// An iterator over all messages in the inbox, oldest first; returned by [`Imap::deliveries`].
+///
+/// Fetches when the batch before is used up, and holds one batch in memory. After an error it returns `None`; a new iterator
+/// begins with the messages that are not acknowledged.
+#[must_use = "nothing is fetched before `next`"]
 pub struct Deliveries {
     imap: Imap,
     cursor: Cursor,
     batch: std::vec::IntoIter<Delivery>,
+    /// `true` after an error, and after an empty batch.
     has_ended: bool,
 }
 
@@ -20,6 +24,7 @@ impl Deliveries {
         Self { imap, cursor: Cursor::walk(), batch: Vec::new().into_iter(), has_ended: false }
     }
 
+    /// Fetches the next batch and returns its first message.
     fn fetch(&mut self) -> Option<Result<Delivery>> {
         if self.has_ended {
             return None;
@@ -48,7 +53,7 @@ impl fmt::Debug for Deliveries {
     }
 }
 
-/// Ends with the first error: another walk begins with what was not acknowledged.
+/// Each item is a [`Delivery`], or the error of a fetch, which is the last item.
 impl Iterator for Deliveries {
     type Item = Result<Delivery>;
 

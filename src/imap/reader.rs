@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
             return self.spent.push(uid);
         }
         if let Some(&at) = identity.and_then(|identity| self.first.get(&identity)) {
-            self.deliveries[at].copies.push(uid);
+            self.deliveries[at].duplicates.push(uid);
             return;
         }
         self.room.take(mail.octets().len());
@@ -198,8 +198,8 @@ impl<'a> Reader<'a> {
 
     fn deliver(&mut self, uid: Uid, identity: Option<Identity>, message: Result<Message>) {
         self.first.extend(identity.map(|identity| (identity, self.deliveries.len())));
-        let (validity, copies) = (self.validity, Vec::new());
-        self.deliveries.push(Delivery { uid, validity, identity, copies, message, fate: Fate::Archive });
+        let (validity, duplicates) = (self.validity, Vec::new());
+        self.deliveries.push(Delivery { uid, validity, identity, duplicates, message, fate: Fate::Archive });
     }
 
     /// Delivers an error in place of a message.

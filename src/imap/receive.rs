@@ -1,10 +1,10 @@
 //! From candidates on the server to deliveries: what is there, what is fetched of it, and what is still to come.
 
+use super::archived_ids::{are_loaded, load_archived_ids};
 use super::asking::Trouble;
 use super::cursor::Cursor;
 use super::known::Waiting;
 use super::look::Look;
-use super::recall::{is_recalled, recall};
 use super::search::search;
 use super::{Delivery, Imap, ahead, dead_letters};
 use crate::connection::Session as _;
@@ -34,7 +34,7 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
         look.report(cursor.is_a_walk(), &mut trouble, deadline);
         let mut next = cursor.clone();
         let seen = look.end(&mut next);
-        let deliveries = dead_letters::sort_out(imap, seen.deliveries, deadline)?;
+        let deliveries = dead_letters::remove_dead_letters(imap, seen.deliveries, deadline)?;
         *cursor = next;
         if !deliveries.is_empty() {
             // Another call may hold what this waits for, and need the interpreter.
@@ -69,7 +69,7 @@ fn look<'a>(
         let answer =
             imap.connection.once(deadline, |session| go_on(session, imap, cursor, &mut look, trouble));
         match answer {
-            Ok(Next::Recall) => recall(imap, deadline),
+            Ok(Next::Recall) => load_archived_ids(imap, deadline),
             Ok(Next::End) => return Ok(look),
             Err(error) => {
                 let is_blamed = trouble.lost_at(imap, &error);
@@ -101,7 +101,7 @@ fn go_on<'a>(
         look.is_over();
         return Ok(Next::End);
     }
-    if look.asks_for_recall() && !is_recalled(session, imap) {
+    if look.asks_for_recall() && !are_loaded(session, imap) {
         return Ok(Next::Recall);
     }
     look.fetch(session, trouble)?;

@@ -16,7 +16,7 @@ const REFUSALS_IN_A_ROW: usize = 24;
 pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
     let validity = session.validity();
     let unsearchable = imap.known.lock().unsearchable(validity).clone();
-    let found = match session.search(&imap.candidates()) {
+    let found = match session.search(&imap.search_criteria()) {
         Err(error) if error.kind() == ErrorKind::Refused && !is_to_pass(imap, &error) => {
             match in_halves(session, imap)? {
                 Some(found) => found,
@@ -40,7 +40,7 @@ pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
 /// Searches in parts; none when too many are refused, of which some are left out the next time. What is refused alone is among what is found: nothing shows whose it is.
 fn in_halves(session: &mut ImapSession, imap: &Imap) -> Result<Option<UidSet>> {
     let validity = session.validity();
-    let criteria = imap.candidates();
+    let criteria = imap.search_criteria();
     let Some(all) = unless_refused(session.search("UNDELETED"))? else { return Ok(None) };
     let (mut found, mut refused, mut in_a_row) = (Vec::<Uid>::new(), Vec::<Uid>::new(), 0);
     let mut parts = all.chunks();

@@ -114,7 +114,10 @@ fn an_unreadable_message_goes_there_at_once_and_is_an_error_in_its_place_once(#[
     assert_eq!(ids(&imap), ["good"]);
     batch.ack().unwrap();
     let (letters, notes) = dead(&site);
-    assert!(letters.len() == 1 && notes.len() == 1 && notes[0].contains("4 bytes, not the declared 5"), "{notes:?}");
+    assert!(
+        letters.len() == 1 && notes.len() == 1 && notes[0].contains("4 bytes, not the declared 5"),
+        "{notes:?}"
+    );
     assert_eq!(mail(&site.other_client(), TAG).len(), 1);
     assert_eq!(mail(&site.other_client(), "INBOX"), []);
 }

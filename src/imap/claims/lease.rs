@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
 
-use super::log::Word;
+use super::entry::Op;
 use super::view::View;
-use super::{Claims, MOST_LINES};
+use super::{Claims, MAX_LINES_PER_ENTRY};
 use crate::error::{ErrorKind, Result};
 use crate::events;
-use crate::imap::candidates;
 use crate::imap::headers::headers_given_out;
+use crate::imap::search_criteria;
 use crate::message::Identity;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
@@ -17,28 +17,28 @@ use crate::uid::{Uid, UidSet};
 impl Claims {
     /// Does what is due to keep what this handle has: claims it anew in a mailbox that was made anew, and renews the
     /// lease.
-    pub(in crate::imap) fn keep(&self, session: &mut ImapSession) -> Result<()> {
+    pub(in crate::imap) fn renew_if_due(&self, session: &mut ImapSession) -> Result<()> {
         let mut view = self.view.lock();
-        self.enter(session, &mut view)?;
-        if view.is_in_doubt {
+        self.enter_validity(session, &mut view)?;
+        if view.may_have_lost {
             self.read_log(session, &mut view)?;
         }
         let is_due = view.is_older_than(self.lease / 5)
-            && view.tried.is_none_or(|tried| tried.elapsed() > self.lease / 20);
+            && view.renewal_tried_at.is_none_or(|tried| tried.elapsed() > self.lease / 20);
         if !is_due || !view.has_any(self.me) {
             return Ok(());
         }
-        view.tried = Some(Instant::now());
-        self.say(session, &mut view, &Word::Hold)?;
+        view.renewal_tried_at = Some(Instant::now());
+        self.append(session, &mut view, &Op::Renew)?;
         // One renewal replaces the one before; and when the lease was over, another consumer may have taken something.
         self.read_log(session, &mut view)
     }
 
     /// Lets go of everything, so that no consumer has to wait for the lease.
-    pub(in crate::imap) fn farewell(&self, session: &mut ImapSession) {
+    pub(in crate::imap) fn release_all(&self, session: &mut ImapSession) {
         let mut view = self.view.lock();
         if view.has_any(self.me)
-            && let Err(error) = self.say(session, &mut view, &Word::Bye)
+            && let Err(error) = self.append(session, &mut view, &Op::Release)
         {
             events::emit(move || {
                 tracing::warn!(%error, "unacknowledged messages are held until the lease is over");
@@ -47,28 +47,28 @@ impl Claims {
     }
 
     /// Claims anew what the app has, when the mailbox was made anew (UIDVALIDITY): other consumers wait for that.
-    pub(super) fn enter(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
-        let life = session.validity();
-        if view.life == Some(life) {
-            let is_unread = view.renewed.is_some() && view.read.is_none();
+    pub(super) fn enter_validity(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
+        let validity = session.validity();
+        if view.validity == Some(validity) {
+            let is_unread = view.renewed_at.is_some() && view.read_at.is_none();
             return if is_unread { self.read_log(session, view) } else { Ok(()) };
         }
-        let mut handed = BTreeMap::new();
-        if view.renewed.is_some() {
-            if view.is_in_doubt || view.is_older_than(self.lease) {
+        let mut handed_out = BTreeMap::new();
+        if view.renewed_at.is_some() {
+            if view.may_have_lost || view.is_older_than(self.lease) {
                 self.read_log(session, view)?;
             }
-            handed = self.find_again(session, &view.in_hand(self.me))?;
-            let uids = UidSet::new(life, handed.keys().copied());
-            let word = if uids.is_empty() { Word::Bye } else { Word::Claim(uids) };
-            self.say(session, view, &word)?;
+            handed_out = self.find_by_identity(session, &view.handed_out(self.me))?;
+            let uids = UidSet::new(validity, handed_out.keys().copied());
+            let op = if uids.is_empty() { Op::Release } else { Op::Claim(uids) };
+            self.append(session, view, &op)?;
         }
-        view.begin(life, handed);
-        if view.renewed.is_some() { self.read_log(session, view) } else { Ok(()) }
+        view.begin_validity(validity, handed_out);
+        if view.renewed_at.is_some() { self.read_log(session, view) } else { Ok(()) }
     }
 
     /// Finds messages under their new UIDs, as many as an entry has room for.
-    fn find_again(
+    fn find_by_identity(
         &self,
         session: &mut ImapSession,
         wanted: &HashSet<Identity>,
@@ -77,16 +77,17 @@ impl Claims {
         if wanted.is_empty() {
             return Ok(found);
         }
-        let present = match session.search(&candidates(&self.tag)) {
+        let present = match session.search(&search_criteria(&self.tag)) {
             // One mail that the server can't search is enough for a NO; the headers tell as well.
             Err(error) if error.kind() == ErrorKind::Refused => session.search("UNDELETED")?,
             found => found?,
         };
-        let told = headers_given_out(session, &present)?;
-        let identities = told.iter().filter_map(|(uid, it)| Some((*uid, Identity::read(&it.octets)?)));
+        let fetched = headers_given_out(session, &present)?;
+        let identities = fetched.iter().filter_map(|(uid, it)| Some((*uid, Identity::read(&it.octets)?)));
         found.extend(identities.filter(|(_, identity)| wanted.contains(identity)));
         let uids = UidSet::new(session.validity(), found.keys().copied());
-        let room: BTreeSet<Uid> = uids.chunks().iter().take(MOST_LINES).flat_map(UidSet::iter).collect();
+        let room: BTreeSet<Uid> =
+            uids.chunks().iter().take(MAX_LINES_PER_ENTRY).flat_map(UidSet::iter).collect();
         found.retain(|uid, _| room.contains(uid));
         Ok(found)
     }
