@@ -81,14 +81,14 @@ impl<'a> Move<'a> {
             if result.as_ref().is_err_and(|error| !error.ends_connection() && error.is_transient()) {
                 this.copies.lock().undo_search(portion, &this.mailbox);
             }
-            let (present, copied) = result?;
+            let (present, duplicated) = result?;
             let mut gone = portion.clone();
             gone.retain(|uid| !present.contains(uid));
             rest.retain(|uid| !gone.contains(uid));
             this.done.extend(gone.iter());
             let mut copies = this.copies.lock();
             copies.remove(portion, &this.mailbox);
-            copies.mark_copied(&copied, &this.mailbox);
+            copies.mark_copied(&duplicated, &this.mailbox);
             Ok(portion.clone())
         })?;
         Ok(rest)

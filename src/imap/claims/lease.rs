@@ -1,4 +1,4 @@
-//! Keeping what a handle has: by renewing its lease, by claiming anew, until it lets go.
+//! The lease of this handle: renewed before calls, claimed again after a change of UIDVALIDITY, released at the end.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
@@ -15,8 +15,9 @@ use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
 
 impl Claims {
-    /// Does what is due to keep what this handle has: claims it anew in a mailbox that was made anew, and renews the
-    /// lease.
+    /// Renews the lease when a fifth of it has passed; after a change of UIDVALIDITY, claims the messages again.
+    ///
+    /// Called before each call and each heartbeat. Writes nothing while this handle owns no messages.
     pub(in crate::imap) fn renew_if_due(&self, session: &mut ImapSession) -> Result<()> {
         let mut view = self.view.lock();
         self.enter_validity(session, &mut view)?;
@@ -30,23 +31,23 @@ impl Claims {
         }
         view.renewal_tried_at = Some(Instant::now());
         self.append(session, &mut view, &Op::Renew)?;
-        // One renewal replaces the one before; and when the lease was over, another consumer may have taken something.
+        // Reading removes the renewal before, and tells whether another consumer took messages after the lease ran out.
         self.read_log(session, &mut view)
     }
 
-    /// Lets go of everything, so that no consumer has to wait for the lease.
+    /// Releases all messages, so that other consumers need not wait for the end of the lease.
     pub(in crate::imap) fn release_all(&self, session: &mut ImapSession) {
         let mut view = self.view.lock();
         if view.has_any(self.me)
             && let Err(error) = self.append(session, &mut view, &Op::Release)
         {
             events::emit(move || {
-                tracing::warn!(%error, "unacknowledged messages are held until the lease is over");
+                tracing::warn!(%error, "unacknowledged messages can't be released: they are held until the lease is over");
             });
         }
     }
 
-    /// Claims anew what the app has, when the mailbox was made anew (UIDVALIDITY): other consumers wait for that.
+    /// After a change of UIDVALIDITY, claims the messages that the app has under their new UIDs. Other consumers wait for that.
     pub(super) fn enter_validity(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
         let validity = session.validity();
         if view.validity == Some(validity) {
@@ -67,7 +68,7 @@ impl Claims {
         if view.renewed_at.is_some() { self.read_log(session, view) } else { Ok(()) }
     }
 
-    /// Finds messages under their new UIDs, as many as an entry has room for.
+    /// Returns the new UIDs of messages, as many as an entry has room for.
     fn find_by_identity(
         &self,
         session: &mut ImapSession,
@@ -78,7 +79,7 @@ impl Claims {
             return Ok(found);
         }
         let present = match session.search(&search_criteria(&self.tag)) {
-            // One mail that the server can't search is enough for a NO; the headers tell as well.
+            // A single mail that the server can't search makes it answer NO. The headers identify the messages, too.
             Err(error) if error.kind() == ErrorKind::Refused => session.search("UNDELETED")?,
             found => found?,
         };

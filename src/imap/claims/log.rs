@@ -1,4 +1,4 @@
-//! Writing the log and reading it.
+//! Appends entries to the log, and reads it.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -11,30 +11,31 @@ use crate::events;
 use crate::python::ImapSession;
 
 impl Claims {
+    /// Appends an entry. A server that refuses it gets a second try, after obsolete entries have been removed.
     pub(super) fn append(&self, session: &mut ImapSession, view: &mut View, op: &Op) -> Result<()> {
         let mail = write(self.me, self.lease, session.validity(), op);
         let log = self.log_name(session);
         let mut now = Instant::now();
-        let mut said = session.append(&log, mail.as_bytes());
-        let is_refused = said.as_ref().is_err_and(|error| error.kind() == ErrorKind::Refused);
+        let mut appended = session.append(&log, mail.as_bytes());
+        let is_refused = appended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Refused);
         if is_refused && !view.obsolete(self.lease).is_empty() {
-            self.read_log(session, view)?; // What it removes may make room.
+            self.read_log(session, view)?; // removes obsolete entries, which may be all that the quota lacks
             now = Instant::now();
-            said = session.append(&log, mail.as_bytes());
+            appended = session.append(&log, mail.as_bytes());
         }
-        said?;
-        // A consumer that was silent for less than a lease, by when the word has arrived, is not taken from.
+        appended?;
+        // No other consumer takes messages from one whose entry arrives before its lease has run out.
         view.may_have_lost |= view.renewed_at.is_some_and(|before| before.elapsed() >= self.lease);
         view.renewed_at = (*op != Op::Release).then_some(now);
         Ok(())
     }
 
-    /// Returns whether there is an entry that was not read.
+    /// Returns `true` if the log has entries that were not read.
     pub(super) fn has_new_entries(&self, session: &mut ImapSession, view: &View) -> Result<bool> {
         Ok(session.next_uid(&self.log_name(session))?.is_some_and(|next| next != view.uid_next))
     }
 
-    /// Reads the log, and removes from it what means nothing any more.
+    /// Reads the log, and removes obsolete entries from it.
     pub(super) fn read_log(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
         let name = self.log_name(session);
         let validity = view.validity.unwrap_or_else(|| session.validity());
@@ -42,13 +43,15 @@ impl Claims {
         let drop = if is_current { view.obsolete(self.lease) } else { Vec::new() };
         let (next, mails) = session.read_log(&name, &drop)?;
         let (mut entries, mut all, mut claimed) = (Vec::new(), 0, 0);
-        for (at, mail) in mails {
-            let Some(mut entry) = read(at, &String::from_utf8_lossy(&mail), validity) else { continue };
+        for (uid, mail) in mails {
+            let Some(mut entry) = read(uid, &String::from_utf8_lossy(&mail), validity) else { continue };
             let is_current = entry.validity == validity.get();
             let (before, left) = entry.retain(|uid| is_current && view.may_be_present(uid));
             (all, claimed) = (all + before, claimed + left);
             if claimed > MAX_PRESENT_CLAIMS || all > MAX_CLAIMS {
-                let text = format!("reading the log: it has more than {MAX_PRESENT_CLAIMS} claims");
+                let text = format!(
+                    "reading the log of claims: it has too many claims, of which {MAX_PRESENT_CLAIMS} to messages in the inbox are allowed"
+                );
                 return Err(Error::new(ErrorKind::Refused, text));
             }
             entries.push(entry);
@@ -68,7 +71,7 @@ impl Claims {
         self.warn_of_other_logs(session, &name)
     }
 
-    /// Warns, once, when there is a log of the same inbox and tag in another archive: its consumers can't be seen.
+    /// Warns, once for each handle, of logs of the same inbox and tag in other archives: their consumers are invisible here.
     fn warn_of_other_logs(&self, session: &mut ImapSession, name: &str) -> Result<()> {
         if self.has_searched_other_logs.swap(true, Ordering::Relaxed) {
             return Ok(());
@@ -81,7 +84,7 @@ impl Claims {
                         log,
                         tag,
                         "another archive has a log of claims to the same messages: consumers with different \
-                         archives hand out messages twice; remove that log if it is not in use"
+                         archives get the same messages; remove that log if it is not in use"
                     );
                 });
             }

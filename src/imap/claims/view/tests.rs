@@ -1,4 +1,4 @@
-//! What is known of a log, and what follows from it.
+//! Tests of a view: owners, obsolete entries and waits.
 
 use super::*;
 
@@ -41,7 +41,7 @@ fn a_claim_to_a_message_that_came_after_the_search_is_kept() {
 }
 
 #[test]
-fn what_was_archived_is_not_had_again_when_the_log_is_read_again() {
+fn an_archived_message_is_not_owned_again_when_the_log_is_read_again() {
     let entries = || vec![entry(1, A, 7, Op::Claim(uids(&[1, 2])))];
     let mut view = view(entries());
     view.remove_archived(&uids(&[1]));
@@ -55,7 +55,7 @@ fn what_was_archived_is_not_had_again_when_the_log_is_read_again() {
 }
 
 #[test]
-fn messages_that_another_client_removed_are_not_held() {
+fn messages_that_another_client_expunged_are_not_owned() {
     let mut view = view(vec![entry(1, A, 7, Op::Claim(uids(&[1])))]);
     assert!(view.has_any(A));
     view.set_present(&uids(&[2]));
@@ -64,21 +64,21 @@ fn messages_that_another_client_removed_are_not_held() {
 
 #[test]
 fn a_renewal_replaces_the_one_before() {
-    let hold = |at| entry(at, A, 7, Op::Renew);
-    let view = view(vec![entry(1, A, 7, Op::Claim(uids(&[1]))), hold(2), hold(3), hold(4)]);
+    let renew = |at| entry(at, A, 7, Op::Renew);
+    let view = view(vec![entry(1, A, 7, Op::Claim(uids(&[1]))), renew(2), renew(3), renew(4)]);
     assert_eq!(view.obsolete(LEASE), [uid(2), uid(3)], "without a search");
 }
 
-/// Consumers that come and go, while none handles the message.
+/// Consumers start and stop, and none acknowledges the message.
 #[test]
-fn a_claim_that_the_next_one_replaces_goes_when_no_consumer_acts_on_a_log_without_that() {
+fn a_replaced_claim_is_obsolete_when_its_successor_is_older_than_every_lease() {
     let claims = (1..9).step_by(2).map(|at| entry(at, Consumer(at.into()), 7, Op::Claim(uids(&[1]))));
-    let goodbyes = (2..9).step_by(2).map(|at| entry(at, Consumer((at - 1).into()), 7, Op::Release));
-    let mut entries: Vec<Entry> = claims.chain(goodbyes).collect();
+    let releases = (2..9).step_by(2).map(|at| entry(at, Consumer((at - 1).into()), 7, Op::Release));
+    let mut entries: Vec<Entry> = claims.chain(releases).collect();
     let mut view = view(entries.clone());
     assert_eq!(view.obsolete(LEASE), []);
-    for seen in view.first_read_at.values_mut() {
-        *seen -= 2 * LEASE;
+    for first_read in view.first_read_at.values_mut() {
+        *first_read -= 2 * LEASE;
     }
     for _ in 0..10 {
         let gone = view.obsolete(LEASE);
@@ -89,14 +89,14 @@ fn a_claim_that_the_next_one_replaces_goes_when_no_consumer_acts_on_a_log_withou
 }
 
 #[test]
-fn a_new_uidvalidity_waits_for_those_who_had_messages_before_it() {
+fn after_a_change_of_uidvalidity_consumers_that_had_messages_are_waited_for() {
     let had = || entry(1, A, 6, Op::Claim(uids(&[1])));
     let waits = |entries: Vec<Entry>| view(entries).reclaim_wait(B, LEASE).is_some();
     assert!(waits(vec![had()]));
-    assert!(!waits(vec![had(), entry(2, A, 7, Op::Claim(uids(&[9])))]), "claimed anew");
-    assert!(!waits(vec![had(), entry(2, A, 7, Op::Release)]), "has nothing now");
-    assert!(!waits(vec![had(), entry(2, A, 6, Op::Release)]), "had nothing then");
-    assert!(waits(vec![had(), entry(2, B, 7, Op::Release)]), "another's word");
+    assert!(!waits(vec![had(), entry(2, A, 7, Op::Claim(uids(&[9])))]), "claimed again");
+    assert!(!waits(vec![had(), entry(2, A, 7, Op::Release)]), "released now");
+    assert!(!waits(vec![had(), entry(2, A, 6, Op::Release)]), "released before");
+    assert!(waits(vec![had(), entry(2, B, 7, Op::Release)]), "another consumer's entry");
     let mut late = view(vec![had()]);
     late.last_entries.get_mut(&A).unwrap().since -= LEASE + MARGIN;
     assert_eq!(late.reclaim_wait(B, LEASE), None);
@@ -104,7 +104,7 @@ fn a_new_uidvalidity_waits_for_those_who_had_messages_before_it() {
 }
 
 #[test]
-fn entries_of_another_uidvalidity_are_kept_until_their_writer_has_claimed_anew() {
+fn entries_of_another_uidvalidity_are_kept_until_their_writer_has_claimed_again() {
     let entries = vec![
         entry(1, A, 6, Op::Claim(uids(&[1]))),
         entry(2, B, 6, Op::Claim(uids(&[2]))),
@@ -113,11 +113,11 @@ fn entries_of_another_uidvalidity_are_kept_until_their_writer_has_claimed_anew()
     let mut view = view(entries);
     assert_eq!(view.obsolete(LEASE), [uid(2)]);
     view.set_present(&uids(&[]));
-    assert_eq!(view.obsolete(LEASE), [uid(2)], "B's last word shows that its earlier claims are void");
+    assert_eq!(view.obsolete(LEASE), [uid(2)], "B's last entry shows that its earlier claims are void");
 }
 
 #[test]
-fn the_longer_lease_is_the_silence_that_is_allowed() {
+fn of_two_leases_the_longer_counts() {
     let mut claim = entry(1, A, 7, Op::Claim(uids(&[1])));
     claim.lease = Some(2 * LEASE);
     let mut view = view(vec![claim]);
