@@ -78,7 +78,7 @@ fn each_message_is_handed_to_one_of_four_handles(#[case] site: Site) {
 }
 
 #[apply(every_site)]
-fn a_stopped_handles_messages_are_handed_to_another_at_once(
+fn a_closed_handles_messages_are_handed_to_another_at_once(
     #[case] site: Site,
     #[values(false, true)] drops: bool,
 ) {
@@ -112,7 +112,7 @@ fn fragile(site: &Site) -> (Imap, Relay) {
 }
 
 #[rstest]
-fn a_lost_handles_messages_are_handed_to_another_after_its_lease_and_it_gets_an_error(
+fn a_disconnected_handles_messages_are_handed_to_another_after_its_lease_and_it_gets_lease_lost(
     #[from(postfix)] site: Site,
 ) {
     deliver(&site, 3);
@@ -133,7 +133,7 @@ fn a_lost_handles_messages_are_handed_to_another_after_its_lease_and_it_gets_an_
 
 /// The handle reconnects before it acknowledges, and renews its lease.
 #[rstest]
-fn a_handle_that_came_back_too_late_is_told_so(#[from(postfix)] site: Site) {
+fn a_handle_that_reconnects_after_its_lease_gets_lease_lost(#[from(postfix)] site: Site) {
     deliver(&site, 3);
     let (config, relay) = through_a_relay(&site);
     let late = Imap::connect(config.max_connects_per_minute(600)).unwrap();
@@ -142,7 +142,7 @@ fn a_handle_that_came_back_too_late_is_told_so(#[from(postfix)] site: Site) {
     relay.stall(2 * LEASE);
     wait_until("the lease's end", || ids(&other).len() == 3);
     let before = late.stats().commands;
-    wait_until("signs of life", || {
+    wait_until("a reconnection and some commands", || {
         late.status().state == State::Connected && late.stats().commands > before + 10
     });
     let error = batch.ack().unwrap_err();
@@ -253,7 +253,8 @@ fn a_log_of_thirty_thousand_entries_is_read_and_shortened(#[from(postfix)] site:
     const MANY: usize = 30_000;
     deliver(&site, 3);
     // Dovecot takes in each file of a Maildir, which takes a busy machine a minute.
-    let imap = Imap::connect(shared(&site).timeout(Duration::from_secs(600))).unwrap();
+    let timeout = Duration::from_secs(600);
+    let imap = Imap::connect(site.imap_config().timeout(timeout).shared(2 * timeout)).unwrap();
     site.other_client().create_mailbox(&format!("{TAG}.claims")).unwrap();
     let folder =
         site.dovecot().dir().join(format!("mail/{}/mail/.{TAG}.claims/cur", crate::mail_site::ALICE));
@@ -304,7 +305,7 @@ fn a_released_message_is_handed_over_with_the_next_fetch(#[from(postfix)] site: 
 }
 
 #[rstest]
-fn an_ack_archives_what_is_still_held_and_names_what_was_lost(#[from(postfix)] site: Site) {
+fn an_ack_archives_messages_still_held_and_names_the_lost_ones(#[from(postfix)] site: Site) {
     deliver(&site, 3);
     let (lost, relay) = fragile(&site);
     let batch = lost.fetch().unwrap();
@@ -323,7 +324,7 @@ fn an_ack_archives_what_is_still_held_and_names_what_was_lost(#[from(postfix)] s
 
 /// The lease is in its own claim; that of the waiting consumer does not matter.
 #[rstest]
-fn of_two_leases_the_longer_counts_and_an_event_tells_of_it(#[from(postfix)] site: Site) {
+fn of_two_leases_the_longer_counts_and_there_is_an_event(#[from(postfix)] site: Site) {
     deliver(&site, 2);
     let (config, relay) = through_a_relay(&site);
     let late = Duration::from_secs(600);
@@ -339,7 +340,7 @@ fn of_two_leases_the_longer_counts_and_an_event_tells_of_it(#[from(postfix)] sit
 }
 
 #[rstest]
-fn consumers_with_another_archive_are_told_of(#[from(postfix)] site: Site) {
+fn consumers_with_another_archive_cause_an_event(#[from(postfix)] site: Site) {
     deliver(&site, 1);
     let _first = Imap::connect(shared(&site)).unwrap();
     let fetched = |config: ImapConfig| {
@@ -352,7 +353,7 @@ fn consumers_with_another_archive_are_told_of(#[from(postfix)] site: Site) {
     };
     assert!(!fetched(shared(&site)));
     assert!(fetched(shared(&site).archive("elsewhere")));
-    assert!(fetched(shared(&site)), "now both are known");
+    assert!(fetched(shared(&site)), "after both logs exist");
 }
 
 /// Another client removes held and waiting mail.
@@ -380,7 +381,7 @@ fn mail_that_another_client_removes_stops_no_consumer_and_is_not_held(#[from(pos
 
 /// The holder has searched since, and knows that the mail is gone.
 #[rstest]
-fn a_message_that_another_client_has_removed_is_not_told_as_a_lost_lease(#[from(postfix)] site: Site) {
+fn a_message_that_another_client_has_removed_is_not_reported_as_a_lost_lease(#[from(postfix)] site: Site) {
     deliver(&site, 3);
     let imap = Imap::connect(briefly(&site)).unwrap();
     let batch = imap.fetch().unwrap();
@@ -408,7 +409,7 @@ fn with_room_for(mails: usize) -> Site {
 }
 
 #[rstest]
-fn in_a_full_mailbox_what_is_held_is_delivered_and_acknowledged_and_nothing_is_claimed_in_silence() {
+fn in_a_full_mailbox_held_messages_are_delivered_and_archived_and_a_failed_claim_is_an_error() {
     let site = with_room_for(20);
     deliver(&site, 6);
     let (first, second) =
@@ -435,7 +436,7 @@ fn in_a_full_mailbox_what_is_held_is_delivered_and_acknowledged_and_nothing_is_c
 
 /// Each consumer finds the same mails under new UIDs.
 #[rstest]
-fn a_mailbox_that_was_made_anew_hands_nothing_to_two_consumers(#[from(postfix)] site: Site) {
+fn after_a_change_of_uidvalidity_no_message_is_handed_to_two_consumers(#[from(postfix)] site: Site) {
     let other = site.other_client();
     let fill = |ids: &[&str]| {
         for id in ids {
@@ -482,7 +483,9 @@ fn a_mailbox_that_was_made_anew_hands_nothing_to_two_consumers(#[from(postfix)] 
 
 /// The consumer that held them is away for longer than its lease.
 #[rstest]
-fn in_a_mailbox_that_was_made_anew_a_lost_lease_is_told_and_nothing_is_archived(#[from(postfix)] site: Site) {
+fn after_a_change_of_uidvalidity_a_lost_lease_is_an_error_and_nothing_is_archived(
+    #[from(postfix)] site: Site,
+) {
     let other = site.other_client();
     let fill = || {
         for id in ["1", "2"] {
