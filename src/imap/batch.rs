@@ -156,7 +156,7 @@ pub(super) fn group_by_validity<'a>(
 
 /// Messages of one [`fetch`](Imap::fetch), oldest first. They stay in the inbox until [`ack`](Batch::ack).
 ///
-/// A batch that is dropped without an acknowledgement changes nothing: its messages are delivered again. Iterate over
+/// The messages of a batch that is dropped without an acknowledgement are delivered again. Iterate over
 /// `&batch` for `&Delivery`, over `batch` for `Delivery`.
 ///
 /// ```no_run

@@ -58,7 +58,7 @@ use crate::uid::UidSet;
 ///
 /// let account = Credentials::new("alice@example.org", "correct horse");
 /// let imap = Imap::connect(ImapConfig::new(Server::tls("imap.example.org"), account).tag("__APP__"))?;
-/// let batch = imap.fetch()?; // changes nothing on the server
+/// let batch = imap.fetch()?; // the messages stay in INBOX
 /// for delivery in &batch {
 ///     match delivery.message() {
 ///         Ok(message) => println!("{} from {}: {}", message.id, message.sent_by, message.text_lossy()),
@@ -99,7 +99,10 @@ impl Imap {
         Ok(Self { connection, config, known, claims, unreturned, unconfirmed_copies })
     }
 
-    /// Fetches the oldest tagged messages in the inbox. Changes nothing on the server.
+    /// Fetches the oldest tagged messages in the inbox, and acknowledges none of them.
+    ///
+    /// Changes nothing on the server, except that [`dead_letters`](ImapConfig::dead_letters) sets keywords and moves messages that
+    /// have failed too often, and [`shared`](ImapConfig::shared) writes claims to its log.
     ///
     /// Returns at most [`batch`](ImapConfig::batch) messages, and an empty batch when there are none. Messages that are not
     /// acknowledged are fetched again by the next call. Duplicates are dropped, see
@@ -137,7 +140,7 @@ impl Imap {
 
     /// Returns an iterator over all tagged messages in the inbox, oldest first, each once. One batch at a time is in memory.
     ///
-    /// Changes nothing on the server. Acknowledge by [`ack`](Imap::ack), many deliveries at a time, since each call costs a round
+    /// Fetches like [`fetch`](Imap::fetch), as needed. Acknowledge by [`ack`](Imap::ack), many deliveries at a time, since each call costs a round
     /// trip. Each batch has its own [`timeout`](ImapConfig::timeout). A duplicate is dropped if its first copy is in the same
     /// batch or was acknowledged before; else it is an item of its own.
     ///
