@@ -69,7 +69,7 @@ fn serve(mut answer: impl FnMut(&str, &mut StdoutLock<'_>) -> io::Result<()>) ->
 
 fn receive(imap: &Imap) -> Result {
     serve(|_, out| {
-        if let Err(error) = drain(imap, out) {
+        if let Err(error) = print_all(imap, out) {
             writeln!(out, "{}", serde_json::json!({ "Error": error.to_string() }))?;
         }
         writeln!(out)
@@ -79,7 +79,7 @@ fn receive(imap: &Imap) -> Result {
 }
 
 /// Prints each batch and then acknowledges it: after a crash in between, it is delivered again.
-fn drain(imap: &Imap, out: &mut StdoutLock<'_>) -> Result {
+fn print_all(imap: &Imap, out: &mut StdoutLock<'_>) -> Result {
     loop {
         let batch = imap.fetch()?;
         if batch.is_empty() {

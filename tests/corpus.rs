@@ -51,7 +51,7 @@ fn corpus() -> Corpus {
 fn drain(imap: &Imap) -> Vec<Delivery> {
     let mut received = Vec::new();
     loop {
-        let batch = imap.drain().expect("a batch");
+        let batch = imap.fetch_and_ack().expect("a batch");
         if batch.is_empty() {
             return received;
         }

@@ -24,7 +24,7 @@ fn receive(dovecot: &Dovecot) -> Vec<Delivery> {
     let server = Server::tls(HOST).port(dovecot.imaps_port()).add_root_certificate_pem(dovecot.ca_pem());
     let imap =
         Imap::connect(ImapConfig::new(server, Credentials::new(USER, PASSWORD))).expect("a connection");
-    imap.drain().expect("a batch")
+    imap.fetch_and_ack().expect("a batch")
 }
 
 fn delivered(dovecot: &Dovecot, mail: &[u8]) -> Message {

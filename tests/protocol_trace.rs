@@ -64,9 +64,9 @@ fn a_batch_costs_one_search_one_fetch_and_one_move(#[from(logging)] site: Site) 
 #[rstest]
 fn new_messages_are_fetched_in_the_round_trip_of_the_search_that_finds_them(#[from(logging)] site: Site) {
     let imap = site.imap();
-    assert_eq!(imap.drain().unwrap().len(), 20);
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 20);
     site.deliver(&[message("21", "new"), message("22", "new")]);
-    assert_eq!(imap.drain().unwrap().len(), 2);
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 2);
     wait_until("the log", || count(&commands(&site), "UID MOVE") > 1);
     let after = commands(&site);
     let words = after.iter().map(|command| command.split(' ').take(4).collect::<Vec<_>>().join(" "));
@@ -95,14 +95,14 @@ fn also_in_a_large_inbox_new_messages_are_fetched_in_the_round_trip_of_their_sea
     };
     deliver((0..FOREIGN).map(|n| format!("hello {n}")).collect());
     let imap = site.imap();
-    assert_eq!(imap.drain().unwrap().len(), 20);
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 20);
     for part in [1, 2] {
         deliver((0..NEW).map(|n| format!("{TAG} {part}-{n}")).collect());
         // Makes the server announce the new messages.
         imap.noop().unwrap();
-        let drained = imap.drain().unwrap();
-        let ids: BTreeSet<_> = drained.iter().map(|it| it.message().unwrap().id.clone()).collect();
-        assert_eq!((drained.len(), ids.len()), (NEW, NEW));
+        let received = imap.fetch_and_ack().unwrap();
+        let ids: BTreeSet<_> = received.iter().map(|it| it.message().unwrap().id.clone()).collect();
+        assert_eq!((received.len(), ids.len()), (NEW, NEW));
     }
     let moved = || count(&commands(&site), "UID MOVE") > 2;
     wait_until("the log", moved);
@@ -114,8 +114,9 @@ fn also_in_a_large_inbox_new_messages_are_fetched_in_the_round_trip_of_their_sea
 #[rstest]
 fn search_results_are_fetched_without_a_second_search(#[from(logging)] site: Site) {
     let imap = Imap::connect(site.imap_config().batch(5)).unwrap();
-    let drained: Vec<usize> = std::iter::repeat_with(|| imap.drain().unwrap().len()).take(5).collect();
-    assert_eq!(drained, [5, 5, 5, 5, 0]);
+    let received: Vec<usize> =
+        std::iter::repeat_with(|| imap.fetch_and_ack().unwrap().len()).take(5).collect();
+    assert_eq!(received, [5, 5, 5, 5, 0]);
     wait_until("the log", || count(&commands(&site), "UID SEARCH RETURN (ALL) NOT") > 0);
     let all = commands(&site);
     let searches = count(&all, "UID SEARCH RETURN (ALL) UNDELETED");
@@ -125,7 +126,7 @@ fn search_results_are_fetched_without_a_second_search(#[from(logging)] site: Sit
 #[rstest]
 fn neither_expunge_nor_close_is_ever_sent(#[from(logging)] site: Site) {
     let imap = site.imap();
-    imap.drain().unwrap();
+    imap.fetch_and_ack().unwrap();
     imap.delete(&imap.search("ALL").unwrap()).unwrap();
     imap.close().unwrap();
     wait_until("LOGOUT", || count(&commands(&site), "LOGOUT") > 0);

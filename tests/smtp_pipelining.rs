@@ -27,7 +27,7 @@ fn received(site: &Site, wanted: &[String]) -> BTreeMap<String, usize> {
     let imap = site.imap();
     let mut received = BTreeMap::new();
     wait_until("the messages", || {
-        for delivery in imap.drain().unwrap() {
+        for delivery in imap.fetch_and_ack().unwrap() {
             *received.entry(delivery.into_message().unwrap().id).or_default() += 1;
         }
         wanted.iter().all(|id| received.contains_key(id))
@@ -65,7 +65,7 @@ fn messages_sent_in_one_flight_arrive_once_and_exactly(#[case] site: Site) {
     let imap = site.imap();
     let mut received = BTreeMap::new();
     wait_until("the messages", || {
-        for delivery in imap.drain().unwrap() {
+        for delivery in imap.fetch_and_ack().unwrap() {
             let Message { id, body, .. } = delivery.into_message().unwrap();
             assert!(received.insert(id, body).is_none(), "twice");
         }

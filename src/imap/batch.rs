@@ -1,4 +1,6 @@
-//! What a fetch returns.
+//! The result of a fetch: a batch of deliveries.
+
+use std::fmt;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -7,44 +9,64 @@ use crate::error::{Error, Result};
 use crate::message::{Identity, Message, WireBody};
 use crate::uid::{Uid, UidSet, UidValidity};
 
-/// A message that waits in the inbox: read, or the reason why it can't be.
+/// A message in the inbox, or the error that stands in its place.
 ///
-/// In JSON it is `{"Id","SentBy","Body"}` (`"BodyBase64"` for a body that is not UTF-8) or `{"Error"}`.
-#[derive(Clone, Debug)]
+/// Acknowledge it by [`Batch::ack`] or [`Imap::ack`], or return it by [`Imap::reject`]. Until then it stays in the inbox.
+///
+/// In JSON it is an object of the line protocol: `{"Id","SentBy","Body"}`, with `"BodyBase64"` in place of `"Body"` for a
+/// body that is not UTF-8, or `{"Error"}`.
+///
+/// ```no_run
+/// # fn handle(_: &pymail::Message) {}
+/// # fn receive(imap: &pymail::Imap) -> pymail::Result<()> {
+/// for delivery in imap.fetch()? {
+///     match delivery.message() {
+///         Ok(message) => handle(message),
+///         Err(error) => eprintln!("UID {} can't be read: {error}", delivery.uid()),
+///     }
+///     imap.ack([&delivery])?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
 pub struct Delivery {
     pub(super) uid: Uid,
     pub(super) validity: UidValidity,
+    /// `None` for a mail without a Message-ID.
     pub(super) identity: Option<Identity>,
-    /// Further copies of the same message in the inbox.
-    pub(super) copies: Vec<Uid>,
+    /// The UIDs of further mails with the same message; they are archived with the first.
+    pub(super) duplicates: Vec<Uid>,
     pub(super) message: Result<Message>,
     pub(super) fate: Fate,
 }
 
-/// What becomes of a delivery's mail.
+/// The destination of a delivery's mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// An acknowledgement archives it.
     Archive,
-    /// It stays in the inbox: the server did not give it out, or nothing shows that it is ours.
+    /// It stays in the inbox: the server withholds it, or nothing shows that it is tagged.
     Stay,
-    /// It goes to the dead letters unread, or stays.
-    Bury,
+    /// It is moved to the dead letters unread; without dead letters it stays in the inbox.
+    DeadLetter,
 }
 
 impl Delivery {
-    /// The message.
+    /// Returns the message.
     ///
     /// # Errors
-    /// `Message` when it can't be read, `TooLarge` when it is over
-    /// [`max_message`](crate::ImapConfig::max_message). `Refused`, `Disconnected` or `Timeout` when the server does not give
-    /// it out: by a NO, by ending the connection in the middle of it, or by an answer that does not end. Such a message
-    /// stays in the inbox, whatever is acknowledged, and is tried again later.
+    /// `Message` for a message that can't be decoded or is not whole, `TooLarge` for one that is over
+    /// [`max_message`](crate::ImapConfig::max_message). An acknowledgement archives such a message.
+    ///
+    /// `Refused`, `Disconnected`, `Timeout` or `Message` for a message that the server withholds: by a NO, by closing the
+    /// connection in the middle of it, by a response that does not end, or by one that lacks it. Such a message stays in the
+    /// inbox, also when it is acknowledged, and is retried later.
     pub fn message(&self) -> Result<&Message> {
         self.message.as_ref().map_err(Error::clone)
     }
 
-    /// The message, taken out.
+    /// Returns the message, by value.
     ///
     /// # Errors
     /// As [`message`](Delivery::message).
@@ -52,16 +74,31 @@ impl Delivery {
         self.message
     }
 
-    /// Its UID in the inbox, where it was found.
+    /// Returns the UID of the message in the inbox.
     #[must_use]
     pub fn uid(&self) -> Uid {
         self.uid
     }
 
-    /// Returns the UIDVALIDITY of the inbox that the UID belongs to.
+    /// Returns the UIDVALIDITY of the inbox that the UID belongs to (RFC 3501, section 2.3.1.1).
     #[must_use]
     pub fn uid_validity(&self) -> UidValidity {
         self.validity
+    }
+
+    /// Returns the UIDs of the message and of its duplicates.
+    pub(super) fn uids(&self) -> impl Iterator<Item = Uid> {
+        std::iter::once(self.uid).chain(self.duplicates.iter().copied())
+    }
+}
+
+/// Shows the UID, and the message without its body or the error.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("uid", &self.uid.get())
+            .field("message", &self.message)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,41 +120,59 @@ impl Serialize for Delivery {
     }
 }
 
-/// Deliveries of one life of the mailbox.
-pub(super) struct Life<'a> {
+/// Deliveries that were fetched under one UIDVALIDITY.
+pub(super) struct ValidityGroup<'a> {
     pub(super) validity: UidValidity,
     pub(super) deliveries: Vec<&'a Delivery>,
 }
 
-impl Life<'_> {
-    /// The UIDs of the deliveries, and of their copies.
+impl ValidityGroup<'_> {
+    /// Returns the UIDs of the deliveries and of their duplicates.
     pub(super) fn uids(&self) -> UidSet {
-        let uids =
-            self.deliveries.iter().flat_map(|it| std::iter::once(it.uid).chain(it.copies.iter().copied()));
-        UidSet::new(self.validity, uids)
+        UidSet::new(self.validity, self.deliveries.iter().flat_map(|delivery| delivery.uids()))
     }
 
+    /// Returns the identities of the messages that have a Message-ID.
     pub(super) fn identities(&self) -> impl Iterator<Item = Identity> {
         self.deliveries.iter().filter_map(|delivery| delivery.identity)
     }
 }
 
-/// Deliveries to acknowledge, by the lives of the mailbox that they were fetched in.
-pub(super) fn lives<'a>(deliveries: impl IntoIterator<Item = &'a Delivery>) -> Vec<Life<'a>> {
-    let mut lives: Vec<Life<'_>> = Vec::new();
+/// Groups the deliveries that an acknowledgement archives by their UIDVALIDITY.
+pub(super) fn group_by_validity<'a>(
+    deliveries: impl IntoIterator<Item = &'a Delivery>,
+) -> Vec<ValidityGroup<'a>> {
+    let mut groups: Vec<ValidityGroup<'_>> = Vec::new();
     for delivery in deliveries.into_iter().filter(|delivery| delivery.fate == Fate::Archive) {
-        match lives.iter_mut().find(|life| life.validity == delivery.validity) {
-            Some(life) => life.deliveries.push(delivery),
-            None => lives.push(Life { validity: delivery.validity, deliveries: vec![delivery] }),
+        match groups.iter_mut().find(|group| group.validity == delivery.validity) {
+            Some(group) => group.deliveries.push(delivery),
+            None => {
+                groups.push(ValidityGroup { validity: delivery.validity, deliveries: vec![delivery] });
+            }
         }
     }
-    lives
+    groups
 }
 
-/// Messages that were fetched together, oldest first, and are still in the inbox until [`ack`](Batch::ack).
+/// Messages of one [`fetch`](Imap::fetch), oldest first. They stay in the inbox until [`ack`](Batch::ack).
 ///
-/// A batch that is dropped without an acknowledgement is delivered again.
-#[derive(Clone, Debug)]
+/// The messages of a batch that is dropped without an acknowledgement are delivered again. Iterate over
+/// `&batch` for `&Delivery`, over `batch` for `Delivery`.
+///
+/// ```no_run
+/// # fn handle(_: &pymail::Message) {}
+/// # fn receive(imap: &pymail::Imap) -> pymail::Result<()> {
+/// let batch = imap.fetch()?;
+/// for delivery in &batch {
+///     if let Ok(message) = delivery.message() {
+///         handle(message);
+///     }
+/// }
+/// batch.ack()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
 #[must_use = "nothing is archived before `ack`"]
 pub struct Batch {
     imap: Imap,
@@ -129,38 +184,58 @@ impl Batch {
         Self { imap, deliveries }
     }
 
-    /// Archives every message of the batch, unreadable ones too, and takes them out of the inbox.
+    /// Archives every message of the batch, unreadable ones too, and removes them from the inbox.
     ///
-    /// An empty batch has something to acknowledge too: second copies, which are not delivered, leave the inbox then.
-    /// To acknowledge some of them: [`Imap::ack`].
+    /// Messages that the server withholds stay there, see [`Delivery::message`]. To acknowledge a part of the batch, use
+    /// [`Imap::ack`]. The `ack` of an empty batch is of use, too: it archives duplicates, which are not delivered.
     ///
     /// # Errors
-    /// As [`Imap::ack`]; it may be called again.
+    /// As [`Imap::ack`]. A retry archives no message twice.
     pub fn ack(&self) -> Result<()> {
         self.imap.ack(self)
     }
 
-    /// How many deliveries.
+    /// Returns the number of deliveries, at most [`batch`](crate::ImapConfig::batch).
     #[must_use]
     pub fn len(&self) -> usize {
         self.deliveries.len()
     }
 
-    /// Whether nothing was waiting.
+    /// Returns `true` if no message was waiting.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
     }
 
-    /// The deliveries, oldest first.
+    /// Returns an iterator over the deliveries, oldest first.
     pub fn iter(&self) -> std::slice::Iter<'_, Delivery> {
         self.deliveries.iter()
     }
 
-    /// The deliveries, without the means to acknowledge them together.
+    /// Returns the deliveries, oldest first, without the handle that [`ack`](Batch::ack) uses.
     #[must_use]
     pub fn into_deliveries(self) -> Vec<Delivery> {
         self.deliveries
+    }
+}
+
+/// Shows the numbers of messages and of unreadable ones, and no mail text.
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unreadable = self.iter().filter(|delivery| delivery.message.is_err()).count();
+        f.debug_struct("Batch")
+            .field("messages", &self.len())
+            .field("unreadable", &unreadable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl IntoIterator for Batch {
+    type Item = Delivery;
+    type IntoIter = std::vec::IntoIter<Delivery>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.deliveries.into_iter()
     }
 }
 
@@ -179,11 +254,11 @@ mod tests {
 
     fn delivery(message: Result<Message>) -> Delivery {
         let (uid, validity) = (Uid::new(1).unwrap(), UidValidity::new(1, "inbox"));
-        Delivery { uid, validity, identity: None, copies: Vec::new(), message, fate: Fate::Archive }
+        Delivery { uid, validity, identity: None, duplicates: Vec::new(), message, fate: Fate::Archive }
     }
 
     #[test]
-    fn deliveries_of_one_uidvalidity_make_a_set() {
+    fn deliveries_of_one_uidvalidity_make_a_uid_set() {
         let here = delivery(Err(Error::message("torn")));
         let later = Delivery { validity: UidValidity::new(2, "inbox"), ..here.clone() };
         let set = UidSet::from_deliveries([&here, &here]).unwrap();
@@ -192,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_is_a_line_of_the_line_protocol() {
+    fn a_delivery_is_an_object_of_the_line_protocol() {
         let line = |message| serde_json::to_string(&delivery(message)).unwrap();
         let message = |body: &[u8]| Message::new("1", "a@example.org", "b@example.org", body);
         assert_eq!(line(Ok(message(b"hi"))), r#"{"Id":"1","SentBy":"a@example.org","Body":"hi"}"#);

@@ -1,9 +1,10 @@
-//! Messages that nobody can handle: out of the inbox, with the reason beside them.
+//! Dead letters: messages that can't be read, or whose deliveries have failed too often, are moved to a mailbox of their own,
+//! with the reason beside them.
 
 use std::collections::BTreeMap;
 
 use super::batch::Fate;
-use super::moving::Moving;
+use super::moves::Move;
 use super::{Delivery, Imap};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -12,43 +13,52 @@ use crate::message::note;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
 
-/// The name of the mailbox, within the archive or beside it.
-const DEAD: &str = "dead";
+/// The name of the dead letters' mailbox, within the archive or beside it.
+const MAILBOX: &str = "dead";
 
-/// Counts these deliveries, and keeps back those that have failed too often. What can't be read stays in its place,
-/// to be seen, and goes from the inbox.
+/// Counts these deliveries, moves those that have failed too often to the dead letters, and returns the others.
 ///
-/// Where a message can't be taken away, the others are delivered all the same.
-pub(super) fn sort_out(imap: &Imap, deliveries: Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
+/// An unreadable message is moved, too, and is returned as an error in its place. Where the server refuses to move a message,
+/// the others are returned all the same.
+pub(super) fn remove_dead_letters(
+    imap: &Imap,
+    deliveries: Vec<Delivery>,
+    deadline: Deadline,
+) -> Result<Vec<Delivery>> {
     let is_unreadable = |it: &&Delivery| it.fate == Fate::Archive && it.message.is_err();
     let unreadable = deliveries.iter().filter(is_unreadable).count();
     imap.connection.count(|counts| counts.unreadable += unreadable as u64);
-    let Some(most) = imap.config.dead_letters.filter(|_| !deliveries.is_empty()) else {
+    let Some(limit) = imap.config.dead_letters.filter(|_| !deliveries.is_empty()) else {
         return Ok(deliveries);
     };
     for unread in deliveries.iter().filter(|delivery| delivery.fate != Fate::Stay) {
-        if let Err(error) = &unread.message
-            && let Err(error) = bury(imap, unread, &format!("it can't be read: {error}"), deadline)
-        {
-            not_taken(unread.uid, error);
+        if let Err(error) = &unread.message {
+            let reason = format!("it can't be read: {error}");
+            if let Err(error) = move_to_dead_letters(imap, unread, &reason, deadline) {
+                warn_not_moved(unread.uid, error);
+            }
         }
     }
     let readable = deliveries.iter().filter(|delivery| delivery.message.is_ok()).map(|delivery| delivery.uid);
     let readable = UidSet::new(deliveries[0].validity, readable);
-    let (spent, refusal) =
-        imap.connection.repeat(deadline, |session| count(session, imap, most, readable.clone()))?;
+    let (over_limit, refusal) = imap
+        .connection
+        .repeat(deadline, |session| count_deliveries(session, imap, limit, readable.clone()))?;
     if let Some(error) = refusal {
-        events::emit(move || tracing::warn!(%error, "deliveries are counted by this handle alone"));
+        events::emit(
+            move || tracing::warn!(%error, "the server refuses keywords: deliveries are counted by this handle alone"),
+        );
     }
-    let (dead, mut alive): (Vec<_>, Vec<_>) = deliveries.into_iter().partition(|it| spent.contains(&it.uid));
+    let (dead, mut alive): (Vec<_>, Vec<_>) =
+        deliveries.into_iter().partition(|it| over_limit.contains(&it.uid));
     for delivery in dead {
         let last = imap.state.lock().reject_reason(delivery.uid);
         let last = last.map(|reason| format!("; the last time: {reason}")).unwrap_or_default();
-        let reason = format!("it was delivered {most} times and not acknowledged{last}");
-        match bury(imap, &delivery, &reason, deadline) {
+        let reason = format!("it was delivered {limit} times and not acknowledged{last}");
+        match move_to_dead_letters(imap, &delivery, &reason, deadline) {
             Ok(()) => {}
-            Err(error) if is_no(&error) => {
-                not_taken(delivery.uid, error.clone());
+            Err(error) if leaves_others_deliverable(&error) => {
+                warn_not_moved(delivery.uid, error.clone());
                 alive.push(Delivery { message: Err(error), fate: Fate::Stay, ..delivery });
             }
             Err(error) => return Err(error),
@@ -58,45 +68,49 @@ pub(super) fn sort_out(imap: &Imap, deliveries: Vec<Delivery>, deadline: Deadlin
     Ok(alive)
 }
 
-/// Counts one more delivery of what this handle did not have in hand; returns what has had all that there are, and the
-/// server's NO to a mark, without which this handle counts alone.
-fn count(
+/// Counts one more delivery of each message that is not handed out already.
+///
+/// Returns the messages that have reached the limit, and the server's NO to a keyword, without which this handle counts alone.
+fn count_deliveries(
     session: &mut ImapSession,
     imap: &Imap,
-    most: u32,
-    mut fresh: UidSet,
+    limit: u32,
+    mut uncounted: UidSet,
 ) -> Result<(Vec<Uid>, Option<Error>)> {
-    let validity = fresh.validity();
-    imap.state.lock().delivery_counts(validity).remove_handed_out(&mut fresh);
-    let (mut spent, mut refusal) = (Vec::new(), None);
-    let mut marks: Vec<Vec<Uid>> = vec![Vec::new(); most as usize];
-    for chunk in fresh.chunks() {
-        let told = or_refused(session.delivery_counts(&chunk), &mut refusal)?;
-        let told: BTreeMap<Uid, u32> = told.into_iter().flatten().collect();
+    let validity = uncounted.validity();
+    imap.state.lock().delivery_counts(validity).remove_handed_out(&mut uncounted);
+    let (mut over_limit, mut refusal) = (Vec::new(), None);
+    // By the number of earlier deliveries.
+    let mut deliverable: Vec<Vec<Uid>> = vec![Vec::new(); limit as usize];
+    for chunk in uncounted.chunks() {
+        let keywords = keep_refusal(session.delivery_counts(&chunk), &mut refusal)?;
+        let keywords: BTreeMap<Uid, u32> = keywords.into_iter().flatten().collect();
         for uid in chunk.iter() {
-            let told = told.get(&uid).copied().unwrap_or_default();
-            let before = imap.state.lock().delivery_counts(validity).deliveries_before(uid, told);
-            match marks.get_mut(before as usize) {
-                Some(mark) => mark.push(uid),
-                None => spent.push(uid),
+            let keyword = keywords.get(&uid).copied().unwrap_or_default();
+            let before = imap.state.lock().delivery_counts(validity).deliveries_before(uid, keyword);
+            match deliverable.get_mut(before as usize) {
+                Some(uids) => uids.push(uid),
+                None => over_limit.push(uid),
             }
         }
     }
-    for (before, uids) in (0..).zip(marks) {
+    for (before, uids) in (0..).zip(deliverable) {
         let set = UidSet::new(validity, uids);
         imap.state.lock().delivery_counts(validity).begin(&set, before + 1);
         for chunk in set.chunks() {
-            or_refused(session.mark_delivery(&chunk, before + 1), &mut refusal)?;
+            keep_refusal(session.mark_delivery(&chunk, before + 1), &mut refusal)?;
         }
         imap.state.lock().delivery_counts(validity).hand_out(&set, before + 1);
     }
-    Ok((spent, refusal))
+    Ok((over_limit, refusal))
 }
 
-/// Keeps a refusal, which is no reason to fail unless it passes. A mailbox may stay full for long.
-fn or_refused<T>(answer: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
+/// Returns `None` for a permanent NO, and keeps the first one in `refusal`.
+///
+/// A full mailbox (`OVERQUOTA`) counts as permanent here: it may stay full for long.
+fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
         Err(error)
             if error.kind() == ErrorKind::Refused
                 && (error.is_permanent() || error.code() == Some("OVERQUOTA")) =>
@@ -108,66 +122,68 @@ fn or_refused<T>(answer: Result<T>, refusal: &mut Option<Error>) -> Result<Optio
     }
 }
 
-/// Lets go of deliveries that could not be handled, and buries those that were delivered often enough.
+/// Returns deliveries that could not be handled; those that have failed often enough become dead letters.
 pub(super) fn reject<'a>(
     imap: &Imap,
     deliveries: impl IntoIterator<Item = &'a Delivery>,
     reason: &str,
     deadline: Deadline,
 ) -> Result<()> {
-    let Some(most) = imap.config.dead_letters else { return Ok(()) };
+    let Some(limit) = imap.config.dead_letters else {
+        return Err(Error::config("reject needs a limit of deliveries: set ImapConfig::dead_letters"));
+    };
     for delivery in deliveries {
         let times = imap.state.lock().release(delivery.validity, delivery.uid, reason);
-        if times >= most {
-            bury(
-                imap,
-                delivery,
-                &format!("its handling failed {times} times; the last time: {reason}"),
-                deadline,
-            )?;
+        if times >= limit {
+            let reason = format!("its handling failed {times} times; the last time: {reason}");
+            move_to_dead_letters(imap, delivery, &reason, deadline)?;
         }
     }
     Ok(())
 }
 
-/// Returns `true` if a message can't be moved for now, while the others can be delivered.
-fn is_no(error: &Error) -> bool {
+/// Returns `true` if the error is about one message, so that the others can be delivered.
+fn leaves_others_deliverable(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Refused | ErrorKind::LeaseLost | ErrorKind::StaleUids)
 }
 
-fn not_taken(uid: Uid, error: Error) {
-    events::emit(move || tracing::warn!(%uid, %error, "a message can't be taken to the dead letters"));
+/// Emits the event of a message that stays in the inbox.
+fn warn_not_moved(uid: Uid, error: Error) {
+    events::emit(move || tracing::warn!(%uid, %error, "a message can't be moved to the dead letters"));
 }
 
-/// Takes a message away: first the reason, then the message, so that a crash between them leaves a reason too many.
+/// Appends the note with the reason, then moves the message: after a crash in between there is a note too many, and none is
+/// missing.
 ///
-/// In a full mailbox there may be no room for the reason.
-fn bury(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> Result<()> {
-    let (uid, why) = (delivery.uid, reason.to_owned());
-    events::emit(move || tracing::warn!(%uid, reason = why, "a message goes to the dead letters"));
+/// A refused note is an event only: a full mailbox may have no room for it.
+fn move_to_dead_letters(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> Result<()> {
+    let (uid, text) = (delivery.uid, reason.to_owned());
+    events::emit(move || tracing::warn!(%uid, reason = text, "a message is moved to the dead letters"));
     let note = note(delivery.message.as_ref().ok(), delivery.uid.get(), reason);
-    let uids = std::iter::once(delivery.uid).chain(delivery.copies.iter().copied());
-    let set = UidSet::new(delivery.validity, uids);
+    let uids = UidSet::new(delivery.validity, delivery.uids());
     let refusal = imap.connection.repeat(deadline, |session| {
-        session.check(&set)?;
+        session.check(&uids)?;
         let mut done = Vec::new();
-        let mailbox = session.archive_child(DEAD);
         let mut refusal = None;
-        let rest = Moving::to_ours(session, &imap.halfway, &mailbox, &mut done).look(&set)?;
+        let copies = &imap.unconfirmed_copies;
+        let mailbox = session.archive_child(MAILBOX);
+        let rest = Move::to_own_mailbox(session, copies, &mailbox, &mut done).search_copies(&uids)?;
         if !rest.is_empty() {
-            imap.claims.iter().try_for_each(|claims| claims.require(session, &rest))?;
-            or_refused(session.append(&mailbox, &note), &mut refusal)?;
-            // Known only now: the server may let no mailbox be within another.
-            let mailbox = session.archive_child(DEAD);
-            Moving::to_ours(session, &imap.halfway, &mailbox, &mut done).run(&rest)?;
+            imap.claims.iter().try_for_each(|claims| claims.require_owned(session, &rest))?;
+            keep_refusal(session.append(&mailbox, &note), &mut refusal)?;
+            // APPEND may have replaced the name: some servers allow no mailbox within another.
+            let mailbox = session.archive_child(MAILBOX);
+            Move::to_own_mailbox(session, copies, &mailbox, &mut done).run(&rest)?;
         }
-        imap.claims.iter().for_each(|claims| claims.release(&set));
-        imap.state.lock().remove(&set);
-        imap.drained.forget(&set);
+        imap.claims.iter().for_each(|claims| claims.remove_archived(&uids));
+        imap.state.lock().remove(&uids);
+        imap.unreturned.forget(&uids);
         Ok(refusal)
     })?;
     if let Some(error) = refusal {
-        events::emit(move || tracing::warn!(%uid, %error, "there is no note beside a dead letter"));
+        events::emit(
+            move || tracing::warn!(%uid, %error, "a dead letter has no note: the server refused it"),
+        );
     }
     imap.connection.count(|counts| counts.dead_letters += 1);
     Ok(())

@@ -1,16 +1,21 @@
-//! A walk through all messages that wait, a batch at a time.
+//! The iterator over all waiting messages, which fetches a batch at a time.
+
+use std::fmt;
 
 use super::cursor::Cursor;
 use super::{Delivery, Imap, receive};
 use crate::error::Result;
 
-/// The messages that wait in the inbox, oldest first; made by [`Imap::deliveries`].
-#[derive(Debug)]
-#[must_use = "nothing is fetched before it is asked for"]
+/// An iterator over all messages in the inbox, oldest first; returned by [`Imap::deliveries`].
+///
+/// Fetches when the batch before is used up, and holds one batch in memory. After an error it returns `None`; a new iterator
+/// begins with the messages that are not acknowledged.
+#[must_use = "nothing is fetched before `next`"]
 pub struct Deliveries {
     imap: Imap,
     cursor: Cursor,
     batch: std::vec::IntoIter<Delivery>,
+    /// `true` after an error, and after an empty batch.
     has_ended: bool,
 }
 
@@ -19,6 +24,7 @@ impl Deliveries {
         Self { imap, cursor: Cursor::walk(), batch: Vec::new().into_iter(), has_ended: false }
     }
 
+    /// Fetches the next batch and returns its first message.
     fn fetch(&mut self) -> Option<Result<Delivery>> {
         if self.has_ended {
             return None;
@@ -37,7 +43,17 @@ impl Deliveries {
     }
 }
 
-/// Ends with the first error: another walk begins with what was not acknowledged.
+/// Shows the handle, and the number of messages that are fetched and not yet returned.
+impl fmt::Debug for Deliveries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deliveries")
+            .field("imap", &self.imap)
+            .field("fetched", &self.batch.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Each item is a [`Delivery`], or the error of a fetch, which is the last item.
 impl Iterator for Deliveries {
     type Item = Result<Delivery>;
 

@@ -1,9 +1,9 @@
 //! Prefetch: SEARCH and FETCH of new mail in one flight (SEARCHRES, RFC 5182), while no other mail waits.
 
 use super::Imap;
+use super::archived_ids::are_loaded;
 use super::cursor::Cursor;
 use super::reader::Reader;
-use super::recall::is_recalled;
 use super::suspects::LostAt;
 use super::windows::{PREVIEW_MIN, PREVIEW_WINDOW, Previews, fetch_and_read, preview_size};
 use crate::config::ImapConfig;
@@ -27,11 +27,11 @@ pub(super) fn prefetch_new<'a>(
     cursor: &Cursor,
 ) -> Result<Option<(UidSet, Reader<'a>)>> {
     let validity = session.validity();
-    if imap.claims.is_some() || is_any_due(imap, validity) || !is_recalled(session, imap) {
+    if imap.claims.is_some() || is_any_due(imap, validity) || !are_loaded(session, imap) {
         return Ok(None);
     }
     let (count, most) = limits(&imap.config);
-    let Some(window) = session.prefetch(&imap.candidates(), count, most)? else { return Ok(None) };
+    let Some(window) = session.prefetch(&imap.search_criteria(), count, most)? else { return Ok(None) };
     let (new, room) = (window.uids.clone(), window.room);
     let mut reader = Reader::new(imap, validity, Vec::new());
     let failure = read(session, imap, window, &mut reader)?;

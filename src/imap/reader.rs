@@ -200,7 +200,7 @@ impl<'a> Reader<'a> {
             return self.duplicates.push(uid);
         }
         if let Some(&at) = identity.and_then(|identity| self.first.get(&identity)) {
-            self.deliveries[at].copies.push(uid);
+            self.deliveries[at].duplicates.push(uid);
             return;
         }
         self.byte_budget.spend(mail.octets().len());
@@ -209,8 +209,8 @@ impl<'a> Reader<'a> {
 
     fn deliver(&mut self, uid: Uid, identity: Option<Identity>, message: Result<Message>, fate: Fate) {
         self.first.extend(identity.map(|identity| (identity, self.deliveries.len())));
-        let (validity, copies) = (self.validity, Vec::new());
-        self.deliveries.push(Delivery { uid, validity, identity, copies, message, fate });
+        let (validity, duplicates) = (self.validity, Vec::new());
+        self.deliveries.push(Delivery { uid, validity, identity, duplicates, message, fate });
     }
 
     /// Delivers an error in place of a message.

@@ -1,11 +1,11 @@
 //! The receive engine: chooses candidates, fetches them, and returns their deliveries.
 
+use super::archived_ids::{are_loaded, load_archived_ids};
 use super::cursor::Cursor;
 use super::fetch::Fetch;
 use super::inbox_state::Candidate;
 use super::isolate::FailureBudget;
 use super::prefetch::prefetch_new;
-use super::recall::{is_recalled, recall};
 use super::search::search;
 use super::{Delivery, Imap, dead_letters};
 use crate::connection::Session as _;
@@ -35,7 +35,7 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
         fetch.report_failures(cursor.is_walk(), &mut budget, deadline);
         let mut next = cursor.clone();
         let outcome = fetch.finish(&mut next);
-        let deliveries = dead_letters::sort_out(imap, outcome.deliveries, deadline)?;
+        let deliveries = dead_letters::remove_dead_letters(imap, outcome.deliveries, deadline)?;
         *cursor = next;
         if !deliveries.is_empty() {
             // Detached: the lock may be held by another call, which needs the interpreter to release it.
@@ -70,7 +70,7 @@ fn fetch_round<'a>(
         let step =
             imap.connection.once(deadline, |session| run_step(session, imap, cursor, &mut fetch, budget));
         match step {
-            Ok(Step::ReadArchive) => recall(imap, deadline),
+            Ok(Step::ReadArchive) => load_archived_ids(imap, deadline),
             Ok(Step::Done) => return Ok(fetch),
             Err(error) => {
                 let is_at_message = budget.count_loss_at_message(imap, &error);
@@ -103,7 +103,7 @@ fn run_step<'a>(
         fetch.cancel();
         return Ok(Step::Done);
     }
-    if fetch.wants_archive_read() && !is_recalled(session, imap) {
+    if fetch.wants_archive_read() && !are_loaded(session, imap) {
         return Ok(Step::ReadArchive);
     }
     fetch.fetch(session, budget)?;

@@ -16,7 +16,7 @@ const MAX_REFUSALS_IN_A_ROW: usize = 24;
 pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
     let validity = session.validity();
     let unsearchable = imap.state.lock().unsearchable(validity).clone();
-    let found = match session.search(&imap.candidates()) {
+    let found = match session.search(&imap.search_criteria()) {
         Err(error) if error.kind() == ErrorKind::Refused && !treat_as_transient(imap, &error) => {
             bisect(session, imap, error)?
         }
@@ -41,7 +41,7 @@ pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
 /// The `refusal` of the whole SEARCH, if too many parts are refused. The next SEARCH excludes the mail found by then.
 fn bisect(session: &mut ImapSession, imap: &Imap, refusal: Error) -> Result<UidSet> {
     let validity = session.validity();
-    let criteria = imap.candidates();
+    let criteria = imap.search_criteria();
     let Some(all) = unless_refused(session.search("UNDELETED"))? else { return Err(refusal) };
     let (mut found, mut refused, mut in_a_row) = (Vec::<Uid>::new(), Vec::<Uid>::new(), 0);
     let mut parts = all.chunks();

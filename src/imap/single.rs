@@ -191,7 +191,8 @@ impl Fetch<'_> {
             Origin::Foreign => self.imap.state.lock().settle(self.validity, uid, Settled::Foreign),
             Origin::Ours => {
                 self.imap.state.lock().suspects().get_mut(uid).into_iter().for_each(|it| it.is_ours = true);
-                let fate = if self.is_dead(uid, &error, others_arrived) { Fate::Bury } else { Fate::Stay };
+                let fate =
+                    if self.is_dead(uid, &error, others_arrived) { Fate::DeadLetter } else { Fate::Stay };
                 self.deliver_withheld(uid, error, fate);
             }
             Origin::Undecided => self.deliver_withheld(uid, error, Fate::Stay),

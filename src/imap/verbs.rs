@@ -1,4 +1,4 @@
-//! What the verbs do on a session: which commands, in which order, depending on what the server can.
+//! The verbs on a session: the commands of each, in order, by the server's capabilities.
 
 use std::collections::HashSet;
 
@@ -9,107 +9,109 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::python::{Failure, Fetching, ImapSession, Mails, Part, Window, in_portions};
 use crate::uid::{Uid, UidSet};
 
-/// Any mail, as it is on the server.
+/// A mail as the server stores it: any mail, tagged or not. Returned by [`Imap::fetch_uids`](crate::Imap::fetch_uids).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RawMail {
-    /// Its UID in the selected mailbox.
+    /// The mail's UID in the inbox.
     pub uid: Uid,
-    /// The whole mail: headers, an empty line, the body (RFC 5322), with CRLF line ends.
+    /// The whole mail: headers, an empty line and the body (RFC 5322), with CRLF line ends.
     pub octets: Vec<u8>,
 }
 
-/// Copies; what other clients have removed meanwhile is left out.
+/// Copies messages to another mailbox; messages that other clients expunge meanwhile are left out.
 pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
-    let mut is_begun = false;
+    let mut is_sent = false;
     in_portions(session, set, |session, portion| {
-        let copied = without_the_gone(session, portion, |session, portion| {
+        let copied = retry_without_expunged(session, portion, |session, portion| {
             let before = session.traffic().sent;
             let copied = session.copy(portion, mailbox).map(drop);
-            is_begun |= session.traffic().sent > before;
-            if is_begun { copied.map_err(unknown) } else { copied }
+            is_sent |= session.traffic().sent > before;
+            if is_sent { copied.map_err(outcome_unknown) } else { copied }
         });
         copied?;
         session.done(portion)
     })
 }
 
-/// Turns a lost connection into the error for a command that may have been carried out.
-pub(super) fn unknown(error: Error) -> Error {
+/// Turns the loss of the connection, or a timeout, into `OutcomeUnknown`: the command was sent.
+pub(super) fn outcome_unknown(error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
         return error;
     }
-    Error::new(ErrorKind::OutcomeUnknown, format!("{error}; it may have been done")).with_source(error)
+    let text = format!("{error}; the command may have been carried out");
+    Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
 }
 
-/// Without UIDPLUS it stays flagged: EXPUNGE alone would remove what others have flagged.
+/// Flags messages `\Deleted` and expunges them by UID. Without UIDPLUS they stay flagged: a plain EXPUNGE would remove other
+/// clients' mail, too.
 pub(super) fn delete(session: &mut ImapSession, set: &UidSet) -> Result<()> {
-    without_the_gone(session, set, ImapSession::flag_deleted)?;
-    if session.has_uidplus() { without_the_gone(session, set, ImapSession::expunge) } else { Ok(()) }
+    retry_without_expunged(session, set, ImapSession::flag_deleted)?;
+    if session.has_uidplus() { retry_without_expunged(session, set, ImapSession::expunge) } else { Ok(()) }
 }
 
-/// Asks, and once more for the mails that are left when the server refuses because others are gone.
-fn without_the_gone(
+/// Runs a command; when the server refuses it because some messages are expunged, runs it once more for the others.
+fn retry_without_expunged(
     session: &mut ImapSession,
     set: &UidSet,
-    mut ask: impl FnMut(&mut ImapSession, &UidSet) -> Result<()>,
+    mut command: impl FnMut(&mut ImapSession, &UidSet) -> Result<()>,
 ) -> Result<()> {
-    let Err(error) = ask(session, set) else { return Ok(()) };
-    let says_so = error.code() == Some("EXPUNGEISSUED");
+    let Err(error) = command(session, set) else { return Ok(()) };
+    let is_expunged = error.code() == Some("EXPUNGEISSUED");
     let is_vague = matches!(error.code(), None | Some("BAD"));
-    let may_be = is_vague && error.kind() == ErrorKind::Refused && !error.is_transient();
-    if !(says_so || may_be) {
+    let may_be_expunged = is_vague && error.kind() == ErrorKind::Refused && !error.is_transient();
+    if !(is_expunged || may_be_expunged) {
         return Err(error);
     }
-    let left = left_of(session, set, "")?;
+    let left = search_among(session, set, "")?;
     match left.len() {
         0 => Ok(()),
-        len if len < set.len() || says_so => ask(session, &left),
+        len if len < set.len() || is_expunged => command(session, &left),
         _ => Err(error),
     }
 }
 
-/// Searches for those of these mails that are in the inbox, and match.
-pub(super) fn left_of(session: &mut ImapSession, set: &UidSet, criteria: &str) -> Result<UidSet> {
-    let mut left = Vec::new();
+/// Returns the messages of the set that are in the inbox and match the criteria, which begin with a space.
+pub(super) fn search_among(session: &mut ImapSession, set: &UidSet, criteria: &str) -> Result<UidSet> {
+    let mut found = Vec::new();
     in_portions(session, set, |session, portion| {
-        let found = session.search(&format!("UID {portion}{criteria}"))?;
-        left.extend(found.iter().filter(|uid| portion.contains(*uid)));
+        let result = session.search(&format!("UID {portion}{criteria}"))?;
+        found.extend(result.iter().filter(|uid| portion.contains(*uid)));
         Ok(portion.clone())
     })?;
-    Ok(UidSet::new(set.validity(), left))
+    Ok(UidSet::new(set.validity(), found))
 }
 
-/// The sizes first, so that no more comes than there is room for.
+/// Fetches whole mails, after their sizes, so that no more is received than the limits allow.
 pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig) -> Result<Vec<RawMail>> {
     let mut mails = Vec::new();
     let mut room = config.batch_bytes as u64;
     for chunk in set.chunks() {
         for (uid, size) in session.sizes(&chunk)? {
-            if size > config.max_message as u64 || size > room {
-                return Err(too_much(uid, size));
+            if size > config.max_message as u64 {
+                return Err(over_max_message(uid, size));
             }
-            room -= size;
+            room = room.checked_sub(size).ok_or_else(|| over_batch_bytes(uid))?;
         }
-        let (most, asked) = (config.max_message + 1, chunk.clone());
+        let (most, requested) = (config.max_message + 1, chunk.clone());
         let window = Some(Window { uids: chunk, part: Part::Whole, most, room: config.batch_bytes });
-        let mut raw = Raw { window, mails: &mut mails, short: Vec::new(), too_large: None };
-        let mut failure = session.fetch(None, &mut raw)?;
-        if failure.is_none() && !raw.short.is_empty() {
-            let uids = UidSet::new(set.validity(), raw.short.iter().copied());
-            raw.window = Some(Window { uids, part: Part::Entire, most, room: config.batch_bytes });
-            failure = session.fetch(None, &mut raw)?;
+        let mut fetching = RawFetch { window, mails: &mut mails, short: Vec::new(), too_large: None };
+        let mut failure = session.fetch(None, &mut fetching)?;
+        if failure.is_none() && !fetching.short.is_empty() {
+            let uids = UidSet::new(set.validity(), fetching.short.iter().copied());
+            fetching.window = Some(Window { uids, part: Part::Entire, most, room: config.batch_bytes });
+            failure = session.fetch(None, &mut fetching)?;
         }
-        if let Some((uid, size)) = raw.too_large {
-            return Err(too_much(uid, size));
+        if let Some((uid, size)) = fetching.too_large {
+            return Err(over_max_message(uid, size));
         }
-        failure.map_or(Ok(()), |failure| Err(named_failure(failure, &mails)))?;
-        let came: HashSet<Uid> = mails.iter().map(|mail| mail.uid).collect();
-        let mut missing = asked;
-        missing.retain(|uid| !came.contains(&uid));
-        let held_back = left_of(session, &missing, "")?;
-        if !held_back.is_empty() {
-            return Err(named_failure(Failure { uids: held_back, error: empty_response() }, &[]));
+        failure.map_or(Ok(()), |failure| Err(name_first_missing(failure, &mails)))?;
+        let received: HashSet<Uid> = mails.iter().map(|mail| mail.uid).collect();
+        let mut missing = requested;
+        missing.retain(|uid| !received.contains(&uid));
+        let withheld = search_among(session, &missing, "")?;
+        if !withheld.is_empty() {
+            return Err(name_first_missing(Failure { uids: withheld, error: empty_response() }, &[]));
         }
     }
     mails.sort_by_key(|mail| mail.uid);
@@ -117,35 +119,44 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
     Ok(mails)
 }
 
-/// Names the first mail that is missing: it is the one that the server stopped at.
-fn named_failure(Failure { uids, error }: Failure, came: &[RawMail]) -> Error {
-    let first = uids.iter().find(|uid| came.iter().all(|mail| mail.uid != *uid));
+/// Adds the UID of the first missing mail to the error: the server stopped at that mail.
+fn name_first_missing(Failure { uids, error }: Failure, received: &[RawMail]) -> Error {
+    let first = uids.iter().find(|uid| received.iter().all(|mail| mail.uid != *uid));
     let text = first.map_or(error.to_string(), |uid| format!("{error} (at mail UID {uid})"));
     let named = Error::new(error.kind(), text).with_code(error.code().map(str::to_owned));
     named.with_retry_after(error.retry_after()).with_source(error)
 }
 
-fn too_much(uid: Uid, size: u64) -> Error {
-    let text = format!("mail UID {uid} with {size} bytes is more than there is room for: ask for less");
+/// Returns the error for a single mail that is too large.
+fn over_max_message(uid: Uid, size: u64) -> Error {
+    let text = format!("mail UID {uid} has {size} bytes, more than max_message allows");
     Error::new(ErrorKind::TooLarge, text)
 }
 
-/// The fetch of one window, of mails as they are.
-struct Raw<'a> {
+/// Returns the error for mails that are too large together.
+fn over_batch_bytes(uid: Uid) -> Error {
+    let text =
+        format!("the mails up to UID {uid} have more bytes than batch_bytes allows: request fewer at a time");
+    Error::new(ErrorKind::TooLarge, text)
+}
+
+/// The fetch of one window of whole mails.
+struct RawFetch<'a> {
     window: Option<Window>,
     mails: &'a mut Vec<RawMail>,
-    /// Those that came with fewer octets than their sizes, and are asked for once more without a limit.
+    /// Mails of which fewer octets came than their sizes announced; they are fetched again without a limit.
     short: Vec<Uid>,
+    /// A mail of more than `max_message` octets, with its size.
     too_large: Option<(Uid, u64)>,
 }
 
-impl Fetching for Raw<'_> {
+impl Fetching for RawFetch<'_> {
     fn next(&mut self) -> Option<Window> {
         self.window.take()
     }
 
     fn take(&mut self, mails: Mails, most: usize) {
-        // A mail without octets has not come: no mail is empty.
+        // A mail without octets was not sent: no mail is empty.
         for mail in mails.iter().filter(|mail| !mail.octets().is_empty()) {
             if mail.size() >= most as u64 {
                 self.too_large = Some((mail.uid, mail.size()));

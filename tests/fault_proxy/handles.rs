@@ -59,7 +59,7 @@ fn a_proxy_sees_what_imap_says_inside_tls(
     let proxy = proxy(&site, Protocol::Imap, security);
     site.deliver(&[message("1", "a")]);
     let imap = imap(&site, &proxy, security);
-    assert_eq!(imap.drain().unwrap()[0].message().unwrap().body, b"a");
+    assert_eq!(imap.fetch_and_ack().unwrap()[0].message().unwrap().body, b"a");
     imap.close().unwrap();
     let exchanges = proxy.exchanges();
     let words = words(&exchanges);
@@ -135,14 +135,14 @@ fn messages_archived_without_a_response_are_handed_out_by_the_next_drain(#[from(
     let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()).tag(TAG);
     let imap = Imap::connect(config.heartbeat(NEVER).timeout(BRIEFLY)).unwrap();
     proxy.plan(Plan::new(Place::answer_like("UID MOVE"), Fault::Silence));
-    assert_eq!(imap.drain().unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(imap.fetch_and_ack().unwrap_err().kind(), ErrorKind::Timeout);
     assert_eq!(proxy.hits(), 1);
     assert_eq!(mail(&site.other_client(), "INBOX"), [], "it was done all the same");
     let mut ids: Vec<String> =
-        imap.drain().unwrap().into_iter().map(|it| it.into_message().unwrap().id).collect();
+        imap.fetch_and_ack().unwrap().into_iter().map(|it| it.into_message().unwrap().id).collect();
     ids.sort();
     assert_eq!(ids, ["1", "2"]);
-    assert!(imap.drain().unwrap().is_empty());
+    assert!(imap.fetch_and_ack().unwrap().is_empty());
 }
 
 /// Another consumer has meanwhile removed the claims to expunged mail from the log.
@@ -168,7 +168,7 @@ fn a_message_that_was_archived_without_an_answer_is_not_told_as_another_consumer
     let other = shared(site.imap_config());
     for id in ["3", "4", "5"] {
         site.deliver(&[message(id, "c")]);
-        wait_until("a message", || other.drain().is_ok_and(|drained| !drained.is_empty()));
+        wait_until("a message", || other.fetch_and_ack().is_ok_and(|received| !received.is_empty()));
     }
     wait_until("the lease's end", || began.elapsed() > lease);
     proxy.clear();

@@ -174,9 +174,9 @@ impl App<'_> {
             self.wait(|| imap.status().state);
         }
         match self.scenario.verb {
-            Verb::Drain => drain(diary, &imap),
+            Verb::FetchAndAck => fetch_and_ack(diary, &imap),
             Verb::Reject => fetch_and_settle(diary, &imap),
-            _ => fetch_and_ack(diary, &imap),
+            _ => fetch_then_ack(diary, &imap),
         }
         let _ = diary.call("close", || imap.close());
         diary.call("drop", || drop(imap));
@@ -222,11 +222,11 @@ pub fn receive_the_rest(verb: Verb, user: &str, place: &Place, diary: &mut Diary
     // Not shared: it need not wait for the claims of the first run.
     let config = if verb == Verb::Share { config } else { verb.configured(config) };
     let imap = Imap::connect(config).expect("nothing is in the way");
-    fetch_and_ack(diary, &imap);
+    fetch_then_ack(diary, &imap);
     imap.close().expect("nothing is in the way");
 }
 
-fn fetch_and_ack(diary: &mut Diary, imap: &Imap) {
+fn fetch_then_ack(diary: &mut Diary, imap: &Imap) {
     loop {
         let Some(batch) = diary.retry("fetch", || imap.fetch()) else { return };
         if batch.is_empty() {
@@ -259,9 +259,9 @@ fn fetch_and_settle(diary: &mut Diary, imap: &Imap) {
     }
 }
 
-fn drain(diary: &mut Diary, imap: &Imap) {
+fn fetch_and_ack(diary: &mut Diary, imap: &Imap) {
     loop {
-        let Some(deliveries) = diary.retry("drain", || imap.drain()) else { return };
+        let Some(deliveries) = diary.retry("fetch_and_ack", || imap.fetch_and_ack()) else { return };
         if deliveries.is_empty() {
             return;
         }

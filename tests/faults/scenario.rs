@@ -15,7 +15,7 @@ pub enum Verb {
     /// A fetch of small mail, which is cut at every octet.
     Cut,
     Ack,
-    Drain,
+    FetchAndAck,
     /// Fetch and acknowledge as one of several consumers.
     Share,
     /// Reject a message, and acknowledge the others.
@@ -53,18 +53,18 @@ impl Scenario {
     pub fn all() -> Vec<Self> {
         use Kind::{Move, NoMove, NoUidplus, OneByOne, Pipelining};
         use Verb::{
-            Ack, Connect, Cut, Drain, Fetch, FetchLarge, Heartbeat, Reject, Resend, Send, SendAll, Share,
-            Stop,
+            Ack, Connect, Cut, Fetch, FetchAndAck, FetchLarge, Heartbeat, Reject, Resend, Send, SendAll,
+            Share, Stop,
         };
         let some = |kind, verbs: &[Verb]| {
             verbs.iter().map(|&verb| Self { verb, kind, implicit_tls: true }).collect::<Vec<_>>()
         };
         let starttls = |kind| vec![Self { verb: Connect, kind, implicit_tls: false }];
         [
-            some(Move, &[Connect, Fetch, FetchLarge, Cut, Ack, Drain, Share, Reject, Heartbeat, Stop]),
+            some(Move, &[Connect, Fetch, FetchLarge, Cut, Ack, FetchAndAck, Share, Reject, Heartbeat, Stop]),
             starttls(Move),
-            some(NoMove, &[Ack, Drain, Share, Reject]),
-            some(NoUidplus, &[Ack, Drain, Reject]),
+            some(NoMove, &[Ack, FetchAndAck, Share, Reject]),
+            some(NoUidplus, &[Ack, FetchAndAck, Reject]),
             some(Pipelining, &[Connect, Send, SendAll, Resend, Heartbeat, Stop]),
             starttls(Pipelining),
             some(OneByOne, &[Send, SendAll]),
@@ -92,7 +92,7 @@ impl Scenario {
             Verb::Cut => only(work, &["UID FETCH"]).into_iter().take(1).collect(),
             Verb::Ack => only(work, &ARCHIVING),
             // Behind these there is a SEARCH in an inbox without any of ours, like the first one.
-            Verb::Drain | Verb::Share => upto(work, |step| step.is(&ARCHIVING), usize::MAX),
+            Verb::FetchAndAck | Verb::Share => upto(work, |step| step.is(&ARCHIVING), usize::MAX),
             Verb::Reject => counting(upto(work, |step| step.is(&ARCHIVING), usize::MAX)),
             Verb::Stop => only(work, &["LOGOUT", "QUIT"]),
             Verb::Resend => only(work, &["."]),

@@ -85,7 +85,7 @@ struct Response {
     literal: Vec<u8>,
 }
 
-/// Parses `* n FETCH (UID 3 FLAGS (\Seen) BODY[] {..}`, in whatever order.
+/// Parses `* n FETCH (UID 3 FLAGS (\Seen) BODY[] {..}`, in any order.
 fn seen(response: Response) -> Option<Seen> {
     let Response { text, literal: raw } = response;
     let uid = text.split_once("UID ")?.1.split([' ', ')']).next()?.trim().parse().ok()?;

@@ -83,7 +83,7 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
         proxy.plan(case.plan(DEADLINE));
     }
     let struck = || case.times == 0 || proxy.hits() > 0;
-    // On a machine so busy that the first connection ends by its timeout, what was to strike there never does.
+    // On a machine so busy that the first connection times out, the fault is never reached.
     let is_over = || case.times == 1 && proxy.exchanges().iter().any(|it| it.connection > 1);
     let app = App {
         scenario,

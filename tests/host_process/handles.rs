@@ -45,7 +45,7 @@ fn panics() {
     };
     panics(&|| imap.deliveries().for_each(|delivery| assert!(mine(&delivery.unwrap()))));
     panics(&|| imap.ack(batch.iter().filter(|delivery| mine(delivery))).unwrap());
-    assert_eq!(imap.drain().unwrap().len(), 2);
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 2);
     assert_eq!(imap.stats().reconnects, 0);
 }
 

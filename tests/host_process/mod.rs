@@ -57,7 +57,7 @@ fn round_trip() {
     assert!(smtp.send(&sent).unwrap().all_accepted());
     let mut received = Vec::new();
     while received.is_empty() {
-        received = imap.drain().unwrap();
+        received = imap.fetch_and_ack().unwrap();
     }
     assert_eq!(received[0].message().unwrap(), &sent);
     let refused = Imap::connect(ImapConfig::new(server("CHILD_IMAP"), Credentials::new(ALICE, "wrong")));

@@ -84,7 +84,7 @@ fn an_archive_that_was_removed_is_made_again(#[case] site: Site) {
 }
 
 #[rstest]
-fn uids_of_a_mailbox_that_was_made_anew_touch_nothing() {
+fn uids_of_a_recreated_mailbox_touch_nothing() {
     let site = postfix(dovecot());
     let other = site.other_client();
     let tagged = |body: &str| format!("From: bob@example.test\r\nSubject: {TAG} 1\r\n\r\n{body}\r\n");

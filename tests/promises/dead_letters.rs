@@ -131,13 +131,15 @@ fn an_acknowledged_message_is_no_dead_letter_however_late(#[from(postfix)] site:
 }
 
 #[rstest]
-fn without_dead_letters_a_rejected_message_is_delivered_again(#[from(postfix)] site: Site) {
+fn without_dead_letters_a_reject_is_an_error_and_the_message_is_delivered_again(#[from(postfix)] site: Site) {
     site.deliver(&[message("1", "a")]);
     let imap = site.imap();
     for _ in 0..5 {
         let batch = imap.fetch().unwrap();
         assert_eq!(batch.len(), 1);
-        imap.reject(&batch, "no").unwrap();
+        let error = imap.reject(&batch, "no").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("ImapConfig::dead_letters"), "{error}");
     }
     assert_eq!(dead(&site), (vec![], vec![]));
     assert_eq!(mail(&site.other_client(), "INBOX")[0].flags, Vec::<String>::new(), "and nothing is marked");

@@ -57,11 +57,11 @@ fn receive(site: &Site) -> Vec<Message> {
     let imap = site.imap();
     let mut messages = Vec::new();
     loop {
-        let drained = imap.drain().unwrap();
-        if drained.is_empty() {
+        let received = imap.fetch_and_ack().unwrap();
+        if received.is_empty() {
             return messages;
         }
-        messages.extend(drained.into_iter().map(|delivery| delivery.into_message().unwrap()));
+        messages.extend(received.into_iter().map(|delivery| delivery.into_message().unwrap()));
     }
 }
 

@@ -20,8 +20,8 @@ fn plant(site: &Site, message_id: &str, id: &str, times: usize) {
 }
 
 fn ids(imap: &Imap) -> Vec<String> {
-    let drained = imap.drain().unwrap();
-    drained.into_iter().map(|delivery| delivery.into_message().unwrap().id).collect()
+    let received = imap.fetch_and_ack().unwrap();
+    received.into_iter().map(|delivery| delivery.into_message().unwrap().id).collect()
 }
 
 /// Waits for the next messages and returns their ids: a connection may see another one's APPEND late.

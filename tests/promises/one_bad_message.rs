@@ -141,7 +141,7 @@ fn no_limit_is_no_limit(#[case] site: Site, #[values(false, true)] is_shared: bo
     assert_eq!(came, [Ok("large".into()), Ok("small".into())]);
     let uids = imap.search("ALL").unwrap();
     assert_eq!(imap.fetch_uids(&uids).unwrap().len(), 2);
-    assert_eq!(imap.drain().unwrap().len(), 2);
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 2);
 }
 
 /// Adds a mail whose file name states a wrong size: Dovecot ends each connection that fetches it.
@@ -171,8 +171,9 @@ fn a_mail_at_which_dovecot_hangs_up_keeps_no_other_back(
     let came = kinds(&imap);
     assert_eq!(came.iter().filter(|it| it.is_ok()).count(), 3, "{came:?}");
     assert_eq!(came.iter().filter(|it| **it == Err(ErrorKind::Disconnected)).count(), 1, "{came:?}");
-    let drained: usize = std::iter::repeat_with(|| imap.drain().unwrap().len()).take_while(|n| *n > 0).sum();
-    assert!((3..=4).contains(&drained), "{drained}");
+    let received: usize =
+        std::iter::repeat_with(|| imap.fetch_and_ack().unwrap().len()).take_while(|n| *n > 0).sum();
+    assert!((3..=4).contains(&received), "{received}");
     site.dovecot().deliver(ALICE, b"From: bob@example.test\r\nSubject: __TEST__ 4\r\n\r\nhello\r\n");
     assert!(kinds(&imap).contains(&Ok("4".into())));
     assert_eq!(imap.deliveries().filter(|it| it.as_ref().unwrap().message().is_err()).count(), 1);
@@ -182,7 +183,7 @@ fn a_mail_at_which_dovecot_hangs_up_keeps_no_other_back(
 #[rstest]
 fn a_damaged_mail_in_the_archive_keeps_nothing_back(#[from(postfix)] site: Site) {
     site.deliver(&["1", "2"].map(|id| message(id, "a")));
-    assert_eq!(site.imap().drain().unwrap().len(), 2);
+    assert_eq!(site.imap().fetch_and_ack().unwrap().len(), 2);
     let folder = site.dovecot().dir().join(format!("mail/{ALICE}/mail/.{TAG}"));
     let mut archived = ["cur", "new"].iter().flat_map(|sub| folder.join(sub).read_dir().unwrap());
     let archived = archived.next().unwrap().unwrap().path();

@@ -47,8 +47,8 @@ fn use_everything(site: &Site) {
     assert_eq!(batch.len(), 2);
     imap.ack(batch.iter().take(1)).unwrap();
     batch.ack().unwrap();
-    assert_eq!(imap.drain().unwrap().len(), 1);
-    assert_eq!(imap.drain().unwrap().len(), 0);
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 1);
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 0);
     imap.noop().unwrap();
     imap.close().unwrap();
     drop(Imap::connect(config).unwrap());

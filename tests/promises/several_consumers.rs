@@ -81,7 +81,7 @@ fn each_message_is_handed_to_one_of_four_handles(#[case] site: Site) {
 }
 
 #[apply(every_site)]
-fn a_stopped_handles_messages_are_handed_to_another_at_once(
+fn a_closed_handles_messages_are_handed_to_another_at_once(
     #[case] site: Site,
     #[values(false, true)] drops: bool,
 ) {
@@ -115,7 +115,7 @@ fn fragile(site: &Site) -> (Imap, Relay) {
 }
 
 #[rstest]
-fn a_lost_handles_messages_are_handed_to_another_after_its_lease_and_it_gets_an_error(
+fn a_disconnected_handles_messages_are_handed_to_another_after_its_lease_and_it_gets_lease_lost(
     #[from(postfix)] site: Site,
 ) {
     deliver(&site, 3);
@@ -136,7 +136,7 @@ fn a_lost_handles_messages_are_handed_to_another_after_its_lease_and_it_gets_an_
 
 /// The handle reconnects before it acknowledges, and renews its lease.
 #[rstest]
-fn a_handle_that_came_back_too_late_is_told_so(#[from(postfix)] site: Site) {
+fn a_handle_that_reconnects_after_its_lease_gets_lease_lost(#[from(postfix)] site: Site) {
     deliver(&site, 3);
     let (config, relay) = through_a_relay(&site);
     let late = Imap::connect(config.max_connects_per_minute(600)).unwrap();
@@ -145,7 +145,7 @@ fn a_handle_that_came_back_too_late_is_told_so(#[from(postfix)] site: Site) {
     relay.stall(2 * LEASE);
     wait_until("the lease's end", || ids(&other).len() == 3);
     let before = late.stats().commands;
-    wait_until("signs of life", || {
+    wait_until("a reconnection and some commands", || {
         late.status().state == State::Connected && late.stats().commands > before + 10
     });
     let error = batch.ack().unwrap_err();
@@ -307,7 +307,7 @@ fn a_released_message_is_handed_over_with_the_next_fetch(#[from(postfix)] site: 
 }
 
 #[rstest]
-fn an_ack_archives_what_is_still_held_and_names_what_was_lost(#[from(postfix)] site: Site) {
+fn an_ack_archives_messages_still_held_and_names_the_lost_ones(#[from(postfix)] site: Site) {
     deliver(&site, 3);
     let (lost, relay) = fragile(&site);
     let batch = lost.fetch().unwrap();
@@ -326,7 +326,7 @@ fn an_ack_archives_what_is_still_held_and_names_what_was_lost(#[from(postfix)] s
 
 /// The lease is in its own claim; that of the waiting consumer does not matter.
 #[rstest]
-fn of_two_leases_the_longer_counts_and_an_event_tells_of_it(#[from(postfix)] site: Site) {
+fn of_two_leases_the_longer_counts_and_there_is_an_event(#[from(postfix)] site: Site) {
     deliver(&site, 2);
     let (config, relay) = through_a_relay(&site);
     let late = Duration::from_secs(600);
@@ -342,7 +342,7 @@ fn of_two_leases_the_longer_counts_and_an_event_tells_of_it(#[from(postfix)] sit
 }
 
 #[rstest]
-fn consumers_with_another_archive_are_told_of(#[from(postfix)] site: Site) {
+fn consumers_with_another_archive_cause_an_event(#[from(postfix)] site: Site) {
     deliver(&site, 1);
     let _first = Imap::connect(shared(&site)).unwrap();
     let fetched = |config: ImapConfig| {
@@ -355,7 +355,7 @@ fn consumers_with_another_archive_are_told_of(#[from(postfix)] site: Site) {
     };
     assert!(!fetched(shared(&site)));
     assert!(fetched(shared(&site).archive("elsewhere")));
-    assert!(fetched(shared(&site)), "now both are known");
+    assert!(fetched(shared(&site)), "after both logs exist");
 }
 
 /// Another client removes held and waiting mail.
@@ -383,7 +383,7 @@ fn mail_that_another_client_removes_stops_no_consumer_and_is_not_held(#[from(pos
 
 /// The holder has searched since, and knows that the mail is gone.
 #[rstest]
-fn a_message_that_another_client_has_removed_is_not_told_as_a_lost_lease(#[from(postfix)] site: Site) {
+fn a_message_that_another_client_has_removed_is_not_reported_as_a_lost_lease(#[from(postfix)] site: Site) {
     deliver(&site, 3);
     let imap = Imap::connect(briefly(&site)).unwrap();
     let batch = imap.fetch().unwrap();
@@ -411,7 +411,7 @@ fn with_room_for(mails: usize) -> Site {
 }
 
 #[rstest]
-fn in_a_full_mailbox_what_is_held_is_delivered_and_acknowledged_and_nothing_is_claimed_in_silence() {
+fn in_a_full_mailbox_held_messages_are_delivered_and_archived_and_a_failed_claim_is_an_error() {
     let site = with_room_for(20);
     deliver(&site, 6);
     let (first, second) =
@@ -438,7 +438,7 @@ fn in_a_full_mailbox_what_is_held_is_delivered_and_acknowledged_and_nothing_is_c
 
 /// Each consumer finds the same mails under new UIDs.
 #[rstest]
-fn a_mailbox_that_was_made_anew_hands_nothing_to_two_consumers(#[from(postfix)] site: Site) {
+fn after_a_change_of_uidvalidity_no_message_is_handed_to_two_consumers(#[from(postfix)] site: Site) {
     let other = site.other_client();
     let fill = |ids: &[&str]| {
         for id in ids {
@@ -485,7 +485,9 @@ fn a_mailbox_that_was_made_anew_hands_nothing_to_two_consumers(#[from(postfix)] 
 
 /// The consumer that held them is away for longer than its lease.
 #[rstest]
-fn in_a_mailbox_that_was_made_anew_a_lost_lease_is_told_and_nothing_is_archived(#[from(postfix)] site: Site) {
+fn after_a_change_of_uidvalidity_a_lost_lease_is_an_error_and_nothing_is_archived(
+    #[from(postfix)] site: Site,
+) {
     let other = site.other_client();
     let fill = || {
         for id in ["1", "2"] {
@@ -527,7 +529,7 @@ fn foreign_mail_is_not_claimed_and_does_not_stand_in_the_way(#[from(postfix)] si
     deliver(&site, 1);
     let before = mail(&site.other_client(), "INBOX");
     let imap = Imap::connect(shared(&site).batch(2)).unwrap();
-    wait_until("the message", || imap.drain().unwrap().len() == 1);
+    wait_until("the message", || imap.fetch_and_ack().unwrap().len() == 1);
     let mut after = mail(&site.other_client(), "INBOX");
     after.extend(before.iter().filter(|seen| !contains(&seen.raw, b"foreign")).cloned());
     assert_eq!(after, before);

@@ -51,7 +51,7 @@ fn a_verb_on_a_dead_connection_makes_a_new_one(#[case] site: Site) {
         assert!(smtp.send(&message(id, "a")).unwrap().all_accepted());
         wait_until("the message", || !imap.fetch().unwrap().is_empty());
         wires.cut();
-        assert_eq!(imap.drain().unwrap()[0].message().unwrap().id, id);
+        assert_eq!(imap.fetch_and_ack().unwrap()[0].message().unwrap().id, id);
     }
     wires.cut();
     imap.noop().unwrap();
@@ -102,7 +102,7 @@ fn an_idle_connection_stays_usable_under_its_heartbeat(#[case] site: Site) {
     }
     let mut received = 0;
     wait_until("the messages, between heartbeats", || {
-        received += imap.drain().unwrap().len();
+        received += imap.fetch_and_ack().unwrap().len();
         received == 20
     });
     let failures = [imap.status().last_error, smtp.status().last_error];

@@ -223,7 +223,7 @@ const COMMANDS: &[(&[&str], &[&str])] = &[
 ];
 
 #[rstest]
-fn whatever_fails_asking_again_archives_each_message_once(
+fn a_retry_after_any_failure_archives_each_message_once(
     #[values(Blow::Before, Blow::After, Blow::Lie, Blow::No)] blow: Blow,
     #[values(1, 2, 3)] times: usize,
 ) {
@@ -293,7 +293,7 @@ fn a_mail_that_another_client_removes_does_not_keep_the_others_in_the_inbox(#[ca
 #[case::in_small_letters("TAG no [trycreate]\r\n")]
 #[case::otherwise("TAG NO [NONEXISTENT] unknown\r\n")]
 #[case::in_words("TAG NO Mailbox doesn't exist: __TEST__\r\n")]
-fn an_archive_that_was_removed_is_made_again_however_the_server_says_so(#[case] refusal: &'static str) {
+fn a_removed_archive_is_created_again_for_every_form_of_refusal(#[case] refusal: &'static str) {
     for (capabilities, commands) in COMMANDS {
         let command =
             commands.iter().find(|command| command.contains("MOVE") || command.contains("COPY")).unwrap();
@@ -314,7 +314,7 @@ fn an_archive_that_was_removed_is_made_again_however_the_server_says_so(#[case] 
 
 /// More UIDs than fit on one command line, so that there are two commands.
 #[rstest]
-fn of_an_acknowledgement_that_fails_half_way_what_was_archived_is_remembered() {
+fn messages_archived_by_an_acknowledgement_that_fails_half_way_are_remembered() {
     let held = Held::with((1..=700).map(|n| 2 * n));
     let server = held
         .script(MOVE)
@@ -345,7 +345,7 @@ fn a_good_acknowledgement_takes_one_command() {
 #[rstest]
 #[case::copy(UIDPLUS, "UID COPY")]
 #[case::copy_with_move(MOVE, "UID COPY")]
-fn a_copy_whose_answer_is_lost_has_an_unknown_outcome(
+fn a_copy_whose_response_is_lost_has_an_unknown_outcome(
     #[case] capabilities: &[&str],
     #[case] command: &str,
     #[values(Blow::Before, Blow::After)] blow: Blow,
@@ -364,7 +364,7 @@ fn a_copy_whose_answer_is_lost_has_an_unknown_outcome(
 #[case(UIDPLUS, "UID EXPUNGE", ErrorKind::OutcomeUnknown)]
 #[case(NEITHER, "UID STORE", ErrorKind::OutcomeUnknown)]
 #[case(MOVE, "UID MOVE", ErrorKind::Disconnected)]
-fn a_move_whose_answer_is_lost_is_unknown_without_move_and_can_be_asked_again(
+fn a_move_whose_response_is_lost_is_unknown_without_move_and_can_be_retried(
     #[case] capabilities: &[&str],
     #[case] command: &str,
     #[case] kind: ErrorKind,
@@ -379,35 +379,37 @@ fn a_move_whose_answer_is_lost_is_unknown_without_move_and_can_be_asked_again(
     assert_eq!(held.counts(), (0, vec![1, 1, 1]));
 }
 
-/// The app got the messages of a failed drain by fetching and acknowledging them.
+/// The app gets the messages of a failed `fetch_and_ack` by `fetch` and `ack`.
 #[rstest]
-fn messages_acknowledged_after_a_failed_drain_are_not_drained_again(#[values(false, true)] some: bool) {
+fn messages_acknowledged_after_a_failed_fetch_and_ack_are_not_returned_by_the_next(
+    #[values(false, true)] some: bool,
+) {
     let held = Held::with([1, 2, 3]);
     let refusal = |heard: &Heard| Step::say("TAG NO [OVERQUOTA] full\r\n").when(heard.nth == 1);
     let imap = connected(&held.script(MOVE).ahead("UID MOVE", refusal).start());
-    assert_eq!(imap.drain().unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(imap.fetch_and_ack().unwrap_err().kind(), ErrorKind::Refused);
     let batch = imap.fetch().unwrap();
     assert_eq!(batch.len(), 3);
     imap.ack(batch.iter().take(if some { 2 } else { 3 })).unwrap();
-    let drained = imap.drain().unwrap();
-    assert_eq!(drained.len(), usize::from(some), "the one that was not acknowledged");
+    let received = imap.fetch_and_ack().unwrap();
+    assert_eq!(received.len(), usize::from(some), "the one that was not acknowledged");
     assert_eq!(held.counts(), (0, vec![1, 1, 1]));
 }
 
 #[rstest]
-fn a_drain_that_archives_half_of_its_messages_hands_out_all_of_them_later() {
+fn a_fetch_and_ack_that_archives_half_of_its_messages_returns_all_of_them_later() {
     let held = Held::with((1..=700).map(|n| 2 * n));
     let server = held
         .script(MOVE)
         .ahead("UID MOVE", |heard| Step::say("TAG NO [OVERQUOTA] full\r\n").when(heard.nth == 2));
     let imap = connected(&server.start());
-    assert_eq!(imap.drain().unwrap_err().code(), Some("OVERQUOTA"));
-    assert_eq!(imap.drain().unwrap().len(), 700);
-    assert!(imap.drain().unwrap().is_empty());
+    assert_eq!(imap.fetch_and_ack().unwrap_err().code(), Some("OVERQUOTA"));
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 700);
+    assert!(imap.fetch_and_ack().unwrap().is_empty());
     assert_eq!(held.counts(), (0, vec![1; 700]));
 }
 
-/// Mail does not stay in the inbox for ever because its copies can't be looked for.
+/// After ten failed searches for copies the mail is moved all the same.
 #[rstest]
 fn an_archive_that_can_not_be_read_keeps_no_mail_in_the_inbox() {
     let held = Held::with([1, 2, 3]);
@@ -471,7 +473,7 @@ fn copies_that_a_server_does_not_name_are_found_and_made_once(#[case] answer: &'
 #[case::at_the_search("UID SEARCH UID")]
 #[case::at_the_mails("UID FETCH 1:3 (UID RFC822.SIZE BODY.PEEK[HEADER]")]
 #[case::at_the_archive("EXAMINE")]
-fn a_look_for_copies_that_the_server_puts_off_makes_no_second_copy(#[case] command: &str) {
+fn a_search_for_copies_that_the_server_defers_makes_no_second_copy(#[case] command: &str) {
     let held = Held::with([1, 2, 3]);
     let state = held.clone();
     let script = held.script(UIDPLUS).ahead("UID COPY", move |heard| {

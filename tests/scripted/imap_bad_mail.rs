@@ -1,4 +1,4 @@
-//! One bad mail harms only itself, whatever its fault.
+//! One bad mail harms only itself, in every way of being bad.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -196,8 +196,12 @@ fn a_withheld_message_stays_in_the_inbox_whatever_is_acknowledged(#[case] bad: B
     assert_eq!(server.heard("UID MOVE"), [format!("UID MOVE 1:2,4 \"{TAG}\"")]);
     let server = always_ill(&[3], bad);
     let imap = Imap::connect(config(&server)).unwrap();
-    assert_eq!(imap.drain().unwrap().len(), 1, "it is said");
-    assert_eq!(imap.drain().unwrap().len(), 0, "once for a while: to drain until nothing comes has an end");
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 1, "it is said");
+    assert_eq!(
+        imap.fetch_and_ack().unwrap().len(),
+        0,
+        "once for a while: to drain until nothing comes has an end"
+    );
     assert_eq!(server.heard("UID MOVE"), Vec::<String>::new());
 }
 
@@ -205,7 +209,7 @@ fn a_withheld_message_stays_in_the_inbox_whatever_is_acknowledged(#[case] bad: B
 #[case::hangs_up(hangs_up)]
 #[case::is_nil(is_nil)]
 #[case::is_refused(is_refused)]
-fn with_dead_letters_it_goes_there_unread(#[case] bad: Bad) {
+fn with_dead_letters_a_withheld_message_is_moved_there_unread(#[case] bad: Bad) {
     let server = always_ill(&[1, 2, 3, 4], bad);
     let imap = Imap::connect(config(&server).dead_letters(3)).unwrap();
     assert_eq!(fetch(&imap).iter().flatten().collect::<Vec<_>>(), [&1, &2, &4]);
@@ -239,7 +243,7 @@ fn a_mail_whose_headers_do_not_come_either_is_not_touched() {
 #[rstest]
 #[case::is_silent(is_silent)]
 #[case::ends_within(ends_within)]
-fn an_answer_that_does_not_end_keeps_the_others_back_once(#[case] bad: Bad) {
+fn a_response_without_end_delays_the_others_once(#[case] bad: Bad) {
     let server = always_ill(&[1, 2, 3, 4, 5], bad);
     let imap = Imap::connect(config(&server).timeout(Duration::from_secs(4))).unwrap();
     assert_eq!(fetch(&imap), [Ok(1), Ok(2)], "what came whole before it");
@@ -250,7 +254,7 @@ fn an_answer_that_does_not_end_keeps_the_others_back_once(#[case] bad: Bad) {
 }
 
 #[rstest]
-fn a_mail_that_drips_is_left_aside_by_the_next_fetch() {
+fn a_mail_that_drips_is_skipped_by_the_next_fetch() {
     let server = always_ill(&[3, 4, 5], drips);
     let imap = Imap::connect(config(&server).timeout(Duration::from_secs(2))).unwrap();
     assert!(imap.fetch().unwrap_err().is_timeout());
@@ -261,7 +265,7 @@ fn a_mail_that_drips_is_left_aside_by_the_next_fetch() {
 #[case::hangs_up(hangs_up)]
 #[case::is_refused(is_refused)]
 #[case::is_nil(is_nil)]
-fn it_comes_when_the_server_gives_it_out_again(#[case] bad: Bad) {
+fn a_withheld_mail_is_delivered_when_the_server_sends_it_again(#[case] bad: Bad) {
     let is_ill = Arc::new(AtomicBool::new(true));
     let ask = Arc::clone(&is_ill);
     let server = ill(&[1, 2, 3, 4], bad, move |_| ask.load(Ordering::SeqCst)).start();
@@ -289,7 +293,7 @@ fn a_mail_that_failed_once_comes_in_the_same_fetch(#[case] bad: Bad) {
 #[rstest]
 #[case::hangs_up(|| Step::Close)]
 #[case::is_refused(|| Step::say("TAG NO it is damaged\r\n"))]
-fn the_culprit_is_found_among_a_thousand_of_which_none_comes_with_it(#[case] bad: fn() -> Step) {
+fn the_bad_mail_is_found_among_a_thousand_of_which_none_arrives_with_it(#[case] bad: fn() -> Step) {
     let others = (1_001..=1_600).chain([BAD]).chain(2_001..=2_399).collect::<Vec<_>>();
     let mut uids = others.clone();
     uids.sort_unstable();
@@ -418,7 +422,7 @@ fn new_mail_that_is_bad_keeps_back_no_other(#[case] bad: fn(String) -> Step) {
 
 /// Dovecot refuses a SEARCH by Subject if it can't read one mail.
 #[rstest]
-fn a_mail_that_spoils_the_search_is_left_out_of_it_and_reported() {
+fn a_mail_that_makes_search_fail_is_left_out_of_it_and_reported() {
     let uids: Vec<u32> = (1..=40).collect();
     let server = ill(&uids, is_refused, |_| true)
         .ahead("UID SEARCH", |heard| {
@@ -438,7 +442,7 @@ fn a_mail_that_spoils_the_search_is_left_out_of_it_and_reported() {
 }
 
 /// Makes a server whose response to a FETCH of bodies is `bad` from the bad mail on, and which then has no such mail.
-fn with_a_mail_that_goes(bad: Bad) -> Scripted {
+fn with_a_mail_that_disappears(bad: Bad) -> Scripted {
     let is_gone = Arc::new(AtomicBool::new(false));
     let goes = Arc::clone(&is_gone);
     let ill = ill(&[2, BAD, 4], bad, move |_| {
@@ -456,7 +460,7 @@ fn with_a_mail_that_goes(bad: Bad) -> Scripted {
 }
 
 #[rstest]
-fn mail_as_it_is_that_the_server_finds_and_does_not_send_is_an_error(
+fn fetch_uids_is_an_error_for_mail_that_the_server_finds_and_does_not_send(
     #[values(is_left_out, is_nil, is_empty)] bad: Bad,
 ) {
     let server = always_ill(&[2, BAD], bad);
@@ -464,13 +468,13 @@ fn mail_as_it_is_that_the_server_finds_and_does_not_send_is_an_error(
     let uids = imap.search("ALL").unwrap();
     let error = imap.fetch_uids(&uids).unwrap_err();
     assert!(error.kind() == ErrorKind::Message && error.to_string().contains("UID 3"), "{error}");
-    let server = with_a_mail_that_goes(|said, _| Step::Say(said + &one(4, "") + "TAG OK done\r\n"));
+    let server = with_a_mail_that_disappears(|said, _| Step::Say(said + &one(4, "") + "TAG OK done\r\n"));
     let imap = Imap::connect(imap_config(&server)).unwrap();
     let uids = imap.search("ALL").unwrap();
     assert_eq!(imap.fetch_uids(&uids).unwrap().len(), 2);
 }
 
-/// Some servers send less than requested, whatever RFC822.SIZE says.
+/// Some servers send less than requested, and than RFC822.SIZE announces.
 #[rstest]
 #[case::of_any_size(10_000, 30_000)]
 #[case::of_large_mails(200_000, 300_000)]

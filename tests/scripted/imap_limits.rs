@@ -192,7 +192,7 @@ fn everything_is_delivered_and_archived_once_in_portions(
 #[rstest]
 #[case::line(Limit::Line(1_000, "TAG BAD Command Error. 10\r\n"))]
 #[case::messages(Limit::Refuses(100, "TAG NO [LIMIT] too many messages in one command\r\n"))]
-fn the_limit_of_a_server_is_met_once_a_handle(#[case] limit: Limit) {
+fn a_servers_limit_is_exceeded_once_for_each_handle(#[case] limit: Limit) {
     let server = serve(limit, MOVES);
     let imap = server.connect();
     let all = imap.search("ALL").unwrap();

@@ -23,7 +23,7 @@ fn logging_in(no: &'static str) -> Scripted {
 #[case::server_bug("NO [SERVERBUG] internal error", "SERVERBUG", true)]
 #[case::busy("BAD server busy", "BAD", true)]
 #[case::misunderstood("BAD what?", "BAD", false)]
-fn a_login_that_the_server_puts_off_is_refused_and_tried_again_after_a_while(
+fn a_login_that_the_server_defers_is_an_error_and_is_retried_later(
     #[case] no: &'static str,
     #[case] code: &str,
     #[case] passes: bool,
@@ -118,7 +118,7 @@ fn log_in(server: &Scripted, user: &str, password: &str) -> pymail::Result<Imap>
 #[case::plain_with_sasl_ir("alice", &["AUTH=PLAIN", "SASL-IR"], &["AUTHENTICATE PLAIN", "AGFsaWNlAHLDqWNlcHRpb24="])]
 #[case::login_mechanism("alice", &["LOGINDISABLED", "AUTH=LOGIN"], &["AUTHENTICATE LOGIN", "YWxpY2U=", "csOpY2VwdGlvbg=="])]
 #[case::nothing_offered("alice", &["LOGINDISABLED"], &["AUTHENTICATE PLAIN", "AGFsaWNlAHLDqWNlcHRpb24="])]
-fn a_password_beyond_ascii_comes_in_a_way_that_the_server_offers(
+fn a_password_beyond_ascii_is_sent_by_a_mechanism_that_the_server_offers(
     #[case] user: &str,
     #[case] offers: &[&str],
     #[case] lines: &'static [&'static str],
@@ -144,7 +144,7 @@ fn a_password_with_signs_is_quoted(#[case] password: &str, #[case] line: &'stati
 #[case::no("TAG NO mechanism not supported\r\n")]
 #[case::bad("TAG BAD what?\r\n")]
 #[case::cannot("TAG NO [CANNOT] not so\r\n")]
-fn another_way_is_tried_when_one_is_refused_for_no_clear_reason(
+fn another_mechanism_is_tried_when_one_is_refused_for_no_clear_reason(
     #[case] no: &'static str,
     #[values("s3cret", UMLAUT)] password: &str,
 ) {
@@ -166,7 +166,7 @@ fn another_way_is_tried_when_one_is_refused_for_no_clear_reason(
 #[case("TAG NO [AUTHENTICATIONFAILED] wrong\r\n", ErrorKind::Auth)]
 #[case("TAG NO [UNAVAILABLE] the directory sleeps\r\n", ErrorKind::Refused)]
 #[case("TAG NO [ALERT] Application-specific password required\r\n", ErrorKind::Auth)]
-fn no_other_way_is_tried_when_the_server_has_said_something_of_the_login(
+fn no_other_mechanism_is_tried_when_the_server_gives_a_reason(
     #[case] no: &'static str,
     #[case] kind: ErrorKind,
     #[values("s3cret", UMLAUT)] password: &str,
@@ -195,7 +195,7 @@ fn a_server_that_hangs_up_after_a_refusal_has_refused() {
 #[case::announced_before_it_only(&["ID"], "TAG OK [CAPABILITY IMAP4rev1] welcome\r\n", "* ID NIL\r\nTAG OK done\r\n")]
 #[case::refused(&["ID"], "TAG OK welcome\r\n", "TAG NO we know you\r\n")]
 #[case::misunderstood(&["ID"], "TAG OK welcome\r\n", "TAG BAD what?\r\n")]
-fn a_client_says_its_name_and_nothing_of_the_user_before_it_selects(
+fn id_is_sent_before_select_and_tells_nothing_of_the_user(
     #[case] offers: &[&str],
     #[case] welcome: &str,
     #[case] answer: &str,
@@ -210,7 +210,7 @@ fn a_client_says_its_name_and_nothing_of_the_user_before_it_selects(
 }
 
 #[rstest]
-fn a_server_that_does_not_ask_for_a_name_gets_none() {
+fn a_server_without_the_capability_id_gets_no_id() {
     let server = Script::imap(&["IDLE"]).start();
     drop(imap(&server));
     assert_eq!(server.heard("ID"), Vec::<String>::new());
@@ -221,7 +221,7 @@ fn a_server_that_does_not_ask_for_a_name_gets_none() {
 #[case::a_noop("NOOP", |imap: &Imap| imap.noop())]
 #[case::a_search("UID SEARCH", |imap: &Imap| imap.search("ALL").map(drop))]
 #[case::a_fetch("UID SEARCH", |imap: &Imap| imap.fetch().map(drop))]
-fn a_connection_without_a_backend_is_made_anew(
+fn a_connection_without_a_backend_is_replaced(
     #[case] at: &str,
     #[case] verb: impl Fn(&Imap) -> pymail::Result<()>,
     #[values("BAD", "NO")] no: &str,
@@ -249,7 +249,7 @@ fn a_password_that_the_server_sends_back_is_shown_nowhere(#[case] no: &'static s
 #[case::logged_in_already("* PREAUTH welcome back\r\n", ErrorKind::Tls)]
 #[case::goodbye("* BYE too busy\r\n", ErrorKind::Connect)]
 #[case::another_protocol("220 mail.example.test ESMTP\r\n", ErrorKind::Connect)]
-fn no_password_follows_a_greeting_that_is_none(
+fn no_password_follows_an_invalid_greeting(
     #[case] greeting: &str,
     #[case] kind: ErrorKind,
     #[values(false, true)] encrypted: bool,

@@ -41,7 +41,7 @@ fn the_archive_is_in_the_personal_namespace(
 #[rstest]
 #[case::no("TAG NO not for you\r\n")]
 #[case::bad("TAG BAD what?\r\n")]
-fn a_server_that_refuses_to_tell_namespaces_is_used_without(#[case] refusal: &str) {
+fn a_server_that_refuses_namespace_is_used_without_a_prefix(#[case] refusal: &str) {
     let server = Script::imap(&["NAMESPACE"]).says("NAMESPACE", refusal).start();
     imap(&server).noop().unwrap();
     assert_eq!(server.heard("CREATE"), [format!("CREATE \"{TAG}\"")]);
@@ -55,7 +55,7 @@ fn a_server_without_namespaces_is_not_asked_for_them() {
 }
 
 #[rstest]
-fn the_mailbox_that_is_watched_is_no_archive_behind_its_prefix_either() {
+fn the_inbox_is_no_archive_with_a_prefix_either() {
     let server = telling("((\"INBOX.\" \".\")) NIL NIL");
     let config = imap_config(&server).inbox("INBOX.queue").archive("queue");
     assert_eq!(Imap::connect(config).unwrap_err().kind(), ErrorKind::Refused);
@@ -168,7 +168,7 @@ fn an_existing_mailbox_is_preferred_to_a_new_one(#[case] there: &str, #[case] us
 #[case("[UNAVAILABLE] the disk sleeps")]
 #[case("[OVERQUOTA] no room")]
 #[case("try again later")]
-fn a_refusal_that_passes_is_no_reason_for_a_mailbox_beside_the_archive(#[case] no: &'static str) {
+fn a_transient_refusal_is_no_reason_for_a_mailbox_beside_the_archive(#[case] no: &'static str) {
     let refuses: fn(&str) -> Option<&'static str> = match no {
         "[UNAVAILABLE] the disk sleeps" => {
             |name| name.contains('/').then_some("[UNAVAILABLE] the disk sleeps")
@@ -204,7 +204,7 @@ fn consumers_share_a_log_beside_the_archive() {
 #[case::of_inbox("\".\"", TAG, |name: &str| (!name.starts_with("INBOX.")).then_some("Invalid mailbox name"), "INBOX.__TEST__")]
 #[case::on_one_level("\"/\"", "Archive/done", no_inferiors, "Archive-done")]
 #[case::of_inbox_on_one_level("\"/\"", "Archive/done", |name: &str| (!name.starts_with("INBOX/")).then_some("no"), "INBOX/Archive/done")]
-fn an_archive_is_where_the_server_lets_it_be(
+fn the_archive_gets_a_name_that_the_server_accepts(
     #[case] delimiter: &str,
     #[case] configured: &str,
     #[case] refuses: fn(&str) -> Option<&'static str>,
@@ -220,7 +220,7 @@ fn an_archive_is_where_the_server_lets_it_be(
 }
 
 #[rstest]
-fn an_archive_that_has_no_name_at_all_is_refused_by_the_first_reason() {
+fn without_an_accepted_name_for_the_archive_the_first_refusal_is_the_error() {
     let server = keeping(&[], "\"/\"", |name| Some(if name == TAG { "[NOPERM] not you" } else { "no" }));
     let error = Imap::connect(imap_config(&server)).unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("NOPERM")), "{error:?}");

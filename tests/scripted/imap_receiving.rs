@@ -1,4 +1,4 @@
-//! Mail that is there when the server leaves something out, or another client takes mail away.
+//! Deliveries when the server leaves mail out of its responses, or another client expunges mail.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use pymail::{Delivery, ErrorKind, Imap, ImapConfig};
 use rstest::rstest;
 
-use super::imap::{fetched, mail};
+use super::imap::{fetched, holding, mail};
 use super::{imap, imap_config};
 use crate::support::process::wait_until;
 use crate::support::script::{Script, Scripted, Step};
@@ -117,7 +117,7 @@ fn many_mails_that_the_server_can_not_send_keep_back_no_other_for_long() {
 }
 
 #[rstest]
-fn a_refusal_that_passes_ends_the_fetch_and_loses_nothing() {
+fn a_transient_refusal_ends_the_fetch_and_loses_nothing() {
     let server = finding(&[1, 2, 3], "hello", |uids| (uids, "OK done"))
         .ahead("UID FETCH", |heard| Step::say("TAG NO [UNAVAILABLE] later\r\n").when(heard.nth == 1))
         .start();
@@ -133,7 +133,7 @@ fn a_refusal_that_passes_ends_the_fetch_and_loses_nothing() {
 
 /// Up to the last UID fetched, and behind it.
 #[rstest]
-fn a_walk_leaves_out_nothing_that_was_refused_in_passing() {
+fn deliveries_skips_no_mail_that_was_refused_for_a_while() {
     let passing = |sent: &[u32], command: &str| {
         let mails = sent.iter().map(|&uid| fetched(uid, &mail(uid, "hello"), command));
         Step::Say(mails.collect::<String>() + "TAG NO [UNAVAILABLE] later\r\n")
@@ -147,7 +147,7 @@ fn a_walk_leaves_out_nothing_that_was_refused_in_passing() {
             }
         });
     let imap = Imap::connect(imap_config(&server.start()).dedup_window(0)).unwrap();
-    assert_eq!(walked(&imap).unwrap(), [1, 2, 3, 4, 5]);
+    assert_eq!(all_uids(&imap).unwrap(), [1, 2, 3, 4, 5]);
 }
 
 #[rstest]
@@ -183,7 +183,7 @@ fn a_message_refused_once_arrives_when_the_server_sends_it(#[values(1, 2, 10)] b
 
 /// More runs of UIDs than fit in one command.
 #[rstest]
-fn of_scattered_mails_none_is_passed_over_for_one_that_is_refused() {
+fn of_scattered_mails_none_is_skipped_because_another_is_refused() {
     let uids: Vec<u32> = (1..=1_000).map(|n| 2 * n).collect();
     let server = finding(&uids, "hello", none).start();
     let imap = Imap::connect(imap_config(&server).dedup_window(0)).unwrap();
@@ -192,8 +192,8 @@ fn of_scattered_mails_none_is_passed_over_for_one_that_is_refused() {
     assert_eq!((walked[0], walked.len()), (WITHHELD, 1_000));
 }
 
-/// Returns the UIDs of a walk, in order, unless it ends with an error.
-fn walked(imap: &Imap) -> pymail::Result<Vec<u32>> {
+/// Returns the UIDs of `Imap::deliveries`, in order, or its first error.
+fn all_uids(imap: &Imap) -> pymail::Result<Vec<u32>> {
     let uids: pymail::Result<Vec<u32>> =
         imap.deliveries().map(|it| it.map(|delivery| delivery.uid().get())).collect();
     let mut uids = uids?;
@@ -202,7 +202,7 @@ fn walked(imap: &Imap) -> pymail::Result<Vec<u32>> {
 }
 
 #[rstest]
-fn on_a_walk_what_does_not_come_is_an_error_in_its_place(#[values(1, 2, 10)] batch: usize) {
+fn in_deliveries_a_withheld_mail_is_an_error_in_its_place(#[values(1, 2, 10)] batch: usize) {
     let server = finding(&[1, 2, 3, 4], "hello", all_others).start();
     let imap = Imap::connect(imap_config(&server).dedup_window(0).batch(batch)).unwrap();
     let walk = || imap.deliveries().map(|it| told(&it.unwrap())).collect::<Vec<_>>();
@@ -250,13 +250,13 @@ fn new_mail_is_fetched_at_once_when_all_mail_found_before_is_gone() {
     .says("UID MOVE", "* OK [COPYUID 9 1:2 11:12] moved\r\nTAG OK done\r\n")
     .start();
     let imap = Imap::connect(imap_config(&server).dedup_window(0).batch(2)).unwrap();
-    assert_eq!(imap.drain().unwrap().len(), 2);
+    assert_eq!(imap.fetch_and_ack().unwrap().len(), 2);
     let batch = imap.fetch().unwrap();
     assert_eq!(batch.iter().map(|delivery| delivery.uid().get()).collect::<Vec<_>>(), [5]);
 }
 
 #[rstest]
-fn a_walk_comes_back_to_a_mail_that_there_was_no_room_for_behind_a_later_one() {
+fn deliveries_returns_to_a_mail_that_had_no_room_behind_a_later_one() {
     let body: &'static str = "0123456789".repeat(12_000).leak();
     let server = finding(&[1, 2, 3, 4], body, |mut uids| {
         uids.reverse();
@@ -264,7 +264,7 @@ fn a_walk_comes_back_to_a_mail_that_there_was_no_room_for_behind_a_later_one() {
     })
     .start();
     let imap = Imap::connect(imap_config(&server).dedup_window(0).batch_bytes(300_000)).unwrap();
-    assert_eq!(walked(&imap).unwrap(), [1, 2, 3, 4]);
+    assert_eq!(all_uids(&imap).unwrap(), [1, 2, 3, 4]);
 }
 
 /// Of 60,000 mails with the UIDs 1 to 60,000, the first thousand go during the SEARCH of the first window.
@@ -307,4 +307,31 @@ fn a_mailbox_that_was_emptied_is_not_searched_for_numbers_that_it_has_no_more() 
     assert!(imap.search("ALL").unwrap().is_empty());
     assert!(imap.search("SEEN").unwrap().is_empty());
     assert_eq!(server.heard("UID SEARCH"), ["UID SEARCH ALL", "UID SEARCH SEEN"]);
+}
+
+#[rstest]
+fn debug_of_a_handle_and_a_batch_is_short_and_shows_no_mail() {
+    let mails = [mail(1, "a plain body"), mail(2, "a plain body")];
+    let imap = imap(&holding(&[], &mails).start());
+    let batch = imap.fetch().unwrap();
+    assert_eq!(format!("{imap:?}"), r#"Imap { server: "localhost", inbox: "INBOX", state: Connected, .. }"#);
+    assert_eq!(format!("{batch:?}"), "Batch { messages: 2, unreadable: 0, .. }");
+    assert!(format!("{:?}", imap.deliveries()).ends_with("fetched: 0, .. }"));
+    let text = format!("{:?}", batch.iter().collect::<Vec<_>>());
+    assert!(text.contains(r#"id: "2""#) && !text.contains("a plain body"), "{text}");
+}
+
+#[rstest]
+fn a_batch_is_an_iterator_by_value_and_by_reference() {
+    let imap = imap(&holding(&[], &[mail(1, "a"), mail(2, "b")]).start());
+    let batch = imap.fetch().unwrap();
+    let mut uids = Vec::new();
+    for delivery in &batch {
+        uids.push(delivery.uid());
+    }
+    assert_eq!(uids.len(), 2);
+    for (delivery, uid) in batch.into_iter().zip(uids) {
+        assert_eq!(delivery.uid(), uid);
+        assert!(delivery.into_message().is_ok());
+    }
 }

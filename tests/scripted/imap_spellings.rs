@@ -174,7 +174,7 @@ fn is_read(manner: Manner) {
 #[case::blank_lines_behind_literals(text(|text| if text.starts_with(')') { format!("\r\n\r\n{text}") } else { text.into() }))]
 #[case::literals_without_waiting(text(|text| text.replace("}\r\n", "+}\r\n")))]
 #[case::literals_of_octets(text(|text| text.replace('{', "~{")))]
-fn answers_are_read_in_any_spelling(#[case] manner: Manner) {
+fn responses_are_parsed_in_any_spelling(#[case] manner: Manner) {
     is_read(manner);
 }
 
@@ -188,7 +188,7 @@ fn answers_are_read_in_any_spelling(#[case] manner: Manner) {
     "* FLAGS (\\Seen)\r\n* LIST () \"/\" {5}\r\nother\r\n* STATUS \"x\" (MESSAGES 5)\r\n* ok [unseen 1]\r\n"
 )]
 #[case::continuations("+\r\n+ \r\n+ go ahead\r\n")]
-fn unasked_responses_are_read_past_wherever_they_come(#[case] lines: &'static str) {
+fn unsolicited_responses_are_ignored_wherever_they_come(#[case] lines: &'static str) {
     is_read(before(lines));
 }
 

@@ -30,7 +30,7 @@ pub fn both(params: &Params) -> Result<(Box<dyn Mailbox>, Box<dyn Outbox>)> {
 
 impl Mailbox for Imap {
     fn receive(&mut self, seen: &mut Seen) -> Result<usize> {
-        let deliveries = self.drain()?;
+        let deliveries = self.fetch_and_ack()?;
         for delivery in &deliveries {
             let message = delivery.message()?;
             seen.add(&message.id, &message.body)?;

@@ -29,7 +29,9 @@ fn round_trip(
         let imap = Imap::connect(config)?;
         let _receipt = smtp.send(&Message::new("1", user, user, "it came back"))?;
         loop {
-            if let Some(delivery) = imap.drain()?.pop() {
+            let batch = imap.fetch()?;
+            batch.ack()?;
+            if let Some(delivery) = batch.into_iter().next() {
                 // These threads are still calling when the interpreter ends.
                 for imap in std::iter::repeat_n(KEPT.get_or_init(|| imap), 4) {
                     std::thread::spawn(|| while imap.noop().is_ok() {});

@@ -46,8 +46,11 @@ fn run(args: &[String]) -> Result<String, Box<dyn Error>> {
         return Err("the server takes no mail for that user".into());
     }
     loop {
-        if let Some(delivery) = imap.drain()?.pop() {
-            return Ok(String::from_utf8(delivery.into_message()?.body)?);
+        let batch = imap.fetch()?;
+        if let Some(delivery) = batch.iter().next() {
+            let body = String::from_utf8(delivery.message()?.body.clone())?;
+            batch.ack()?;
+            return Ok(body);
         }
         thread::sleep(Duration::from_millis(100));
     }

@@ -1,168 +1,94 @@
-//! The log that consumers share: what an entry says, and who has which message by all of them.
-//!
-//! An entry is a mail in a mailbox of the log's own. Its UID is its place: a mailbox gives strictly ascending UIDs
-//! (RFC 3501, section 2.3.1.1), so every consumer reads the same entries in the same order and comes to the same
-//! result. Nothing else of a server is relied on: not that MOVE is atomic, which it is not, nor on keywords, nor
-//! on anybody's clock.
+//! Appends entries to the log, and reads it.
 
-use std::fmt;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
+use super::entry::{Op, other_log_patterns, read, write};
+use super::view::View;
+use super::{Claims, MAX_CLAIMS, MAX_PRESENT_CLAIMS};
+use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::python::ImapSession;
-use crate::uid::{Uid, UidSet, UidValidity};
 
-/// The first word of an entry: its format and version.
-pub(super) const MARK: &str = "pymail-claims-1";
-
-/// The header with the lease of the consumer that wrote an entry, in milliseconds. Earlier versions neither write nor
-/// read it: for them the reader's own lease counts.
-const LEASE: &str = "X-Pymail-Lease:";
-
-/// The name of the log, within the archive.
-const LOG: &str = "claims";
-
-/// The log's name; one of its own for each inbox, and for each tag, where several have one archive.
-pub(super) fn name(inbox: &str, tag: &str, archive: &str) -> String {
-    // RFC 3501, section 5.1: this name alone is the same in any case.
-    let inbox = if inbox.eq_ignore_ascii_case("INBOX") { "INBOX" } else { inbox };
-    if inbox == "INBOX" && archive == tag {
-        return LOG.to_owned();
-    }
-    format!("{LOG}-{:016x}", hash(inbox, tag))
-}
-
-/// Returns patterns for LIST that find the logs of the same inbox and tag, also in other archives.
-pub(super) fn elsewhere(session: &ImapSession, inbox: &str, tag: &str, archive: &str) -> Vec<String> {
-    let is_inbox = inbox.eq_ignore_ascii_case("INBOX");
-    let prefix = session.archive().strip_suffix(archive).unwrap_or_default();
-    let plain = is_inbox.then(|| session.child_name(&format!("{prefix}{tag}"), LOG));
-    let inbox = if is_inbox { "INBOX" } else { inbox };
-    plain.into_iter().chain([format!("*{LOG}-{:016x}", hash(inbox, tag))]).collect()
-}
-
-/// FNV-1a: the same in every process, of whatever version.
-fn hash(inbox: &str, tag: &str) -> u64 {
-    let octets = inbox.bytes().chain([0]).chain(tag.bytes());
-    octets.fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
-        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// More UIDs than this, no entry has.
-const MOST_UIDS: usize = 100_000;
-
-/// One handle, among all that share the mailbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Consumer(pub(super) u128);
-
-impl fmt::Display for Consumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-/// What a consumer says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Word {
-    /// Those of these messages are mine that are nobody's.
-    Claim(UidSet),
-    /// Those of these that are this one's are mine, unless it has said anything after this entry.
-    Take { from: Consumer, last_seen: Uid, uids: UidSet },
-    /// I am alive.
-    Hold,
-    /// What was mine is nobody's.
-    Bye,
-}
-
-/// One entry of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    pub(super) at: Uid,
-    pub(super) by: Consumer,
-    /// The inbox's UIDVALIDITY for its writer.
-    pub(super) life: u32,
-    pub(super) lease: Option<Duration>,
-    pub(super) word: Word,
-}
-
-/// Reads a mail in the log; `None` when it is no entry.
-pub(super) fn read(at: Uid, mail: &str, mailbox: UidValidity) -> Option<Entry> {
-    let (headers, text) = mail.split_once("\r\n\r\n").unwrap_or(("", mail));
-    let lease = headers.lines().find_map(|line| line.strip_prefix(LEASE)?.trim().parse().ok());
-    let mut words = text.split_ascii_whitespace();
-    words.next().filter(|mark| *mark == MARK)?;
-    let by = words.next().and_then(consumer)?;
-    let life = words.next()?.parse().ok()?;
-    let word = word(words, mailbox.with_number(life))?;
-    Some(Entry { at, by, life, lease: lease.map(Duration::from_millis), word })
-}
-
-fn word<'a>(mut words: impl Iterator<Item = &'a str>, validity: UidValidity) -> Option<Word> {
-    Some(match words.next()? {
-        "claim" => Word::Claim(set(words, validity)?),
-        "take" => {
-            let (from, last_seen) = (consumer(words.next()?)?, Uid::new(words.next()?.parse().ok()?)?);
-            Word::Take { from, last_seen, uids: set(words, validity)? }
+impl Claims {
+    /// Appends an entry. A server that refuses it gets a second try, after obsolete entries have been removed.
+    pub(super) fn append(&self, session: &mut ImapSession, view: &mut View, op: &Op) -> Result<()> {
+        let mail = write(self.me, self.lease, session.validity(), op);
+        let log = self.log_name(session);
+        let mut now = Instant::now();
+        let mut appended = session.append(&log, mail.as_bytes());
+        let is_refused = appended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Refused);
+        if is_refused && !view.obsolete(self.lease).is_empty() {
+            self.read_log(session, view)?; // removes obsolete entries, which may be all that the quota lacks
+            now = Instant::now();
+            appended = session.append(&log, mail.as_bytes());
         }
-        "hold" => Word::Hold,
-        "bye" => Word::Bye,
-        _ => return None,
-    })
-}
-
-fn consumer(word: &str) -> Option<Consumer> {
-    u128::from_str_radix(word, 16).ok().map(Consumer)
-}
-
-/// A set may go over several lines.
-fn set<'a>(words: impl Iterator<Item = &'a str>, validity: UidValidity) -> Option<UidSet> {
-    UidSet::parse(validity, &words.collect::<String>(), MOST_UIDS)
-}
-
-impl Entry {
-    /// Returns the messages that it claims.
-    pub(super) fn uids(&self) -> Option<&UidSet> {
-        match &self.word {
-            Word::Claim(uids) | Word::Take { uids, .. } => Some(uids),
-            Word::Hold | Word::Bye => None,
-        }
+        appended?;
+        // No other consumer takes messages from one whose entry arrives before its lease has run out.
+        view.may_have_lost |= view.renewed_at.is_some_and(|before| before.elapsed() >= self.lease);
+        view.renewed_at = (*op != Op::Release).then_some(now);
+        Ok(())
     }
 
-    /// Forgets claims to messages that `keep` says no to; returns how many there were, and how many are left.
-    pub(super) fn retain(&mut self, keep: impl FnMut(Uid) -> bool) -> (usize, usize) {
-        match &mut self.word {
-            Word::Claim(uids) | Word::Take { uids, .. } => {
-                let before = uids.len();
-                uids.retain(keep);
-                (before, uids.len())
+    /// Returns `true` if the log has entries that were not read.
+    pub(super) fn has_new_entries(&self, session: &mut ImapSession, view: &View) -> Result<bool> {
+        Ok(session.next_uid(&self.log_name(session))?.is_some_and(|next| next != view.uid_next))
+    }
+
+    /// Reads the log, and removes obsolete entries from it.
+    pub(super) fn read_log(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
+        let name = self.log_name(session);
+        let validity = view.validity.unwrap_or_else(|| session.validity());
+        let is_current = validity == session.validity();
+        let drop = if is_current { view.obsolete(self.lease) } else { Vec::new() };
+        let (next, mails) = session.read_log(&name, &drop)?;
+        let (mut entries, mut all, mut claimed) = (Vec::new(), 0, 0);
+        for (uid, mail) in mails {
+            let Some(mut entry) = read(uid, &String::from_utf8_lossy(&mail), validity) else { continue };
+            let is_current = entry.validity == validity.get();
+            let (before, left) = entry.retain(|uid| is_current && view.may_be_present(uid));
+            (all, claimed) = (all + before, claimed + left);
+            if claimed > MAX_PRESENT_CLAIMS || all > MAX_CLAIMS {
+                let text = format!(
+                    "reading the log of claims: it has too many claims, of which {MAX_PRESENT_CLAIMS} to messages in the inbox are allowed"
+                );
+                return Err(Error::new(ErrorKind::Refused, text));
             }
-            Word::Hold | Word::Bye => (0, 0),
+            entries.push(entry);
         }
+        let known = view.other_leases(self.me, self.lease);
+        view.set_entries(entries, next);
+        for &other in view.other_leases(self.me, self.lease).difference(&known) {
+            let ours = self.lease;
+            events::emit(move || {
+                tracing::warn!(
+                    ?other,
+                    ?ours,
+                    "consumers of one mailbox have different leases: the longer counts"
+                );
+            });
+        }
+        self.warn_of_other_logs(session, &name)
     }
 
-    /// Returns the consumer that it takes from, or tries to.
-    pub(super) fn robs(&self) -> Option<Consumer> {
-        match self.word {
-            Word::Take { from, .. } => Some(from),
-            _ => None,
+    /// Warns, once for each handle, of logs of the same inbox and tag in other archives: their consumers are invisible here.
+    fn warn_of_other_logs(&self, session: &mut ImapSession, name: &str) -> Result<()> {
+        if self.has_searched_other_logs.swap(true, Ordering::Relaxed) {
+            return Ok(());
         }
+        for pattern in other_log_patterns(session, &self.inbox, &self.tag, &self.archive) {
+            for log in session.mailboxes(&pattern)?.into_iter().filter(|log| log != name) {
+                let tag = self.tag.clone();
+                events::emit(move || {
+                    tracing::warn!(
+                        log,
+                        tag,
+                        "another archive has a log of claims to the same messages: consumers with different \
+                         archives get the same messages; remove that log if it is not in use"
+                    );
+                });
+            }
+        }
+        Ok(())
     }
-}
-
-/// Composes an entry, with lines that every server takes.
-pub(super) fn write(by: Consumer, lease: Duration, validity: UidValidity, word: &Word) -> String {
-    let (verb, uids) = match word {
-        Word::Claim(uids) => ("claim".to_owned(), Some(uids)),
-        Word::Take { from, last_seen, uids } => (format!("take {from} {last_seen}"), Some(uids)),
-        Word::Hold => ("hold".to_owned(), None),
-        Word::Bye => ("bye".to_owned(), None),
-    };
-    let lease = lease.as_millis();
-    let headers = format!("Subject: pymail claims\r\nFrom: pymail@localhost\r\n{LEASE} {lease}\r\n");
-    let mut mail = format!("{headers}\r\n{MARK} {by} {} {verb}", validity.get());
-    for (n, range) in uids.map(UidSet::to_string).unwrap_or_default().split_inclusive(',').enumerate() {
-        mail.push_str(if n % 32 == 0 { "\r\n " } else { "" });
-        mail.push_str(range);
-    }
-    mail + "\r\n"
 }

@@ -1,49 +1,52 @@
-//! Who has which message, by all entries of the log; and which entries matter no more.
+//! Computes the owner of each message from the log, and the entries that are obsolete.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::log::{Consumer, Entry, Word};
+use super::entry::{Consumer, Entry, Op};
 use crate::uid::{Uid, UidSet};
 
-/// Who has which message, by a log.
+/// The owner of each message, by the entries applied so far.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ownership {
     owners: BTreeMap<Uid, Consumer>,
-    /// What each has got, and may have lost since.
-    got: HashMap<Consumer, Vec<Uid>>,
-    newest: HashMap<Consumer, Uid>,
+    /// The messages that each consumer has gained, some of which it may have lost since.
+    gained: HashMap<Consumer, Vec<Uid>>,
+    /// The UID of each consumer's last entry.
+    last_entries: HashMap<Consumer, Uid>,
 }
 
 impl Ownership {
-    /// Replays the entries of one UIDVALIDITY. What a consumer wrote under another one shows that it was alive.
-    pub(super) fn of(entries: &[Entry], life: u32) -> Self {
+    /// Applies all entries of a log, in order, for one UIDVALIDITY of the inbox.
+    ///
+    /// Entries of other UIDVALIDITYs show only that their writers were alive.
+    pub(super) fn replay(entries: &[Entry], validity: u32) -> Self {
         let mut all = Self::default();
         for entry in entries {
-            all.read(entry, life);
+            all.apply(entry, validity);
         }
         all
     }
 
-    /// Returns whether it is a claim that counts.
-    pub(super) fn read(&mut self, entry: &Entry, life: u32) -> bool {
-        let mut counts = entry.life == life;
-        match &entry.word {
-            _ if !counts => {}
-            Word::Claim(uids) => self.give(uids, entry.by, None),
-            Word::Take { from, last_seen, uids } => {
-                counts = !self.has_spoken_since(*from, *last_seen);
-                if counts {
+    /// Applies one entry. Returns `false` if it is of another UIDVALIDITY, or a take from a consumer that has written since.
+    pub(super) fn apply(&mut self, entry: &Entry, validity: u32) -> bool {
+        let mut is_valid = entry.validity == validity;
+        match &entry.op {
+            _ if !is_valid => {}
+            Op::Claim(uids) => self.give(uids, entry.by, None),
+            Op::Take { from, last_seen, uids } => {
+                is_valid = !self.has_written_since(*from, *last_seen);
+                if is_valid {
                     self.give(uids, entry.by, Some(*from));
                 }
             }
-            Word::Bye => self.let_go(entry.by),
-            Word::Hold => {}
+            Op::Release => self.release(entry.by),
+            Op::Renew => {}
         }
-        self.newest.insert(entry.by, entry.at);
-        counts
+        self.last_entries.insert(entry.by, entry.uid);
+        is_valid
     }
 
-    /// Gives what has no owner, or is this other one's.
+    /// Gives messages to a consumer: those without an owner, and those of `from`.
     fn give(&mut self, uids: &UidSet, to: Consumer, from: Option<Consumer>) {
         for uid in uids.iter() {
             let owner = self.owners.entry(uid).or_insert(to);
@@ -51,137 +54,143 @@ impl Ownership {
                 *owner = to;
             }
             if *owner == to {
-                self.got.entry(to).or_default().push(uid);
+                self.gained.entry(to).or_default().push(uid);
             }
         }
     }
 
-    /// Takes no longer than it took to get what it is: there may be many goodbyes.
-    fn let_go(&mut self, by: Consumer) {
-        for uid in self.got.remove(&by).unwrap_or_default() {
+    /// Removes a consumer's messages, in time proportional to their number: a log may have many releases.
+    fn release(&mut self, by: Consumer) {
+        for uid in self.gained.remove(&by).unwrap_or_default() {
             if self.owner(uid) == Some(by) {
                 self.owners.remove(&uid);
             }
         }
     }
 
-    fn has_spoken_since(&self, consumer: Consumer, last_seen: Uid) -> bool {
-        self.newest.get(&consumer).is_some_and(|newest| *newest > last_seen)
+    fn has_written_since(&self, consumer: Consumer, last_seen: Uid) -> bool {
+        self.last_entries.get(&consumer).is_some_and(|last| *last > last_seen)
     }
 
     pub(super) fn owner(&self, uid: Uid) -> Option<Consumer> {
         self.owners.get(&uid).copied()
     }
 
-    /// Returns the messages that a consumer has.
-    pub(super) fn of_consumer(&self, consumer: Consumer) -> impl Iterator<Item = Uid> {
+    /// Returns the messages that a consumer owns.
+    pub(super) fn owned_by(&self, consumer: Consumer) -> impl Iterator<Item = Uid> {
         self.owners.iter().filter(move |(_, owner)| **owner == consumer).map(|(uid, _)| *uid)
     }
 
-    /// Forgets who has messages that have left the inbox.
-    pub(super) fn forget(&mut self, is_gone: impl Fn(Uid) -> bool) {
+    /// Removes messages that have left the inbox.
+    pub(super) fn remove(&mut self, is_gone: impl Fn(Uid) -> bool) {
         self.owners.retain(|uid, _| !is_gone(*uid));
     }
 
-    /// Returns each consumer's last word.
-    pub(super) fn newest(&self) -> impl Iterator<Item = (Consumer, Uid)> {
-        self.newest.iter().map(|(consumer, at)| (*consumer, *at))
+    /// Returns the UID of each consumer's last entry.
+    pub(super) fn last_entries(&self) -> impl Iterator<Item = (Consumer, Uid)> {
+        self.last_entries.iter().map(|(consumer, uid)| (*consumer, *uid))
     }
 }
 
-/// Returns the entries of this UIDVALIDITY that decide nothing any more, where `is_gone` knows the messages that have
-/// left the inbox.
+/// Returns the entries of this UIDVALIDITY that can be removed: without them, every reader computes the same owners of the
+/// messages that are present, in whatever order they are removed, and whatever others remove at the same time.
 ///
-/// Each reader comes to the same owners without them, in whatever order they are removed and whatever others remove
-/// meanwhile. So of each message that is there, claims are removed that had no effect, and the oldest one when the next
-/// one has the message with or without it. `is_old` knows entries that were read so long ago that no consumer still acts
-/// on a log without them. Of each consumer with any claim to such a message, the last word is kept, its goodbyes, and the
-/// last word before each entry that tried to take from it in vain, which decides that.
+/// `is_gone` tells the messages that have left the inbox, `is_old` the entries that were first read so long ago that no
+/// consumer still acts on an earlier state of the log.
+///
+/// For each message that is present, these entries are kept:
+/// - the claims that gave it to their writers; an old claim replaces the one before it;
+/// - of each consumer that claims any such message: the last entry, and each release after its first claim; the last entry of
+///   each writer under another UIDVALIDITY, too;
+/// - the entry that made a take invalid: the last one that its target wrote before it.
 pub(super) fn obsolete(
     entries: &[Entry],
-    life: u32,
+    validity: u32,
     is_gone: impl Fn(Uid) -> bool,
     is_old: impl Fn(Uid) -> bool,
 ) -> Vec<Uid> {
-    let is_there = |uid: &Uid| !is_gone(*uid);
-    let claims = |entry: &&Entry| {
-        entry.life == life && entry.uids().is_some_and(|uids| uids.iter().any(|uid| is_there(&uid)))
+    let is_present = |uid: &Uid| !is_gone(*uid);
+    let claims_present = |entry: &&Entry| {
+        entry.validity == validity && entry.uids().is_some_and(|uids| uids.iter().any(|uid| is_present(&uid)))
     };
-    let alive: Vec<&Entry> = entries.iter().filter(claims).collect();
-    // Claims under another UIDVALIDITY count until they are removed: the last word says that they are void.
-    let elsewhere = entries.iter().filter(|entry| entry.life != life);
-    let speakers: HashSet<Consumer> = alive.iter().copied().chain(elsewhere).map(|entry| entry.by).collect();
-    let last: HashMap<Consumer, Uid> = entries.iter().map(|entry| (entry.by, entry.at)).collect();
-    let first: HashMap<Consumer, Uid> = alive.iter().rev().map(|entry| (entry.by, entry.at)).collect();
-    let Effects { effective, void } = effects(entries, life, is_there, is_old);
-    let deciding = deciding(entries, &void);
+    let claims: Vec<&Entry> = entries.iter().filter(claims_present).collect();
+    // Consumers wait for the writers of entries of another UIDVALIDITY: the last entry shows that the wait is over.
+    let others = entries.iter().filter(|entry| entry.validity != validity);
+    let writers: HashSet<Consumer> = claims.iter().copied().chain(others).map(|entry| entry.by).collect();
+    let last: HashMap<Consumer, Uid> = entries.iter().map(|entry| (entry.by, entry.uid)).collect();
+    let first_claim: HashMap<Consumer, Uid> =
+        claims.iter().rev().map(|entry| (entry.by, entry.uid)).collect();
+    let Effects { effective, invalid_takes } = effects(entries, validity, is_present, is_old);
+    let deciding = deciding(entries, &invalid_takes);
     let is_needed = |entry: &&Entry| {
-        let is_last = last.get(&entry.by) == Some(&entry.at);
-        let lets_go = entry.word == Word::Bye && first.get(&entry.by).is_some_and(|first| *first < entry.at);
-        effective.contains(&entry.at)
-            || deciding.contains(&entry.at)
-            || lets_go
-            || (is_last && speakers.contains(&entry.by))
+        let is_last = last.get(&entry.by) == Some(&entry.uid);
+        let is_release_of_claims =
+            entry.op == Op::Release && first_claim.get(&entry.by).is_some_and(|first| *first < entry.uid);
+        effective.contains(&entry.uid)
+            || deciding.contains(&entry.uid)
+            || is_release_of_claims
+            || (is_last && writers.contains(&entry.by))
     };
-    let ours = entries.iter().filter(|entry| entry.life == life);
-    ours.filter(|entry| !is_needed(entry)).map(|entry| entry.at).collect()
+    let current = entries.iter().filter(|entry| entry.validity == validity);
+    current.filter(|entry| !is_needed(entry)).map(|entry| entry.uid).collect()
 }
 
-/// What claims to messages that are there have done.
+/// The claims and takes of messages that are present, by their effect.
 #[derive(Default)]
 struct Effects<'a> {
-    /// They gave their writer a message; but for the oldest of a message when the next one has it with or without that.
+    /// Entries that gave their writer a message, without the first of a message whose successor is old.
     effective: HashSet<Uid>,
-    /// They tried to take from a consumer that had spoken.
-    void: Vec<&'a Entry>,
+    /// Takes from a consumer that had written since.
+    invalid_takes: Vec<&'a Entry>,
 }
 
+/// Computes the effects of a log's claims and takes.
 fn effects(
     entries: &[Entry],
-    life: u32,
-    is_there: impl Fn(&Uid) -> bool,
+    validity: u32,
+    is_present: impl Fn(&Uid) -> bool,
     is_old: impl Fn(Uid) -> bool,
 ) -> Effects<'_> {
     let (mut ownership, mut effects) = (Ownership::default(), Effects::default());
-    // Of each message, the first entry that claims it, and whether another one came behind that.
+    // For each message the first entry that claims it, and `true` after a second one.
     let mut first: HashMap<Uid, (Uid, bool)> = HashMap::new();
     for entry in entries {
-        let counts = ownership.read(entry, life);
-        let uids = entry.uids().filter(|_| entry.life == life).into_iter();
-        let uids: Vec<Uid> = uids.flat_map(UidSet::iter).filter(&is_there).collect();
-        effects.void.extend((!counts && !uids.is_empty()).then_some(entry));
+        let is_valid = ownership.apply(entry, validity);
+        let uids = entry.uids().filter(|_| entry.validity == validity).into_iter();
+        let uids: Vec<Uid> = uids.flat_map(UidSet::iter).filter(&is_present).collect();
+        effects.invalid_takes.extend((!is_valid && !uids.is_empty()).then_some(entry));
         for uid in uids {
-            let has_it = counts && ownership.owner(uid) == Some(entry.by);
-            let Some((at, is_followed)) = first.get_mut(&uid) else {
-                first.insert(uid, (entry.at, false));
+            let owns = is_valid && ownership.owner(uid) == Some(entry.by);
+            let Some((first_claim, is_followed)) = first.get_mut(&uid) else {
+                first.insert(uid, (entry.uid, false));
                 continue;
             };
-            // What has no effect may stand between: it goes first.
-            let goes = has_it && is_old(entry.at);
-            if !(*is_followed || goes) {
-                effects.effective.insert(*at);
+            // An entry without effect between the two is removed before the first: else it would get the message.
+            let replaces_first = owns && is_old(entry.uid);
+            if !(*is_followed || replaces_first) {
+                effects.effective.insert(*first_claim);
             }
             *is_followed = true;
-            if has_it {
-                effects.effective.insert(entry.at);
+            if owns {
+                effects.effective.insert(entry.uid);
             }
         }
     }
-    let alone = first.into_values().filter(|(_, is_followed)| !is_followed);
-    effects.effective.extend(alone.map(|(at, _)| at));
+    let single = first.into_values().filter(|(_, is_followed)| !is_followed);
+    effects.effective.extend(single.map(|(uid, _)| uid));
     effects
 }
 
-/// Returns, for each of these that takes, the last word before it of whom it takes from. Entries are in order.
+/// Returns, for each of these takes, the last entry that its target wrote before it. Entries are in order.
 fn deciding(entries: &[Entry], takes: &[&Entry]) -> HashSet<Uid> {
-    let mut words: HashMap<Consumer, Vec<Uid>> = HashMap::new();
+    let mut uids_by_writer: HashMap<Consumer, Vec<Uid>> = HashMap::new();
     for entry in entries {
-        words.entry(entry.by).or_default().push(entry.at);
+        uids_by_writer.entry(entry.by).or_default().push(entry.uid);
     }
     let last_before = |take: &&Entry| {
-        let words = words.get(&take.robs()?)?;
-        let before = words.partition_point(|at| *at < take.at);
-        words.get(before.checked_sub(1)?).copied()
+        let uids = uids_by_writer.get(&take.takes_from()?)?;
+        let before = uids.partition_point(|uid| *uid < take.uid);
+        uids.get(before.checked_sub(1)?).copied()
     };
     takes.iter().filter_map(last_before).collect()
 }

@@ -44,7 +44,7 @@ fn rejected() -> Shown {
         let batch = imap.fetch().unwrap();
         let reason = shown(imap.copy(&imap.search("UNDELETED").unwrap(), "elsewhere"));
         imap.reject(&batch, &reason).unwrap();
-        vec![reason, format!("{batch:?}")]
+        vec![reason, format!("{:?}", batch.into_deliveries())]
     })
 }
 

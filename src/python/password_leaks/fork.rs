@@ -43,7 +43,7 @@ fn imap() -> Shown {
         let (imap, batch) = (handle.take().unwrap(), batch.take().unwrap());
         let mut told = vec![
             refused(imap.fetch()),
-            refused(imap.drain()),
+            refused(imap.fetch_and_ack()),
             refused(batch.ack()),
             refused(imap.ack(&batch)),
             refused(imap.reject(&batch, "no such account")),
@@ -56,7 +56,7 @@ fn imap() -> Shown {
             refused(imap.close()),
             refused(Imap::connect(config.clone())),
         ];
-        told.push(format!("{imap:?} {batch:?} {:?} {:?}", imap.status(), imap.stats()));
+        told.push(format!("{imap:?} {:?} {:?} {:?}", batch.into_deliveries(), imap.status(), imap.stats()));
         told
     });
     // The drop in the child has changed nothing in the parent.

@@ -191,7 +191,7 @@ fn verbs() -> Vec<ErrorPath> {
     let search: Verb = |imap| imap.search("ALL").map(drop);
     // A message that did not arrive is an error in its place.
     let fetch: Verb = |imap| imap.fetch()?.iter().try_for_each(|delivery| delivery.message().map(drop));
-    let drain: Verb = |imap| imap.drain().map(drop);
+    let fetch_and_ack: Verb = |imap| imap.fetch_and_ack().map(drop);
     let noop: Verb = Imap::noop;
     let stopped: Verb = |imap| imap.close().and_then(|()| imap.noop());
     let fetched = "* 1 FETCH (UID 1 RFC822.SIZE 30 BODY[]<0> {30}\r\nSubject: __APP__ 1\r\n\r\n0123456789 SECRET)\r\n\
@@ -218,6 +218,6 @@ fn verbs() -> Vec<ErrorPath> {
         verb("a refused NOOP", "NOOP", says("TAG NO SECRET\r\n"), noop),
         verb("a BYE for a NOOP", "NOOP", closes("* BYE SECRET\r\n"), noop),
         verb("a stopped handle", "LOGOUT", closes("* BYE SECRET\r\nTAG OK SECRET\r\n"), stopped),
-        verb("a refused MOVE", "UID MOVE", says("* OK SECRET\r\nTAG NO SECRET\r\n"), drain),
+        verb("a refused MOVE", "UID MOVE", says("* OK SECRET\r\nTAG NO SECRET\r\n"), fetch_and_ack),
     ]
 }

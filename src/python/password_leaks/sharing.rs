@@ -94,7 +94,7 @@ fn unrenewed() -> Shown {
         let batch = imap.fetch().unwrap();
         assert_eq!(batch.len(), 1);
         wait_until("a refused sign of life", || imap.status().last_error.is_some());
-        vec![imap_shows(&imap), format!("{batch:?}")]
+        vec![imap_shows(&imap), format!("{:?}", batch.into_deliveries())]
     })
 }
 

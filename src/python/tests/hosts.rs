@@ -28,7 +28,7 @@ fn host_with_python() {
 
 fn archives_a_message(dovecot: &Dovecot) {
     dovecot.deliver(ALICE, b"From: bob@example.test\r\nSubject: __TEST__ 7\r\n\r\nhello\r\n");
-    let received = crate::Imap::connect(alice(dovecot).tag("__TEST__")).unwrap().drain().unwrap();
+    let received = crate::Imap::connect(alice(dovecot).tag("__TEST__")).unwrap().fetch_and_ack().unwrap();
     assert_eq!(received[0].message().unwrap().id, "7");
 }
 

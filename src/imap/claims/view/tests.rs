@@ -1,4 +1,4 @@
-//! What is known of a log, and what follows from it.
+//! Tests of a view: owners, obsolete entries and waits.
 
 use super::*;
 
@@ -6,124 +6,124 @@ const LEASE: Duration = Duration::from_secs(300);
 const A: Consumer = Consumer(0xa);
 const B: Consumer = Consumer(0xb);
 
-fn life(number: u32) -> UidValidity {
+fn validity(number: u32) -> UidValidity {
     UidValidity::new(7, "inbox").with_number(number)
 }
 
 fn uids(numbers: &[u32]) -> UidSet {
-    UidSet::new(life(7), numbers.iter().filter_map(|&n| Uid::new(n)))
+    UidSet::new(validity(7), numbers.iter().filter_map(|&n| Uid::new(n)))
 }
 
 fn uid(number: u32) -> Uid {
     Uid::new(number).unwrap()
 }
 
-fn entry(at: u32, by: Consumer, life: u32, word: Word) -> Entry {
-    Entry { at: uid(at), by, life, lease: None, word }
+fn entry(at: u32, by: Consumer, validity: u32, op: Op) -> Entry {
+    Entry { uid: uid(at), by, validity, lease: None, op }
 }
 
 fn view(entries: Vec<Entry>) -> View {
-    let mut view = View { life: Some(life(7)), ..View::default() };
-    view.take_in(entries, 100);
+    let mut view = View { validity: Some(validity(7)), ..View::default() };
+    view.set_entries(entries, 100);
     view
 }
 
 #[test]
 fn a_claim_to_a_message_that_came_after_the_search_is_kept() {
-    let claim = |at: u32, numbers: &[u32]| entry(at, Consumer(at.into()), 7, Word::Claim(uids(numbers)));
+    let claim = |at: u32, numbers: &[u32]| entry(at, Consumer(at.into()), 7, Op::Claim(uids(numbers)));
     let mut view = view(vec![claim(1, &[1]), claim(2, &[2])]);
-    view.found(&uids(&[2]));
+    view.set_present(&uids(&[2]));
     assert_eq!(view.obsolete(LEASE), [uid(1)]);
-    view.take_in(vec![claim(2, &[2]), claim(3, &[3])], 100);
+    view.set_entries(vec![claim(2, &[2]), claim(3, &[3])], 100);
     assert_eq!(view.obsolete(LEASE), [], "3 came after the search");
-    view.found(&uids(&[2, 3]));
+    view.set_present(&uids(&[2, 3]));
     assert_eq!(view.obsolete(LEASE), []);
 }
 
 #[test]
-fn what_was_archived_is_not_had_again_when_the_log_is_read_again() {
-    let entries = || vec![entry(1, A, 7, Word::Claim(uids(&[1, 2])))];
+fn an_archived_message_is_not_owned_again_when_the_log_is_read_again() {
+    let entries = || vec![entry(1, A, 7, Op::Claim(uids(&[1, 2])))];
     let mut view = view(entries());
-    view.release(&uids(&[1]));
-    view.take_in(entries(), 100);
+    view.remove_archived(&uids(&[1]));
+    view.set_entries(entries(), 100);
     assert_eq!((view.owner(uid(1)), view.owner(uid(2))), (None, Some(A)));
-    assert!(view.has_any(A) && view.was_released(life(7), uid(1)));
-    view.release(&uids(&[2]));
-    view.take_in(entries(), 100);
+    assert!(view.has_any(A) && view.was_archived(validity(7), uid(1)));
+    view.remove_archived(&uids(&[2]));
+    view.set_entries(entries(), 100);
     assert!(!view.has_any(A), "so that its lease is not renewed for ever");
     assert_eq!(view.obsolete(LEASE), [uid(1)], "also without a search");
 }
 
 #[test]
-fn messages_that_another_client_removed_are_not_held() {
-    let mut view = view(vec![entry(1, A, 7, Word::Claim(uids(&[1])))]);
+fn messages_that_another_client_expunged_are_not_owned() {
+    let mut view = view(vec![entry(1, A, 7, Op::Claim(uids(&[1])))]);
     assert!(view.has_any(A));
-    view.found(&uids(&[2]));
+    view.set_present(&uids(&[2]));
     assert!(!view.has_any(A));
 }
 
 #[test]
 fn a_renewal_replaces_the_one_before() {
-    let hold = |at| entry(at, A, 7, Word::Hold);
-    let view = view(vec![entry(1, A, 7, Word::Claim(uids(&[1]))), hold(2), hold(3), hold(4)]);
+    let renew = |at| entry(at, A, 7, Op::Renew);
+    let view = view(vec![entry(1, A, 7, Op::Claim(uids(&[1]))), renew(2), renew(3), renew(4)]);
     assert_eq!(view.obsolete(LEASE), [uid(2), uid(3)], "without a search");
 }
 
-/// Consumers that come and go, while none handles the message.
+/// Consumers start and stop, and none acknowledges the message.
 #[test]
-fn a_claim_that_the_next_one_replaces_goes_when_no_consumer_acts_on_a_log_without_that() {
-    let claims = (1..9).step_by(2).map(|at| entry(at, Consumer(at.into()), 7, Word::Claim(uids(&[1]))));
-    let goodbyes = (2..9).step_by(2).map(|at| entry(at, Consumer((at - 1).into()), 7, Word::Bye));
-    let mut entries: Vec<Entry> = claims.chain(goodbyes).collect();
+fn a_replaced_claim_is_obsolete_when_its_successor_is_older_than_every_lease() {
+    let claims = (1..9).step_by(2).map(|at| entry(at, Consumer(at.into()), 7, Op::Claim(uids(&[1]))));
+    let releases = (2..9).step_by(2).map(|at| entry(at, Consumer((at - 1).into()), 7, Op::Release));
+    let mut entries: Vec<Entry> = claims.chain(releases).collect();
     let mut view = view(entries.clone());
     assert_eq!(view.obsolete(LEASE), []);
-    for seen in view.seen.values_mut() {
-        *seen -= 2 * LEASE;
+    for first_read in view.first_read_at.values_mut() {
+        *first_read -= 2 * LEASE;
     }
     for _ in 0..10 {
         let gone = view.obsolete(LEASE);
-        entries.retain(|entry| !gone.contains(&entry.at));
-        view.take_in(entries.clone(), 100);
+        entries.retain(|entry| !gone.contains(&entry.uid));
+        view.set_entries(entries.clone(), 100);
     }
-    assert_eq!(entries.iter().map(|entry| entry.at.get()).collect::<Vec<_>>(), [7, 8]);
+    assert_eq!(entries.iter().map(|entry| entry.uid.get()).collect::<Vec<_>>(), [7, 8]);
 }
 
 #[test]
-fn a_new_uidvalidity_waits_for_those_who_had_messages_before_it() {
-    let had = || entry(1, A, 6, Word::Claim(uids(&[1])));
-    let waits = |entries: Vec<Entry>| view(entries).wait(B, LEASE).is_some();
+fn after_a_change_of_uidvalidity_consumers_that_had_messages_are_waited_for() {
+    let had = || entry(1, A, 6, Op::Claim(uids(&[1])));
+    let waits = |entries: Vec<Entry>| view(entries).reclaim_wait(B, LEASE).is_some();
     assert!(waits(vec![had()]));
-    assert!(!waits(vec![had(), entry(2, A, 7, Word::Claim(uids(&[9])))]), "claimed anew");
-    assert!(!waits(vec![had(), entry(2, A, 7, Word::Bye)]), "has nothing now");
-    assert!(!waits(vec![had(), entry(2, A, 6, Word::Bye)]), "had nothing then");
-    assert!(waits(vec![had(), entry(2, B, 7, Word::Bye)]), "another's word");
+    assert!(!waits(vec![had(), entry(2, A, 7, Op::Claim(uids(&[9])))]), "claimed again");
+    assert!(!waits(vec![had(), entry(2, A, 7, Op::Release)]), "released now");
+    assert!(!waits(vec![had(), entry(2, A, 6, Op::Release)]), "released before");
+    assert!(waits(vec![had(), entry(2, B, 7, Op::Release)]), "another consumer's entry");
     let mut late = view(vec![had()]);
-    late.heard.get_mut(&A).unwrap().since -= LEASE + MARGIN;
-    assert_eq!(late.wait(B, LEASE), None);
+    late.last_entries.get_mut(&A).unwrap().since -= LEASE + MARGIN;
+    assert_eq!(late.reclaim_wait(B, LEASE), None);
     assert_eq!(late.obsolete(LEASE), [uid(1)]);
 }
 
 #[test]
-fn entries_of_another_uidvalidity_are_kept_until_their_writer_has_claimed_anew() {
+fn entries_of_another_uidvalidity_are_kept_until_their_writer_has_claimed_again() {
     let entries = vec![
-        entry(1, A, 6, Word::Claim(uids(&[1]))),
-        entry(2, B, 6, Word::Claim(uids(&[2]))),
-        entry(3, B, 7, Word::Claim(uids(&[9]))),
+        entry(1, A, 6, Op::Claim(uids(&[1]))),
+        entry(2, B, 6, Op::Claim(uids(&[2]))),
+        entry(3, B, 7, Op::Claim(uids(&[9]))),
     ];
     let mut view = view(entries);
     assert_eq!(view.obsolete(LEASE), [uid(2)]);
-    view.found(&uids(&[]));
-    assert_eq!(view.obsolete(LEASE), [uid(2)], "B's last word shows that its earlier claims are void");
+    view.set_present(&uids(&[]));
+    assert_eq!(view.obsolete(LEASE), [uid(2)], "B's last entry shows that its earlier claims are void");
 }
 
 #[test]
-fn the_longer_lease_is_the_silence_that_is_allowed() {
-    let mut claim = entry(1, A, 7, Word::Claim(uids(&[1])));
+fn of_two_leases_the_longer_counts() {
+    let mut claim = entry(1, A, 7, Op::Claim(uids(&[1])));
     claim.lease = Some(2 * LEASE);
     let mut view = view(vec![claim]);
-    view.heard.get_mut(&A).unwrap().since -= LEASE + MARGIN;
-    assert_eq!(view.left_behind(B, &uids(&[1]), 10, LEASE), None);
+    view.last_entries.get_mut(&A).unwrap().since -= LEASE + MARGIN;
+    assert_eq!(view.take_from_silent(B, &uids(&[1]), 10, LEASE), None);
     assert_eq!(view.other_leases(B, LEASE).into_iter().collect::<Vec<_>>(), [2 * LEASE]);
-    view.heard.get_mut(&A).unwrap().since -= LEASE;
-    assert!(view.left_behind(B, &uids(&[1]), 10, LEASE).is_some());
+    view.last_entries.get_mut(&A).unwrap().since -= LEASE;
+    assert!(view.take_from_silent(B, &uids(&[1]), 10, LEASE).is_some());
 }

@@ -1,0 +1,53 @@
+//! Reads the Message-IDs of the archive's newest messages, so that their duplicates are dropped: the messages that an earlier
+//! handle has acknowledged, or another consumer.
+
+use std::time::Instant;
+
+use super::Imap;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::events;
+use crate::message::Identity;
+use crate::python::ImapSession;
+
+/// The part of a call's time that reading the archive may take: one in so many.
+const DEADLINE_SHARE: u32 = 4;
+
+/// Returns `true` if there is nothing to read: all is known, the archive is empty, or the wait after a failure is not over.
+pub(super) fn are_loaded(session: &ImapSession, imap: &Imap) -> bool {
+    let mut state = imap.state.lock();
+    let acknowledged = state.acknowledged();
+    if acknowledged.next_read(imap.claims.is_some()).is_none() {
+        return true;
+    }
+    let is_nothing = session.archive_is_empty() && imap.claims.is_none();
+    if is_nothing {
+        acknowledged.load(Default::default(), []);
+    }
+    is_nothing
+}
+
+/// Reads the archive's newest messages that are not known yet.
+///
+/// A failure is an event and a count, no error: messages are delivered all the same, duplicates too.
+pub(super) fn load_archived_ids(imap: &Imap, deadline: Deadline) {
+    let began = Instant::now();
+    if let Err(error) = imap.connection.once(deadline.share(DEADLINE_SHARE), |session| read(session, imap)) {
+        imap.state.lock().acknowledged().postpone_read(began.elapsed(), imap.config.common.options.backoff);
+        imap.connection.count(|counts| counts.archive_unread += 1);
+        imap.connection.note(&error);
+        events::emit(move || {
+            tracing::warn!(%error, "the archive can't be read: duplicates of its messages are delivered");
+        });
+    }
+}
+
+/// Fetches the identifying headers of the archive's newest messages.
+fn read(session: &mut ImapSession, imap: &Imap) -> Result<()> {
+    let range = imap.state.lock().acknowledged().next_read(imap.claims.is_some());
+    let Some((most, since)) = range else { return Ok(()) };
+    let (since, archived) = session.newest_archived(most, since)?;
+    let identities = archived.iter().filter_map(|headers| Identity::read(headers));
+    imap.state.lock().acknowledged().load(since, identities);
+    Ok(())
+}

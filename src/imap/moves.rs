@@ -1,0 +1,238 @@
+//! Moves messages out of the inbox: by MOVE, or by COPY, STORE and UID EXPUNGE. A failed move can be repeated.
+
+use parking_lot::Mutex;
+
+use super::unconfirmed_copies::UnconfirmedCopies;
+use super::verbs::{delete, outcome_unknown, search_among};
+use crate::error::{Error, ErrorKind, Result};
+use crate::python::{Copied, ImapSession, in_portions};
+use crate::uid::{Uid, UidSet};
+
+/// The most attempts to move a portion: other clients may expunge some of its messages each time.
+const MAX_ATTEMPTS: usize = 5;
+
+/// A move of messages to one mailbox.
+pub(super) struct Move<'a> {
+    pub(super) session: &'a mut ImapSession,
+    copies: &'a Mutex<UnconfirmedCopies>,
+    mailbox: String,
+    /// `true` if a missing mailbox is created.
+    creates_mailbox: bool,
+    /// Receives the UIDs of messages that have left the inbox, also when the move fails.
+    done: &'a mut Vec<Uid>,
+}
+
+impl<'a> Move<'a> {
+    /// Makes a move to the archive or to the dead letters, which are created again when another client has removed them.
+    pub(super) fn to_own_mailbox(
+        session: &'a mut ImapSession,
+        copies: &'a Mutex<UnconfirmedCopies>,
+        mailbox: &str,
+        done: &'a mut Vec<Uid>,
+    ) -> Self {
+        Self { session, copies, mailbox: mailbox.to_owned(), creates_mailbox: true, done }
+    }
+
+    /// Makes a move to a mailbox that the app names, which must exist.
+    fn to_existing_mailbox(
+        session: &'a mut ImapSession,
+        copies: &'a Mutex<UnconfirmedCopies>,
+        mailbox: &str,
+        done: &'a mut Vec<Uid>,
+    ) -> Self {
+        Self { creates_mailbox: false, ..Self::to_own_mailbox(session, copies, mailbox, done) }
+    }
+
+    /// Moves these messages, in portions that the server accepts.
+    pub(super) fn run(&mut self, set: &UidSet) -> Result<()> {
+        in_portions(self, set, Self::run_portion)
+    }
+
+    /// Moves a portion, or as much of it as the server's limit allows; returns the UIDs that have left the inbox.
+    fn run_portion(&mut self, portion: &UidSet) -> Result<UidSet> {
+        let (mut rest, mut is_created, mut attempts) = (portion.clone(), false, 0);
+        loop {
+            attempts += 1;
+            rest = self.search_copies(&rest)?;
+            self.delete_copied(&mut rest)?;
+            let error = match self.attempt(&rest) {
+                Ok(moved) => {
+                    self.done.extend(moved.iter());
+                    let mut done = portion.clone();
+                    done.retain(|uid| moved.contains(uid) || !rest.contains(uid));
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            if attempts == MAX_ATTEMPTS || !self.resolve(&error, &mut rest, &mut is_created)? {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Searches for the copies that an earlier attempt may have made; returns the messages that are still in the inbox.
+    ///
+    /// Sends nothing when there was no such attempt, and changes nothing on the server.
+    pub(super) fn search_copies(&mut self, set: &UidSet) -> Result<UidSet> {
+        let mut rest = set.clone();
+        let unknown = self.copies.lock().begin_search(set, &self.mailbox);
+        in_portions(self, &unknown, |this, portion| {
+            let result = this.session.copies(portion, &this.mailbox);
+            if result.as_ref().is_err_and(|error| !error.ends_connection() && error.is_transient()) {
+                this.copies.lock().undo_search(portion, &this.mailbox);
+            }
+            let (present, duplicated) = result?;
+            let mut gone = portion.clone();
+            gone.retain(|uid| !present.contains(uid));
+            rest.retain(|uid| !gone.contains(uid));
+            this.done.extend(gone.iter());
+            let mut copies = this.copies.lock();
+            copies.remove(portion, &this.mailbox);
+            copies.mark_copied(&duplicated, &this.mailbox);
+            Ok(portion.clone())
+        })?;
+        Ok(rest)
+    }
+
+    /// Deletes the messages that are copied already from the inbox, and from `rest`.
+    fn delete_copied(&mut self, rest: &mut UidSet) -> Result<()> {
+        let copied = self.copies.lock().copied_among(rest, &self.mailbox);
+        if !copied.is_empty() {
+            delete(self.session, &copied)?;
+            self.confirm(&copied);
+            self.done.extend(copied.iter());
+            rest.retain(|uid| !copied.contains(uid));
+        }
+        Ok(())
+    }
+
+    /// Notes that the outcome of these messages is known: no copy is unconfirmed.
+    fn confirm(&self, set: &UidSet) {
+        self.copies.lock().remove(set, &self.mailbox);
+    }
+
+    /// Moves as much of a set as the server's limit allows, and returns it.
+    fn attempt(&mut self, set: &UidSet) -> Result<UidSet> {
+        if set.is_empty() {
+            return Ok(set.clone());
+        }
+        let moved = if self.session.has_move() {
+            self.copies.lock().mark_unknown(set, &self.mailbox);
+            let copyuid = self.session.move_to(set, &self.mailbox)?;
+            let done = self.session.done(set)?;
+            check_gone(self.session, &done, &named(copyuid, set), "MOVE")?;
+            done
+        } else if self.session.has_uidplus() {
+            let (copied, done) = self.copy(set)?;
+            check_gone(self.session, &done, &copied, "COPY")?;
+            done
+        } else {
+            // Messages flagged \Deleted were copied before, and stay in the inbox.
+            let unflagged = search_among(self.session, set, " UNDELETED")?;
+            let done = if unflagged.is_empty() { unflagged.clone() } else { self.copy(&unflagged)?.1 };
+            let mut moved = set.clone();
+            moved.retain(|uid| done.contains(uid) || !unflagged.contains(uid));
+            moved
+        };
+        self.confirm(set);
+        Ok(moved)
+    }
+
+    /// Copies messages, and deletes the copied ones: with UIDPLUS, those that COPYUID names.
+    ///
+    /// Returns the deleted messages, and those that COPY has processed.
+    fn copy(&mut self, set: &UidSet) -> Result<(UidSet, UidSet)> {
+        self.copies.lock().mark_unknown(set, &self.mailbox);
+        let copyuid = self.session.copy(set, &self.mailbox)?;
+        let done = self.session.done(set)?;
+        let copied = if self.session.has_uidplus() { named(copyuid, set) } else { done.clone() };
+        self.copies.lock().mark_copied(&copied, &self.mailbox);
+        delete(self.session, &copied)?;
+        self.confirm(&copied);
+        Ok((copied, done))
+    }
+
+    /// Removes the cause of a refusal, if it is a missing mailbox or expunged messages. Returns `true` if a retry may succeed.
+    fn resolve(&mut self, error: &Error, rest: &mut UidSet, is_created: &mut bool) -> Result<bool> {
+        if error.code() == Some("EXPUNGEISSUED") {
+            return Ok(true);
+        }
+        if error.kind() != ErrorKind::Refused || error.is_transient() {
+            return Ok(false);
+        }
+        match error.code() {
+            Some("TRYCREATE" | "NONEXISTENT") if self.creates_mailbox && !*is_created => {
+                *is_created = true;
+                self.confirm(rest);
+                self.session.create(&self.mailbox).map(|_| true)
+            }
+            None | Some("BAD" | "CANNOT") => {
+                let before = rest.len();
+                *rest = self.search_copies(rest)?;
+                // Not every server with UIDPLUS sends COPYUID.
+                let is_copied = !self.copies.lock().copied_among(rest, &self.mailbox).is_empty();
+                let is_done = is_copied || rest.len() < before;
+                Ok(is_done
+                    || self.session.note_move_refused(rest, error)
+                    || (error.code().is_none() && self.create_missing(is_created)?))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Creates the mailbox, once, since not every server names a missing mailbox as the cause. Returns `true` if it is empty,
+    /// and so may have been missing.
+    fn create_missing(&mut self, is_created: &mut bool) -> Result<bool> {
+        if !self.creates_mailbox || std::mem::replace(is_created, true) {
+            return Ok(false);
+        }
+        match self.session.create(&self.mailbox) {
+            Err(error) if !error.ends_connection() && !error.is_transient() => Ok(false),
+            created => created,
+        }
+    }
+}
+
+impl AsMut<ImapSession> for Move<'_> {
+    fn as_mut(&mut self) -> &mut ImapSession {
+        self.session
+    }
+}
+
+/// Moves messages to a mailbox that the app names; see [`Imap::move_to`](super::Imap::move_to).
+pub(super) fn move_to(
+    session: &mut ImapSession,
+    copies: &Mutex<UnconfirmedCopies>,
+    set: &UidSet,
+    mailbox: &str,
+) -> Result<()> {
+    let mut done = Vec::new();
+    let moved = Move::to_existing_mailbox(session, copies, mailbox, &mut done).run(set);
+    let may_be_copied = !session.has_move() && copies.lock().has_any(set, mailbox);
+    if may_be_copied { moved.map_err(outcome_unknown) } else { moved }
+}
+
+/// Returns the messages that COPYUID names (RFC 4315, section 3).
+fn named(copyuid: Copied, set: &UidSet) -> UidSet {
+    match copyuid {
+        Copied::Uids(uids) => uids,
+        Copied::Unknown => UidSet::empty(set.validity()),
+    }
+}
+
+/// Checks that messages which COPYUID did not name have left the inbox: the server's OK is no proof.
+fn check_gone(session: &mut ImapSession, done: &UidSet, named: &UidSet, command: &str) -> Result<()> {
+    let mut unnamed = done.clone();
+    unnamed.retain(|uid| !named.contains(uid));
+    if unnamed.is_empty() {
+        return Ok(());
+    }
+    let left = search_among(session, &unnamed, "")?;
+    if left.is_empty() {
+        return Ok(());
+    }
+    let (left, all) = (left.len(), done.len());
+    let text =
+        format!("{command}: the server answered OK, but {left} of {all} messages are still in the inbox");
+    Err(Error::new(ErrorKind::Refused, text))
+}
