@@ -242,8 +242,7 @@ pub(super) fn withheld(uid: Uid, error: Error) -> Error {
         return error;
     }
     let text = format!("message UID {uid} is not given out: {error}");
-    let named = Error::new(error.kind(), text).with_code(error.code().map(str::to_owned));
-    named.with_retry_after(error.retry_after()).with_source(error)
+    Error::new(error.kind(), text).caused_by(error)
 }
 
 pub(super) fn nothing_came() -> Error {

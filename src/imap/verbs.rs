@@ -39,7 +39,7 @@ pub(super) fn unknown(error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {
         return error;
     }
-    Error::new(ErrorKind::OutcomeUnknown, format!("{error}; it may have been done")).with_source(error)
+    Error::new(ErrorKind::OutcomeUnknown, format!("{error}; it may have been done")).caused_by(error)
 }
 
 /// Without UIDPLUS it stays flagged: EXPUNGE alone would remove what others have flagged.
@@ -121,8 +121,7 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
 fn named_failure(Failure { uids, error }: Failure, came: &[RawMail]) -> Error {
     let first = uids.iter().find(|uid| came.iter().all(|mail| mail.uid != *uid));
     let text = first.map_or(error.to_string(), |uid| format!("{error} (at mail UID {uid})"));
-    let named = Error::new(error.kind(), text).with_code(error.code().map(str::to_owned));
-    named.with_retry_after(error.retry_after()).with_source(error)
+    Error::new(error.kind(), text).caused_by(error)
 }
 
 fn too_much(uid: Uid, size: u64) -> Error {

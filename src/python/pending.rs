@@ -91,7 +91,7 @@ pub(crate) fn not_sent() -> Error {
 /// Returns the error of a message that the server may have received.
 pub(super) fn unknown(error: Error) -> Error {
     let text = "delivery unknown: connection lost before the final reply";
-    Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
+    Error::new(ErrorKind::OutcomeUnknown, text).caused_by(error)
 }
 
 /// Returns the error of a refused message. `stage` is the refused command; at RCPT, all recipients were refused, and the text
