@@ -340,6 +340,16 @@ fn flying(server: Server) -> SmtpConfig {
 }
 
 #[test]
+fn messages_that_were_never_sent_are_not_unknown_when_sending_ends() {
+    let server = chunking(|_, _| "250 ok\r\n", |_, _| None);
+    let smtp = Smtp::connect(flying(server).resend_unknown(true)).unwrap();
+    let outcomes = smtp.send_all(&messages(250));
+    assert_eq!(kind(&outcomes[0]), Some(ErrorKind::OutcomeUnknown));
+    let rest: Vec<_> = outcomes[100..].iter().map(kind).collect();
+    assert_eq!(rest, [Some(ErrorKind::Disconnected); 150], "{:?}", outcomes[249]);
+}
+
+#[test]
 fn in_a_flight_a_server_that_takes_20_messages_a_session_gets_all_once() {
     let limit = "452 4.5.3 too many messages in this session\r\n";
     let server =
