@@ -66,8 +66,9 @@ fn check(python: &InterpreterConfig) {
 /// Without it, as in a cross-compilation, the results are empty, and the files are compiled when they are loaded.
 fn compile(python: &InterpreterConfig) {
     let target = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("py");
-    for file in fs::read_dir(&source).into_iter().flatten().flatten() {
+    // At run time: Cargo does not build this script anew in a copy of the folder, where `env!` would name the old one.
+    let source = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("py");
+    for file in fs::read_dir(&source).expect("py/ can be read").flatten() {
         let name = file.file_name().to_string_lossy().into_owned() + "c";
         fs::write(target.join(name), []).expect("OUT_DIR can be written to");
     }

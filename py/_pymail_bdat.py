@@ -8,7 +8,14 @@ from collections.abc import Iterator
 
 from _pymail_dialogue import RSET, Dialogue
 from _pymail_smtplib_ext import ONE_WRITE, Message, NoReply
-from _pymail_verdicts import Outcome, is_positive, outcome_at_end, refused_before_data
+from _pymail_verdicts import (
+    Outcome,
+    disconnected,
+    is_about_session,
+    is_positive,
+    outcome_at_end,
+    refused_before_data,
+)
 
 
 class Flight:
@@ -34,7 +41,7 @@ class Flight:
                     outcome = self._land()
                     yield outcome
                     self._in_flight.popleft()
-                    if outcome.refused and not self._in_flight and not self._is_broken:
+                    if (outcome.refused or outcome.error) and not self._in_flight and not self._is_broken:
                         self.dialogue.reset()
             if self._is_broken:
                 raise NoReply("the server closed the connection")
@@ -62,7 +69,8 @@ class Flight:
     def _land(self) -> Outcome:
         """Reads the replies to the oldest message in flight; returns its outcome."""
         commands = self._in_flight[0]
-        if commands[0] is RSET and not is_positive(self.dialogue.reply_to_sent(commands.pop(0))):
+        was_fresh = commands[0] is not RSET
+        if not was_fresh and not is_positive(self.dialogue.reply_to_sent(commands.pop(0))):
             raise NoReply("the server refuses RSET")
         replies = [self.dialogue.reply_to_sent(command) for command in commands[:-1]]
         end = self.dialogue.reply_to_sent(commands[-1], may_close=True)
@@ -70,7 +78,11 @@ class Flight:
             raise NoReply(f"{end[0]} before a message's end: {end[1]}")
         self.dialogue.has_ended_one = True
         answers = replies[1:]
-        return refused_before_data(replies, len(answers)) or outcome_at_end(end, answers)
+        outcome = refused_before_data(replies, len(answers)) or outcome_at_end(end, answers)
+        if outcome.refused and not was_fresh and is_about_session(outcome):
+            # A new connection takes the message.
+            return Outcome(error=disconnected(outcome))
+        return outcome
 
 
 def fits(message: Message) -> bool:

@@ -10,6 +10,7 @@ from _pymail_dialogue import GO_AHEAD, Dialogue, in_step
 from _pymail_smtplib_ext import ONE_WRITE, Message, NoReply, Reply
 from _pymail_verdicts import (
     Outcome,
+    disconnected,
     is_about_sequence,
     is_about_session,
     is_about_size,
@@ -95,14 +96,14 @@ class OneByOne:
             dialogue.reset()
             refusal, answers = self._transaction(commands, 0)
             if refusal and is_about_sequence(refusal) and not dialogue.is_fresh:
-                raise _disconnected(refusal)
+                raise disconnected(refusal)
         elif refusal and is_about_size(refusal) and dialogue.smtp.sock is not None:
             mail = re.sub(_SIZE, b"", commands[0])
             if mail != commands[0]:
                 refusal, answers = self._transaction([mail, *commands[1:]], 0)
         if refusal and not dialogue.is_fresh and is_about_session(refusal):
             # A new connection takes the message.
-            raise _disconnected(refusal)
+            raise disconnected(refusal)
         return refusal, answers
 
     def _transaction(self, commands: list[bytes], in_flight: int) -> tuple[Outcome | None, list[Reply]]:
@@ -173,9 +174,3 @@ class OneByOne:
         if code < 300:
             raise NoReply(f"{code} before the end of DATA: {text}")
         return outcome_at_end((code, text), answers)
-
-
-def _disconnected(refusal: Outcome) -> smtplib.SMTPServerDisconnected:
-    """Makes the exception for a refusal that a new connection may not repeat: the message is sent again there."""
-    code, text = refusal.reply or (0, "")
-    return smtplib.SMTPServerDisconnected(f"{code} {text}")

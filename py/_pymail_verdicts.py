@@ -6,6 +6,7 @@ No other file decides this.
 from __future__ import annotations
 
 import re
+import smtplib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -73,3 +74,9 @@ def is_about_session(refusal: Outcome) -> bool:
     """Returns True if a new connection may accept: the login has expired, or the session's limit is reached."""
     code, text = refusal.reply or (0, "")
     return code == NOT_LOGGED_IN or re.search(_SESSION_LIMIT, text) is not None
+
+
+def disconnected(refusal: Outcome) -> smtplib.SMTPServerDisconnected:
+    """Makes the exception for a refusal that a new connection may not repeat: the message is sent again there."""
+    code, text = refusal.reply or (0, "")
+    return smtplib.SMTPServerDisconnected(f"{code} {text}")

@@ -130,6 +130,7 @@ impl fmt::Display for ErrorKind {
 pub struct Error(Arc<Inner>);
 
 /// The contents of an error, shared by its clones.
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     text: String,
@@ -138,7 +139,7 @@ struct Inner {
     code: Option<String>,
     retry_after: Option<Duration>,
     persistence: Persistence,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// The duration of an error's cause, where it is known from more than kind and code.
@@ -216,14 +217,23 @@ impl Error {
 
     /// Sets the cause.
     pub(crate) fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.changed(|inner| inner.source = Some(Box::new(source)))
+        self.changed(|inner| inner.source = Some(Arc::new(source)))
     }
 
-    /// Changes an error that has no clones yet.
+    /// Sets another error as the cause, and takes over its details.
+    pub(crate) fn caused_by(self, cause: Self) -> Self {
+        self.with_details_of(&cause).with_source(cause)
+    }
+
+    /// Takes over another error's code, its wait, and the duration of its cause.
+    pub(crate) fn with_details_of(self, other: &Self) -> Self {
+        let error = self.with_code(other.0.code.clone()).with_retry_after(other.0.retry_after);
+        error.changed(|inner| inner.persistence = other.0.persistence)
+    }
+
+    /// Changes an error, and none of its clones.
     fn changed(mut self, change: impl FnOnce(&mut Inner)) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            change(inner);
-        }
+        change(Arc::make_mut(&mut self.0));
         self
     }
 
@@ -395,6 +405,24 @@ mod tests {
         let timeout = Error::new(ErrorKind::Timeout, "NOOP timed out").with_source(lost);
         assert_eq!(format!("{timeout}"), "NOOP timed out");
         assert_eq!(format!("{timeout:#}"), "NOOP timed out: NOOP failed: connection reset");
+    }
+
+    #[test]
+    fn an_error_made_of_another_keeps_all_that_decides_what_to_do() {
+        let minute = Some(Duration::from_secs(60));
+        let full = Error::new(ErrorKind::Refused, "full").with_code(Some("550".into())).mark_transient(true);
+        let named = Error::new(ErrorKind::Refused, "message 1").caused_by(full);
+        assert!(named.is_transient() && named.code() == Some("550"), "{named:?}");
+        let named = named.with_retry_after(minute).mark_wrong_credentials();
+        let named = Error::new(ErrorKind::Auth, "login").caused_by(named);
+        assert!(named.is_wrong_credentials() && named.retry_after() == minute, "{named:?}");
+    }
+
+    #[test]
+    fn a_change_of_an_error_leaves_its_clones_as_they_are() {
+        let error = Error::new(ErrorKind::Refused, "no");
+        let changed = error.clone().with_code(Some("450".into()));
+        assert_eq!((error.code(), changed.code()), (None, Some("450")));
     }
 
     #[test]

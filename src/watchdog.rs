@@ -97,15 +97,17 @@ impl Guard {
     }
 
     /// Replaces an error that is due to the deadline by `Timeout` of the command that failed, by default of `action`.
-    /// `OutcomeUnknown` stays, for the caller must know.
+    /// `OutcomeUnknown` and a refusal of the credentials stay: the caller must know of the first, and a wrong password must
+    /// not be tried again.
     pub(crate) fn map_timeout<T>(&self, result: Result<T>, action: &str) -> Result<T> {
         match result {
+            Err(error) if error.is_wrong_credentials() => Err(error),
             // The socket's own timeout ends at the deadline, too.
             Err(error)
                 if (self.has_timed_out() && error.kind() != ErrorKind::OutcomeUnknown)
                     || (error.is_timeout() && error.action().is_some()) =>
             {
-                Err(self.deadline.error(error.action().unwrap_or(action)).with_source(error))
+                Err(self.deadline.error(error.action().unwrap_or(action)).caused_by(error))
             }
             result => result,
         }
@@ -247,6 +249,20 @@ mod tests {
         assert!(later.has_timed_out());
         client.set_nonblocking(true).unwrap();
         assert_eq!((&client).read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_refusal_that_came_just_before_the_deadline_keeps_the_wait_and_ends_the_handle() {
+        let (mut client, _peer) = silent();
+        let watched = Watched::new(&client).unwrap();
+        let guard = watched.until(Deadline::after(Duration::from_millis(1)));
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        let mapped = |error| guard.map_timeout(Err::<(), _>(error), "logging in").unwrap_err();
+        let wrong = mapped(Error::new(ErrorKind::Auth, "535").mark_wrong_credentials());
+        assert!(wrong.kind() == ErrorKind::Auth && wrong.is_wrong_credentials(), "{wrong:?}");
+        let minute = Some(Duration::from_secs(60));
+        let busy = mapped(Error::new(ErrorKind::Refused, "wait").with_retry_after(minute));
+        assert_eq!((busy.kind(), busy.retry_after()), (ErrorKind::Timeout, minute));
     }
 
     #[test]

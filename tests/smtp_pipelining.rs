@@ -282,7 +282,96 @@ fn a_large_message_among_small_ones_is_sent_by_data(#[from(postfix)] site: Site)
     all[7].body = vec![b'a'; 1 << 20];
     all[19].body = vec![b'a'; 1 << 20];
     assert!(smtp.send_all(&all).iter().all(Result::is_ok));
-    assert!(smtp.send_all(&messages(1)).iter().all(Result::is_ok));
-    let received = received(&site, &ids(0..20));
-    assert_eq!(received.values().sum::<usize>(), 21, "{received:?}");
+    assert!(smtp.send(&message("20", "the last")).unwrap().all_accepted());
+    let received = received(&site, &ids(0..21));
+    assert_eq!(received, once(0..21));
+}
+
+/// Starts a server with CHUNKING that replies to MAIL as `mail` says, and to BDAT `250` or, for `None`, not at all: it hangs up.
+/// Both get the number of the connection and of the message on it, from 1.
+fn chunking(
+    mail: impl Fn(usize, usize) -> &'static str + Send + 'static,
+    end: impl Fn(usize, usize) -> Option<&'static str> + Send + 'static,
+) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = Server::unencrypted("127.0.0.1").port(listener.local_addr().unwrap().port());
+    std::thread::spawn(move || {
+        for (connection, stream) in (1..).zip(listener.incoming().flatten()) {
+            let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
+            let (mut line, mut nth, mut is_open) = (String::new(), 0, false);
+            writer.set_nodelay(true).unwrap();
+            let mut answer = Some("220 chunking\r\n");
+            while let Some(text) = answer {
+                if writer.write_all(text.as_bytes()).is_err() {
+                    break;
+                }
+                line.clear();
+                if reader.read_line(&mut line).map_or(0, |length| length) == 0 {
+                    break;
+                }
+                answer = Some(match line.get(..4).unwrap_or_default() {
+                    "ehlo" => "250-chunking\r\n250-PIPELINING\r\n250 CHUNKING\r\n",
+                    "MAIL" => {
+                        nth += 1;
+                        let answer = mail(connection, nth);
+                        is_open = answer.starts_with('2');
+                        answer
+                    }
+                    "BDAT" => {
+                        let size = line.split(' ').nth(1).unwrap().parse().unwrap();
+                        reader.read_exact(&mut vec![0; size]).unwrap();
+                        match end(connection, nth) {
+                            Some(answer) if is_open => answer,
+                            Some(_) => "503 5.5.1 no transaction\r\n",
+                            None => break,
+                        }
+                    }
+                    _ if is_open || line.starts_with("RSET") => "250 ok\r\n",
+                    _ => "503 5.5.1 no transaction\r\n",
+                });
+            }
+        }
+    });
+    server
+}
+
+fn flying(server: Server) -> SmtpConfig {
+    SmtpConfig::new(server, Credentials::none()).tag(TAG).window(WINDOW)
+}
+
+#[test]
+fn messages_that_were_never_sent_are_not_unknown_when_sending_ends() {
+    let server = chunking(|_, _| "250 ok\r\n", |_, _| None);
+    let smtp = Smtp::connect(flying(server).resend_unknown(true)).unwrap();
+    let outcomes = smtp.send_all(&messages(250));
+    assert_eq!(kind(&outcomes[0]), Some(ErrorKind::OutcomeUnknown));
+    let rest: Vec<_> = outcomes[100..].iter().map(kind).collect();
+    assert_eq!(rest, [Some(ErrorKind::Disconnected); 150], "{:?}", outcomes[249]);
+}
+
+#[test]
+fn in_a_flight_a_server_that_takes_20_messages_a_session_gets_all_once() {
+    let limit = "452 4.5.3 too many messages in this session\r\n";
+    let server =
+        chunking(move |_, nth| if nth > 20 { limit } else { "250 ok\r\n" }, |_, _| Some("250 taken\r\n"));
+    let smtp = Smtp::connect(flying(server)).unwrap();
+    let outcomes = smtp.send_all(&messages(100));
+    assert!(outcomes.iter().all(Result::is_ok), "{:?}", outcomes.iter().find(|it| it.is_err()));
+    assert_eq!(smtp.stats().reconnects, 4);
+}
+
+/// A server that wants no connection for a while says so once.
+#[test]
+fn in_a_flight_the_wait_that_the_server_asks_for_is_kept() {
+    let busy = "421 4.7.0 try again in 300 seconds\r\n";
+    let server =
+        chunking(move |_, nth| if nth > 1 { busy } else { "250 ok\r\n" }, |_, _| Some("250 taken\r\n"));
+    let smtp = Smtp::connect(flying(server)).unwrap();
+    let outcomes = smtp.send_all(&messages(60));
+    assert!(outcomes[0].is_ok() && outcomes[1..].iter().all(Result::is_err), "{outcomes:?}");
+    assert_eq!(smtp.stats().reconnects, 0);
+    assert_eq!(kind(&outcomes[1]), Some(ErrorKind::OutcomeUnknown));
+    let last = outcomes[59].as_ref().unwrap_err();
+    assert!(last.is_transient() && last.retry_after().is_some(), "{last:?}");
+    assert_eq!(smtp.status().state, State::Throttled);
 }

@@ -169,9 +169,13 @@ fn doubled(first: Duration, times: u32) -> Duration {
 
 /// Returns the last error anew, for an attempt that is not made before `wait` is over.
 fn postponed(error: &Error, reason: &str, wait: Duration) -> Error {
+    let kind = match error.kind() {
+        // The outcome of the call that was not made is known.
+        ErrorKind::OutcomeUnknown => ErrorKind::Disconnected,
+        kind => kind,
+    };
     let text = format!("{reason}; the last error: {error:#}");
-    let postponed = Error::new(error.kind(), text).with_code(error.code().map(str::to_owned));
-    postponed.with_retry_after(Some(wait))
+    Error::new(kind, text).with_details_of(error).with_retry_after(Some(wait))
 }
 
 #[cfg(test)]
@@ -310,6 +314,18 @@ mod tests {
         assert!(!limiter.has_room(now));
         limiter.admit(now).unwrap();
         assert!(limiter.has_room(now + MINUTE));
+    }
+
+    #[test]
+    fn a_call_that_is_not_made_has_no_unknown_outcome() {
+        let (mut limiter, now) = (limiter(30), Instant::now());
+        let unknown = Error::new(ErrorKind::OutcomeUnknown, "421 try again in 30 seconds");
+        limiter.honor_retry_after(&unknown.with_retry_after(Some(Duration::from_secs(30))), now);
+        let error = limiter.admit(now).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.retry_after()),
+            (ErrorKind::Disconnected, Some(Duration::from_secs(30)))
+        );
     }
 
     #[test]

@@ -252,8 +252,7 @@ pub(super) fn withheld_error(uid: Uid, error: Error) -> Error {
         return error;
     }
     let text = format!("message UID {uid} could not be fetched: {error}");
-    let named = Error::new(error.kind(), text).with_code(error.code().map(str::to_owned));
-    named.with_retry_after(error.retry_after()).with_source(error)
+    Error::new(error.kind(), text).caused_by(error)
 }
 
 /// Returns the error for a message that SEARCH finds and FETCH returns nothing for.

@@ -40,7 +40,7 @@ pub(super) fn outcome_unknown(error: Error) -> Error {
         return error;
     }
     let text = format!("{error}; the command may have been carried out");
-    Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
+    Error::new(ErrorKind::OutcomeUnknown, text).caused_by(error)
 }
 
 /// Flags messages `\Deleted` and expunges them by UID. Without UIDPLUS they stay flagged: a plain EXPUNGE would remove other
@@ -123,8 +123,7 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
 fn name_first_missing(Failure { uids, error }: Failure, received: &[RawMail]) -> Error {
     let first = uids.iter().find(|uid| received.iter().all(|mail| mail.uid != *uid));
     let text = first.map_or(error.to_string(), |uid| format!("{error} (at mail UID {uid})"));
-    let named = Error::new(error.kind(), text).with_code(error.code().map(str::to_owned));
-    named.with_retry_after(error.retry_after()).with_source(error)
+    Error::new(error.kind(), text).caused_by(error)
 }
 
 /// Returns the error for a single mail that is too large.

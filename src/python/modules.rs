@@ -131,6 +131,25 @@ mod tests {
     }
 
     #[test]
+    fn bytecode_is_that_of_the_source() {
+        fn check(py: Python<'_>, module: &Module) {
+            let name = module.file.to_str().unwrap();
+            let source = module.source.to_str().unwrap();
+            let compile = py.import("builtins").unwrap().getattr("compile").unwrap();
+            // No flags; `dont_inherit`.
+            let expected = compile.call1((source, name, "exec", 0, true)).unwrap();
+            let found = code(py, module.compiled).unwrap().unwrap();
+            assert!(found.eq(expected).unwrap(), "{name}");
+            module.needs.iter().for_each(|needed| check(py, needed));
+        }
+        attached(|py| {
+            [&IMAP, &SMTP].into_iter().for_each(|module| check(py, module));
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    #[test]
     fn bytecode_of_another_python_is_left_alone() {
         let mut other = IMAP.compiled.to_vec();
         other[0] ^= 1;

@@ -91,17 +91,20 @@ pub(crate) fn not_sent() -> Error {
 /// Returns the error of a message that the server may have received.
 pub(super) fn unknown(error: Error) -> Error {
     let text = "delivery unknown: connection lost before the final reply";
-    Error::new(ErrorKind::OutcomeUnknown, text).with_source(error)
+    Error::new(ErrorKind::OutcomeUnknown, text).caused_by(error)
 }
 
 /// Returns the error of a refused message. `stage` is the refused command; at RCPT, all recipients were refused, and the text
-/// has the reply to each.
-pub(super) fn refused(stage: &str, (code, text): Reply, answers: &[Reply]) -> Error {
-    let verdict = codes::smtp(code, &text, stage == "RCPT");
+/// has the reply to each. The first transient one decides then: the message can still reach that recipient.
+pub(super) fn refused(stage: &str, reply: Reply, answers: &[Reply]) -> Error {
+    let is_at_rcpt = stage == "RCPT";
+    let verdict = |(code, text): &Reply| codes::smtp(*code, text, is_at_rcpt);
+    let all = if is_at_rcpt { answers } else { std::slice::from_ref(&reply) };
+    let decisive = all.iter().find(|reply| verdict(reply) == Verdict::Transient).unwrap_or(&reply);
+    let (code, verdict) = (decisive.0, verdict(decisive));
     let kind = if verdict == Verdict::TooLarge { ErrorKind::TooLarge } else { ErrorKind::Refused };
-    let others = if stage == "RCPT" { answers.get(1..).unwrap_or_default() } else { &[] };
-    let others = others.iter().map(|(code, text)| format!("; {code} {text}"));
-    let replies = plain(&others.fold(format!("{code} {text}"), |all, other| all + &other));
+    let replies: Vec<String> = all.iter().map(|(code, text)| format!("{code} {text}")).collect();
+    let replies = plain(&replies.join("; "));
     let wait = requested_wait(&replies);
     let error = Error::new(kind, format!("{stage} was refused: {replies}"));
     error
@@ -149,6 +152,16 @@ mod tests {
             pending.decide_resend(resend_unknown);
             assert_eq!(pending.is_due, is_due, "{:?}", pending.error());
         }
+    }
+
+    #[test]
+    fn a_message_that_one_recipient_may_take_later_is_refused_transiently() {
+        let (unknown, greylisted) = ((550, "5.1.1 unknown".to_owned()), (450, "4.7.1 greylisted".to_owned()));
+        let error = refused("RCPT", unknown.clone(), &[unknown.clone(), greylisted]);
+        assert!(error.is_transient(), "{error:?}");
+        assert_eq!(error.code(), Some("450"));
+        assert_eq!(error.to_string(), "RCPT was refused: 550 5.1.1 unknown; 450 4.7.1 greylisted");
+        assert!(refused("RCPT", unknown.clone(), &[unknown]).is_permanent());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::Receipt;
 use crate::config::SmtpConfig;
 use crate::connection::{Connection, Session as _};
 use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::python::{Pending, SmtpSession, not_sent};
 
@@ -138,7 +138,7 @@ fn send_window(
         due_mut(window).for_each(|it| it.decide_resend(config.resend_unknown));
         fruitless = if due(window).count() < before { 0 } else { fruitless + 1 };
         if fruitless == 2 * MAX_SKIPPED {
-            ended_by = due(window).next().and_then(Pending::error).cloned();
+            ended_by = due(window).next().and_then(Pending::error).map(not_tried_after);
             break;
         }
         if fruitless > 0 && fruitless % 2 == 0 {
@@ -147,6 +147,15 @@ fn send_window(
     }
     window.iter_mut().for_each(Pending::finish);
     ended_by
+}
+
+/// Returns the error of messages that are not sent at all, after this error of others.
+fn not_tried_after(error: &Error) -> Error {
+    match error.kind() {
+        // Theirs is known: they were not sent.
+        ErrorKind::OutcomeUnknown => not_sent().caused_by(error.clone()),
+        _ => error.clone(),
+    }
 }
 
 /// Sends the due messages once.

@@ -131,6 +131,19 @@ fn a_transient_refusal_ends_the_fetch_and_loses_nothing() {
     );
 }
 
+/// Only its words tell that it is: it has no code.
+#[rstest]
+fn a_refusal_that_passes_is_still_one_in_the_error_that_names_the_mail() {
+    let server = finding(&[1, 2, 3], "hello", |uids| (uids, "OK done"))
+        .ahead("UID FETCH", |heard| {
+            Step::say("TAG NO Server busy\r\n").when(heard.text.contains("BODY.PEEK[]"))
+        })
+        .start();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0)).unwrap();
+    let error = imap.fetch_uids(&imap.search("UNDELETED").unwrap()).unwrap_err();
+    assert!(error.to_string().contains("mail UID 1") && error.is_transient(), "{error:?}");
+}
+
 /// Up to the last UID fetched, and behind it.
 #[rstest]
 fn deliveries_skips_no_mail_that_was_refused_for_a_while() {
