@@ -5,15 +5,17 @@ use std::time::Duration;
 use crate::job::{System, Work};
 use crate::mails::Sizes;
 
-use System::{AsyncImap, Floor, Imap, Lettre, MailSend, Pymail, Python, SmtpSource, Subprocess};
+use System::{
+    AsyncImap, Floor, Imap, IoImap, IoSmtp, Lettre, MailSend, Pymail, Python, SmtpSource, Subprocess,
+};
 
 const KB: Sizes = Sizes::Fixed(1024);
 const BIG: Sizes = Sizes::Fixed(5_000_000);
 const NOTHING: Sizes = Sizes::Fixed(0);
 const RTT_MS: u64 = 50;
 
-const RECEIVERS: [System; 6] = [Pymail, Subprocess, Imap, AsyncImap, Python, Floor];
-const SENDERS: [System; 6] = [Pymail, Subprocess, Lettre, MailSend, Python, SmtpSource];
+const RECEIVERS: [System; 7] = [Pymail, Subprocess, Imap, AsyncImap, IoImap, Python, Floor];
+const SENDERS: [System; 7] = [Pymail, Subprocess, Lettre, MailSend, IoSmtp, Python, SmtpSource];
 
 /// A case: one row of the report for each system.
 #[derive(Clone, Debug)]
@@ -78,8 +80,8 @@ fn drains_small(quick: bool) -> Vec<Case> {
 fn receivers_of(n: usize) -> &'static [System] {
     match n {
         0..=1_000 => &RECEIVERS,
-        1_001..=10_000 => &[Pymail, Imap, AsyncImap, Python, Floor],
-        _ => &[Pymail, Imap, AsyncImap, Floor],
+        1_001..=10_000 => &[Pymail, Imap, AsyncImap, IoImap, Python, Floor],
+        _ => &[Pymail, Imap, AsyncImap, IoImap, Floor],
     }
 }
 
@@ -115,8 +117,8 @@ fn calls(quick: bool) -> [Case; 2] {
 fn mailboxes(quick: bool) -> Vec<Case> {
     let numbers: &[usize] = if quick { &[1, 5] } else { &[1, 10, 100, 1_000] };
     let systems: fn(usize) -> &'static [System] = |n| match n {
-        ..=10 => &[Pymail, Subprocess, Imap, AsyncImap],
-        _ => &[Pymail, Imap, AsyncImap],
+        ..=10 => &[Pymail, Subprocess, Imap, AsyncImap, IoImap],
+        _ => &[Pymail, Imap, AsyncImap, IoImap],
     };
     let case = |n| Case { sizes: NOTHING, ..Case::new("mailboxes", Work::Mailboxes, n, systems(n)) };
     numbers.iter().map(|&n| case(n)).collect()

@@ -22,10 +22,14 @@ pub enum System {
     Imap,
     /// The `async-imap` crate.
     AsyncImap,
+    /// The `io-imap` crate.
+    IoImap,
     /// The `lettre` crate.
     Lettre,
     /// The `mail-send` crate.
     MailSend,
+    /// The `io-smtp` crate.
+    IoSmtp,
     /// A script on Python's own `imaplib` and `smtplib`.
     Python,
     /// A TLS socket that searches, fetches and moves, and discards the responses.
@@ -36,13 +40,15 @@ pub enum System {
 
 impl System {
     /// All systems, in the order of the report.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Pymail,
         Self::Subprocess,
         Self::Imap,
         Self::AsyncImap,
+        Self::IoImap,
         Self::Lettre,
         Self::MailSend,
+        Self::IoSmtp,
         Self::Python,
         Self::Floor,
         Self::SmtpSource,
@@ -55,8 +61,10 @@ impl System {
             Self::Subprocess => "subprocess",
             Self::Imap => "imap",
             Self::AsyncImap => "async-imap",
+            Self::IoImap => "io-imap",
             Self::Lettre => "lettre",
             Self::MailSend => "mail-send",
+            Self::IoSmtp => "io-smtp",
             Self::Python => "python",
             Self::Floor => "floor",
             Self::SmtpSource => "smtp-source",

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::job::System;
 use crate::report::{Results, Row};
 
-use System::{AsyncImap, Floor, Imap, Lettre, MailSend, Pymail, SmtpSource, Subprocess};
+use System::{AsyncImap, Floor, Imap, IoImap, IoSmtp, Lettre, MailSend, Pymail, SmtpSource, Subprocess};
 
 /// The round trip of the cases with the proxy, in seconds.
 const ROUND_TRIP: f64 = 0.05;
@@ -72,16 +72,16 @@ impl Comparison<'_> {
         let wan = |others, least| self.rate("drain_wan", 1_000, others, least);
         vec![
             small(&[Subprocess], 40.0),
-            small(&[Imap, AsyncImap], 1.05),
+            small(&[Imap, AsyncImap, IoImap], 1.05),
             small(&[Floor], 0.95),
             big(&[Subprocess], 1.5),
-            big(&[Imap, AsyncImap], 1.3),
+            big(&[Imap, AsyncImap, IoImap], 1.3),
             big(&[Floor], 0.95),
             wan(&[Subprocess], 120.0),
-            wan(&[Imap, AsyncImap], 1.3),
+            wan(&[Imap, AsyncImap, IoImap], 1.3),
             self.round_trips_of_a_drain(),
             self.cpu(&[Subprocess], 0.1),
-            self.cpu(&[Imap, AsyncImap], 1.0),
+            self.cpu(&[Imap, AsyncImap, IoImap], 1.0),
             self.growth(),
         ]
     }
@@ -92,7 +92,7 @@ impl Comparison<'_> {
         vec![
             small(&[Subprocess], 2.2),
             small(&[Lettre], 20.0),
-            small(&[MailSend], 1.3),
+            small(&[MailSend, IoSmtp], 1.3),
             small(&[SmtpSource], 1.4),
             wan(&[Subprocess], 3.8),
             wan(&[Lettre], 4.0),

@@ -14,15 +14,17 @@ use crate::support::process;
 const LOCK: &str = include_str!("../../../Cargo.lock");
 
 /// The crates of the lock file that the report names.
-const CRATES: [&str; 11] = [
+const CRATES: [&str; 13] = [
     "pymail",
     "pyo3",
     "mail-parser",
     "mail-builder",
     "imap",
     "async-imap",
+    "io-imap",
     "lettre",
     "mail-send",
+    "io-smtp",
     "tokio",
     "rustls",
     "ring",

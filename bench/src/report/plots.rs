@@ -152,6 +152,7 @@ fn color(system: System) -> RGBColor {
         System::Subprocess => RGBColor(204, 121, 167),
         System::Imap | System::Lettre => RGBColor(0, 114, 178),
         System::AsyncImap | System::MailSend => RGBColor(230, 159, 0),
+        System::IoImap | System::IoSmtp => RGBColor(86, 180, 233),
         System::Python => RGBColor(0, 158, 115),
         System::Floor | System::SmtpSource => BLACK,
     }

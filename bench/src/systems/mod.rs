@@ -4,6 +4,8 @@ mod async_imap;
 mod compose;
 pub mod floor;
 mod imap;
+mod io_imap;
+mod io_smtp;
 mod lettre;
 mod mail_send;
 mod pymail;
@@ -69,6 +71,7 @@ pub fn mailboxes(system: System, params: &Params, accounts: &[Account]) -> Resul
         System::Subprocess => subprocess::mailboxes(params, accounts),
         System::Imap => imap::mailboxes(params, accounts),
         System::AsyncImap => async_imap::mailboxes(params, accounts),
+        System::IoImap => io_imap::mailboxes(params, accounts),
         System::Python => python::mailboxes(params, accounts),
         System::Floor => floor::mailboxes(params, accounts),
         _ => Err(format!("{} does not receive", system.name()).into()),
@@ -93,6 +96,7 @@ pub fn outbox(system: System, params: &Params) -> Result<Box<dyn Outbox>> {
         System::Subprocess => subprocess::outbox(params),
         System::Lettre => lettre::outbox(params),
         System::MailSend => mail_send::outbox(params),
+        System::IoSmtp => io_smtp::outbox(params),
         System::Python => python::outbox(params),
         System::SmtpSource => Ok(smtp_source::outbox(params)),
         _ => Err(format!("{} does not send", system.name()).into()),
