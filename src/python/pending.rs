@@ -96,11 +96,11 @@ pub(super) fn unknown(error: Error) -> Error {
 
 /// Returns the error of a refused message. `stage` is the refused command; at RCPT, all recipients were refused, and the text
 /// has the reply to each. The first transient one decides then: the message can still reach that recipient.
-pub(super) fn refused(stage: &str, reply: Reply, answers: &[Reply]) -> Error {
+pub(super) fn refused(stage: &str, reply: &Reply, answers: &[Reply]) -> Error {
     let is_at_rcpt = stage == "RCPT";
     let verdict = |(code, text): &Reply| codes::smtp(*code, text, is_at_rcpt);
-    let all = if is_at_rcpt { answers } else { std::slice::from_ref(&reply) };
-    let decisive = all.iter().find(|reply| verdict(reply) == Verdict::Transient).unwrap_or(&reply);
+    let all = if is_at_rcpt { answers } else { std::slice::from_ref(reply) };
+    let decisive = all.iter().find(|reply| verdict(reply) == Verdict::Transient).unwrap_or(reply);
     let (code, verdict) = (decisive.0, verdict(decisive));
     let kind = if verdict == Verdict::TooLarge { ErrorKind::TooLarge } else { ErrorKind::Refused };
     let replies: Vec<String> = all.iter().map(|(code, text)| format!("{code} {text}")).collect();
@@ -146,7 +146,7 @@ mod tests {
             (not_sent(), false, true),
             (unknown(), false, false),
             (unknown(), true, true),
-            (refused("DATA", (554, "no".into()), &[]), true, false),
+            (refused("DATA", &(554, "no".into()), &[]), true, false),
         ] {
             let mut pending = attempted(&message, Err(outcome));
             pending.decide_resend(resend_unknown);
@@ -157,11 +157,11 @@ mod tests {
     #[test]
     fn a_message_that_one_recipient_may_take_later_is_refused_transiently() {
         let (unknown, greylisted) = ((550, "5.1.1 unknown".to_owned()), (450, "4.7.1 greylisted".to_owned()));
-        let error = refused("RCPT", unknown.clone(), &[unknown.clone(), greylisted]);
+        let error = refused("RCPT", &unknown, &[unknown.clone(), greylisted]);
         assert!(error.is_transient(), "{error:?}");
         assert_eq!(error.code(), Some("450"));
         assert_eq!(error.to_string(), "RCPT was refused: 550 5.1.1 unknown; 450 4.7.1 greylisted");
-        assert!(refused("RCPT", unknown.clone(), &[unknown]).is_permanent());
+        assert!(refused("RCPT", &unknown, std::slice::from_ref(&unknown)).is_permanent());
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
         let message = message();
         let mut pending = attempted(&message, Err(unknown(not_sent())));
         pending.decide_resend(true);
-        pending.outcome = Some(Err(refused("MAIL", (550, "no".into()), &[])));
+        pending.outcome = Some(Err(refused("MAIL", &(550, "no".into()), &[])));
         pending.decide_resend(true);
         pending.finish();
         assert_eq!(pending.error().map(Error::kind), Some(ErrorKind::OutcomeUnknown));

@@ -116,7 +116,7 @@ fn outcome_from_py(outcome: Outcome<'_>, context: CallContext<'_>) -> Result<Sen
         (Some(error), _) if may_have_arrived => Err(unknown(errors::error(&error, context))),
         (Some(error), _) => Err(errors::error(&error, context)),
         (None, Some(reply)) if stage.is_empty() => Ok(Sent { reply, answers }),
-        (None, Some(reply)) => Err(refused(&stage, reply, &answers)),
+        (None, Some(reply)) => Err(refused(&stage, &reply, &answers)),
         (None, None) => Err(unknown(Error::new(ErrorKind::Runtime, "no outcome"))),
     }
 }

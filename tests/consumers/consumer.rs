@@ -86,7 +86,14 @@ fn handles_on(port: u16) -> pymail::Result<Vec<Imap>> {
 fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
     let mut numbers = Vec::new();
     for delivery in batch {
-        let message = delivery.message()?;
+        let message = match delivery.message() {
+            // It stays in the inbox, and comes later.
+            Err(error) if error.is_transient() => {
+                record.write(What::Trouble, &[error.to_string().replace('\n', " ")])?;
+                continue;
+            }
+            message => message?,
+        };
         record.write(What::Handed, &[&message.id])?;
         if message.text_lossy().trim_end() != format!("message {}", message.id) {
             return Err(format!("message {} says {:?}", message.id, message.text_lossy()).into());
@@ -100,6 +107,10 @@ fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
     match retried(record, || batch.ack()) {
         Err(error) if error.kind() == pymail::ErrorKind::LeaseLost => {
             Ok(record.write(What::Evicted, &numbers)?)
+        }
+        // UIDVALIDITY changed while the response to a MOVE was lost: they are in the archive, or are fetched again.
+        Err(error) if error.kind() == pymail::ErrorKind::StaleUids => {
+            Ok(record.write(What::Trouble, &[error.to_string()])?)
         }
         acknowledged => Ok(acknowledged.map(|()| record.write(What::Handled, &numbers))??),
     }
