@@ -143,7 +143,9 @@ mod tests {
             module.needs.iter().for_each(|needed| check(py, needed));
         }
         attached(|py| {
-            [&IMAP, &SMTP].into_iter().for_each(|module| check(py, module));
+            for module in [&IMAP, &SMTP] {
+                check(py, module);
+            }
             Ok(())
         })
         .unwrap();
