@@ -6,7 +6,7 @@ import smtplib
 from collections import deque
 from collections.abc import Iterator
 
-from _pymail_dialogue import RSET, Dialogue
+from _pymail_dialogue import RSET, Dialogue, OutOfStep
 from _pymail_smtplib_ext import ONE_WRITE, Message, NoReply
 from _pymail_verdicts import (
     Outcome,
@@ -70,8 +70,11 @@ class Flight:
         """Reads the replies to the oldest message in flight; returns its outcome."""
         commands = self._in_flight[0]
         was_fresh = commands[0] is not RSET
-        if not was_fresh and not is_positive(self.dialogue.reply_to_sent(commands.pop(0))):
-            raise NoReply("the server refuses RSET")
+        if not was_fresh:
+            code, text = self.dialogue.reply_to_sent(commands.pop(0))
+            if code >= 300:
+                # No server refuses RSET: after a surplus reply, this is the one to the message before.
+                raise OutOfStep(f"{code} is no reply to RSET: {text}")
         replies = [self.dialogue.reply_to_sent(command) for command in commands[:-1]]
         end = self.dialogue.reply_to_sent(commands[-1], may_close=True)
         if is_positive(end) and self._is_broken and len(self._in_flight) == 1:

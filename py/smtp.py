@@ -78,6 +78,7 @@ class Session(Dialogue):
     def send(self, messages: list[Message], window: int) -> list[Outcome]:
         """Sends messages in order, up to `window` in one flight; returns an outcome for each."""
         outcomes: list[Outcome] = []
+        in_flight = False
         can_fly = window > 1 and self.smtp.has_extn("chunking") and self.smtp.has_extn("pipelining")
         try:
             for in_flight, group in groupby(messages, lambda message: can_fly and fits(message)):
@@ -88,9 +89,12 @@ class Session(Dialogue):
             # The traceback refers to this frame: the cycle would keep the server's text alive.
             error.__traceback__ = None
             is_doubtful = self.smtp.has_extn("pipelining") and isinstance(error, OutOfStep)
-            if is_doubtful and outcomes and not outcomes[-1].refused and outcomes[-1].error is None:
-                # Its final reply may have been the reply to the next message's MAIL.
-                outcomes[-1] = Outcome(error=error, may_have_arrived=True)
+            last = len(outcomes) - 1
+            while in_flight and last >= 0 and outcomes[last].error is error:
+                last -= 1  # those that were still in flight
+            if is_doubtful and last >= 0 and not outcomes[last].refused and outcomes[last].error is None:
+                # Its final reply may have been the reply to a command before it, or to the next message's MAIL.
+                outcomes[last] = Outcome(error=error, may_have_arrived=True)
             outcomes.extend([Outcome(error=error)] * (len(messages) - len(outcomes)))
             self.smtp.close()  # if all messages have an outcome, the next call reports the lost connection
         return outcomes

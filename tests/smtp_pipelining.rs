@@ -375,3 +375,18 @@ fn in_a_flight_the_wait_that_the_server_asks_for_is_kept() {
     assert!(last.is_transient() && last.retry_after().is_some(), "{last:?}");
     assert_eq!(smtp.status().state, State::Throttled);
 }
+
+/// The surplus reply passes for one to RCPT, that for the one to BDAT, and the refusal for one to the next message's RSET.
+#[test]
+fn in_a_flight_a_refused_message_is_not_sent_by_a_surplus_reply() {
+    let server = chunking(
+        |connection, nth| {
+            if (connection, nth) == (1, 2) { "250 ok\r\n250 surplus\r\n" } else { "250 ok\r\n" }
+        },
+        |connection, nth| {
+            Some(if (connection, nth) == (1, 2) { "554 5.6.0 no\r\n" } else { "250 taken\r\n" })
+        },
+    );
+    let outcomes = Smtp::connect(flying(server)).unwrap().send_all(&messages(4));
+    assert!(outcomes[0].is_ok() && outcomes[1].is_err(), "{outcomes:?}");
+}

@@ -40,6 +40,7 @@ const ACTIONS: &[&str] = &[
     "looking into the archive",
     "looking for copies",
     "reading the log",
+    "claiming messages",
     "waiting for the server",
     "closing the connection",
     "SEARCH",
