@@ -33,7 +33,6 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `OutcomeUnknown` | the connection was lost before the final reply | resend, if the receiver drops duplicates |
 /// | `Closed` | the handle was closed | make a new handle |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A setting can't work, such as a tag with a line break.
@@ -429,7 +428,7 @@ mod tests {
     fn in_json_it_has_kind_text_code_and_wait() {
         let busy = Error::new(ErrorKind::OutcomeUnknown, "busy").with_code(Some("LIMIT".into()));
         let json = serde_json::to_string(&busy.with_retry_after(Some(Duration::from_millis(1_500)))).unwrap();
-        assert_eq!(json, r#"{"kind":"outcome_unknown","text":"busy","code":"LIMIT","retry_after":1.5}"#);
+        assert_eq!(json, r#"{"kind":"OutcomeUnknown","text":"busy","code":"LIMIT","retry_after":1.5}"#);
     }
 
     #[test]

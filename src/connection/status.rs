@@ -13,7 +13,6 @@ use crate::error::Error;
 /// any of them      ---> Closed                     by `close`, or by the drop of the last handle
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum State {
     /// Logged in. A loss shows at the next call or heartbeat.
