@@ -38,17 +38,17 @@ pub struct Server {
 }
 
 impl Server {
-    /// Connects with implicit TLS, from the first byte on. Default port 993 (IMAP) or 465 (SMTP).
+    /// Makes a server that is reached with implicit TLS, from the first byte on. Default port 993 (IMAP) or 465 (SMTP).
     pub fn tls(host: impl Into<String>) -> Self {
         Self::new(host, Security::Tls)
     }
 
-    /// Connects with STARTTLS, which is required: without it, no login is tried. Default port 143 (IMAP) or 587 (SMTP).
+    /// Makes a server that is reached with STARTTLS, which is required: without it, no login is tried. Default port 143 (IMAP) or 587 (SMTP).
     pub fn starttls(host: impl Into<String>) -> Self {
         Self::new(host, Security::StartTls)
     }
 
-    /// Connects without encryption: others can read and change everything. Default port 143 (IMAP) or 25 (SMTP).
+    /// Makes a server that is reached without encryption: others can read and change everything. Default port 143 (IMAP) or 25 (SMTP).
     ///
     /// With credentials, the host must be a loopback one (`localhost`, `127.0.0.0/8`, `::1`): they are never sent
     /// unencrypted over a network.

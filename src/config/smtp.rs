@@ -71,6 +71,9 @@ impl SmtpConfig {
     /// trip, and a lost connection leaves up to `n` messages `OutcomeUnknown`. Servers without these extensions get one
     /// message at a time.
     ///
+    /// Replies have no names: a server that sends one too few or too many within a flight, against RFC 5321, may make the last
+    /// message of the flight seem sent that it refused. With 1 that is noticed.
+    ///
     /// [`Smtp::send_all`]: crate::Smtp::send_all
     #[must_use]
     pub fn window(mut self, messages: usize) -> Self {

@@ -263,7 +263,7 @@ impl Imap {
     ///
     /// # Errors
     /// `InvalidInput` for criteria with a line break, a literal or RETURN, and for empty ones; `Refused` for criteria that the
-    /// server does not understand; else as [`fetch`](Imap::fetch).
+    /// server does not understand, and when more than 4,000,000 messages match; else as [`fetch`](Imap::fetch).
     pub fn search(&self, criteria: &str) -> Result<UidSet> {
         check_criteria(criteria)?;
         self.connection.repeat(self.connection.deadline(), |session| session.search(criteria))
@@ -331,7 +331,8 @@ impl Imap {
     /// Sends LOGOUT and closes the connection, for every clone of this handle.
     ///
     /// Messages that are not acknowledged are delivered again; the other consumers of a [`shared`](ImapConfig::shared) mailbox
-    /// get them at once.
+    /// get them at once. Waits for a call that is under way, and then at most 5 s for the server. The drop of the last clone
+    /// does the same, and ignores the error.
     ///
     /// # Errors
     /// The error of LOGOUT; the connection is closed all the same.

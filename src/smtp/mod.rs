@@ -117,6 +117,9 @@ impl Smtp {
 
     /// Sends QUIT and closes the connections, for every clone of this handle.
     ///
+    /// Waits for a call that is under way, and then at most 5 s for the server. The drop of the last clone does the same, and
+    /// ignores the error.
+    ///
     /// # Errors
     /// The error of QUIT; the connections are closed all the same, and messages that were reported as sent are sent.
     pub fn close(&self) -> Result<()> {
