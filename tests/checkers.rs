@@ -71,8 +71,8 @@ fn a_living_consumer_that_lost_its_messages_is_reported() {
 fn balance(told: Told, received: usize) -> Balance {
     let mut books = Books::default();
     books.told(1, 0, told, 1);
-    (0..received).for_each(|_| books.received(1, 0, 2));
-    books.balance()
+    (0..received).for_each(|_| books.received(1, 0, 7, 2));
+    books.balance(1, &[1])
 }
 
 #[test]
@@ -87,4 +87,21 @@ fn a_sent_message_is_received_once_an_unknown_one_at_most_once_and_a_failed_one_
         assert_eq!(balances.each_ref().map(|it| (it.lost, it.duplicates)), wrong, "{told:?}");
         assert!(balances.iter().all(|it| it.stories.len() == it.lost + it.duplicates), "{told:?}");
     }
+}
+
+#[test]
+fn copies_that_a_server_has_made_are_no_duplicates_for_consumers_that_share_a_mailbox() {
+    let balance = |uids: [u32; 2], shared, submitted: &[u64]| {
+        let mut books = Books::default();
+        books.told(1, 0, Told::Sent, 1);
+        for uid in uids {
+            books.received(1, 0, uid, 2);
+        }
+        let balance = books.balance(shared, submitted);
+        (balance.duplicates, balance.copied)
+    };
+    assert_eq!(balance([7, 8], 1, &[1]), (0, 1));
+    assert_eq!(balance([7, 8], 1, &[1, 1]), (1, 0), "the library has sent it twice");
+    assert_eq!(balance([7, 7], 1, &[1]), (1, 0), "the same copy");
+    assert_eq!(balance([7, 8], 0, &[1]), (1, 0), "one consumer drops duplicates");
 }

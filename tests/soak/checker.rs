@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::plan::{Account, Options, Plan, receivers};
 use crate::storm::Storm;
+use crate::support::books::mark;
 use crate::support::dovecot::Dovecot;
 use crate::support::postfix::{Postfix, PostfixOptions};
 use crate::support::relay::Relay;
@@ -51,6 +52,7 @@ struct Report {
     received: usize,
     lost: usize,
     duplicates: usize,
+    copied: usize,
     reconnects: u64,
     rss_start_mb: f64,
     rss_end_mb: f64,
@@ -111,7 +113,8 @@ fn check(options: &Options, mut watch: Watch, storm: &Storm<'_>) -> io::Result<(
     watch.listen_for(Duration::from_secs(5).min(whole / 5))?;
     let reconnects = watch.reconnects;
     let status = watch.end()?;
-    let balance = watch.books.balance();
+    let shared = receivers(options.handles).into_iter().filter(|consumers| *consumers > 1).count();
+    let balance = watch.books.balance(shared, &submitted(&storm.postfix.log()));
     let mut wrong = std::mem::take(&mut watch.wrong);
     wrong.extend(balance.stories);
     wrong.extend((!status.success()).then(|| format!("the worker ended with {status}")));
@@ -125,6 +128,7 @@ fn check(options: &Options, mut watch: Watch, storm: &Storm<'_>) -> io::Result<(
         received: balance.received,
         lost: balance.lost,
         duplicates: balance.duplicates,
+        copied: balance.copied,
         reconnects,
         rss_start_mb: start.rss_mb,
         rss_end_mb: end.rss_mb,
@@ -132,6 +136,12 @@ fn check(options: &Options, mut watch: Watch, storm: &Storm<'_>) -> io::Result<(
         threads_end: end.threads,
     };
     Ok((report, wrong))
+}
+
+/// Returns the mark of each message that Postfix has taken, once for each time.
+fn submitted(log: &str) -> Vec<u64> {
+    let ids = log.lines().filter_map(|line| line.split_once("message-id=<")?.1.split_once('>'));
+    ids.map(|(id, _)| mark(id)).collect()
 }
 
 /// Listens for this time while the storm runs, and prints progress each minute; returns the number of strikes.

@@ -105,7 +105,10 @@ impl Watch {
             "sent" => self.books.told(second, account, Told::Sent, at),
             "unknown" => self.books.told(second, account, Told::Unknown, at),
             "failed" => self.books.told(second, account, Told::Failed, at),
-            "received" => self.books.received(second, account, at),
+            "received" => {
+                let uid = number(words.next()).and_then(|uid| u32::try_from(uid).ok());
+                self.books.received(second, account, uid.unwrap_or_default(), at);
+            }
             "ended" => self.sending = self.sending.saturating_sub(1),
             _ => (self.connected, self.reconnects) = (usize::try_from(first).unwrap_or(0), second),
         }

@@ -178,7 +178,7 @@ fn take(number: usize, batch: &Batch) {
     for delivery in batch {
         match delivery.message() {
             Ok(message) if message.body == body(&message.id, message.body.len()) => {
-                say(&format!("received {number} {}", mark(message.message_id().as_str())));
+                say(&format!("received {number} {} {}", mark(message.message_id().as_str()), delivery.uid()));
             }
             Ok(message) => say(&format!("wrong body of {}", message.id)),
             Err(error) => say(&format!("wrong message: {error}")),

@@ -1,6 +1,6 @@
 //! Every message's account, in little memory: the sender's outcome, and the number of its receipts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// The sender's outcome.
@@ -25,6 +25,10 @@ struct Page {
     account: u8,
     told_at: u32,
     received_at: u32,
+    /// The UID of the last receipt.
+    uid: u32,
+    /// `true` if one UID was received twice.
+    has_same_uid: bool,
 }
 
 /// All accounts.
@@ -46,6 +50,8 @@ pub struct Balance {
     pub lost: usize,
     /// Messages that were received more than once, or although they were reported as not sent.
     pub duplicates: usize,
+    /// Messages that the servers have copied, and that two consumers have received: no duplicates of the library's.
+    pub copied: usize,
     /// The history of each message with a violation.
     pub stories: Vec<String>,
 }
@@ -64,11 +70,12 @@ impl Books {
         (page.told, page.account, page.told_at) = (told, account, at);
     }
 
-    /// Notes a receipt.
-    pub fn received(&mut self, mark: u64, account: u8, at: u32) {
+    /// Notes a receipt, under a UID.
+    pub fn received(&mut self, mark: u64, account: u8, uid: u32, at: u32) {
         let page = self.0.entry(mark).or_default();
         page.received = page.received.saturating_add(1);
-        (page.account, page.received_at) = (account, at);
+        page.has_same_uid |= page.uid == uid;
+        (page.account, page.uid, page.received_at) = (account, uid, at);
     }
 
     /// Returns the number of messages in transit.
@@ -77,18 +84,31 @@ impl Books {
     }
 
     /// Returns the balance.
-    pub fn balance(&self) -> Balance {
+    ///
+    /// The first `shared` accounts have several consumers, which may hold two copies of a message at the same time. A
+    /// server that is killed after it has handed a message on, and before it has noted that, hands it on again: such
+    /// copies have UIDs of their own, and were `submitted` once.
+    pub fn balance(&self, shared: usize, submitted: &[u64]) -> Balance {
         let mut balance = Balance::default();
+        let mut once = HashSet::new();
+        let again: HashSet<u64> = submitted.iter().copied().filter(|mark| !once.insert(*mark)).collect();
         for (mark, page) in &self.0 {
             let is_lost = page.told == Told::Sent && page.received == 0;
             let is_expected = matches!(page.told, Told::Sent | Told::Unknown);
-            let is_double = page.received > usize::from(is_expected).try_into().unwrap_or(1);
+            let is_twice = page.received > usize::from(is_expected).try_into().unwrap_or(1);
+            let is_copied = is_twice
+                && is_expected
+                && usize::from(page.account) < shared
+                && !page.has_same_uid
+                && !again.contains(mark);
+            let is_double = is_twice && !is_copied;
             balance.sent += usize::from(page.told == Told::Sent);
             balance.unknown += usize::from(page.told == Told::Unknown);
             balance.failed += usize::from(page.told == Told::Failed);
             balance.received += usize::from(page.received > 0);
             balance.lost += usize::from(is_lost);
             balance.duplicates += usize::from(is_double);
+            balance.copied += usize::from(is_copied);
             if is_lost || is_double {
                 balance.stories.push(format!("message {mark:x}: {page:?}"));
             }
