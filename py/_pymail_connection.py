@@ -46,8 +46,6 @@ class Connection:
         self.has_keywords = False
         # True while another mailbox is selected; and the inbox's counts of messages and of new ones before that.
         self.is_away, self.left_with = False, (0, 0)
-        # UIDNEXT of that mailbox; 0 when the server does not send it.
-        self.visited_next = 0
         # Pipelined commands without a tagged response so far, and their tags.
         self._in_flight: deque[tuple[str, str]] = deque()
         self.imap = Metered(adopt_socket(descriptor, host, security, trust), host, port, seconds)
@@ -96,15 +94,25 @@ class Connection:
         """Closes the socket without LOGOUT."""
         self.imap.shutdown()
 
-    def visit(self, mailbox: str, readonly: bool) -> int:
-        """Selects another mailbox; returns its UIDVALIDITY."""
+    def visit(self, mailbox: str, readonly: bool) -> tuple[int, int, int, int]:
+        """Selects another mailbox; selects the inbox again if the server refuses that.
+
+        Returns its UIDVALIDITY, the count of its messages, its UIDNEXT or 0, and the most messages of a command.
+        """
         self.is_away, self.left_with = True, (self.imap.exists, self.imap.arrived)
-        self._tagged(self.imap.select, quoted(mailbox), readonly)
-        validity = self.imap.untagged_responses.get("UIDVALIDITY")
-        next_uid = self.imap.untagged_responses.get("UIDNEXT")
-        self.visited_next = (parse_uint32(next_uid[-1]) if next_uid else None) or 0
+        try:
+            self._tagged(self.imap.select, quoted(mailbox), readonly)
+        except Refused:
+            self.come_back()
+            raise
+        validity, next_uid = (self._number(kind) for kind in ("UIDVALIDITY", "UIDNEXT"))
         self.clear_untagged()
-        return (parse_uint32(validity[-1]) if validity else None) or 0
+        return validity, self.exists, next_uid, self.portion
+
+    def _number(self, kind: str) -> int:
+        """Returns the number of a response code; 0 without one."""
+        values = self.imap.untagged_responses.get(kind)
+        return (parse_uint32(values[-1]) if values else None) or 0
 
     def come_back(self) -> None:
         """Selects the inbox again; raises if that fails or if its UIDVALIDITY has changed."""
@@ -209,29 +217,6 @@ class Connection:
     def clear_untagged(self) -> None:
         """Drops the untagged responses: imaplib would keep them for ever."""
         self.imap.untagged_responses.clear()
-
-
-class Visit:
-    """Selects another mailbox for a while, and then the inbox again, unless the connection is lost.
-
-    A class, not a generator: up to Python 3.10, contextlib keeps the exception, in which a server may repeat the
-    password.
-    """
-
-    def __init__(self, connection: Connection, mailbox: str, *, readonly: bool) -> None:
-        self.connection, self.mailbox, self.readonly = connection, mailbox, readonly
-
-    def __enter__(self) -> int:
-        """Returns the mailbox's UIDVALIDITY."""
-        try:
-            return self.connection.visit(self.mailbox, self.readonly)
-        except Refused:
-            self.connection.come_back()
-            raise
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, Refused):
-            self.connection.come_back()
 
 
 def bad_as_refused(error: imaplib.IMAP4.error) -> Exception:

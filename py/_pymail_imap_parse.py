@@ -8,15 +8,13 @@ from __future__ import annotations
 import imaplib
 import re
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from _pymail_fetched import MAIL_FIELDS, Attributes, is_mail
-from _pymail_fetched import MAX_UINT32 as MAX_UINT32
-from _pymail_fetched import AttributeTable as AttributeTable
-from _pymail_fetched import Mail as Mail
 from _pymail_transport import Refused
 
+# UIDs have 32 bits (RFC 3501, section 9).
+MAX_UINT32 = (1 << 32) - 1
 # UIDs accepted from one SEARCH response: far more than a search window has, since mail may arrive meanwhile.
 MAX_SEARCH_UIDS = 100_000
 # UIDs accepted from ESEARCH responses, whose short ranges can name more UIDs than memory holds.
@@ -24,16 +22,12 @@ MAX_ESEARCH_UIDS = 1_000_000
 # UIDs of a range that are packed at a time: each is an object until then, and a free-threaded Python takes half as
 # much memory again for it.
 PACK_CHUNK = 10_000
-# Message-IDs of 200 octets that fit on a command line (RFC 7162, section 4).
-MESSAGE_IDS_PER_SEARCH = 30
 
 # As text, compiled by `re` on first use: at import, compiling would dominate the start of a process.
 _CODE = r"\[([A-Z][A-Z0-9-]{0,63})(?![A-Z0-9-])[^\]]*\]"
 _LEADING_CODE = r"(?i)\s*\[\s*([A-Z][A-Z0-9-]{0,63})(?=[\s\]])[^\]]*\]"
 _RANGE = rb"\d{1,10}(?::\d{1,10})?"
 _ALL = rb"(?i)\bALL\s+(" + _RANGE + rb"(?:\s*,\s*" + _RANGE + rb")*)(?!\S)"
-_DELIVERY = rb"(?i)\$PymailDelivery(\d{1,3})\b"
-_MESSAGE_ID = rb"(?im)^Message-ID:\s*<([!#-;=?-\[\]-~]{1,200})>"
 _NO_MESSAGES = r"(?i)\(\s*MESSAGES\s+0\s*\)\s*$"
 _NAMESPACE = r'\(\s*"([ !#-\[\]-~]{0,255})"\s+(?:"\\?([!-~])"|NIL)'
 _UIDNEXT = r"(?i)\bUIDNEXT\s+(\d{1,10})\b"
@@ -115,39 +109,6 @@ def parse_list(data: list[Any]) -> list[str]:
     return [line.group(1) or line.group(2) for line in lines if line]
 
 
-def parse_sections(data: list[Any]) -> list[tuple[int, bytes]]:
-    """Returns UID and requested section of each message; the whole message where a server sends that instead."""
-    return [(it.known_uid(), section) for it, section in _sections(data)]
-
-
-def parse_sections_with_uid(data: list[Any]) -> list[tuple[int, bytes]]:
-    """Returns the same as `parse_sections`, but skips messages without a UID."""
-    return [(it.uid, section) for it, section in _sections(data) if it.uid]
-
-
-def _sections(data: list[Any]) -> list[tuple[Attributes, bytes]]:
-    table = AttributeTable()
-    read = [*_complete(data, table, lambda it: it.section is not None), *table.rest()]
-    sections = [(it, it.mail if it.section is None else it.section) for it in read]
-    return [(it, section) for it, section in sections if section is not None]
-
-
-def parse_fingerprints(data: list[Any]) -> dict[int, tuple[int | None, bytes]]:
-    """Returns size and headers of each message that has a UID, by UID."""
-    table = AttributeTable()
-    read = [*_complete(data, table, lambda _: False), *table.rest()]
-    sections = [(it, it.mail if it.section is None else it.section) for it in read]
-    return {it.uid: (it.size, section) for it, section in sections if it.uid and section is not None}
-
-
-def message_id_searches(wanted: Iterable[tuple[int | None, bytes]]) -> Iterator[str]:
-    """Yields search criteria that find messages by the Message-IDs in their headers, 30 to a search."""
-    ids = [match.group(1).decode() for _, headers in wanted if (match := re.search(_MESSAGE_ID, headers))]
-    for at in range(0, len(ids), MESSAGE_IDS_PER_SEARCH):
-        some = [f'HEADER MESSAGE-ID "{message_id}"' for message_id in ids[at : at + MESSAGE_IDS_PER_SEARCH]]
-        yield "OR " * (len(some) - 1) + " ".join(some)
-
-
 def parse_uint32(text: object) -> int | None:
     """Returns a number of 32 bits; None for anything else."""
     if not isinstance(text, bytes) or not re.fullmatch(rb"\d{1,10}", text):
@@ -203,78 +164,3 @@ def split_range(found: bytes, first: int, last: int) -> tuple[bytes, bytes]:
     within = [uid for uid in unpack_uids(found) if first <= uid <= last]
     others = [uid for uid in unpack_uids(found) if not first <= uid <= last]
     return struct.pack(f"<{len(within)}I", *within), struct.pack(f"<{len(others)}I", *others)
-
-
-def parse_delivery_counts(data: list[Any]) -> list[tuple[int, int]]:
-    """Returns UID and count of deliveries of each message, by its keywords."""
-    read = _complete(data, AttributeTable(), lambda it: it.flags is not None)
-    counts = [(it.known_uid(), re.findall(_DELIVERY, it.flags or b"")) for it in read if it.uid]
-    return [(uid, max(map(int, count), default=0)) for uid, count in counts]
-
-
-def parse_sizes(data: list[Any]) -> list[tuple[int, int]]:
-    """Returns UID and RFC822.SIZE of each message."""
-    table = AttributeTable()
-    read = [*_complete(data, table, lambda it: it.size is not None), *table.rest()]
-    return [(it.known_uid(), it.size) for it in read if it.size is not None]
-
-
-def take_mails(data: list[Any], table: AttributeTable, is_last: bool) -> list[Mail]:
-    """Returns the messages that are complete; after the last response, those too that lack only a size.
-
-    The others stay in the table, for the attributes that later responses add. Messages before a malformed response
-    are returned, and the table keeps the error.
-    """
-    # Without a function call for each: there are many.
-    whole = [item for item in data if type(item) is tuple and len(item) == MAIL_FIELDS]
-    rest = [item for item in data if not is_mail(item)] if len(whole) < len(data) else []
-    read = _until_broken(rest, table, bool(whole), lambda it: it.size is not None and it.mail is not None)
-    if is_last and not whole and not read:  # complete messages go first
-        read = _take_unsized(table)
-    return whole + [it.as_mail() for it in read]
-
-
-def take_headers(data: list[Any], table: AttributeTable, is_last: bool) -> list[Mail]:
-    """Returns the same as `take_mails` for requested headers; some servers send the whole message instead."""
-    read = _until_broken(data, table, False, lambda it: it.section is not None)
-    if is_last and not read:
-        read = _take_unsized(table)
-    return [it.as_headers() for it in read]
-
-
-def _until_broken(
-    data: list[Any], table: AttributeTable, has_more: bool, is_complete: Callable[[Attributes], bool]
-) -> list[Attributes]:
-    """Returns the complete messages before a malformed response; raises its error if there are none."""
-    read: list[Attributes] = []
-    try:
-        for it in _complete(data, table, is_complete):
-            read.append(it)  # one by one: keeps those before an error
-    except imaplib.IMAP4.abort as error:
-        if not (read or has_more):
-            raise
-        table.broken = error.with_traceback(None)
-    return read
-
-
-def _take_unsized(table: AttributeTable) -> list[Attributes]:
-    """Removes and returns the messages without a size; skips those without a UID, which could be any message."""
-    named = [it for it in table.rest() if it.mail is not None and it.uid]
-    for it in named:
-        table.forget(it)
-    return named
-
-
-def _complete(
-    data: list[Any], table: AttributeTable, is_complete: Callable[[Attributes], bool]
-) -> Iterator[Attributes]:
-    """Yields the messages of FETCH responses that are complete and have a UID; the others stay in the table."""
-    for item in data:
-        if is_mail(item):  # read with all of its attributes
-            if item[0]:
-                yield Attributes.of(item)
-            continue
-        known = table.add(item)
-        if known.uid and is_complete(known):
-            table.forget(known)
-            yield known

@@ -6,7 +6,6 @@ import imaplib
 import socket
 from typing import Any
 
-from _pymail_fetched import parse_attributes
 from _pymail_imap_parse import as_text, parse_uint32
 from _pymail_transport import Meter, pattern
 
@@ -16,14 +15,8 @@ imaplib.Commands.setdefault("MOVE", ("SELECTED",))
 MAXLINE = 1_000_000
 # Octets taken from the socket at a time; TLS returns 16 KiB at most.
 CHUNK = 64 << 10
-# Messages up to this size are read by the fast path.
-MAX_SMALL_MAIL = 64 << 10
-# Octets after which the messages read so far are handed over.
-HANDOVER_OCTETS = 4 << 20
-TAIL = b")\r\n"
-LENGTH_OF_TAIL = len(TAIL)
-MAX_HEAD = 1_200
-OBJECTS_PER_MAIL = 3
+# The most octets that are handed over at a time.
+HANDOVER_OCTETS = 1 << 20
 SHORTEST_EXPUNGE = len("* 1 EXPUNGE\r\n")
 # As text, compiled by `re` on first use.
 _EXPUNGES = rb"(?:\* \d{1,10} EXPUNGE\r\n)+"
@@ -31,10 +24,6 @@ _UNTAGGED = rb'(?s)\*[ \t]+(?:(\d+)[ \t]+)?([^\s\d\[\](){}"][^\s\[\](){}"]*)[ \t
 _TAGGED = rb"(?s)([A-Za-z]+\d+)[ \t]+([A-Za-z]+)(?![^\s\[])[ \t]*(.*)"
 _CODE = rb"\[[ \t]*([A-Za-z][A-Za-z0-9-]{0,63})(?=[\s\]])"
 _BASE64 = rb"[A-Za-z0-9+/]*={0,2}"
-_MAIL = (
-    rb"\* \d{1,10} FETCH \(UID (\d{1,10}) FLAGS \(([^()\r\n]{0,1000})\) "
-    rb"RFC822\.SIZE (\d{1,19}) BODY\[\]<0> \{(\d{1,10})\}\r\n"
-)
 # Kinds of untagged responses that are kept; no server has more.
 MAX_KINDS = 1_000
 # Digits of a literal's length.
@@ -56,18 +45,12 @@ class Metered(imaplib.IMAP4):
     # The last tagged response.
     tagged_response: tuple[str, list[Any]] | None = None
 
-    # FETCH responses that the current call may still take.
-    awaited = 0
-
     # How many messages the selected mailbox has, and how many have arrived since the last search.
     exists = 0
     arrived = 0
 
     # Count of EXPUNGE and VANISHED responses: each changes sequence numbers.
     expunged = 0
-
-    # The error that ended the connection; raised once the messages before it are handed over.
-    lost: Exception | None = None
 
     def __init__(self, sock: socket.socket, host: str, port: int, seconds: float) -> None:
         self.meter = Meter(seconds)
@@ -151,10 +134,10 @@ class Metered(imaplib.IMAP4):
     def _get_response(self, *args: Any, **kwargs: Any) -> Any:
         """Reads one response, or several by a fast path; returns None for a continuation request (+).
 
-        FETCH and EXPUNGE responses come in great numbers, and imaplib takes long for each.
+        EXPUNGE responses come in great numbers, and imaplib takes long for each.
         """
         self._drop_unencrypted()
-        if (self.awaited and self._take_mails()) or self._skip_expunges():
+        if self._skip_expunges():
             return True
         response = self._response()
         while not self.tagnum and self.untagged_responses.keys().isdisjoint(STATUS):  # no greeting yet
@@ -194,29 +177,17 @@ class Metered(imaplib.IMAP4):
             self._take_code(text)
 
     def _take_untagged(self, number: bytes | None, typ: str, text: bytes) -> None:
-        """Stores an untagged response as imaplib would, with FETCH responses parsed."""
+        """Stores an untagged response as imaplib would, but no FETCH response: none was requested here."""
         if typ in STATUS:  # whose text may end as if a literal followed
             self._append_untagged(typ, text)
             self._take_code(text)
         elif typ == "FETCH":
-            sequence = parse_uint32(number)
-            if sequence is None:
-                raise self.abort("a FETCH response has an invalid sequence number")
-            self._append_untagged(typ, self._fetched(text, (self.expunged, sequence)))
+            self._pieces(text, is_list=True)
         else:
             *pieces, last = self._pieces(text if number is None else b" ".join([number, text]).rstrip())
             for at in range(0, len(pieces), 2):  # as imaplib stores literals
                 self._append_untagged(typ, (pieces[at], pieces[at + 1]))
             self._append_untagged(typ, last)
-
-    def _fetched(self, text: bytes, place: tuple[int, int]) -> Any:
-        """Parses a FETCH response at once if it has literals, else leaves it for later.
-
-        After a malformed one with literals, the end of the command may never be found.
-        """
-        pieces = self._pieces(text, is_list=True)
-        self._charge(0, 1)
-        return parse_attributes(pieces, place) if len(pieces) > 1 else (place, text)
 
     def _pieces(self, text: bytes, *, is_list: bool = False) -> list[bytes]:
         """Returns a response's text; for each literal in it, the literal and the text after that follow."""
@@ -249,27 +220,17 @@ class Metered(imaplib.IMAP4):
         if code is not None and end >= code.end():
             self._append_untagged(code[1].upper().decode(), text[code.end() : end].strip())
 
-    def take_mails(self, tag: Any, most: int) -> bool:
-        """Reads up to `most` FETCH responses; returns True once the command is complete.
+    def process(self, responses: bytes, rest: bytes) -> None:
+        """Processes complete responses, and keeps the octets behind them."""
+        self._buffer, self._at = responses, 0
+        while self._at < len(self._buffer):
+            self._get_response()
+        self._buffer, self._at = rest, 0
 
-        What came whole before the connection was lost, or before a malformed response, is handed over first.
-        """
-        if self.lost is not None:
-            raise self.lost
-        self.awaited, enough = most, self.meter.received + HANDOVER_OCTETS
-        try:
-            while self.awaited > 0 and self.meter.received < enough:
-                if self.tagged_commands[tag] is not None or "BYE" in self.untagged_responses:
-                    return True
-                self._get_response()
-                self.awaited -= 1
-        except (self.abort, OSError) as error:
-            if not self.untagged_responses.get("FETCH"):
-                raise
-            self.lost = error.with_traceback(None)
-        finally:
-            self.awaited = 0
-        return False
+    def take_octets(self, needed: int) -> bytes:
+        """Returns received octets that are not processed yet; else receives up to `needed`, or more."""
+        octets, self._buffer, self._at = self._buffer[self._at :], b"", 0
+        return octets or self._receive_all(min(needed, HANDOVER_OCTETS), [], CHUNK)
 
     def _skip_expunges(self) -> bool:
         """Counts EXPUNGE responses without storing their sequence numbers: commands name UIDs."""
@@ -282,42 +243,6 @@ class Metered(imaplib.IMAP4):
         self._at += octets
         self._charge(octets, octets // SHORTEST_EXPUNGE)
         return True
-
-    def _take_mails(self) -> bool:
-        """Reads small messages in the spelling of most servers; any other spelling is left to `_response`."""
-        buffer, at, match = self._buffer, self._at, pattern(_MAIL).match
-        mails: list[Any] = []
-        octets = 0
-        try:
-            while len(mails) < self.awaited and octets < HANDOVER_OCTETS:
-                head = match(buffer, at)
-                if head is None:
-                    if len(buffer) - at > MAX_HEAD or b"\n" in buffer[at:]:
-                        break
-                    buffer, at = buffer[at:] + self._receive(), 0
-                    continue
-                uid, flags, size, length = head.groups()
-                begin = head.end()
-                end = begin + int(length)
-                tail = end + LENGTH_OF_TAIL
-                if tail > len(buffer):
-                    if end - begin > MAX_SMALL_MAIL:
-                        break
-                    buffer, at = self._receive_all(tail - len(buffer), [buffer[at:]], CHUNK), 0
-                    continue
-                if buffer[end:tail] != TAIL:
-                    break
-                is_deleted = flags != b"" and b"\\deleted" in flags.lower()
-                # Not sliced: that would create one more object for each message.
-                mails.append((int(uid), int(size), is_deleted, buffer, begin, end))
-                octets += tail - at
-                at = tail
-        finally:
-            self._buffer, self._at = buffer, at
-            self.untagged_responses.setdefault("FETCH", []).extend(mails)
-            self.awaited -= len(mails)
-        self._charge(octets, OBJECTS_PER_MAIL * len(mails))
-        return bool(mails)
 
     def send(self, data: Any) -> None:
         """Sends and counts octets."""

@@ -6,18 +6,14 @@ A large mailbox is searched in windows. New messages are fetched in the same fli
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 from _pymail_connection import Untagged, quoted
 from _pymail_imap_parse import (
     MAX_UINT32,
-    AttributeTable,
-    Mail,
     highest_uid,
     parse_search,
     split_range,
-    take_headers,
-    take_mails,
 )
 from _pymail_login import LoggingIn
 from _pymail_transport import RESPONSE_LIMIT, Refused
@@ -27,12 +23,6 @@ MAX_FOUND = 4_000_000
 
 # A larger inbox is not selected again just to see new messages: SELECT takes some servers their time.
 SMALL_INBOX = 200
-
-# Messages handed over at a time, so that Rust parses them while others arrive.
-HANDOVER = 200
-
-# The code and the text of a server's refusal, if there was one.
-Refusal = Optional[tuple[Optional[str], str]]
 
 
 class Receiving(LoggingIn):
@@ -46,11 +36,6 @@ class Receiving(LoggingIn):
     others: bytes | None = None
     # The tag of the FETCH whose responses are being read, for which the data limit is set.
     fetching: Any = None
-
-    def __init__(self, *args: Any) -> None:
-        # Messages of which some attributes are still to come.
-        self.table = AttributeTable()
-        super().__init__(*args)
 
     def search(self, criteria: str) -> bytes:
         """Returns the UIDs that match, four octets each, little-endian.
@@ -112,11 +97,11 @@ class Receiving(LoggingIn):
             self.searched, self.imap.arrived = True, 0
         return found
 
-    def prefetch(self, criteria: str, count: int, most: int) -> bytes | None:
+    def prefetch(self, criteria: str, count: int, items: str, data_limit: int) -> bytes | None:
         """Searches for new messages and fetches them in one flight (SEARCHRES, RFC 5182); returns their UIDs.
 
         Returns None where that is not possible. Only the next `count` UIDs are fetched, so that no more messages
-        come than are wanted. `next_mails` returns them, then `remaining_matches` the other UIDs that match.
+        come than are wanted. `next_chunk` returns them, then `remaining_matches` the other UIDs that match.
         """
         if not (self.has_searchres and self.next_uid and self.searched):
             return None
@@ -128,17 +113,17 @@ class Receiving(LoggingIn):
         selects = self.exists <= SMALL_INBOX
         self._send(*(("SELECT", quoted(self.inbox)) if selects else ("NOOP",)))
         self._send("UID", "SEARCH", f"RETURN (SAVE ALL) {new} {criteria}")
-        self._send("UID", "FETCH", "$", _items(most))
+        self._send("UID", "FETCH", "$", items)
         self._send("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}")
         try:
             announced = self._next_selected() if selects else self._next()
             # Dovecot answers a search before it completes the command before that.
             found = self._found([announced, self._next()])
         except Refused:
-            self.remaining_matches(count * most, worked=False)
+            self.remaining_matches(data_limit, worked=False)
             return None
         if not selects and "EXISTS" in announced:
-            self.remaining_matches(count * most, worked=True)
+            self.remaining_matches(data_limit, worked=True)
             return None
         found, self.others = split_range(found, first, last)
         return found
@@ -170,44 +155,25 @@ class Receiving(LoggingIn):
             if first <= self.exists:
                 yield f"{first}:{min(first + size - 1, self.exists)} "
 
-    def request_mails(self, uids: str, most: int) -> None:
-        """Requests the first `most` octets of each message, or all of them for 0, without setting `\\Seen`."""
-        self._send("UID", "FETCH", uids, _items(most))
-
-    def request_headers(self, uids: str, most: int) -> None:
-        """Requests the first `most` octets of each message's identifying headers."""
-        self._send("UID", "FETCH", uids, f"(UID {identifying_headers(most)})")
-
-    def fetch_some(self, uids: str, items: str, data_limit: int) -> tuple[list[Any], Refusal]:
-        """Returns the FETCH responses for these messages, and the refusal if the server refused some of them."""
+    def request(self, uids: str, items: str) -> None:
+        """Sends a FETCH command; `next_chunk` returns its responses."""
         self._send("UID", "FETCH", uids, items)
-        self.imap.meter.remaining = RESPONSE_LIMIT + data_limit
-        while not self.imap.take_mails(self._in_flight[0][1], HANDOVER):
-            pass
-        responses: list[Any] = self.imap.untagged_responses.pop("FETCH", [])
-        try:
-            self._next(None)
-        except Refused as error:
-            return responses, error.args
-        return responses, None
 
-    def next_mails(self, data_limit: int, are_headers: bool) -> tuple[list[Mail], bool]:
-        """Returns some of the messages that were requested first, and True once there are no more.
+    def next_chunk(self, others: bytes, rest: bytes, needed: int) -> tuple[bytes, int, bool]:
+        """Returns octets to parse, the count of EXPUNGE responses, and True when the FETCH is complete.
 
-        Responses with more than `data_limit` octets, beside RESPONSE_LIMIT, end the connection.
+        Takes back the responses that are no FETCH responses, and the octets behind a tagged one. At least `needed`
+        octets are still to come; 0 if there are others to parse.
         """
-        if self.table.broken is not None:
-            raise self.table.broken
-        tag = self._in_flight[0][1]
+        tag: Any = self._in_flight[0][1]
         if tag != self.fetching:
             self.fetching = tag
-            self.imap.meter.remaining = RESPONSE_LIMIT + data_limit
-        is_done = self.imap.take_mails(tag, HANDOVER)
-        take = take_headers if are_headers else take_mails
-        mails = take(self.imap.untagged_responses.pop("FETCH", []), self.table, is_done)
-        if mails or not is_done:
-            return mails, False  # handed over even if the server refuses the rest
-        self.table.clear()
+            self.imap.meter.remaining = RESPONSE_LIMIT
+        if others:
+            self.imap.process(others, rest)
+        if self.imap.tagged_commands[tag] is None and "BYE" not in self.imap.untagged_responses:
+            octets = self.imap.take_octets(needed) if needed else b""
+            return octets, self.imap.expunged, False
         untagged = self._next(None)
         if self.others is not None:
             # The response to the search after the FETCH may have come before the FETCH's OK.
@@ -215,13 +181,4 @@ class Receiving(LoggingIn):
         if self.limit_reached is not None:
             limit = self.limit_reached[0]
             raise Refused("MESSAGELIMIT", f"the server returns at most {limit} messages to a FETCH")
-        return [], True
-
-
-def identifying_headers(most: int) -> str:
-    """Returns the FETCH item for the first `most` octets of the headers that identify a message."""
-    return f"BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{most}>"
-
-
-def _items(most: int) -> str:
-    return f"(UID FLAGS RFC822.SIZE BODY.PEEK[]{f'<0.{most}>' if most else ''})"
+        return b"", self.imap.expunged, True

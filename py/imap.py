@@ -7,59 +7,26 @@ as Refused; any other exception ends the connection.
 from __future__ import annotations
 
 import imaplib
-from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Optional
 
-from _pymail_connection import Untagged, Visit, quoted
+from _pymail_connection import Untagged, quoted
 from _pymail_imap_parse import (
     add_prefix,
     archive_names,
     as_text,
     is_status_empty,
-    message_id_searches,
     parse_delimiter,
-    parse_delivery_counts,
-    parse_fingerprints,
     parse_list,
     parse_namespaces,
-    parse_sections,
-    parse_sections_with_uid,
-    parse_sizes,
     parse_uidnext,
     parse_uint32,
-    unpack_uids,
 )
-from _pymail_receive import Receiving, Refusal, identifying_headers
+from _pymail_receive import Receiving
 from _pymail_transport import Refused
-
-# Messages whose identifying headers are fetched with one command, and octets of headers for each.
-HEADERS_WINDOW = 1_000
-HEADER_OCTETS = 16 << 10
-
-# Two messages with the same size and the same first octets of their headers are copies of each other.
-FINGERPRINT_OCTETS = 4 << 10
-FINGERPRINT = f"RFC822.SIZE BODY.PEEK[HEADER]<0.{FINGERPRINT_OCTETS}>"
-# Messages of other clients that a mailbox may have received after the copies that are searched for.
-OTHERS_COPIES = 200
-# The most messages of one search whose fingerprints are fetched.
-MAX_FINGERPRINTS = 20_000
-# UIDs that fit on a command line.
-FINGERPRINTS_WINDOW = 500
-Fingerprint = tuple[Optional[int], bytes]
-
-# The largest entry of the log that is read whole, entries read at a time, and the largest log.
-ENTRY_OCTETS = 64 << 10
-LOG_WINDOW = 200
-LOG_OCTETS = 128 << 20
 
 
 class Session(Receiving):
     """An IMAP connection with its inbox selected."""
-
-    # The refusals of the last `copies`.
-    refusals: list[tuple[str | None, str]]
 
     def prepare(self, inbox: str, archive: str, has_namespace: bool, version: str) -> tuple[int, list[str], str]:
         """Selects the inbox.
@@ -128,89 +95,14 @@ class Session(Receiving):
             # The exception's traceback refers to this frame: the cycle would keep the server's text alive.
             refusal = None
 
-    def delivery_counts(self, uids: str) -> list[tuple[int, int]]:
-        """Returns UID and count of deliveries of each message, by its keywords."""
-        data = self._uid("FETCH", uids, "(UID FLAGS)")
-        return parse_delivery_counts(data)
-
     def mark_delivery(self, uids: str, nth: int) -> None:
         """Marks these messages as delivered for the nth time, if the server has keywords."""
         if self.has_keywords:
             self._uid("STORE", uids, "+FLAGS.SILENT", f"($PymailDelivery{nth})")
 
-    def identifying_headers(self, uids: str, count: int) -> tuple[list[tuple[int, bytes]], Refusal]:
-        """Returns UID and identifying headers of each message, and the refusal if the server refused some."""
-        items = f"(UID {identifying_headers(HEADER_OCTETS)})"
-        responses, refusal = self.fetch_some(uids, items, count * HEADER_OCTETS)
-        return parse_sections_with_uid(responses), refusal
-
-    def newest_headers(
-        self, mailbox: str, most: int, since: tuple[int, int]
-    ) -> tuple[tuple[int, int], list[bytes], Refusal]:
-        """Returns the identifying headers of the newest messages in another mailbox.
-
-        `since` is a UIDVALIDITY and a UID: only later messages are read if the UIDVALIDITY is still the same, else
-        the newest ones; at most `most`. Returns the `since` for the next call, the headers, and the refusal if the
-        server refused some. The inbox is selected again afterwards.
-        """
-        headers: list[bytes] = []
-        refusal: Refusal = None
-        with Visit(self, mailbox, readonly=True) as validity:
-            last = since[1] if since[0] == validity else 0
-            criteria = f"UID {last + 1}:*" if last else f"{max(1, self.exists - most + 1)}:*"
-            found = unpack_uids(self.search(criteria)) if self.exists else []
-            newer = sorted(uid for uid in found if uid > last)[-most:]
-            size = min(HEADERS_WINDOW, self.portion)
-            for at in range(0, len(newer), size):
-                window = newer[at : at + size]
-                # A range, since other consumers archive too: messages between two of these are wanted.
-                read, refused = self.identifying_headers(f"{window[0]}:{window[-1]}", len(window))
-                refusal = refusal or refused
-                headers.extend(header for _, header in read)
-        return (validity, newer[-1] if newer else last), headers, refusal
-
     def append(self, mailbox: str, mail: bytes) -> None:
         """Appends a message to a mailbox, with `\\Seen`."""
         self._tagged(self.imap.append, quoted(mailbox), r"(\Seen)", None, mail)
-
-    def read_log(self, mailbox: str, drop: list[str]) -> tuple[int, list[tuple[int, bytes]]]:
-        """Removes some entries of a log; returns its UIDNEXT and the other entries, each a UID and a message.
-
-        A log is a mailbox with a message for each entry.
-        """
-        mails: list[tuple[int, bytes]] = []
-        octets = 0
-        with Visit(self, mailbox, readonly=False):
-            next_uid = self.visited_next
-            for uids in drop:
-                self.flag_deleted(uids)
-                if self.has_uidplus:
-                    self.expunge(uids)
-            if drop and not self.has_uidplus:
-                # The log has no messages of other clients: everything that is flagged may go.
-                self._tagged(self.imap.expunge)
-            for window in self._log_windows():
-                items = f"(UID BODY.PEEK[]<0.{ENTRY_OCTETS}>)"
-                data = self._uid("FETCH", window, items, data_limit=LOG_WINDOW * ENTRY_OCTETS)
-                read = parse_sections(data)
-                if self.limit_reached:
-                    limit = self.limit_reached[0]
-                    raise Refused("MESSAGELIMIT", f"the server returns at most {limit} of the log's entries")
-                mails.extend(read)
-                octets += sum(len(mail) for _, mail in read)
-                if octets > LOG_OCTETS:
-                    raise Refused(None, f"the log in {mailbox} has more than {LOG_OCTETS} octets")
-        return next_uid, mails
-
-    def _log_windows(self) -> Iterator[str]:
-        """Yields sets of the log's UIDs, small enough for one FETCH each."""
-        size = min(LOG_WINDOW, self.portion)
-        if 0 < self.exists <= size:
-            yield "1:*"
-        elif self.exists:
-            found = sorted(unpack_uids(self.search("ALL")))
-            for at in range(0, len(found), size):
-                yield f"{found[at]}:{found[at : at + size][-1]}"
 
     def next_uid_of(self, mailbox: str) -> int | None:
         """Returns UIDNEXT of a mailbox that is not selected; None when the server does not send it."""
@@ -223,62 +115,6 @@ class Session(Receiving):
         with suppress(Refused):
             return parse_list(self._tagged(self.imap.list, '""', quoted(pattern)))
         return []
-
-    def sizes(self, uids: str) -> list[tuple[int, int]]:
-        """Returns UID and RFC822.SIZE of each message."""
-        data = self._uid("FETCH", uids, "(UID RFC822.SIZE)")
-        return parse_sizes(data)
-
-    def copies(
-        self, uids: str, count: int, mailbox: str
-    ) -> tuple[list[int], list[int], list[tuple[str | None, str]]]:
-        """Returns the messages that are in the inbox, those that have a copy in another mailbox, and the refusals.
-
-        A copy has the same size and the same headers, octet for octet. Of identical messages, as many count as
-        copied as there are copies.
-        """
-        present = set(unpack_uids(self.search(f"UID {uids}")))
-        self.refusals = []
-        here = self._fingerprints(uids, count)
-        there = self._fingerprints_there(set(here.values()), count, mailbox) if here else Counter()
-        copied = []
-        for uid, fingerprint in sorted(here.items()):
-            if there[fingerprint]:
-                there[fingerprint] -= 1
-                copied.append(uid)
-        # Both, since some servers' SEARCH or FETCH misses messages.
-        return sorted(present.union(here)), copied, self.refusals
-
-    def _fingerprints(self, uids: str, count: int) -> dict[int, Fingerprint]:
-        """Fetches the fingerprints of these messages; notes a refusal and returns those that came."""
-        responses, refusal = self.fetch_some(uids, f"(UID {FINGERPRINT})", count * FINGERPRINT_OCTETS)
-        self.refusals.extend([refusal] if refusal else [])
-        return parse_fingerprints(responses)
-
-    def _fingerprints_there(self, wanted: set[Fingerprint], count: int, mailbox: str) -> Counter[Fingerprint]:
-        """Counts the fingerprints of another mailbox's newest messages, and of those with a wanted Message-ID."""
-        there: dict[int, Fingerprint] = {}
-        # The mailbox may not exist, or not be readable.
-        try:
-            with Visit(self, mailbox, readonly=True):
-                if self.exists:
-                    newest = f"{max(1, self.exists - count - OTHERS_COPIES)}:*"
-                    there.update(self._fingerprints_of(self.search(newest)))
-                missing = wanted.difference(there.values()) if self.exists else ()
-                for criteria in message_id_searches(missing):
-                    there.update(self._fingerprints_of(self.search(criteria)))
-        except Refused as error:
-            self.refusals.append(error.args)
-        return Counter(there.values())
-
-    def _fingerprints_of(self, found: bytes) -> dict[int, Fingerprint]:
-        """Fetches the fingerprints of the last of these messages."""
-        there: dict[int, Fingerprint] = {}
-        uids = unpack_uids(found)[-MAX_FINGERPRINTS:]
-        for at in range(0, len(uids), FINGERPRINTS_WINDOW):
-            window = uids[at : at + FINGERPRINTS_WINDOW]
-            there.update(self._fingerprints(",".join(map(str, window)), len(window)))
-        return there
 
     def copy(self, uids: str, mailbox: str) -> str | None:
         """Sends COPY; returns COPYUID's three words (RFC 4315) if the server sends them."""
@@ -300,3 +136,11 @@ class Session(Receiving):
     def expunge(self, uids: str) -> None:
         """Removes those of exactly these messages that are flagged `\\Deleted` (UIDPLUS, RFC 4315)."""
         self._uid("EXPUNGE", uids)
+
+    def count(self) -> int:
+        """Returns the count of messages in the selected mailbox."""
+        return self.exists
+
+    def expunge_all(self) -> None:
+        """Removes all messages that are flagged `\\Deleted`: for mailboxes of pymail's own, without UIDPLUS."""
+        self._tagged(self.imap.expunge)

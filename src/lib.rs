@@ -124,6 +124,7 @@ mod connection;
 mod deadline;
 mod error;
 mod events;
+mod fetched;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Imap;
 use super::isolate::{FailureBudget, Request, Response, fetch_all_but_suspects};
 use crate::error::Result;
-use crate::python::{Fetching, ImapSession, Mails, Part, Window};
+use crate::python::{Failure, ImapSession, Mail, Part, Window, Windows};
 use crate::uid::{Uid, UidSet};
 
 /// The messages of a window, and the octets of headers to request of each.
@@ -74,12 +74,10 @@ pub(super) fn fetch_available_headers(
 ) -> Result<BTreeMap<Uid, Headers>> {
     let mut all = BTreeMap::new();
     for part in uids.chunks() {
-        let mut windows = HeaderWindows::new(&part, MANY);
-        let failure = session.fetch(None, &mut windows)?;
+        let failure = HeaderWindows::new(&part, MANY).fetch(session, &mut all)?;
         if let Some(lost) = failure.filter(|failure| failure.error.ends_connection()) {
             return Err(lost.error);
         }
-        all.append(&mut windows.arrived);
     }
     Ok(all)
 }
@@ -87,10 +85,10 @@ pub(super) fn fetch_available_headers(
 /// Fetches the headers of one message, even of a suspect; `None` if the server returns none.
 pub(super) fn fetch_headers_of_one(session: &mut ImapSession, uid: Uid) -> Result<Option<Headers>> {
     let one = UidSet::new(session.validity(), [uid]);
-    let mut windows = HeaderWindows::new(&one, SINGLE);
-    match session.fetch(None, &mut windows)? {
+    let mut arrived = BTreeMap::new();
+    match HeaderWindows::new(&one, SINGLE).fetch(session, &mut arrived)? {
         Some(failure) => Err(failure.error),
-        None => Ok(windows.arrived.remove(&uid)),
+        None => Ok(arrived.remove(&uid)),
     }
 }
 
@@ -111,9 +109,8 @@ impl Request for HeaderRequest<'_> {
 
     fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
         let mut windows = HeaderWindows::new(part, self.limits);
-        let failure = session.fetch(None, &mut windows)?;
+        let failure = windows.fetch(session, &mut self.arrived)?;
         let unrequested = part.skip(windows.requested);
-        self.arrived.append(&mut windows.arrived);
         Ok(Response { failure, unrequested })
     }
 
@@ -126,33 +123,43 @@ impl Request for HeaderRequest<'_> {
     }
 }
 
-/// The windows of headers, and the headers that arrived.
+/// The windows of headers.
 struct HeaderWindows<'a> {
     uids: &'a UidSet,
     /// The number of messages requested.
     requested: usize,
-    arrived: BTreeMap<Uid, Headers>,
     limits: Limits,
 }
 
 impl<'a> HeaderWindows<'a> {
     fn new(uids: &'a UidSet, limits: Limits) -> Self {
-        Self { uids, requested: 0, arrived: BTreeMap::new(), limits }
+        Self { uids, requested: 0, limits }
+    }
+
+    /// Fetches the headers, and adds those that arrive to `all`.
+    fn fetch(
+        &mut self,
+        session: &mut ImapSession,
+        all: &mut BTreeMap<Uid, Headers>,
+    ) -> Result<Option<Failure>> {
+        session.fetch(None, self, |mails, most| {
+            let arrived = mails.iter().filter(|mail| !mail.octets().is_empty());
+            all.extend(arrived.map(|mail| (mail.uid, Headers::new(mail, most))));
+        })
     }
 }
 
-impl Fetching for HeaderWindows<'_> {
+impl Headers {
+    fn new(mail: &Mail, most: usize) -> Self {
+        Self { octets: mail.octets().into(), is_truncated: mail.octets().len() == most }
+    }
+}
+
+impl Windows for HeaderWindows<'_> {
     fn next(&mut self) -> Option<Window> {
         let Limits { count, octets } = self.limits;
         let uids = self.uids.chunk(self.requested, count);
         self.requested += uids.len();
         (!uids.is_empty()).then_some(Window { uids, part: Part::Headers, most: octets, room: count * octets })
-    }
-
-    fn take(&mut self, mails: Mails, most: usize) {
-        for mail in mails.iter().filter(|mail| !mail.octets().is_empty()) {
-            let headers = Headers { octets: mail.octets().into(), is_truncated: mail.octets().len() == most };
-            self.arrived.insert(mail.uid, headers);
-        }
     }
 }

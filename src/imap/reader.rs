@@ -10,7 +10,7 @@ use super::windows::count_fitting;
 use super::{Delivery, Imap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Identity, Message, Origin, origin, parse};
-use crate::python::{Mail, Mails};
+use crate::python::Mail;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The octets left in a batch. Clones share the count: the receiving thread checks it while the reader spends it.
@@ -81,8 +81,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads mail of which `asked` octets each were requested. Drops it once the batch is full.
-    pub(super) fn read_previews(&mut self, mails: &Mails, asked: usize) {
-        for mail in mails.iter() {
+    pub(super) fn read_previews(&mut self, mails: &[Mail], asked: usize) {
+        for mail in mails {
             if self.is_full() {
                 return;
             }
@@ -91,8 +91,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads mail whose size was within the byte budget when it was chosen.
-    pub(super) fn read_whole(&mut self, mails: &Mails, asked: usize) {
-        mails.iter().for_each(|mail| self.read(mail, asked));
+    pub(super) fn read_whole(&mut self, mails: &[Mail], asked: usize) {
+        for mail in mails {
+            self.read(mail, asked);
+        }
     }
 
     /// Returns the octets left in the batch, a count that goes on changing.

@@ -6,7 +6,7 @@ use super::single::empty_response;
 use crate::config::ImapConfig;
 use crate::connection::Session as _;
 use crate::error::{Error, ErrorKind, Result};
-use crate::python::{Failure, Fetching, ImapSession, Mails, Part, Window, in_portions};
+use crate::python::{Failure, ImapSession, Mail, Part, Window, in_portions};
 use crate::uid::{Uid, UidSet};
 
 /// A mail as the server stores it: any mail, tagged or not. Returned by [`Imap::fetch_uids`](crate::Imap::fetch_uids).
@@ -94,15 +94,15 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
             room = room.checked_sub(size).ok_or_else(|| over_batch_bytes(uid))?;
         }
         let (most, requested) = (config.max_message + 1, chunk.clone());
-        let window = Some(Window { uids: chunk, part: Part::Whole, most, room: config.batch_bytes });
-        let mut fetching = RawFetch { window, mails: &mut mails, short: Vec::new(), too_large: None };
-        let mut failure = session.fetch(None, &mut fetching)?;
-        if failure.is_none() && !fetching.short.is_empty() {
-            let uids = UidSet::new(set.validity(), fetching.short.iter().copied());
-            fetching.window = Some(Window { uids, part: Part::Entire, most, room: config.batch_bytes });
-            failure = session.fetch(None, &mut fetching)?;
+        let window = Window { uids: chunk, part: Part::Whole, most, room: config.batch_bytes };
+        let mut received = RawMails { mails: &mut mails, short: Vec::new(), too_large: None };
+        let mut failure = received.fetch(session, window)?;
+        if failure.is_none() && !received.short.is_empty() {
+            let uids = UidSet::new(set.validity(), received.short.iter().copied());
+            let window = Window { uids, part: Part::Entire, most, room: config.batch_bytes };
+            failure = received.fetch(session, window)?;
         }
-        if let Some((uid, size)) = fetching.too_large {
+        if let Some((uid, size)) = received.too_large {
             return Err(over_max_message(uid, size));
         }
         failure.map_or(Ok(()), |failure| Err(name_first_missing(failure, &mails)))?;
@@ -139,9 +139,8 @@ fn over_batch_bytes(uid: Uid) -> Error {
     Error::new(ErrorKind::TooLarge, text)
 }
 
-/// The fetch of one window of whole mails.
-struct RawFetch<'a> {
-    window: Option<Window>,
+/// Whole mails that were received.
+struct RawMails<'a> {
     mails: &'a mut Vec<RawMail>,
     /// Mails of which fewer octets came than their sizes announced; they are fetched again without a limit.
     short: Vec<Uid>,
@@ -149,12 +148,12 @@ struct RawFetch<'a> {
     too_large: Option<(Uid, u64)>,
 }
 
-impl Fetching for RawFetch<'_> {
-    fn next(&mut self) -> Option<Window> {
-        self.window.take()
+impl RawMails<'_> {
+    fn fetch(&mut self, session: &mut ImapSession, window: Window) -> Result<Option<Failure>> {
+        session.fetch(None, &mut Some(window), |mails, most| self.receive(&mails, most))
     }
 
-    fn take(&mut self, mails: Mails, most: usize) {
+    fn receive(&mut self, mails: &[Mail], most: usize) {
         // A mail without octets was not sent: no mail is empty.
         for mail in mails.iter().filter(|mail| !mail.octets().is_empty()) {
             if mail.size() >= most as u64 {

@@ -11,7 +11,7 @@ use super::reader::ByteBudget;
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
-use crate::python::{Failure, Fetching, ImapSession, Mails, Part, Window};
+use crate::python::{Failure, ImapSession, Mail, Part, Window, Windows};
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The most octets of a preview.
@@ -55,15 +55,6 @@ pub(super) fn count_fitting(mails: &[(Uid, u64)], octets: u64) -> usize {
     fits.count().max(1).min(mails.len())
 }
 
-/// A plan of windows.
-pub(super) trait Windows {
-    /// Returns the next window to request; `None` after the last one.
-    fn next(&mut self) -> Option<Window>;
-
-    /// Records mail that arrived, of which `asked` octets each were requested.
-    fn record(&mut self, _mails: &Mails, _asked: usize) {}
-}
-
 /// Fetches windows, and reads mail on another thread while the next windows arrive. `requested` is a window of a
 /// prefetch.
 ///
@@ -72,50 +63,26 @@ pub(super) fn fetch_and_read(
     session: &mut ImapSession,
     requested: Option<Window>,
     windows: &mut (impl Windows + Send),
-    mut read: impl FnMut(&Mails, usize) + Send,
+    mut read: impl FnMut(&[Mail], usize) + Send,
 ) -> Result<Option<Failure>> {
     if requested.as_ref().is_some_and(|window| window.uids.len() <= FEW) {
-        let deliver = |mails: Mails, asked| read(&mails, asked);
-        return session.fetch(requested, &mut Arrivals { first: None, windows, deliver });
-    }
-    let first = if requested.is_some() { None } else { windows.next() };
-    if requested.is_none() && first.is_none() {
-        return Ok(None);
+        return session.fetch(requested, windows, |mails, asked| read(&mails, asked));
     }
     thread::scope(|scope| {
-        let (sender, receiver) = sync_channel::<(Mails, usize)>(QUEUE_LEN);
+        let (sender, receiver) = sync_channel::<(Vec<Mail>, usize)>(QUEUE_LEN);
         let reading = move || receiver.iter().for_each(|(mails, asked)| read(&mails, asked));
         let reading = move || events::collected(reading).1;
         let thread = thread::Builder::new().name("pymail-reader".into()).spawn_scoped(scope, reading);
         let thread = thread
             .map_err(|e| Error::new(ErrorKind::Runtime, "can't start a reader thread").with_source(e))?;
-        let deliver = move |mails, asked| {
+        let fetched = session.fetch(requested, windows, move |mails, asked| {
             // The receiver is gone only after a panic, which `join` passes on.
             let _ = sender.send((mails, asked));
-        };
-        let fetched = session.fetch(requested, &mut Arrivals { first, windows, deliver });
+        });
         // Emitted on this thread, which defers events until the connection's lock is released.
         thread.join().unwrap_or_else(|panic| resume_unwind(panic)).into_iter().for_each(events::emit);
         fetched
     })
-}
-
-/// The link from a plan of windows to the reader: each mail that arrives is recorded by the plan, then read.
-struct Arrivals<'a, W, D> {
-    first: Option<Window>,
-    windows: &'a mut W,
-    deliver: D,
-}
-
-impl<W: Windows, D: FnMut(Mails, usize)> Fetching for Arrivals<'_, W, D> {
-    fn next(&mut self) -> Option<Window> {
-        self.first.take().or_else(|| self.windows.next())
-    }
-
-    fn take(&mut self, mails: Mails, most: usize) {
-        self.windows.record(&mails, most);
-        (self.deliver)(mails, most);
-    }
 }
 
 /// The windows of previews: the first octets of messages, which most messages fit in.
@@ -188,8 +155,8 @@ impl Windows for Previews<'_> {
         (!uids.is_empty()).then_some(Window { uids, part: Part::Whole, most, room })
     }
 
-    fn record(&mut self, mails: &Mails, asked: usize) {
-        for mail in mails.iter() {
+    fn record(&mut self, mails: &[Mail], asked: usize) {
+        for mail in mails {
             self.arrived_octets = self.arrived_octets.saturating_add(mail.size());
             self.arrived += 1;
             self.before.ignores_partial |= mail.exceeds_request(asked);

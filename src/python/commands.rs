@@ -2,18 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::errors::{self, Refusal};
 use super::imap::{ImapSession, Uids};
 use super::portions::in_portions;
-use crate::error::{Error, ErrorKind, Result};
-use crate::events;
+use super::visits::known_uid;
+use crate::error::Result;
+use crate::fetched::{Attributes, Octets};
 use crate::uid::{Uid, UidSet};
 
 /// Messages with their UIDs.
-pub(crate) type Entries = Vec<(Uid, Vec<u8>)>;
-
-/// A log as Python returns it: UIDNEXT, and messages with their UIDs.
-type Log = (u32, Vec<(u32, Vec<u8>)>);
+pub(crate) type Entries = Vec<(Uid, Octets)>;
 
 /// The UIDVALIDITY of a mailbox and the last UID that was read from it.
 pub(crate) type Since = (u32, u32);
@@ -34,53 +31,12 @@ impl ImapSession {
         Ok(UidSet::new(self.validity(), uids))
     }
 
-    /// Fetches the identifying headers of the newest messages in the archive: those after `since`, at most `most`.
-    /// Returns the `since` for the next call with them.
-    pub(crate) fn newest_archived(
-        &mut self,
-        most: usize,
-        since: Option<Since>,
-    ) -> Result<(Since, Vec<Vec<u8>>)> {
-        let args = (self.archive.clone(), most, since.unwrap_or_default());
-        let action = "looking into the archive";
-        let (since, headers, refusal): (Since, Vec<Vec<u8>>, Option<Refusal>) =
-            self.call("newest_headers", args, action)?;
-        let refused = refusal.map(|(code, text)| errors::refused(code, text, self.python.context(action)));
-        refused.filter(Error::is_transient).map_or(Ok((since, headers)), Err)
-    }
-
     /// Appends a message to a mailbox, which is created if it is missing.
     pub(crate) fn append(&mut self, mailbox: &str, mail: &[u8]) -> Result<()> {
         let mail = mail.to_vec();
         self.creating(mailbox, |session, mailbox| {
             session.python.run("append", (mailbox, Cow::Borrowed(&*mail)), "APPEND")
         })
-    }
-
-    /// Removes these entries of a log, a mailbox with a message for each entry; returns its UIDNEXT and the other
-    /// entries.
-    pub(crate) fn read_log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<(u32, Entries)> {
-        let mut drop = UidSet::new(self.validity(), drop.iter().copied());
-        loop {
-            let sets = self.profile.portions(&drop);
-            let texts: Vec<String> = sets.iter().map(UidSet::to_string).collect();
-            let log: Result<Log> = self.creating(mailbox, |session, mailbox| {
-                session.call("read_log", (mailbox, texts.clone()), "reading the log")
-            });
-            match log {
-                Err(error) if sets.first().is_some_and(|set| self.profile.shrink(set, &error)) => {}
-                // Entries that can't be removed only cost the time to read them.
-                Err(error) if error.kind() == ErrorKind::Refused && !drop.is_empty() => {
-                    drop = UidSet::empty(self.validity());
-                    events::emit(move || tracing::info!(%error, "entries can't be removed from the log"));
-                }
-                log => {
-                    let (next, mails) = log?;
-                    let mails = mails.into_iter().filter_map(|(uid, mail)| Some((Uid::new(uid)?, mail)));
-                    return Ok((next, mails.collect()));
-                }
-            }
-        }
     }
 
     /// Returns the UIDNEXT of another mailbox; `None` when the server does not send it.
@@ -95,8 +51,8 @@ impl ImapSession {
 
     /// Returns how often each of these messages was delivered, by its keywords.
     pub(crate) fn delivery_counts(&mut self, set: &UidSet) -> Result<Vec<(Uid, u32)>> {
-        let counts = self.numbers("delivery_counts", set)?;
-        Ok(counts.into_iter().filter_map(|(uid, count)| Some((uid, u32::try_from(count).ok()?))).collect())
+        // Flags without a UID may come unasked.
+        self.attributes(set, "(UID FLAGS)", |it| Ok(it.uid.zip(it.flags.map(|flags| flags.deliveries))))
     }
 
     /// Marks these messages as delivered for the nth time, if the server has keywords.
@@ -109,16 +65,24 @@ impl ImapSession {
 
     /// Returns the sizes of these messages (RFC822.SIZE).
     pub(crate) fn sizes(&mut self, set: &UidSet) -> Result<Vec<(Uid, u64)>> {
-        self.numbers("sizes", set)
+        let uid = |it: &Attributes| known_uid(it, "FETCH");
+        self.attributes(set, "(UID RFC822.SIZE)", |it| it.size.map(|size| Ok((uid(it)?, size))).transpose())
     }
 
-    /// Calls a method that returns a number for each message.
-    fn numbers(&mut self, method: &str, set: &UidSet) -> Result<Vec<(Uid, u64)>> {
+    /// Fetches one attribute of each message; `value` returns it with the UID.
+    fn attributes<T>(
+        &mut self,
+        set: &UidSet,
+        items: &str,
+        value: impl Fn(&Attributes) -> Result<Option<(Uid, T)>>,
+    ) -> Result<Vec<(Uid, T)>> {
         let mut all = Vec::new();
         in_portions(self, set, |session, portion| {
-            let numbers: Vec<(u32, u64)> = session.call(method, (portion.to_string(),), "FETCH")?;
-            let numbers = numbers.into_iter().filter_map(|(uid, number)| Some((Uid::new(uid)?, number)));
-            all.extend(numbers.filter(|(uid, _)| portion.contains(*uid)));
+            let (some, refusal) = session.fetch_attributes(&portion.to_string(), items, 0, "FETCH")?;
+            refusal.map_or(Ok(()), Err)?;
+            for it in &some {
+                all.extend(value(it)?.filter(|(uid, _)| portion.contains(*uid)));
+            }
             session.done(portion)
         })?;
         Ok(all)
@@ -138,28 +102,6 @@ impl ImapSession {
         self.check(set)?;
         let copyuid: Option<String> = self.call(method, (set.to_string(), mailbox.to_owned()), action)?;
         Ok(copyuid.map_or(Copied::Unknown, |words| copied(&words, set)))
-    }
-
-    /// Returns which of these messages are in the inbox, and which of those have a copy in another mailbox: the same
-    /// size and the same headers.
-    pub(crate) fn copies(&mut self, set: &UidSet, mailbox: &str) -> Result<(UidSet, UidSet)> {
-        self.check(set)?;
-        let (args, action) = ((set.to_string(), set.len(), mailbox.to_owned()), "looking for copies");
-        let (here, there, refusals): (Vec<u32>, Vec<u32>, Vec<Refusal>) =
-            self.call("copies", args, action)?;
-        for (code, text) in refusals {
-            let error = errors::refused(code, text, self.python.context(action));
-            // After a permanent refusal, the copies will never be known.
-            if error.is_transient() && error.code() != Some("SERVERBUG") {
-                return Err(error);
-            }
-        }
-        let of = |uids: Vec<u32>| {
-            let mut uids = UidSet::new(self.validity(), uids.into_iter().filter_map(Uid::new));
-            uids.retain(|uid| set.contains(uid));
-            uids
-        };
-        Ok((of(here), of(there)))
     }
 
     /// Flags these messages `\Deleted`.

@@ -1,13 +1,11 @@
-//! Fetches messages in windows; their octets are borrowed from Python.
+//! Fetches messages in windows, several of them in flight.
 
 use std::collections::VecDeque;
-use std::ops::{Deref, Range};
-
-use pyo3::pybacked::PyBackedBytes;
 
 use super::imap::{ImapSession, Uids};
-use super::runtime::attached;
+use super::receive::RESPONSE_LIMIT;
 use crate::error::{Error, Result};
+use crate::fetched::{Attributes, IsComplete, Octets};
 use crate::uid::{Uid, UidSet};
 
 /// The most windows in flight.
@@ -41,44 +39,36 @@ pub(crate) struct Failure {
     pub(crate) error: Error,
 }
 
-/// Plans the windows of a fetch and receives their messages.
-pub(crate) trait Fetching {
-    /// Returns the next window; `None` once there are no more.
+/// A plan of the windows of a fetch.
+pub(crate) trait Windows {
+    /// Returns the next window to request; `None` after the last one.
     fn next(&mut self) -> Option<Window>;
 
-    /// Receives some messages of a window that has requested `most` octets of each.
-    fn take(&mut self, mails: Mails, most: usize);
+    /// Records messages that arrived, of which `most` octets each were requested.
+    fn record(&mut self, _mails: &[Mail], _most: usize) {}
 }
 
-/// A message, or its beginning, as the server sent it: borrowed from Python, not copied.
+/// A single window.
+impl Windows for Option<Window> {
+    fn next(&mut self) -> Option<Window> {
+        self.take()
+    }
+}
+
+/// A message, or its beginning, as the server sent it.
 pub(crate) struct Mail {
     pub(crate) uid: Uid,
     /// RFC822.SIZE; 0 when the server sent none.
     size: u64,
     /// `true` if another client has flagged it `\Deleted`.
     pub(crate) is_deleted: bool,
-    /// The buffer that has the message at `place`, and others.
-    octets: PyBackedBytes,
-    place: Range<usize>,
+    octets: Octets,
 }
 
-/// Messages that arrived together.
-pub(crate) struct Mails(Vec<Mail>);
-
-/// A message as Python returns it: UID, RFC822.SIZE, `true` if flagged deleted, a buffer, and where in it the message
-/// begins and ends.
-type Fetched = (u64, u64, bool, PyBackedBytes, usize, usize);
-
 impl Mail {
-    /// Converts a message from Python; `None` for an invalid UID.
-    fn new((uid, size, is_deleted, octets, begin, end): Fetched) -> Option<Self> {
-        let uid = Uid::new(u32::try_from(uid).ok()?)?;
-        Some(Self { uid, size, is_deleted, octets, place: begin..end })
-    }
-
     /// Returns the octets that arrived.
     pub(crate) fn octets(&self) -> &[u8] {
-        self.octets.get(self.place.clone()).unwrap_or_default()
+        &self.octets
     }
 
     /// Returns the size of the whole message: RFC822.SIZE, or the octets that arrived if those are more.
@@ -106,41 +96,40 @@ impl Mail {
     }
 }
 
-impl Mails {
-    /// Converts messages from Python; skips those with an invalid UID.
-    fn new(fetched: Vec<Fetched>) -> Self {
-        Self(fetched.into_iter().filter_map(Mail::new).collect())
+impl Window {
+    /// Returns the FETCH items of this window.
+    fn items(&self) -> String {
+        match self.part {
+            Part::Whole => format!("(UID FLAGS RFC822.SIZE BODY.PEEK[]<0.{}>)", self.most),
+            Part::Entire => "(UID FLAGS RFC822.SIZE BODY.PEEK[])".into(),
+            Part::Headers => format!("(UID {})", identifying_headers(self.most)),
+        }
     }
 
-    /// Removes and returns the messages that are not in this set.
-    fn split_off(&mut self, set: &UidSet) -> Self {
-        Self(self.0.extract_if(.., |mail| !set.contains(mail.uid)).collect())
+    /// Returns the rule by which a message is complete.
+    fn is_complete(&self) -> IsComplete {
+        match self.part {
+            Part::Whole | Part::Entire => |it| it.size.is_some() && it.mail.is_some(),
+            Part::Headers => |it| it.section.is_some(),
+        }
+    }
+
+    /// Makes a message; `None` if it has no UID, or no octets were sent.
+    fn mail(&self, it: Attributes) -> Option<Mail> {
+        let (uid, is_deleted) = (it.uid?, it.flags.unwrap_or_default().is_deleted);
+        match self.part {
+            Part::Whole | Part::Entire => {
+                Some(Mail { uid, size: it.size.unwrap_or_default(), is_deleted, octets: it.mail? })
+            }
+            // Some servers send the whole message instead of the headers.
+            Part::Headers => Some(Mail { uid, size: 0, is_deleted: false, octets: it.section.or(it.mail)? }),
+        }
     }
 }
 
-impl Deref for Mails {
-    type Target = [Mail];
-
-    fn deref(&self) -> &[Mail] {
-        &self.0
-    }
-}
-
-impl Drop for Mails {
-    /// Frees the octets at once: dropped detached, they would stay until the next thread attaches.
-    fn drop(&mut self) {
-        if self.0.is_empty() {
-            return;
-        }
-        let attempt = attached(|_| {
-            self.0.clear();
-            Ok(())
-        });
-        if attempt.is_err() {
-            // At the end of the process Python's objects must not be touched.
-            std::mem::forget(std::mem::take(&mut self.0));
-        }
-    }
+/// Returns the FETCH item for the first `most` octets of the headers that identify a message.
+pub(super) fn identifying_headers(most: usize) -> String {
+    format!("BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{most}>")
 }
 
 impl ImapSession {
@@ -151,12 +140,11 @@ impl ImapSession {
     /// [`remaining_matches`](Self::remaining_matches) returns the other messages that match. Returns `None` where the
     /// server does not support that.
     pub(crate) fn prefetch(&mut self, criteria: &str, count: usize, most: usize) -> Result<Option<Window>> {
-        let args = (criteria.to_owned(), count, most);
+        let (uids, room) = (UidSet::empty(self.validity()), count.saturating_mul(most));
+        let window = Window { uids, part: Part::Whole, most, room };
+        let args = (criteria.to_owned(), count, window.items(), room);
         let found: Option<Uids> = self.call("prefetch", args, "SEARCH and FETCH")?;
-        let validity = self.validity();
-        let room = count.saturating_mul(most);
-        let window = |uids| Window { uids: UidSet::new(validity, uids), part: Part::Whole, most, room };
-        Ok(found.map(|Uids(uids)| window(uids)))
+        Ok(found.map(|Uids(uids)| Window { uids: UidSet::new(self.validity(), uids), ..window }))
     }
 
     /// Returns the messages that match outside of a prefetch; `None` if the prefetch failed, here or, by `worked`,
@@ -166,15 +154,17 @@ impl ImapSession {
         Ok(found.map(|Uids(uids)| UidSet::new(self.validity(), uids)))
     }
 
-    /// Fetches messages in windows, up to four of them in flight. Drops messages that were not requested.
+    /// Fetches messages in windows, up to four of them in flight; passes them to `deliver`, with the octets that were
+    /// requested of each. Drops messages that were not requested.
     ///
     /// `first` is a window that was requested already, by [`prefetch`](Self::prefetch). After a failure no further
-    /// window is requested; messages that arrived whole before it are handed over. If the connection is lost, the
+    /// window is requested; messages that arrived whole before it are delivered. If the connection is lost, the
     /// failure names the window whose responses were being read.
     pub(crate) fn fetch(
         &mut self,
         first: Option<Window>,
-        fetching: &mut impl Fetching,
+        windows: &mut impl Windows,
+        mut deliver: impl FnMut(Vec<Mail>, usize),
     ) -> Result<Option<Failure>> {
         let (mut asked, mut taken, mut failure) = (Vec::from_iter(first), 0, None::<Failure>);
         let mut parts = VecDeque::<Window>::new(); // of windows that were too large for the server
@@ -182,48 +172,37 @@ impl ImapSession {
         loop {
             while asked.len() < taken + IN_FLIGHT
                 && failure.is_none()
-                && let Some(window) = parts.pop_front().or_else(|| fetching.next())
+                && let Some(window) = parts.pop_front().or_else(|| windows.next())
             {
                 self.check(&window.uids)?;
                 let window = self.fitting(window, &mut parts);
-                let sent = self.request(&window);
+                let sent = self.request(&window.uids.to_string(), &window.items(), "FETCH");
                 asked.push(window);
                 if let Err(error) = sent {
                     return Ok(Some(self.lost(&asked[taken], error)));
                 }
             }
             let Some(window) = asked.get(taken) else { return Ok(failure) };
-            let args = (window.room, window.part == Part::Headers);
-            let mails: Result<(Vec<Fetched>, bool)> = self.call("next_mails", args, "FETCH");
-            match mails {
-                Ok((mails, is_done)) => {
-                    hand_over(Mails::new(mails), &asked, taken, fetching);
-                    taken += usize::from(is_done);
-                }
-                Err(error) if error.ends_connection() => {
-                    return Ok(Some(self.lost(&asked[taken], error)));
-                }
-                Err(error) if !is_prefetch && self.profile.smaller_limits(&window.uids, &error).is_some() => {
-                    parts.extend(self.smaller(window, &error)?);
-                    taken += 1;
-                }
-                Err(error) => {
-                    // The responses to the other windows are still to be read.
-                    taken += 1;
-                    failure = Some(Failure::add(failure, &window.uids, error));
-                }
+            let received =
+                self.receive(RESPONSE_LIMIT + window.room, window.is_complete(), "FETCH", |complete| {
+                    let mails = complete.into_iter().filter_map(|it| window.mail(it)).collect();
+                    hand_over(mails, &asked, taken, |mails, most| {
+                        windows.record(&mails, most);
+                        deliver(mails, most);
+                    });
+                });
+            taken += 1;
+            let Err(error) = received else { continue };
+            if error.ends_connection() {
+                return Ok(Some(self.lost(window, error)));
+            }
+            if !is_prefetch && self.profile.smaller_limits(&window.uids, &error).is_some() {
+                parts.extend(self.smaller(window, &error)?);
+            } else {
+                // The responses to the other windows are still to be read.
+                failure = Some(Failure::add(failure, &window.uids, error));
             }
         }
-    }
-
-    /// Sends the FETCH command of a window.
-    fn request(&mut self, window: &Window) -> Result<()> {
-        let method = match window.part {
-            Part::Whole | Part::Entire => "request_mails",
-            Part::Headers => "request_headers",
-        };
-        let most = if window.part == Part::Entire { 0 } else { window.most };
-        self.python.run(method, (window.uids.to_string(), most), "FETCH")
     }
 
     /// Makes the failure for a connection that was lost at a window.
@@ -265,14 +244,17 @@ impl Failure {
 }
 
 /// Hands over each message with its window: a server may send those of a later window first (RFC 3501, section 5.5).
-fn hand_over(mut mails: Mails, asked: &[Window], taken: usize, fetching: &mut impl Fetching) {
-    let nearest = asked[taken..].iter().chain(&asked[..taken]);
-    for window in nearest {
-        let others = mails.split_off(&window.uids);
-        fetching.take(mails, window.most);
-        if others.is_empty() {
+fn hand_over(
+    mut mails: Vec<Mail>,
+    asked: &[Window],
+    taken: usize,
+    mut deliver: impl FnMut(Vec<Mail>, usize),
+) {
+    for window in asked[taken..].iter().chain(&asked[..taken]) {
+        if mails.is_empty() {
             return;
         }
-        mails = others;
+        let others = mails.extract_if(.., |mail| !window.uids.contains(mail.uid)).collect();
+        deliver(std::mem::replace(&mut mails, others), window.most);
     }
 }

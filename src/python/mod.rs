@@ -12,14 +12,13 @@
 //! - `protocol`: the [`Session`](crate::connection::Session) that a link supervises.
 //! - `pending` and `smtp`: messages with their outcomes, and an SMTP session.
 //! - `profile` and `imap`: an IMAP session, and the facts about its server that outlive it.
-//! - `mailboxes`, `portions`, `commands` and `mails`: the commands of an IMAP session.
+//! - `mailboxes`, `portions`, `receive`, `commands`, `mails`, `visits` and `copies`: the commands of an IMAP session.
 //!
 //! # Invariants
 //!
 //! - Lock, then attach: a lock that is taken while attached, and held by a thread that waits to attach, is a
 //!   deadlock.
-//! - No Python object leaves: values are converted, and exceptions become errors, before the thread detaches. The
-//!   octets of messages are the exception; they are freed attached.
+//! - No Python object leaves: values are converted, and exceptions become errors, before the thread detaches.
 //! - Every call has a deadline: the watchdog shuts the socket down, and Python's meter ends reads that go on.
 //!
 //! # Adding an IMAP command
@@ -29,6 +28,7 @@
 //! missing, through `ImapSession::creating`.
 
 mod commands;
+mod copies;
 mod errors;
 mod exit_guard;
 #[cfg(fuzzing)]
@@ -44,16 +44,18 @@ mod portions;
 mod profile;
 mod protocol;
 mod py_session;
+mod receive;
 mod runtime;
 mod sigint;
 mod smtp;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod visits;
 
 pub(crate) use commands::{Copied, Since};
 pub(crate) use imap::ImapSession;
-pub(crate) use mails::{Failure, Fetching, Mail, Mails, Part, Window};
+pub(crate) use mails::{Failure, Mail, Part, Window, Windows};
 pub(crate) use pending::{Pending, Sent, not_sent};
 pub(crate) use portions::in_portions;
 pub(crate) use profile::ServerProfile;

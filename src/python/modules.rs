@@ -41,8 +41,7 @@ macro_rules! module {
 }
 
 static TRANSPORT: Module = module!("_pymail_transport", "_pymail_transport.py", &[]);
-static FETCHED: Module = module!("_pymail_fetched", "_pymail_fetched.py", &[&TRANSPORT]);
-static IMAP_PARSE: Module = module!("_pymail_imap_parse", "_pymail_imap_parse.py", &[&FETCHED]);
+static IMAP_PARSE: Module = module!("_pymail_imap_parse", "_pymail_imap_parse.py", &[&TRANSPORT]);
 static IMAPLIB_EXT: Module = module!("_pymail_imaplib_ext", "_pymail_imaplib_ext.py", &[&IMAP_PARSE]);
 static CONNECTION: Module = module!("_pymail_connection", "_pymail_connection.py", &[&IMAPLIB_EXT]);
 static LOGIN: Module = module!("_pymail_login", "_pymail_login.py", &[&CONNECTION]);

@@ -48,12 +48,16 @@ impl AsMut<ImapSession> for ImapSession {
 }
 
 impl ImapSession {
+    /// Returns the server's limit that the last command met, and the lowest UID that it processed, 0 for none.
+    pub(super) fn last_limit(&mut self) -> Result<Option<(u32, u32)>> {
+        self.call("last_limit", (), "reading the limit")
+    }
+
     /// Returns the messages of its set that the last command has processed: all of them, or those down to the
     /// server's limit (MESSAGELIMIT, RFC 9738), which is remembered.
     pub(crate) fn done(&mut self, portion: &UidSet) -> Result<UidSet> {
         let mut done = portion.clone();
-        let limit: Option<(u32, u32)> = self.call("last_limit", (), "reading the limit")?;
-        if let Some((most, lowest)) = limit {
+        if let Some((most, lowest)) = self.last_limit()? {
             done.retain(|uid| lowest > 0 && uid.get() >= lowest);
             let most = usize::try_from(most).unwrap_or(usize::MAX);
             self.profile.limit_messages(most.min(if done.is_empty() {

@@ -1,0 +1,150 @@
+//! Finds the copies of messages in another mailbox: those with the same size and the same headers, octet for octet.
+
+use std::collections::{BTreeMap, HashMap};
+
+use memchr::memmem;
+
+use super::imap::ImapSession;
+use crate::error::{Error, ErrorKind, Result};
+use crate::uid::{Uid, UidSet};
+
+/// The octets of the headers that are compared.
+const FINGERPRINT_OCTETS: usize = 4 << 10;
+
+/// Messages of other clients that a mailbox may have received after the copies.
+const OTHERS_COPIES: u32 = 200;
+
+/// The most messages of one search whose fingerprints are fetched, and of one command.
+const MAX_FINGERPRINTS: usize = 20_000;
+const FINGERPRINTS_WINDOW: usize = 500;
+
+/// The Message-IDs of 200 octets that fit on a command line (RFC 7162, section 4).
+const MESSAGE_IDS_PER_SEARCH: usize = 30;
+const MAX_MESSAGE_ID: usize = 200;
+
+const ACTION: &str = "looking for copies";
+
+/// The size and the first octets of the headers: the same for two copies of one message.
+type Fingerprint = (Option<u64>, Vec<u8>);
+
+impl ImapSession {
+    /// Returns which of these messages are in the inbox, and which of those have a copy in another mailbox.
+    ///
+    /// Of identical messages, as many count as copied as there are copies.
+    pub(crate) fn copies(&mut self, set: &UidSet, mailbox: &str) -> Result<(UidSet, UidSet)> {
+        self.check(set)?;
+        let present = self.search_here(&format!("UID {set}"), ACTION)?;
+        let mut here = BTreeMap::new();
+        let mut refusal = self.fingerprints(&set.to_string(), set.len(), &mut here)?;
+        here.retain(|uid, _| set.contains(*uid));
+        let mut there = HashMap::<&Fingerprint, usize>::new();
+        let mut found = BTreeMap::new();
+        if !here.is_empty() {
+            let refused = self.fingerprints_there(&here, set.len(), mailbox, &mut found)?;
+            refusal = refusal.or(refused);
+        }
+        // After a permanent refusal, the copies will never be known.
+        if let Some(error) = refusal {
+            return Err(error);
+        }
+        for fingerprint in found.values() {
+            *there.entry(fingerprint).or_default() += 1;
+        }
+        let copied = here.iter().filter(|(_, fingerprint)| {
+            let left = there.get_mut(fingerprint).filter(|left| **left > 0);
+            left.is_some_and(|left| {
+                *left -= 1;
+                true
+            })
+        });
+        let copied = UidSet::new(set.validity(), copied.map(|(uid, _)| *uid));
+        // Both, since some servers' SEARCH or FETCH misses messages.
+        let present = present.into_iter().filter(|uid| set.contains(*uid)).chain(here.keys().copied());
+        Ok((UidSet::new(set.validity(), present), copied))
+    }
+
+    /// Fetches the fingerprints of messages in the mailbox that is selected; returns a refusal that may not be permanent.
+    fn fingerprints(
+        &mut self,
+        uids: &str,
+        count: usize,
+        all: &mut BTreeMap<Uid, Fingerprint>,
+    ) -> Result<Option<Error>> {
+        let items = format!("(UID RFC822.SIZE BODY.PEEK[HEADER]<0.{FINGERPRINT_OCTETS}>)");
+        let (some, refusal) = self.fetch_attributes(uids, &items, count * FINGERPRINT_OCTETS, ACTION)?;
+        for it in some {
+            if let (Some(uid), Some(octets)) = (it.uid, it.section.or(it.mail)) {
+                all.insert(uid, (it.size, octets.to_vec()));
+            }
+        }
+        Ok(refusal.filter(may_pass))
+    }
+
+    /// Fetches the fingerprints of another mailbox's newest messages, and of those with the Message-ID of a message that has
+    /// no copy among them.
+    fn fingerprints_there(
+        &mut self,
+        here: &BTreeMap<Uid, Fingerprint>,
+        count: usize,
+        mailbox: &str,
+        there: &mut BTreeMap<Uid, Fingerprint>,
+    ) -> Result<Option<Error>> {
+        let visited = self.visit(mailbox, true, ACTION, |session, visited| {
+            if visited.exists == 0 {
+                return Ok(None);
+            }
+            let before = u32::try_from(count).unwrap_or(u32::MAX).saturating_add(OTHERS_COPIES);
+            let newest = format!("{}:*", visited.exists.saturating_sub(before).max(1));
+            let mut refusal = session.fingerprints_of(&newest, there)?;
+            let missing = here.values().filter(|it| !there.values().any(|other| other == *it));
+            let ids: Vec<String> = missing.filter_map(|(_, headers)| message_id(headers)).collect();
+            for some in ids.chunks(MESSAGE_IDS_PER_SEARCH) {
+                let criteria = "OR ".repeat(some.len() - 1) + &some.join(" ");
+                let refused = session.fingerprints_of(&criteria, there)?;
+                refusal = refusal.or(refused);
+            }
+            Ok(refusal)
+        });
+        match visited {
+            // The mailbox may not exist, or not be readable.
+            Err(error) if error.kind() == ErrorKind::Refused => Ok(Some(error).filter(may_pass)),
+            visited => visited,
+        }
+    }
+
+    /// Fetches the fingerprints of the last messages that match.
+    fn fingerprints_of(
+        &mut self,
+        criteria: &str,
+        there: &mut BTreeMap<Uid, Fingerprint>,
+    ) -> Result<Option<Error>> {
+        let found = self.search_here(criteria, ACTION)?;
+        let mut refusal = None;
+        for window in found[found.len().saturating_sub(MAX_FINGERPRINTS)..].chunks(FINGERPRINTS_WINDOW) {
+            let uids: Vec<String> = window.iter().map(ToString::to_string).collect();
+            let refused = self.fingerprints(&uids.join(","), window.len(), there)?;
+            refusal = refusal.or(refused);
+        }
+        Ok(refusal)
+    }
+}
+
+/// Returns `true` for a refusal after which a later attempt may find the copies.
+fn may_pass(error: &Error) -> bool {
+    error.is_transient() && error.code() != Some("SERVERBUG")
+}
+
+/// Returns the search criteria for the Message-ID in these headers; `None` if it can't be searched for.
+fn message_id(headers: &[u8]) -> Option<String> {
+    let lines = headers.split(|octet| *octet == b'\n');
+    let line = lines.into_iter().find_map(|line| {
+        let (name, value) = line.split_at_checked("Message-ID:".len())?;
+        name.eq_ignore_ascii_case(b"Message-ID:").then_some(value)
+    })?;
+    let inner = &line.trim_ascii_start().strip_prefix(b"<")?;
+    let id = &inner[..memmem::find(inner, b">")?];
+    // Without quotes, parentheses and backslashes, which the command line would have to escape.
+    let is_plain = |octet: &u8| matches!(octet, b'!' | b'#'..=b';' | b'=' | b'?'..=b'[' | b']'..=b'~');
+    let is_searchable = !id.is_empty() && id.len() <= MAX_MESSAGE_ID && id.iter().all(is_plain);
+    is_searchable.then(|| format!("HEADER MESSAGE-ID \"{}\"", String::from_utf8_lossy(id)))
+}

@@ -1,0 +1,187 @@
+//! Reads other mailboxes, the archive and the log of claims, and selects the inbox again.
+
+use super::commands::{Entries, Since};
+use super::imap::{ImapSession, Uids};
+use super::mails::identifying_headers;
+use crate::error::{Error, ErrorKind, Result};
+use crate::events;
+use crate::fetched::{Attributes, Octets};
+use crate::uid::{Uid, UidSet};
+
+/// The messages whose identifying headers are fetched with one command, and the octets of headers of each.
+const HEADERS_WINDOW: usize = 1_000;
+const HEADER_OCTETS: usize = 16 << 10;
+
+/// The largest entry of the log that is read whole, the entries read at a time, and the largest log.
+const ENTRY_OCTETS: usize = 64 << 10;
+const LOG_WINDOW: usize = 200;
+const LOG_OCTETS: usize = 128 << 20;
+
+/// A mailbox that is selected in place of the inbox.
+pub(super) struct Visited {
+    /// Its UIDVALIDITY.
+    pub(super) validity: u32,
+    /// The number of its messages.
+    pub(super) exists: u32,
+    /// Its UIDNEXT; 0 when the server does not send it.
+    next_uid: u32,
+    /// The most messages that one command may name.
+    portion: usize,
+}
+
+impl ImapSession {
+    /// Selects another mailbox, runs `read`, and selects the inbox again, unless the connection is lost.
+    pub(super) fn visit<T>(
+        &mut self,
+        mailbox: &str,
+        is_readonly: bool,
+        action: &str,
+        read: impl FnOnce(&mut Self, Visited) -> Result<T>,
+    ) -> Result<T> {
+        let (validity, exists, next_uid, portion) = self.call("visit", (mailbox, is_readonly), action)?;
+        let result = read(self, Visited { validity, exists, next_uid, portion });
+        if result.as_ref().is_err_and(Error::ends_connection) {
+            return result;
+        }
+        self.python.run("come_back", (), action)?;
+        result
+    }
+
+    /// Returns the UIDs that match in the mailbox that is selected, ascending.
+    pub(super) fn search_here(&mut self, criteria: &str, action: &str) -> Result<Vec<Uid>> {
+        let Uids(mut uids) = self.call("search", (criteria.to_owned(),), action)?;
+        uids.sort_unstable();
+        Ok(uids)
+    }
+
+    /// Fetches the identifying headers of the newest messages in the archive: those after `since`, at most `most`.
+    /// Returns the `since` for the next call with them.
+    pub(crate) fn newest_archived(
+        &mut self,
+        most: usize,
+        since: Option<Since>,
+    ) -> Result<(Since, Vec<Octets>)> {
+        let (archive, action) = (self.archive.clone(), "looking into the archive");
+        self.visit(&archive, true, action, |session, visited| {
+            let last = since.filter(|since| since.0 == visited.validity).map_or(0, |since| since.1);
+            let from = visited.exists.saturating_sub(u32::try_from(most).unwrap_or(u32::MAX)) + 1;
+            let criteria =
+                if last > 0 { format!("UID {}:*", last.saturating_add(1)) } else { format!("{from}:*") };
+            let found = if visited.exists > 0 { session.search_here(&criteria, action)? } else { Vec::new() };
+            let newer: Vec<Uid> = found.into_iter().filter(|uid| uid.get() > last).collect();
+            let newer = &newer[newer.len().saturating_sub(most)..];
+            let headers = session.headers_here(newer, visited.portion, action)?;
+            let last = newer.last().map_or(last, |uid| uid.get());
+            Ok(((visited.validity, last), headers))
+        })
+    }
+
+    /// Fetches the identifying headers of messages in the mailbox that is selected; leaves out those that the server refuses
+    /// for good.
+    fn headers_here(&mut self, uids: &[Uid], portion: usize, action: &str) -> Result<Vec<Octets>> {
+        let items = format!("(UID {})", identifying_headers(HEADER_OCTETS));
+        let (mut headers, mut transient) = (Vec::new(), None);
+        for window in uids.chunks(HEADERS_WINDOW.min(portion).max(1)) {
+            // A range, since other consumers archive too: messages between two of these are wanted.
+            let range = range(window);
+            let room = window.len() * HEADER_OCTETS;
+            let (some, refusal) = self.fetch_attributes(&range, &items, room, action)?;
+            transient = transient.or(refusal.filter(Error::is_transient));
+            let some = some.into_iter().filter(|it| it.uid.is_some());
+            headers.extend(some.filter_map(|it| it.section.or(it.mail)));
+        }
+        transient.map_or(Ok(headers), Err)
+    }
+
+    /// Removes these entries of a log, a mailbox with a message for each entry; returns its UIDNEXT and the other
+    /// entries.
+    pub(crate) fn read_log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<(u32, Entries)> {
+        let mut drop = UidSet::new(self.validity(), drop.iter().copied());
+        loop {
+            let sets = self.profile.portions(&drop);
+            let log = self.creating(mailbox, |session, mailbox| {
+                session.visit(mailbox, false, READING_LOG, |session, visited| {
+                    let exists = session.remove_entries(&sets, visited.exists)?;
+                    Ok((visited.next_uid, session.read_entries(mailbox, exists, visited.portion)?))
+                })
+            });
+            match log {
+                Err(error) if sets.first().is_some_and(|set| self.profile.shrink(set, &error)) => {}
+                // Entries that can't be removed only cost the time to read them.
+                Err(error) if error.kind() == ErrorKind::Refused && !drop.is_empty() => {
+                    drop = UidSet::empty(self.validity());
+                    events::emit(move || tracing::info!(%error, "entries can't be removed from the log"));
+                }
+                log => return log,
+            }
+        }
+    }
+
+    /// Removes entries of the log that is selected; returns the number of its entries, which was `exists`.
+    fn remove_entries(&mut self, sets: &[UidSet], exists: u32) -> Result<u32> {
+        if sets.is_empty() {
+            return Ok(exists);
+        }
+        for set in sets {
+            self.python.run("flag_deleted", (set.to_string(),), READING_LOG)?;
+            if self.has_uidplus() {
+                self.python.run("expunge", (set.to_string(),), READING_LOG)?;
+            }
+        }
+        if !self.has_uidplus() {
+            // The log has no messages of other clients: everything that is flagged may go.
+            self.python.run("expunge_all", (), READING_LOG)?;
+        }
+        self.call("count", (), READING_LOG)
+    }
+
+    /// Fetches all entries of the log that is selected.
+    fn read_entries(&mut self, mailbox: &str, exists: u32, portion: usize) -> Result<Entries> {
+        let size = LOG_WINDOW.min(portion).max(1);
+        let windows = match exists {
+            0 => Vec::new(),
+            some if some as usize <= size => vec!["1:*".to_owned()],
+            _ => self.search_here("ALL", READING_LOG)?.chunks(size).map(range).collect(),
+        };
+        let items = format!("(UID BODY.PEEK[]<0.{ENTRY_OCTETS}>)");
+        let (mut entries, mut octets) = (Vec::new(), 0);
+        for window in windows {
+            let room = LOG_WINDOW * ENTRY_OCTETS;
+            let (some, refusal) = self.fetch_attributes(&window, &items, room, READING_LOG)?;
+            refusal.map_or(Ok(()), Err)?;
+            if let Some((limit, _)) = self.last_limit()? {
+                let text = format!("{READING_LOG}: the server returns at most {limit} of the log's entries");
+                return Err(Error::new(ErrorKind::Refused, text).with_code(Some("MESSAGELIMIT".into())));
+            }
+            for it in some.into_iter().filter(|it| it.section.is_some() || it.mail.is_some()) {
+                let uid = known_uid(&it, READING_LOG)?;
+                let mail = it.section.or(it.mail).unwrap_or_default();
+                octets += mail.len();
+                entries.push((uid, mail));
+            }
+            if octets > LOG_OCTETS {
+                let text = format!("{READING_LOG}: the log in {mailbox} has more than {LOG_OCTETS} octets");
+                return Err(Error::new(ErrorKind::Refused, text));
+            }
+        }
+        Ok(entries)
+    }
+}
+
+const READING_LOG: &str = "reading the log";
+
+/// Returns the range of these UIDs, ascending.
+fn range(uids: &[Uid]) -> String {
+    let (first, last) = (uids.first().map_or(1, |uid| uid.get()), uids.last().map_or(1, |uid| uid.get()));
+    format!("{first}:{last}")
+}
+
+/// Returns the UID of a message; without one, the data could be any message's.
+///
+/// # Errors
+///
+/// `Disconnected`.
+pub(super) fn known_uid(it: &Attributes, action: &str) -> Result<Uid> {
+    let missing = || Error::during(ErrorKind::Disconnected, action, "a FETCH response has no UID");
+    it.uid.ok_or_else(missing)
+}
