@@ -359,6 +359,15 @@ fn a_copy_whose_response_is_lost_has_an_unknown_outcome(
 }
 
 #[rstest]
+fn an_error_with_its_causes_names_the_command_once() {
+    let held = Held::with([1]);
+    let imap = connected(&struck(&held, UIDPLUS, "UID COPY", Blow::Before, 1));
+    let uids = imap.search("ALL").unwrap();
+    let text = format!("{:#}", imap.copy(&uids, TAG).unwrap_err());
+    assert_eq!((text.matches("COPY").count(), text.matches("carried out").count()), (1, 1), "{text}");
+}
+
+#[rstest]
 #[case(UIDPLUS, "UID COPY", ErrorKind::OutcomeUnknown)]
 #[case(UIDPLUS, "UID STORE", ErrorKind::OutcomeUnknown)]
 #[case(UIDPLUS, "UID EXPUNGE", ErrorKind::OutcomeUnknown)]
