@@ -6,20 +6,22 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use pyo3_build_config::InterpreterConfig;
 
-/// Compiles the Python files; each result begins with the magic number of the bytecode.
+/// Compiles the Python files, and prints the octets written; each result begins with the magic number of the bytecode.
 const COMPILE: &str = "\
 import importlib.util, marshal, os, sys
 source, target = sys.argv[1:]
+octets = 0
 for name in os.listdir(source):
     if name.endswith('.py'):
         with open(os.path.join(source, name), 'rb') as file:
             code = compile(file.read(), 'py/' + name, 'exec', dont_inherit=True)
         with open(os.path.join(target, name + 'c'), 'wb') as file:
-            file.write(importlib.util.MAGIC_NUMBER + marshal.dumps(code))
+            octets += file.write(importlib.util.MAGIC_NUMBER + marshal.dumps(code))
+print(octets)
 ";
 
 fn main() {
@@ -63,17 +65,27 @@ fn check(python: &InterpreterConfig) {
 
 /// Has the Python that will be linked compile our files, which would cost each process a third of its start.
 ///
-/// Without it, as in a cross-compilation, the results are empty, and the files are compiled when they are loaded.
+/// Without it, as in a cross-compilation, and after any failure, the results are empty, and the files are compiled when they
+/// are loaded.
 fn compile(python: &InterpreterConfig) {
     let target = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     // At run time: Cargo does not build this script anew in a copy of the folder, where `env!` would name the old one.
     let source = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default()).join("py");
-    for file in fs::read_dir(&source).expect("py/ can be read").flatten() {
-        let name = file.file_name().to_string_lossy().into_owned() + "c";
-        fs::write(target.join(name), []).expect("OUT_DIR can be written to");
-    }
-    if let Some(program) = python.executable() {
-        // A Python that can't do it is met again when an app starts, and says why there.
-        let _ = Command::new(program).args(["-I", "-S", "-c", COMPILE]).args([&source, &target]).status();
+    let files = fs::read_dir(&source).expect("py/ can be read").flatten();
+    let results: Vec<PathBuf> =
+        files.map(|file| target.join(file.file_name().to_string_lossy().into_owned() + "c")).collect();
+    let clear =
+        || results.iter().for_each(|result| fs::write(result, []).expect("OUT_DIR can be written to"));
+    clear();
+    let Some(program) = python.executable() else { return };
+    let done = Command::new(program).args(["-I", "-S", "-c", COMPILE]).args([&source, &target]).output();
+    let octets: u64 = results.iter().filter_map(|result| fs::metadata(result).ok()).map(|it| it.len()).sum();
+    let is_whole =
+        |done: &Output| done.status.success() && done.stdout.trim_ascii() == octets.to_string().as_bytes();
+    if !done.is_ok_and(|done| is_whole(&done)) {
+        clear(); // An app that loads a part of a file's bytecode would not start.
+        println!(
+            "cargo::warning={program} could not compile pymail's Python files: each process of the app does"
+        );
     }
 }

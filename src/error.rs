@@ -101,8 +101,8 @@ impl fmt::Display for ErrorKind {
 /// The error of every fallible call in this crate.
 ///
 /// [`kind`](Error::kind) tells the remedy, `Display` the action that failed and the server's text, and
-/// [`source`](StdError::source) the cause. `{}` does not repeat the source; `{:#}` prints the whole chain. Errors are cheap to
-/// clone, and contain no password.
+/// [`source`](StdError::source) a cause that the text has not named. `{:#}` prints the text and all causes, and says nothing
+/// twice. Errors are cheap to clone, and contain no password.
 ///
 /// ```
 /// use pymail::{Credentials, ErrorKind, Imap, ImapConfig, Server};
@@ -222,6 +222,21 @@ impl Error {
     /// Sets another error as the cause, and takes over its details.
     pub(crate) fn caused_by(self, cause: Self) -> Self {
         self.with_details_of(&cause).with_source(cause)
+    }
+
+    /// Replaces the kind and the text by ones that include the old text; keeps the details and the cause.
+    pub(crate) fn reworded(self, kind: ErrorKind, text: String) -> Self {
+        self.changed(|inner| (inner.kind, inner.text, inner.action) = (kind, text, None))
+    }
+
+    /// Removes the action that the text begins with, for an error whose text has that action to have it as the cause.
+    pub(crate) fn without_action(self) -> Self {
+        self.changed(|inner| {
+            let action = inner.action.take().unwrap_or_default();
+            if let Some(reason) = inner.text.strip_prefix(&format!("{action}: ")) {
+                inner.text = reason.to_owned();
+            }
+        })
     }
 
     /// Takes over another error's code, its wait, and the duration of its cause.
@@ -404,6 +419,18 @@ mod tests {
         let timeout = Error::new(ErrorKind::Timeout, "NOOP timed out").with_source(lost);
         assert_eq!(format!("{timeout}"), "NOOP timed out");
         assert_eq!(format!("{timeout:#}"), "NOOP timed out: NOOP failed: connection reset");
+    }
+
+    #[test]
+    fn an_error_that_is_reworded_says_each_thing_once_and_keeps_its_details() {
+        let reset = io::Error::from(io::ErrorKind::ConnectionReset);
+        let lost = Error::during(ErrorKind::Disconnected, "COPY", "lost").with_source(reset);
+        let lost = lost.with_code(Some("421".into()));
+        let unknown = lost.clone().reworded(ErrorKind::OutcomeUnknown, format!("{lost}; it may be done"));
+        assert_eq!(format!("{unknown:#}"), "COPY: lost; it may be done: connection reset");
+        assert_eq!((unknown.kind(), unknown.code()), (ErrorKind::OutcomeUnknown, Some("421")));
+        let timeout = Error::new(ErrorKind::Timeout, "COPY timed out").caused_by(lost.without_action());
+        assert_eq!(format!("{timeout:#}"), "COPY timed out: lost: connection reset");
     }
 
     #[test]

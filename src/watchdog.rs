@@ -107,7 +107,8 @@ impl Guard {
                 if (self.has_timed_out() && error.kind() != ErrorKind::OutcomeUnknown)
                     || (error.is_timeout() && error.action().is_some()) =>
             {
-                Err(self.deadline.error(error.action().unwrap_or(action)).caused_by(error))
+                let timeout = self.deadline.error(error.action().unwrap_or(action));
+                Err(timeout.caused_by(error.without_action()))
             }
             result => result,
         }
@@ -233,6 +234,7 @@ mod tests {
             (error.kind(), error.to_string().as_str()),
             (ErrorKind::Timeout, "NOOP timed out after 0.05 s")
         );
+        assert_eq!(format!("{error:#}"), "NOOP timed out after 0.05 s: lost");
     }
 
     #[test]

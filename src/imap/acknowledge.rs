@@ -62,6 +62,7 @@ fn archive(
     }
     let archive = session.archive().to_owned();
     let found = find_by_identity(session, group, imap)?;
+    done.extend(find_moved(session, group, &found, imap)?);
     let present = UidSet::new(session.validity(), found.0.keys().copied());
     if imap.unconfirmed_copies.lock().has_any(&uids, &archive) {
         imap.unconfirmed_copies.lock().mark_unknown(&present, &archive);
@@ -114,10 +115,15 @@ fn archive_by_uid(
 struct Found(BTreeMap<Uid, Identity>);
 
 impl Found {
+    /// Returns `true` if a message is in the inbox.
+    fn is_present(&self, delivery: &Delivery) -> bool {
+        delivery.identity.is_some_and(|it| self.0.values().any(|found| *found == it))
+    }
+
     /// Returns `true` if a message is in the inbox, or known to be archived.
     fn has(&self, delivery: &Delivery, imap: &Imap) -> bool {
         let is_archived = |identity| imap.state.lock().acknowledged().contains(identity);
-        delivery.identity.is_some_and(|it| self.0.values().any(|found| *found == it) || is_archived(it))
+        self.is_present(delivery) || delivery.identity.is_some_and(is_archived)
     }
 }
 
@@ -135,6 +141,34 @@ fn find_by_identity(session: &mut ImapSession, group: &ValidityGroup<'_>, imap: 
         return Err(Error::new(ErrorKind::Refused, text));
     }
     Ok(found)
+}
+
+/// Returns the messages that are in the archive and not in the inbox, of those whose move was unfinished when UIDVALIDITY
+/// changed: the server has moved them, and its response was lost.
+fn find_moved(
+    session: &mut ImapSession,
+    group: &ValidityGroup<'_>,
+    found: &Found,
+    imap: &Imap,
+) -> Result<Vec<Uid>> {
+    let archive = session.archive().to_owned();
+    let is_unfinished = |it: &Delivery| {
+        imap.unconfirmed_copies.lock().has_any(&UidSet::new(group.validity, it.uids()), &archive)
+    };
+    let mut unfinished = group.deliveries.clone();
+    unfinished.retain(|it| !found.is_present(it) && is_unfinished(it));
+    if unfinished.is_empty() {
+        return Ok(Vec::new());
+    }
+    let most = imap.config.dedup_window.max(unfinished.len());
+    let headers = match session.newest_archived(most, None) {
+        // Without an archive that can be read, they count as missing.
+        Err(error) if error.kind() == ErrorKind::Refused && !error.is_transient() => return Ok(Vec::new()),
+        archived => archived?.1,
+    };
+    let archived: HashSet<Identity> = headers.iter().filter_map(|it| Identity::read(it)).collect();
+    unfinished.retain(|it| it.identity.is_some_and(|identity| archived.contains(&identity)));
+    Ok(unfinished.iter().map(|it| it.uid).collect())
 }
 
 /// Archives duplicates. After a change of UIDVALIDITY it does nothing: the next fetch finds them again.

@@ -184,7 +184,8 @@ impl Imap {
     /// other clients' mail, too; they are not fetched again.
     ///
     /// Messages that the server withholds stay in the inbox ([`Delivery::message`]). Duplicates of acknowledged messages are
-    /// archived, too. When UIDVALIDITY has changed since the fetch, the messages are found by Message-ID, Subject and sender.
+    /// archived, too. When UIDVALIDITY has changed since the fetch, the messages are found by Message-ID, Subject and sender; in
+    /// the archive, too, if the response to an earlier move was lost.
     ///
     /// # Errors
     /// As [`fetch`](Imap::fetch). `StaleUids` when UIDVALIDITY has changed and some messages are not found again. `LeaseLost`

@@ -251,8 +251,8 @@ pub(super) fn withheld_error(uid: Uid, error: Error) -> Error {
     if error.kind() == ErrorKind::TooLarge {
         return error;
     }
-    let text = format!("message UID {uid} could not be fetched: {error}");
-    Error::new(error.kind(), text).caused_by(error)
+    let (kind, text) = (error.kind(), format!("message UID {uid} could not be fetched: {error}"));
+    error.reworded(kind, text)
 }
 
 /// Returns the error for a message that SEARCH finds and FETCH returns nothing for.

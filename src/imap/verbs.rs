@@ -40,7 +40,7 @@ pub(super) fn outcome_unknown(error: Error) -> Error {
         return error;
     }
     let text = format!("{error}; the command may have been carried out");
-    Error::new(ErrorKind::OutcomeUnknown, text).caused_by(error)
+    error.reworded(ErrorKind::OutcomeUnknown, text)
 }
 
 /// Flags messages `\Deleted` and expunges them by UID. Without UIDPLUS they stay flagged: a plain EXPUNGE would remove other
@@ -121,9 +121,10 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
 
 /// Adds the UID of the first missing mail to the error: the server stopped at that mail.
 fn name_first_missing(Failure { uids, error }: Failure, received: &[RawMail]) -> Error {
-    let first = uids.iter().find(|uid| received.iter().all(|mail| mail.uid != *uid));
-    let text = first.map_or(error.to_string(), |uid| format!("{error} (at mail UID {uid})"));
-    Error::new(error.kind(), text).caused_by(error)
+    let is_missing = |uid: &Uid| received.iter().all(|mail| mail.uid != *uid);
+    let Some(first) = uids.iter().find(is_missing) else { return error };
+    let (kind, text) = (error.kind(), format!("{error} (at mail UID {first})"));
+    error.reworded(kind, text)
 }
 
 /// Returns the error for a single mail that is too large.

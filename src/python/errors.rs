@@ -65,20 +65,17 @@ pub(super) fn plain(text: &str) -> String {
     plain
 }
 
-/// An exception as owned text, without secrets: the source of an error.
+/// The class of an exception: the source of an error that has the exception's message.
 #[derive(Debug)]
-struct Cause {
-    class: String,
-    text: String,
-}
+struct Raised(String);
 
-impl fmt::Display for Cause {
+impl fmt::Display for Raised {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.class, self.text)
+        write!(f, "Python raised {}", self.0)
     }
 }
 
-impl StdError for Cause {}
+impl StdError for Raised {}
 
 /// Converts an exception that a call raised.
 ///
@@ -106,7 +103,7 @@ pub(super) fn error(exception: &Bound<'_, PyBaseException>, context: CallContext
             .with_code(reply_code(&text))
             .with_retry_after(throttle::requested_wait(&text))
     };
-    error.with_source(Cause { class, text })
+    error.with_source(Raised(class))
 }
 
 /// Returns the SMTP reply code (4xx, 5xx) that a text begins with.
@@ -187,9 +184,8 @@ fn refused_login(code: Option<String>, text: &str, action: &str) -> Error {
 pub(super) fn import_error(py: Python<'_>, module: &str, exception: &PyErr) -> Error {
     let value = exception.value(py);
     let class = class_names(value).into_iter().next().unwrap_or_default();
-    let text = text(value);
-    let message = format!("can't import {module}: {text}");
-    Error::new(ErrorKind::Runtime, message).with_source(Cause { class, text })
+    let message = format!("can't import {module}: {}", text(value));
+    Error::new(ErrorKind::Runtime, message).with_source(Raised(class))
 }
 
 /// Returns the exception that was being handled when this one was raised (`__context__`).
@@ -212,4 +208,21 @@ fn class_names(value: &Bound<'_, PyBaseException>) -> Vec<String> {
 fn text(value: &Bound<'_, PyBaseException>) -> String {
     let text = value.str().map(|text| text.to_string()).unwrap_or_default();
     if text.is_empty() { "no reason given".into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use pyo3::exceptions::PyConnectionResetError;
+
+    use super::super::runtime::attached;
+    use super::*;
+
+    #[test]
+    fn an_exception_as_an_error_says_its_message_once_and_its_class() {
+        let context = CallContext { phase: Phase::Command, action: "NOOP", secrets: &[] };
+        let reset = PyConnectionResetError::new_err("reset by peer");
+        let lost = attached(|py| Ok(error(reset.value(py), context))).unwrap();
+        assert_eq!(lost.to_string(), "NOOP: reset by peer");
+        assert_eq!(format!("{lost:#}"), "NOOP: reset by peer: Python raised ConnectionResetError");
+    }
 }

@@ -161,12 +161,15 @@ fn not_tried_after(error: &Error) -> Error {
 /// Sends the due messages once.
 ///
 /// # Errors
-/// The error of connecting, before anything was sent.
+/// `Timeout` when an attempt before has used up the time; the error of connecting, before anything was sent.
 fn attempt(
     connection: &Connection<SmtpSession>,
     deadline: Deadline,
     window: &mut [Pending<'_>],
 ) -> Result<()> {
+    if due(window).any(|it| it.outcome.is_some()) {
+        deadline.check("sending")?; // else connecting, which does not begin any more, would be named
+    }
     let mut is_connected = false;
     let answer = connection.once(deadline, |session| {
         is_connected = true;

@@ -522,6 +522,26 @@ fn after_a_change_of_uidvalidity_a_lost_lease_is_an_error_and_nothing_is_archive
 }
 
 #[rstest]
+fn a_log_that_another_client_removes_is_made_anew_and_held_messages_are_claimed_again(
+    #[from(postfix)] site: Site,
+) {
+    let other = site.other_client();
+    deliver(&site, 2);
+    let (first, second) = (Imap::connect(shared(&site)).unwrap(), Imap::connect(shared(&site)).unwrap());
+    let batch = first.fetch().unwrap();
+    assert_eq!((batch.len(), ids(&second)), (2, vec![]));
+    other.remove_mailbox(&format!("{TAG}.claims")).unwrap();
+    site.deliver(&[message("new", "hello")]);
+    assert_eq!(ids(&second), ["new"], "the first handle's messages are left alone");
+    site.deliver(&[message("newer", "hello")]);
+    assert_eq!(first.fetch().unwrap().len(), 3, "two again, and the newer one");
+    let third = Imap::connect(shared(&site)).unwrap();
+    assert_eq!(ids(&third), Vec::<String>::new(), "all are claimed");
+    batch.ack().unwrap();
+    assert_eq!(mail(&other, TAG).len(), 2);
+}
+
+#[rstest]
 fn foreign_mail_is_not_claimed_and_does_not_stand_in_the_way(#[from(postfix)] site: Site) {
     for n in 0..5 {
         site.plant(&[], &format!("From: eve@example.test\nSubject: x{TAG} {n}\n\nforeign\n"));

@@ -26,6 +26,8 @@ struct Mailboxes {
     inbox: BTreeMap<u32, String>,
     archive: Vec<String>,
     deleted: BTreeSet<u32>,
+    /// The number of times that the inbox has got another UIDVALIDITY.
+    renumbered: u32,
     /// For each connection, `true` if the archive is selected.
     is_away: BTreeSet<usize>,
     is_missing: bool,
@@ -55,6 +57,15 @@ impl Held {
         (waiting, copies.into_values().collect())
     }
 
+    /// Gives the inbox another UIDVALIDITY, and its mails other UIDs.
+    fn renumber(&self) {
+        let mut mailboxes = self.0.lock().unwrap();
+        mailboxes.renumbered += 1;
+        mailboxes.inbox =
+            std::mem::take(&mut mailboxes.inbox).into_iter().map(|(uid, mail)| (uid + 10, mail)).collect();
+        mailboxes.deleted = mailboxes.deleted.iter().map(|uid| uid + 10).collect();
+    }
+
     fn script(&self, capabilities: &[&str]) -> Script {
         let held = self.clone();
         Script::imap(capabilities)
@@ -82,9 +93,13 @@ impl Mailboxes {
                 } else {
                     self.is_away.remove(&heard.connection)
                 };
-                let exists = if to_archive { self.archive.len() } else { self.inbox.len() };
+                let (exists, validity) = if to_archive {
+                    (self.archive.len(), 7)
+                } else {
+                    (self.inbox.len(), 7 + self.renumbered)
+                };
                 return Some(format!(
-                    "* {exists} EXISTS\r\n* OK [UIDVALIDITY 7] life\r\nTAG OK [READ-WRITE] done\r\n"
+                    "* {exists} EXISTS\r\n* OK [UIDVALIDITY {validity}] life\r\nTAG OK [READ-WRITE] done\r\n"
                 ));
             }
             ["CREATE", ..] => {
@@ -359,6 +374,15 @@ fn a_copy_whose_response_is_lost_has_an_unknown_outcome(
 }
 
 #[rstest]
+fn an_error_with_its_causes_names_the_command_once() {
+    let held = Held::with([1]);
+    let imap = connected(&struck(&held, UIDPLUS, "UID COPY", Blow::Before, 1));
+    let uids = imap.search("ALL").unwrap();
+    let text = format!("{:#}", imap.copy(&uids, TAG).unwrap_err());
+    assert_eq!((text.matches("COPY").count(), text.matches("carried out").count()), (1, 1), "{text}");
+}
+
+#[rstest]
 #[case(UIDPLUS, "UID COPY", ErrorKind::OutcomeUnknown)]
 #[case(UIDPLUS, "UID STORE", ErrorKind::OutcomeUnknown)]
 #[case(UIDPLUS, "UID EXPUNGE", ErrorKind::OutcomeUnknown)]
@@ -377,6 +401,65 @@ fn a_move_whose_response_is_lost_is_unknown_without_move_and_can_be_retried(
     assert_eq!(imap.move_to(&uids, TAG).unwrap_err().kind(), kind);
     imap.move_to(&uids, TAG).unwrap();
     assert_eq!(held.counts(), (0, vec![1, 1, 1]));
+}
+
+#[rstest]
+#[case::by_move(MOVE, "UID MOVE")]
+#[case::copied(UIDPLUS, "UID COPY")]
+#[case::copied_and_deleted(NEITHER, "UID STORE")]
+#[case::copied_and_expunged(UIDPLUS, "UID EXPUNGE")]
+fn messages_that_were_moved_without_a_response_before_uidvalidity_changed_are_acknowledged(
+    #[case] capabilities: &[&str],
+    #[case] command: &str,
+) {
+    let held = Held::with([1, 2, 3]);
+    let imap = connected(&renumbered_at(&held, capabilities, command, |_| ()));
+    let batch = imap.fetch().unwrap();
+    batch.ack().unwrap();
+    assert_eq!(held.counts(), (0, vec![1, 1, 1]));
+    batch.ack().unwrap();
+    assert!(imap.fetch().unwrap().is_empty());
+}
+
+#[rstest]
+fn a_message_that_is_not_in_the_archive_after_uidvalidity_changed_is_not_acknowledged(
+    #[values(false, true)] is_removed: bool,
+) {
+    let held = Held::with([1, 2, 3]);
+    let server = renumbered_at(&held, MOVE, "UID MOVE", move |mailboxes| {
+        mailboxes.archive.truncate(2);
+        if is_removed {
+            (mailboxes.is_missing, mailboxes.archive) = (true, Vec::new());
+        }
+    });
+    let batch = connected(&server).fetch().unwrap();
+    for _ in 0..2 {
+        let error = batch.ack().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StaleUids, "{error:?}");
+        let missing = if is_removed { "3 of 3 messages" } else { "1 of 3 messages" };
+        assert!(error.to_string().contains(missing), "{error}");
+    }
+}
+
+/// Makes a server that carries out the first command of a kind, hangs up, and gives the inbox another UIDVALIDITY. Then
+/// `change` happens to its mailboxes.
+fn renumbered_at(
+    held: &Held,
+    capabilities: &[&str],
+    command: &str,
+    change: impl Fn(&mut Mailboxes) + Send + Sync + 'static,
+) -> Scripted {
+    let state = held.clone();
+    let strike = move |heard: &Heard| {
+        if heard.nth > 1 {
+            return Step::Usual;
+        }
+        let step = Blow::After.strike(&state, heard);
+        state.renumber();
+        change(&mut state.0.lock().unwrap());
+        step
+    };
+    held.script(capabilities).ahead(command, strike).start()
 }
 
 /// The app gets the messages of a failed `fetch_and_ack` by `fetch` and `ack`.

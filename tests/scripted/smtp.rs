@@ -86,6 +86,32 @@ fn a_large_message_is_resent_once_after_a_connection_lost_within_its_data(#[case
     assert_eq!((arrived(&server), server.connections()), (vec!["1".into()], 2));
 }
 
+/// The server does not reply to DATA, or reads no more after the first line of the message.
+#[rstest]
+#[case::pipelining(PIPELINING)]
+#[case::one_by_one(ONE_BY_ONE)]
+fn messages_that_are_not_sent_by_the_deadline_name_sending_as_what_timed_out(
+    #[case] extensions: &[&str],
+    #[values("DATA", "> ")] at: &str,
+) {
+    let silent = |heard: &Heard| if heard.text.starts_with('>') { stall() } else { Step::Nothing };
+    let server = Script::smtp(extensions).on(at, silent).start();
+    let config = smtp_config(&server, Credentials::none()).timeout(Duration::from_secs(4));
+    let large = |id| message(id, vec![b'a'; 16 << 20]); // more than all buffers of the connection hold
+    let outcomes = Smtp::connect(config).unwrap().send_all(&[large("1"), message("2", "hello")]);
+    for error in outcomes.into_iter().map(Result::unwrap_err) {
+        assert_eq!((error.kind(), &*error.to_string()), (ErrorKind::Timeout, "sending timed out after 4 s"));
+    }
+    assert_eq!((arrived(&server), server.connections()), (Vec::new(), 1));
+}
+
+/// Keeps the connection open without reading, until the process ends.
+fn stall() -> Step {
+    loop {
+        std::thread::park();
+    }
+}
+
 #[rstest]
 #[case::pipelining(PIPELINING)]
 #[case::one_by_one(ONE_BY_ONE)]

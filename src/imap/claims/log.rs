@@ -5,10 +5,12 @@ use std::time::Instant;
 
 use super::entry::{Op, other_log_patterns, read, write};
 use super::view::View;
-use super::{Claims, MAX_CLAIMS, MAX_PRESENT_CLAIMS};
+use super::{Claims, MAX_CLAIMS, MAX_LINES_PER_ENTRY, MAX_PRESENT_CLAIMS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
+use crate::imap::verbs::search_among;
 use crate::python::ImapSession;
+use crate::uid::UidSet;
 
 impl Claims {
     /// Appends an entry. A server that refuses it gets a second try, after obsolete entries have been removed.
@@ -57,7 +59,7 @@ impl Claims {
             entries.push(entry);
         }
         let known = view.other_leases(self.me, self.lease);
-        view.set_entries(entries, next);
+        let lost_claims = view.replace_entries(entries, next, self.me, self.lease);
         for &other in view.other_leases(self.me, self.lease).difference(&known) {
             let ours = self.lease;
             events::emit(move || {
@@ -68,7 +70,27 @@ impl Claims {
                 );
             });
         }
+        if is_current && !lost_claims.is_empty() {
+            self.claim_again(session, view, &UidSet::new(validity, lost_claims))?;
+        }
         self.warn_of_other_logs(session, &name)
+    }
+
+    /// Claims messages again whose claims another client has removed from the log, and reads it.
+    fn claim_again(&self, session: &mut ImapSession, view: &mut View, uids: &UidSet) -> Result<()> {
+        let present = search_among(session, uids, " UNDELETED")?;
+        if present.is_empty() {
+            return Ok(());
+        }
+        let count = present.len();
+        events::emit(move || {
+            tracing::warn!(count, "claims were removed from the log: claiming the messages again");
+        });
+        for lines in present.chunks().chunks(MAX_LINES_PER_ENTRY) {
+            let uids = UidSet::new(present.validity(), lines.iter().flat_map(UidSet::iter));
+            self.append(session, view, &Op::Claim(uids))?;
+        }
+        self.read_log(session, view)
     }
 
     /// Warns, once for each handle, of logs of the same inbox and tag in other archives: their consumers are invisible here.

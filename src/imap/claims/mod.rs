@@ -183,7 +183,7 @@ impl Claims {
         }
         let mut left = wanted.clone();
         loop {
-            let free = view.choose_free(self.me, &left, room);
+            let free = view.choose_free(self.me, &left, room, self.lease);
             if free.is_empty() {
                 break;
             }

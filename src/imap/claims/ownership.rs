@@ -76,6 +76,11 @@ impl Ownership {
         self.owners.get(&uid).copied()
     }
 
+    /// Returns the messages that have an owner.
+    pub(super) fn owners(&self) -> impl Iterator<Item = (Uid, Consumer)> {
+        self.owners.iter().map(|(uid, owner)| (*uid, *owner))
+    }
+
     /// Returns the messages that a consumer owns.
     pub(super) fn owned_by(&self, consumer: Consumer) -> impl Iterator<Item = Uid> {
         self.owners.iter().filter(move |(_, owner)| **owner == consumer).map(|(uid, _)| *uid)

@@ -27,6 +27,8 @@ pub(super) struct View {
     /// `true` if the last SEARCH came after the last read of the log: then it would have found all claimed messages.
     is_searched: bool,
     ownership: Ownership,
+    /// Messages of other consumers to which the log has lost all claims, with the last entries of their owners.
+    unlogged: HashMap<Uid, LastEntry>,
     /// The time of the last read of the log; `None` before the first one.
     pub(super) read_at: Option<Instant>,
     /// The log's UIDNEXT when it was read.
@@ -115,8 +117,35 @@ impl View {
         entries
     }
 
+    /// Replaces the entries by those of the whole log; returns the messages that `me` has to claim again.
+    ///
+    /// Consumers never remove the last claim to a message that is in the inbox: another client has removed it, or the log. Its
+    /// owner claims the message again; until its lease has run out, the others leave the message alone.
+    pub(super) fn replace_entries(
+        &mut self,
+        entries: Vec<Entry>,
+        uid_next: u32,
+        me: Consumer,
+        lease: Duration,
+    ) -> Vec<Uid> {
+        let claimed: HashSet<Uid> = entries.iter().filter_map(Entry::uids).flat_map(UidSet::iter).collect();
+        let is_unlogged =
+            |uid: Uid| !claimed.contains(&uid) && self.may_be_present(uid) && !self.is_gone(uid);
+        let (mine, others): (Vec<_>, Vec<_>) =
+            self.ownership.owners().filter(|(uid, _)| is_unlogged(*uid)).partition(|(_, owner)| *owner == me);
+        let mut unlogged = self.unlogged.clone();
+        unlogged.retain(|uid, _| is_unlogged(*uid));
+        unlogged.extend(
+            others.into_iter().filter_map(|(uid, owner)| Some((uid, *self.last_entries.get(&owner)?))),
+        );
+        let is_held = self.renewed_at.is_some() && !self.may_have_lost && !self.is_older_than(lease);
+        self.set_entries(entries, uid_next);
+        self.unlogged = unlogged;
+        mine.into_iter().filter(|_| is_held).map(|(uid, _)| uid).collect()
+    }
+
     /// Replaces the entries by those of the whole log, and computes the owners.
-    pub(super) fn set_entries(&mut self, mut entries: Vec<Entry>, uid_next: u32) {
+    fn set_entries(&mut self, mut entries: Vec<Entry>, uid_next: u32) {
         let now = Instant::now();
         entries.sort_by_key(|entry| entry.uid);
         entries.dedup_by_key(|entry| entry.uid);
@@ -196,8 +225,9 @@ impl View {
 
     /// Chooses up to `room` messages without an owner: the oldest, or random ones when there are other consumers, so that they
     /// seldom claim the same.
-    pub(super) fn choose_free(&self, me: Consumer, wanted: &UidSet, room: usize) -> UidSet {
-        let free = self.filter_by_owner(wanted, |owner| owner.is_none());
+    pub(super) fn choose_free(&self, me: Consumer, wanted: &UidSet, room: usize, lease: Duration) -> UidSet {
+        let mut free = self.filter_by_owner(wanted, |owner| owner.is_none());
+        free.retain(|uid| self.unlogged.get(&uid).is_none_or(|last| last.time_left(lease).is_zero()));
         let is_alone = self.last_entries.keys().all(|consumer| *consumer == me);
         let spare = free.len().saturating_sub(room);
         let random = getrandom::u32().unwrap_or(0) as usize;

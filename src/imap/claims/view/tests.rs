@@ -62,6 +62,39 @@ fn messages_that_another_client_expunged_are_not_owned() {
     assert!(!view.has_any(A));
 }
 
+/// Another client removes the log; both claim again, A one of its two messages.
+#[test]
+fn messages_whose_claims_were_removed_are_left_alone_until_their_owners_lease_has_run_out() {
+    let claims = vec![entry(5, A, 7, Op::Claim(uids(&[1, 2]))), entry(6, B, 7, Op::Claim(uids(&[3])))];
+    let mut view = view(claims);
+    view.renewed_at = Some(Instant::now());
+    let free = |view: &View| view.choose_free(B, &uids(&[1, 2, 3, 4]), 10, LEASE);
+    assert_eq!(free(&view), uids(&[4]));
+    assert_eq!(view.replace_entries(Vec::new(), 1, B, LEASE), [uid(3)], "B claims it again");
+    assert_eq!(free(&view), uids(&[3, 4]));
+    let again = vec![entry(1, B, 7, Op::Claim(uids(&[3]))), entry(2, A, 7, Op::Claim(uids(&[1])))];
+    assert_eq!(view.replace_entries(again, 3, B, LEASE), []);
+    assert_eq!(free(&view), uids(&[4]));
+    view.unlogged.values_mut().for_each(|last| last.since -= LEASE + MARGIN);
+    assert_eq!(free(&view), uids(&[2, 4]));
+    view.set_present(&uids(&[4]));
+    assert_eq!(view.replace_entries(Vec::new(), 1, B, LEASE), [], "they have left the inbox");
+    assert!(view.unlogged.is_empty());
+}
+
+#[test]
+fn a_consumer_whose_lease_has_run_out_claims_nothing_again() {
+    let lost = |renewed_at, may_have_lost| {
+        let mut view = view(vec![entry(1, A, 7, Op::Claim(uids(&[1])))]);
+        (view.renewed_at, view.may_have_lost) = (renewed_at, may_have_lost);
+        view.replace_entries(Vec::new(), 1, A, LEASE).len()
+    };
+    let now = Instant::now();
+    let before = now.checked_sub(LEASE + MARGIN).unwrap();
+    assert_eq!((lost(Some(now), false), lost(Some(now), true)), (1, 0));
+    assert_eq!((lost(Some(before), false), lost(None, false)), (0, 0));
+}
+
 #[test]
 fn a_renewal_replaces_the_one_before() {
     let renew = |at| entry(at, A, 7, Op::Renew);
