@@ -60,9 +60,10 @@ class Connection:
         """The count of messages in the selected mailbox."""
         return self.imap.exists
 
-    def set_deadline(self, seconds: float) -> None:
-        """Sets the deadline of the next calls, in seconds from now."""
+    def call(self, seconds: float, method: str, args: tuple[Any, ...]) -> tuple[Any, tuple[int, int, int]]:
+        """Calls a method, whose deadline is in so many seconds; returns its value and the traffic so far."""
         self.imap.meter.set_deadline(seconds)
+        return getattr(self, method)(*args), self.traffic()
 
     def traffic(self) -> tuple[int, int, int]:
         """Returns the counts of commands, octets sent, and octets received so far."""

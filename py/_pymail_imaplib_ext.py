@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import imaplib
+import select
 import socket
+import ssl
 from typing import Any
 
 from _pymail_imap_parse import as_text, parse_uint32
@@ -15,8 +17,9 @@ imaplib.Commands.setdefault("MOVE", ("SELECTED",))
 MAXLINE = 1_000_000
 # Octets taken from the socket at a time; TLS returns 16 KiB at most.
 CHUNK = 64 << 10
-# The most octets that are handed over at a time.
+# The most octets that are handed over at a time, and those after which no more are waited for.
 HANDOVER_OCTETS = 1 << 20
+GATHERED_OCTETS = 256 << 10
 SHORTEST_EXPUNGE = len("* 1 EXPUNGE\r\n")
 # As text, compiled by `re` on first use.
 _EXPUNGES = rb"(?:\* \d{1,10} EXPUNGE\r\n)+"
@@ -60,6 +63,7 @@ class Metered(imaplib.IMAP4):
         self._at = 0
         # The socket that filled the buffer.
         self._buffer_socket: Any = None
+        self._poll: select.poll | None = None
         super().__init__(host, port)
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
@@ -228,9 +232,26 @@ class Metered(imaplib.IMAP4):
         self._buffer, self._at = rest, 0
 
     def take_octets(self, needed: int) -> bytes:
-        """Returns received octets that are not processed yet; else receives up to `needed`, or more."""
+        """Returns octets that are not processed yet; else receives `needed` ones and all that are there."""
         octets, self._buffer, self._at = self._buffer[self._at :], b"", 0
-        return octets or self._receive_all(min(needed, HANDOVER_OCTETS), [], CHUNK)
+        if octets:
+            return octets
+        pieces = [self._receive()]
+        length = len(pieces[0])
+        while length < min(needed, HANDOVER_OCTETS) or (length < GATHERED_OCTETS and self._is_readable()):
+            pieces.append(self._receive())
+            length += len(pieces[-1])
+            _merge_many(pieces)
+        return b"".join(pieces)
+
+    def _is_readable(self) -> bool:
+        """Returns True if octets can be received at once, or the rest of a TLS record is on its way."""
+        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+            return True
+        if self._poll is None:
+            self._poll = select.poll()
+            self._poll.register(self.sock, select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def _skip_expunges(self) -> bool:
         """Counts EXPUNGE responses without storing their sequence numbers: commands name UIDs."""

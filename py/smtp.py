@@ -10,6 +10,7 @@ import re
 import smtplib
 import ssl
 from itertools import groupby
+from typing import Any
 
 from _pymail_auth import log_in
 from _pymail_bdat import Flight, fits
@@ -43,9 +44,10 @@ class Session(Dialogue):
             raise smtplib.SMTPServerDisconnected(f"{error.smtp_code} {as_text(error.smtp_error)}") from None
         super().__init__()
 
-    def set_deadline(self, seconds: float) -> None:
-        """Sets the deadline of the next calls, in seconds from now."""
+    def call(self, seconds: float, method: str, args: tuple[Any, ...]) -> tuple[Any, tuple[int, int, int]]:
+        """Calls a method, whose deadline is in so many seconds; returns its value and the traffic so far."""
         self.smtp.meter.set_deadline(seconds)
+        return getattr(self, method)(*args), self.traffic()
 
     def traffic(self) -> tuple[int, int, int]:
         """Returns the counts of commands, octets sent, and octets received so far."""

@@ -4,6 +4,7 @@
 use std::ffi::CStr;
 
 use crate::error::{Error, Result};
+use crate::fetched;
 use crate::message::{self, Message};
 use crate::python;
 use crate::uid::{Uid, UidSet, UidValidity};
@@ -38,6 +39,11 @@ pub fn copied(response: &str, asked: &UidSet) -> Option<UidSet> {
         python::Copied::Uids(set) => Some(set),
         python::Copied::Unknown => None,
     }
+}
+
+/// Parses FETCH responses that arrive in pieces of this length; returns the messages, the other responses, and the error.
+pub fn fetched(octets: &[u8], length: usize) -> fetched::Outcome {
+    fetched::in_pieces(octets, length)
 }
 
 /// Returns every error that this text of a server can become, after `secret` was sent to the server.

@@ -9,7 +9,7 @@ from typing import Any
 from zlib import crc32
 
 SHARED = ("imap.py", "smtp.py", "_pymail_transport.py")
-IMAPS = ("_pymail_imap_parse.py", "_pymail_fetched.py", "_pymail_imaplib_ext.py")
+IMAPS = ("_pymail_imap_parse.py", "_pymail_receive.py", "_pymail_imaplib_ext.py")
 REPLIES = ("_pymail_smtplib_ext.py", "_pymail_verdicts.py")
 SMTPS = ("_pymail_auth.py", "_pymail_dialogue.py", "_pymail_messages.py", *REPLIES)
 FOLLOWED = (*SHARED, *IMAPS, *SMTPS, "imaplib.py", "smtplib.py")

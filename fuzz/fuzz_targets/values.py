@@ -47,6 +47,10 @@ class Session:
         """Closes the socket; may be called twice."""
         self.socket.close()
 
+    def call(self, _seconds: float, method: str, _args: tuple[Any, ...]) -> Any:
+        """Calls a method: returns a value of its own and the traffic."""
+        return self.answer(method), self.answer("traffic")
+
     def __getattr__(self, name: str) -> Callable[..., Any]:
         return lambda *_: self.answer(name)
 
@@ -65,18 +69,11 @@ class Session:
             "search": lambda: self.uids(many),
             "prefetch": lambda: None if self.next() % 2 else self.uids(many),
             "remaining_matches": lambda: None if self.next() % 2 else self.uids(many),
-            "next_mails": lambda: (self.mails(many), self.next() % 4 == 0),
+            "next_chunk": lambda: (self.responses(many), self.number(), self.next() % 4 == 0),
             "last_limit": lambda: (self.number(), self.number()) if self.next() % 8 == 1 else None,
-            "newest_headers": lambda: (
-                (self.number(), self.number()),
-                [self.mail() for _ in many],
-                self.refusal(),
-            ),
-            "sizes": lambda: [(self.number(), self.number()) for _ in many],
-            "copies": lambda: ([self.number() for _ in many], [self.number() for _ in many], []),
-            "delivery_counts": lambda: [(self.number(), self.number()) for _ in many],
+            "visit": lambda: (self.number(), self.number(), self.number(), self.number()),
+            "count": lambda: self.number(),
             "mailboxes": lambda: [self.text() for _ in many],
-            "read_log": lambda: (self.number(), [(self.number(), self.octet_string()) for _ in many]),
             "create": lambda: self.next() % 2 == 0,
             "copy": lambda: f"7 {self.text()} {self.text()}",
             "move": lambda: f"7 {self.text()} {self.text()}",
@@ -89,23 +86,17 @@ class Session:
     def uids(self, many: range) -> bytes:
         return b"".join(self.octet_string() if self.next() % 8 == 0 else bytes([n + 1, 0, 0, 0]) for n in many)
 
-    def mails(self, many: range) -> list[Any]:
-        """Returns messages: UID, size, True if flagged deleted, a buffer, the message's begin and end in it."""
-        uid = lambda n: self.number() if self.next() % 4 == 0 else n + 1  # noqa: E731
-        place = lambda: (self.number(), self.number()) if self.next() % 4 == 1 else (0, 24)  # noqa: E731
-        return [(uid(n), self.number(), self.next() % 8 == 0, self.mail(), *place()) for n in many]
+    def responses(self, many: range) -> Any:
+        """Returns FETCH responses, mostly."""
+        if self.next() % 4 == 0:
+            return self.octet_string()
+        response = b"* 1 FETCH (UID %d RFC822.SIZE 24 BODY[]<0> {%d}\r\n%b)\r\n"
+        mail = b"Subject: OURS 1\r\n\r\nhello"
+        return b"".join(response % (n + 1, len(mail) - self.next() % 2, mail) for n in many)
 
     def delimiter(self) -> Any:
         """Returns a hierarchy delimiter, mostly."""
         return self.text() if self.next() % 8 == 1 else "/"
-
-    def refusal(self) -> Any:
-        """Returns a refusal's code and text, or None."""
-        return (self.text(), self.text()) if self.next() % 4 == 1 else None
-
-    def mail(self) -> Any:
-        """Returns a message of ours, mostly."""
-        return self.octet_string() if self.next() % 4 == 0 else b"Subject: OURS 1\r\n\r\nhello"
 
     def outcome(self) -> Any:
         """Returns the outcome of one message, as smtp.py does."""

@@ -3,6 +3,8 @@
 //! A malformed response ends the connection: what follows it can't be trusted. Messages before it are returned.
 
 mod attributes;
+#[cfg(any(test, fuzzing))]
+mod pieces;
 mod responses;
 #[cfg(test)]
 mod tests;
@@ -13,6 +15,10 @@ use std::sync::Arc;
 
 use self::attributes::Place;
 pub(crate) use self::attributes::{Attributes, Octets};
+#[cfg(fuzzing)]
+pub(crate) use self::pieces::Outcome;
+#[cfg(fuzzing)]
+pub(crate) use self::pieces::in_pieces;
 use self::responses::{Found, Malformed, Unread};
 use crate::uid::Uid;
 
@@ -31,13 +37,15 @@ pub(crate) struct Fetched {
     count: u64,
 }
 
-/// What octets have led to.
+/// The result of parsing octets.
 #[derive(Default)]
 pub(crate) struct Progress {
     /// The messages that are complete.
     pub(crate) complete: Vec<Attributes>,
     /// Other responses, in the order in which they came.
     pub(crate) others: Vec<u8>,
+    /// `true` if the last of them is tagged.
+    pub(crate) is_tagged: bool,
     /// The octets behind a tagged response.
     pub(crate) rest: Vec<u8>,
     /// The octets that are still to come, at least; 0 if there are others to parse.
@@ -64,8 +72,26 @@ impl Fetched {
     /// `expunged` is the number of EXPUNGE responses so far. The other responses are to be processed before the next call.
     pub(crate) fn add(&mut self, octets: &[u8], expunged: u64) -> Progress {
         self.unread.octets.extend_from_slice(octets);
-        let (mut progress, mut responses) = (Progress::default(), Vec::new());
-        let mut others = None::<Range<usize>>;
+        let mut progress = Progress::default();
+        let responses = self.scan(&mut progress);
+        let Some((octets, pieces)) = self.unread.take_scanned(progress.needed) else { return progress };
+        let buffer = Arc::new(octets);
+        for (sequence, range) in responses {
+            match Attributes::parse(&buffer, &pieces[range], (expunged, sequence)) {
+                Ok(new) => progress.complete.extend(self.merge(new)),
+                Err(error) => {
+                    progress.error = Some(error);
+                    break;
+                }
+            }
+        }
+        progress
+    }
+
+    /// Finds FETCH responses, and then others, until neither follows; returns the FETCH responses' sequence numbers and
+    /// pieces.
+    fn scan(&mut self, progress: &mut Progress) -> Vec<(u32, Range<usize>)> {
+        let (mut responses, mut others) = (Vec::new(), None::<Range<usize>>);
         loop {
             let mark = self.unread.mark();
             match self.unread.next() {
@@ -80,6 +106,7 @@ impl Fetched {
                     self.unread.drop_pieces(&mark);
                     others = Some(others.map_or(mark.start, |others| others.start)..end);
                     if is_tagged {
+                        progress.is_tagged = true;
                         progress.rest = self.unread.octets.split_off(end);
                         break;
                     }
@@ -95,19 +122,7 @@ impl Fetched {
             }
         }
         progress.others = others.map_or(Vec::new(), |others| self.unread.octets[others].to_vec());
-        if let Some((octets, pieces)) = self.unread.take_scanned(progress.needed) {
-            let buffer = Arc::new(octets);
-            for (sequence, range) in responses {
-                match Attributes::parse(&buffer, &pieces[range], (expunged, sequence)) {
-                    Ok(new) => progress.complete.extend(self.merge(new)),
-                    Err(error) => {
-                        progress.error = Some(error);
-                        break;
-                    }
-                }
-            }
-        }
-        progress
+        responses
     }
 
     /// Merges a response with earlier ones about the same message; returns the message if it is complete.

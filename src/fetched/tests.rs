@@ -1,59 +1,20 @@
 //! Tests with responses in the spellings of many servers, cut at every octet.
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::pieces::{LIMIT, in_pieces, is_mail};
 use super::*;
-
-const LIMIT: usize = 1 << 20;
-
-/// UID, size, `true` if flagged deleted, and the message.
-type Read = (u32, u64, bool, String);
-
-fn is_mail(it: &Attributes) -> bool {
-    it.size.is_some() && it.mail.is_some()
-}
-
-fn read(it: &Attributes) -> Read {
-    let text =
-        it.mail.as_ref().or(it.section.as_ref()).map(|octets| String::from_utf8_lossy(octets).into_owned());
-    let is_deleted = it.flags.unwrap_or_default().is_deleted;
-    (it.uid.map_or(0, Uid::get), it.size.unwrap_or_default(), is_deleted, text.unwrap_or_default())
-}
-
-/// What these octets lead to, that arrive in pieces of this length: messages, the other responses, and the error.
-fn parse(octets: &[u8], length: usize) -> (Vec<Read>, String, Option<Malformed>) {
-    let mut fetched = Fetched::new(LIMIT, is_mail);
-    let (mut reads, mut others, mut expunged) = (Vec::new(), String::new(), 0);
-    let mut pieces = octets.chunks(length);
-    let mut next: &[u8] = pieces.next().unwrap_or_default();
-    loop {
-        let progress = fetched.add(next, expunged);
-        reads.extend(progress.complete.iter().map(read));
-        others += &String::from_utf8_lossy(&progress.others);
-        expunged += String::from_utf8_lossy(&progress.others).matches("EXPUNGE").count() as u64;
-        if progress.error.is_some() {
-            return (reads, others, progress.error);
-        }
-        next = &[];
-        if progress.needed > 0 {
-            let Some(more) = pieces.next() else { break };
-            next = more;
-        } else if !progress.rest.is_empty() || progress.others.is_empty() || others.contains("TAG1") {
-            others += &String::from_utf8_lossy(&progress.rest);
-            break;
-        }
-    }
-    reads.extend(
-        fetched.into_incomplete().filter(|it| it.mail.is_some() && it.uid.is_some()).map(|it| read(&it)),
-    );
-    (reads, others, None)
-}
 
 /// Asserts the same outcome for every length of the pieces in which the octets arrive.
 #[track_caller]
 fn parses(octets: &str, expected: &[(u32, u64, bool, &str)], expected_others: &str) {
     for length in 1..=octets.len() {
-        let (reads, others, error) = parse(octets.as_bytes(), length);
+        let (reads, others, error) = in_pieces(octets.as_bytes(), length);
+        let text = |octets| std::str::from_utf8(octets).unwrap();
         let reads: Vec<_> =
-            reads.iter().map(|(uid, size, is, text)| (*uid, *size, *is, text.as_str())).collect();
+            reads.iter().map(|(uid, size, is, octets)| (*uid, *size, *is, text(octets))).collect();
         assert_eq!(error, None, "{octets:?} in pieces of {length}");
         assert_eq!((&*reads, &*others), (expected, expected_others), "{octets:?} in pieces of {length}");
     }
@@ -63,7 +24,7 @@ fn parses(octets: &str, expected: &[(u32, u64, bool, &str)], expected_others: &s
 #[track_caller]
 fn fails(octets: &str, uids: &[u32], reason: &str) {
     for length in 1..=octets.len() {
-        let (reads, _, error) = parse(octets.as_bytes(), length);
+        let (reads, _, error) = in_pieces(octets.as_bytes(), length);
         assert!(
             error.is_some_and(|error| error.contains(reason)),
             "{octets:?} in pieces of {length}: {error:?}"
@@ -123,11 +84,11 @@ fn other_responses_are_left_out_with_their_literals_in_order() {
     let text = format!("{ONE}{others}{ONE}TAG1 OK {{3}}\r\n* 9 FETCH (UID 9)\r\n");
     let both = &[(5, 5, false, "hello"), (5, 5, false, "hello")];
     for length in 1..=text.len() {
-        let (reads, left, error) = parse(text.as_bytes(), length);
+        let (reads, left, error) = in_pieces(text.as_bytes(), length);
         assert_eq!(error, None);
         assert_eq!(reads.len(), both.len(), "in pieces of {length}");
         // Octets behind the tagged response are left alone.
-        assert!(left.starts_with(&format!("{others}TAG1 OK {{3}}\r\n")), "{left:?}");
+        assert_eq!(left, format!("{others}TAG1 OK {{3}}\r\n"));
     }
 }
 
@@ -177,3 +138,42 @@ fn responses_without_end_are_bounded() {
     assert!(endless.any(|_| fetched.add(b"* 1 FETCH ()\r\n", 0).error.is_some()));
     assert!(endless.start < 10_000);
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn however_the_octets_are_cut_the_messages_are_the_same(
+        parts in vec(select(PARTS.to_vec()), 0..12),
+        length in 1_usize..40,
+    ) {
+        let octets = parts.concat();
+        prop_assert_eq!(in_pieces(octets.as_bytes(), length), in_pieces(octets.as_bytes(), octets.len().max(1)));
+    }
+}
+
+/// Parts of responses, of which some fit together.
+const PARTS: [&str; 22] = [
+    ONE,
+    "* 2 FETCH (UID 6 RFC822.SIZE 3)\r\n",
+    "* 2 FETCH (BODY[] {3}\r\nabc)\r\n",
+    "* 3 FETCH (",
+    "UID 7 ",
+    "FLAGS (\\Deleted $PymailDelivery3) ",
+    "RFC822.SIZE 9 ",
+    "BODY[] {9}\r\n",
+    "BODY[HEADER.FIELDS (SUBJECT)]<0> {2}\r\nab",
+    "BODY[] \"a\\\"b\"",
+    "123456789",
+    ")\r\n",
+    "(\r\n",
+    "\r\n",
+    "\n",
+    " ",
+    "}",
+    "* 2 EXPUNGE\r\n",
+    "* LIST () NIL {3}\r\nabc\r\n",
+    "* OK {3}\r\n",
+    "+ idling\r\n",
+    "TAG1 OK done\r\n",
+];

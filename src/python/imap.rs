@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use pyo3::call::PyCallArgs;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyTuple};
 
 use super::modules;
 use super::profile::ServerProfile;
@@ -162,7 +161,7 @@ impl ImapSession {
     pub(super) fn call<T>(
         &mut self,
         method: &str,
-        args: impl for<'py> PyCallArgs<'py>,
+        args: impl for<'py> IntoPyObject<'py, Target = PyTuple>,
         action: &str,
     ) -> Result<T>
     where

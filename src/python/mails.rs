@@ -183,14 +183,18 @@ impl ImapSession {
                 }
             }
             let Some(window) = asked.get(taken) else { return Ok(failure) };
-            let received =
-                self.receive(RESPONSE_LIMIT + window.room, window.is_complete(), "FETCH", |complete| {
+            let received = self.receive(
+                RESPONSE_LIMIT.saturating_add(window.room),
+                window.is_complete(),
+                "FETCH",
+                |complete| {
                     let mails = complete.into_iter().filter_map(|it| window.mail(it)).collect();
                     hand_over(mails, &asked, taken, |mails, most| {
                         windows.record(&mails, most);
                         deliver(mails, most);
                     });
-                });
+                },
+            );
             taken += 1;
             let Err(error) = received else { continue };
             if error.ends_connection() {

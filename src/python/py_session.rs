@@ -4,9 +4,9 @@ use std::cell::Cell;
 use std::os::fd::{IntoRawFd as _, RawFd};
 
 use base64_simd::STANDARD;
-use pyo3::call::PyCallArgs;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::errors::{self, CallContext, Phase};
 use super::modules::Module;
@@ -100,7 +100,12 @@ impl PySession {
     }
 
     /// Calls a method after the login, and returns its value.
-    pub(super) fn call<T>(&self, method: &str, args: impl for<'py> PyCallArgs<'py>, action: &str) -> Result<T>
+    pub(super) fn call<T>(
+        &self,
+        method: &str,
+        args: impl for<'py> IntoPyObject<'py, Target = PyTuple>,
+        action: &str,
+    ) -> Result<T>
     where
         T: for<'py> FromPyObjectOwned<'py, Error: Into<PyErr>>,
     {
@@ -108,8 +113,13 @@ impl PySession {
     }
 
     /// Calls a method after the login that returns nothing.
-    pub(super) fn run(&self, method: &str, args: impl for<'py> PyCallArgs<'py>, action: &str) -> Result<()> {
-        self.with(self.context(action), |object| object.call_method1(method, args).map(drop))
+    pub(super) fn run(
+        &self,
+        method: &str,
+        args: impl for<'py> IntoPyObject<'py, Target = PyTuple>,
+        action: &str,
+    ) -> Result<()> {
+        self.with(self.context(action), method, |_| Ok(args), |_| Ok(()))
     }
 
     /// Returns the context of a call after the login.
@@ -122,12 +132,12 @@ impl PySession {
         &self,
         context: CallContext<'_>,
         method: &str,
-        args: impl for<'py> PyCallArgs<'py>,
+        args: impl for<'py> IntoPyObject<'py, Target = PyTuple>,
     ) -> Result<T>
     where
         T: for<'py> FromPyObjectOwned<'py, Error: Into<PyErr>>,
     {
-        self.with(context, |object| object.call_method1(method, args)?.extract::<T>().map_err(Into::into))
+        self.with(context, method, |_| Ok(args), |value| value.extract::<T>().map_err(Into::into))
     }
 
     /// Returns the Python object; `None` after the drop.
@@ -135,25 +145,36 @@ impl PySession {
         self.object.as_ref().map_or_else(|| py.None().into_bound(py), |object| object.bind(py).clone())
     }
 
-    /// Runs `work` on the object, attached, with the deadline set before and the traffic read after it.
-    pub(super) fn with<T>(
+    /// Calls a method with the deadline that was set, and reads its value while attached. Notes the traffic.
+    pub(super) fn with<T, A>(
         &self,
         context: CallContext<'_>,
-        work: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>,
-    ) -> Result<T> {
+        method: &str,
+        args: impl FnOnce(Python<'_>) -> PyResult<A>,
+        read: impl FnOnce(Bound<'_, PyAny>) -> PyResult<T>,
+    ) -> Result<T>
+    where
+        A: for<'py> IntoPyObject<'py, Target = PyTuple>,
+    {
         attached(|py| {
             let object = self.object(py);
             let seconds = self.deadline.get().left().as_secs_f64();
-            let is_set = object.call_method1("set_deadline", (seconds,));
-            let done = is_set.and_then(|_| work(&object)).map_err(|e| owned(py, &e, context));
-            let traffic = object.call_method0("traffic").and_then(|traffic| traffic.extract());
-            if let Ok((commands, sent, received)) = traffic {
+            let called = args(py).and_then(|args| object.call_method1("call", (seconds, method, args)));
+            let called = called.and_then(|called| called.extract::<(Bound<'_, PyAny>, Counts)>());
+            let counts = match &called {
+                Ok((_, counts)) => Some(*counts),
+                Err(_) => object.call_method0("traffic").and_then(|counts| counts.extract()).ok(),
+            };
+            if let Some((commands, sent, received)) = counts {
                 self.traffic.set(Traffic { commands, sent, received });
             }
-            done
+            called.and_then(|(value, _)| read(value)).map_err(|e| owned(py, &e, context))
         })
     }
 }
+
+/// The commands, the octets sent and the octets received so far.
+type Counts = (u64, u64, u64);
 
 /// Calls the class `Session` with a connected socket.
 fn new_object(

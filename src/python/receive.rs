@@ -78,7 +78,8 @@ impl ImapSession {
         self.request(uids, items, action)?;
         let mut all = Vec::new();
         // None is complete before the end: another response may add to it.
-        let received = self.receive(RESPONSE_LIMIT + room, |_| false, action, |some| all.extend(some));
+        let received =
+            self.receive(RESPONSE_LIMIT.saturating_add(room), |_| false, action, |some| all.extend(some));
         match received {
             Err(error) if error.ends_connection() => Err(error),
             received => Ok((all, received.err())),

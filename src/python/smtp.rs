@@ -91,12 +91,15 @@ impl SmtpSession {
             return Ok(Vec::new());
         }
         let context = self.python.context("sending");
-        let sent = self.python.with(context, |session| {
-            let list = PyList::empty(session.py());
+        let args = |py: Python<'_>| {
+            let list = PyList::empty(py);
             for Pending { message, wire, .. } in messages {
-                list.append((&message.sent_by, &message.sent_to, PyBytes::new(session.py(), wire)))?;
+                list.append((&message.sent_by, &message.sent_to, PyBytes::new(py, wire)))?;
             }
-            let outcomes: Vec<Outcome<'_>> = session.call_method1("send", (list, self.window))?.extract()?;
+            Ok((list.unbind(), self.window))
+        };
+        let sent = self.python.with(context, "send", args, |outcomes| {
+            let outcomes: Vec<Outcome<'_>> = outcomes.extract()?;
             Ok(outcomes.into_iter().map(|outcome| outcome_from_py(outcome, context)).collect())
         });
         // An error of the call itself tells nothing of how far it came, unless it never began.
