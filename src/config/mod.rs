@@ -115,14 +115,18 @@ macro_rules! common_setters {
         /// Sets the tag, the first word of the Subject of the app's messages. Default
         /// [`DEFAULT_TAG`](crate::DEFAULT_TAG).
         ///
-        /// 1 to 64 ASCII letters, digits and `_-.+#@:~!$[]`.
+        /// 1 to 64 ASCII letters, digits and `_-.+#@:~!$[]`; the case counts. Sender and receiver need the same tag, and no
+        /// other mail's Subject may begin with that word.
         #[must_use]
         pub fn tag(mut self, tag: impl Into<String>) -> Self {
             self.common.tag = tag.into();
             self
         }
 
-        /// Sets the time without traffic after which a NOOP is sent. Default 10 s, and 30 s for SMTP.
+        /// Sets the time without traffic after which a NOOP is sent. Default 10 s, and 30 s for SMTP; 1 ms to a week.
+        ///
+        /// A lost connection is noticed after this time and that of the NOOP's answer: as much again, at least 2 s, at most a
+        /// [`timeout`](Self::timeout).
         ///
         /// SMTP servers treat many NOOPs in a row as an attack. After eight of them, an idle SMTP connection is closed by QUIT
         /// and replaced: not within its first minute, but after eighty NOOPs in any case.
@@ -133,7 +137,7 @@ macro_rules! common_setters {
         }
 
         /// Sets the timeout of each call, by the wall clock: waiting for another call, connecting, logging in and all commands
-        /// together. Default 60 s.
+        /// together. Default 60 s; 1 ms to a week.
         ///
         /// A longer call ends with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), and its connection is closed. Large
         /// messages on slow networks need a longer timeout.
@@ -143,7 +147,8 @@ macro_rules! common_setters {
             self
         }
 
-        /// Sets the first and the longest wait between two attempts to connect in the background. Default 1 s and 5 min.
+        /// Sets the first and the longest wait between two attempts to connect in the background. Default 1 s and 5 min; 1 ms
+        /// to a week each, the first not over the longest.
         ///
         /// Each failure doubles the wait, from which jitter takes up to a quarter. After a refused login, calls return the
         /// refusal until the wait is over: ten times `first`, doubled up to `longest`, when the refusal is transient; 1 min,
@@ -155,7 +160,8 @@ macro_rules! common_setters {
             self
         }
 
-        /// Sets the most connections within any minute, by calls and in the background. Default 30, at least 1.
+        /// Sets the most connections within any minute, by calls and in the background. Default 30; at least 1, without an
+        /// upper limit.
         ///
         /// After three quarters of them, or after a quarter when the last attempt has failed, the rest are spread over the
         /// minute: by default, a call in a long outage makes an attempt every 2.6 s. Between the attempts, calls return the

@@ -15,9 +15,10 @@ pub(crate) enum Security {
 
 /// The host, port and encryption of a mail server.
 ///
-/// TLS certificates are verified against the system's trust roots and those added by [`add_root_certificate_pem`](Server::add_root_certificate_pem). The
-/// rules are the same on every Python: TLS 1.2 or later, with the default ciphers of Python 3.10; a certificate authority
-/// needs no key usage extension, which Python 3.13 demands by default. An error names the reason.
+/// TLS certificates are verified against the system's trust roots and those added by
+/// [`add_root_certificate_pem`](Server::add_root_certificate_pem). The rules are the same on every Python: TLS 1.2 or later, with
+/// the default ciphers of Python 3.10; a certificate authority needs no key usage extension, which Python 3.13 demands by
+/// default. An error names the reason.
 ///
 /// Default ports: 993 and 465 for implicit TLS, 143 and 587 for STARTTLS (RFC 8314), 143 and 25 without encryption. An
 /// absolute host name, with a dot at its end, is resolved as such and verified without the dot.
@@ -43,12 +44,14 @@ impl Server {
         Self::new(host, Security::Tls)
     }
 
-    /// Makes a server that is reached with STARTTLS, which is required: without it, no login is tried. Default port 143 (IMAP) or 587 (SMTP).
+    /// Makes a server that is reached with STARTTLS, which is required: without it, no login is tried. Default port 143 (IMAP)
+    /// or 587 (SMTP).
     pub fn starttls(host: impl Into<String>) -> Self {
         Self::new(host, Security::StartTls)
     }
 
-    /// Makes a server that is reached without encryption: others can read and change everything. Default port 143 (IMAP) or 25 (SMTP).
+    /// Makes a server that is reached without encryption: others can read and change everything. Default port 143 (IMAP) or 25
+    /// (SMTP).
     ///
     /// With credentials, the host must be a loopback one (`localhost`, `127.0.0.0/8`, `::1`): they are never sent
     /// unencrypted over a network.
@@ -60,7 +63,7 @@ impl Server {
         Self { host: host.into(), port: None, security, roots: Vec::new() }
     }
 
-    /// Sets the port. Default: see [`Server`].
+    /// Sets the port. Default: see [`Server`]. The encryption does not follow from the port.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);

@@ -22,7 +22,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// | [`backoff`](Self::backoff) | 1 s to 5 min | between attempts in the background |
 /// | [`max_connects_per_minute`](Self::max_connects_per_minute) | 30 | of each connection |
 ///
-/// [`Smtp::connect`](crate::Smtp::connect) checks them.
+/// [`Smtp::connect`](crate::Smtp::connect) checks them: a value out of its range is
+/// [`ErrorKind::Config`](crate::ErrorKind::Config), never clamped. Durations are 1 ms to a week.
 ///
 /// ```
 /// use pymail::{Credentials, Server, SmtpConfig};
@@ -95,7 +96,8 @@ impl SmtpConfig {
     /// Sets the client's name in EHLO (RFC 5321, section 4.1.1.1).
     ///
     /// Default: the machine's host name if it is fully qualified, such as `app.example.org`, else the connection's local
-    /// address, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`, since servers refuse bare names. Makes no DNS query.
+    /// address, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`, since servers refuse bare names. Makes no DNS query. A name is
+    /// printable ASCII without spaces, at least one character.
     #[must_use]
     pub fn hello_name(mut self, name: impl Into<String>) -> Self {
         self.hello_name = Some(name.into());

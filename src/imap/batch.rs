@@ -60,8 +60,10 @@ impl Delivery {
     /// [`max_message`](crate::ImapConfig::max_message). An acknowledgement archives such a message.
     ///
     /// `Refused`, `Disconnected`, `Timeout` or `Message` for a message that the server withholds: by a NO, by closing the
-    /// connection in the middle of it, by a response that does not end, or by one that lacks it. Such a message stays in the
-    /// inbox, also when it is acknowledged, and is retried later.
+    /// connection in the middle of it, by a response that does not end, or by one that lacks it. `TooLarge` also for a
+    /// mail whose headers can't be had, so that it may be foreign. `Refused`, `StaleUids` or `LeaseLost` for a message
+    /// that should go to the [dead letters](crate::ImapConfig::dead_letters) and could not be moved. Such messages stay in the
+    /// inbox, also when they are acknowledged, and are retried later.
     pub fn message(&self) -> Result<&Message> {
         self.message.as_ref().map_err(Error::clone)
     }

@@ -70,6 +70,24 @@ use crate::uid::UidSet;
 /// imap.close()?;
 /// # Ok::<(), pymail::Error>(())
 /// ```
+///
+/// # Errors of every call
+///
+/// Any call may have to make a new connection, so each method that blocks can also return:
+///
+/// | kind | cause |
+/// | --- | --- |
+/// | `Connect` | no connection can be made, or [`max_connects_per_minute`](ImapConfig::max_connects_per_minute) is reached |
+/// | `Tls` | the certificate or the TLS version is not acceptable, or the server offers no STARTTLS |
+/// | `Auth` | the login is refused; after a clear refusal of the credentials, every later call returns the same error |
+/// | `Refused` | NO or BAD to the command; or, on a new connection, to the login for a cause beside the credentials, to the inbox, or to the archive |
+/// | `Timeout` | the call is not done in time; waiting for another call and connecting count, too |
+/// | `Disconnected` | the connection was lost, and the call could not be repeated, or lost the next one as well |
+/// | `Runtime` | Python can't be used: it does not start, has no memory left, or this is a forked child |
+/// | `Closed` | the handle was closed, or the process is exiting |
+///
+/// A call that finds the connection lost, and may make no new one before a [wait](Error::retry_after) is over, returns the
+/// error that caused the wait, with the rest of it.
 #[derive(Clone)]
 pub struct Imap {
     connection: Connection<ImapSession>,
@@ -87,9 +105,13 @@ impl Imap {
     /// The first call in a process also starts the interpreter.
     ///
     /// # Errors
-    /// `Config` for invalid settings, `Runtime` without a usable Python, `Connect` when the server can't be reached or does
-    /// not greet, `Tls` for a certificate or a protocol error, `Auth` when the login is refused, `Refused` when the server
-    /// refuses a mailbox, `Timeout` at the deadline.
+    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// - `Config` for invalid settings, before anything is sent;
+    /// - `Refused` for a login that is refused for now, for an [inbox](ImapConfig::inbox) that is missing or can't be used (the
+    ///   code is `READ-ONLY`, or `UIDVALIDITY` when the server sends none), and when the server accepts no name for the
+    ///   [archive](ImapConfig::archive).
+    ///
+    /// After an error there is no handle, and nothing is retried in the background.
     pub fn connect(config: ImapConfig) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);
@@ -120,14 +142,20 @@ impl Imap {
     /// [`backoff`](ImapConfig::backoff) has passed. Each failure is delivered, and counted by [`Stats::withheld`].
     ///
     /// # Errors
-    /// `Disconnected`, `Connect`, `Tls`, `Auth` or `Timeout` when there is no usable connection, `Refused` when the server
-    /// refuses a command that no single message is the cause of.
+    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// - `Refused` for a command that no single message makes fail;
+    /// - `Refused`, `Disconnected`, `Timeout` or `Message` (an OK without data) when several messages fail and none arrives: the
+    ///   server is at fault, not a message;
+    /// - `StaleUids` with [`dead_letters`](ImapConfig::dead_letters), when UIDVALIDITY changes during the call: call again.
+    ///
+    /// A FETCH that fails after some messages have arrived is no error: these are the batch.
     ///
     /// With [`shared`](ImapConfig::shared), `Refused` also when no message can be claimed, and this handle holds none:
     ///
     /// | [`code`](Error::code) | cause |
     /// | --- | --- |
     /// | the server's, such as `OVERQUOTA` | the server refuses new entries of the log |
+    /// | none | the log has more than 500,000 claims to messages in the inbox |
     /// | `INUSE` | other consumers' claims came first, many times in a row |
     /// | `INUSE`, with [`retry_after`](Error::retry_after) | UIDVALIDITY has changed; the other consumers have until then to claim their messages under the new UIDs |
     pub fn fetch(&self) -> Result<Batch> {
@@ -163,7 +191,8 @@ impl Imap {
     /// ```
     ///
     /// # Errors
-    /// The items are the deliveries of [`fetch`](Imap::fetch), or its error, which is the last item.
+    /// Each item is a delivery, or an error as of [`fetch`](Imap::fetch), which is the last item. When several messages fail and
+    /// none arrives, each is a delivery with its error, so that the messages after them are reached.
     pub fn deliveries(&self) -> Deliveries {
         Deliveries::new(self.clone())
     }
@@ -187,9 +216,13 @@ impl Imap {
     /// archived, too. When UIDVALIDITY has changed since the fetch, the messages are found by Message-ID, Subject and sender.
     ///
     /// # Errors
-    /// As [`fetch`](Imap::fetch). `StaleUids` when UIDVALIDITY has changed and some messages are not found again. `LeaseLost`
-    /// when other consumers of a [`shared`](ImapConfig::shared) mailbox may have some of the messages: the text names their
-    /// UIDs, and the others are archived.
+    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// - `Refused` when the server answers OK and the messages are still in the inbox; when it withholds the log of a
+    ///   [`shared`](ImapConfig::shared) mailbox; and when UIDVALIDITY has changed, and it withholds headers by which the
+    ///   messages are found again;
+    /// - `StaleUids` when UIDVALIDITY has changed and some messages are not found again, and for deliveries of another mailbox;
+    /// - `LeaseLost` when other consumers of a [`shared`](ImapConfig::shared) mailbox may have some of the messages: the text
+    ///   names their UIDs, and the others are archived.
     ///
     /// After any error each message is in the inbox or in the archive; a retry archives none of them twice.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
@@ -219,8 +252,9 @@ impl Imap {
     /// `Config` without [`dead_letters`](ImapConfig::dead_letters): the messages would be delivered for ever. They stay in the
     /// inbox and are delivered again.
     ///
-    /// Else as [`ack`](Imap::ack). After any error the messages are still in the inbox or in the dead letters; the next
-    /// [`fetch`](Imap::fetch) moves those that have failed often enough.
+    /// Else as [`ack`](Imap::ack), of messages that have failed often enough: nothing is sent for the others. After any error
+    /// the messages are still in the inbox or in the dead letters; the next [`fetch`](Imap::fetch) moves those that have failed
+    /// often enough.
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
         dead_letters::reject(self, deliveries, reason, self.connection.deadline())
     }
@@ -235,7 +269,7 @@ impl Imap {
     /// those that [`ack`](Imap::ack) has acknowledged meanwhile.
     ///
     /// # Errors
-    /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack).
+    /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack). `Timeout` also while another thread's `fetch_and_ack` runs.
     pub fn fetch_and_ack(&self) -> Result<Vec<Delivery>> {
         fetch_and_ack::fetch_and_ack(self, self.connection.deadline())
     }
@@ -243,7 +277,7 @@ impl Imap {
     /// Sends NOOP, to check that the connection is alive.
     ///
     /// # Errors
-    /// `Disconnected`, `Connect`, `Tls`, `Auth` or `Timeout` when there is no live connection.
+    /// Those of [every call](Imap#errors-of-every-call).
     pub fn noop(&self) -> Result<()> {
         self.connection.repeat(self.connection.deadline(), ImapSession::noop)
     }
@@ -262,8 +296,9 @@ impl Imap {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` for criteria with a line break, a literal or RETURN, and for empty ones; `Refused` for criteria that the
-    /// server does not understand, and when more than 4,000,000 messages match; else as [`fetch`](Imap::fetch).
+    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// - `InvalidInput` for criteria with a line break or beyond ASCII, with a literal or RETURN, and for empty ones;
+    /// - `Refused` for criteria that the server does not understand, and when more than 4,000,000 messages match.
     pub fn search(&self, criteria: &str) -> Result<UidSet> {
         check_criteria(criteria)?;
         self.connection.repeat(self.connection.deadline(), |session| session.search(criteria))
@@ -272,10 +307,13 @@ impl Imap {
     /// Fetches whole mails, tagged or not, without setting `\Seen`. Mails that are expunged are left out.
     ///
     /// # Errors
-    /// `TooLarge` when a mail is over [`max_message`](ImapConfig::max_message), or all together are over
-    /// [`batch_bytes`](ImapConfig::batch_bytes); `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox; else as
-    /// [`fetch`](Imap::fetch). When the server withholds a mail, by a NO or with an OK and no data (`Message`), the text
-    /// names its UID: request the others without it.
+    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// - `TooLarge` when a mail is over [`max_message`](ImapConfig::max_message), or all together are over
+    ///   [`batch_bytes`](ImapConfig::batch_bytes);
+    /// - `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox;
+    /// - `Refused`, `Disconnected`, or `Message` (an OK without data) for a mail that the server withholds.
+    ///
+    /// One mail that fails fails the call. The text names its UID: request the others without it.
     pub fn fetch_uids(&self, uids: &UidSet) -> Result<Vec<RawMail>> {
         self.connection
             .repeat(self.connection.deadline(), |session| verbs::fetch(session, uids, &self.config))
@@ -283,11 +321,18 @@ impl Imap {
 
     /// Copies mails to another mailbox (RFC 3501, section 6.4.7). Mails that are expunged are left out.
     ///
-    /// Never repeated after a loss, since that could make second copies.
+    /// Never repeated after a loss, since that could make second copies. A set that one command line can't hold, of some
+    /// thousand UIDs, is copied in portions; after an error, earlier portions are copied.
+    ///
+    /// The mailbox must exist. Its name is sent unchanged, without the prefix of a namespace. It follows the
+    /// [rules for names](ImapConfig::inbox).
     ///
     /// # Errors
-    /// `InvalidInput` for an invalid mailbox name, `Refused` with the code `TRYCREATE` when the mailbox does not exist,
-    /// `OutcomeUnknown` when the connection is lost after COPY was sent; else as [`fetch_uids`](Imap::fetch_uids).
+    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// - `InvalidInput` for an invalid mailbox name;
+    /// - `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox;
+    /// - `Refused`, on most servers with the code `TRYCREATE`, when the mailbox does not exist;
+    /// - `OutcomeUnknown` when the connection is lost, or the time is up, after COPY was sent.
     pub fn copy(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox, ErrorKind::InvalidInput)?;
         self.connection.once(self.connection.deadline(), |session| verbs::copy(session, uids, mailbox))
@@ -295,10 +340,11 @@ impl Imap {
 
     /// Moves mails to another mailbox, by the same commands as [`ack`](Imap::ack). Mails that are expunged are left out.
     ///
-    /// A retry after an error, by the same handle, makes no second copies.
+    /// The mailbox must exist, as for [`copy`](Imap::copy). A retry after an error, by the same handle, makes no second copies.
     ///
     /// # Errors
-    /// As [`copy`](Imap::copy), but `Disconnected` or `Timeout` in place of `OutcomeUnknown` on a server with MOVE.
+    /// As [`copy`](Imap::copy), but `Disconnected` or `Timeout` in place of `OutcomeUnknown` on a server with MOVE. `Refused`
+    /// also when the server answers OK and the mails are still in the inbox.
     pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox, ErrorKind::InvalidInput)?;
         self.connection.once(self.connection.deadline(), |session| {
@@ -311,7 +357,8 @@ impl Imap {
     /// On a server without UIDPLUS they are flagged `\Deleted` and stay in the inbox.
     ///
     /// # Errors
-    /// As [`fetch_uids`](Imap::fetch_uids).
+    /// Those of [every call](Imap#errors-of-every-call), and `StaleUids` for UIDs of an earlier UIDVALIDITY or of another
+    /// mailbox. After an error, some of the mails may be deleted; a retry deletes the others.
     pub fn delete(&self, uids: &UidSet) -> Result<()> {
         self.connection.repeat(self.connection.deadline(), |session| verbs::delete(session, uids))
     }
@@ -335,7 +382,8 @@ impl Imap {
     /// does the same, and ignores the error.
     ///
     /// # Errors
-    /// The error of LOGOUT; the connection is closed all the same.
+    /// That of LOGOUT: `Disconnected`, `Timeout`, or `Closed` when the process is exiting. The connection is closed all the
+    /// same, and a second `close` returns `Ok`. `Runtime` in a forked child, which leaves the connection to its parent.
     pub fn close(&self) -> Result<()> {
         self.connection.close()
     }

@@ -113,6 +113,10 @@ impl FromStr for MessageId {
 impl TryFrom<String> for MessageId {
     type Error = Error;
 
+    /// Parses a Message-ID; serde uses this.
+    ///
+    /// # Errors
+    /// As [`from_str`](MessageId::from_str).
     fn try_from(text: String) -> Result<Self> {
         text.parse()
     }
