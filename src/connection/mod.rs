@@ -1,8 +1,8 @@
 //! A supervised connection to one server: its lock, timeout, reconnection and heartbeat, for any protocol.
 //!
-//! A call takes the slot's lock, connects if there is no session, and runs its commands under the watchdog. After an error that
-//! ends the connection, the session is dropped; the next call, or the heartbeat, makes another one. The status and the counts
-//! have locks of their own, so that reading them never waits for a call.
+//! A call takes the slot's lock, connects if there is no session, and runs its commands under the watchdog. After an
+//! error that ends the connection, the session is dropped; the next call, or the heartbeat, makes another one. The
+//! status and the counts have locks of their own, so that reading them never waits for a call.
 
 mod keep_alive;
 mod reconnect_limiter;
@@ -50,7 +50,8 @@ struct CloseOnDrop<S: Session> {
 struct Shared<S: Session> {
     hooks: SessionHooks<S>,
     options: ConnectionOptions,
-    /// `true` after `close` was called; read without the slot's lock, so that no call begins while `close` waits for it.
+    /// `true` after `close` was called; read without the slot's lock, so that no call begins while `close` waits for
+    /// it.
     closing: AtomicBool,
     /// `true` while the heartbeat connects, without the slot's lock.
     connecting: AtomicBool,

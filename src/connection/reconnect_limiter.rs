@@ -44,7 +44,8 @@ impl ReconnectLimiter {
     /// Counts an attempt that is made now.
     ///
     /// # Errors
-    /// The last error again, with the wait until the next attempt, when none may be made now; `Connect` when there was none.
+    /// The last error again, with the wait until the next attempt, when none may be made now; `Connect` when there was
+    /// none.
     pub(super) fn admit(&mut self, now: Instant) -> Result<()> {
         if let Some((until, error)) = &self.throttled
             && *until > now
@@ -72,8 +73,8 @@ impl ReconnectLimiter {
 
     /// Returns the wait that the rate limit demands.
     ///
-    /// A quarter of a minute's attempts may fail back to back, or three quarters succeed. The rest are spread evenly over the
-    /// remaining time, so that a handle is never locked out for long.
+    /// A quarter of a minute's attempts may fail back to back, or three quarters succeed. The rest are spread evenly
+    /// over the remaining time, so that a handle is never locked out for long.
     fn rate_limit_wait(&self, now: Instant) -> Duration {
         let recent = || self.recent.iter().filter(|attempt| now.duration_since(**attempt) < MINUTE);
         let (Some(first), Some(last)) = (recent().next(), recent().next_back()) else {
@@ -119,7 +120,8 @@ impl ReconnectLimiter {
         error
     }
 
-    /// Counts a failed login. Returns the wait before the next one: frequent attempts would look like guessing passwords.
+    /// Counts a failed login. Returns the wait before the next one: frequent attempts would look like guessing
+    /// passwords.
     fn login_backoff(&mut self, error: &Error) -> Option<Duration> {
         let (first, longest) = self.options.backoff;
         let earlier = self.failed_logins;

@@ -19,8 +19,8 @@ pub enum State {
     Connected,
     /// Lost; the next call, or the heartbeat, makes a new connection.
     Disconnected,
-    /// Lost, and no connection is made for a while: the server asked to wait, or refused the login without saying that the
-    /// credentials are wrong.
+    /// Lost, and no connection is made for a while: the server asked to wait, or refused the login without saying that
+    /// the credentials are wrong.
     Throttled,
     /// Ended: the server said that the credentials are wrong. Make a new handle with the right ones.
     AuthFailed,
@@ -53,8 +53,8 @@ pub struct Status {
 /// Counts over all connections of a handle, from [`Imap::stats`](crate::Imap::stats) or
 /// [`Smtp::stats`](crate::Smtp::stats).
 ///
-/// All counts begin with the handle and only grow. An [`Smtp`](crate::Smtp) handle with several connections returns their sums;
-/// the last four are counted by [`Imap`](crate::Imap) alone.
+/// All counts begin with the handle and only grow. An [`Smtp`](crate::Smtp) handle with several connections returns
+/// their sums; the last four are counted by [`Imap`](crate::Imap) alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {

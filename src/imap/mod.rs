@@ -1,7 +1,7 @@
 //! The public handle that receives, with one short method for each verb.
 //!
-//! `receive` decides what is fetched; `acknowledge`, `moves` and `dead_letters` take messages out of the inbox; `claims` shares
-//! it among several consumers.
+//! `receive` decides what is fetched; `acknowledge`, `moves` and `dead_letters` take messages out of the inbox;
+//! `claims` shares it among several consumers.
 
 mod acknowledge;
 mod acknowledged;
@@ -49,10 +49,10 @@ use crate::uid::UidSet;
 
 /// A handle that receives tagged messages from a mailbox, over a supervised connection.
 ///
-/// Clones share the connection; it is closed by [`close`](Imap::close), or when the last clone is dropped. Every method but
-/// [`status`](Imap::status) and [`stats`](Imap::stats) blocks until the server has answered, at most for the
-/// [`timeout`](ImapConfig::timeout), and can be called from any thread. Calls take turns. A call that finds the connection
-/// lost makes a new one and is repeated, once, if that is safe.
+/// Clones share the connection; it is closed by [`close`](Imap::close), or when the last clone is dropped. Every method
+/// but [`status`](Imap::status) and [`stats`](Imap::stats) blocks until the server has answered, at most for the
+/// [`timeout`](ImapConfig::timeout), and can be called from any thread. Calls take turns. A call that finds the
+/// connection lost makes a new one and is repeated, once, if that is safe.
 ///
 /// ```no_run
 /// use pymail::{Credentials, Imap, ImapConfig, Server};
@@ -86,8 +86,8 @@ use crate::uid::UidSet;
 /// | `Runtime` | Python can't be used: it does not start, has no memory left, or this is a forked child |
 /// | `Closed` | the handle was closed, or the process is exiting |
 ///
-/// A call that finds the connection lost, and may make no new one before a [wait](Error::retry_after) is over, returns the
-/// error that caused the wait, with the rest of it.
+/// A call that finds the connection lost, and may make no new one before a [wait](Error::retry_after) is over, returns
+/// the error that caused the wait, with the rest of it.
 #[derive(Clone)]
 pub struct Imap {
     connection: Connection<ImapSession>,
@@ -107,9 +107,9 @@ impl Imap {
     /// # Errors
     /// Those of [every call](Imap#errors-of-every-call), and:
     /// - `Config` for invalid settings, before anything is sent;
-    /// - `Refused` for a login that is refused for now, for an [inbox](ImapConfig::inbox) that is missing or can't be used (the
-    ///   code is `READ-ONLY`, or `UIDVALIDITY` when the server sends none), and when the server accepts no name for the
-    ///   [archive](ImapConfig::archive).
+    /// - `Refused` for a login that is refused for now, for an [inbox](ImapConfig::inbox) that is missing or can't be
+    ///   used (the code is `READ-ONLY`, or `UIDVALIDITY` when the server sends none), and when the server accepts no
+    ///   name for the [archive](ImapConfig::archive).
     ///
     /// After an error there is no handle, and nothing is retried in the background.
     pub fn connect(config: ImapConfig) -> Result<Self> {
@@ -124,29 +124,31 @@ impl Imap {
 
     /// Fetches the oldest tagged messages in the inbox, and acknowledges none of them.
     ///
-    /// Changes nothing on the server, except that [`dead_letters`](ImapConfig::dead_letters) sets keywords and moves messages that
-    /// have failed too often, and [`shared`](ImapConfig::shared) writes claims to its log.
+    /// Changes nothing on the server, except that [`dead_letters`](ImapConfig::dead_letters) sets keywords and moves
+    /// messages that have failed too often, and [`shared`](ImapConfig::shared) writes claims to its log.
     ///
-    /// Returns at most [`batch`](ImapConfig::batch) messages, and an empty batch when there are none. Messages that are not
-    /// acknowledged are fetched again by the next call. Duplicates are dropped, see
+    /// Returns at most [`batch`](ImapConfig::batch) messages, and an empty batch when there are none. Messages that are
+    /// not acknowledged are fetched again by the next call. Duplicates are dropped, see
     /// [`dedup_window`](ImapConfig::dedup_window).
     ///
-    /// Finds messages by SEARCH UNDELETED SUBJECT and fetches them with `BODY.PEEK[]` (RFC 3501, sections 6.4.4 and 6.4.5),
-    /// which does not set `\Seen`. Mail without the tag and mail that another client has flagged `\Deleted` is left alone. If
-    /// the server has SEARCHRES (RFC 5182), new messages come in the same round trip as their SEARCH. While an earlier
-    /// SEARCH has results for a full batch, no new one is sent.
+    /// Finds messages by SEARCH UNDELETED SUBJECT and fetches them with `BODY.PEEK[]` (RFC 3501, sections 6.4.4 and
+    /// 6.4.5), which does not set `\Seen`. Mail without the tag and mail that another client has flagged `\Deleted` is
+    /// left alone. If the server has SEARCHRES (RFC 5182), new messages come in the same round trip as their SEARCH.
+    /// While an earlier SEARCH has results for a full batch, no new one is sent.
     ///
     /// A message that can't be read is an error in its place, see [`Delivery::message`]. So is one that the server
     /// withholds: by a NO, by closing the connection, or by a response that does not end. It is then requested by
-    /// itself, and the others are delivered. It stays in the inbox and is retried when a batch has room for it, not before its
-    /// [`backoff`](ImapConfig::backoff) has passed. Each failure is delivered, and counted by [`Stats::withheld`].
+    /// itself, and the others are delivered. It stays in the inbox and is retried when a batch has room for it, not
+    /// before its [`backoff`](ImapConfig::backoff) has passed. Each failure is delivered, and counted by
+    /// [`Stats::withheld`].
     ///
     /// # Errors
     /// Those of [every call](Imap#errors-of-every-call), and:
     /// - `Refused` for a command that no single message makes fail;
-    /// - `Refused`, `Disconnected`, `Timeout` or `Message` (an OK without data) when several messages fail and none arrives: the
-    ///   server is at fault, not a message;
-    /// - `StaleUids` with [`dead_letters`](ImapConfig::dead_letters), when UIDVALIDITY changes during the call: call again.
+    /// - `Refused`, `Disconnected`, `Timeout` or `Message` (an OK without data) when several messages fail and none
+    ///   arrives: the server is at fault, not a message;
+    /// - `StaleUids` with [`dead_letters`](ImapConfig::dead_letters), when UIDVALIDITY changes during the call: call
+    ///   again.
     ///
     /// A FETCH that fails after some messages have arrived is no error: these are the batch.
     ///
@@ -167,11 +169,12 @@ impl Imap {
         Ok(Batch::new(self.clone(), receive::receive(self, &mut Cursor::default(), deadline)?))
     }
 
-    /// Returns an iterator over all tagged messages in the inbox, oldest first, each once. One batch at a time is in memory.
+    /// Returns an iterator over all tagged messages in the inbox, oldest first, each once. One batch at a time is in
+    /// memory.
     ///
-    /// Fetches like [`fetch`](Imap::fetch), as needed. Acknowledge by [`ack`](Imap::ack), many deliveries at a time, since each call costs a round
-    /// trip. Each batch has its own [`timeout`](ImapConfig::timeout). A duplicate is dropped if its first copy is in the same
-    /// batch or was acknowledged before; else it is an item of its own.
+    /// Fetches like [`fetch`](Imap::fetch), as needed. Acknowledge by [`ack`](Imap::ack), many deliveries at a time,
+    /// since each call costs a round trip. Each batch has its own [`timeout`](ImapConfig::timeout). A duplicate is
+    /// dropped if its first copy is in the same batch or was acknowledged before; else it is an item of its own.
     ///
     /// ```no_run
     /// # fn handle(_: &pymail::Delivery) -> pymail::Result<()> { Ok(()) }
@@ -191,8 +194,8 @@ impl Imap {
     /// ```
     ///
     /// # Errors
-    /// Each item is a delivery, or an error as of [`fetch`](Imap::fetch), which is the last item. When several messages fail and
-    /// none arrives, each is a delivery with its error, so that the messages after them are reached.
+    /// Each item is a delivery, or an error as of [`fetch`](Imap::fetch), which is the last item. When several messages
+    /// fail and none arrives, each is a delivery with its error, so that the messages after them are reached.
     pub fn deliveries(&self) -> Deliveries {
         Deliveries::new(self.clone())
     }
@@ -208,21 +211,23 @@ impl Imap {
 
     /// Moves these deliveries from the inbox to the archive.
     ///
-    /// Uses MOVE (RFC 6851), else COPY, STORE and UID EXPUNGE with COPYUID checked (RFC 4315). On a server with neither MOVE nor
-    /// UIDPLUS the messages are copied and stay in the inbox, flagged `\Deleted`, because a plain EXPUNGE would remove
-    /// other clients' mail, too; they are not fetched again.
+    /// Uses MOVE (RFC 6851), else COPY, STORE and UID EXPUNGE with COPYUID checked (RFC 4315). On a server with neither
+    /// MOVE nor UIDPLUS the messages are copied and stay in the inbox, flagged `\Deleted`, because a plain EXPUNGE
+    /// would remove other clients' mail, too; they are not fetched again.
     ///
-    /// Messages that the server withholds stay in the inbox ([`Delivery::message`]). Duplicates of acknowledged messages are
-    /// archived, too. When UIDVALIDITY has changed since the fetch, the messages are found by Message-ID, Subject and sender.
+    /// Messages that the server withholds stay in the inbox ([`Delivery::message`]). Duplicates of acknowledged
+    /// messages are archived, too. When UIDVALIDITY has changed since the fetch, the messages are found by Message-ID,
+    /// Subject and sender.
     ///
     /// # Errors
     /// Those of [every call](Imap#errors-of-every-call), and:
     /// - `Refused` when the server answers OK and the messages are still in the inbox; when it withholds the log of a
-    ///   [`shared`](ImapConfig::shared) mailbox; and when UIDVALIDITY has changed, and it withholds headers by which the
-    ///   messages are found again;
-    /// - `StaleUids` when UIDVALIDITY has changed and some messages are not found again, and for deliveries of another mailbox;
-    /// - `LeaseLost` when other consumers of a [`shared`](ImapConfig::shared) mailbox may have some of the messages: the text
-    ///   names their UIDs, and the others are archived.
+    ///   [`shared`](ImapConfig::shared) mailbox; and when UIDVALIDITY has changed, and it withholds headers by which
+    ///   the messages are found again;
+    /// - `StaleUids` when UIDVALIDITY has changed and some messages are not found again, and for deliveries of another
+    ///   mailbox;
+    /// - `LeaseLost` when other consumers of a [`shared`](ImapConfig::shared) mailbox may have some of the messages:
+    ///   the text names their UIDs, and the others are archived.
     ///
     /// After any error each message is in the inbox or in the archive; a retry archives none of them twice.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
@@ -231,8 +236,8 @@ impl Imap {
     }
 
     /// Returns deliveries that could not be handled. They are delivered again, until they have failed as often as
-    /// [`dead_letters`](ImapConfig::dead_letters) allows; then they are moved to the dead letters, with the reason of the
-    /// last failure beside them.
+    /// [`dead_letters`](ImapConfig::dead_letters) allows; then they are moved to the dead letters, with the reason of
+    /// the last failure beside them.
     ///
     /// ```no_run
     /// # fn handle(_: &pymail::Delivery) -> Result<(), String> { Ok(()) }
@@ -249,12 +254,12 @@ impl Imap {
     /// ```
     ///
     /// # Errors
-    /// `Config` without [`dead_letters`](ImapConfig::dead_letters): the messages would be delivered for ever. They stay in the
-    /// inbox and are delivered again.
+    /// `Config` without [`dead_letters`](ImapConfig::dead_letters): the messages would be delivered for ever. They stay
+    /// in the inbox and are delivered again.
     ///
-    /// Else as [`ack`](Imap::ack), of messages that have failed often enough: nothing is sent for the others. After any error
-    /// the messages are still in the inbox or in the dead letters; the next [`fetch`](Imap::fetch) moves those that have failed
-    /// often enough.
+    /// Else as [`ack`](Imap::ack), of messages that have failed often enough: nothing is sent for the others. After any
+    /// error the messages are still in the inbox or in the dead letters; the next [`fetch`](Imap::fetch) moves those
+    /// that have failed often enough.
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
         dead_letters::reject(self, deliveries, reason, self.connection.deadline())
     }
@@ -262,11 +267,11 @@ impl Imap {
     /// Fetches one batch and acknowledges it before it returns: at most once, where [`fetch`](Imap::fetch) and
     /// [`Batch::ack`] deliver at least once.
     ///
-    /// Returns at most [`batch`](ImapConfig::batch) messages, and none when the inbox has no more. When the process dies
-    /// before it has handled them, no later call delivers them: they are in the archive only.
+    /// Returns at most [`batch`](ImapConfig::batch) messages, and none when the inbox has no more. When the process
+    /// dies before it has handled them, no later call delivers them: they are in the archive only.
     ///
-    /// After an error, messages may be archived already. The next call on this handle acknowledges and returns them, without
-    /// those that [`ack`](Imap::ack) has acknowledged meanwhile.
+    /// After an error, messages may be archived already. The next call on this handle acknowledges and returns them,
+    /// without those that [`ack`](Imap::ack) has acknowledged meanwhile.
     ///
     /// # Errors
     /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack). `Timeout` also while another thread's `fetch_and_ack` runs.
@@ -282,8 +287,8 @@ impl Imap {
         self.connection.repeat(self.connection.deadline(), ImapSession::noop)
     }
 
-    /// Returns the UIDs of all mail in the inbox, tagged or not, that matches criteria such as `FROM "bob" SINCE 1-Jan-2026`
-    /// (RFC 3501, section 6.4.4).
+    /// Returns the UIDs of all mail in the inbox, tagged or not, that matches criteria such as
+    /// `FROM "bob" SINCE 1-Jan-2026` (RFC 3501, section 6.4.4).
     ///
     /// The criteria are one line of ASCII.
     ///
@@ -321,8 +326,8 @@ impl Imap {
 
     /// Copies mails to another mailbox (RFC 3501, section 6.4.7). Mails that are expunged are left out.
     ///
-    /// Never repeated after a loss, since that could make second copies. A set that one command line can't hold, of some
-    /// thousand UIDs, is copied in portions; after an error, earlier portions are copied.
+    /// Never repeated after a loss, since that could make second copies. A set that one command line can't hold, of
+    /// some thousand UIDs, is copied in portions; after an error, earlier portions are copied.
     ///
     /// The mailbox must exist. Its name is sent unchanged, without the prefix of a namespace. It follows the
     /// [rules for names](ImapConfig::inbox).
@@ -338,13 +343,15 @@ impl Imap {
         self.connection.once(self.connection.deadline(), |session| verbs::copy(session, uids, mailbox))
     }
 
-    /// Moves mails to another mailbox, by the same commands as [`ack`](Imap::ack). Mails that are expunged are left out.
+    /// Moves mails to another mailbox, by the same commands as [`ack`](Imap::ack). Mails that are expunged are left
+    /// out.
     ///
-    /// The mailbox must exist, as for [`copy`](Imap::copy). A retry after an error, by the same handle, makes no second copies.
+    /// The mailbox must exist, as for [`copy`](Imap::copy). A retry after an error, by the same handle, makes no second
+    /// copies.
     ///
     /// # Errors
-    /// As [`copy`](Imap::copy), but `Disconnected` or `Timeout` in place of `OutcomeUnknown` on a server with MOVE. `Refused`
-    /// also when the server answers OK and the mails are still in the inbox.
+    /// As [`copy`](Imap::copy), but `Disconnected` or `Timeout` in place of `OutcomeUnknown` on a server with MOVE.
+    /// `Refused` also when the server answers OK and the mails are still in the inbox.
     pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox, ErrorKind::InvalidInput)?;
         self.connection.once(self.connection.deadline(), |session| {
@@ -357,8 +364,8 @@ impl Imap {
     /// On a server without UIDPLUS they are flagged `\Deleted` and stay in the inbox.
     ///
     /// # Errors
-    /// Those of [every call](Imap#errors-of-every-call), and `StaleUids` for UIDs of an earlier UIDVALIDITY or of another
-    /// mailbox. After an error, some of the mails may be deleted; a retry deletes the others.
+    /// Those of [every call](Imap#errors-of-every-call), and `StaleUids` for UIDs of an earlier UIDVALIDITY or of
+    /// another mailbox. After an error, some of the mails may be deleted; a retry deletes the others.
     pub fn delete(&self, uids: &UidSet) -> Result<()> {
         self.connection.repeat(self.connection.deadline(), |session| verbs::delete(session, uids))
     }
@@ -377,13 +384,14 @@ impl Imap {
 
     /// Sends LOGOUT and closes the connection, for every clone of this handle.
     ///
-    /// Messages that are not acknowledged are delivered again; the other consumers of a [`shared`](ImapConfig::shared) mailbox
-    /// get them at once. Waits for a call that is under way, and then at most 5 s for the server. The drop of the last clone
-    /// does the same, and ignores the error.
+    /// Messages that are not acknowledged are delivered again; the other consumers of a [`shared`](ImapConfig::shared)
+    /// mailbox get them at once. Waits for a call that is under way, and then at most 5 s for the server. The drop of
+    /// the last clone does the same, and ignores the error.
     ///
     /// # Errors
-    /// That of LOGOUT: `Disconnected`, `Timeout`, or `Closed` when the process is exiting. The connection is closed all the
-    /// same, and a second `close` returns `Ok`. `Runtime` in a forked child, which leaves the connection to its parent.
+    /// That of LOGOUT: `Disconnected`, `Timeout`, or `Closed` when the process is exiting. The connection is closed all
+    /// the same, and a second `close` returns `Ok`. `Runtime` in a forked child, which leaves the connection to its
+    /// parent.
     pub fn close(&self) -> Result<()> {
         self.connection.close()
     }

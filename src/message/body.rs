@@ -1,7 +1,7 @@
 //! Decodes the body of a mail to its text, or to its bytes.
 //!
-//! A fast path decodes pymail's own format; the lenient decoder handles every other mail. Both agree on every mail that the
-//! fast path accepts, which a property test checks.
+//! A fast path decodes pymail's own format; the lenient decoder handles every other mail. Both agree on every mail that
+//! the fast path accepts, which a property test checks.
 
 use base64_simd::STANDARD;
 

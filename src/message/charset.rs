@@ -1,8 +1,8 @@
 //! Decodes octets to text by charset label, as mails write such labels.
 //!
-//! Charsets of the WHATWG are decoded as by browsers: `iso-8859-1` means windows-1252, `gb2312` means GBK. Other single-octet
-//! charsets are decoded by tables of their upper halves. A label that is wrong or unknown is ignored where the octets are valid
-//! UTF-8; otherwise the loss is reported, and the caller makes it an error.
+//! Charsets of the WHATWG are decoded as by browsers: `iso-8859-1` means windows-1252, `gb2312` means GBK. Other
+//! single-octet charsets are decoded by tables of their upper halves. A label that is wrong or unknown is ignored where
+//! the octets are valid UTF-8; otherwise the loss is reported, and the caller makes it an error.
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use memchr::memchr;
@@ -27,8 +27,8 @@ impl Decoded {
 
 /// Decodes octets by their charset label.
 ///
-/// Where the label is unknown, says ASCII, or does not fit, valid UTF-8 is decoded as UTF-8. Other octets without a label are
-/// decoded as windows-1252.
+/// Where the label is unknown, says ASCII, or does not fit, valid UTF-8 is decoded as UTF-8. Other octets without a
+/// label are decoded as windows-1252.
 pub(super) fn decode(label: &str, octets: &[u8]) -> Decoded {
     let decoded = match charset(label) {
         Charset::Web(encoding) => decode_web(encoding, octets),

@@ -1,7 +1,7 @@
 //! Maps the charset labels found in mail to decoders.
 //!
-//! A label is normalized first: `"ISO_8859-1:1987"`, `x-latin1` and `csISOLatin1` name one charset. A test compares all names that
-//! Python knows with Python's own decoders.
+//! A label is normalized first: `"ISO_8859-1:1987"`, `x-latin1` and `csISOLatin1` name one charset. A test compares all
+//! names that Python knows with Python's own decoders.
 
 use encoding_rs::{
     BIG5, EUC_JP, EUC_KR, Encoding, GB18030, GBK, MACINTOSH, SHIFT_JIS, UTF_8, UTF_16BE, UTF_16LE,

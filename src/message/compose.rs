@@ -14,8 +14,8 @@
 //! aGVsbG8=
 //! ```
 //!
-//! The mail is ASCII with short lines, which no server changes: base64 protects line ends, blanks, dots and `From ` lines, and
-//! the size reveals a truncated body. A body that is not UTF-8 is `application/octet-stream`.
+//! The mail is ASCII with short lines, which no server changes: base64 protects line ends, blanks, dots and `From `
+//! lines, and the size reveals a truncated body. A body that is not UTF-8 is `application/octet-stream`.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,8 +1,8 @@
 //! Decodes encoded words in header values (RFC 2047), also where they are not allowed, as mail programs do.
 //!
-//! `=?utf-8?Q?caf=C3?= =?utf-8?Q?=A9?=` is one text although each word ends within a character: many programs cut text by octets.
-//! Blanks between encoded words are dropped, blanks between other words are kept. Blanks within a word, a missing padding of
-//! base64 and a language after the charset are accepted.
+//! `=?utf-8?Q?caf=C3?= =?utf-8?Q?=A9?=` is one text although each word ends within a character: many programs cut text
+//! by octets. Blanks between encoded words are dropped, blanks between other words are kept. Blanks within a word, a
+//! missing padding of base64 and a language after the charset are accepted.
 
 use memchr::memmem;
 
@@ -22,8 +22,8 @@ struct EncodedWord<'a> {
 
 /// Decodes an unfolded header value.
 ///
-/// Adjacent words in one charset are decoded together, because some programs cut them within characters. Raw octets beyond
-/// ASCII are UTF-8, else windows-1252.
+/// Adjacent words in one charset are decoded together, because some programs cut them within characters. Raw octets
+/// beyond ASCII are UTF-8, else windows-1252.
 pub(super) fn decode(value: &[u8]) -> Decoded {
     let mut decoded = Decoded::lossless("");
     let mut run: Vec<EncodedWord<'_>> = Vec::new();

@@ -1,7 +1,7 @@
 //! Joins the wrapped paragraphs of `format=flowed` text (RFC 3676).
 //!
-//! A line that ends in a blank continues on the next line of the same quote depth. A signature separator, `-- `, is not joined.
-//! A blank at the start of a line is stuffing and is removed.
+//! A line that ends in a blank continues on the next line of the same quote depth. A signature separator, `-- `, is not
+//! joined. A blank at the start of a line is stuffing and is removed.
 
 /// Joins the lines of each paragraph. With `DelSp=yes`, drops the trailing blank that marks a wrapped line.
 pub(super) fn unwrap_paragraphs(text: &str, del_sp: bool) -> String {

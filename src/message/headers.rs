@@ -1,9 +1,9 @@
 //! Parses the header block of a mail or a part, with leniency for malformed lines.
 //!
-//! Lines may end in CRLF, LF or, after [`with_line_feeds`], CR. Accepted and skipped: an mbox line before the mail or between
-//! fields, blank lines before the mail, and malformed lines among fields. A continuation without its blank is joined if the
-//! field before is incomplete. A header block without an empty line at its end stops at the first line that is no field, if no
-//! common field follows: the body is complete then, and no field is taken from it.
+//! Lines may end in CRLF, LF or, after [`with_line_feeds`], CR. Accepted and skipped: an mbox line before the mail or
+//! between fields, blank lines before the mail, and malformed lines among fields. A continuation without its blank is
+//! joined if the field before is incomplete. A header block without an empty line at its end stops at the first line
+//! that is no field, if no common field follows: the body is complete then, and no field is taken from it.
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -1,8 +1,8 @@
 //! Converts HTML to the text that a mail program displays.
 //!
-//! The tokenizer of the HTML standard reports tags and text, so that malformed pages are read as browsers read them, without
-//! building a tree. Block elements and `<br>` become line ends, table cells become tabs, blanks are collapsed except in `<pre>`.
-//! A page that ends within a tag was truncated, and is an error.
+//! The tokenizer of the HTML standard reports tags and text, so that malformed pages are read as browsers read them,
+//! without building a tree. Block elements and `<br>` become line ends, table cells become tabs, blanks are collapsed
+//! except in `<pre>`. A page that ends within a tag was truncated, and is an error.
 
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Error as PageError, Span, State, Tokenizer};

@@ -1,7 +1,7 @@
 //! The line protocol's JSON: `{"Id","SentBy","SentTo","MessageId","Body"}`.
 //!
-//! The names are those of the subprocess version, which ignores `MessageId` and writes none. A body that is not UTF-8 is
-//! `BodyBase64`.
+//! The names are those of the subprocess version, which ignores `MessageId` and writes none. A body that is not UTF-8
+//! is `BodyBase64`.
 
 use base64_simd::STANDARD;
 use serde::{Deserialize, Serialize};

@@ -1,16 +1,17 @@
 //! Messages: the public type, composing mail, and parsing mail, all without the interpreter.
 //!
-//! A message is composed by [`compose()`] and parsed by [`parse()`]. Mail of pymail has one form: a plain tag and the id in the
-//! Subject, and a base64 body that declares its size. Mail of other programs has any form, valid or not. The rules for it:
+//! A message is composed by [`compose()`] and parsed by [`parse()`]. Mail of pymail has one form: a plain tag and the
+//! id in the Subject, and a base64 body that declares its size. Mail of other programs has any form, valid or not. The
+//! rules for it:
 //!
 //! 1. The result is the text that a mail program displays.
 //! 2. Nothing is lost silently: text that can't be decoded without loss is an error.
 //! 3. The time is linear in the size of the mail, times the levels of nested parts; the memory is a small multiple.
 //! 4. A panic in a parser, which would be a defect, becomes an error of that one mail.
 //!
-//! The way of a mail through the modules: `headers` finds the fields, `encoded_words` decodes the Subject, `address` parses From
-//! and To, `content` parses Content-Type. `parts` walks the parts and picks the text; `part` decodes one part by `transfer`,
-//! `charset`, `flowed` and `html`.
+//! The way of a mail through the modules: `headers` finds the fields, `encoded_words` decodes the Subject, `address`
+//! parses From and To, `content` parses Content-Type. `parts` walks the parts and picks the text; `part` decodes one
+//! part by `transfer`, `charset`, `flowed` and `html`.
 
 mod address;
 mod body;
@@ -51,8 +52,8 @@ use crate::error::{Error, Result};
 
 /// A message's globally unique identifier (RFC 5322, section 3.6.4), made before the first attempt to send.
 ///
-/// Parses from text with or without angle brackets; as JSON, a string without them. To send a message again after a restart,
-/// keep it, or its `MessageId`, in a durable place before the first attempt:
+/// Parses from text with or without angle brackets; as JSON, a string without them. To send a message again after a
+/// restart, keep it, or its `MessageId`, in a durable place before the first attempt:
 ///
 /// ```
 /// use pymail::{Message, MessageId};
@@ -83,7 +84,8 @@ impl MessageId {
         Self(format!("{:032x}@{domain}", u128::from_be_bytes(bits)))
     }
 
-    /// Returns the Message-ID of a received mail, unless it has characters that would break a header when it is sent again.
+    /// Returns the Message-ID of a received mail, unless it has characters that would break a header when it is sent
+    /// again.
     fn received(id: &str) -> Option<Self> {
         let plain = id.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
         (plain && !id.is_empty() && id.len() <= MAX_MESSAGE_ID).then(|| Self(id.into()))
@@ -144,10 +146,10 @@ impl fmt::Debug for MessageId {
 
 /// A tagged message: the app's id, the sender's and the recipients' addresses, and a body of any bytes.
 ///
-/// As JSON it is an object of the line protocol, `{"Id","SentBy","SentTo","MessageId","Body"}`, whose names are in this case
-/// only there; all other JSON of this crate has names such as `message_id`. `"BodyBase64"` takes the place of `"Body"` if the
-/// body is not UTF-8, and `"SentTo"` is an array unless there is exactly one recipient. An object without `"MessageId"` becomes
-/// a message with a new one.
+/// As JSON it is an object of the line protocol, `{"Id","SentBy","SentTo","MessageId","Body"}`, whose names are in this
+/// case only there; all other JSON of this crate has names such as `message_id`. `"BodyBase64"` takes the place of
+/// `"Body"` if the body is not UTF-8, and `"SentTo"` is an array unless there is exactly one recipient. An object
+/// without `"MessageId"` becomes a message with a new one.
 ///
 /// `Debug` shows the length of the body in place of its content.
 ///
@@ -181,8 +183,8 @@ pub struct Message {
     /// The body: any bytes, which arrive unchanged.
     ///
     /// In another program's mail: the text that a mail program displays, in UTF-8. Several inline texts are joined; of
-    /// alternatives the plain text is taken; HTML is converted to text. A mail without any text has an empty body; a mail
-    /// that consists of one binary part has that part's bytes. Encrypted mail is an error.
+    /// alternatives the plain text is taken; HTML is converted to text. A mail without any text has an empty body; a
+    /// mail that consists of one binary part has that part's bytes. Encrypted mail is an error.
     pub body: Vec<u8>,
     #[expect(clippy::struct_field_names, reason = "it is not the id, it is the Message-ID")]
     message_id: MessageId,

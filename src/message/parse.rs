@@ -1,8 +1,8 @@
 //! Parses a mail to a message.
 //!
-//! The Subject decides if the mail is tagged: the first word of its decoded value is the tag, the rest is the id. The sender is
-//! the first address of From, else of Sender; the recipients are all addresses of To. A mail without a usable Message-ID gets a
-//! generated one, and no identity.
+//! The Subject decides if the mail is tagged: the first word of its decoded value is the tag, the rest is the id. The
+//! sender is the first address of From, else of Sender; the recipients are all addresses of To. A mail without a usable
+//! Message-ID gets a generated one, and no identity.
 
 use std::panic::{UnwindSafe, catch_unwind};
 

@@ -1,7 +1,7 @@
 //! One MIME part: its content type, its decoded octets, its text.
 //!
-//! A part without Content-Type, or with an invalid one, is `text/plain`. Text is decoded in this order: transfer encoding, charset,
-//! then HTML or `format=flowed`.
+//! A part without Content-Type, or with an invalid one, is `text/plain`. Text is decoded in this order: transfer
+//! encoding, charset, then HTML or `format=flowed`.
 
 use std::borrow::Cow;
 
@@ -52,7 +52,8 @@ impl<'a> Part<'a> {
         declared_size(&self.disposition)
     }
 
-    /// Returns `true` for a part that is encrypted or opaque-signed: signed in one piece with its content (RFC 8551, section 3.2).
+    /// Returns `true` for a part that is encrypted or opaque-signed: signed in one piece with its content (RFC 8551,
+    /// section 3.2).
     pub(super) fn is_opaque(&self) -> bool {
         match &*self.content.kind {
             "multipart/encrypted" | "application/pgp-encrypted" => true,

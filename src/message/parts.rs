@@ -7,11 +7,12 @@
 //! | `multipart/digest` | the texts of all mails in it |
 //! | any other, such as `mixed`, `signed`, `report` | all texts that are not attached, joined |
 //!
-//! If nothing is displayed, texts with a file name are extracted, else other text types, else enclosed mails. Opaque-signed parts are
-//! unwrapped; an encrypted part is an error. A body of pymail that a mailing list put into a multipart is extracted alone.
+//! If nothing is displayed, texts with a file name are extracted, else other text types, else enclosed mails.
+//! Opaque-signed parts are unwrapped; an encrypted part is an error. A body of pymail that a mailing list put into a
+//! multipart is extracted alone.
 //!
-//! Boundaries may be missing, wrong, or the same on two levels: parts are split at the declared boundary, else at a line that looks
-//! like one, else the body is text.
+//! Boundaries may be missing, wrong, or the same on two levels: parts are split at the declared boundary, else at a
+//! line that looks like one, else the body is text.
 
 use memchr::memmem;
 
@@ -297,7 +298,8 @@ impl TextExtractor {
     }
 }
 
-/// Returns the section between the previous boundary and this one; after a closing boundary, only if it looks like a part.
+/// Returns the section between the previous boundary and this one; after a closing boundary, only if it looks like a
+/// part.
 fn section(body: &[u8], open: Option<(usize, bool)>, end: usize) -> Option<&[u8]> {
     let (start, is_closing) = open?;
     let section = &body[start..end.max(start)];

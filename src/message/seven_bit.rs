@@ -1,7 +1,7 @@
 //! Decodes the stateful 7-bit charsets: ISO 2022, HZ and UTF-7.
 //!
-//! Browsers dropped most of these, so that `encoding_rs` has only ISO-2022-JP. Mail still uses them, and their octets are ASCII: read
-//! as another charset, the text would be garbled without an error.
+//! Browsers dropped most of these, so that `encoding_rs` has only ISO-2022-JP. Mail still uses them, and their octets
+//! are ASCII: read as another charset, the text would be garbled without an error.
 
 use encoding_rs::{EUC_JP, EUC_KR, Encoding, GBK};
 
@@ -45,7 +45,8 @@ const ESCAPES: &[(&[u8], Switch)] = &[
     (b"&@", Switch::Nothing),
 ];
 
-/// Decodes ISO-2022-JP with its extensions, ISO-2022-KR, and the GB 2312 part of ISO-2022-CN; `None` for invalid octets.
+/// Decodes ISO-2022-JP with its extensions, ISO-2022-KR, and the GB 2312 part of ISO-2022-CN; `None` for invalid
+/// octets.
 pub(super) fn iso_2022(mut octets: &[u8]) -> Option<String> {
     let (mut shift_in, mut shift_out, mut is_shifted_out) = (Set::Ascii, None, false);
     let mut text = String::with_capacity(octets.len());

@@ -1,7 +1,7 @@
 //! Unwraps opaque-signed mail: CMS signed data with its content inside (RFC 5652, section 5), an option of Outlook.
 //!
-//! Reads as much of DER and BER as is needed to reach the content: tags of one octet, definite and indefinite lengths, constructed
-//! octet strings. The signature is not verified.
+//! Reads as much of DER and BER as is needed to reach the content: tags of one octet, definite and indefinite lengths,
+//! constructed octet strings. The signature is not verified.
 
 /// The levels of nested DER and BER elements that are read.
 const MAX_LEVELS: usize = 32;

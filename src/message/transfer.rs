@@ -1,7 +1,8 @@
 //! Decodes Content-Transfer-Encodings (RFC 2045, section 6), as leniently as is possible without losing octets.
 //!
-//! Base64 may lack padding, have it in the middle, use the URL-safe alphabet, or contain stray characters. It is an error if it ends
-//! within an octet, or if text follows it, such as the footer of a mailing list: such a body was changed on the way.
+//! Base64 may lack padding, have it in the middle, use the URL-safe alphabet, or contain stray characters. It is an
+//! error if it ends within an octet, or if text follows it, such as the footer of a mailing list: such a body was
+//! changed on the way.
 
 use std::borrow::Cow;
 
@@ -88,7 +89,8 @@ impl SextetBuffer {
     }
 }
 
-/// Decodes base64, with or without padding, which may also be in the middle; skips invalid characters (RFC 2045, section 6.8).
+/// Decodes base64, with or without padding, which may also be in the middle; skips invalid characters (RFC 2045,
+/// section 6.8).
 ///
 /// The second value is the reason why octets were lost: the base64 ends within an octet, or lines of text follow it.
 pub(super) fn base64(code: &[u8]) -> (Vec<u8>, Option<&'static str>) {
