@@ -57,7 +57,8 @@ pub enum ErrorKind {
     Timeout,
     /// The connection was lost. The command was not carried out, or is safe to repeat.
     Disconnected,
-    /// The server refused the command: IMAP `NO` or `BAD`, SMTP 4xx or 5xx.
+    /// The server refused the command: IMAP `NO` or `BAD`, SMTP 4xx or 5xx. Also a success that is none, such as a MOVE
+    /// that is answered with OK and leaves the messages in the inbox.
     Refused,
     /// The UIDs are of another mailbox, or of one whose UIDVALIDITY has changed (RFC 3501, section 2.3.1.1), and the
     /// messages can't be found again. No mail was touched by these UIDs.
@@ -69,8 +70,8 @@ pub enum ErrorKind {
     Message,
     /// A message is over the server's limit or over a configured one.
     TooLarge,
-    /// The connection was lost after a message's last byte and before the server's reply, or after COPY was sent. The
-    /// message may have been delivered, or copied.
+    /// The connection was lost, or the time was up, after a message's last byte and before the server's reply, or after
+    /// COPY was sent. The message may have been delivered, or copied.
     OutcomeUnknown,
     /// The handle was closed, by `close` or because the process exits.
     Closed,
@@ -268,11 +269,12 @@ impl Error {
 
     /// Returns `true` if the same call may succeed later without a change by the caller.
     ///
-    /// That is so for lost and failed connections and timeouts. Of refusals, for SMTP 4xx and the enhanced codes 4.x.x,
-    /// 5.2.2 (mailbox full) and 5.3.1 (system full); for the IMAP codes `UNAVAILABLE`, `INUSE`, `LIMIT`, `SERVERBUG`,
-    /// `OVERQUOTA`, `EXPUNGEISSUED` and Gmail's `THROTTLED`; without such a code, for texts that say the same
-    /// (`Please try again later`, `Server Busy`); and for all that have a [wait](Error::retry_after). Not for
-    /// [`ErrorKind::OutcomeUnknown`]: a retry can make a duplicate.
+    /// - Lost and failed connections and timeouts are transient.
+    /// - Of refusals, SMTP's 4xx and the enhanced codes 4.x.x, 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 and
+    ///   5.4.5 (congestion); the IMAP codes `UNAVAILABLE`, `INUSE`, `LIMIT`, `SERVERBUG`, `OVERQUOTA`, `EXPUNGEISSUED`,
+    ///   `MESSAGELIMIT`, `NOTIFICATIONOVERFLOW` and Gmail's `THROTTLED`; without a known code, texts that say the same
+    ///   (`Please try again later`, `Server Busy`); and all that have a [wait](Error::retry_after).
+    /// - [`ErrorKind::OutcomeUnknown`] is not: a retry can make a duplicate.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {
