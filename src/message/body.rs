@@ -30,8 +30,8 @@ pub(super) fn decode_own_format(headers: &Headers<'_>) -> Option<Vec<u8>> {
     (std::str::from_utf8(&body).is_ok() && !body.starts_with(b"\xef\xbb\xbf")).then_some(body)
 }
 
-/// Decodes base64 whose lines are as long as the first; the last may be shorter. A blank line within, or a footer that a
-/// mailing list has added, is no base64 at these places, and makes it `None`.
+/// Decodes base64 whose lines are as long as the first; the last may be shorter. A blank line within, or a footer that
+/// a mailing list has added, is no base64 at these places, and makes it `None`.
 fn decode_equal_lines(text: &[u8]) -> Option<Vec<u8>> {
     let line = text.iter().position(|&octet| octet == b'\n').map_or(text.len(), |end| end + 1).max(1);
     let mut body = Vec::with_capacity(text.len());

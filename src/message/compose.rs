@@ -30,8 +30,8 @@ use mail_builder::mime::{BodyPart, MimePart};
 use super::Message;
 use crate::error::{Error, Result};
 
-/// The longest id, in bytes, that stays readable in the Subject. A much longer one may have no blank at which a line of at
-/// most 998 octets can be folded (RFC 5322, section 2.1.1).
+/// The longest id, in bytes, that stays readable in the Subject. A much longer one may have no blank at which a line of
+/// at most 998 octets can be folded (RFC 5322, section 2.1.1).
 const MAX_PLAIN_ID: usize = 64;
 /// The longest id, in bytes.
 const MAX_ID: usize = 4_096;
@@ -90,9 +90,9 @@ fn check_message(message: &Message) -> Result<()> {
 
 /// Checks that an address is a mailbox (RFC 5321, section 4.1.2) in ASCII, without quoted parts.
 ///
-/// The check keeps a command on its line and an address in its angle brackets; it is the server that knows if the address
-/// exists. The 254 characters are those of a path with its brackets (RFC 5321, section 4.5.3.1.3). Nor may it contain an
-/// encoded word, which some readers would decode although RFC 2047, section 5, forbids it there.
+/// The check keeps a command on its line and an address in its angle brackets; it is the server that knows if the
+/// address exists. The 254 characters are those of a path with its brackets (RFC 5321, section 4.5.3.1.3). Nor may it
+/// contain an encoded word, which some readers would decode although RFC 2047, section 5, forbids it there.
 fn check_address(address: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_graphic() && !"<>(),;:\\\"".contains(c);
     let parts = address.rsplit_once('@');
@@ -105,8 +105,8 @@ fn check_address(address: &str) -> Result<()> {
 
 /// Returns the id as it is if every mail program displays it unchanged, else as encoded words.
 ///
-/// Blanks at the ends and runs of blanks are encoded, too: servers fold and unfold headers, and unfolding may leave one blank
-/// of several (RFC 5322, section 2.2.3).
+/// Blanks at the ends and runs of blanks are encoded, too: servers fold and unfold headers, and unfolding may leave one
+/// blank of several (RFC 5322, section 2.2.3).
 fn id_in_subject(id: &str) -> String {
     let printable = id.bytes().all(|b| (b' '..=b'~').contains(&b));
     let has_fragile_blanks = id.starts_with(' ') || id.ends_with(' ') || id.contains("  ");
@@ -116,8 +116,8 @@ fn id_in_subject(id: &str) -> String {
     encoded_words(id)
 }
 
-/// Encodes text as encoded words in "Q" (RFC 2047, section 4.2), none of which ends inside a character: section 5 forbids
-/// that, and some readers decode each word by itself.
+/// Encodes text as encoded words in "Q" (RFC 2047, section 4.2), none of which ends inside a character: section 5
+/// forbids that, and some readers decode each word by itself.
 fn encoded_words(text: &str) -> String {
     let mut words = String::new();
     let mut room = 0;
@@ -133,7 +133,8 @@ fn encoded_words(text: &str) -> String {
     words + "?="
 }
 
-/// Encodes one character in "Q". Only letters and digits stay: section 5 of RFC 2047 allows few others, not in every place.
+/// Encodes one character in "Q". Only letters and digits stay: section 5 of RFC 2047 allows few others, not in every
+/// place.
 fn q_encoded(c: char) -> String {
     if c.is_ascii_alphanumeric() {
         return c.into();

@@ -9,7 +9,8 @@ use memchr::memmem;
 use super::charset::{self, Decoded};
 use super::transfer::{base64, hex_octet};
 
-/// The octets of a charset and a language that are read.
+/// The octets of a charset and a language that are read: a whole word has at most 75 (RFC 2047, section 2). Without a
+/// bound, many `=?` without a further `?` would take quadratic time.
 const MAX_NAME: usize = 100;
 
 /// An encoded word: `=?charset?encoding?text?=`.
@@ -24,6 +25,15 @@ struct EncodedWord<'a> {
 ///
 /// Adjacent words in one charset are decoded together, because some programs cut them within characters. Raw octets
 /// beyond ASCII are UTF-8, else windows-1252.
+///
+/// | value | text |
+/// | --- | --- |
+/// | `=?utf-8?Q?caf=C3?= =?utf-8?B?qSA0Mg==?=` | `café 42`: one run, in two encodings |
+/// | `=?iso-8859-1?Q?=FC?= =?utf-8?Q?=C3=BC?=` | `üü`: the blank between encoded words is none of the text |
+/// | `a=?utf-8?Q?b?=c` | `abc`: not allowed without blanks, and displayed like that |
+/// | `=?iso-8859-1*de?Q?=FC?=` | `ü`: a language (RFC 2231, section 5) |
+/// | `=?utf-8?X?a?=`, `=?utf-8?Q?` | as they are: no encoded words |
+/// | `=?x-none-such?Q?=FC?=` | U+FFFD, and the loss is reported |
 pub(super) fn decode(value: &[u8]) -> Decoded {
     let mut decoded = Decoded::lossless("");
     let mut run: Vec<EncodedWord<'_>> = Vec::new();
@@ -51,6 +61,9 @@ fn append(decoded: &mut Decoded, more: Decoded) {
 }
 
 /// Appends the text of adjacent words in one charset, and clears the run.
+///
+/// Each word is decoded to octets by itself, and the octets of all to text. If that loses any, the base64 of all is
+/// tried as one: then the first words end within an octet.
 fn flush(run: &mut Vec<EncodedWord<'_>>, decoded: &mut Decoded) {
     let Some(EncodedWord { charset, .. }) = run.first() else { return };
     let charset = String::from_utf8_lossy(charset);

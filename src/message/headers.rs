@@ -39,8 +39,8 @@ const NAMES: [(&str, Name); 9] = [
 
 /// Common field names, or their prefixes where they end in `-`, that seldom begin a line of text.
 ///
-/// One of them after a malformed line shows that the header block goes on. Any `word:` would not do: a body without an empty
-/// line before it may well have `the rest: all of it`.
+/// One of them after a malformed line shows that the header block goes on. Any `word:` would not do: a body without an
+/// empty line before it may well have `the rest: all of it`.
 const COMMON_FIELDS: [&str; 30] = [
     "x-",
     "content-",
@@ -90,8 +90,8 @@ struct Field {
 }
 
 impl<'a> Headers<'a> {
-    /// Parses the header block of a mail, which an mbox line or blank lines may precede. `From ` with a blank begins an mbox
-    /// line, `From : bob@example.org` a field.
+    /// Parses the header block of a mail, which an mbox line or blank lines may precede. `From ` with a blank begins an
+    /// mbox line, `From : bob@example.org` a field.
     pub(super) fn of_mail(octets: &'a [u8]) -> Self {
         let mut at = 0;
         while let Some((line, next)) = line_at(octets, at) {
@@ -157,8 +157,8 @@ impl<'a> Headers<'a> {
         }
     }
 
-    /// Returns `true` if the last field is incomplete: within an encoded word, or before a parameter or an address. Programs
-    /// that fold without a blank do so there.
+    /// Returns `true` if the last field is incomplete: within an encoded word, or before a parameter or an address.
+    /// Programs that fold without a blank do so there.
     fn is_open(&self) -> bool {
         let Some(&Range { start, end }) = self.fields.last().map(|field| &field.value) else { return false };
         // An encoded word is short, while the value may be long.
@@ -189,8 +189,8 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Returns the line at an offset, without its line end, and the offset of the next line; `None` at the end. All CRs before
-/// the LF belong to the line end: some gateways write CR CR LF.
+/// Returns the line at an offset, without its line end, and the offset of the next line; `None` at the end. All CRs
+/// before the LF belong to the line end: some gateways write CR CR LF.
 pub(super) fn line_at(octets: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let rest = octets.get(at..).filter(|rest| !rest.is_empty())?;
     let (line, next) = memchr(b'\n', rest).map_or((rest, octets.len()), |end| (&rest[..end], at + end + 1));
@@ -226,8 +226,8 @@ fn is_common(name: &[u8]) -> bool {
     COMMON_FIELDS.iter().any(matches)
 }
 
-/// Returns the value on one line, with one blank for each fold. RFC 5322, section 2.2.3, keeps the blanks of the fold; how many
-/// these are was the folding server's choice. A continuation without a blank is joined without one.
+/// Returns the value on one line, with one blank for each fold. RFC 5322, section 2.2.3, keeps the blanks of the fold;
+/// how many these are was the folding server's choice. A continuation without a blank is joined without one.
 fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
     let value = value.trim_ascii();
     if memchr2(b'\r', b'\n', value).is_none() {

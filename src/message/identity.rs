@@ -2,8 +2,9 @@
 //!
 //! Both work on the header block, or on its first octets, so that a receiver can decide before it fetches a whole mail.
 //!
-//! SEARCH SUBJECT matches the tag anywhere in a Subject, in any case (RFC 3501, section 6.4.4), and some servers search the
-//! encoded Subject. So its results have foreign mail among them, and the decision is made here, by the decoded Subject.
+//! SEARCH SUBJECT matches the tag anywhere in a Subject, in any case (RFC 3501, section 6.4.4), and some servers search
+//! the encoded Subject. So its results have foreign mail among them, and the decision is made here, by the decoded
+//! Subject.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
@@ -15,9 +16,9 @@ use super::parse::{catch_panic, is_tagged, message_id, sender, subject};
 
 /// A hash of a message's Message-ID, Subject and sender, by which a duplicate is detected.
 ///
-/// A Message-ID alone is not enough: some programs give the same one to different messages. Subject and sender are hashed as
-/// decoded, because servers fold and encode them anew in a copy. Comparable within one process only, since its keys are
-/// random: the archive is read anew by each.
+/// A Message-ID alone is not enough: some programs give the same one to different messages. Subject and sender are
+/// hashed as decoded, because servers fold and encode them anew in a copy. Comparable within one process only, since
+/// its keys are random: the archive is read anew by each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity([u64; 2]);
 
@@ -92,8 +93,8 @@ fn has_all_headers(octets: &[u8]) -> bool {
     lines.skip_while(is_empty).any(|line| is_empty(&line))
 }
 
-/// Returns the header fields without the last one, which may be incomplete: after a line end, too, a continuation line can
-/// follow (RFC 5322, section 2.2.3).
+/// Returns the header fields without the last one, which may be incomplete: after a line end, too, a continuation line
+/// can follow (RFC 5322, section 2.2.3).
 fn complete_fields(octets: &[u8]) -> &[u8] {
     let starts_field = |at: &usize| octets[at - 1] == b'\n' && !b" \t".contains(&octets[*at]);
     let end = (1..octets.len()).rev().find(starts_field).unwrap_or(0);

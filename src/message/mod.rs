@@ -73,8 +73,8 @@ pub struct MessageId(String);
 const MAX_MESSAGE_ID: usize = 300;
 
 impl MessageId {
-    /// Generates one from 128 random bits and the sender's domain (RFC 5322, section 3.6.4), or `localhost` where that is not
-    /// ASCII: the sender's address is checked only when the message is sent.
+    /// Generates one from 128 random bits and the sender's domain (RFC 5322, section 3.6.4), or `localhost` where that
+    /// is not ASCII: the sender's address is checked only when the message is sent.
     fn random(sender: &str) -> Self {
         let mut bits = [0; 16];
         // Nothing in a process works without the system's random numbers.
@@ -156,14 +156,15 @@ impl fmt::Debug for MessageId {
 ///
 /// # Addresses
 ///
-/// An address to send from or to is a mailbox (RFC 5321, section 4.1.2) of at most 254 visible ASCII characters, without
-/// a display name, angle brackets, a quoted part, or `(),;:\`. Internationalised domains are written in their ASCII form,
-/// `xn--...`; a local part beyond ASCII (SMTPUTF8, RFC 6531) is an error. All recipients are named in To: there is no Bcc.
+/// An address to send from or to is a mailbox (RFC 5321, section 4.1.2) of at most 254 visible ASCII characters,
+/// without a display name, angle brackets, a quoted part, or `(),;:\`. Internationalised domains are written in their
+/// ASCII form, `xn--...`; a local part beyond ASCII (SMTPUTF8, RFC 6531) is an error. All recipients are named in To:
+/// there is no Bcc.
 ///
 /// # Another program's mail
 ///
-/// A mail of any program is a message if the first word of its decoded Subject is the tag. Each field says how it is filled
-/// then. A mail that can't be decoded without loss is an error, not a message.
+/// A mail of any program is a message if the first word of its decoded Subject is the tag. Each field says how it is
+/// filled then. A mail that can't be decoded without loss is an error, not a message.
 ///
 /// ```
 /// use pymail::Message;
@@ -184,8 +185,8 @@ impl fmt::Debug for MessageId {
 pub struct Message {
     /// The app's id for the message: 1 to 4,096 bytes of any text. It is sent in the Subject, after the tag.
     ///
-    /// Up to 64 bytes of printable ASCII are sent as they are; any other id as encoded words (RFC 2047), which mail programs
-    /// decode. Either arrives unchanged, with all blanks and line breaks.
+    /// Up to 64 bytes of printable ASCII are sent as they are; any other id as encoded words (RFC 2047), which mail
+    /// programs decode. Either arrives unchanged, with all blanks and line breaks.
     ///
     /// In another program's mail: the decoded Subject after the tag and one blank, which may be empty.
     pub id: String,
@@ -202,8 +203,8 @@ pub struct Message {
     pub sent_to: Vec<String>,
     /// The body: any bytes, which arrive unchanged.
     ///
-    /// It is sent in base64, a third larger than it is, with its size, by which a receiver notices a body that was cut or
-    /// changed. The limits are the server's SIZE and the receiver's [`max_message`](crate::ImapConfig::max_message).
+    /// It is sent in base64, a third larger than it is, with its size, by which a receiver notices a body that was cut
+    /// or changed. The limits are the server's SIZE and the receiver's [`max_message`](crate::ImapConfig::max_message).
     ///
     /// In another program's mail: the text that a mail program displays, in UTF-8. Several inline texts are joined; of
     /// alternatives the plain text is taken; HTML is converted to text. A mail without any text has an empty body; a
@@ -272,8 +273,8 @@ impl fmt::Debug for Message {
 
 /// The addresses to send to; converts from one address or several, and collects from an iterator.
 ///
-/// Nothing is parsed or checked: an address is one string, and a string with a comma is one invalid address. Without any,
-/// the message can be made, and can't be sent.
+/// Nothing is parsed or checked: an address is one string, and a string with a comma is one invalid address. Without
+/// any, the message can be made, and can't be sent.
 ///
 /// ```
 /// use pymail::{Message, Recipients};

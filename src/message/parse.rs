@@ -17,8 +17,8 @@ pub(crate) type Parsed = (Message, Option<Identity>);
 
 /// Parses a mail; `None` when the first word of its decoded Subject is not the tag, as in some SEARCH results.
 ///
-/// A mail that makes the parser panic is an error if its headers alone show the tag, else foreign: nothing proves that it
-/// is the app's.
+/// A mail that makes the parser panic is an error if its headers alone show the tag, else foreign: nothing proves that
+/// it is the app's.
 ///
 /// # Errors
 /// `Message` when Subject, recipients or body can't be decoded without loss, or the mail exceeds the parser's limits.

@@ -2,6 +2,18 @@
 //!
 //! Reads as much of DER and BER as is needed to reach the content: tags of one octet, definite and indefinite lengths,
 //! constructed octet strings. The signature is not verified.
+//!
+//! ```text
+//! SEQUENCE                          ContentInfo (section 3)
+//!   OBJECT IDENTIFIER               id-signedData; any other, such as that of encrypted data, is refused
+//!   [0] SEQUENCE                    SignedData (section 5.1)
+//!     INTEGER                       version
+//!     SET                           digest algorithms
+//!     SEQUENCE                      encapsulated content (section 5.2)
+//!       OBJECT IDENTIFIER           its type, which is not checked
+//!       [0] OCTET STRING            the signed mail, whole or in pieces
+//!     ...                           certificates and signatures, which are not read
+//! ```
 
 /// The levels of nested DER and BER elements that are read.
 const MAX_LEVELS: usize = 32;
@@ -58,7 +70,8 @@ fn any_element(octets: &[u8], levels: usize) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// Returns the content of an element of indefinite length, which ends at two zero octets, and the rest.
+/// Returns the content of an element of indefinite length, which ends at two zero octets, and the rest. Zeros within
+/// its elements do not end it: these are skipped whole, down to the limit of levels.
 fn indefinite_element(tag: u8, octets: &[u8], levels: usize) -> Option<(u8, &[u8], &[u8])> {
     let mut rest = octets;
     loop {
