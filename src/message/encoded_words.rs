@@ -126,7 +126,8 @@ fn split_at_word(value: &[u8]) -> Option<(&[u8], EncodedWord<'_>, &[u8])> {
     None
 }
 
-/// Parses the charset and the encoding after `=?`; returns them and the rest, which begins with the word's text.
+/// Parses the charset and the encoding after `=?`; returns them and the rest, which begins with the word's text. A
+/// charset name is a token (RFC 2047, section 2): with the signs of addresses in it, `=?` stands for itself.
 fn word_start(inner: &[u8]) -> Option<(&[u8], bool, &[u8])> {
     let end = inner.iter().take(MAX_NAME).position(|&octet| octet == b'?')?;
     let (name, rest) = (&inner[..end], &inner[end + 1..]);

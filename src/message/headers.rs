@@ -10,7 +10,8 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr2};
 
-/// The header fields that are read. All others are skipped, so that their number costs no memory.
+/// The header fields that are read. All others are skipped, so that their number costs no memory. Cc is none of them:
+/// `sent_to` is To, as in pymail's own messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     Subject,

@@ -37,6 +37,10 @@ enum Event {
 
 /// Converts a page to text: a line for each block and `<br>`, without comments, scripts, styles and titles.
 ///
+/// The tokenizer is told after each start tag how to read the element's content, as a browser's tree builder would tell
+/// it: a `<p>` within `<script>` or `<textarea>` is no tag. An element that is closed in its own tag, `<title/>`, hides
+/// nothing, although a browser would read on to `</title>`: the text after it was meant to be seen.
+///
 /// # Errors
 /// `Message` when the page ends within a tag, a comment, or an element that is not displayed.
 pub(super) fn to_text(page: &str) -> Result<String> {
@@ -146,7 +150,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// Handles a start tag.
+    /// Handles a start tag. Breaks of adjacent blocks are one, the largest; a `<br>` adds to them.
     fn begin(&mut self, tag: &[u8]) {
         match tag {
             b"br" => self.breaks += 1,

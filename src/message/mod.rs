@@ -217,7 +217,16 @@ pub struct Message {
 impl Message {
     /// Creates a message with a new Message-ID, which it keeps however often it is sent.
     ///
-    /// Id and addresses are checked when the message is sent.
+    /// Id and addresses are checked when the message is sent. Any bytes are a body, such as JSON:
+    ///
+    /// ```
+    /// use pymail::Message;
+    ///
+    /// let order = serde_json::json!({"item": "tea", "grams": 250});
+    /// let message = Message::new("order 42", "shop@example.org", "store@example.org", order.to_string());
+    /// assert_eq!(serde_json::from_slice::<serde_json::Value>(&message.body)?, order);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn new(
         id: impl Into<String>,
         sent_by: impl Into<String>,
@@ -242,7 +251,7 @@ impl Message {
         &self.message_id
     }
 
-    /// Returns the body as text.
+    /// Returns the body as text. Another program's mail has always UTF-8, unless it consists of one binary part.
     ///
     /// # Errors
     /// `Utf8Error` when the body is not UTF-8.

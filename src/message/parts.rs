@@ -308,7 +308,7 @@ impl TextExtractor {
         Ok(sections)
     }
 
-    /// Counts a part.
+    /// Counts a part, over all levels of the mail.
     ///
     /// # Errors
     /// `Message` when the mail has too many.

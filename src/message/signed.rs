@@ -29,7 +29,8 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const EXPLICIT: u8 = 0xa0;
 
-/// Returns the signed content; `None` if this is not signed data with its content, such as encrypted data.
+/// Returns the signed content; `None` if this is not signed data with its content, such as encrypted data, or a
+/// signature without content, which belongs in a part of its own.
 pub(super) fn content(message: &[u8]) -> Option<Vec<u8>> {
     let (info, _) = element(SEQUENCE, message)?;
     let (kind, rest) = element(OBJECT_IDENTIFIER, info)?;
@@ -82,7 +83,8 @@ fn indefinite_element(tag: u8, octets: &[u8], levels: usize) -> Option<(u8, &[u8
     }
 }
 
-/// Appends the octets of octet strings, which may be constructed of others.
+/// Appends the octets of octet strings, which may be constructed of others: a program that signs a mail as a stream
+/// does not know its length, and writes pieces (BER).
 fn add_octets(mut elements: &[u8], levels: usize, octets: &mut Vec<u8>) -> Option<()> {
     while !elements.is_empty() {
         let (tag, content, rest) = any_element(elements, levels)?;

@@ -69,7 +69,7 @@ pub(super) fn sextet(octet: u8) -> Option<u8> {
     }
 }
 
-/// A buffer that assembles octets from groups of six bits.
+/// A buffer that assembles octets from groups of six bits, for base64 and uuencode.
 #[derive(Default)]
 struct SextetBuffer {
     octets: Vec<u8>,
@@ -99,7 +99,8 @@ impl SextetBuffer {
         Some(())
     }
 
-    /// Returns `true` if the base64 was cut within an octet: its padding bits are not zero.
+    /// Returns `true` if the base64 was cut within an octet: its padding bits are not zero, which an encoder must set
+    /// (RFC 4648, section 3.5). A cut between octets can't be told from a missing padding; the declared size tells it.
     fn is_cut_within_octet(&self) -> bool {
         matches!((self.count, self.bits & 0xf), (1, _) | (2, 1..)) || self.count == 3 && self.bits & 3 != 0
     }
