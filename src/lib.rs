@@ -52,6 +52,9 @@
 //! # }
 //! ```
 //!
+//! Receiving is by polling: a fetch returns at once, with an empty batch when nothing waits. Every call blocks; async
+//! code calls by `spawn_blocking` or the like.
+//!
 //! # Sending
 //!
 //! [`Smtp::send`] returns when the server has accepted the message, with a [`Receipt`] that has the server's answer for
@@ -61,10 +64,11 @@
 //!
 //! # Errors
 //!
-//! There is one [`Error`] type. Its [`kind`](Error::kind) tells the remedy: [`ErrorKind`] has the table.
-//! [`is_transient`](Error::is_transient) returns `true` if a retry may help, and [`retry_after`](Error::retry_after)
-//! the wait before it. A call that finds its connection lost reconnects and repeats its commands once, unless that
-//! could do something twice.
+//! There is one [`Error`] type. Its [`kind`](Error::kind) tells the remedy: [`ErrorKind`] has the table. Any call can
+//! have the errors of connecting, which are listed [at `Imap`](Imap#errors-of-every-call) and
+//! [at `Smtp`](Smtp#errors-of-every-call); each call lists its own. [`is_transient`](Error::is_transient) returns
+//! `true` if a retry may help, and [`retry_after`](Error::retry_after) the wait before it. A call that finds its
+//! connection lost reconnects and repeats its commands once, unless that could do something twice.
 //!
 //! ```no_run
 //! # use std::time::Duration;

@@ -251,7 +251,7 @@ impl Message {
         &self.message_id
     }
 
-    /// Returns the body as text. Another program's mail has always UTF-8, unless it consists of one binary part.
+    /// Returns the body as text. Another program's mail is always UTF-8, unless it consists of one binary part.
     ///
     /// # Errors
     /// `Utf8Error` when the body is not UTF-8.
