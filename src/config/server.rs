@@ -23,6 +23,9 @@ pub(crate) enum Security {
 /// Default ports: 993 and 465 for implicit TLS, 143 and 587 for STARTTLS (RFC 8314), 143 and 25 without encryption. An
 /// absolute host name, with a dot at its end, is resolved as such and verified without the dot.
 ///
+/// A host is a name or an IP address, an IPv6 one without brackets: at least one character, without blanks. It is
+/// checked when a handle connects.
+///
 /// ```
 /// use pymail::Server;
 ///
@@ -85,7 +88,8 @@ impl Server {
     /// Trusts the certificates in this PEM text (RFC 7468) as well as the system's roots. Can be called several times.
     ///
     /// Root, intermediate and server certificates are accepted; each is trusted without the certificate that signed it.
-    /// Text between the certificates is ignored.
+    /// Text between the certificates is ignored; without any certificate, connecting is
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config).
     ///
     /// ```no_run
     /// # fn main() -> std::io::Result<()> {

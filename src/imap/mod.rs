@@ -105,7 +105,7 @@ impl Imap {
     /// The first call in a process also starts the interpreter.
     ///
     /// # Errors
-    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// The errors of [every call](Imap#errors-of-every-call), and:
     /// - `Config` for invalid settings, before anything is sent;
     /// - `Refused` for a login that is refused for now, for an [inbox](ImapConfig::inbox) that is missing or can't be
     ///   used (the code is `READ-ONLY`, or `UIDVALIDITY` when the server sends none), and when the server accepts no
@@ -143,7 +143,7 @@ impl Imap {
     /// [`Stats::withheld`].
     ///
     /// # Errors
-    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// The errors of [every call](Imap#errors-of-every-call), and:
     /// - `Refused` for a command that no single message makes fail;
     /// - `Refused`, `Disconnected`, `Timeout` or `Message` (an OK without data) when several messages fail and none
     ///   arrives: the server is at fault, not a message;
@@ -220,7 +220,7 @@ impl Imap {
     /// Subject and sender.
     ///
     /// # Errors
-    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// The errors of [every call](Imap#errors-of-every-call), and:
     /// - `Refused` when the server answers OK and the messages are still in the inbox; when it withholds the log of a
     ///   [`shared`](ImapConfig::shared) mailbox; and when UIDVALIDITY has changed, and it withholds headers by which
     ///   the messages are found again;
@@ -282,7 +282,7 @@ impl Imap {
     /// Sends NOOP, to check that the connection is alive.
     ///
     /// # Errors
-    /// Those of [every call](Imap#errors-of-every-call).
+    /// The errors of [every call](Imap#errors-of-every-call).
     pub fn noop(&self) -> Result<()> {
         self.connection.repeat(self.connection.deadline(), ImapSession::noop)
     }
@@ -301,7 +301,7 @@ impl Imap {
     /// ```
     ///
     /// # Errors
-    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// The errors of [every call](Imap#errors-of-every-call), and:
     /// - `InvalidInput` for criteria with a line break or beyond ASCII, with a literal or RETURN, and for empty ones;
     /// - `Refused` for criteria that the server does not understand, and when more than 4,000,000 messages match.
     pub fn search(&self, criteria: &str) -> Result<UidSet> {
@@ -312,7 +312,7 @@ impl Imap {
     /// Fetches whole mails, tagged or not, without setting `\Seen`. Mails that are expunged are left out.
     ///
     /// # Errors
-    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// The errors of [every call](Imap#errors-of-every-call), and:
     /// - `TooLarge` when a mail is over [`max_message`](ImapConfig::max_message), or all together are over
     ///   [`batch_bytes`](ImapConfig::batch_bytes);
     /// - `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox;
@@ -333,7 +333,7 @@ impl Imap {
     /// [rules for names](ImapConfig::inbox).
     ///
     /// # Errors
-    /// Those of [every call](Imap#errors-of-every-call), and:
+    /// The errors of [every call](Imap#errors-of-every-call), and:
     /// - `InvalidInput` for an invalid mailbox name;
     /// - `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox;
     /// - `Refused`, on most servers with the code `TRYCREATE`, when the mailbox does not exist;
@@ -364,7 +364,7 @@ impl Imap {
     /// On a server without UIDPLUS they are flagged `\Deleted` and stay in the inbox.
     ///
     /// # Errors
-    /// Those of [every call](Imap#errors-of-every-call), and `StaleUids` for UIDs of an earlier UIDVALIDITY or of
+    /// The errors of [every call](Imap#errors-of-every-call), and `StaleUids` for UIDs of an earlier UIDVALIDITY or of
     /// another mailbox. After an error, some of the mails may be deleted; a retry deletes the others.
     pub fn delete(&self, uids: &UidSet) -> Result<()> {
         self.connection.repeat(self.connection.deadline(), |session| verbs::delete(session, uids))

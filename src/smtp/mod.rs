@@ -64,7 +64,7 @@ impl Smtp {
     /// Opens all [`connections`](SmtpConfig::connections). The first call in a process also starts the interpreter.
     ///
     /// # Errors
-    /// Those of [every call](Smtp#errors-of-every-call), and `Config` for invalid settings. When one of several
+    /// The errors of [every call](Smtp#errors-of-every-call), and `Config` for invalid settings. When one of several
     /// connections fails, the others are closed. After an error there is no handle, and nothing is retried in the
     /// background.
     pub fn connect(config: SmtpConfig) -> Result<Self> {
@@ -85,9 +85,9 @@ impl Smtp {
     /// If the connection is lost before the message's end, the message is sent again on a new one, once.
     ///
     /// # Errors
-    /// Those of [every call](Smtp#errors-of-every-call), with which the message was not sent, and:
+    /// The errors of [every call](Smtp#errors-of-every-call), with which the message was not sent, and:
     /// - `Message` when it can't be composed: an id that is empty or over 4,096 bytes, an invalid
-    ///   [address](Message::sent_by), no recipient;
+    ///   [address](Message#addresses), no recipient;
     /// - `TooLarge` when it exceeds the server's SIZE (RFC 1870), or the server refuses it for its size (552, 5.2.3,
     ///   5.3.4);
     /// - `Refused` when the server refuses the message or every recipient. It
@@ -123,7 +123,7 @@ impl Smtp {
     /// replaced first, at most once a minute; after eighty in any case.
     ///
     /// # Errors
-    /// Those of [every call](Smtp#errors-of-every-call), of the first connection that has one.
+    /// The errors of [every call](Smtp#errors-of-every-call), of the first connection that has one.
     pub fn noop(&self) -> Result<()> {
         self.connections
             .iter()
