@@ -1,7 +1,7 @@
 //! Classifies refusals as transient, permanent or about the credentials.
 //!
-//! By IMAP response codes (RFC 3501, 5530, 9738 and some of large providers), SMTP reply codes (RFC 5321, 4954) and enhanced
-//! status codes (RFC 3463). A code goes before the text, which decides where there is no code.
+//! By IMAP response codes (RFC 3501, 5530, 9738 and some of large providers), SMTP reply codes (RFC 5321, 4954) and
+//! enhanced status codes (RFC 3463). A code goes before the text, which decides where there is no code.
 
 use crate::throttle::requested_wait;
 
@@ -140,9 +140,10 @@ pub(crate) fn is_transient(code: Option<&str>, text: &str) -> bool {
 
 /// Classifies an SMTP reply to a message or, with `of_recipient`, to a recipient.
 ///
-/// The enhanced code goes first: by RFC 3463, 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 (routing server failure) and
-/// 5.4.5 (congestion; Gmail's daily limit) are transient in any class, and 5.2.3 and 5.3.4 are about the size. A bare 552 is
-/// about the size, a full mailbox, or too many recipients (RFC 5321, section 4.5.3.1.10), which is transient.
+/// The enhanced code goes first: by RFC 3463, 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 (routing server failure)
+/// and 5.4.5 (congestion; Gmail's daily limit) are transient in any class, and 5.2.3 and 5.3.4 are about the size. A
+/// bare 552 is about the size, a full mailbox, or too many recipients (RFC 5321, section 4.5.3.1.10), which is
+/// transient.
 pub(crate) fn smtp(code: u16, text: &str, of_recipient: bool) -> Verdict {
     let enhanced = enhanced(text);
     match (code, enhanced) {
@@ -177,7 +178,8 @@ pub(crate) fn login(code: Option<&str>, text: &str) -> Login {
     }
 }
 
-/// Returns `true` for Exchange's refusal after it has lost its own backend: every later command on the connection fails.
+/// Returns `true` for Exchange's refusal after it has lost its own backend: every later command on the connection
+/// fails.
 pub(crate) fn is_not_connected(code: Option<&str>, text: &str) -> bool {
     matches!(code, None | Some("BAD")) && has(text, "authenticated but not connected")
 }
@@ -198,8 +200,8 @@ fn smtp_code(code: &str) -> Option<u16> {
     (code.len() == 3).then(|| code.parse().ok()).flatten()
 }
 
-/// Finds the enhanced status code (RFC 3463) of a reply's text: at its beginning, after the recipient, or after a `#`, as
-/// qmail writes it.
+/// Finds the enhanced status code (RFC 3463) of a reply's text: at its beginning, after the recipient, or after a `#`,
+/// as qmail writes it.
 fn enhanced(text: &str) -> Option<(u16, u16, u16)> {
     let behind_address = || text.trim_start().strip_prefix('<')?.split_once('>');
     let at_sign = || text.split_once('#').and_then(|(_, code)| enhanced_at(code));

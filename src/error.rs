@@ -43,33 +43,35 @@ pub enum ErrorKind {
     Runtime,
     /// No connection could be made: unknown host, closed port, or a server that closes at once.
     Connect,
-    /// TLS failed. The text names the reason: the certificate's authority, names or dates, the TLS version, or a port that
-    /// does not speak TLS.
+    /// TLS failed. The text names the reason: the certificate's authority, names or dates, the TLS version, or a port
+    /// that does not speak TLS.
     Tls,
     /// The server refused the login.
     ///
-    /// The handle ends when the server says clearly that the credentials are wrong (IMAP `AUTHENTICATIONFAILED`, `AUTHORIZATIONFAILED` and
-    /// `EXPIRED`, SMTP 535): make a new one with the right credentials. When the server gives no clear reason, the handle
-    /// retries with long waits, and [`retry_after`](Error::retry_after) returns the next one.
+    /// The handle ends when the server says clearly that the credentials are wrong (IMAP `AUTHENTICATIONFAILED`,
+    /// `AUTHORIZATIONFAILED` and `EXPIRED`, SMTP 535): make a new one with the right credentials. When the server gives
+    /// no clear reason, the handle retries with long waits, and [`retry_after`](Error::retry_after) returns the next
+    /// one.
     Auth,
     /// The call was not done by its deadline. The connection is replaced.
     Timeout,
     /// The connection was lost. The command was not carried out, or is safe to repeat.
     Disconnected,
-    /// The server refused the command: IMAP `NO` or `BAD`, SMTP 4xx or 5xx.
+    /// The server refused the command: IMAP `NO` or `BAD`, SMTP 4xx or 5xx. Also a success that is none, such as a MOVE
+    /// that is answered with OK and leaves the messages in the inbox.
     Refused,
     /// The UIDs are of another mailbox, or of one whose UIDVALIDITY has changed (RFC 3501, section 2.3.1.1), and the
     /// messages can't be found again. No mail was touched by these UIDs.
     StaleUids,
-    /// The lease of a [`shared`](crate::ImapConfig::shared) mailbox ran out before the acknowledgement, and another consumer
-    /// may have some of the messages. The text names their UIDs; the other messages are acknowledged.
+    /// The lease of a [`shared`](crate::ImapConfig::shared) mailbox ran out before the acknowledgement, and another
+    /// consumer may have some of the messages. The text names their UIDs; the other messages are acknowledged.
     LeaseLost,
     /// A message can't be composed, or can't be read whole: a part can't be decoded, or its end is missing.
     Message,
     /// A message is over the server's limit or over a configured one.
     TooLarge,
-    /// The connection was lost after a message's last byte and before the server's reply, or after COPY was sent. The message
-    /// may have been delivered, or copied.
+    /// The connection was lost, or the time was up, after a message's last byte and before the server's reply, or after
+    /// COPY was sent. The message may have been delivered, or copied.
     OutcomeUnknown,
     /// The handle was closed, by `close` or because the process exits.
     Closed,
@@ -263,8 +265,8 @@ impl Error {
     /// With [`LeaseLost`](ErrorKind::LeaseLost), pymail's own code is `"LEASE"`; with
     /// [`StaleUids`](ErrorKind::StaleUids), `"UIDVALIDITY"`.
     ///
-    /// Codes are in upper case. An enhanced status code (RFC 3463) such as 5.2.2 is part of the text, and decides, where there
-    /// is one, whether the error [is transient](Error::is_transient).
+    /// Codes are in upper case. An enhanced status code (RFC 3463) such as 5.2.2 is part of the text, and decides,
+    /// where there is one, whether the error [is transient](Error::is_transient).
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
@@ -272,8 +274,8 @@ impl Error {
 
     /// Returns the wait before a retry, counted from when the error was returned, if it is known.
     ///
-    /// The wait is the server's, from a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or `try again in
-    /// 2 minutes`; or the handle's own, which makes no connection before: a login was refused, or
+    /// The wait is the server's, from a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or
+    /// `try again in 2 minutes`; or the handle's own, which makes no connection before: a login was refused, or
     /// [`max_connects_per_minute`](crate::ImapConfig::max_connects_per_minute) is reached.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
@@ -282,11 +284,12 @@ impl Error {
 
     /// Returns `true` if the same call may succeed later without a change by the caller.
     ///
-    /// That is so for lost and failed connections and timeouts. Of refusals, for SMTP 4xx and the enhanced codes 4.x.x, 5.2.2
-    /// (mailbox full) and 5.3.1 (system full); for the IMAP codes `UNAVAILABLE`, `INUSE`, `LIMIT`, `SERVERBUG`, `OVERQUOTA`,
-    /// `EXPUNGEISSUED` and Gmail's `THROTTLED`; without such a code, for texts that say the same (`Please try again later`,
-    /// `Server Busy`); and for all that have a [wait](Error::retry_after). Not for [`ErrorKind::OutcomeUnknown`]: a retry can
-    /// make a duplicate.
+    /// - Lost and failed connections and timeouts are transient.
+    /// - Of refusals, SMTP's 4xx and the enhanced codes 4.x.x, 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 and
+    ///   5.4.5 (congestion); the IMAP codes `UNAVAILABLE`, `INUSE`, `LIMIT`, `SERVERBUG`, `OVERQUOTA`, `EXPUNGEISSUED`,
+    ///   `MESSAGELIMIT`, `NOTIFICATIONOVERFLOW` and Gmail's `THROTTLED`; without a known code, texts that say the same
+    ///   (`Please try again later`, `Server Busy`); and all that have a [wait](Error::retry_after).
+    /// - [`ErrorKind::OutcomeUnknown`] is not: a retry can make a duplicate.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind() {

@@ -1,8 +1,8 @@
 //! The threads that send heartbeats, shared by all connections of the process.
 //!
-//! One thread waits for the first beat that is due, and usually returns before the next one is. When it does not, another
-//! thread takes over: there are as many threads as beats that take long, plus one or two. A thread that is awake also runs
-//! beats that are due a little later, so that many connections cost few wake-ups.
+//! One thread waits for the first beat that is due, and usually returns before the next one is. When it does not,
+//! another thread takes over: there are as many threads as beats that take long, plus one or two. A thread that is
+//! awake also runs beats that are due a little later, so that many connections cost few wake-ups.
 
 #[cfg(test)]
 mod tests;
@@ -253,8 +253,8 @@ impl Schedule {
 
     /// Returns `true` if a server has as many threads as are left for all others.
     ///
-    /// A silent server gets half of the threads, the next silent one half of the rest, so that some are left for servers that
-    /// answer.
+    /// A silent server gets half of the threads, the next silent one half of the rest, so that some are left for
+    /// servers that answer.
     fn is_busy(&self, server: u64) -> bool {
         let busy = self.running.values().filter(|(_, other)| *other == server).count();
         busy >= MAX_THREADS.saturating_sub(self.running.len())

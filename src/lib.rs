@@ -1,8 +1,8 @@
 //! Mail as a message transport: apps send small tagged messages through any mail account, and receive them from one.
 //!
-//! [`Smtp`] sends [`Message`]s. [`Imap`] fetches them, archives those that the app has acknowledged in a mailbox named like
-//! the tag, and removes them from the inbox. Both handles are cheap to clone and can be used from any thread. The protocols
-//! are spoken by CPython's own `imaplib` and `smtplib`, embedded in the process.
+//! [`Smtp`] sends [`Message`]s. [`Imap`] fetches them, archives those that the app has acknowledged in a mailbox named
+//! like the tag, and removes them from the inbox. Both handles are cheap to clone and can be used from any thread. The
+//! protocols are spoken by CPython's own `imaplib` and `smtplib`, embedded in the process.
 //!
 //! ```no_run
 //! use pymail::{Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
@@ -25,16 +25,17 @@
 //!
 //! # Receiving
 //!
-//! [`Imap::fetch`] changes nothing on the server. A message leaves the inbox only by [`Batch::ack`] or [`Imap::ack`]; without
-//! an acknowledgement it is delivered again, in this process or the next one. [`Imap::deliveries`] iterates over a mailbox of
-//! any size. Mail without the tag is not touched.
+//! [`Imap::fetch`] changes nothing on the server. A message leaves the inbox only by [`Batch::ack`] or [`Imap::ack`];
+//! without an acknowledgement it is delivered again, in this process or the next one. [`Imap::deliveries`] iterates
+//! over a mailbox of any size. Mail without the tag is not touched.
 //!
-//! The methods [`search`](Imap::search), [`fetch_uids`](Imap::fetch_uids), [`copy`](Imap::copy), [`move_to`](Imap::move_to)
-//! and [`delete`](Imap::delete) handle any mail, with the tag or without.
+//! The methods [`search`](Imap::search), [`fetch_uids`](Imap::fetch_uids), [`copy`](Imap::copy),
+//! [`move_to`](Imap::move_to) and [`delete`](Imap::delete) handle any mail, with the tag or without.
 //!
-//! Three settings of [`ImapConfig`] change how messages are received: [`shared`](ImapConfig::shared) lets several processes
-//! receive from one mailbox, [`dead_letters`](ImapConfig::dead_letters) moves unreadable and failing messages to a mailbox of
-//! their own, and [`dedup_window`](ImapConfig::dedup_window) is the number of acknowledged messages whose duplicates are dropped.
+//! Three settings of [`ImapConfig`] change how messages are received: [`shared`](ImapConfig::shared) lets several
+//! processes receive from one mailbox, [`dead_letters`](ImapConfig::dead_letters) moves unreadable and failing messages
+//! to a mailbox of their own, and [`dedup_window`](ImapConfig::dedup_window) is the number of acknowledged messages
+//! whose duplicates are dropped.
 //!
 //! ```no_run
 //! # use std::time::Duration;
@@ -51,19 +52,23 @@
 //! # }
 //! ```
 //!
+//! Receiving is by polling: a fetch returns at once, with an empty batch when nothing waits. Every call blocks; async
+//! code calls by `spawn_blocking` or the like.
+//!
 //! # Sending
 //!
-//! [`Smtp::send`] returns when the server has accepted the message, with a [`Receipt`] that has the server's answer for each
-//! recipient. [`Smtp::send_all`] sends many messages on one connection or [several](SmtpConfig::connections), and returns one
-//! result a message; one that fails does not keep the others from being sent. A message that was certainly not sent is sent
-//! again automatically, once, on a new connection.
+//! [`Smtp::send`] returns when the server has accepted the message, with a [`Receipt`] that has the server's answer for
+//! each recipient. [`Smtp::send_all`] sends many messages on one connection or [several](SmtpConfig::connections), and
+//! returns one result a message; one that fails does not keep the others from being sent. A message that was certainly
+//! not sent is sent again automatically, once, on a new connection.
 //!
 //! # Errors
 //!
-//! There is one [`Error`] type. Its [`kind`](Error::kind) tells the remedy: [`ErrorKind`] has the table.
-//! [`is_transient`](Error::is_transient) returns `true` if a retry may help, and [`retry_after`](Error::retry_after) the wait
-//! before it. A call that finds its connection lost reconnects and repeats its commands once, unless that could do something
-//! twice.
+//! There is one [`Error`] type. Its [`kind`](Error::kind) tells the remedy: [`ErrorKind`] has the table. Any call can
+//! have the errors of connecting, which are listed [at `Imap`](Imap#errors-of-every-call) and
+//! [at `Smtp`](Smtp#errors-of-every-call); each call lists its own. [`is_transient`](Error::is_transient) returns
+//! `true` if a retry may help, and [`retry_after`](Error::retry_after) the wait before it. A call that finds its
+//! connection lost reconnects and repeats its commands once, unless that could do something twice.
 //!
 //! ```no_run
 //! # use std::time::Duration;
@@ -81,37 +86,39 @@
 //! # }
 //! ```
 //!
-//! After [`ErrorKind::OutcomeUnknown`], the message may have been delivered. Sending it again makes at worst a duplicate with
-//! the same [`MessageId`], which [`Imap`] drops. [`resend_unknown`](SmtpConfig::resend_unknown) sends again automatically.
+//! After [`ErrorKind::OutcomeUnknown`], the message may have been delivered. Sending it again makes at worst a
+//! duplicate with the same [`MessageId`], which [`Imap`] drops. [`resend_unknown`](SmtpConfig::resend_unknown) sends
+//! again automatically.
 //!
 //! # Staying connected
 //!
-//! Every call returns by its [`timeout`](ImapConfig::timeout), by default 60 s by the wall clock, even when the server never answers.
+//! Every call returns by its [`timeout`](ImapConfig::timeout), by default 60 s by the wall clock, even when the server
+//! never answers.
 //!
-//! Background threads, shared by all handles, send a NOOP after 10 s without traffic (SMTP: 30 s), notice dead connections,
-//! and reconnect with growing waits. A call does not wait for them and reconnects at once, with three exceptions: the
-//! [rate limit](ImapConfig::max_connects_per_minute) is reached, the server asked to wait, or the login was refused. Then it returns
-//! the last error, with the wait in [`retry_after`](Error::retry_after). A call that comes during a NOOP waits for its answer:
-//! a round trip, or on a dead connection up to one heartbeat interval.
+//! Background threads, shared by all handles, send a NOOP after 10 s without traffic (SMTP: 30 s), notice dead
+//! connections, and reconnect with growing waits. A call does not wait for them and reconnects at once, with three
+//! exceptions: the [rate limit](ImapConfig::max_connects_per_minute) is reached, the server asked to wait, or the login
+//! was refused. Then it returns the last error, with the wait in [`retry_after`](Error::retry_after). A call that comes
+//! during a NOOP waits for its answer: a round trip, or on a dead connection up to one heartbeat interval.
 //!
-//! The handle ends when the server says clearly that the credentials are wrong. After any other refused login it retries: first
-//! after 10 s when the refusal is transient, after a minute when the server gives no clear reason, then less often, up
-//! to once in 5 min or an hour.
+//! The handle ends when the server says clearly that the credentials are wrong. After any other refused login it
+//! retries: first after 10 s when the refusal is transient, after a minute when the server gives no clear reason, then
+//! less often, up to once in 5 min or an hour.
 //!
 //! # Monitoring
 //!
 //! [`Imap::status`] and [`Smtp::status`] return the [`State`] of the connection and its last error, [`Imap::stats`] and
 //! [`Smtp::stats`] the counts of commands, octets and failures. Neither waits for a call on the connection.
 //!
-//! Losses, reconnections and other incidents are emitted as events of the `tracing` crate, at the level `WARN` when something
-//! failed, else `INFO`. They are emitted after all locks are released, so a subscriber may call the handle. No event and no
-//! `Debug` shows the password.
+//! Losses, reconnections and other incidents are emitted as events of the `tracing` crate, at the level `WARN` when
+//! something failed, else `INFO`. They are emitted after all locks are released, so a subscriber may call the handle.
+//! No event and no `Debug` shows the password.
 //!
 //! # The host process
 //!
-//! The interpreter starts on first use, isolated from the environment, with the standard library of the loaded libpython. An
-//! interpreter that the host has started is used as it is. It is never finalised. Calls may come from threads that are
-//! attached to the interpreter: they detach while they wait. Signal handlers stay the host's.
+//! The interpreter starts on first use, isolated from the environment, with the standard library of the loaded
+//! libpython. An interpreter that the host has started is used as it is. It is never finalised. Calls may come from
+//! threads that are attached to the interpreter: they detach while they wait. Signal handlers stay the host's.
 //!
 //! After a `fork`, the child's handles return [`ErrorKind::Runtime`]. A child that executes another program
 //! (`std::process::Command`) is not affected.

@@ -69,9 +69,9 @@ impl UidValidity {
 
 /// A set of UIDs of one mailbox under one UIDVALIDITY, ascending.
 ///
-/// [`Imap::search`](crate::Imap::search) returns one; narrow it by [`retain`](UidSet::retain). The methods that take a set
-/// refuse it as [`StaleUids`](crate::ErrorKind::StaleUids) when the mailbox's UIDVALIDITY has changed, so that no other mail is
-/// touched.
+/// [`Imap::search`](crate::Imap::search) returns one; narrow it by [`retain`](UidSet::retain). The methods that take a
+/// set refuse it as [`StaleUids`](crate::ErrorKind::StaleUids) when the mailbox's UIDVALIDITY has changed, so that no
+/// other mail is touched.
 ///
 /// ```no_run
 /// # fn newest(imap: &pymail::Imap) -> pymail::Result<()> {

@@ -1,7 +1,7 @@
 //! One thread for the process that shuts a socket down when a command overruns its deadline.
 //!
-//! A socket's own timeout begins again with each byte that arrives. The watchdog shuts the socket down through a duplicate
-//! of its descriptor, which wakes the thread that reads.
+//! A socket's own timeout begins again with each byte that arrives. The watchdog shuts the socket down through a
+//! duplicate of its descriptor, which wakes the thread that reads.
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
@@ -97,8 +97,8 @@ impl Guard {
     }
 
     /// Replaces an error that is due to the deadline by `Timeout` of the command that failed, by default of `action`.
-    /// `OutcomeUnknown` and a refusal of the credentials stay: the caller must know of the first, and a wrong password must
-    /// not be tried again.
+    /// `OutcomeUnknown` and a refusal of the credentials stay: the caller must know of the first, and a wrong password
+    /// must not be tried again.
     pub(crate) fn map_timeout<T>(&self, result: Result<T>, action: &str) -> Result<T> {
         match result {
             Err(error) if error.is_wrong_credentials() => Err(error),

@@ -35,11 +35,12 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Makes credentials of a user name and a password or app password: any characters but CR, LF and NUL, sent in UTF-8.
+    /// Makes credentials of a user name and a password or app password: any characters but CR, LF and NUL, sent in
+    /// UTF-8. The user name has at least one.
     ///
-    /// IMAP tries LOGIN, AUTHENTICATE PLAIN and AUTHENTICATE LOGIN in turn, as far as the server offers them, until one works
-    /// or the server says that the credentials are wrong. Later logins of the handle use the one that worked. SMTP tries PLAIN,
-    /// LOGIN and CRAM-MD5, each once.
+    /// IMAP tries LOGIN, AUTHENTICATE PLAIN and AUTHENTICATE LOGIN in turn, as far as the server offers them, until one
+    /// works or the server says that the credentials are wrong; beyond ASCII, PLAIN goes first. Later logins of the
+    /// handle use the one that worked. SMTP tries PLAIN, LOGIN and CRAM-MD5, each once.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
         Self { login: Some((user.into(), Password(password.into()))) }
     }

@@ -29,7 +29,8 @@ const MAX_BATCH: usize = i32::MAX as usize;
 /// | [`backoff`](Self::backoff) | 1 s to 5 min | between attempts in the background |
 /// | [`max_connects_per_minute`](Self::max_connects_per_minute) | 30 | by calls and in the background |
 ///
-/// [`Imap::connect`](crate::Imap::connect) checks them.
+/// [`Imap::connect`](crate::Imap::connect) checks them: a value out of its range is [`ErrorKind::Config`]. Durations
+/// are 1 ms to a week.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,47 +75,75 @@ impl ImapConfig {
     common_setters!();
     common_getters!();
 
-    /// Sets the mailbox to receive from. Default `INBOX`.
+    /// Sets the mailbox to receive from. Default `INBOX`. It must exist: it is never created, and a missing one is
+    /// [`ErrorKind::Refused`] with the server's code, such as `NONEXISTENT`.
+    ///
+    /// Rules for the names of mailboxes, here, in [`archive`](Self::archive), in [`Imap::copy`](crate::Imap::copy) and
+    /// in [`Imap::move_to`](crate::Imap::move_to):
+    ///
+    /// - A name has 1 to 255 printable ASCII characters, spaces too, without `"`, `\`, `%` and `*`.
+    /// - It is sent as it is. A name beyond ASCII must be given as the server lists it, in modified UTF-7 (RFC 3501,
+    ///   section 5.1.3): `Entw&APw-rfe` for Entwürfe, and `&-` for an ampersand.
+    /// - A hierarchy is written with the server's own delimiter, mostly `/` or `.`: `Apps/orders`.
+    /// - No namespace prefix is added, but to the archive: on a server that keeps all mailboxes in `INBOX.`, give
+    ///   `INBOX.orders`.
+    /// - `INBOX` is the same in any case; the case of other names is the server's matter.
     #[must_use]
     pub fn inbox(mut self, mailbox: impl Into<String>) -> Self {
         self.inbox = mailbox.into();
         self
     }
 
-    /// Sets the mailbox for acknowledged messages. Default: named like the tag. Created when missing.
+    /// Sets the mailbox for acknowledged messages. Default: named like the tag. It is created when a connection is made
+    /// and it is missing, and again when another client has removed it.
     ///
-    /// A namespace prefix of the server, such as `INBOX.` (RFC 2342), is prepended to a name that lacks it. When the server
-    /// refuses the name, `INBOX` and the hierarchy delimiter are prepended, and then each delimiter in the name becomes a
-    /// `-`.
+    /// The name follows the [rules for names](Self::inbox), and must not be that of the inbox, with or without a
+    /// prefix. These names are tried in order, until the server accepts one, for `Apps/orders` and the delimiter `/`:
+    ///
+    /// 1. `Apps/orders`, after the prefix of the personal namespace (RFC 2342) unless it begins with the prefix of a
+    ///    namespace: on a server whose prefix is `INBOX.`, `__APP__` becomes `INBOX.__APP__`;
+    /// 2. `INBOX/Apps/orders`, if the first is not within INBOX already;
+    /// 3. `Apps-orders`, after the prefix, if the name has a hierarchy.
+    ///
+    /// A transient refusal leads to no other name: it is the error of [`Imap::connect`](crate::Imap::connect). So is
+    /// the first refusal when the server accepts none. The [dead letters](Self::dead_letters) and the log of a
+    /// [shared](Self::shared) mailbox are mailboxes within the archive; where the server allows none there, they are
+    /// beside it.
+    ///
+    /// A tag with the server's delimiter is a hierarchy, too: on a server with `.`, the tag `shop.eu` makes the mailbox
+    /// `eu` within `shop`.
     #[must_use]
     pub fn archive(mut self, mailbox: impl Into<String>) -> Self {
         self.archive = Some(mailbox.into());
         self
     }
 
-    /// Sets the most messages of one [`fetch`](crate::Imap::fetch). Default 1,000, at least 1; `usize::MAX` for no limit.
+    /// Sets the most messages of one [`fetch`](crate::Imap::fetch). Default 1,000, at least 1; `usize::MAX` for no
+    /// limit.
     ///
     /// Larger batches receive large mailboxes faster, because servers may scan the mailbox for each batch: Dovecot with
     /// maildir takes three times as long in batches of 500 as in batches of 10,000.
-    /// [`batch_bytes`](ImapConfig::batch_bytes) bounds the memory. Smaller batches spread messages better over the consumers of
-    /// a [`shared`](ImapConfig::shared) mailbox.
+    /// [`batch_bytes`](ImapConfig::batch_bytes) bounds the memory. Smaller batches spread messages better over the
+    /// consumers of a [`shared`](ImapConfig::shared) mailbox.
     #[must_use]
     pub fn batch(mut self, messages: usize) -> Self {
         self.batch = messages.min(MAX_BATCH);
         self
     }
 
-    /// Sets the most bytes of mail in one [`fetch`](crate::Imap::fetch). Default 64 MiB; `usize::MAX` for no limit.
+    /// Sets the most bytes of mail in one [`fetch`](crate::Imap::fetch). Default 64 MiB, at least 1; `usize::MAX` for
+    /// no limit.
     ///
-    /// A single larger message is still fetched, up to [`max_message`](ImapConfig::max_message). Up to 32 MiB are buffered
-    /// beside the batch.
+    /// A single larger message is still fetched, up to [`max_message`](ImapConfig::max_message). Up to 32 MiB are
+    /// buffered beside the batch.
     #[must_use]
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
         self.batch_bytes = bytes;
         self
     }
 
-    /// Sets the largest message to fetch, in bytes on the wire. Default 32 MiB; the most is 2 GiB, also for `usize::MAX`.
+    /// Sets the largest message to fetch, in bytes on the wire. Default 32 MiB, at least 1; the most is 2 GiB, also for
+    /// `usize::MAX`. A body takes 4/3 of its size on the wire.
     ///
     /// A larger message is delivered as the error [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge).
     #[must_use]
@@ -123,45 +152,47 @@ impl ImapConfig {
         self
     }
 
-    /// Sets the number of acknowledged messages whose duplicates are dropped. Default 10,000; 0 for none.
+    /// Sets the number of acknowledged messages whose duplicates are dropped. Default 10,000; 0 for none, `usize::MAX`
+    /// for all in the archive.
     ///
-    /// The newest messages of the archive count: the first fetch of a handle that finds a message reads their Message-ID,
-    /// Subject and From. That costs some round trips and about 200 bytes of traffic a message; each takes 20 bytes of memory.
-    /// A duplicate of an older message is delivered. So are duplicates while the archive can't be read, which
-    /// [`Stats::archive_unread`](crate::Stats::archive_unread) counts, and which is retried. Duplicates that are in the inbox
-    /// together are one delivery, also with 0.
+    /// The newest messages of the archive count: the first fetch of a handle that finds a message reads their
+    /// Message-ID, Subject and From. That costs some round trips and about 200 bytes of traffic a message; each takes
+    /// 20 bytes of memory. A duplicate of an older message is delivered. So are duplicates while the archive can't be
+    /// read, which [`Stats::archive_unread`](crate::Stats::archive_unread) counts, and which is retried. Duplicates
+    /// that are in the inbox together are one delivery, also with 0.
     #[must_use]
     pub fn dedup_window(mut self, messages: usize) -> Self {
         self.dedup_window = messages;
         self
     }
 
-    /// Moves messages that were delivered `after` times without an acknowledgement to the dead letters, and unreadable ones at
-    /// once. 1 to 20; by default there are no dead letters.
+    /// Moves messages that were delivered `after` times without an acknowledgement to the dead letters, and unreadable
+    /// ones at once. 1 to 20; by default there are no dead letters.
     ///
-    /// The dead letters are in the mailbox `dead` within the archive, or to `<archive>-dead` where the server allows no mailbox within
-    /// another. A mail beside each names the reason.
+    /// The dead letters are in the mailbox `dead` within the archive, or in `<archive>-dead` where the server allows no
+    /// mailbox within another. A mail beside each names the reason.
     ///
-    /// A delivery has failed when the app calls [`Imap::reject`](crate::Imap::reject), or when its handle is dropped without
-    /// an acknowledgement. The keywords `$PymailDelivery1` and so on keep the count on the server; on a server without
-    /// keywords, the count ends with the handle. An unreadable message is delivered as an error once. A message that the
-    /// server refuses to return, and whose headers show the tag, is moved unread: at once when other messages come and its
-    /// error is permanent, else after so many failures.
+    /// A delivery has failed when the app calls [`Imap::reject`](crate::Imap::reject), or when its handle is dropped
+    /// without an acknowledgement. The keywords `$PymailDelivery1` and so on keep the count on the server; on a server
+    /// without keywords, the count ends with the handle. An unreadable message is delivered as an error once. A message
+    /// that the server refuses to return, and whose headers show the tag, is moved unread: at once when other messages
+    /// come and its error is permanent, else after so many failures.
     #[must_use]
     pub fn dead_letters(mut self, after: u32) -> Self {
         self.dead_letters = Some(after);
         self
     }
 
-    /// Shares the mailbox among any number of handles, in any number of processes, with the same tag, archive and lease.
-    /// By default the mailbox is not shared.
+    /// Shares the mailbox among any number of handles, in any number of processes, with the same tag, archive and
+    /// lease. By default the mailbox is not shared.
     ///
-    /// A message is delivered to one consumer. Another consumer gets it only after the first one was closed, or has not renewed
-    /// its lease in time: because it died, or because its connection was lost for so long. The lease is at least two
-    /// [`timeout`](ImapConfig::timeout)s; 5 min work well. The order of messages is not kept. Between consumers with
-    /// different leases, the longer lease counts. Consumers with another archive are invisible, and get the same messages, too;
-    /// events warn of both. After a lost connection, the waits of [`backoff`](ImapConfig::backoff) grow to a quarter of the
-    /// lease at most.
+    /// A message is delivered to one consumer. Another consumer gets it only after the first one was closed, or has not
+    /// renewed its lease in time: because it died, or because its connection was lost for so long. The lease is two
+    /// [`timeout`](ImapConfig::timeout)s to a week; 5 min work well. The order of messages is not kept. Between
+    /// consumers with different leases, the longer lease counts. Consumers with another archive are invisible, and get
+    /// the same messages, too; events warn of both. The [`heartbeat`](ImapConfig::heartbeat) is a quarter of the lease
+    /// at most, and is sent on a busy connection, too; the waits of [`backoff`](ImapConfig::backoff) grow to a quarter
+    /// of the lease at most.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -173,10 +204,11 @@ impl ImapConfig {
     /// # let _ = config;
     /// ```
     ///
-    /// Consumers agree by a log in the mailbox `claims` within the archive (`claims-<hash>` for another inbox than INBOX, or an
-    /// archive that is not named like the tag), or `<archive>-claims` where the server allows no mailbox within another. The
-    /// log needs ascending UIDs only, which every server has. No other program may change that mailbox. A duplicate is dropped
-    /// when the first copy was acknowledged before, not while another consumer still has it.
+    /// Consumers agree by a log in the mailbox `claims` within the archive (`claims-<hash>` for another inbox than
+    /// INBOX, or an archive that is not named like the tag), or `<archive>-claims` where the server allows no mailbox
+    /// within another. The log needs ascending UIDs only, which every server has. No other program may change that
+    /// mailbox. A duplicate is dropped when the first copy was acknowledged before, not while another consumer still
+    /// has it.
     #[must_use]
     pub fn shared(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);

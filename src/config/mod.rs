@@ -115,51 +115,57 @@ macro_rules! common_setters {
         /// Sets the tag, the first word of the Subject of the app's messages. Default
         /// [`DEFAULT_TAG`](crate::DEFAULT_TAG).
         ///
-        /// 1 to 64 ASCII letters, digits and `_-.+#@:~!$[]`.
+        /// 1 to 64 ASCII letters, digits and `_-.+#@:~!$[]`; the case counts. Sender and receiver need the same tag,
+        /// and no other mail's Subject may begin with that word.
         #[must_use]
         pub fn tag(mut self, tag: impl Into<String>) -> Self {
             self.common.tag = tag.into();
             self
         }
 
-        /// Sets the time without traffic after which a NOOP is sent. Default 10 s, and 30 s for SMTP.
+        /// Sets the time without traffic after which a NOOP is sent. Default 10 s, and 30 s for SMTP; 1 ms to a week.
         ///
-        /// SMTP servers treat many NOOPs in a row as an attack. After eight of them, an idle SMTP connection is closed by QUIT
-        /// and replaced: not within its first minute, but after eighty NOOPs in any case.
+        /// A lost connection is noticed after this time and that of the NOOP's answer: as much again, at least 2 s, at
+        /// most a [`timeout`](Self::timeout).
+        ///
+        /// SMTP servers treat many NOOPs in a row as an attack. After eight of them, an idle SMTP connection is closed
+        /// by QUIT and replaced: not within its first minute, but after eighty NOOPs in any case.
         #[must_use]
         pub fn heartbeat(mut self, every: Duration) -> Self {
             self.common.options.heartbeat = every;
             self
         }
 
-        /// Sets the timeout of each call, by the wall clock: waiting for another call, connecting, logging in and all commands
-        /// together. Default 60 s.
+        /// Sets the timeout of each call, by the wall clock: waiting for another call, connecting, logging in and all
+        /// commands together. Default 60 s; 1 ms to a week.
         ///
-        /// A longer call ends with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), and its connection is closed. Large
-        /// messages on slow networks need a longer timeout.
+        /// A longer call ends with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), and its connection is closed.
+        /// Large messages on slow networks need a longer timeout.
         #[must_use]
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.common.options.timeout = timeout;
             self
         }
 
-        /// Sets the first and the longest wait between two attempts to connect in the background. Default 1 s and 5 min.
+        /// Sets the first and the longest wait between two attempts to connect in the background. Default 1 s and 5
+        /// min; 1 ms to a week each, the first not over the longest.
         ///
-        /// Each failure doubles the wait, from which jitter takes up to a quarter. After a refused login, calls return the
-        /// refusal until the wait is over: ten times `first`, doubled up to `longest`, when the refusal is transient; 1 min,
-        /// doubled up to an hour, when the server gives no clear reason. After a refused mailbox: 1 min, doubled up to
-        /// `longest`.
+        /// Each failure doubles the wait, from which jitter takes up to a quarter. After a refused login, calls return
+        /// the refusal until the wait is over: ten times `first`, doubled up to `longest`, when the refusal is
+        /// transient; 1 min, doubled up to an hour, when the server gives no clear reason. After a refused mailbox: 1
+        /// min, doubled up to `longest`.
         #[must_use]
         pub fn backoff(mut self, first: Duration, longest: Duration) -> Self {
             self.common.options.backoff = (first, longest);
             self
         }
 
-        /// Sets the most connections within any minute, by calls and in the background. Default 30, at least 1.
+        /// Sets the most connections within any minute, by calls and in the background. Default 30; at least 1, without
+        /// an upper limit.
         ///
-        /// After three quarters of them, or after a quarter when the last attempt has failed, the rest are spread over the
-        /// minute: by default, a call in a long outage makes an attempt every 2.6 s. Between the attempts, calls return the
-        /// last error, or [`ErrorKind::Connect`](crate::ErrorKind::Connect), with the wait in
+        /// After three quarters of them, or after a quarter when the last attempt has failed, the rest are spread over
+        /// the minute: by default, a call in a long outage makes an attempt every 2.6 s. Between the attempts, calls
+        /// return the last error, or [`ErrorKind::Connect`](crate::ErrorKind::Connect), with the wait in
         /// [`retry_after`](crate::Error::retry_after).
         #[must_use]
         pub fn max_connects_per_minute(mut self, most: u32) -> Self {

@@ -15,12 +15,16 @@ pub(crate) enum Security {
 
 /// The host, port and encryption of a mail server.
 ///
-/// TLS certificates are verified against the system's trust roots and those added by [`add_root_certificate_pem`](Server::add_root_certificate_pem). The
-/// rules are the same on every Python: TLS 1.2 or later, with the default ciphers of Python 3.10; a certificate authority
-/// needs no key usage extension, which Python 3.13 demands by default. An error names the reason.
+/// TLS certificates are verified against the system's trust roots and those added by
+/// [`add_root_certificate_pem`](Server::add_root_certificate_pem). The rules are the same on every Python: TLS 1.2 or
+/// later, with the default ciphers of Python 3.10; a certificate authority needs no key usage extension, which Python
+/// 3.13 demands by default. An error names the reason.
 ///
 /// Default ports: 993 and 465 for implicit TLS, 143 and 587 for STARTTLS (RFC 8314), 143 and 25 without encryption. An
 /// absolute host name, with a dot at its end, is resolved as such and verified without the dot.
+///
+/// A host is a name or an IP address, an IPv6 one without brackets: at least one character, without blanks. It is
+/// checked when a handle connects.
 ///
 /// ```
 /// use pymail::Server;
@@ -43,12 +47,14 @@ impl Server {
         Self::new(host, Security::Tls)
     }
 
-    /// Makes a server that is reached with STARTTLS, which is required: without it, no login is tried. Default port 143 (IMAP) or 587 (SMTP).
+    /// Makes a server that is reached with STARTTLS, which is required: without it, no login is tried. Default port 143
+    /// (IMAP) or 587 (SMTP).
     pub fn starttls(host: impl Into<String>) -> Self {
         Self::new(host, Security::StartTls)
     }
 
-    /// Makes a server that is reached without encryption: others can read and change everything. Default port 143 (IMAP) or 25 (SMTP).
+    /// Makes a server that is reached without encryption: others can read and change everything. Default port 143
+    /// (IMAP) or 25 (SMTP).
     ///
     /// With credentials, the host must be a loopback one (`localhost`, `127.0.0.0/8`, `::1`): they are never sent
     /// unencrypted over a network.
@@ -60,7 +66,7 @@ impl Server {
         Self { host: host.into(), port: None, security, roots: Vec::new() }
     }
 
-    /// Sets the port. Default: see [`Server`].
+    /// Sets the port. Default: see [`Server`]. The encryption does not follow from the port.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
@@ -81,8 +87,9 @@ impl Server {
 
     /// Trusts the certificates in this PEM text (RFC 7468) as well as the system's roots. Can be called several times.
     ///
-    /// Root, intermediate and server certificates are accepted; each is trusted without the certificate that signed it. Text
-    /// between the certificates is ignored.
+    /// Root, intermediate and server certificates are accepted; each is trusted without the certificate that signed it.
+    /// Text between the certificates is ignored; without any certificate, connecting is
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config).
     ///
     /// ```no_run
     /// # fn main() -> std::io::Result<()> {
@@ -108,7 +115,8 @@ impl Server {
         self.roots.iter().map(|pem| certificates(pem)).collect()
     }
 
-    /// Returns the host name for SNI and verification: without the dot at the end of an absolute name (RFC 6066, section 3).
+    /// Returns the host name for SNI and verification: without the dot at the end of an absolute name (RFC 6066,
+    /// section 3).
     pub(crate) fn host_without_dot(&self) -> &str {
         self.host.strip_suffix('.').unwrap_or(&self.host)
     }
@@ -120,7 +128,8 @@ impl Server {
     }
 
     /// # Errors
-    /// `Config` for a bad host name, PEM text without a certificate, and credentials without encryption to another host.
+    /// `Config` for a bad host name, PEM text without a certificate, and credentials without encryption to another
+    /// host.
     pub(super) fn check(&self, credentials: &Credentials) -> Result<()> {
         if self.host_without_dot().is_empty()
             || self.host.chars().any(|c| c.is_control() || c.is_whitespace())

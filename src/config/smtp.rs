@@ -22,7 +22,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// | [`backoff`](Self::backoff) | 1 s to 5 min | between attempts in the background |
 /// | [`max_connects_per_minute`](Self::max_connects_per_minute) | 30 | of each connection |
 ///
-/// [`Smtp::connect`](crate::Smtp::connect) checks them.
+/// [`Smtp::connect`](crate::Smtp::connect) checks them: a value out of its range is
+/// [`ErrorKind::Config`](crate::ErrorKind::Config), never clamped. Durations are 1 ms to a week.
 ///
 /// ```
 /// use pymail::{Credentials, Server, SmtpConfig};
@@ -52,10 +53,11 @@ impl SmtpConfig {
     common_setters!();
     common_getters!();
 
-    /// Sends a message again when the connection was lost between its last byte and the server's reply. Default `false`.
+    /// Sends a message again when the connection was lost between its last byte and the server's reply. Default
+    /// `false`.
     ///
-    /// The duplicate has the same Message-ID, by which [`Imap`](crate::Imap) drops it; other receivers may get the message
-    /// twice. When the second attempt fails, the error is
+    /// The duplicate has the same Message-ID, by which [`Imap`](crate::Imap) drops it; other receivers may get the
+    /// message twice. When the second attempt fails, the error is
     /// [`ErrorKind::OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown).
     #[must_use]
     pub fn resend_unknown(mut self, yes: bool) -> Self {
@@ -67,12 +69,12 @@ impl SmtpConfig {
     /// (RFC 2920). From 1 to 100, default 1.
     ///
     /// With 1, each message takes a round trip, and a lost connection leaves at most one message
-    /// [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). With `n`, [`Smtp::send_all`] sends up to `n` messages in a round
-    /// trip, and a lost connection leaves up to `n` messages `OutcomeUnknown`. Servers without these extensions get one
-    /// message at a time.
+    /// [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). With `n`, [`Smtp::send_all`] sends up to `n` messages in a
+    /// round trip, and a lost connection leaves up to `n` messages `OutcomeUnknown`. Servers without these extensions
+    /// get one message at a time.
     ///
-    /// Replies have no names: a server that sends one too few or too many within a flight, against RFC 5321, may make the last
-    /// message of the flight seem sent that it refused. With 1 that is noticed.
+    /// Replies have no names: a server that sends one too few or too many within a flight, against RFC 5321, may make
+    /// the last message of the flight seem sent that it refused. With 1 that is noticed.
     ///
     /// [`Smtp::send_all`]: crate::Smtp::send_all
     #[must_use]
@@ -83,9 +85,9 @@ impl SmtpConfig {
 
     /// Sets the number of connections, for sending in parallel. From 1 to 32, default 1.
     ///
-    /// [`Smtp::send_all`](crate::Smtp::send_all) distributes its messages among the connections, in no order; calls from
-    /// several threads take turns. Each connection is a session of its own, of which servers may limit the number, and has its
-    /// own heartbeat and its own [`max_connects_per_minute`](SmtpConfig::max_connects_per_minute).
+    /// [`Smtp::send_all`](crate::Smtp::send_all) distributes its messages among the connections, in no order; calls
+    /// from several threads take turns. Each connection is a session of its own, of which servers may limit the number,
+    /// and has its own heartbeat and its own [`max_connects_per_minute`](SmtpConfig::max_connects_per_minute).
     #[must_use]
     pub fn connections(mut self, number: usize) -> Self {
         self.connections = number;
@@ -94,8 +96,9 @@ impl SmtpConfig {
 
     /// Sets the client's name in EHLO (RFC 5321, section 4.1.1.1).
     ///
-    /// Default: the machine's host name if it is fully qualified, such as `app.example.org`, else the connection's local
-    /// address, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`, since servers refuse bare names. Makes no DNS query.
+    /// Default: the machine's host name if it is fully qualified, such as `app.example.org`, else the connection's
+    /// local address, such as `[192.0.2.1]` or `[IPv6:2001:db8::1]`, since servers refuse bare names. Makes no DNS
+    /// query. A name is printable ASCII without spaces, at least one character.
     #[must_use]
     pub fn hello_name(mut self, name: impl Into<String>) -> Self {
         self.hello_name = Some(name.into());

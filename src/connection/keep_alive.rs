@@ -1,7 +1,7 @@
 //! The work of one heartbeat: a NOOP on an idle connection, and a new connection in place of a lost one.
 //!
-//! A beat never waits for a call: a connection that is in use needs no NOOP. A call never waits for a beat that connects, but
-//! may wait for the answer to a NOOP.
+//! A beat never waits for a call: a connection that is in use needs no NOOP. A call never waits for a beat that
+//! connects, but may wait for the answer to a NOOP.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use crate::heartbeat::{KeepAlive, slack};
 /// The least time that a NOOP has for its answer: with a short interval, a busy server would pass for a dead one.
 const MIN_NOOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The longest that the heartbeat connects; a call may take longer.
+/// The longest that the heartbeat connects; a call may take longer. A silent server holds a thread of all heartbeats
+/// for that time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The part of an interval after which a busy connection is tried again, where a lease must be renewed.
@@ -37,6 +38,9 @@ impl<S: Session> KeepAlive for Shared<S> {
 
 impl<S: Session> Shared<S> {
     /// Sends a NOOP if the connection was idle for an interval. Returns the wait until the next beat.
+    ///
+    /// The NOOP has one interval for its answer, at least [`MIN_NOOP_TIMEOUT`], at most a timeout: so a dead connection
+    /// is noticed after two intervals. A call that comes meanwhile waits for that long at most.
     fn noop_if_idle(&self, mut slot: MutexGuard<'_, SessionSlot<S>>) -> Duration {
         let interval = self.options.heartbeat;
         let last_traffic =
@@ -56,7 +60,8 @@ impl<S: Session> Shared<S> {
         self.until_next(&slot)
     }
 
-    /// Connects without holding the lock, so that a call that comes meanwhile makes its own connection at once.
+    /// Connects without holding the lock, so that a call that comes meanwhile makes its own connection at once. The
+    /// second of the two sessions is dropped.
     fn reconnect(&self, mut slot: MutexGuard<'_, SessionSlot<S>>) -> Duration {
         if slot.limiter.admit(Instant::now()).is_err() {
             return self.until_next(&slot);

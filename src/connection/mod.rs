@@ -1,8 +1,27 @@
 //! A supervised connection to one server: its lock, timeout, reconnection and heartbeat, for any protocol.
 //!
-//! A call takes the slot's lock, connects if there is no session, and runs its commands under the watchdog. After an error that
-//! ends the connection, the session is dropped; the next call, or the heartbeat, makes another one. The status and the counts
-//! have locks of their own, so that reading them never waits for a call.
+//! A call takes the slot's lock, connects if there is no session, and runs its commands under the watchdog. After an
+//! error that ends the connection, the session is dropped; the next call, or the heartbeat, makes another one.
+//!
+//! # Locks
+//!
+//! | lock | guards | held |
+//! | --- | --- | --- |
+//! | `slot` | the session | for the whole of a call or a NOOP, and while a call connects; not while the heartbeat does |
+//! | `status`, `traffic` | what `status()` and `stats()` return | for a copy: reading them never waits for a call |
+//! | `heartbeat` | the heartbeat's registration | for taking it out |
+//!
+//! Each thread detaches from the interpreter before it waits for a lock: the holder needs the interpreter to end its
+//! call. Events wait until the locks are released, since a subscriber may call the handle.
+//!
+//! # Repeating
+//!
+//! | work | a session found lost before | lost meanwhile, `Disconnected` | any other error |
+//! | --- | --- | --- | --- |
+//! | [`repeat`](Connection::repeat): reads, and commands that do nothing when repeated | is replaced | runs once more | is returned |
+//! | [`once`](Connection::once): commands that could do something twice | is replaced | is returned | is returned |
+//!
+//! A `Timeout` is never repeated: the call has no time left.
 
 mod keep_alive;
 mod reconnect_limiter;
@@ -50,9 +69,11 @@ struct CloseOnDrop<S: Session> {
 struct Shared<S: Session> {
     hooks: SessionHooks<S>,
     options: ConnectionOptions,
-    /// `true` after `close` was called; read without the slot's lock, so that no call begins while `close` waits for it.
+    /// `true` after `close` was called; read without the slot's lock, so that no call begins while `close` waits for
+    /// it.
     closing: AtomicBool,
-    /// `true` while the heartbeat connects, without the slot's lock.
+    /// `true` while the heartbeat connects, without the slot's lock. `close` does not wait for such a beat, which finds
+    /// the handle closed afterwards and drops its session.
     connecting: AtomicBool,
     slot: Mutex<SessionSlot<S>>,
     status: Mutex<Status>,
@@ -63,8 +84,11 @@ struct Shared<S: Session> {
 struct SessionSlot<S> {
     session: Option<S>,
     /// The error that every further call returns: set by `close`, and when the server refuses the credentials for good.
+    /// The same password again could lock the account.
     ended: Option<Error>,
+    /// The end of the last call, from which an idle interval is counted.
     last_call: Instant,
+    /// The end of the last NOOP. On a shared mailbox, whose NOOPs renew the lease, this alone counts.
     last_noop: Instant,
     limiter: ReconnectLimiter,
 }
@@ -77,6 +101,10 @@ impl<S: Session> Clone for Connection<S> {
 
 impl<S: Session> Connection<S> {
     /// Connects and starts the heartbeat.
+    ///
+    /// # Errors
+    /// Those of the connect hook, unchanged: the first attempt is not repeated, and no heartbeat goes on after it.
+    /// `Runtime` when the heartbeat's thread can't be started.
     pub(crate) fn open(options: ConnectionOptions, hooks: SessionHooks<S>) -> Result<Self> {
         let mut limiter = ReconnectLimiter::new(options);
         limiter.admit(Instant::now())?;
@@ -106,6 +134,8 @@ impl<S: Session> Connection<S> {
 
     /// Runs `work` on the session; when the connection turns out lost, runs it once more on a new one.
     ///
+    /// Both runs share the deadline. A session that is used up is replaced first.
+    ///
     /// # Errors
     /// As `work` and the connect hook; `Timeout` when another call holds the connection until the deadline.
     pub(crate) fn repeat<T: Send>(
@@ -126,6 +156,9 @@ impl<S: Session> Connection<S> {
 
     /// Runs `work` on the session, on a new one if the old one is known to be lost. A loss meanwhile is returned.
     ///
+    /// A server that has closed an idle connection is noticed only by the first command on it: such a loss is returned,
+    /// too. Sending and fetching know what was done before the loss, and go on by a further call.
+    ///
     /// # Errors
     /// As [`repeat`](Self::repeat).
     pub(crate) fn once<T: Send>(
@@ -136,7 +169,11 @@ impl<S: Session> Connection<S> {
         self.locked(deadline, |shared, slot| shared.run(slot, deadline, work))
     }
 
-    /// Runs `call` under the slot's lock, for which it waits until the deadline.
+    /// Runs `call` under the slot's lock, for which it waits until the deadline, detached from the interpreter and with
+    /// its events held back.
+    ///
+    /// # Errors
+    /// As `call`; `Runtime` in a forked child, where another thread's lock is never released; `Timeout` for the lock.
     fn locked<T: Send>(
         &self,
         deadline: Deadline,
@@ -157,6 +194,12 @@ impl<S: Session> Connection<S> {
     }
 
     /// Closes the connection and stops the heartbeat, for every clone.
+    ///
+    /// Waits for the call that is under way; calls that wait for their turn return `Closed`. LOGOUT or QUIT then takes
+    /// at most [`CLOSE_TIMEOUT`], or the timeout if that is shorter.
+    ///
+    /// # Errors
+    /// As LOGOUT or QUIT, after which the connection is closed all the same; none for a second `close`.
     pub(crate) fn close(&self) -> Result<()> {
         self.0.close()
     }
@@ -231,6 +274,9 @@ impl<S: Session> fmt::Debug for Connection<S> {
 
 impl<S: Session> Shared<S> {
     /// Runs `work` on the current session, or a new one, with the deadline enforced by the watchdog.
+    ///
+    /// An error that [ends the connection](Error::ends_connection) drops the session. So does a deadline that passes
+    /// just after the work has succeeded: the socket is shut down.
     fn run<T>(
         &self,
         slot: &mut SessionSlot<S>,
@@ -265,7 +311,8 @@ impl<S: Session> Shared<S> {
     /// Returns the session, after connecting if there is none.
     ///
     /// # Errors
-    /// That of connecting; the last one again when the limiter admits no attempt now; `Stopped` after `close`.
+    /// That of connecting; the last one again when the limiter admits no attempt now; `Closed` after `close`; the
+    /// refusal of the credentials after that; `Timeout` when no time is left to connect.
     fn session<'a>(&self, slot: &'a mut SessionSlot<S>, deadline: Deadline) -> Result<&'a mut S> {
         if let Some(ended) = &slot.ended {
             return Err(ended.clone());
@@ -282,7 +329,8 @@ impl<S: Session> Shared<S> {
         slot.session.as_mut().ok_or_else(|| Error::new(ErrorKind::Disconnected, "not connected"))
     }
 
-    /// Closes a session that is used up, if a new one can be made now. Returns `true` if it did.
+    /// Closes a session that is used up, if a new one can be made now. Returns `true` if it did. A session whose server
+    /// has seen too many NOOPs is better than none, so the limiter decides first.
     fn close_used_up(&self, slot: &mut SessionSlot<S>) -> bool {
         let due = slot.session.as_ref().is_some_and(S::is_used_up) && slot.limiter.has_room(Instant::now());
         if due && let Some(session) = slot.session.take() {
@@ -316,7 +364,8 @@ impl<S: Session> Shared<S> {
         }
     }
 
-    /// Drops the session: after an error its protocol state is unknown, so it is never used again.
+    /// Drops the session: after an error its protocol state is unknown, so it is never used again. Sets the state that
+    /// [`State`] draws.
     fn lose(&self, slot: &mut SessionSlot<S>, error: &Error) {
         let reason = error.clone();
         events::emit(move || tracing::warn!(error = %format!("{reason:#}"), "connection lost"));
@@ -334,7 +383,8 @@ impl<S: Session> Shared<S> {
         };
     }
 
-    /// Sends LOGOUT or QUIT and closes the session.
+    /// Sends LOGOUT or QUIT and closes the session, after the hook that leaves it: a shared mailbox's claims are
+    /// released, within the same timeout.
     fn close_session(&self, mut session: S) -> Result<()> {
         let guard = session.watch(Deadline::after(CLOSE_TIMEOUT.min(self.options.timeout)));
         (self.hooks.before_close)(&mut session);

@@ -22,6 +22,19 @@ const TRANSIENT_LOGIN_FACTOR: u32 = 10;
 /// - the rate limit: so many attempts within any minute, of which the last ones are spread over it;
 /// - the wait that the server asked for, or that follows a refused login;
 /// - for the heartbeat alone, a backoff that doubles with each failure.
+///
+/// The waits after a failed attempt, by the default settings; each doubles up to the longest:
+///
+/// | failure | first | longest | for |
+/// | --- | --- | --- | --- |
+/// | connection lost, and then can't be made: unreachable, TLS, timeout | 1 s | 5 min | the heartbeat; calls have the rate limit |
+/// | connection lost within the login | none, then 1 s | 5 min | both |
+/// | login or mailbox refused for now | 10 s | 5 min | both |
+/// | mailbox refused, or the login for a cause beside the credentials | 1 min | 5 min | both |
+/// | login refused without a clear reason | 1 min | 1 h | both |
+/// | credentials refused clearly | | | neither: the handle has ended |
+///
+/// A wait that the server names goes before these if it is longer, and is an hour at most.
 pub(super) struct ReconnectLimiter {
     options: ConnectionOptions,
     /// The attempts of the last minute.
@@ -29,6 +42,7 @@ pub(super) struct ReconnectLimiter {
     /// Failed attempts since the last successful one, and the last error.
     failures: u32,
     last_error: Option<Error>,
+    /// Those of them that came as far as the login, with which the waits after refused logins grow.
     failed_logins: u32,
     /// The moment before which no attempt is made, and the error that asked for the wait.
     throttled: Option<(Instant, Error)>,
@@ -44,7 +58,8 @@ impl ReconnectLimiter {
     /// Counts an attempt that is made now.
     ///
     /// # Errors
-    /// The last error again, with the wait until the next attempt, when none may be made now; `Connect` when there was none.
+    /// The last error again, with the wait until the next attempt, when none may be made now; `Connect` when there was
+    /// none.
     pub(super) fn admit(&mut self, now: Instant) -> Result<()> {
         if let Some((until, error)) = &self.throttled
             && *until > now
@@ -72,8 +87,8 @@ impl ReconnectLimiter {
 
     /// Returns the wait that the rate limit demands.
     ///
-    /// A quarter of a minute's attempts may fail back to back, or three quarters succeed. The rest are spread evenly over the
-    /// remaining time, so that a handle is never locked out for long.
+    /// A quarter of a minute's attempts may fail back to back, or three quarters succeed. The rest are spread evenly
+    /// over the remaining time, so that a handle is never locked out for long.
     fn rate_limit_wait(&self, now: Instant) -> Duration {
         let recent = || self.recent.iter().filter(|attempt| now.duration_since(**attempt) < MINUTE);
         let (Some(first), Some(last)) = (recent().next(), recent().next_back()) else {
@@ -98,7 +113,8 @@ impl ReconnectLimiter {
         doubled(first, self.failures).min(longest)
     }
 
-    /// Returns `true` if a connection that is not urgent may be made: half of a minute's attempts are kept for calls.
+    /// Returns `true` if a connection that is not urgent may be made, in place of a used-up session: half of a minute's
+    /// attempts are kept for calls that have none.
     pub(super) fn has_room(&self, now: Instant) -> bool {
         let recent = self.recent.iter().filter(|attempt| now.duration_since(**attempt) < MINUTE).count();
         recent < self.options.max_connects_per_minute.div_ceil(2) as usize && !self.is_throttled()
@@ -119,7 +135,8 @@ impl ReconnectLimiter {
         error
     }
 
-    /// Counts a failed login. Returns the wait before the next one: frequent attempts would look like guessing passwords.
+    /// Counts a failed login. Returns the wait before the next one: frequent attempts would look like guessing
+    /// passwords.
     fn login_backoff(&mut self, error: &Error) -> Option<Duration> {
         let (first, longest) = self.options.backoff;
         let earlier = self.failed_logins;
@@ -162,12 +179,13 @@ impl ReconnectLimiter {
     }
 }
 
-/// Doubles a wait so many times.
+/// Doubles a wait so many times, 20 at most: the factor stays within 32 bits.
 fn doubled(first: Duration, times: u32) -> Duration {
     first.saturating_mul(1 << times.min(20))
 }
 
-/// Returns the last error anew, for an attempt that is not made before `wait` is over.
+/// Returns the last error anew, for an attempt that is not made before `wait` is over. Kind and code stay, so that a
+/// caller sees why, also one that did not get the first error.
 fn postponed(error: &Error, reason: &str, wait: Duration) -> Error {
     let kind = match error.kind() {
         // The outcome of the call that was not made is known.

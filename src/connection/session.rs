@@ -13,7 +13,7 @@ pub(crate) trait Session: Send + Sized + 'static {
     fn noop(&mut self) -> Result<()>;
 
     /// Returns `true` if the server has seen as many NOOPs on this session as it should, so that an idle moment is one
-    /// to replace it.
+    /// to replace it. SMTP servers take further ones for an attack.
     fn is_used_up(&self) -> bool {
         false
     }
@@ -27,12 +27,14 @@ pub(crate) trait Session: Send + Sized + 'static {
     /// Returns the commands and octets so far.
     fn traffic(&self) -> Traffic;
 
-    /// Runs `wait`, which may block, detached from the interpreter that other sessions need.
+    /// Runs `wait`, which may block, detached from the interpreter that other sessions need. A caller from Python is
+    /// attached; without detaching, it would wait for a call that can't end.
     fn detached<T: Send>(wait: impl FnOnce() -> T + Send) -> T {
         wait()
     }
 
     /// Returns `true` in a child process that was forked after the session's runtime started: there it can't be used.
+    /// Checked before any lock is taken, which may have been held at the fork.
     fn is_forked() -> bool {
         false
     }

@@ -12,15 +12,18 @@ use crate::error::Error;
 ///                  +--> AuthFailed                 the credentials are wrong
 /// any of them      ---> Closed                     by `close`, or by the drop of the last handle
 /// ```
+///
+/// `AuthFailed` and `Closed` are final: every further call returns the same error. In JSON, states are named as here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum State {
     /// Logged in. A loss shows at the next call or heartbeat.
     Connected,
-    /// Lost; the next call, or the heartbeat, makes a new connection.
+    /// Lost; the next call, or the heartbeat, makes a new connection, as far as
+    /// [`max_connects_per_minute`](crate::ImapConfig::max_connects_per_minute) allows.
     Disconnected,
-    /// Lost, and no connection is made for a while: the server asked to wait, or refused the login without saying that the
-    /// credentials are wrong.
+    /// Lost, and no connection is made for a while: the server asked to wait, or refused the login without saying that
+    /// the credentials are wrong. The next call returns the wait in [`retry_after`](crate::Error::retry_after).
     Throttled,
     /// Ended: the server said that the credentials are wrong. Make a new handle with the right ones.
     AuthFailed,
@@ -53,8 +56,8 @@ pub struct Status {
 /// Counts over all connections of a handle, from [`Imap::stats`](crate::Imap::stats) or
 /// [`Smtp::stats`](crate::Smtp::stats).
 ///
-/// All counts begin with the handle and only grow. An [`Smtp`](crate::Smtp) handle with several connections returns their sums;
-/// the last four are counted by [`Imap`](crate::Imap) alone.
+/// All counts begin with the handle and only grow. An [`Smtp`](crate::Smtp) handle with several connections returns
+/// their sums; the last four are counted by [`Imap`](crate::Imap) alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {

@@ -22,6 +22,9 @@ impl Traffic {
 }
 
 /// Adds up the traffic of earlier sessions and of the current one.
+///
+/// A session counts for itself, and its counts are taken over after each call. So those of a call that fails are
+/// complete, and those of an attempt that does not connect are missing: it has no session.
 pub(super) struct TrafficCounter {
     earlier: Traffic,
     current: Traffic,

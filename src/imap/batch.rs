@@ -11,10 +11,11 @@ use crate::uid::{Uid, UidSet, UidValidity};
 
 /// A message in the inbox, or the error that stands in its place.
 ///
-/// Acknowledge it by [`Batch::ack`] or [`Imap::ack`], or return it by [`Imap::reject`]. Until then it stays in the inbox.
+/// Acknowledge it by [`Batch::ack`] or [`Imap::ack`], or return it by [`Imap::reject`]. Until then it stays in the
+/// inbox.
 ///
-/// In JSON it is an object of the line protocol: `{"Id","SentBy","Body"}`, with `"BodyBase64"` in place of `"Body"` for a
-/// body that is not UTF-8, or `{"Error"}`.
+/// In JSON it is an object of the line protocol: `{"Id","SentBy","Body"}`, with `"BodyBase64"` in place of `"Body"` for
+/// a body that is not UTF-8, or `{"Error"}`.
 ///
 /// ```no_run
 /// # fn handle(_: &pymail::Message) {}
@@ -59,9 +60,11 @@ impl Delivery {
     /// `Message` for a message that can't be decoded or is not whole, `TooLarge` for one that is over
     /// [`max_message`](crate::ImapConfig::max_message). An acknowledgement archives such a message.
     ///
-    /// `Refused`, `Disconnected`, `Timeout` or `Message` for a message that the server withholds: by a NO, by closing the
-    /// connection in the middle of it, by a response that does not end, or by one that lacks it. Such a message stays in the
-    /// inbox, also when it is acknowledged, and is retried later.
+    /// `Refused`, `Disconnected`, `Timeout` or `Message` for a message that the server withholds: by a NO, by closing
+    /// the connection in the middle of it, by a response that does not end, or by one that lacks it. `TooLarge` also
+    /// for a mail whose headers can't be had, so that it may be foreign. `Refused`, `StaleUids` or `LeaseLost` for a
+    /// message that should go to the [dead letters](crate::ImapConfig::dead_letters) and could not be moved. Such
+    /// messages stay in the inbox, also when they are acknowledged, and are retried later.
     pub fn message(&self) -> Result<&Message> {
         self.message.as_ref().map_err(Error::clone)
     }
@@ -186,8 +189,8 @@ impl Batch {
 
     /// Archives every message of the batch, unreadable ones too, and removes them from the inbox.
     ///
-    /// Messages that the server withholds stay there, see [`Delivery::message`]. To acknowledge a part of the batch, use
-    /// [`Imap::ack`]. The `ack` of an empty batch is of use, too: it archives duplicates, which are not delivered.
+    /// Messages that the server withholds stay there, see [`Delivery::message`]. To acknowledge a part of the batch,
+    /// use [`Imap::ack`]. The `ack` of an empty batch is of use, too: it archives duplicates, which are not delivered.
     ///
     /// # Errors
     /// As [`Imap::ack`]. A retry archives no message twice.

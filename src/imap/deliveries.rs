@@ -8,8 +8,8 @@ use crate::error::Result;
 
 /// An iterator over all messages in the inbox, oldest first; returned by [`Imap::deliveries`].
 ///
-/// Fetches when the batch before is used up, and holds one batch in memory. After an error it returns `None`; a new iterator
-/// begins with the messages that are not acknowledged.
+/// Fetches when the batch before is used up, and holds one batch in memory. After an error it returns `None`; a new
+/// iterator begins with the messages that are not acknowledged.
 #[must_use = "nothing is fetched before `next`"]
 pub struct Deliveries {
     imap: Imap,

@@ -1,7 +1,7 @@
 //! The public handle that receives, with one short method for each verb.
 //!
-//! `receive` decides what is fetched; `acknowledge`, `moves` and `dead_letters` take messages out of the inbox; `claims` shares
-//! it among several consumers.
+//! `receive` decides what is fetched; `acknowledge`, `moves` and `dead_letters` take messages out of the inbox;
+//! `claims` shares it among several consumers.
 
 mod acknowledge;
 mod acknowledged;
@@ -49,10 +49,10 @@ use crate::uid::UidSet;
 
 /// A handle that receives tagged messages from a mailbox, over a supervised connection.
 ///
-/// Clones share the connection; it is closed by [`close`](Imap::close), or when the last clone is dropped. Every method but
-/// [`status`](Imap::status) and [`stats`](Imap::stats) blocks until the server has answered, at most for the
-/// [`timeout`](ImapConfig::timeout), and can be called from any thread. Calls take turns. A call that finds the connection
-/// lost makes a new one and is repeated, once, if that is safe.
+/// Clones share the connection; it is closed by [`close`](Imap::close), or when the last clone is dropped. Every method
+/// but [`status`](Imap::status) and [`stats`](Imap::stats) blocks until the server has answered, at most for the
+/// [`timeout`](ImapConfig::timeout), and can be called from any thread. Calls take turns. A call that finds the
+/// connection lost makes a new one and is repeated, once, if that is safe.
 ///
 /// ```no_run
 /// use pymail::{Credentials, Imap, ImapConfig, Server};
@@ -70,6 +70,24 @@ use crate::uid::UidSet;
 /// imap.close()?;
 /// # Ok::<(), pymail::Error>(())
 /// ```
+///
+/// # Errors of every call
+///
+/// Any call may have to make a new connection, so each method that blocks can also return:
+///
+/// | kind | cause |
+/// | --- | --- |
+/// | `Connect` | no connection can be made, or [`max_connects_per_minute`](ImapConfig::max_connects_per_minute) is reached |
+/// | `Tls` | the certificate or the TLS version is not acceptable, or the server offers no STARTTLS |
+/// | `Auth` | the login is refused; after a clear refusal of the credentials, every later call returns the same error |
+/// | `Refused` | NO or BAD to the command; or, on a new connection, to the login for a cause beside the credentials, to the inbox, or to the archive |
+/// | `Timeout` | the call is not done in time; waiting for another call and connecting count, too |
+/// | `Disconnected` | the connection was lost, and the call could not be repeated, or lost the next one as well |
+/// | `Runtime` | Python can't be used: it does not start, has no memory left, or this is a forked child |
+/// | `Closed` | the handle was closed, or the process is exiting |
+///
+/// A call that finds the connection lost, and may make no new one before a [wait](Error::retry_after) is over, returns
+/// the error that caused the wait, with the rest of it.
 #[derive(Clone)]
 pub struct Imap {
     connection: Connection<ImapSession>,
@@ -87,9 +105,13 @@ impl Imap {
     /// The first call in a process also starts the interpreter.
     ///
     /// # Errors
-    /// `Config` for invalid settings, `Runtime` without a usable Python, `Connect` when the server can't be reached or does
-    /// not greet, `Tls` for a certificate or a protocol error, `Auth` when the login is refused, `Refused` when the server
-    /// refuses a mailbox, `Timeout` at the deadline.
+    /// The errors of [every call](Imap#errors-of-every-call), and:
+    /// - `Config` for invalid settings, before anything is sent;
+    /// - `Refused` for a login that is refused for now, for an [inbox](ImapConfig::inbox) that is missing or can't be
+    ///   used (the code is `READ-ONLY`, or `UIDVALIDITY` when the server sends none), and when the server accepts no
+    ///   name for the [archive](ImapConfig::archive).
+    ///
+    /// After an error there is no handle, and nothing is retried in the background.
     pub fn connect(config: ImapConfig) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);
@@ -102,32 +124,40 @@ impl Imap {
 
     /// Fetches the oldest tagged messages in the inbox, and acknowledges none of them.
     ///
-    /// Changes nothing on the server, except that [`dead_letters`](ImapConfig::dead_letters) sets keywords and moves messages that
-    /// have failed too often, and [`shared`](ImapConfig::shared) writes claims to its log.
+    /// Changes nothing on the server, except that [`dead_letters`](ImapConfig::dead_letters) sets keywords and moves
+    /// messages that have failed too often, and [`shared`](ImapConfig::shared) writes claims to its log.
     ///
-    /// Returns at most [`batch`](ImapConfig::batch) messages, and an empty batch when there are none. Messages that are not
-    /// acknowledged are fetched again by the next call. Duplicates are dropped, see
+    /// Returns at most [`batch`](ImapConfig::batch) messages, and an empty batch when there are none. Messages that are
+    /// not acknowledged are fetched again by the next call. Duplicates are dropped, see
     /// [`dedup_window`](ImapConfig::dedup_window).
     ///
-    /// Finds messages by SEARCH UNDELETED SUBJECT and fetches them with `BODY.PEEK[]` (RFC 3501, sections 6.4.4 and 6.4.5),
-    /// which does not set `\Seen`. Mail without the tag and mail that another client has flagged `\Deleted` is left alone. If
-    /// the server has SEARCHRES (RFC 5182), new messages come in the same round trip as their SEARCH. While an earlier
-    /// SEARCH has results for a full batch, no new one is sent.
+    /// Finds messages by SEARCH UNDELETED SUBJECT and fetches them with `BODY.PEEK[]` (RFC 3501, sections 6.4.4 and
+    /// 6.4.5), which does not set `\Seen`. Mail without the tag and mail that another client has flagged `\Deleted` is
+    /// left alone. If the server has SEARCHRES (RFC 5182), new messages come in the same round trip as their SEARCH.
+    /// While an earlier SEARCH has results for a full batch, no new one is sent.
     ///
     /// A message that can't be read is an error in its place, see [`Delivery::message`]. So is one that the server
     /// withholds: by a NO, by closing the connection, or by a response that does not end. It is then requested by
-    /// itself, and the others are delivered. It stays in the inbox and is retried when a batch has room for it, not before its
-    /// [`backoff`](ImapConfig::backoff) has passed. Each failure is delivered, and counted by [`Stats::withheld`].
+    /// itself, and the others are delivered. It stays in the inbox and is retried when a batch has room for it, not
+    /// before its [`backoff`](ImapConfig::backoff) has passed. Each failure is delivered, and counted by
+    /// [`Stats::withheld`].
     ///
     /// # Errors
-    /// `Disconnected`, `Connect`, `Tls`, `Auth` or `Timeout` when there is no usable connection, `Refused` when the server
-    /// refuses a command that no single message is the cause of.
+    /// The errors of [every call](Imap#errors-of-every-call), and:
+    /// - `Refused` for a command that no single message makes fail;
+    /// - `Refused`, `Disconnected`, `Timeout` or `Message` (an OK without data) when several messages fail and none
+    ///   arrives: the server is at fault, not a message;
+    /// - `StaleUids` with [`dead_letters`](ImapConfig::dead_letters), when UIDVALIDITY changes during the call: call
+    ///   again.
+    ///
+    /// A FETCH that fails after some messages have arrived is no error: these are the batch.
     ///
     /// With [`shared`](ImapConfig::shared), `Refused` also when no message can be claimed, and this handle holds none:
     ///
     /// | [`code`](Error::code) | cause |
     /// | --- | --- |
     /// | the server's, such as `OVERQUOTA` | the server refuses new entries of the log |
+    /// | none | the log has more than 500,000 claims to messages in the inbox |
     /// | `INUSE` | other consumers' claims came first, many times in a row |
     /// | `INUSE`, with [`retry_after`](Error::retry_after) | UIDVALIDITY has changed; the other consumers have until then to claim their messages under the new UIDs |
     pub fn fetch(&self) -> Result<Batch> {
@@ -139,11 +169,12 @@ impl Imap {
         Ok(Batch::new(self.clone(), receive::receive(self, &mut Cursor::default(), deadline)?))
     }
 
-    /// Returns an iterator over all tagged messages in the inbox, oldest first, each once. One batch at a time is in memory.
+    /// Returns an iterator over all tagged messages in the inbox, oldest first, each once. One batch at a time is in
+    /// memory.
     ///
-    /// Fetches like [`fetch`](Imap::fetch), as needed. Acknowledge by [`ack`](Imap::ack), many deliveries at a time, since each call costs a round
-    /// trip. Each batch has its own [`timeout`](ImapConfig::timeout). A duplicate is dropped if its first copy is in the same
-    /// batch or was acknowledged before; else it is an item of its own.
+    /// Fetches like [`fetch`](Imap::fetch), as needed. Acknowledge by [`ack`](Imap::ack), many deliveries at a time,
+    /// since each call costs a round trip. Each batch has its own [`timeout`](ImapConfig::timeout). A duplicate is
+    /// dropped if its first copy is in the same batch or was acknowledged before; else it is an item of its own.
     ///
     /// ```no_run
     /// # fn handle(_: &pymail::Delivery) -> pymail::Result<()> { Ok(()) }
@@ -163,7 +194,8 @@ impl Imap {
     /// ```
     ///
     /// # Errors
-    /// The items are the deliveries of [`fetch`](Imap::fetch), or its error, which is the last item.
+    /// Each item is a delivery, or an error as of [`fetch`](Imap::fetch), which is the last item. When several messages
+    /// fail and none arrives, each is a delivery with its error, so that the messages after them are reached.
     pub fn deliveries(&self) -> Deliveries {
         Deliveries::new(self.clone())
     }
@@ -179,18 +211,23 @@ impl Imap {
 
     /// Moves these deliveries from the inbox to the archive.
     ///
-    /// Uses MOVE (RFC 6851), else COPY, STORE and UID EXPUNGE with COPYUID checked (RFC 4315). On a server with neither MOVE nor
-    /// UIDPLUS the messages are copied and stay in the inbox, flagged `\Deleted`, because a plain EXPUNGE would remove
-    /// other clients' mail, too; they are not fetched again.
+    /// Uses MOVE (RFC 6851), else COPY, STORE and UID EXPUNGE with COPYUID checked (RFC 4315). On a server with neither
+    /// MOVE nor UIDPLUS the messages are copied and stay in the inbox, flagged `\Deleted`, because a plain EXPUNGE
+    /// would remove other clients' mail, too; they are not fetched again.
     ///
-    /// Messages that the server withholds stay in the inbox ([`Delivery::message`]). Duplicates of acknowledged messages are
-    /// archived, too. When UIDVALIDITY has changed since the fetch, the messages are found by Message-ID, Subject and sender; in
-    /// the archive, too, if the response to an earlier move was lost.
+    /// Messages that the server withholds stay in the inbox ([`Delivery::message`]). Duplicates of acknowledged
+    /// messages are archived, too. When UIDVALIDITY has changed since the fetch, the messages are found by Message-ID,
+    /// Subject and sender; in the archive, too, if the response to an earlier move was lost.
     ///
     /// # Errors
-    /// As [`fetch`](Imap::fetch). `StaleUids` when UIDVALIDITY has changed and some messages are not found again. `LeaseLost`
-    /// when other consumers of a [`shared`](ImapConfig::shared) mailbox may have some of the messages: the text names their
-    /// UIDs, and the others are archived.
+    /// The errors of [every call](Imap#errors-of-every-call), and:
+    /// - `Refused` when the server answers OK and the messages are still in the inbox; when it withholds the log of a
+    ///   [`shared`](ImapConfig::shared) mailbox; and when UIDVALIDITY has changed, and it withholds headers by which
+    ///   the messages are found again;
+    /// - `StaleUids` when UIDVALIDITY has changed and some messages are not found again, and for deliveries of another
+    ///   mailbox;
+    /// - `LeaseLost` when other consumers of a [`shared`](ImapConfig::shared) mailbox may have some of the messages:
+    ///   the text names their UIDs, and the others are archived.
     ///
     /// After any error each message is in the inbox or in the archive; a retry archives none of them twice.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
@@ -199,8 +236,8 @@ impl Imap {
     }
 
     /// Returns deliveries that could not be handled. They are delivered again, until they have failed as often as
-    /// [`dead_letters`](ImapConfig::dead_letters) allows; then they are moved to the dead letters, with the reason of the
-    /// last failure beside them.
+    /// [`dead_letters`](ImapConfig::dead_letters) allows; then they are moved to the dead letters, with the reason of
+    /// the last failure beside them.
     ///
     /// ```no_run
     /// # fn handle(_: &pymail::Delivery) -> Result<(), String> { Ok(()) }
@@ -217,11 +254,12 @@ impl Imap {
     /// ```
     ///
     /// # Errors
-    /// `Config` without [`dead_letters`](ImapConfig::dead_letters): the messages would be delivered for ever. They stay in the
-    /// inbox and are delivered again.
+    /// `Config` without [`dead_letters`](ImapConfig::dead_letters): the messages would be delivered for ever. They stay
+    /// in the inbox and are delivered again.
     ///
-    /// Else as [`ack`](Imap::ack). After any error the messages are still in the inbox or in the dead letters; the next
-    /// [`fetch`](Imap::fetch) moves those that have failed often enough.
+    /// Else as [`ack`](Imap::ack), of messages that have failed often enough: nothing is sent for the others. After any
+    /// error the messages are still in the inbox or in the dead letters; the next [`fetch`](Imap::fetch) moves those
+    /// that have failed often enough.
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
         dead_letters::reject(self, deliveries, reason, self.connection.deadline())
     }
@@ -229,14 +267,14 @@ impl Imap {
     /// Fetches one batch and acknowledges it before it returns: at most once, where [`fetch`](Imap::fetch) and
     /// [`Batch::ack`] deliver at least once.
     ///
-    /// Returns at most [`batch`](ImapConfig::batch) messages, and none when the inbox has no more. When the process dies
-    /// before it has handled them, no later call delivers them: they are in the archive only.
+    /// Returns at most [`batch`](ImapConfig::batch) messages, and none when the inbox has no more. When the process
+    /// dies before it has handled them, no later call delivers them: they are in the archive only.
     ///
-    /// After an error, messages may be archived already. The next call on this handle acknowledges and returns them, without
-    /// those that [`ack`](Imap::ack) has acknowledged meanwhile.
+    /// After an error, messages may be archived already. The next call on this handle acknowledges and returns them,
+    /// without those that [`ack`](Imap::ack) has acknowledged meanwhile.
     ///
     /// # Errors
-    /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack).
+    /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack). `Timeout` also while another thread's `fetch_and_ack` runs.
     pub fn fetch_and_ack(&self) -> Result<Vec<Delivery>> {
         fetch_and_ack::fetch_and_ack(self, self.connection.deadline())
     }
@@ -244,13 +282,13 @@ impl Imap {
     /// Sends NOOP, to check that the connection is alive.
     ///
     /// # Errors
-    /// `Disconnected`, `Connect`, `Tls`, `Auth` or `Timeout` when there is no live connection.
+    /// The errors of [every call](Imap#errors-of-every-call).
     pub fn noop(&self) -> Result<()> {
         self.connection.repeat(self.connection.deadline(), ImapSession::noop)
     }
 
-    /// Returns the UIDs of all mail in the inbox, tagged or not, that matches criteria such as `FROM "bob" SINCE 1-Jan-2026`
-    /// (RFC 3501, section 6.4.4).
+    /// Returns the UIDs of all mail in the inbox, tagged or not, that matches criteria such as
+    /// `FROM "bob" SINCE 1-Jan-2026` (RFC 3501, section 6.4.4).
     ///
     /// The criteria are one line of ASCII.
     ///
@@ -263,8 +301,9 @@ impl Imap {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` for criteria with a line break, a literal or RETURN, and for empty ones; `Refused` for criteria that the
-    /// server does not understand, and when more than 4,000,000 messages match; else as [`fetch`](Imap::fetch).
+    /// The errors of [every call](Imap#errors-of-every-call), and:
+    /// - `InvalidInput` for criteria with a line break or beyond ASCII, with a literal or RETURN, and for empty ones;
+    /// - `Refused` for criteria that the server does not understand, and when more than 4,000,000 messages match.
     pub fn search(&self, criteria: &str) -> Result<UidSet> {
         check_criteria(criteria)?;
         self.connection.repeat(self.connection.deadline(), |session| session.search(criteria))
@@ -273,10 +312,13 @@ impl Imap {
     /// Fetches whole mails, tagged or not, without setting `\Seen`. Mails that are expunged are left out.
     ///
     /// # Errors
-    /// `TooLarge` when a mail is over [`max_message`](ImapConfig::max_message), or all together are over
-    /// [`batch_bytes`](ImapConfig::batch_bytes); `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox; else as
-    /// [`fetch`](Imap::fetch). When the server withholds a mail, by a NO or with an OK and no data (`Message`), the text
-    /// names its UID: request the others without it.
+    /// The errors of [every call](Imap#errors-of-every-call), and:
+    /// - `TooLarge` when a mail is over [`max_message`](ImapConfig::max_message), or all together are over
+    ///   [`batch_bytes`](ImapConfig::batch_bytes);
+    /// - `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox;
+    /// - `Refused`, `Disconnected`, or `Message` (an OK without data) for a mail that the server withholds.
+    ///
+    /// One mail that fails fails the call. The text names its UID: request the others without it.
     pub fn fetch_uids(&self, uids: &UidSet) -> Result<Vec<RawMail>> {
         self.connection
             .repeat(self.connection.deadline(), |session| verbs::fetch(session, uids, &self.config))
@@ -284,22 +326,32 @@ impl Imap {
 
     /// Copies mails to another mailbox (RFC 3501, section 6.4.7). Mails that are expunged are left out.
     ///
-    /// Never repeated after a loss, since that could make second copies.
+    /// Never repeated after a loss, since that could make second copies. A set that one command line can't hold, of
+    /// some thousand UIDs, is copied in portions; after an error, earlier portions are copied.
+    ///
+    /// The mailbox must exist. Its name is sent unchanged, without the prefix of a namespace. It follows the
+    /// [rules for names](ImapConfig::inbox).
     ///
     /// # Errors
-    /// `InvalidInput` for an invalid mailbox name, `Refused` with the code `TRYCREATE` when the mailbox does not exist,
-    /// `OutcomeUnknown` when the connection is lost after COPY was sent; else as [`fetch_uids`](Imap::fetch_uids).
+    /// The errors of [every call](Imap#errors-of-every-call), and:
+    /// - `InvalidInput` for an invalid mailbox name;
+    /// - `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox;
+    /// - `Refused`, on most servers with the code `TRYCREATE`, when the mailbox does not exist;
+    /// - `OutcomeUnknown` when the connection is lost, or the time is up, after COPY was sent.
     pub fn copy(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox, ErrorKind::InvalidInput)?;
         self.connection.once(self.connection.deadline(), |session| verbs::copy(session, uids, mailbox))
     }
 
-    /// Moves mails to another mailbox, by the same commands as [`ack`](Imap::ack). Mails that are expunged are left out.
+    /// Moves mails to another mailbox, by the same commands as [`ack`](Imap::ack). Mails that are expunged are left
+    /// out.
     ///
-    /// A retry after an error, by the same handle, makes no second copies.
+    /// The mailbox must exist, as for [`copy`](Imap::copy). A retry after an error, by the same handle, makes no second
+    /// copies.
     ///
     /// # Errors
     /// As [`copy`](Imap::copy), but `Disconnected` or `Timeout` in place of `OutcomeUnknown` on a server with MOVE.
+    /// `Refused` also when the server answers OK and the mails are still in the inbox.
     pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox, ErrorKind::InvalidInput)?;
         self.connection.once(self.connection.deadline(), |session| {
@@ -312,7 +364,8 @@ impl Imap {
     /// On a server without UIDPLUS they are flagged `\Deleted` and stay in the inbox.
     ///
     /// # Errors
-    /// As [`fetch_uids`](Imap::fetch_uids).
+    /// The errors of [every call](Imap#errors-of-every-call), and `StaleUids` for UIDs of an earlier UIDVALIDITY or of
+    /// another mailbox. After an error, some of the mails may be deleted; a retry deletes the others.
     pub fn delete(&self, uids: &UidSet) -> Result<()> {
         self.connection.repeat(self.connection.deadline(), |session| verbs::delete(session, uids))
     }
@@ -331,12 +384,14 @@ impl Imap {
 
     /// Sends LOGOUT and closes the connection, for every clone of this handle.
     ///
-    /// Messages that are not acknowledged are delivered again; the other consumers of a [`shared`](ImapConfig::shared) mailbox
-    /// get them at once. Waits for a call that is under way, and then at most 5 s for the server. The drop of the last clone
-    /// does the same, and ignores the error.
+    /// Messages that are not acknowledged are delivered again; the other consumers of a [`shared`](ImapConfig::shared)
+    /// mailbox get them at once. Waits for a call that is under way, and then at most 5 s for the server. The drop of
+    /// the last clone does the same, and ignores the error.
     ///
     /// # Errors
-    /// The error of LOGOUT; the connection is closed all the same.
+    /// That of LOGOUT: `Disconnected`, `Timeout`, or `Closed` when the process is exiting. The connection is closed all
+    /// the same, and a second `close` returns `Ok`. `Runtime` in a forked child, which leaves the connection to its
+    /// parent.
     pub fn close(&self) -> Result<()> {
         self.connection.close()
     }

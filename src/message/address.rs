@@ -8,6 +8,10 @@
 //! | `a@example.org; b@example.org` (semicolons) | a@example.org, b@example.org |
 //! | `"eve@example.com" <bob@example.org>` | bob@example.org: a display name is never an address |
 //! | `<bob smith@example.org>` | none; reported as invalid, because a recipient would be lost |
+//!
+//! One pass over the characters, without a grammar: what is no separator belongs to a word, and the words of an entry
+//! are judged at its end. An encoded word is not decoded: RFC 2047, section 5, allows none within an address, and one
+//! in a display name must not become an address.
 
 use memchr::memchr;
 
@@ -44,6 +48,10 @@ pub(super) struct Addresses {
 }
 
 /// Parses the addresses of an unfolded header value, in order. A display name is never taken for an address.
+///
+/// Raw octets beyond ASCII are decoded as UTF-8 (RFC 6532), else as windows-1252, so that such an address is kept as it
+/// was meant. The time is linear, also for unclosed parentheses and quotes: the first one of a kind without an end
+/// makes all later ones ordinary characters.
 pub(super) fn addresses(value: &[u8]) -> Addresses {
     if let Some(single) = single_address(value) {
         return Addresses { all: vec![single.to_owned()], invalid: None };
@@ -130,12 +138,14 @@ impl Entry {
         self.brackets = Brackets::Closed;
     }
 
-    /// Returns `true` within an obsolete source route, before the address (RFC 5322, section 4.4).
+    /// Returns `true` within an obsolete source route, `<@one.example,@two.example:bob@example.org>`, before the
+    /// address (RFC 5322, section 4.4).
     fn is_source_route(&self) -> bool {
         self.brackets == Brackets::Open && self.inside.is_empty() && self.word.starts_with('@')
     }
 
-    /// Returns `true` if the words so far may be a group's name or a source route, which a colon ends.
+    /// Returns `true` if the words so far may be a group's name (RFC 5322, section 3.4), `mailto`, or a source route,
+    /// which a colon ends. After an `@` a colon is part of the entry, which is invalid then.
     fn is_prefix(&self) -> bool {
         self.is_source_route() || !self.has_at
     }
@@ -179,13 +189,14 @@ fn strip_outlook_quotes(word: &mut String) {
     }
 }
 
-/// Joins the words if the only blanks between them are around the `@`.
+/// Joins the words if the only blanks between them are around the `@`: obsolete syntax (RFC 5322, section 4.4), also
+/// made by a comment within the address.
 fn join_around_at(words: &[String]) -> Option<String> {
     let touches_at = |pair: &[String]| pair[0].ends_with('@') || pair[1].starts_with('@');
     words.windows(2).all(touches_at).then(|| words.concat())
 }
 
-/// Returns the index of the last `@` outside quotes.
+/// Returns the index of the last `@` outside quotes: a quoted local part may have others, `"a@b"@example.org`.
 fn last_at(word: &str) -> Option<usize> {
     unquoted(word).filter(|(_, c)| *c == '@').last().map(|(at, _)| at)
 }
@@ -202,6 +213,9 @@ fn unquoted(word: &str) -> impl Iterator<Item = (usize, char)> {
 }
 
 /// Returns `true` if a word is an address. Outside brackets, an encoded word or a word with two `@` is none.
+///
+/// Looser than the check for sending: a quoted local part, an address literal with colons (RFC 5321, section 4.1.3) and
+/// characters beyond ASCII are received as they are.
 fn is_address(word: &str, is_in_brackets: bool) -> bool {
     let Some((local, domain)) = last_at(word).map(|at| (&word[..at], &word[at + 1..])) else { return false };
     let is_literal = domain.starts_with('[') && domain.ends_with(']');
@@ -222,7 +236,7 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Returns the length of a comment after its `(`; comments nest. `None` if it has no end.
+/// Returns the length of a comment after its `(`; comments nest (RFC 5322, section 3.2.2). `None` if it has no end.
 fn comment_length(text: &str) -> Option<usize> {
     let (mut depth, mut is_escaped) = (1, false);
     for (at, c) in text.char_indices() {
@@ -243,7 +257,7 @@ fn comment_length(text: &str) -> Option<usize> {
     None
 }
 
-/// Returns the length of a quoted string after its first quote; `None` if it has no end.
+/// Returns the length of a quoted string after its first quote (RFC 5322, section 3.2.4); `None` if it has no end.
 fn quoted_length(text: &str) -> Option<usize> {
     let mut is_escaped = false;
     let end = text.char_indices().find(|&(_, c)| {
@@ -254,7 +268,8 @@ fn quoted_length(text: &str) -> Option<usize> {
     end.map(|(at, _)| at + 1)
 }
 
-/// Returns the length of an address literal, such as `192.0.2.1]`, after its `[`.
+/// Returns the length of an address literal, such as `192.0.2.1]` or `IPv6:2001:db8::1]`, after its `[` (RFC 5321,
+/// section 4.1.3). Its colons end no group.
 fn address_literal_length(text: &str) -> Option<usize> {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || ".:-".contains(c)))?;
     text[end..].starts_with(']').then_some(end + 1)

@@ -1,7 +1,7 @@
 //! Decodes the body of a mail to its text, or to its bytes.
 //!
-//! A fast path decodes pymail's own format; the lenient decoder handles every other mail. Both agree on every mail that the
-//! fast path accepts, which a property test checks.
+//! A fast path decodes pymail's own format; the lenient decoder handles every other mail. Both agree on every mail that
+//! the fast path accepts, which a property test checks.
 
 use base64_simd::STANDARD;
 
@@ -30,7 +30,8 @@ pub(super) fn decode_own_format(headers: &Headers<'_>) -> Option<Vec<u8>> {
     (std::str::from_utf8(&body).is_ok() && !body.starts_with(b"\xef\xbb\xbf")).then_some(body)
 }
 
-/// Decodes base64 whose lines are as long as the first; the last may be shorter.
+/// Decodes base64 whose lines are as long as the first; the last may be shorter. A blank line within, or a footer that
+/// a mailing list has added, is no base64 at these places, and makes it `None`.
 fn decode_equal_lines(text: &[u8]) -> Option<Vec<u8>> {
     let line = text.iter().position(|&octet| octet == b'\n').map_or(text.len(), |end| end + 1).max(1);
     let mut body = Vec::with_capacity(text.len());
@@ -41,7 +42,8 @@ fn decode_equal_lines(text: &[u8]) -> Option<Vec<u8>> {
     Some(body)
 }
 
-/// Returns the text that a mail program displays, or the bytes of a mail that consists of one binary part.
+/// Returns the text that a mail program displays, or the bytes of a mail that consists of one binary part: no text, no
+/// multipart, no enclosed mail. A mail without any text is empty.
 ///
 /// # Errors
 /// `Message` when a part that is displayed can't be decoded.

@@ -1,8 +1,17 @@
 //! Decodes octets to text by charset label, as mails write such labels.
 //!
-//! Charsets of the WHATWG are decoded as by browsers: `iso-8859-1` means windows-1252, `gb2312` means GBK. Other single-octet
-//! charsets are decoded by tables of their upper halves. A label that is wrong or unknown is ignored where the octets are valid
-//! UTF-8; otherwise the loss is reported, and the caller makes it an error.
+//! Charsets of the WHATWG are decoded as by browsers: `iso-8859-1` means windows-1252, `gb2312` means GBK. Other
+//! single-octet charsets are decoded by tables of their upper halves. A label that is wrong or unknown is ignored where
+//! the octets are valid UTF-8; otherwise the loss is reported, and the caller makes it an error.
+
+//!
+//! | label | octets | text |
+//! | --- | --- | --- |
+//! | `iso-8859-1` | `Gr\xfc`, `\x93` | `Grü`, and a quotation mark, as in windows-1252 |
+//! | `us-ascii`, none, or an unknown one | `Gr\xc3\xbc` | `Grü`: valid UTF-8 is hardly ever anything else |
+//! | `us-ascii`, or none | `Gr\xfc` | `Grü`: else windows-1252, the charset of programs that state none |
+//! | `utf-8`, `x-none-such` | `Gr\xfc` | an error: the label says that it is no windows-1252 |
+//! | `utf-16` | with or without a mark of either order | by the mark, else little-endian |
 
 use encoding_rs::{Encoding, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use memchr::memchr;
@@ -27,8 +36,9 @@ impl Decoded {
 
 /// Decodes octets by their charset label.
 ///
-/// Where the label is unknown, says ASCII, or does not fit, valid UTF-8 is decoded as UTF-8. Other octets without a label are
-/// decoded as windows-1252.
+/// Where the label is unknown, says ASCII, or does not fit, valid UTF-8 is decoded as UTF-8. Other octets without a
+/// label are decoded as windows-1252. Octets with an escape are not taken for UTF-8: text in ISO 2022 is ASCII, octet
+/// for octet, and would be garbled without an error.
 pub(super) fn decode(label: &str, octets: &[u8]) -> Decoded {
     let decoded = match charset(label) {
         Charset::Web(encoding) => decode_web(encoding, octets),
@@ -57,7 +67,7 @@ pub(super) fn can_be_declared_in_html(label: &str) -> bool {
         && !matches!(charset(label), Charset::Web(encoding) if !encoding.is_ascii_compatible())
 }
 
-/// Returns the reason why octets under this label were lost.
+/// Returns the reason why octets under this label were lost. The label is shortened: an error shows little of a mail.
 fn describe_loss(label: &str) -> String {
     let shown: String = label.chars().filter(|c| !c.is_control()).take(40).collect();
     match charset(label) {
@@ -66,7 +76,8 @@ fn describe_loss(label: &str) -> String {
     }
 }
 
-/// Decodes by a charset of the WHATWG; a byte order mark overrides a UTF-16 label. `None` for invalid octets.
+/// Decodes by a charset of the WHATWG; a byte order mark overrides a UTF-16 label. `None` for invalid octets, where a
+/// browser would show U+FFFD: a message must not lose them silently.
 fn decode_web(encoding: &'static Encoding, octets: &[u8]) -> Option<String> {
     let is_utf_16 = encoding == UTF_16LE || encoding == UTF_16BE;
     let marked = Encoding::for_bom(octets).filter(|_| is_utf_16);
@@ -79,7 +90,8 @@ fn decode_web(encoding: &'static Encoding, octets: &[u8]) -> Option<String> {
     Some(text.into_owned())
 }
 
-/// Decodes by a single-octet charset, given the characters of its upper half.
+/// Decodes by a single-octet charset, given the characters of its upper half, in which U+FFFD stands for an octet that
+/// is not assigned; `None` for text with such an octet.
 fn decode_code_page(upper_half: &str, octets: &[u8]) -> Option<String> {
     let upper: Vec<char> = upper_half.chars().collect();
     let text = octets.iter().map(|&octet| match octet.checked_sub(0x80) {
@@ -89,7 +101,8 @@ fn decode_code_page(upper_half: &str, octets: &[u8]) -> Option<String> {
     text.collect()
 }
 
-/// Decodes text without a charset label, such as raw header text: UTF-8, else windows-1252.
+/// Decodes text without a charset label, such as raw header text: ISO-2022-JP if it has its escapes and is ASCII, else
+/// UTF-8, else windows-1252. Never lossy: windows-1252 has a character for each octet, as browsers decode it.
 pub(super) fn decode_unlabelled(octets: &[u8]) -> Decoded {
     // Japanese mail used to omit the label; no other 7-bit charset did.
     let is_escape =

@@ -14,8 +14,8 @@
 //! aGVsbG8=
 //! ```
 //!
-//! The mail is ASCII with short lines, which no server changes: base64 protects line ends, blanks, dots and `From ` lines, and
-//! the size reveals a truncated body. A body that is not UTF-8 is `application/octet-stream`.
+//! The mail is ASCII with short lines, which no server changes: base64 protects line ends, blanks, dots and `From `
+//! lines, and the size reveals a truncated body. A body that is not UTF-8 is `application/octet-stream`.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -30,7 +30,8 @@ use mail_builder::mime::{BodyPart, MimePart};
 use super::Message;
 use crate::error::{Error, Result};
 
-/// The longest id, in bytes, that stays readable in the Subject.
+/// The longest id, in bytes, that stays readable in the Subject. A much longer one may have no blank at which a line of
+/// at most 998 octets can be folded (RFC 5322, section 2.1.1).
 const MAX_PLAIN_ID: usize = 64;
 /// The longest id, in bytes.
 const MAX_ID: usize = 4_096;
@@ -38,6 +39,9 @@ const MAX_ID: usize = 4_096;
 const MAX_ENCODED_TEXT: usize = 63;
 
 /// Composes a message for DATA: CRLF line ends, dots stuffed, without the final dot.
+///
+/// Subject, Message-ID and From come before To, whose length has no limit: a receiver decides by the first octets of a
+/// mail. The same message is composed with the same Message-ID each time, and with the Date of that time.
 ///
 /// # Errors
 /// `Message` when the id is empty or too long, an address is invalid, or there is no recipient.
@@ -86,7 +90,9 @@ fn check_message(message: &Message) -> Result<()> {
 
 /// Checks that an address is a mailbox (RFC 5321, section 4.1.2) in ASCII, without quoted parts.
 ///
-/// Nor may it contain an encoded word, which some readers would decode although RFC 2047, section 5, forbids it there.
+/// The check keeps a command on its line and an address in its angle brackets; it is the server that knows if the
+/// address exists. The 254 characters are those of a path with its brackets (RFC 5321, section 4.5.3.1.3). Nor may it
+/// contain an encoded word, which some readers would decode although RFC 2047, section 5, forbids it there.
 fn check_address(address: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_graphic() && !"<>(),;:\\\"".contains(c);
     let parts = address.rsplit_once('@');
@@ -98,6 +104,9 @@ fn check_address(address: &str) -> Result<()> {
 }
 
 /// Returns the id as it is if every mail program displays it unchanged, else as encoded words.
+///
+/// Blanks at the ends and runs of blanks are encoded, too: servers fold and unfold headers, and unfolding may leave one
+/// blank of several (RFC 5322, section 2.2.3).
 fn id_in_subject(id: &str) -> String {
     let printable = id.bytes().all(|b| (b' '..=b'~').contains(&b));
     let has_fragile_blanks = id.starts_with(' ') || id.ends_with(' ') || id.contains("  ");
@@ -107,7 +116,8 @@ fn id_in_subject(id: &str) -> String {
     encoded_words(id)
 }
 
-/// Encodes text as encoded words in "Q" (RFC 2047, section 4.2), none of which ends inside a character.
+/// Encodes text as encoded words in "Q" (RFC 2047, section 4.2), none of which ends inside a character: section 5
+/// forbids that, and some readers decode each word by itself.
 fn encoded_words(text: &str) -> String {
     let mut words = String::new();
     let mut room = 0;
@@ -123,7 +133,8 @@ fn encoded_words(text: &str) -> String {
     words + "?="
 }
 
-/// Encodes one character in "Q".
+/// Encodes one character in "Q". Only letters and digits stay: section 5 of RFC 2047 allows few others, not in every
+/// place.
 fn q_encoded(c: char) -> String {
     if c.is_ascii_alphanumeric() {
         return c.into();

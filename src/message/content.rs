@@ -2,12 +2,20 @@
 //!
 //! Lenient with missing semicolons and quotes, stray `=` and comments. A value split into sections is joined:
 //! `charset*0=ut; charset*1=f-8` is `utf-8`. The first of several parameters with one name counts.
+//!
+//! | value | charset |
+//! | --- | --- |
+//! | `text/plain; charset=utf-8`, `Text/Plain;CHARSET = "utf-8" (a comment)` | utf-8 |
+//! | `text/plain charset=utf-8` (no semicolon), `text/plain; charset="utf-8` (no quote at the end) | utf-8 |
+//! | `text/plain; charset*=us-ascii'en'utf-8`, `text/plain; charset*0*=''ut; charset*1*=f%2D8` | utf-8 |
+//! | `text/plain; (charset=no) charset=utf-8; charset=other` | utf-8 |
 
 use memchr::memchr;
 
 use super::transfer::hex_octet;
 
-/// The parameters that are read; further ones are ignored.
+/// The parameters that are read; further ones are ignored. Each look-up goes through them, so that more would cost
+/// quadratic time.
 const MAX_PARAMETERS: usize = 100;
 
 /// A parsed value: a kind in lower case, such as `text/plain` or `attachment`, and its parameters.
@@ -39,10 +47,17 @@ impl Content {
     }
 
     /// Returns a parameter's value, joined from its sections and decoded (RFC 2231, sections 3 and 4).
+    ///
+    /// A plain `name=` goes before `name*=`, and this before the sections `name*0=`, `name*0*=`: programs that write
+    /// several forms write the plain one for readers without RFC 2231. Sections may be in any order; they end at the
+    /// first number that is missing.
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         let of = |name: &str| {
             self.parameters.iter().find(|parameter| parameter.0 == name).map(|parameter| &parameter.1)
         };
+        if !self.parameters.iter().any(|(name, _)| name.contains('*')) {
+            return of(name).cloned(); // as nearly always: the rest takes as long as the other headers together
+        }
         let section = |name: String| {
             of(&name).cloned().or_else(|| of(&format!("{name}*")).map(|value| percent_decoded(value)))
         };
@@ -84,7 +99,9 @@ fn next_parameter(mut rest: &[u8]) -> Option<(&[u8], String, &[u8])> {
     }
 }
 
-/// Returns the value at the start of the text, quoted or not, and the rest.
+/// Returns the value at the start of the text, quoted or not, and the rest. A quoted value without its closing quote
+/// goes to the end. An unquoted one may have any signs but `;` and blanks: boundaries such as `--=_x=` are seldom
+/// quoted.
 fn parameter_value(text: &[u8]) -> (String, &[u8]) {
     let Some(quoted) = text.strip_prefix(b"\"") else {
         let end = text.iter().position(|octet| b"; \t".contains(octet)).unwrap_or(text.len());

@@ -1,15 +1,16 @@
 //! Decodes encoded words in header values (RFC 2047), also where they are not allowed, as mail programs do.
 //!
-//! `=?utf-8?Q?caf=C3?= =?utf-8?Q?=A9?=` is one text although each word ends within a character: many programs cut text by octets.
-//! Blanks between encoded words are dropped, blanks between other words are kept. Blanks within a word, a missing padding of
-//! base64 and a language after the charset are accepted.
+//! `=?utf-8?Q?caf=C3?= =?utf-8?Q?=A9?=` is one text although each word ends within a character: many programs cut text
+//! by octets. Blanks between encoded words are dropped, blanks between other words are kept. Blanks within a word, a
+//! missing padding of base64 and a language after the charset are accepted.
 
 use memchr::memmem;
 
 use super::charset::{self, Decoded};
 use super::transfer::{base64, hex_octet};
 
-/// The octets of a charset and a language that are read.
+/// The octets of a charset and a language that are read: a whole word has at most 75 (RFC 2047, section 2). Without a
+/// bound, many `=?` without a further `?` would take quadratic time.
 const MAX_NAME: usize = 100;
 
 /// An encoded word: `=?charset?encoding?text?=`.
@@ -22,8 +23,17 @@ struct EncodedWord<'a> {
 
 /// Decodes an unfolded header value.
 ///
-/// Adjacent words in one charset are decoded together, because some programs cut them within characters. Raw octets beyond
-/// ASCII are UTF-8, else windows-1252.
+/// Adjacent words in one charset are decoded together, because some programs cut them within characters. Raw octets
+/// beyond ASCII are UTF-8, else windows-1252.
+///
+/// | value | text |
+/// | --- | --- |
+/// | `=?utf-8?Q?caf=C3?= =?utf-8?B?qSA0Mg==?=` | `café 42`: one run, in two encodings |
+/// | `=?iso-8859-1?Q?=FC?= =?utf-8?Q?=C3=BC?=` | `üü`: the blank between encoded words is none of the text |
+/// | `a=?utf-8?Q?b?=c` | `abc`: not allowed without blanks, and displayed like that |
+/// | `=?iso-8859-1*de?Q?=FC?=` | `ü`: a language (RFC 2231, section 5) |
+/// | `=?utf-8?X?a?=`, `=?utf-8?Q?` | as they are: no encoded words |
+/// | `=?x-none-such?Q?=FC?=` | U+FFFD, and the loss is reported |
 pub(super) fn decode(value: &[u8]) -> Decoded {
     let mut decoded = Decoded::lossless("");
     let mut run: Vec<EncodedWord<'_>> = Vec::new();
@@ -51,6 +61,9 @@ fn append(decoded: &mut Decoded, more: Decoded) {
 }
 
 /// Appends the text of adjacent words in one charset, and clears the run.
+///
+/// Each word is decoded to octets by itself, and the octets of all to text. If that loses any, the base64 of all is
+/// tried as one: then the first words end within an octet.
 fn flush(run: &mut Vec<EncodedWord<'_>>, decoded: &mut Decoded) {
     let Some(EncodedWord { charset, .. }) = run.first() else { return };
     let charset = String::from_utf8_lossy(charset);
@@ -113,7 +126,8 @@ fn split_at_word(value: &[u8]) -> Option<(&[u8], EncodedWord<'_>, &[u8])> {
     None
 }
 
-/// Parses the charset and the encoding after `=?`; returns them and the rest, which begins with the word's text.
+/// Parses the charset and the encoding after `=?`; returns them and the rest, which begins with the word's text. A
+/// charset name is a token (RFC 2047, section 2): with the signs of addresses in it, `=?` stands for itself.
 fn word_start(inner: &[u8]) -> Option<(&[u8], bool, &[u8])> {
     let end = inner.iter().take(MAX_NAME).position(|&octet| octet == b'?')?;
     let (name, rest) = (&inner[..end], &inner[end + 1..]);

@@ -1,9 +1,19 @@
 //! Joins the wrapped paragraphs of `format=flowed` text (RFC 3676).
 //!
-//! A line that ends in a blank continues on the next line of the same quote depth. A signature separator, `-- `, is not joined.
-//! A blank at the start of a line is stuffing and is removed.
+//! A line that ends in a blank continues on the next line of the same quote depth. A signature separator, `-- `, is not
+//! joined. A blank at the start of a line is stuffing and is removed.
+//!
+//! | rule | RFC 3676 | example (`_` is a blank) |
+//! | --- | --- | --- |
+//! | a line that ends in a blank goes on, at the same quote depth only | 4.1, 4.5 | `a_`, `b` is `a b`; `> a_`, `b` are two lines |
+//! | `DelSp=yes` removes that blank, for languages without blanks | 4.1 | `a_`, `b` is `ab` |
+//! | `--_` separates a signature: it neither continues a line nor is continued | 4.3 | `a_`, `--_`, `Bob` are three lines |
+//! | a first blank is stuffed before `From`, `>` and blanks | 4.4 | `_From` is `From` |
 
 /// Joins the lines of each paragraph. With `DelSp=yes`, drops the trailing blank that marks a wrapped line.
+///
+/// Quote marks stay on the first line of a quoted paragraph, with the blank after them, which mail programs display,
+/// too. A paragraph that a line of another depth cuts off ends with its own line end.
 pub(super) fn unwrap_paragraphs(text: &str, del_sp: bool) -> String {
     let mut whole = String::with_capacity(text.len());
     let mut open: Option<(usize, &str)> = None; // the wrapped line before: its quote depth and line end

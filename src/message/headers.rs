@@ -1,16 +1,17 @@
 //! Parses the header block of a mail or a part, with leniency for malformed lines.
 //!
-//! Lines may end in CRLF, LF or, after [`with_line_feeds`], CR. Accepted and skipped: an mbox line before the mail or between
-//! fields, blank lines before the mail, and malformed lines among fields. A continuation without its blank is joined if the
-//! field before is incomplete. A header block without an empty line at its end stops at the first line that is no field, if no
-//! common field follows: the body is complete then, and no field is taken from it.
+//! Lines may end in CRLF, LF or, after [`with_line_feeds`], CR. Accepted and skipped: an mbox line before the mail or
+//! between fields, blank lines before the mail, and malformed lines among fields. A continuation without its blank is
+//! joined if the field before is incomplete. A header block without an empty line at its end stops at the first line
+//! that is no field, if no common field follows: the body is complete then, and no field is taken from it.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::{memchr, memchr2};
 
-/// The header fields that are read. All others are skipped, so that their number costs no memory.
+/// The header fields that are read. All others are skipped, so that their number costs no memory. Cc is none of them:
+/// `sent_to` is To, as in pymail's own messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     Subject,
@@ -38,6 +39,9 @@ const NAMES: [(&str, Name); 9] = [
 ];
 
 /// Common field names, or their prefixes where they end in `-`, that seldom begin a line of text.
+///
+/// One of them after a malformed line shows that the header block goes on. Any `word:` would not do: a body without an
+/// empty line before it may well have `the rest: all of it`.
 const COMMON_FIELDS: [&str; 30] = [
     "x-",
     "content-",
@@ -87,7 +91,8 @@ struct Field {
 }
 
 impl<'a> Headers<'a> {
-    /// Parses the header block of a mail, which an mbox line or blank lines may precede.
+    /// Parses the header block of a mail, which an mbox line or blank lines may precede. `From ` with a blank begins an
+    /// mbox line, `From : bob@example.org` a field.
     pub(super) fn of_mail(octets: &'a [u8]) -> Self {
         let mut at = 0;
         while let Some((line, next)) = line_at(octets, at) {
@@ -106,6 +111,13 @@ impl<'a> Headers<'a> {
     }
 
     /// Parses the header block that starts at an offset, up to an empty line or the first line of an unseparated body.
+    ///
+    /// A line that is no field, and no continuation by its first blank (RFC 5322, section 2.2.3), is
+    /// 1. a continuation without its blank, if the field before is [open](Self::is_open);
+    /// 2. else skipped, if a common field follows before the next empty line;
+    /// 3. else the beginning of the body.
+    ///
+    /// The last common field is searched for once, so that many malformed lines take linear time.
     fn parse(octets: &'a [u8], mut at: usize) -> Self {
         let mut headers = Self { octets, fields: Vec::new(), body_start: octets.len() };
         let mut is_in_field = false;
@@ -130,7 +142,7 @@ impl<'a> Headers<'a> {
         headers
     }
 
-    /// Begins a field; returns `false` for one that is skipped.
+    /// Begins a field; returns `false` for one that is skipped, whose continuation lines are skipped with it.
     fn begin(&mut self, name: &[u8], at: usize, end: usize) -> bool {
         let known =
             NAMES.iter().find(|(known, _)| name.trim_ascii_end().eq_ignore_ascii_case(known.as_bytes()));
@@ -147,6 +159,7 @@ impl<'a> Headers<'a> {
     }
 
     /// Returns `true` if the last field is incomplete: within an encoded word, or before a parameter or an address.
+    /// Programs that fold without a blank do so there.
     fn is_open(&self) -> bool {
         let Some(&Range { start, end }) = self.fields.last().map(|field| &field.value) else { return false };
         // An encoded word is short, while the value may be long.
@@ -177,7 +190,8 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// Returns the line at an offset, without its line end, and the offset of the next line; `None` at the end.
+/// Returns the line at an offset, without its line end, and the offset of the next line; `None` at the end. All CRs
+/// before the LF belong to the line end: some gateways write CR CR LF.
 pub(super) fn line_at(octets: &[u8], at: usize) -> Option<(&[u8], usize)> {
     let rest = octets.get(at..).filter(|rest| !rest.is_empty())?;
     let (line, next) = memchr(b'\n', rest).map_or((rest, octets.len()), |end| (&rest[..end], at + end + 1));
@@ -213,7 +227,8 @@ fn is_common(name: &[u8]) -> bool {
     COMMON_FIELDS.iter().any(matches)
 }
 
-/// Returns the value on one line, with one blank for each fold.
+/// Returns the value on one line, with one blank for each fold. RFC 5322, section 2.2.3, keeps the blanks of the fold;
+/// how many these are was the folding server's choice. A continuation without a blank is joined without one.
 fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
     let value = value.trim_ascii();
     if memchr2(b'\r', b'\n', value).is_none() {
@@ -230,7 +245,7 @@ fn unfolded(value: &[u8]) -> Cow<'_, [u8]> {
     unfolded.into()
 }
 
-/// Replaces CR by LF in a mail whose lines end in bare CR.
+/// Replaces CR by LF in a mail whose lines end in bare CR, which has no LF at all. In any other mail a bare CR is data.
 pub(super) fn with_line_feeds(octets: &[u8]) -> Cow<'_, [u8]> {
     if memchr(b'\n', octets).is_some() || memchr(b'\r', octets).is_none() {
         return octets.into();

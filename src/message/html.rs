@@ -1,8 +1,21 @@
 //! Converts HTML to the text that a mail program displays.
 //!
-//! The tokenizer of the HTML standard reports tags and text, so that malformed pages are read as browsers read them, without
-//! building a tree. Block elements and `<br>` become line ends, table cells become tabs, blanks are collapsed except in `<pre>`.
-//! A page that ends within a tag was truncated, and is an error.
+//! The tokenizer of the HTML standard reports tags and text, so that malformed pages are read as browsers read them,
+//! without building a tree. Block elements and `<br>` become line ends, table cells become tabs, blanks are collapsed
+//! except in `<pre>`. A page that ends within a tag was truncated, and is an error.
+//!
+//! | page | text |
+//! | --- | --- |
+//! | `if a < b then c`, `I <3 you` | the same: these begin no tag |
+//! | `a&nbsp;b &lt;c&gt; &euro; &nosuch;` | `a b <c> € &nosuch;`, with a no-break space |
+//! | `<p>a</p><p>b</p>` | two lines with an empty one between: the breaks of both are one, as margins collapse |
+//! | `a<br><br>b` | two lines with an empty one between: each `<br>` counts |
+//! | `<td>a</td> <td>b</td>` | `a`, a tab, `b` |
+//! | `<style>`, `<script>`, `<title>` and what they contain | nothing |
+//! | `<noscript>a</noscript>` | `a`: mail programs run no scripts |
+//! | `Hello <style> p {} <p>more` | an error: the rest of the page is in an element that is not displayed |
+//!
+//! Links and images leave their text alone: neither addresses nor `alt` are part of what is read as the message.
 
 use html5gum::emitters::callback::{CallbackEmitter, CallbackEvent};
 use html5gum::{Error as PageError, Span, State, Tokenizer};
@@ -23,6 +36,10 @@ enum Event {
 }
 
 /// Converts a page to text: a line for each block and `<br>`, without comments, scripts, styles and titles.
+///
+/// The tokenizer is told after each start tag how to read the element's content, as a browser's tree builder would tell
+/// it: a `<p>` within `<script>` or `<textarea>` is no tag. An element that is closed in its own tag, `<title/>`, hides
+/// nothing, although a browser would read on to `</title>`: the text after it was meant to be seen.
 ///
 /// # Errors
 /// `Message` when the page ends within a tag, a comment, or an element that is not displayed.
@@ -120,6 +137,9 @@ fn is_preformatted(tag: &[u8]) -> bool {
 }
 
 /// The text so far, and the separators that are due before the next text.
+///
+/// They are written with the text that follows, so that a page neither begins nor ends with empty lines, and blanks
+/// beside a line end are dropped.
 #[derive(Default)]
 struct Layout {
     text: String,
@@ -130,7 +150,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// Handles a start tag.
+    /// Handles a start tag. Breaks of adjacent blocks are one, the largest; a `<br>` adds to them.
     fn begin(&mut self, tag: &[u8]) {
         match tag {
             b"br" => self.breaks += 1,
@@ -186,7 +206,8 @@ impl Layout {
     }
 }
 
-/// Returns the charset that a page declares in a `<meta>` element within its first 1,024 octets.
+/// Returns the charset that a page declares in a `<meta>` element within its first 1,024 octets, where the HTML
+/// standard lets a browser look for it (section 13.2.3.2). Used where the mail itself states none.
 pub(super) fn declared_charset(page: &[u8]) -> Option<String> {
     let beginning = String::from_utf8_lossy(&page[..page.len().min(1_024)]).to_ascii_lowercase();
     let (_, after) = beginning.split_once("<meta")?.1.split_once("charset")?;

@@ -1,6 +1,10 @@
 //! Detects duplicates of a message, and mail that is not tagged.
 //!
 //! Both work on the header block, or on its first octets, so that a receiver can decide before it fetches a whole mail.
+//!
+//! SEARCH SUBJECT matches the tag anywhere in a Subject, in any case (RFC 3501, section 6.4.4), and some servers search
+//! the encoded Subject. So its results have foreign mail among them, and the decision is made here, by the decoded
+//! Subject.
 
 use std::borrow::Cow;
 use std::hash::{BuildHasher as _, RandomState};
@@ -12,12 +16,15 @@ use super::parse::{catch_panic, is_tagged, message_id, sender, subject};
 
 /// A hash of a message's Message-ID, Subject and sender, by which a duplicate is detected.
 ///
-/// A Message-ID alone is not enough: some programs give the same one to different messages.
+/// A Message-ID alone is not enough: some programs give the same one to different messages. Subject and sender are
+/// hashed as decoded, because servers fold and encode them anew in a copy. Comparable within one process only, since
+/// its keys are random: the archive is read anew by each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity([u64; 2]);
 
 impl Identity {
-    /// Computes the identity from a header block with at least these three fields; `None` without a Message-ID.
+    /// Computes the identity from a header block with at least these three fields; `None` without a Message-ID, or for
+    /// headers that make the parser panic. Such a mail is never taken for a duplicate.
     pub(crate) fn read(headers: &[u8]) -> Option<Self> {
         catch_panic(|| {
             let headers = with_line_feeds(headers);
@@ -49,6 +56,13 @@ pub(crate) enum Origin {
 }
 
 /// Returns the origin of a mail, given its first octets; `is_partial` if the mail may have more.
+///
+/// | octets | origin |
+/// | --- | --- |
+/// | a whole Subject, also at the end of a whole mail without a line end | by its first word |
+/// | headers up to their empty line, or a whole mail, without a Subject | foreign |
+/// | headers that end before the Subject, or within it | undecided: more must be fetched |
+/// | none at all | undecided: no mail is empty, so the server withholds it |
 pub(crate) fn origin(octets: &[u8], is_partial: bool, tag: &str) -> Origin {
     let octets = &*with_line_feeds(octets);
     let has_all = !is_partial || has_all_headers(octets);
@@ -79,7 +93,8 @@ fn has_all_headers(octets: &[u8]) -> bool {
     lines.skip_while(is_empty).any(|line| is_empty(&line))
 }
 
-/// Returns the header fields without the last one, which may be incomplete.
+/// Returns the header fields without the last one, which may be incomplete: after a line end, too, a continuation line
+/// can follow (RFC 5322, section 2.2.3).
 fn complete_fields(octets: &[u8]) -> &[u8] {
     let starts_field = |at: &usize| octets[at - 1] == b'\n' && !b" \t".contains(&octets[*at]);
     let end = (1..octets.len()).rev().find(starts_field).unwrap_or(0);

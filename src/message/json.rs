@@ -1,7 +1,8 @@
 //! The line protocol's JSON: `{"Id","SentBy","SentTo","MessageId","Body"}`.
 //!
-//! The names are those of the subprocess version, which ignores `MessageId` and writes none. A body that is not UTF-8 is
-//! `BodyBase64`.
+//! The names are those of the subprocess version, which ignores `MessageId` and writes none. A body that is not UTF-8
+//! is `BodyBase64`, in the standard alphabet with padding (RFC 4648, section 4). The id and the addresses are not
+//! checked here, but when the message is sent.
 
 use base64_simd::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ pub(super) struct Wire {
     body: WireBody,
 }
 
-/// One recipient as a string, any other number as an array.
+/// One recipient as a string, any other number as an array. An array of one is read, too.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum SentTo {

@@ -1,16 +1,17 @@
 //! Messages: the public type, composing mail, and parsing mail, all without the interpreter.
 //!
-//! A message is composed by [`compose()`] and parsed by [`parse()`]. Mail of pymail has one form: a plain tag and the id in the
-//! Subject, and a base64 body that declares its size. Mail of other programs has any form, valid or not. The rules for it:
+//! A message is composed by [`compose()`] and parsed by [`parse()`]. Mail of pymail has one form: a plain tag and the
+//! id in the Subject, and a base64 body that declares its size. Mail of other programs has any form, valid or not. The
+//! rules for it:
 //!
 //! 1. The result is the text that a mail program displays.
 //! 2. Nothing is lost silently: text that can't be decoded without loss is an error.
 //! 3. The time is linear in the size of the mail, times the levels of nested parts; the memory is a small multiple.
 //! 4. A panic in a parser, which would be a defect, becomes an error of that one mail.
 //!
-//! The way of a mail through the modules: `headers` finds the fields, `encoded_words` decodes the Subject, `address` parses From
-//! and To, `content` parses Content-Type. `parts` walks the parts and picks the text; `part` decodes one part by `transfer`,
-//! `charset`, `flowed` and `html`.
+//! The way of a mail through the modules: `headers` finds the fields, `encoded_words` decodes the Subject, `address`
+//! parses From and To, `content` parses Content-Type. `parts` walks the parts and picks the text; `part` decodes one
+//! part by `transfer`, `charset`, `flowed` and `html`.
 
 mod address;
 mod body;
@@ -51,8 +52,8 @@ use crate::error::{Error, Result};
 
 /// A message's globally unique identifier (RFC 5322, section 3.6.4), made before the first attempt to send.
 ///
-/// Parses from text with or without angle brackets; as JSON, a string without them. To send a message again after a restart,
-/// keep it, or its `MessageId`, in a durable place before the first attempt:
+/// Parses from text with or without angle brackets; as JSON, a string without them. To send a message again after a
+/// restart, keep it, or its `MessageId`, in a durable place before the first attempt:
 ///
 /// ```
 /// use pymail::{Message, MessageId};
@@ -72,7 +73,8 @@ pub struct MessageId(String);
 const MAX_MESSAGE_ID: usize = 300;
 
 impl MessageId {
-    /// Generates one from 128 random bits and the sender's domain.
+    /// Generates one from 128 random bits and the sender's domain (RFC 5322, section 3.6.4), or `localhost` where that
+    /// is not ASCII: the sender's address is checked only when the message is sent.
     fn random(sender: &str) -> Self {
         let mut bits = [0; 16];
         // Nothing in a process works without the system's random numbers.
@@ -83,7 +85,8 @@ impl MessageId {
         Self(format!("{:032x}@{domain}", u128::from_be_bytes(bits)))
     }
 
-    /// Returns the Message-ID of a received mail, unless it has characters that would break a header when it is sent again.
+    /// Returns the Message-ID of a received mail, unless it has characters that would break a header when it is sent
+    /// again.
     fn received(id: &str) -> Option<Self> {
         let plain = id.bytes().all(|b| b.is_ascii_graphic() && !b"<>".contains(&b));
         (plain && !id.is_empty() && id.len() <= MAX_MESSAGE_ID).then(|| Self(id.into()))
@@ -113,6 +116,10 @@ impl FromStr for MessageId {
 impl TryFrom<String> for MessageId {
     type Error = Error;
 
+    /// Parses a Message-ID; serde uses this.
+    ///
+    /// # Errors
+    /// As [`from_str`](MessageId::from_str).
     fn try_from(text: String) -> Result<Self> {
         text.parse()
     }
@@ -140,12 +147,24 @@ impl fmt::Debug for MessageId {
 
 /// A tagged message: the app's id, the sender's and the recipients' addresses, and a body of any bytes.
 ///
-/// As JSON it is an object of the line protocol, `{"Id","SentBy","SentTo","MessageId","Body"}`, whose names are in this case
-/// only there; all other JSON of this crate has names such as `message_id`. `"BodyBase64"` takes the place of `"Body"` if the
-/// body is not UTF-8, and `"SentTo"` is an array unless there is exactly one recipient. An object without `"MessageId"` becomes
-/// a message with a new one.
+/// As JSON it is an object of the line protocol, `{"Id","SentBy","SentTo","MessageId","Body"}`, whose names are in this
+/// case only there; all other JSON of this crate has names such as `message_id`. `"BodyBase64"` takes the place of
+/// `"Body"` if the body is not UTF-8, and `"SentTo"` is an array unless there is exactly one recipient. An object
+/// without `"MessageId"` becomes a message with a new one.
 ///
 /// `Debug` shows the length of the body in place of its content.
+///
+/// # Addresses
+///
+/// An address to send from or to is a mailbox (RFC 5321, section 4.1.2) of at most 254 visible ASCII characters,
+/// without a display name, angle brackets, a quoted part, or `(),;:\`. Internationalised domains are written in their
+/// ASCII form, `xn--...`; a local part beyond ASCII (SMTPUTF8, RFC 6531) is an error. All recipients are named in To:
+/// there is no Bcc.
+///
+/// # Another program's mail
+///
+/// A mail of any program is a message if the first word of its decoded Subject is the tag. Each field says how it is
+/// filled then. A mail that can't be decoded without loss is an error, not a message.
 ///
 /// ```
 /// use pymail::Message;
@@ -165,6 +184,11 @@ impl fmt::Debug for MessageId {
 #[serde(into = "json::Wire", try_from = "json::Wire")]
 pub struct Message {
     /// The app's id for the message: 1 to 4,096 bytes of any text. It is sent in the Subject, after the tag.
+    ///
+    /// Up to 64 bytes of printable ASCII are sent as they are; any other id as encoded words (RFC 2047), which mail
+    /// programs decode. Either arrives unchanged, with all blanks and line breaks.
+    ///
+    /// In another program's mail: the decoded Subject after the tag and one blank, which may be empty.
     pub id: String,
     /// The sender's address, such as `alice@example.org`: From, and the envelope sender.
     ///
@@ -172,13 +196,19 @@ pub struct Message {
     pub sent_by: String,
     /// The recipients' addresses, at least one: To, and the envelope recipients.
     ///
+    /// An SMTP server must accept 100 (RFC 5321, section 4.5.3.1.8). Those that it refuses are in the
+    /// [`Receipt`](crate::Receipt), and are not tried again. Each entry is a recipient, also one that is listed twice.
+    ///
     /// In another program's mail: the addresses of To, which may be none.
     pub sent_to: Vec<String>,
     /// The body: any bytes, which arrive unchanged.
     ///
+    /// It is sent in base64, a third larger than it is, with its size, by which a receiver notices a body that was cut
+    /// or changed. The limits are the server's SIZE and the receiver's [`max_message`](crate::ImapConfig::max_message).
+    ///
     /// In another program's mail: the text that a mail program displays, in UTF-8. Several inline texts are joined; of
-    /// alternatives the plain text is taken; HTML is converted to text. A mail without any text has an empty body; a mail
-    /// that consists of one binary part has that part's bytes. Encrypted mail is an error.
+    /// alternatives the plain text is taken; HTML is converted to text. A mail without any text has an empty body; a
+    /// mail that consists of one binary part has that part's bytes. Encrypted mail is an error.
     pub body: Vec<u8>,
     #[expect(clippy::struct_field_names, reason = "it is not the id, it is the Message-ID")]
     message_id: MessageId,
@@ -187,7 +217,16 @@ pub struct Message {
 impl Message {
     /// Creates a message with a new Message-ID, which it keeps however often it is sent.
     ///
-    /// Id and addresses are checked when the message is sent.
+    /// Id and addresses are checked when the message is sent. Any bytes are a body, such as JSON:
+    ///
+    /// ```
+    /// use pymail::Message;
+    ///
+    /// let order = serde_json::json!({"item": "tea", "grams": 250});
+    /// let message = Message::new("order 42", "shop@example.org", "store@example.org", order.to_string());
+    /// assert_eq!(serde_json::from_slice::<serde_json::Value>(&message.body)?, order);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
     pub fn new(
         id: impl Into<String>,
         sent_by: impl Into<String>,
@@ -212,7 +251,7 @@ impl Message {
         &self.message_id
     }
 
-    /// Returns the body as text.
+    /// Returns the body as text. Another program's mail is always UTF-8, unless it consists of one binary part.
     ///
     /// # Errors
     /// `Utf8Error` when the body is not UTF-8.
@@ -242,6 +281,9 @@ impl fmt::Debug for Message {
 }
 
 /// The addresses to send to; converts from one address or several, and collects from an iterator.
+///
+/// Nothing is parsed or checked: an address is one string, and a string with a comma is one invalid address. Without
+/// any, the message can be made, and can't be sent.
 ///
 /// ```
 /// use pymail::{Message, Recipients};

@@ -1,8 +1,8 @@
 //! Parses a mail to a message.
 //!
-//! The Subject decides if the mail is tagged: the first word of its decoded value is the tag, the rest is the id. The sender is
-//! the first address of From, else of Sender; the recipients are all addresses of To. A mail without a usable Message-ID gets a
-//! generated one, and no identity.
+//! The Subject decides if the mail is tagged: the first word of its decoded value is the tag, the rest is the id. The
+//! sender is the first address of From, else of Sender; the recipients are all addresses of To. A mail without a usable
+//! Message-ID gets a generated one, and no identity.
 
 use std::panic::{UnwindSafe, catch_unwind};
 
@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 pub(crate) type Parsed = (Message, Option<Identity>);
 
 /// Parses a mail; `None` when the first word of its decoded Subject is not the tag, as in some SEARCH results.
+///
+/// A mail that makes the parser panic is an error if its headers alone show the tag, else foreign: nothing proves that
+/// it is the app's.
 ///
 /// # Errors
 /// `Message` when Subject, recipients or body can't be decoded without loss, or the mail exceeds the parser's limits.
@@ -63,12 +66,13 @@ pub(super) fn catch_panic<T>(parse: impl FnOnce() -> Option<T> + UnwindSafe) -> 
     catch_unwind(parse).ok().flatten()
 }
 
-/// Returns the decoded Subject; of several, the first, which mail programs display.
+/// Returns the decoded Subject; of several, the first, which mail programs display (RFC 5322, section 3.6, allows one).
 pub(super) fn subject(headers: &Headers<'_>) -> Option<Decoded> {
     Some(encoded_words::decode(&headers.first(Name::Subject)?))
 }
 
-/// Returns the Message-ID of a header value, without angle brackets.
+/// Returns the Message-ID of a header value, without angle brackets and the text around them. Some programs write no
+/// brackets.
 pub(super) fn message_id(value: &[u8]) -> Option<&str> {
     let value = std::str::from_utf8(value).ok()?.trim();
     let inner = value.split_once('<').map_or(value, |(_, rest)| rest.split('>').next().unwrap_or_default());
@@ -80,7 +84,8 @@ pub(super) fn is_tagged(subject: &str, tag: &str) -> bool {
     id_after_tag(tag, subject).is_some()
 }
 
-/// Returns the id: the rest of a Subject after the tag and one blank.
+/// Returns the id: the rest of a Subject after the tag and one blank. Only one, so that an id that begins with blanks
+/// arrives unchanged. The case of the tag counts, unlike in SEARCH.
 fn id_after_tag<'a>(tag: &str, subject: &'a str) -> Option<&'a str> {
     let rest = subject.strip_prefix(tag)?;
     rest.strip_prefix([' ', '\t']).or_else(|| rest.is_empty().then_some(rest))
@@ -97,13 +102,14 @@ fn build_message(headers: &Headers<'_>, id: String, body: Vec<u8>) -> Result<Mes
     Ok(Message { id, sent_by, sent_to, body, message_id })
 }
 
-/// Returns the first address in From, else in Sender.
+/// Returns the first address in From, else in Sender, which names the one that has sent a mail of several authors
+/// (RFC 5322, section 3.6.2).
 pub(super) fn sender(headers: &Headers<'_>) -> Option<String> {
     let mut values = headers.all(Name::From).chain(headers.all(Name::Sender));
     values.find_map(|value| addresses(&value).all.into_iter().next())
 }
 
-/// Returns the addresses of all To fields.
+/// Returns the addresses of all To fields. RFC 5322, section 3.6, allows one field; section 4.5.3 reads several as one.
 ///
 /// # Errors
 /// `Message` when an entry is not a valid address.

@@ -1,7 +1,7 @@
 //! One MIME part: its content type, its decoded octets, its text.
 //!
-//! A part without Content-Type, or with an invalid one, is `text/plain`. Text is decoded in this order: transfer encoding, charset,
-//! then HTML or `format=flowed`.
+//! A part without Content-Type, or with an invalid one, is `text/plain`. Text is decoded in this order: transfer
+//! encoding, charset, then HTML or `format=flowed`.
 
 use std::borrow::Cow;
 
@@ -21,12 +21,13 @@ pub(super) struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Returns a mail as the outermost part.
+    /// Returns a mail as the outermost part, which is `text/plain` by default (RFC 2045, section 5.2).
     pub(super) fn mail(headers: Headers<'a>) -> Self {
         Self::new(headers, 0, "text/plain")
     }
 
-    /// Parses a part's headers; `default_kind` is the content type of a part without Content-Type.
+    /// Parses a part's headers; `default_kind` is the content type of a part without Content-Type: `message/rfc822`
+    /// within a digest (RFC 2046, section 5.1.5), else `text/plain`.
     pub(super) fn new(headers: Headers<'a>, level: usize, default_kind: &str) -> Self {
         let content = |name| headers.first(name).map(|value| Content::parse(&value)).unwrap_or_default();
         let (mut content, disposition) = (content(Name::ContentType), content(Name::ContentDisposition));
@@ -52,7 +53,9 @@ impl<'a> Part<'a> {
         declared_size(&self.disposition)
     }
 
-    /// Returns `true` for a part that is encrypted or opaque-signed: signed in one piece with its content (RFC 8551, section 3.2).
+    /// Returns `true` for a part that is encrypted or opaque-signed: signed in one piece with its content (RFC 8551,
+    /// section 3.2). In S/MIME both are `application/pkcs7-mime`, and the content tells them apart: `smime-type` is
+    /// optional.
     pub(super) fn is_opaque(&self) -> bool {
         match &*self.content.kind {
             "multipart/encrypted" | "application/pgp-encrypted" => true,
@@ -73,7 +76,8 @@ impl<'a> Part<'a> {
         matches!(&*self.content.kind, "message/rfc822" | "message/global" | "message/news")
     }
 
-    /// Returns the file name, from either header.
+    /// Returns the file name: Content-Type's `name`, which is the older one, else Content-Disposition's `filename` (RFC
+    /// 2183).
     fn file_name(&self) -> Option<String> {
         self.content.parameter("name").or_else(|| self.disposition.parameter("filename"))
     }
@@ -83,6 +87,9 @@ impl<'a> Part<'a> {
     }
 
     /// Decodes the text of a text part; HTML is converted to text.
+    ///
+    /// A byte order mark of UTF-8 goes before any label. In HTML, the page's own charset counts only where the label is
+    /// missing or says ASCII, and the octets are no UTF-8.
     ///
     /// # Errors
     /// `Message` when the text can't be decoded without loss.
@@ -117,6 +124,8 @@ impl<'a> Part<'a> {
     }
 
     /// Returns the body of a pymail message that another program, such as a mailing list, made a part of its own mail.
+    /// It is known by its declared size, its content type, one of the two that pymail sends, and the lack of a file
+    /// name.
     ///
     /// # Errors
     /// `Message` when the body can't be decoded, or has another size than declared.
@@ -135,7 +144,7 @@ pub(super) fn declared_size(disposition: &Content) -> Option<usize> {
     disposition.parameter("size").filter(|_| disposition.kind == "inline")?.parse().ok()
 }
 
-/// Checks a body against its declared size.
+/// Checks a body against its declared size: base64 that was cut at a line end decodes without an error.
 ///
 /// # Errors
 /// `Message` when they differ.

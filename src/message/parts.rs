@@ -7,11 +7,12 @@
 //! | `multipart/digest` | the texts of all mails in it |
 //! | any other, such as `mixed`, `signed`, `report` | all texts that are not attached, joined |
 //!
-//! If nothing is displayed, texts with a file name are extracted, else other text types, else enclosed mails. Opaque-signed parts are
-//! unwrapped; an encrypted part is an error. A body of pymail that a mailing list put into a multipart is extracted alone.
+//! If nothing is displayed, texts with a file name are extracted, else other text types, else enclosed mails.
+//! Opaque-signed parts are unwrapped; an encrypted part is an error. A body of pymail that a mailing list put into a
+//! multipart is extracted alone.
 //!
-//! Boundaries may be missing, wrong, or the same on two levels: parts are split at the declared boundary, else at a line that looks
-//! like one, else the body is text.
+//! Boundaries may be missing, wrong, or the same on two levels: parts are split at the declared boundary, else at a
+//! line that looks like one, else the body is text.
 
 use memchr::memmem;
 
@@ -20,7 +21,7 @@ use super::part::Part;
 use super::signed;
 use crate::error::{Error, Result};
 
-/// The parts that a mail may have.
+/// The parts that a mail may have: each takes memory for its headers, and a megabyte has room for 100,000.
 const MAX_PARTS: usize = 1_000;
 /// The levels of nested parts that a mail may have; each costs another scan of its octets, and stack.
 const MAX_LEVELS: usize = 32;
@@ -41,6 +42,12 @@ impl Extracted {
 }
 
 /// Parts whose text is extracted only if no other part has any: those of the lowest rank.
+///
+/// | rank | parts |
+/// | --- | --- |
+/// | 0 | `text/plain` and `text/html` with a file name, unless their disposition is `inline` |
+/// | 1 | other kinds of text, such as `text/csv` and `message/delivery-status` |
+/// | 2 | enclosed mails |
 #[derive(Default)]
 struct Fallback<'a> {
     rank: u8,
@@ -63,7 +70,8 @@ impl<'a> Fallback<'a> {
 #[derive(Debug, Default)]
 pub(super) struct TextExtractor {
     parts: usize,
-    /// The octets that were searched for boundaries.
+    /// The octets that were searched for boundaries: at most twice the mail for each level, for the declared boundary
+    /// and for a guessed one. A test measures that.
     pub(super) searched: usize,
 }
 
@@ -156,7 +164,11 @@ impl TextExtractor {
         }
     }
 
-    /// Returns one of several alternatives: the first plain text, else the first HTML that is not blank.
+    /// Returns one of several alternatives: the first plain text, else the first HTML that is not blank. RFC 2046,
+    /// section 5.1.4, prefers the last one that is understood; plain text is taken here because it needs no conversion.
+    ///
+    /// An alternative that can't be decoded is an error only if no other one has text: they say the same. If all are
+    /// files, the first one is the fallback.
     fn extract_alternative<'a>(
         &mut self,
         parts: impl Iterator<Item = Part<'a>>,
@@ -180,7 +192,8 @@ impl TextExtractor {
         }
     }
 
-    /// Returns the text of the root part (RFC 2387): the one that `start` names, else the first that has text.
+    /// Returns the text of the root part (RFC 2387, section 3): the one that `start` names, else the first that has
+    /// text. The other parts are what the root displays, such as its images.
     fn extract_related<'a>(
         &mut self,
         part: &Part<'a>,
@@ -205,7 +218,8 @@ impl TextExtractor {
         Ok(None)
     }
 
-    /// Returns the texts of all parts, joined; only the body of a pymail message, if one is among them.
+    /// Returns the texts of all parts, joined; only the body of a pymail message, if one is among them: what a mailing
+    /// list adds to it is none of the app's data.
     fn extract_mixed<'a>(
         &mut self,
         parts: impl Iterator<Item = Part<'a>>,
@@ -223,7 +237,7 @@ impl TextExtractor {
         Ok(all)
     }
 
-    /// Returns the texts of a digest's mails, joined.
+    /// Returns the texts of a digest's mails (RFC 2046, section 5.1.5), joined, without their headers.
     fn extract_digest<'a>(&mut self, parts: impl Iterator<Item = Part<'a>>) -> Result<Option<Extracted>> {
         let mut all = None;
         for part in parts {
@@ -240,6 +254,9 @@ impl TextExtractor {
     }
 
     /// Splits a multipart's body at its boundary; returns no parts if none is found.
+    ///
+    /// The body is not transfer-decoded before: a multipart has no encoding of its own (RFC 2045, section 6.4), and one
+    /// that claims base64 is plain in practice.
     fn split_parts<'a>(&mut self, part: &Part<'a>) -> Result<Vec<Part<'a>>> {
         let level = next_level(part)?;
         let body = part.headers.body();
@@ -257,6 +274,11 @@ impl TextExtractor {
     }
 
     /// Returns the sections between boundary lines, without the line end before each (RFC 2046, section 5.1.1).
+    ///
+    /// A boundary stands at the start of a line, with nothing but blanks after it: `--bc` is no boundary for `b`, nor
+    /// is `see --b`. Text before the first boundary and after the closing one is for programs without MIME, and is
+    /// dropped, unless it begins with header fields: then a boundary line has been lost. Without a closing boundary the
+    /// last section goes to the end.
     fn split_at_boundary<'a>(&mut self, body: &'a [u8], boundary: &[u8]) -> Result<Vec<&'a [u8]>> {
         self.searched += body.len();
         if boundary.is_empty() {
@@ -286,7 +308,7 @@ impl TextExtractor {
         Ok(sections)
     }
 
-    /// Counts a part.
+    /// Counts a part, over all levels of the mail.
     ///
     /// # Errors
     /// `Message` when the mail has too many.
@@ -297,7 +319,8 @@ impl TextExtractor {
     }
 }
 
-/// Returns the section between the previous boundary and this one; after a closing boundary, only if it looks like a part.
+/// Returns the section between the previous boundary and this one; after a closing boundary, only if it looks like a
+/// part: the boundary may be that of an inner multipart with the same name.
 fn section(body: &[u8], open: Option<(usize, bool)>, end: usize) -> Option<&[u8]> {
     let (start, is_closing) = open?;
     let section = &body[start..end.max(start)];
@@ -352,7 +375,8 @@ fn append_text(all: &mut Vec<u8>, text: Vec<u8>) {
     all.extend(text);
 }
 
-/// Returns `true` if a text has no visible character; no-break and zero-width blanks count as invisible.
+/// Returns `true` if a text has no visible character; no-break and zero-width blanks count as invisible. Some
+/// newsletters have an empty plain text beside their HTML.
 fn is_blank(text: &Extracted) -> bool {
     let is_invisible =
         |c: char| c.is_whitespace() || "\u{ad}\u{34f}\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}".contains(c);

@@ -1,7 +1,18 @@
 //! Decodes the stateful 7-bit charsets: ISO 2022, HZ and UTF-7.
 //!
-//! Browsers dropped most of these, so that `encoding_rs` has only ISO-2022-JP. Mail still uses them, and their octets are ASCII: read
-//! as another charset, the text would be garbled without an error.
+//! Browsers dropped most of these, so that `encoding_rs` has only ISO-2022-JP. Mail still uses them, and their octets
+//! are ASCII: read as another charset, the text would be garbled without an error.
+//!
+//! | label | document | example |
+//! | --- | --- | --- |
+//! | `iso-2022-jp`, `iso-2022-jp-2` | RFC 1468, RFC 1554 | `ESC $B` `$3` `ESC (B` is こ |
+//! | `iso-2022-kr` | RFC 1557 | `ESC $)C` once, then characters between SO and SI |
+//! | `iso-2022-cn` | RFC 1922, the part of GB 2312 | as `iso-2022-kr`, with `ESC $)A` |
+//! | `hz-gb-2312` | RFC 1843 | `~{Dc~}` is 你, `~~` a tilde |
+//! | `utf-7` | RFC 2152 | `Hi +Jjo-!` is Hi ☺! |
+//!
+//! Text may end in any state, and a line end ends what SO and `~{` have begun. Each function returns `None` for octets
+//! that it can't decode; the caller makes that an error.
 
 use encoding_rs::{EUC_JP, EUC_KR, Encoding, GBK};
 
@@ -9,11 +20,17 @@ use encoding_rs::{EUC_JP, EUC_KR, Encoding, GBK};
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Set {
     Ascii,
+    /// JIS X 0201: ASCII with a yen sign and an overline.
     Roman,
+    /// JIS X 0201, half-width katakana.
     Kana,
+    /// JIS X 0208.
     Japanese,
+    /// JIS X 0212, rarer characters.
     JapaneseMore,
+    /// GB 2312.
     Chinese,
+    /// KS X 1001.
     Korean,
 }
 
@@ -26,7 +43,8 @@ enum Switch {
     Nothing,
 }
 
-/// Escape sequences, without the ESC, and their effects.
+/// Escape sequences, without the ESC, and their effects. Old programs write `(H` for `(J`; `&@` announces a revision
+/// of JIS X 0208 and selects nothing.
 const ESCAPES: &[(&[u8], Switch)] = &[
     (b"(B", Switch::ShiftIn(Set::Ascii)),
     (b"(J", Switch::ShiftIn(Set::Roman)),
@@ -45,7 +63,8 @@ const ESCAPES: &[(&[u8], Switch)] = &[
     (b"&@", Switch::Nothing),
 ];
 
-/// Decodes ISO-2022-JP with its extensions, ISO-2022-KR, and the GB 2312 part of ISO-2022-CN; `None` for invalid octets.
+/// Decodes ISO-2022-JP with its extensions, ISO-2022-KR, and the GB 2312 part of ISO-2022-CN; `None` for invalid
+/// octets.
 pub(super) fn iso_2022(mut octets: &[u8]) -> Option<String> {
     let (mut shift_in, mut shift_out, mut is_shifted_out) = (Set::Ascii, None, false);
     let mut text = String::with_capacity(octets.len());
@@ -100,13 +119,15 @@ fn push_character(set: Set, first: u8, rest: &[u8], text: &mut String) -> Option
     Some(0)
 }
 
-/// Appends a character from its octets in the equivalent 8-bit charset, where their highest bits are set.
+/// Appends a character from its octets in the equivalent 8-bit charset, where their highest bits are set: the EUC
+/// charsets have the same sets in the same order, so that no tables are needed here.
 fn push_from_eight_bit(encoding: &'static Encoding, octets: &[u8], text: &mut String) -> Option<()> {
     text.push_str(&encoding.decode_without_bom_handling_and_without_replacement(octets)?);
     Some(())
 }
 
-/// Decodes HZ (RFC 1843): GB 2312 between `~{` and `~}`.
+/// Decodes HZ (RFC 1843): GB 2312 between `~{` and `~}`. A `~` before a line end joins two lines; a line end alone
+/// returns to ASCII, although `~}` should precede it. Outside of GB 2312, any other `~` is itself.
 pub(super) fn hz(mut octets: &[u8]) -> Option<String> {
     let mut is_chinese = false;
     let mut text = String::with_capacity(octets.len());
@@ -159,7 +180,8 @@ pub(super) fn utf_7(octets: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// Decodes UTF-16 in unpadded base64.
+/// Decodes UTF-16 in unpadded base64. The bits after the last unit must be zero and fewer than six (RFC 2152, rule 2):
+/// more would be a unit that was cut.
 fn decode_utf_16(code: &[u8]) -> Option<String> {
     let (mut bits, mut count, mut units) = (0_u32, 0, Vec::new());
     for sextet in code.iter().map(|&octet| super::transfer::sextet(octet)) {

@@ -1,7 +1,19 @@
 //! Unwraps opaque-signed mail: CMS signed data with its content inside (RFC 5652, section 5), an option of Outlook.
 //!
-//! Reads as much of DER and BER as is needed to reach the content: tags of one octet, definite and indefinite lengths, constructed
-//! octet strings. The signature is not verified.
+//! Reads as much of DER and BER as is needed to reach the content: tags of one octet, definite and indefinite lengths,
+//! constructed octet strings. The signature is not verified.
+//!
+//! ```text
+//! SEQUENCE                          ContentInfo (section 3)
+//!   OBJECT IDENTIFIER               id-signedData; any other, such as that of encrypted data, is refused
+//!   [0] SEQUENCE                    SignedData (section 5.1)
+//!     INTEGER                       version
+//!     SET                           digest algorithms
+//!     SEQUENCE                      encapsulated content (section 5.2)
+//!       OBJECT IDENTIFIER           its type, which is not checked
+//!       [0] OCTET STRING            the signed mail, whole or in pieces
+//!     ...                           certificates and signatures, which are not read
+//! ```
 
 /// The levels of nested DER and BER elements that are read.
 const MAX_LEVELS: usize = 32;
@@ -17,7 +29,8 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const EXPLICIT: u8 = 0xa0;
 
-/// Returns the signed content; `None` if this is not signed data with its content, such as encrypted data.
+/// Returns the signed content; `None` if this is not signed data with its content, such as encrypted data, or a
+/// signature without content, which belongs in a part of its own.
 pub(super) fn content(message: &[u8]) -> Option<Vec<u8>> {
     let (info, _) = element(SEQUENCE, message)?;
     let (kind, rest) = element(OBJECT_IDENTIFIER, info)?;
@@ -58,7 +71,8 @@ fn any_element(octets: &[u8], levels: usize) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// Returns the content of an element of indefinite length, which ends at two zero octets, and the rest.
+/// Returns the content of an element of indefinite length, which ends at two zero octets, and the rest. Zeros within
+/// its elements do not end it: these are skipped whole, down to the limit of levels.
 fn indefinite_element(tag: u8, octets: &[u8], levels: usize) -> Option<(u8, &[u8], &[u8])> {
     let mut rest = octets;
     loop {
@@ -69,7 +83,8 @@ fn indefinite_element(tag: u8, octets: &[u8], levels: usize) -> Option<(u8, &[u8
     }
 }
 
-/// Appends the octets of octet strings, which may be constructed of others.
+/// Appends the octets of octet strings, which may be constructed of others: a program that signs a mail as a stream
+/// does not know its length, and writes pieces (BER).
 fn add_octets(mut elements: &[u8], levels: usize, octets: &mut Vec<u8>) -> Option<()> {
     while !elements.is_empty() {
         let (tag, content, rest) = any_element(elements, levels)?;

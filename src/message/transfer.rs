@@ -1,7 +1,20 @@
 //! Decodes Content-Transfer-Encodings (RFC 2045, section 6), as leniently as is possible without losing octets.
 //!
-//! Base64 may lack padding, have it in the middle, use the URL-safe alphabet, or contain stray characters. It is an error if it ends
-//! within an octet, or if text follows it, such as the footer of a mailing list: such a body was changed on the way.
+//! Base64 may lack padding, have it in the middle, use the URL-safe alphabet, or contain stray characters. It is an
+//! error if it ends within an octet, or if text follows it, such as the footer of a mailing list: such a body was
+//! changed on the way.
+//!
+//! | encoded | decoded |
+//! | --- | --- |
+//! | `aGVsbG8` (no padding), `aGV sbG\t8!` (blanks and a stray sign) | `hello` |
+//! | `aGVsbG8=d29ybGQ=` (two pieces, each with padding) | `helloworld` |
+//! | `aGVsb=`, `aGVsbG8hA` (cut within an octet) | an error |
+//! | `aGVsbG8=`, then `A list's footer.` | an error: the footer is not the sender's, and the size no longer fits |
+//! | `a=b`, `=c3=bC`, `b= ` at a line end (quoted-printable) | `a=b`, `ü`, `b` joined with the next line |
+//! | `begin 644 a.txt`, lines, `end` (uuencode) | the octets; an error without the `end` |
+//!
+//! Quoted-printable loses nothing whatever it contains: what is no escape stands for itself (RFC 2045, section 6.7,
+//! advises the same). Its text can be cut, which no reader can see.
 
 use std::borrow::Cow;
 
@@ -10,7 +23,11 @@ use memchr::memchr;
 use super::headers::line_at;
 use crate::error::{Error, Result};
 
-/// Decodes a body by its Content-Transfer-Encoding; an unknown encoding leaves it as it is.
+/// Decodes a body by its Content-Transfer-Encoding; an unknown encoding leaves it as it is, like `7bit`, `8bit` and
+/// `binary`.
+///
+/// RFC 2045, section 6.4, would have a body of unknown encoding shown as data; programs that misspell the name mostly
+/// mean no encoding.
 ///
 /// # Errors
 /// `Message` when the body is not valid in that encoding, or truncated.
@@ -52,7 +69,7 @@ pub(super) fn sextet(octet: u8) -> Option<u8> {
     }
 }
 
-/// A buffer that assembles octets from groups of six bits.
+/// A buffer that assembles octets from groups of six bits, for base64 and uuencode.
 #[derive(Default)]
 struct SextetBuffer {
     octets: Vec<u8>,
@@ -82,13 +99,15 @@ impl SextetBuffer {
         Some(())
     }
 
-    /// Returns `true` if the base64 was cut within an octet: its padding bits are not zero.
+    /// Returns `true` if the base64 was cut within an octet: its padding bits are not zero, which an encoder must set
+    /// (RFC 4648, section 3.5). A cut between octets can't be told from a missing padding; the declared size tells it.
     fn is_cut_within_octet(&self) -> bool {
         matches!((self.count, self.bits & 0xf), (1, _) | (2, 1..)) || self.count == 3 && self.bits & 3 != 0
     }
 }
 
-/// Decodes base64, with or without padding, which may also be in the middle; skips invalid characters (RFC 2045, section 6.8).
+/// Decodes base64, with or without padding, which may also be in the middle; skips invalid characters (RFC 2045,
+/// section 6.8).
 ///
 /// The second value is the reason why octets were lost: the base64 ends within an octet, or lines of text follow it.
 pub(super) fn base64(code: &[u8]) -> (Vec<u8>, Option<&'static str>) {
@@ -140,6 +159,9 @@ fn is_trailing_text(line: &[u8]) -> bool {
 }
 
 /// Returns `true` if a line is text, such as a list's footer, rather than base64 with a stray character or blanks.
+///
+/// A line of text has two signs that base64 has not, or one and blanks between its words. One stray sign passes:
+/// sendmail breaks long lines with a `!` at the end and a blank on the next line.
 fn is_text_line(line: &[u8], is_first: bool) -> bool {
     let line = line.trim_ascii();
     let is_invalid = |octet: u8| {
@@ -187,7 +209,8 @@ fn soft_break_length(rest: &[u8]) -> Option<usize> {
     }
 }
 
-/// Decodes the lines between `begin` and `end`; returns the text as it is without a `begin`.
+/// Decodes the lines between `begin` and `end` (POSIX, `uuencode`); returns the text as it is without a `begin`. The
+/// file name and its mode are dropped.
 ///
 /// # Errors
 /// A reason, when a line has invalid characters or the `end` is missing.
@@ -207,7 +230,8 @@ fn uuencoded(code: &[u8]) -> Result<Vec<u8>, &'static str> {
     if has_begun { Err("its uuencode has no end") } else { Ok(code.to_vec()) }
 }
 
-/// Decodes a line, which begins with its number of octets; blanks at its end may have been stripped.
+/// Decodes a line, which begins with its number of octets; blanks at its end, which encode zeros, may have been
+/// stripped by a server.
 fn uuencoded_line(line: &[u8], octets: &mut Vec<u8>) -> Option<()> {
     let sextet = |octet: &u8| (b' '..=b'`').contains(octet).then(|| (octet - b' ') & 63);
     let Some((length, code)) = line.split_first() else { return Some(()) };

@@ -9,7 +9,7 @@
 //! - `exit_guard` and `runtime`: the start of the interpreter, and `attached`, by which every call enters it.
 //! - `modules`: the files in `py/`, loaded on first use.
 //! - `py_session`: a connection's Python object, with its deadline, traffic and secrets.
-//! - `protocol`: the [`Session`](crate::connection::Session) that a link supervises.
+//! - `protocol`: the [`Session`](crate::connection::Session) that a connection supervises.
 //! - `pending` and `smtp`: messages with their outcomes, and an SMTP session.
 //! - `profile` and `imap`: an IMAP session, and the facts about its server that outlive it.
 //! - `mailboxes`, `portions`, `receive`, `commands`, `mails`, `visits` and `copies`: the commands of an IMAP session.

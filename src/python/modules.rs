@@ -19,7 +19,8 @@ pub(super) struct Module {
     /// The path that tracebacks show.
     file: &'static CStr,
     source: &'static CStr,
-    /// Bytecode of `source` for the Python that the crate is built with, behind its magic number; empty if there is none.
+    /// Bytecode of `source` for the Python that the crate is built with, behind its magic number; empty if there is
+    /// none.
     compiled: &'static [u8],
     /// The other files that it imports, which are loaded before it.
     needs: &'static [&'static Module],

@@ -94,8 +94,8 @@ pub(super) fn unknown(error: Error) -> Error {
     Error::new(ErrorKind::OutcomeUnknown, text).caused_by(error)
 }
 
-/// Returns the error of a refused message. `stage` is the refused command; at RCPT, all recipients were refused, and the text
-/// has the reply to each. The first transient one decides then: the message can still reach that recipient.
+/// Returns the error of a refused message. `stage` is the refused command; at RCPT, all recipients were refused, and
+/// the text has the reply to each. The first transient one decides then: the message can still reach that recipient.
 pub(super) fn refused(stage: &str, reply: &Reply, answers: &[Reply]) -> Error {
     let is_at_rcpt = stage == "RCPT";
     let verdict = |(code, text): &Reply| codes::smtp(*code, text, is_at_rcpt);

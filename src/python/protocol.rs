@@ -1,4 +1,4 @@
-//! Implements the link's [`Session`] for both protocols.
+//! Implements [`Session`] for both protocols.
 
 use super::py_session::PySession;
 use super::runtime::{self, detached};
@@ -7,7 +7,7 @@ use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::watchdog::Guard;
 
-/// An IMAP or SMTP session in Python, with the ways in which the two differ for the link.
+/// An IMAP or SMTP session in Python, with the ways in which the two differ for their connection.
 pub(crate) trait Protocol: Send + Sized + 'static {
     /// The command that ends a session, for errors.
     const LOGOUT: &'static str;

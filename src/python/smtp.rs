@@ -58,8 +58,8 @@ impl SmtpSession {
         Ok(Self { python, size_limit, window: config.window, idle_commands: 0, since: Instant::now() })
     }
 
-    /// Sends the messages that are due, in order, and sets the outcome of each. After the connection is lost, the rest is
-    /// `Disconnected`: not sent.
+    /// Sends the messages that are due, in order, and sets the outcome of each. After the connection is lost, the rest
+    /// is `Disconnected`: not sent.
     pub(crate) fn send(&mut self, pending: &mut [Pending<'_>]) {
         let is_too_large = |it: &Pending<'_>| self.size_limit > 0 && it.wire.len() as u64 > self.size_limit;
         for message in pending.iter_mut().filter(|it| it.is_due && is_too_large(it)) {
@@ -107,8 +107,8 @@ impl SmtpSession {
     }
 }
 
-/// The outcome of one message, as `Session.send` returns it: the refused command or "", the reply that decides, the recipients'
-/// replies; or the error that ended the attempt, and `true` if the message may have arrived in spite of it.
+/// The outcome of one message, as `Session.send` returns it: the refused command or "", the reply that decides, the
+/// recipients' replies; or the error that ended the attempt, and `true` if the message may have arrived in spite of it.
 type Outcome<'py> = (String, Option<Reply>, Vec<Reply>, Option<Bound<'py, PyBaseException>>, bool);
 
 fn outcome_from_py(outcome: Outcome<'_>, context: CallContext<'_>) -> Result<Sent> {

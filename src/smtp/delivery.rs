@@ -1,8 +1,8 @@
 //! Sends pending messages: in windows, on one connection or several, and again after a lost connection.
 //!
-//! [`send_all`] makes a [`Pending`] of each message. A window is a slice of these: it is composed, sent, and every message in it has
-//! an outcome afterwards, in its place. So the results are in order, whichever connection sent them, and only the windows in flight
-//! are in memory as mails.
+//! [`send_all`] makes a [`Pending`] of each message. A window is a slice of these: it is composed, sent, and every
+//! message in it has an outcome afterwards, in its place. So the results are in order, whichever connection sent them,
+//! and only the windows in flight are in memory as mails.
 
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -17,12 +17,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::python::{Pending, SmtpSession, not_sent};
 
-/// The messages of a window, which is composed and sent at a time: bounds memory, and the time that a window holds the connection.
+/// The messages of a window, which is composed and sent at a time: bounds memory, and the time that a window holds the
+/// connection.
 const WINDOW_MESSAGES: usize = 100;
 /// The octets of a window's bodies.
 const WINDOW_BYTES: usize = 8 << 20;
 
-/// The number of messages in a row that each cost two connections, after which sending ends: the messages are not the cause.
+/// The number of messages in a row that each cost two connections, after which sending ends: the messages are not the
+/// cause.
 const MAX_SKIPPED: usize = 3;
 
 /// Sends messages and returns one result for each, in order. Several connections share the windows.
@@ -111,12 +113,13 @@ fn composed_window<'p, 'm>(window: &'p mut [Pending<'m>], config: &SmtpConfig) -
     window
 }
 
-/// Sends a composed window, after which each message of it has an outcome; returns the error after which sending more has no
-/// use.
+/// Sends a composed window, after which each message of it has an outcome; returns the error after which sending more
+/// has no use.
 ///
-/// Messages that a lost connection left unsent go out on a new one; ones that may have arrived only with `resend_unknown`. A
-/// message that is the first to be sent in two lost connections in a row may be their cause: it keeps its error, and the next
-/// one gets its turn. After [`MAX_SKIPPED`] of these without any other outcome, or without a connection, sending ends.
+/// Messages that a lost connection left unsent go out on a new one; ones that may have arrived only with
+/// `resend_unknown`. A message that is the first to be sent in two lost connections in a row may be their cause: it
+/// keeps its error, and the next one gets its turn. After [`MAX_SKIPPED`] of these without any other outcome, or
+/// without a connection, sending ends.
 fn send_window(
     connection: &Connection<SmtpSession>,
     config: &SmtpConfig,

@@ -1,7 +1,7 @@
 //! The public handle that sends.
 //!
-//! `delivery` decides what is sent on which connection, and again; `receipt` is the result. The dialogue is in `py/smtp.py`, its typed
-//! call in `python::SmtpSession`.
+//! `delivery` decides what is sent on which connection, and again; `receipt` is the result. The dialogue is in
+//! `py/smtp.py`, its typed call in `python::SmtpSession`.
 
 mod delivery;
 mod receipt;
@@ -31,6 +31,25 @@ use crate::python::{SmtpSession, not_sent};
 /// smtp.close()?;
 /// # Ok::<(), pymail::Error>(())
 /// ```
+///
+/// # Errors of every call
+///
+/// Any call may have to make a new connection, so each method that blocks can also return these; the message, if there
+/// is one, was not sent then:
+///
+/// | kind | cause |
+/// | --- | --- |
+/// | `Connect` | no connection can be made, or [`max_connects_per_minute`](SmtpConfig::max_connects_per_minute) is reached; the [`code`](crate::Error::code) is that of a refused greeting or EHLO |
+/// | `Tls` | the certificate or the TLS version is not acceptable, or the server offers no STARTTLS |
+/// | `Auth` | the login is refused, or the server offers none; after a clear refusal of the credentials, every later call returns the same error |
+/// | `Refused` | the login is refused for a cause beside the credentials, such as 454 |
+/// | `Timeout` | the call is not done in time; waiting for another call and connecting count, too |
+/// | `Disconnected` | the connection was lost, and so was the one in its place |
+/// | `Runtime` | Python can't be used: it does not start, has no memory left, or this is a forked child |
+/// | `Closed` | the handle was closed, or the process is exiting |
+///
+/// A call that finds the connection lost, and may make no new one before a [wait](crate::Error::retry_after) is over,
+/// returns the error that caused the wait, with the rest of it.
 #[derive(Clone, Debug)]
 pub struct Smtp {
     connections: Arc<[Connection<SmtpSession>]>,
@@ -45,8 +64,9 @@ impl Smtp {
     /// Opens all [`connections`](SmtpConfig::connections). The first call in a process also starts the interpreter.
     ///
     /// # Errors
-    /// `Config` for invalid settings, `Runtime` without a usable Python, `Connect` when the server can't be reached or does
-    /// not greet, `Tls` for a certificate or a protocol error, `Auth` when the login is refused, `Timeout` at the deadline.
+    /// The errors of [every call](Smtp#errors-of-every-call), and `Config` for invalid settings. When one of several
+    /// connections fails, the others are closed. After an error there is no handle, and nothing is retried in the
+    /// background.
     pub fn connect(config: SmtpConfig) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);
@@ -65,10 +85,15 @@ impl Smtp {
     /// If the connection is lost before the message's end, the message is sent again on a new one, once.
     ///
     /// # Errors
-    /// `Message` when the message can't be composed (empty id, invalid address, no recipient), `TooLarge` when it
-    /// exceeds the server's SIZE (RFC 1870), `Refused` when the server refused the message or every recipient,
-    /// `Disconnected`, `Connect` and `Timeout` when it was not sent, `OutcomeUnknown` when the connection was lost
-    /// after the message's last byte and before the final reply.
+    /// The errors of [every call](Smtp#errors-of-every-call), with which the message was not sent, and:
+    /// - `Message` when it can't be composed: an id that is empty or over 4,096 bytes, an invalid
+    ///   [address](Message#addresses), no recipient;
+    /// - `TooLarge` when it exceeds the server's SIZE (RFC 1870), or the server refuses it for its size (552, 5.2.3,
+    ///   5.3.4);
+    /// - `Refused` when the server refuses the message or every recipient. It
+    ///   [is transient](crate::Error::is_transient) if any recipient may be accepted later;
+    /// - `OutcomeUnknown` when the connection is lost, or the time is up, after the message's last byte (up to 64 KiB:
+    ///   after its first one) and before the final reply.
     pub fn send(&self, message: &Message) -> Result<Receipt> {
         let result = self.send_all(std::slice::from_ref(message)).pop();
         result.unwrap_or_else(|| Err(not_sent()))
@@ -77,9 +102,13 @@ impl Smtp {
     /// Sends messages in order, in about one round trip each if the server has PIPELINING (RFC 2920).
     ///
     /// Returns one result for each message, in the same order. A message that fails does not stop the others; its error
-    /// is one of those of [`send`](Smtp::send). Up to 100 messages or 8 MiB share one
-    /// [`timeout`](SmtpConfig::timeout). A [`window`](SmtpConfig::window) is faster over distances, and so are
-    /// several [`connections`](SmtpConfig::connections).
+    /// is one of those of [`send`](Smtp::send). Sending ends when no connection can be made, and when three messages in
+    /// a row each ended two connections; the remaining messages get that error. Of several connections, the others go
+    /// on.
+    ///
+    /// Up to 100 messages or 8 MiB of bodies share one [`timeout`](SmtpConfig::timeout); the whole call has none. A
+    /// [`window`](SmtpConfig::window) is faster over distances, and so are several
+    /// [`connections`](SmtpConfig::connections).
     #[must_use = "each message has its own result"]
     pub fn send_all(&self, messages: &[Message]) -> Vec<Result<Receipt>> {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed) % self.connections.len();
@@ -94,7 +123,7 @@ impl Smtp {
     /// replaced first, at most once a minute; after eighty in any case.
     ///
     /// # Errors
-    /// `Disconnected`, `Connect` and `Timeout` when there is no live connection.
+    /// The errors of [every call](Smtp#errors-of-every-call), of the first connection that has one.
     pub fn noop(&self) -> Result<()> {
         self.connections
             .iter()
@@ -117,11 +146,13 @@ impl Smtp {
 
     /// Sends QUIT and closes the connections, for every clone of this handle.
     ///
-    /// Waits for a call that is under way, and then at most 5 s for the server. The drop of the last clone does the same, and
-    /// ignores the error.
+    /// Waits for a call that is under way, and then at most 5 s for the server. The drop of the last clone does the
+    /// same, and ignores the error.
     ///
     /// # Errors
-    /// The error of QUIT; the connections are closed all the same, and messages that were reported as sent are sent.
+    /// The first error of a QUIT: `Disconnected`, `Timeout`, or `Closed` when the process is exiting. The connections
+    /// are closed all the same, messages that were reported as sent are sent, and a second `close` returns `Ok`.
+    /// `Runtime` in a forked child, which leaves the connections to its parent.
     pub fn close(&self) -> Result<()> {
         let stopped: Vec<_> = self.connections.iter().map(Connection::close).collect();
         stopped.into_iter().collect()

@@ -8,8 +8,8 @@ use crate::throttle::requested_wait;
 
 /// The server's acceptance of a message, with a reply to each recipient.
 ///
-/// The server accepts responsibility for delivery (RFC 5321, section 2.1); a later failure is reported to the sender by mail. As JSON:
-/// `{"message_id","code","text","answers"}`.
+/// The server accepts responsibility for delivery (RFC 5321, section 2.1); a later failure is reported to the sender by
+/// mail. As JSON: `{"message_id","code","text","answers"}`.
 ///
 /// ```no_run
 /// # fn example(smtp: &pymail::Smtp, message: &pymail::Message) -> pymail::Result<()> {
