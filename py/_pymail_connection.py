@@ -77,6 +77,10 @@ class Connection:
         # imaplib keeps untagged responses from before TLS, which an attacker can forge.
         self.imap.untagged_responses.clear()
 
+    def most_messages(self) -> int:
+        """Returns the most messages that one command may name, as far as is known."""
+        return self.portion
+
     def last_limit(self) -> tuple[int, int] | None:
         """Returns the message limit that the last command met, and the lowest UID that it processed."""
         return self.limit_reached
@@ -95,10 +99,10 @@ class Connection:
         """Closes the socket without LOGOUT."""
         self.imap.shutdown()
 
-    def visit(self, mailbox: str, readonly: bool) -> tuple[int, int, int, int]:
+    def visit(self, mailbox: str, readonly: bool) -> tuple[int, int, int]:
         """Selects another mailbox; selects the inbox again if the server refuses that.
 
-        Returns its UIDVALIDITY, the count of its messages, its UIDNEXT or 0, and the most messages of a command.
+        Returns its UIDVALIDITY, the count of its messages, and its UIDNEXT or 0.
         """
         self.is_away, self.left_with = True, (self.imap.exists, self.imap.arrived)
         try:
@@ -108,7 +112,7 @@ class Connection:
             raise
         validity, next_uid = (self._number(kind) for kind in ("UIDVALIDITY", "UIDNEXT"))
         self.clear_untagged()
-        return validity, self.exists, next_uid, self.portion
+        return validity, self.exists, next_uid
 
     def _number(self, kind: str) -> int:
         """Returns the number of a response code; 0 without one."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import imaplib
-import select
 import socket
-import ssl
 from typing import Any
 
 from _pymail_imap_parse import as_text, parse_uint32
@@ -17,10 +15,11 @@ imaplib.Commands.setdefault("MOVE", ("SELECTED",))
 MAXLINE = 1_000_000
 # Octets taken from the socket at a time; TLS returns 16 KiB at most.
 CHUNK = 64 << 10
-# The most octets that are handed over at a time, and those after which no more are waited for.
+# The most octets that are waited for before they are handed over; and those to which none are added.
 HANDOVER_OCTETS = 1 << 20
 GATHERED_OCTETS = 256 << 10
-SHORTEST_EXPUNGE = len("* 1 EXPUNGE\r\n")
+# The most pieces, of 16 KiB with TLS, that are received without a wait.
+MOST_GATHERED = 16
 # As text, compiled by `re` on first use.
 _EXPUNGES = rb"(?:\* \d{1,10} EXPUNGE\r\n)+"
 _UNTAGGED = rb'(?s)\*[ \t]+(?:(\d+)[ \t]+)?([^\s\d\[\](){}"][^\s\[\](){}"]*)[ \t]*(.*)'
@@ -63,7 +62,6 @@ class Metered(imaplib.IMAP4):
         self._at = 0
         # The socket that filled the buffer.
         self._buffer_socket: Any = None
-        self._poll: select.poll | None = None
         super().__init__(host, port)
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
@@ -236,22 +234,21 @@ class Metered(imaplib.IMAP4):
         octets, self._buffer, self._at = self._buffer[self._at :], b"", 0
         if octets:
             return octets
-        pieces = [self._receive()]
-        length = len(pieces[0])
-        while length < min(needed, HANDOVER_OCTETS) or (length < GATHERED_OCTETS and self._is_readable()):
-            pieces.append(self._receive())
-            length += len(pieces[-1])
-            _merge_many(pieces)
-        return b"".join(pieces)
+        octets = self._receive_all(min(needed, HANDOVER_OCTETS), [], CHUNK)
+        return octets if len(octets) >= GATHERED_OCTETS else octets + self._received_already()
 
-    def _is_readable(self) -> bool:
-        """Returns True if octets can be received at once, or the rest of a TLS record is on its way."""
-        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
-            return True
-        if self._poll is None:
-            self._poll = select.poll()
-            self._poll.register(self.sock, select.POLLIN)
-        return bool(self._poll.poll(0))
+    def _received_already(self) -> bytes:
+        """Receives without a wait; the error of a connection that has ended comes again at the next wait."""
+        pieces: list[bytes] = []
+        self.sock.settimeout(0)
+        try:
+            while len(pieces) < MOST_GATHERED:
+                pieces.append(self._receive())
+        except (self.abort, OSError):  # mostly since nothing is there
+            pass
+        finally:
+            self.sock.settimeout(None)
+        return b"".join(pieces)
 
     def _skip_expunges(self) -> bool:
         """Counts EXPUNGE responses without storing their sequence numbers: commands name UIDs."""
@@ -262,7 +259,7 @@ class Metered(imaplib.IMAP4):
         octets = expunges.end() - self._at
         self.exists = max(0, self.exists - self._buffer.count(b"\n", self._at, expunges.end()))
         self._at += octets
-        self._charge(octets, octets // SHORTEST_EXPUNGE)
+        self._charge(octets)
         return True
 
     def send(self, data: Any) -> None:

@@ -96,12 +96,8 @@ impl Attributes {
 
     /// Parses the value of the attribute whose name has been read.
     fn parse_attribute(&mut self, name: &[u8], tokens: &mut Tokens<'_>) -> Result<(), Malformed> {
-        let (mut section, mut token) = (None, tokens.next()?);
-        if let Some(Token::Section(inner, origin)) = token {
-            section = Some((inner.trim_ascii(), origin));
-            token = tokens.next()?;
-        }
-        let value = match token {
+        let section = tokens.next_section();
+        let value = match tokens.next()? {
             Some(Token::Atom(word)) if word.eq_ignore_ascii_case(b"NIL") => Value::Text(Octets::default()),
             Some(Token::Atom(word)) => Value::Word(word),
             Some(Token::String(text)) => Value::Text(text),
@@ -250,8 +246,6 @@ impl<'a> Value<'a> {
 enum Token<'a> {
     Open,
     Close,
-    /// The text between brackets, and the origin of a partial section (`<0>`), else 0.
-    Section(&'a [u8], u64),
     Atom(&'a [u8]),
     /// A quoted string, or a literal.
     String(Octets),
@@ -286,7 +280,7 @@ impl<'a> Tokens<'a> {
             b'(' => (Token::Open, 1),
             b')' => (Token::Close, 1),
             b'"' => quoted_string(text).ok_or(MALFORMED)?,
-            b'[' => section(text).unwrap_or((Token::Atom(&text[..1]), 1)),
+            b'[' => (Token::Atom(&text[..1]), 1), // in a keyword
             _ => {
                 let is_atom = |octet: &&u8| !is_space(**octet) && !b"()\"[".contains(octet);
                 let length = text.iter().take_while(is_atom).count();
@@ -295,6 +289,13 @@ impl<'a> Tokens<'a> {
         };
         self.at += length;
         if length == 0 { Err(MALFORMED) } else { Ok(Some(token)) }
+    }
+
+    /// Reads the section behind a name, such as `[HEADER]<0>`: the text between brackets, and the origin, else 0.
+    fn next_section(&mut self) -> Option<(&'a [u8], u64)> {
+        let (section, origin, length) = section(self.text()?.strip_prefix(b"[")?)?;
+        self.at += length + 1;
+        Some((section.trim_ascii(), origin))
     }
 
     /// Returns the rest of the text that is being read, from its next token on.
@@ -315,7 +316,7 @@ impl<'a> Tokens<'a> {
                 Token::Open => depth += 1,
                 Token::Close => depth -= 1,
                 Token::Atom(word) => words.push(word),
-                Token::Section(..) | Token::String(_) => {}
+                Token::String(_) => {}
             }
         }
         Ok(words)
@@ -335,20 +336,20 @@ fn quoted_string<'a>(text: &[u8]) -> Option<(Token<'a>, usize)> {
     }
 }
 
-/// Reads the text between brackets and the origin behind it, with their length in the text.
-fn section(text: &[u8]) -> Option<(Token<'_>, usize)> {
+/// Reads the text up to a closing bracket and the origin behind it, with the length of both.
+fn section(text: &[u8]) -> Option<(&[u8], u64, usize)> {
     let end = memchr(b']', text)?;
-    let (inner, behind) = (&text[1..end], &text[end + 1..]);
+    let (inner, behind) = (&text[..end], &text[end + 1..]);
     let origin = behind.trim_ascii_start().strip_prefix(b"<").and_then(|rest| {
         let close = memchr(b'>', rest)?;
         let origin = number_within(rest[..close].trim_ascii(), u64::MAX)?;
         Some((origin, behind.len() - rest.len() + close + 1))
     });
     let (origin, length) = origin.unwrap_or_default();
-    Some((Token::Section(inner, origin), end + 1 + length))
+    Some((inner, origin, end + 1 + length))
 }
 
 /// Returns `true` for the octets that Python's `\s` matches.
-fn is_space(octet: u8) -> bool {
+pub(super) fn is_space(octet: u8) -> bool {
     octet.is_ascii_whitespace() || octet == 0x0b
 }

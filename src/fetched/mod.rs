@@ -134,16 +134,19 @@ impl Fetched {
         }
         let place = new.place;
         let known = new.uid.and_then(|uid| self.by_uid.get(&uid)).or_else(|| self.by_place.get(&place));
-        let known = known.and_then(|id| self.incomplete.remove(id).map(|known| (*id, known)));
-        let (id, merged) = match known {
-            Some((id, mut known)) if known.uid.is_none() || new.uid.is_none() || known.uid == new.uid => {
-                known.merge(new);
-                (id, known)
-            }
-            _ => {
-                self.count += 1;
-                (self.count, new)
-            }
+        let is_same = |id: &&u64| {
+            self.incomplete
+                .get(id)
+                .is_some_and(|it| it.uid.is_none() || new.uid.is_none() || it.uid == new.uid)
+        };
+        let known = known.filter(is_same).copied();
+        let known = known.and_then(|id| Some((id, self.incomplete.remove(&id)?)));
+        let (id, merged) = if let Some((id, mut known)) = known {
+            known.merge(new);
+            (id, known)
+        } else {
+            self.count += 1;
+            (self.count, new)
         };
         if is_complete(&merged) {
             self.by_place.remove(&merged.place);

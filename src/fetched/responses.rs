@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use memchr::{memchr, memrchr};
 
+use super::attributes::is_space;
+
 /// The longest line that is accepted, as in imaplib.
 const MAX_LINE: usize = 1_000_000;
 
@@ -85,6 +87,7 @@ impl Unread {
             let kind = match self.kind {
                 // A list ends with its parenthesis, not with a blank line.
                 None | Some(Kind::Fetch(_)) if text.is_empty() => {
+                    self.spend(0)?;
                     self.at = next;
                     self.start = if self.kind.is_none() { next } else { self.start };
                     continue;
@@ -194,7 +197,7 @@ fn classify(line: &[u8]) -> Result<(Kind, usize), Malformed> {
     let number = skip_blanks(1);
     let digits = line[number..].iter().take_while(|octet| octet.is_ascii_digit()).count();
     let word = skip_blanks(number + digits);
-    let is_atom = |octet: &&u8| !octet.is_ascii_whitespace() && !b"[](){}\"".contains(octet);
+    let is_atom = |octet: &&u8| !is_space(**octet) && !b"[](){}\"".contains(octet);
     let end = word + line[word..].iter().take_while(is_atom).count();
     let is = |name: &str| line[word..end].eq_ignore_ascii_case(name.as_bytes());
     if is("FETCH") {
@@ -211,8 +214,11 @@ fn classify(line: &[u8]) -> Result<(Kind, usize), Malformed> {
 fn announced_literal(text: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
     let Some(inner) = text.strip_suffix(b"}") else { return Ok(None) };
     let Some(brace) = memrchr(b'{', inner) else { return Ok(None) };
-    let digits = inner[brace + 1..].trim_ascii();
-    let digits = digits.strip_suffix(b"+").unwrap_or(digits).trim_ascii_end();
+    // As in py/, which reads the literals of other responses again.
+    let is_around = |octet: &u8| b" \t+".contains(octet);
+    let begin = brace + 1 + inner[brace + 1..].iter().take_while(|octet| is_around(octet)).count();
+    let end = inner.iter().rposition(|octet| !is_around(octet)).map_or(begin, |last| last + 1);
+    let digits = inner.get(begin..end).unwrap_or_default();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Ok(None);
     }

@@ -54,6 +54,7 @@ fn messages_are_found_in_every_spelling() {
         "* 1 FETCH ((UID 5 RFC822.SIZE 5 RFC822 {5}\r\nhello))\r\n",
         "* 1 FETCH (MODSEQ (9) UID \"5\" RFC822.SIZE 5 BODY.PEEK[] {5}\r\nhello X-GM-MSGID 12 INTERNALDATE \"1\")\r\n",
         "* 1 FETCH (ENVELOPE (\"a)\" NIL ((\"\\\"\" NIL {2}\r\n()))) UID 5 RFC822.SIZE 5 BODY[] {5}\r\nhello)\r\n",
+        "* 1 FETCH (UID 5 FLAGS (foo[ ]x) RFC822.SIZE 5 BODY[]<0> {5}\r\nhello)\r\n",
         "* 1 FETCH (UID 5 BODYSTRUCTURE (\"TEXT\" (\"[x]\" \"]\")) RFC822.SIZE 5 BODY[] {5}\r\nhello)\r\n",
     ] {
         parses(spelling, hello, "");
@@ -74,6 +75,8 @@ fn attributes_of_several_responses_belong_to_one_message() {
     let moved = "* 1 FETCH (RFC822.SIZE 4)\r\n* 1 EXPUNGE\r\n* 1 FETCH (UID 5 BODY[] {5}\r\nhello)\r\n";
     parses(moved, &[(5, 0, false, "hello")], "* 1 EXPUNGE\r\n");
     // Two UIDs with one sequence number are two messages.
+    let both = "* 1 FETCH (UID 5 BODY[] {1}\r\na)\r\n* 1 FETCH (UID 6 BODY[] {1}\r\nb)\r\n";
+    parses(both, &[(5, 0, false, "a"), (6, 0, false, "b")], "");
     let two = "* 1 FETCH (UID 5 RFC822.SIZE 4)\r\n* 1 FETCH (UID 6 RFC822.SIZE 5 BODY[] {5}\r\nhello)\r\n";
     parses(two, &[(6, 5, false, "hello")], "");
 }

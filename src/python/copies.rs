@@ -1,8 +1,8 @@
 //! Finds the copies of messages in another mailbox: those with the same size and the same headers, octet for octet.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use memchr::memmem;
+use memchr::{memchr, memchr_iter};
 
 use super::imap::ImapSession;
 use crate::error::{Error, ErrorKind, Result};
@@ -89,43 +89,41 @@ impl ImapSession {
         mailbox: &str,
         there: &mut BTreeMap<Uid, Fingerprint>,
     ) -> Result<Option<Error>> {
+        let mut refusal = None;
         let visited = self.visit(mailbox, true, ACTION, |session, visited| {
             if visited.exists == 0 {
-                return Ok(None);
+                return Ok(());
             }
             let before = u32::try_from(count).unwrap_or(u32::MAX).saturating_add(OTHERS_COPIES);
             let newest = format!("{}:*", visited.exists.saturating_sub(before).max(1));
-            let mut refusal = session.fingerprints_of(&newest, there)?;
-            let missing = here.values().filter(|it| !there.values().any(|other| other == *it));
-            let ids: Vec<String> = missing.filter_map(|(_, headers)| message_id(headers)).collect();
-            for some in ids.chunks(MESSAGE_IDS_PER_SEARCH) {
-                let criteria = "OR ".repeat(some.len() - 1) + &some.join(" ");
-                let refused = session.fingerprints_of(&criteria, there)?;
-                refusal = refusal.or(refused);
+            session.fingerprints_of(&newest, there, &mut refusal)?;
+            for criteria in searches(here, there) {
+                session.fingerprints_of(&criteria, there, &mut refusal)?;
             }
-            Ok(refusal)
+            Ok(())
         });
         match visited {
             // The mailbox may not exist, or not be readable.
-            Err(error) if error.kind() == ErrorKind::Refused => Ok(Some(error).filter(may_pass)),
-            visited => visited,
+            Err(error) if error.kind() == ErrorKind::Refused => Ok(refusal.or(Some(error).filter(may_pass))),
+            visited => visited.map(|()| refusal),
         }
     }
 
-    /// Fetches the fingerprints of the last messages that match.
+    /// Fetches the fingerprints of the last messages that match; sets `refusal` to the first one that may not be permanent.
     fn fingerprints_of(
         &mut self,
         criteria: &str,
         there: &mut BTreeMap<Uid, Fingerprint>,
-    ) -> Result<Option<Error>> {
+        refusal: &mut Option<Error>,
+    ) -> Result<()> {
         let found = self.search_here(criteria, ACTION)?;
-        let mut refusal = None;
-        for window in found[found.len().saturating_sub(MAX_FINGERPRINTS)..].chunks(FINGERPRINTS_WINDOW) {
+        let last = &found[found.len().saturating_sub(MAX_FINGERPRINTS)..];
+        for window in self.windows_of(last, FINGERPRINTS_WINDOW, ACTION)? {
             let uids: Vec<String> = window.iter().map(ToString::to_string).collect();
             let refused = self.fingerprints(&uids.join(","), window.len(), there)?;
-            refusal = refusal.or(refused);
+            *refusal = refusal.take().or(refused);
         }
-        Ok(refusal)
+        Ok(())
     }
 }
 
@@ -134,17 +132,46 @@ fn may_pass(error: &Error) -> bool {
     error.is_transient() && error.code() != Some("SERVERBUG")
 }
 
+/// Returns searches for the Message-IDs of the messages here that have no copy among those there.
+fn searches(here: &BTreeMap<Uid, Fingerprint>, there: &BTreeMap<Uid, Fingerprint>) -> Vec<String> {
+    let known: HashSet<&Fingerprint> = there.values().collect();
+    let missing = here.values().filter(|fingerprint| !known.contains(fingerprint));
+    let ids: Vec<String> = missing.filter_map(|(_, headers)| message_id(headers)).collect();
+    let search = |some: &[String]| "OR ".repeat(some.len() - 1) + &some.join(" ");
+    ids.chunks(MESSAGE_IDS_PER_SEARCH).map(search).collect()
+}
+
 /// Returns the search criteria for the Message-ID in these headers; `None` if it can't be searched for.
 fn message_id(headers: &[u8]) -> Option<String> {
-    let lines = headers.split(|octet| *octet == b'\n');
-    let line = lines.into_iter().find_map(|line| {
-        let (name, value) = line.split_at_checked("Message-ID:".len())?;
-        name.eq_ignore_ascii_case(b"Message-ID:").then_some(value)
-    })?;
-    let inner = &line.trim_ascii_start().strip_prefix(b"<")?;
-    let id = &inner[..memmem::find(inner, b">")?];
+    const NAME: &[u8] = b"Message-ID:";
+    let begins = memchr_iter(b'\n', headers).map(|end| end + 1);
+    let mut values = std::iter::once(0).chain(begins).filter_map(|at| {
+        let (name, value) = headers[at..].split_at_checked(NAME.len())?;
+        name.eq_ignore_ascii_case(NAME).then_some(value)
+    });
+    // Long ones are folded: they begin on the next line.
+    let inner = &values.next()?.trim_ascii_start().strip_prefix(b"<")?;
+    let id = &inner[..memchr(b'>', inner)?];
     // Without quotes, parentheses and backslashes, which the command line would have to escape.
     let is_plain = |octet: &u8| matches!(octet, b'!' | b'#'..=b';' | b'=' | b'?'..=b'[' | b']'..=b'~');
     let is_searchable = !id.is_empty() && id.len() <= MAX_MESSAGE_ID && id.iter().all(is_plain);
     is_searchable.then(|| format!("HEADER MESSAGE-ID \"{}\"", String::from_utf8_lossy(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_id_is_found_in_the_headers_also_if_it_is_folded() {
+        let id = |headers: &str| message_id(headers.as_bytes());
+        let found = Some("HEADER MESSAGE-ID \"a.1@b\"".to_owned());
+        assert_eq!(id("Message-ID: <a.1@b>\r\n"), found);
+        assert_eq!(id("To: a\r\nmessage-id:\r\n <a.1@b> (x)\r\nSubject: b\r\n"), found);
+        assert_eq!(id("X-Message-ID: <a@b>\r\nSubject: Message-ID: <c@d>\r\n"), None);
+        for odd in ["", "<", "<>", "<a\"b>", "<a b>", "<a\\b>", "a@b"] {
+            assert_eq!(id(&format!("Message-ID: {odd}\r\n")), None, "{odd}");
+        }
+        assert_eq!(id(&format!("Message-ID: <{}>\r\n", "a".repeat(MAX_MESSAGE_ID + 1))), None);
+    }
 }

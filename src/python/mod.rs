@@ -61,3 +61,4 @@ pub(crate) use portions::in_portions;
 pub(crate) use profile::ServerProfile;
 pub(crate) use runtime::start_in as start;
 pub(crate) use smtp::SmtpSession;
+pub(crate) use visits::LogPlace;

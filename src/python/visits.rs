@@ -15,7 +15,18 @@ const HEADER_OCTETS: usize = 16 << 10;
 /// The largest entry of the log that is read whole, the entries read at a time, and the largest log.
 const ENTRY_OCTETS: usize = 64 << 10;
 const LOG_WINDOW: usize = 200;
+/// The largest log whose entries are fetched without a SEARCH.
+const LOG_WINDOW_SMALL: u32 = 100;
 const LOG_OCTETS: usize = 128 << 20;
+
+/// The place up to which a log was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogPlace {
+    /// The log's UIDVALIDITY; 0 before the first read.
+    pub(crate) validity: u32,
+    /// The log's UIDNEXT; 0 when the server does not send it.
+    pub(crate) next_uid: u32,
+}
 
 /// A mailbox that is selected in place of the inbox.
 pub(super) struct Visited {
@@ -25,8 +36,6 @@ pub(super) struct Visited {
     pub(super) exists: u32,
     /// Its UIDNEXT; 0 when the server does not send it.
     next_uid: u32,
-    /// The most messages that one command may name.
-    portion: usize,
 }
 
 impl ImapSession {
@@ -38,13 +47,25 @@ impl ImapSession {
         action: &str,
         read: impl FnOnce(&mut Self, Visited) -> Result<T>,
     ) -> Result<T> {
-        let (validity, exists, next_uid, portion) = self.call("visit", (mailbox, is_readonly), action)?;
-        let result = read(self, Visited { validity, exists, next_uid, portion });
+        let (validity, exists, next_uid) = self.call("visit", (mailbox, is_readonly), action)?;
+        let result = read(self, Visited { validity, exists, next_uid });
         if result.as_ref().is_err_and(Error::ends_connection) {
             return result;
         }
         self.python.run("come_back", (), action)?;
         result
+    }
+
+    /// Splits messages into windows for one command each: at most so many, and not more than the server allows, which a SEARCH
+    /// may have told.
+    pub(super) fn windows_of<'a>(
+        &mut self,
+        uids: &'a [Uid],
+        most: usize,
+        action: &str,
+    ) -> Result<std::slice::Chunks<'a, Uid>> {
+        let allowed: usize = self.call("most_messages", (), action)?;
+        Ok(uids.chunks(most.min(allowed).max(1)))
     }
 
     /// Returns the UIDs that match in the mailbox that is selected, ascending.
@@ -70,7 +91,7 @@ impl ImapSession {
             let found = if visited.exists > 0 { session.search_here(&criteria, action)? } else { Vec::new() };
             let newer: Vec<Uid> = found.into_iter().filter(|uid| uid.get() > last).collect();
             let newer = &newer[newer.len().saturating_sub(most)..];
-            let headers = session.headers_here(newer, visited.portion, action)?;
+            let headers = session.headers_here(newer, action)?;
             let last = newer.last().map_or(last, |uid| uid.get());
             Ok(((visited.validity, last), headers))
         })
@@ -78,10 +99,10 @@ impl ImapSession {
 
     /// Fetches the identifying headers of messages in the mailbox that is selected; leaves out those that the server refuses
     /// for good.
-    fn headers_here(&mut self, uids: &[Uid], portion: usize, action: &str) -> Result<Vec<Octets>> {
+    fn headers_here(&mut self, uids: &[Uid], action: &str) -> Result<Vec<Octets>> {
         let items = format!("(UID {})", identifying_headers(HEADER_OCTETS));
         let (mut headers, mut transient) = (Vec::new(), None);
-        for window in uids.chunks(HEADERS_WINDOW.min(portion).max(1)) {
+        for window in self.windows_of(uids, HEADERS_WINDOW, action)? {
             // A range, since other consumers archive too: messages between two of these are wanted.
             let range = range(window);
             let room = window.len() * HEADER_OCTETS;
@@ -93,16 +114,23 @@ impl ImapSession {
         transient.map_or(Ok(headers), Err)
     }
 
-    /// Removes these entries of a log, a mailbox with a message for each entry; returns its UIDNEXT and the other
-    /// entries.
-    pub(crate) fn read_log(&mut self, mailbox: &str, drop: &[Uid]) -> Result<(u32, Entries)> {
+    /// Removes these entries of a log, a mailbox with a message for each entry; returns the other entries, and the place up to
+    /// which it was read. Removes none if its UIDVALIDITY is not that of `known`: then they are entries of an earlier log.
+    pub(crate) fn read_log(
+        &mut self,
+        mailbox: &str,
+        known: LogPlace,
+        drop: &[Uid],
+    ) -> Result<(LogPlace, Entries)> {
         let mut drop = UidSet::new(self.validity(), drop.iter().copied());
         loop {
             let sets = self.profile.portions(&drop);
             let log = self.creating(mailbox, |session, mailbox| {
                 session.visit(mailbox, false, READING_LOG, |session, visited| {
-                    let exists = session.remove_entries(&sets, visited.exists)?;
-                    Ok((visited.next_uid, session.read_entries(mailbox, exists, visited.portion)?))
+                    let place = LogPlace { validity: visited.validity, next_uid: visited.next_uid };
+                    let sets = if place.validity == known.validity { &sets[..] } else { &[] };
+                    let exists = session.remove_entries(sets, visited.exists)?;
+                    Ok((place, session.read_entries(mailbox, exists)?))
                 })
             });
             match log {
@@ -136,12 +164,14 @@ impl ImapSession {
     }
 
     /// Fetches all entries of the log that is selected.
-    fn read_entries(&mut self, mailbox: &str, exists: u32, portion: usize) -> Result<Entries> {
-        let size = LOG_WINDOW.min(portion).max(1);
+    fn read_entries(&mut self, mailbox: &str, exists: u32) -> Result<Entries> {
         let windows = match exists {
             0 => Vec::new(),
-            some if some as usize <= size => vec!["1:*".to_owned()],
-            _ => self.search_here("ALL", READING_LOG)?.chunks(size).map(range).collect(),
+            1..=LOG_WINDOW_SMALL => vec!["1:*".to_owned()],
+            _ => {
+                let all = self.search_here("ALL", READING_LOG)?;
+                self.windows_of(&all, LOG_WINDOW, READING_LOG)?.map(range).collect()
+            }
         };
         let items = format!("(UID BODY.PEEK[]<0.{ENTRY_OCTETS}>)");
         let (mut entries, mut octets) = (Vec::new(), 0);
@@ -149,10 +179,6 @@ impl ImapSession {
             let room = LOG_WINDOW * ENTRY_OCTETS;
             let (some, refusal) = self.fetch_attributes(&window, &items, room, READING_LOG)?;
             refusal.map_or(Ok(()), Err)?;
-            if let Some((limit, _)) = self.last_limit()? {
-                let text = format!("{READING_LOG}: the server returns at most {limit} of the log's entries");
-                return Err(Error::new(ErrorKind::Refused, text).with_code(Some("MESSAGELIMIT".into())));
-            }
             for it in some.into_iter().filter(|it| it.section.is_some() || it.mail.is_some()) {
                 let uid = known_uid(&it, READING_LOG)?;
                 let mail = it.section.or(it.mail).unwrap_or_default();

@@ -34,7 +34,7 @@ impl Claims {
 
     /// Returns `true` if the log has entries that were not read.
     pub(super) fn has_new_entries(&self, session: &mut ImapSession, view: &View) -> Result<bool> {
-        Ok(session.next_uid(&self.log_name(session))?.is_some_and(|next| next != view.uid_next))
+        Ok(session.next_uid(&self.log_name(session))?.is_some_and(|next| next != view.place.next_uid))
     }
 
     /// Reads the log, and removes obsolete entries from it.
@@ -43,7 +43,7 @@ impl Claims {
         let validity = view.validity.unwrap_or_else(|| session.validity());
         let is_current = validity == session.validity();
         let drop = if is_current { view.obsolete(self.lease) } else { Vec::new() };
-        let (next, mails) = session.read_log(&name, &drop)?;
+        let (place, mails) = session.read_log(&name, view.place, &drop)?;
         let (mut entries, mut all, mut claimed) = (Vec::new(), 0, 0);
         for (uid, mail) in mails {
             let Some(mut entry) = read(uid, &String::from_utf8_lossy(&mail), validity) else { continue };
@@ -59,7 +59,7 @@ impl Claims {
             entries.push(entry);
         }
         let known = view.other_leases(self.me, self.lease);
-        let lost_claims = view.replace_entries(entries, next, self.me, self.lease);
+        let lost_claims = view.replace_entries(entries, place, self.me, self.lease);
         for &other in view.other_leases(self.me, self.lease).difference(&known) {
             let ours = self.lease;
             events::emit(move || {

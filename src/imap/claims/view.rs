@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::entry::{Consumer, Entry, Op};
 use super::ownership::{Ownership, obsolete};
 use crate::message::Identity;
+use crate::python::LogPlace;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The log as it was last read, and this handle's part in it.
@@ -31,8 +32,8 @@ pub(super) struct View {
     unlogged: HashMap<Uid, LastEntry>,
     /// The time of the last read of the log; `None` before the first one.
     pub(super) read_at: Option<Instant>,
-    /// The log's UIDNEXT when it was read.
-    pub(super) uid_next: u32,
+    /// The place up to which the log was read.
+    pub(super) place: LogPlace,
     last_entries: HashMap<Consumer, LastEntry>,
     /// The time just before this handle's last entry was sent; `None` before the first one and after a release.
     pub(super) renewed_at: Option<Instant>,
@@ -76,6 +77,7 @@ impl View {
             renewed_at,
             renewal_tried_at,
             handed_out,
+            place: LogPlace { next_uid: 0, ..self.place },
             ..Self::default()
         };
     }
@@ -124,7 +126,7 @@ impl View {
     pub(super) fn replace_entries(
         &mut self,
         entries: Vec<Entry>,
-        uid_next: u32,
+        place: LogPlace,
         me: Consumer,
         lease: Duration,
     ) -> Vec<Uid> {
@@ -139,14 +141,16 @@ impl View {
             others.into_iter().filter_map(|(uid, owner)| Some((uid, *self.last_entries.get(&owner)?))),
         );
         let is_held = self.renewed_at.is_some() && !self.may_have_lost && !self.is_older_than(lease);
-        self.set_entries(entries, uid_next);
+        self.set_entries(entries, place);
         self.unlogged = unlogged;
         mine.into_iter().filter(|_| is_held).map(|(uid, _)| uid).collect()
     }
 
     /// Replaces the entries by those of the whole log, and computes the owners.
-    fn set_entries(&mut self, mut entries: Vec<Entry>, uid_next: u32) {
+    fn set_entries(&mut self, mut entries: Vec<Entry>, place: LogPlace) {
         let now = Instant::now();
+        // A log that was made anew gives the UIDs of earlier entries to others.
+        let is_same_log = place.validity == self.place.validity;
         entries.sort_by_key(|entry| entry.uid);
         entries.dedup_by_key(|entry| entry.uid);
         self.ownership = Ownership::replay(&entries, self.validity.map_or(0, UidValidity::get));
@@ -154,18 +158,21 @@ impl View {
         let mut leases: HashMap<Consumer, Duration> = HashMap::new();
         leases.extend(entries.iter().filter_map(|entry| Some((entry.by, entry.lease?))));
         let last_entry = |(by, uid): (Consumer, Uid)| {
-            let same = self.last_entries.get(&by).filter(|before| before.uid == uid);
+            let same = self.last_entries.get(&by).filter(|before| is_same_log && before.uid == uid);
             let since = same.map_or(now, |before| before.since);
             (by, LastEntry { uid, since, lease: leases.get(&by).copied() })
         };
         self.last_entries = self.ownership.last_entries().map(last_entry).collect();
-        let first_read = |uid: Uid| (uid, self.first_read_at.get(&uid).copied().unwrap_or(now));
+        let first_read = |uid: Uid| {
+            let before = self.first_read_at.get(&uid).filter(|_| is_same_log);
+            (uid, before.copied().unwrap_or(now))
+        };
         self.first_read_at = entries.iter().map(|entry| first_read(entry.uid)).collect();
         self.entries = entries;
         self.is_searched = false;
         self.may_have_lost = false;
         self.read_at = Some(now);
-        self.uid_next = uid_next;
+        self.place = place;
     }
 
     /// Removes messages that this handle has archived, and remembers them.

@@ -22,9 +22,14 @@ fn entry(at: u32, by: Consumer, validity: u32, op: Op) -> Entry {
     Entry { uid: uid(at), by, validity, lease: None, op }
 }
 
+/// Returns the place in a log with this UIDNEXT.
+fn at(next_uid: u32) -> LogPlace {
+    LogPlace { validity: 3, next_uid }
+}
+
 fn view(entries: Vec<Entry>) -> View {
     let mut view = View { validity: Some(validity(7)), ..View::default() };
-    view.set_entries(entries, 100);
+    view.set_entries(entries, at(100));
     view
 }
 
@@ -34,7 +39,7 @@ fn a_claim_to_a_message_that_came_after_the_search_is_kept() {
     let mut view = view(vec![claim(1, &[1]), claim(2, &[2])]);
     view.set_present(&uids(&[2]));
     assert_eq!(view.obsolete(LEASE), [uid(1)]);
-    view.set_entries(vec![claim(2, &[2]), claim(3, &[3])], 100);
+    view.set_entries(vec![claim(2, &[2]), claim(3, &[3])], at(100));
     assert_eq!(view.obsolete(LEASE), [], "3 came after the search");
     view.set_present(&uids(&[2, 3]));
     assert_eq!(view.obsolete(LEASE), []);
@@ -45,11 +50,11 @@ fn an_archived_message_is_not_owned_again_when_the_log_is_read_again() {
     let entries = || vec![entry(1, A, 7, Op::Claim(uids(&[1, 2])))];
     let mut view = view(entries());
     view.remove_archived(&uids(&[1]));
-    view.set_entries(entries(), 100);
+    view.set_entries(entries(), at(100));
     assert_eq!((view.owner(uid(1)), view.owner(uid(2))), (None, Some(A)));
     assert!(view.has_any(A) && view.was_archived(validity(7), uid(1)));
     view.remove_archived(&uids(&[2]));
-    view.set_entries(entries(), 100);
+    view.set_entries(entries(), at(100));
     assert!(!view.has_any(A), "so that its lease is not renewed for ever");
     assert_eq!(view.obsolete(LEASE), [uid(1)], "also without a search");
 }
@@ -70,15 +75,15 @@ fn messages_whose_claims_were_removed_are_left_alone_until_their_owners_lease_ha
     view.renewed_at = Some(Instant::now());
     let free = |view: &View| view.choose_free(B, &uids(&[1, 2, 3, 4]), 10, LEASE);
     assert_eq!(free(&view), uids(&[4]));
-    assert_eq!(view.replace_entries(Vec::new(), 1, B, LEASE), [uid(3)], "B claims it again");
+    assert_eq!(view.replace_entries(Vec::new(), at(1), B, LEASE), [uid(3)], "B claims it again");
     assert_eq!(free(&view), uids(&[3, 4]));
     let again = vec![entry(1, B, 7, Op::Claim(uids(&[3]))), entry(2, A, 7, Op::Claim(uids(&[1])))];
-    assert_eq!(view.replace_entries(again, 3, B, LEASE), []);
+    assert_eq!(view.replace_entries(again, at(3), B, LEASE), []);
     assert_eq!(free(&view), uids(&[4]));
     view.unlogged.values_mut().for_each(|last| last.since -= LEASE + MARGIN);
     assert_eq!(free(&view), uids(&[2, 4]));
     view.set_present(&uids(&[4]));
-    assert_eq!(view.replace_entries(Vec::new(), 1, B, LEASE), [], "they have left the inbox");
+    assert_eq!(view.replace_entries(Vec::new(), at(1), B, LEASE), [], "they have left the inbox");
     assert!(view.unlogged.is_empty());
 }
 
@@ -87,7 +92,7 @@ fn a_consumer_whose_lease_has_run_out_claims_nothing_again() {
     let lost = |renewed_at, may_have_lost| {
         let mut view = view(vec![entry(1, A, 7, Op::Claim(uids(&[1])))]);
         (view.renewed_at, view.may_have_lost) = (renewed_at, may_have_lost);
-        view.replace_entries(Vec::new(), 1, A, LEASE).len()
+        view.replace_entries(Vec::new(), at(1), A, LEASE).len()
     };
     let now = Instant::now();
     let before = now.checked_sub(LEASE + MARGIN).unwrap();
@@ -116,7 +121,7 @@ fn a_replaced_claim_is_obsolete_when_its_successor_is_older_than_every_lease() {
     for _ in 0..10 {
         let gone = view.obsolete(LEASE);
         entries.retain(|entry| !gone.contains(&entry.uid));
-        view.set_entries(entries.clone(), 100);
+        view.set_entries(entries.clone(), at(100));
     }
     assert_eq!(entries.iter().map(|entry| entry.uid.get()).collect::<Vec<_>>(), [7, 8]);
 }
@@ -159,4 +164,18 @@ fn of_two_leases_the_longer_counts() {
     assert_eq!(view.other_leases(B, LEASE).into_iter().collect::<Vec<_>>(), [2 * LEASE]);
     view.last_entries.get_mut(&A).unwrap().since -= LEASE;
     assert!(view.take_from_silent(B, &uids(&[1]), 10, LEASE).is_some());
+}
+
+#[test]
+fn the_entries_of_a_log_that_was_made_anew_are_not_taken_for_earlier_ones_with_their_uids() {
+    let claim = || vec![entry(1, A, 7, Op::Claim(uids(&[1])))];
+    let mut view = view(claim());
+    let earlier = Instant::now().checked_sub(Duration::from_secs(1)).unwrap();
+    view.first_read_at.insert(uid(1), earlier);
+    view.last_entries.get_mut(&A).unwrap().since = earlier;
+    let since = |view: &View| [view.first_read_at[&uid(1)], view.last_entries[&A].since];
+    view.set_entries(claim(), at(100));
+    assert_eq!(since(&view), [earlier; 2]);
+    view.set_entries(claim(), LogPlace { validity: 4, next_uid: 100 });
+    assert!(since(&view).iter().all(|since| *since > earlier));
 }
