@@ -232,9 +232,12 @@ fn announced_literal(text: &[u8]) -> Result<Option<(usize, usize)>, Malformed> {
 
 /// Parses a number up to `most`; `None` for any other text.
 pub(super) fn number_within(digits: &[u8], most: u64) -> Option<u64> {
-    let text = std::str::from_utf8(digits).ok()?;
-    let is_number = !text.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    text.parse().ok().filter(|number| is_number && *number <= most)
+    let add = |number: u64, octet: &u8| {
+        let digit = octet.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    };
+    let number = digits.iter().try_fold(0, add)?;
+    (!digits.is_empty() && number <= most).then_some(number)
 }
 
 pub(super) fn is_blank(octet: u8) -> bool {

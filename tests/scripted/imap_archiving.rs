@@ -570,3 +570,27 @@ fn a_search_for_copies_that_the_server_defers_makes_no_second_copy(#[case] comma
     assert!((11..20).contains(&failures), "{failures}");
     assert_eq!(held.counts(), (0, vec![1, 1, 1]));
 }
+
+/// The search for Message-IDs would find the copies, too; the server refuses it for good.
+#[test]
+fn a_refused_search_for_copies_does_not_hide_that_their_fetch_was_deferred() {
+    let held = Held::with([1, 2, 3]);
+    let state = held.clone();
+    let script = held
+        .script(UIDPLUS)
+        .ahead(
+            "UID COPY",
+            move |heard| {
+                if heard.nth == 1 { Blow::After.strike(&state, heard) } else { Step::Usual }
+            },
+        )
+        .ahead("UID FETCH 1,2,3 (UID RFC822.SIZE BODY.PEEK[HEADER]", |heard| {
+            Step::say("TAG NO [INUSE] later\r\n").when(heard.nth <= 15)
+        })
+        .ahead("UID SEARCH OR OR HEADER", |_| Step::say("TAG NO [CANNOT] no\r\n"));
+    let imap = Imap::connect(config(&script.start()).dedup_window(0)).unwrap();
+    let batch = imap.fetch().unwrap();
+    let failures = (0..20).take_while(|_| batch.ack().is_err()).count();
+    assert!((11..20).contains(&failures), "{failures}");
+    assert_eq!(held.counts(), (0, vec![1, 1, 1]));
+}
