@@ -220,8 +220,8 @@ mod tests {
     #[test]
     fn an_exception_as_an_error_says_its_message_once_and_its_class() {
         let context = CallContext { phase: Phase::Command, action: "NOOP", secrets: &[] };
-        let reset = PyConnectionResetError::new_err("reset by peer");
-        let lost = attached(|py| Ok(error(reset.value(py), context))).unwrap();
+        let raised = || PyConnectionResetError::new_err("reset by peer");
+        let lost = attached(|py| Ok(error(raised().value(py), context))).unwrap();
         assert_eq!(lost.to_string(), "NOOP: reset by peer");
         assert_eq!(format!("{lost:#}"), "NOOP: reset by peer: Python raised ConnectionResetError");
     }
