@@ -327,7 +327,7 @@ impl Imap {
     /// Copies mails to another mailbox (RFC 3501, section 6.4.7). Mails that are expunged are left out.
     ///
     /// Never repeated after a loss, since that could make second copies. A set that one command line can't hold, of
-    /// some thousand UIDs, is copied in portions; after an error, earlier portions are copied.
+    /// some thousand UIDs, is copied in portions.
     ///
     /// The mailbox must exist. Its name is sent unchanged, without the prefix of a namespace. It follows the
     /// [rules for names](ImapConfig::inbox).
@@ -337,7 +337,8 @@ impl Imap {
     /// - `InvalidInput` for an invalid mailbox name;
     /// - `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox;
     /// - `Refused`, on most servers with the code `TRYCREATE`, when the mailbox does not exist;
-    /// - `OutcomeUnknown` when the connection is lost, or the time is up, after COPY was sent.
+    /// - `OutcomeUnknown` when the connection is lost, or the time is up, after COPY was sent; and for any error after
+    ///   the first portion, when some of the mails are copied.
     pub fn copy(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox, ErrorKind::InvalidInput)?;
         self.connection.once(self.connection.deadline(), |session| verbs::copy(session, uids, mailbox))

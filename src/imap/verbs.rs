@@ -21,16 +21,25 @@ pub struct RawMail {
 
 /// Copies messages to another mailbox; messages that other clients expunge meanwhile are left out.
 pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
-    let mut is_sent = false;
-    in_portions(session, set, |session, portion| {
-        let copied = retry_without_expunged(session, portion, |session, portion| {
+    let mut may_be_copied = false;
+    let copied = in_portions(session, set, |session, portion| {
+        retry_without_expunged(session, portion, |session, portion| {
             let before = session.traffic().sent;
             let copied = session.copy(portion, mailbox).map(drop);
-            is_sent |= session.traffic().sent > before;
-            if is_sent { copied.map_err(outcome_unknown) } else { copied }
-        });
-        copied?;
+            let is_sent = session.traffic().sent > before;
+            // A refused COPY copies nothing (RFC 3501, section 6.4.7).
+            may_be_copied |= is_sent && copied.as_ref().err().is_none_or(Error::ends_connection);
+            copied
+        })?;
         session.done(portion)
+    });
+    copied.map_err(|error| match error.kind() {
+        _ if !may_be_copied => error,
+        ErrorKind::Refused => {
+            let text = format!("{error}; some of the messages are copied");
+            error.reworded(ErrorKind::OutcomeUnknown, text)
+        }
+        _ => outcome_unknown(error),
     })
 }
 

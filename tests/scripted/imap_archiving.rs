@@ -373,6 +373,27 @@ fn a_copy_whose_response_is_lost_has_an_unknown_outcome(
     imap.noop().unwrap();
 }
 
+/// A server that takes one message at a time refuses the second one, for good or not, or hangs up after that.
+#[rstest]
+#[case::refused("TAG NO [CANNOT] no\r\n", false)]
+#[case::refused_for_now("TAG NO [INUSE] later\r\n", false)]
+#[case::lost_at_the_search_for_expunged_ones("TAG NO no\r\n", true)]
+fn a_copy_that_fails_after_some_messages_has_an_unknown_outcome(
+    #[case] answer: &'static str,
+    #[case] hangs_up: bool,
+) {
+    let held = Held::with([1, 2, 3]);
+    let second = move |heard: &Heard| Step::say(answer).when(heard.nth == 2);
+    let script = held.script(&["UIDPLUS", "MESSAGELIMIT=1"]).ahead("UID COPY", second);
+    let server = script.ahead("UID SEARCH UID", move |_| Step::Close.when(hangs_up)).start();
+    let imap = connected(&server);
+    let uids = imap.search("ALL").unwrap();
+    let error = imap.copy(&uids, TAG).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
+    assert!(!error.is_transient(), "a retry would make second copies");
+    assert_eq!(held.counts().1, [1]);
+}
+
 #[rstest]
 fn an_error_with_its_causes_names_the_command_once() {
     let held = Held::with([1]);
