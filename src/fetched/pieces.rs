@@ -1,4 +1,6 @@
 //! Parses octets as if they arrived in pieces, for the tests and the fuzz target.
+//!
+//! Messages must be the same however the octets are cut, down to single octets.
 
 use super::*;
 
