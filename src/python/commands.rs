@@ -3,12 +3,12 @@
 //! Sets may be of any length: they are sent in portions, by [`in_portions`]. For COPY and MOVE callers do that, because
 //! the next command of each portion depends on its response.
 //!
-//! | command | after a lost connection |
+//! | command | repeated after a lost connection |
 //! | --- | --- |
-//! | SEARCH, FETCH, STATUS, LIST | is repeated |
-//! | STORE, UID EXPUNGE | is repeated: the same flags and the same UIDs again change nothing |
-//! | COPY, MOVE | is not repeated; a move first looks for the copies that the lost one may have made |
-//! | APPEND | is repeated only where a second mail does no harm: an entry of the log, a note |
+//! | SEARCH, FETCH, STATUS, LIST | is safe |
+//! | STORE, UID EXPUNGE | is safe: the same flags and the same UIDs again change nothing |
+//! | COPY, MOVE | makes second copies: a move first looks for those that the lost command may have made |
+//! | APPEND | makes a second mail, which does no harm: an entry of the log, or a note |
 
 use std::borrow::Cow;
 
