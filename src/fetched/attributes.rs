@@ -45,8 +45,8 @@ impl Deref for Octets {
     }
 }
 
-/// A message before its UID is known: the number of EXPUNGE responses so far, each of which changes sequence numbers, and
-/// its sequence number.
+/// A message before its UID is known: the number of EXPUNGE responses so far, each of which changes sequence numbers,
+/// and its sequence number.
 pub(super) type Place = (u64, u32);
 
 /// The attributes of one message, from one or more FETCH responses. `None` is an attribute that the server has not
@@ -258,9 +258,8 @@ enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Returns `true` unless the value is a word that is no number.
-    /// Behind a mail, any other word is likely to be the mail's own text. A negative number is plain, too: some servers
-    /// send a size below zero.
+    /// Returns `true` unless the value is a word that is no number. Behind a mail, any other word is likely to be the
+    /// mail's own text. A negative number is plain, too: some servers send a size below zero.
     fn is_plain(&self) -> bool {
         let is_number =
             |word: &[u8]| number_within(word.strip_prefix(b"-").unwrap_or(word), u64::MAX).is_some();

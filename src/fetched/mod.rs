@@ -116,7 +116,8 @@ impl Fetched {
 
     /// Parses the FETCH responses in these octets and in those before, up to the next other response.
     ///
-    /// `expunged` is the number of EXPUNGE responses so far. The other responses are to be processed before the next call.
+    /// `expunged` is the number of EXPUNGE responses so far. The other responses are to be processed before the next
+    /// call.
     ///
     /// Octets are scanned once, but for a line that is not whole, and for a FETCH response behind others, which the
     /// next call finds again. Literals are copied into the buffer and not scanned.

@@ -182,8 +182,8 @@ impl Unread {
         self.first = mark.pieces;
     }
 
-    /// Removes the octets before the response that is being scanned, and the pieces before this one; returns both. Makes
-    /// room for the octets that are still needed.
+    /// Removes the octets before the response that is being scanned, and the pieces before this one; returns both.
+    /// Makes room for the octets that are still needed.
     ///
     /// Returns `None` if there are none.
     ///

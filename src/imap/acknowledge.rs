@@ -143,8 +143,8 @@ fn find_by_identity(session: &mut ImapSession, group: &ValidityGroup<'_>, imap: 
     Ok(found)
 }
 
-/// Returns the messages that are in the archive and not in the inbox, of those whose move was unfinished when UIDVALIDITY
-/// changed: the server has moved them, and its response was lost.
+/// Returns the messages that are in the archive and not in the inbox, of those whose move was unfinished when
+/// UIDVALIDITY changed: the server has moved them, and its response was lost.
 fn find_moved(
     session: &mut ImapSession,
     group: &ValidityGroup<'_>,

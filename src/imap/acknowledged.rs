@@ -31,8 +31,8 @@ impl Acknowledged {
 
     /// Returns how many messages of the archive to read, and from where; `None` if no read is due.
     ///
-    /// One read is enough, unless `is_shared`: other consumers archive, too. After a failed read, none is due until
-    /// its backoff is over.
+    /// One read is enough, unless `is_shared`: other consumers archive, too. After a failed read, none is due until its
+    /// backoff is over.
     pub(super) fn next_read(&self, is_shared: bool) -> Option<(usize, Option<Since>)> {
         let is_backing_off = self.retry_at.is_some_and(|moment| Instant::now() < moment);
         let is_wanted = self.capacity > 0 && (is_shared || self.read_until.is_none()) && !is_backing_off;

@@ -1,5 +1,5 @@
-//! Reads the Message-IDs of the archive's newest messages, so that their duplicates are dropped: the messages that an earlier
-//! handle has acknowledged, or another consumer.
+//! Reads the Message-IDs of the archive's newest messages, so that their duplicates are dropped: the messages that an
+//! earlier handle has acknowledged, or another consumer.
 
 use std::time::Instant;
 
@@ -13,7 +13,8 @@ use crate::python::ImapSession;
 /// The part of a call's time that reading the archive may take: one in so many.
 const DEADLINE_SHARE: u32 = 4;
 
-/// Returns `true` if there is nothing to read: all is known, the archive is empty, or the wait after a failure is not over.
+/// Returns `true` if there is nothing to read: all is known, the archive is empty, or the wait after a failure is not
+/// over.
 pub(super) fn are_loaded(session: &ImapSession, imap: &Imap) -> bool {
     let mut state = imap.state.lock();
     let acknowledged = state.acknowledged();

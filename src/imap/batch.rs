@@ -159,8 +159,8 @@ pub(super) fn group_by_validity<'a>(
 
 /// Messages of one [`fetch`](Imap::fetch), oldest first. They stay in the inbox until [`ack`](Batch::ack).
 ///
-/// The messages of a batch that is dropped without an acknowledgement are delivered again. Iterate over
-/// `&batch` for `&Delivery`, over `batch` for `Delivery`.
+/// The messages of a batch that is dropped without an acknowledgement are delivered again. Iterate over `&batch` for
+/// `&Delivery`, over `batch` for `Delivery`.
 ///
 /// ```no_run
 /// # fn handle(_: &pymail::Message) {}

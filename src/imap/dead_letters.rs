@@ -1,5 +1,5 @@
-//! Dead letters: messages that can't be read, or whose deliveries have failed too often, are moved to a mailbox of their own,
-//! with the reason beside them.
+//! Dead letters: messages that can't be read, or whose deliveries have failed too often, are moved to a mailbox of
+//! their own, with the reason beside them.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ const MAILBOX: &str = "dead";
 
 /// Counts these deliveries, moves those that have failed too often to the dead letters, and returns the others.
 ///
-/// An unreadable message is moved, too, and is returned as an error in its place. Where the server refuses to move a message,
-/// the others are returned all the same.
+/// An unreadable message is moved, too, and is returned as an error in its place. Where the server refuses to move a
+/// message, the others are returned all the same.
 pub(super) fn remove_dead_letters(
     imap: &Imap,
     deliveries: Vec<Delivery>,
@@ -70,7 +70,8 @@ pub(super) fn remove_dead_letters(
 
 /// Counts one more delivery of each message that is not handed out already.
 ///
-/// Returns the messages that have reached the limit, and the server's NO to a keyword, without which this handle counts alone.
+/// Returns the messages that have reached the limit, and the server's NO to a keyword, without which this handle counts
+/// alone.
 fn count_deliveries(
     session: &mut ImapSession,
     imap: &Imap,
@@ -152,8 +153,8 @@ fn warn_not_moved(uid: Uid, error: Error) {
     events::emit(move || tracing::warn!(%uid, %error, "a message can't be moved to the dead letters"));
 }
 
-/// Appends the note with the reason, then moves the message: after a crash in between there is a note too many, and none is
-/// missing.
+/// Appends the note with the reason, then moves the message: after a crash in between there is a note too many, and
+/// none is missing.
 ///
 /// A refused note is an event only: a full mailbox may have no room for it.
 fn move_to_dead_letters(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> Result<()> {

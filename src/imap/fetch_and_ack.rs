@@ -70,8 +70,8 @@ fn drop_lost(imap: &Imap, deliveries: &mut Vec<Delivery>) {
     deliveries.retain(|it| imap.claims.iter().any(|claims| claims.may_have_archived(it)));
 }
 
-/// Returns `true` if no retry can find out whether the messages are archived. They are returned then: a second delivery is
-/// better than a lost message.
+/// Returns `true` if no retry can find out whether the messages are archived. They are returned then: a second delivery
+/// is better than a lost message.
 fn is_final(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::StaleUids)
 }

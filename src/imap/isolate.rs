@@ -1,8 +1,8 @@
 //! Isolates the message that makes a FETCH fail, so that the others arrive.
 //!
-//! All messages are requested together. After a failure, the first missing message becomes a suspect and is left out
-//! of further requests. If nothing arrived at all, any of them may be the cause: the next request has one message,
-//! and its size doubles with each success. Suspects are fetched one by one afterwards (`single.rs`).
+//! All messages are requested together. After a failure, the first missing message becomes a suspect and is left out of
+//! further requests. If nothing arrived at all, any of them may be the cause: the next request has one message, and its
+//! size doubles with each success. Suspects are fetched one by one afterwards (`single.rs`).
 
 use super::Imap;
 use super::suspects::LostAt;
@@ -161,8 +161,8 @@ pub(super) fn fetch_all_but_suspects(
     Ok(())
 }
 
-/// Adds the first missing message of a failed window to the suspects: responses arrive in order, so the server
-/// stopped there.
+/// Adds the first missing message of a failed window to the suspects: responses arrive in order, so the server stopped
+/// there.
 fn suspect_first_missing(
     imap: &Imap,
     request: &impl Request,

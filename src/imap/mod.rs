@@ -287,8 +287,8 @@ impl Imap {
         self.connection.repeat(self.connection.deadline(), ImapSession::noop)
     }
 
-    /// Returns the UIDs of all mail in the inbox, tagged or not, that matches criteria such as
-    /// `FROM "bob" SINCE 1-Jan-2026` (RFC 3501, section 6.4.4).
+    /// Returns the UIDs of all mail in the inbox, tagged or not, that matches criteria such as `FROM "bob" SINCE
+    /// 1-Jan-2026` (RFC 3501, section 6.4.4).
     ///
     /// The criteria are one line of ASCII.
     ///
@@ -329,8 +329,8 @@ impl Imap {
     /// Never repeated after a loss, since that could make second copies. A set that one command line can't hold, of
     /// some thousand UIDs, is copied in portions; after an error, earlier portions are copied.
     ///
-    /// The mailbox must exist. Its name is sent unchanged, without the prefix of a namespace. It follows the
-    /// [rules for names](ImapConfig::inbox).
+    /// The mailbox must exist. Its name is sent unchanged, without the prefix of a namespace. It follows the [rules for
+    /// names](ImapConfig::inbox).
     ///
     /// # Errors
     /// The errors of [every call](Imap#errors-of-every-call), and:

@@ -23,7 +23,8 @@ pub(super) struct Move<'a> {
 }
 
 impl<'a> Move<'a> {
-    /// Makes a move to the archive or to the dead letters, which are created again when another client has removed them.
+    /// Makes a move to the archive or to the dead letters, which are created again when another client has removed
+    /// them.
     pub(super) fn to_own_mailbox(
         session: &'a mut ImapSession,
         copies: &'a Mutex<UnconfirmedCopies>,
@@ -152,7 +153,8 @@ impl<'a> Move<'a> {
         Ok((copied, done))
     }
 
-    /// Removes the cause of a refusal, if it is a missing mailbox or expunged messages. Returns `true` if a retry may succeed.
+    /// Removes the cause of a refusal, if it is a missing mailbox or expunged messages. Returns `true` if a retry may
+    /// succeed.
     fn resolve(&mut self, error: &Error, rest: &mut UidSet, is_created: &mut bool) -> Result<bool> {
         if error.code() == Some("EXPUNGEISSUED") {
             return Ok(true);
@@ -180,8 +182,8 @@ impl<'a> Move<'a> {
         }
     }
 
-    /// Creates the mailbox, once, since not every server names a missing mailbox as the cause. Returns `true` if it is empty,
-    /// and so may have been missing.
+    /// Creates the mailbox, once, since not every server names a missing mailbox as the cause. Returns `true` if it is
+    /// empty, and so may have been missing.
     fn create_missing(&mut self, is_created: &mut bool) -> Result<bool> {
         if !self.creates_mailbox || std::mem::replace(is_created, true) {
             return Ok(false);

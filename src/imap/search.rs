@@ -34,8 +34,8 @@ pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
     Ok(UidSet::new(validity, found.iter().chain(present.iter())))
 }
 
-/// Searches in parts, and halves those that are refused. Mail refused alone becomes unsearchable, and counts as
-/// found: its Subject is not known.
+/// Searches in parts, and halves those that are refused. Mail refused alone becomes unsearchable, and counts as found:
+/// its Subject is not known.
 ///
 /// # Errors
 /// The `refusal` of the whole SEARCH, if too many parts are refused. The next SEARCH excludes the mail found by then.

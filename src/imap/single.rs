@@ -105,8 +105,8 @@ impl Fetch<'_> {
     /// Delivers errors in place of the messages that could not be fetched, unless their headers show that they are
     /// foreign.
     ///
-    /// If several messages failed and nothing at all arrived, the server is at fault: the call stops without errors
-    /// in their places. A walk delivers them all the same, so as not to end there.
+    /// If several messages failed and nothing at all arrived, the server is at fault: the call stops without errors in
+    /// their places. A walk delivers them all the same, so as not to end there.
     pub(super) fn report_failures(&mut self, is_walk: bool, budget: &mut FailureBudget, deadline: Deadline) {
         let mut failed = Vec::new();
         let (mut has_arrived, has_stopped) = (self.reader.arrived() > 0, budget.stopped.is_some());

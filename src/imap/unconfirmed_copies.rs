@@ -5,8 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use crate::events;
 use crate::uid::{Uid, UidSet, UidValidity};
 
-/// The most searches for copies that each end the connection. After them the messages are moved again, at the risk of a second
-/// copy: else they would stay in the inbox for ever.
+/// The most searches for copies that each end the connection. After them the messages are moved again, at the risk of a
+/// second copy: else they would stay in the inbox for ever.
 const MAX_SEARCHES: u32 = 10;
 
 /// Unfinished moves, by the inbox's UIDVALIDITY and the target mailbox.

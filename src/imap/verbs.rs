@@ -43,8 +43,8 @@ pub(super) fn outcome_unknown(error: Error) -> Error {
     error.reworded(ErrorKind::OutcomeUnknown, text)
 }
 
-/// Flags messages `\Deleted` and expunges them by UID. Without UIDPLUS they stay flagged: a plain EXPUNGE would remove other
-/// clients' mail, too.
+/// Flags messages `\Deleted` and expunges them by UID. Without UIDPLUS they stay flagged: a plain EXPUNGE would remove
+/// other clients' mail, too.
 pub(super) fn delete(session: &mut ImapSession, set: &UidSet) -> Result<()> {
     retry_without_expunged(session, set, ImapSession::flag_deleted)?;
     if session.has_uidplus() { retry_without_expunged(session, set, ImapSession::expunge) } else { Ok(()) }

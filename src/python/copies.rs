@@ -4,7 +4,7 @@
 //! original but that both have the same octets. So fingerprints are compared, of the messages in the inbox and of:
 //!
 //! 1. the newest messages of the other mailbox, as many as were to be copied and 200 more; 2. if some have no copy
-//! among those, the messages there with their Message-IDs.
+//!    among those, the messages there with their Message-IDs.
 //!
 //! Only reads: a lost connection changes nothing, and the caller asks again.
 //!
@@ -25,8 +25,8 @@ const FINGERPRINT_OCTETS: usize = 4 << 10;
 /// Messages of other clients that a mailbox may have received after the copies.
 const OTHERS_COPIES: u32 = 200;
 
-/// The most messages of one search whose fingerprints are fetched, and of one command.
-/// At most 80 MB of headers of one search in memory, and 2 MB for one command.
+/// The most messages of one search whose fingerprints are fetched, and of one command. At most 80 MB of headers of one
+/// search in memory, and 2 MB for one command.
 const MAX_FINGERPRINTS: usize = 20_000;
 const FINGERPRINTS_WINDOW: usize = 500;
 
@@ -86,7 +86,8 @@ impl ImapSession {
         Ok((UidSet::new(set.validity(), present), copied))
     }
 
-    /// Fetches the fingerprints of messages in the mailbox that is selected; returns a refusal that may not be permanent.
+    /// Fetches the fingerprints of messages in the mailbox that is selected; returns a refusal that may not be
+    /// permanent.
     ///
     /// Some servers send whole mails in place of the headers: these are compared then.
     fn fingerprints(
@@ -105,8 +106,8 @@ impl ImapSession {
         Ok(refusal.filter(may_pass))
     }
 
-    /// Fetches the fingerprints of another mailbox's newest messages, and of those with the Message-ID of a message that has
-    /// no copy among them.
+    /// Fetches the fingerprints of another mailbox's newest messages, and of those with the Message-ID of a message
+    /// that has no copy among them.
     fn fingerprints_there(
         &mut self,
         here: &BTreeMap<Uid, Fingerprint>,
@@ -134,7 +135,8 @@ impl ImapSession {
         }
     }
 
-    /// Fetches the fingerprints of the last messages that match; sets `refusal` to the first one that may not be permanent.
+    /// Fetches the fingerprints of the last messages that match; sets `refusal` to the first one that may not be
+    /// permanent.
     fn fingerprints_of(
         &mut self,
         criteria: &str,

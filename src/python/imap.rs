@@ -43,8 +43,8 @@ const SERVICE: Service =
 /// the login; the session ends when UIDVALIDITY changes.
 pub(crate) struct ImapSession {
     pub(super) python: PySession,
-    /// The inbox's UIDVALIDITY at the login.
-    /// Compared whenever the inbox is selected again; another one ends the connection.
+    /// The inbox's UIDVALIDITY at the login. Compared whenever the inbox is selected again; another one ends the
+    /// connection.
     validity: UidValidity,
     /// The archive's name on this server.
     ///
@@ -101,9 +101,8 @@ impl ImapSession {
         })
     }
 
-    /// Logs in, selects the inbox, and creates the archive.
-    /// The login method that works is remembered by the profile: later connections try it first, and do not have the
-    /// others refused again.
+    /// Logs in, selects the inbox, and creates the archive. The login method that works is remembered by the profile:
+    /// later connections try it first, and do not have the others refused again.
     fn begin(python: PySession, config: &ImapConfig, profile: Arc<ServerProfile>) -> Result<Self> {
         let method = profile.login_method.lock().clone();
         python.run("prefer_method", (method,), "logging in")?;

@@ -63,8 +63,7 @@ pub(crate) trait Windows {
     fn record(&mut self, _mails: &[Mail], _most: usize) {}
 }
 
-/// A single window.
-/// It is requested as it is, in parts only if the server limits its commands.
+/// A single window. It is requested as it is, in parts only if the server limits its commands.
 impl Windows for Option<Window> {
     fn next(&mut self) -> Option<Window> {
         self.take()
@@ -159,8 +158,7 @@ pub(super) fn identifying_headers(most: usize) -> String {
 }
 
 impl ImapSession {
-    /// Searches for up to `count` new messages and requests `most` octets of each, in one flight (SEARCHRES, RFC
-    /// 5182).
+    /// Searches for up to `count` new messages and requests `most` octets of each, in one flight (SEARCHRES, RFC 5182).
     ///
     /// Returns their window, to be passed to [`fetch`](Self::fetch) as the first one; then
     /// [`remaining_matches`](Self::remaining_matches) returns the other messages that match. Returns `None` where the
@@ -208,8 +206,8 @@ impl ImapSession {
     /// requested of each. Drops messages that were not requested.
     ///
     /// `first` is a window that was requested already, by [`prefetch`](Self::prefetch). After a failure no further
-    /// window is requested; messages that arrived whole before it are delivered. If the connection is lost, the
-    /// failure names the window whose responses were being read.
+    /// window is requested; messages that arrived whole before it are delivered. If the connection is lost, the failure
+    /// names the window whose responses were being read.
     ///
     /// Returns `None` if all windows were fetched; not, that all messages have arrived: the server sends nothing for
     /// expunged ones, and may withhold others.

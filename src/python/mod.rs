@@ -16,8 +16,7 @@
 //!
 //! # Invariants
 //!
-//! - Lock, then attach: a lock that is taken while attached, and held by a thread that waits to attach, is a
-//!   deadlock.
+//! - Lock, then attach: a lock that is taken while attached, and held by a thread that waits to attach, is a deadlock.
 //! - No Python object leaves: values are converted, and exceptions become errors, before the thread detaches.
 //! - Every call has a deadline: the watchdog shuts the socket down, and Python's meter ends reads that go on.
 //!

@@ -16,8 +16,8 @@ use super::imap::ImapSession;
 use crate::error::{Error, ErrorKind, Result};
 use crate::uid::UidSet;
 
-/// Runs `command` on each portion of a set, by a session or an object that holds one. `command` returns the messages
-/// of its portion that were processed, see [`done`](ImapSession::done).
+/// Runs `command` on each portion of a set, by a session or an object that holds one. `command` returns the messages of
+/// its portion that were processed, see [`done`](ImapSession::done).
 ///
 /// A portion that is refused for its size is retried in smaller ones; their size is remembered if they succeed. An
 /// empty set runs nothing.
@@ -76,8 +76,8 @@ impl ImapSession {
         self.call("last_limit", (), "reading the limit")
     }
 
-    /// Returns the messages of its set that the last command has processed: all of them, or those down to the
-    /// server's limit (MESSAGELIMIT, RFC 9738), which is remembered.
+    /// Returns the messages of its set that the last command has processed: all of them, or those down to the server's
+    /// limit (MESSAGELIMIT, RFC 9738), which is remembered.
     ///
     /// Must be called directly after the command: the next one, of whatever kind, replaces the limit. A server that has
     /// processed a part processes those with the highest UIDs (RFC 9738). If it has processed none, half of the portion

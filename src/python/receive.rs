@@ -22,8 +22,8 @@ use super::imap::ImapSession;
 use crate::error::{Error, ErrorKind, Result};
 use crate::fetched::{Attributes, Fetched, IsComplete};
 
-/// The octets that a response may have beside message data: the flags of a large mailbox, for example.
-/// In octets, as in `py/_pymail_transport.py`.
+/// The octets that a response may have beside message data: the flags of a large mailbox, for example. In octets, as in
+/// `py/_pymail_transport.py`.
 pub(super) const RESPONSE_LIMIT: usize = 16 << 20;
 
 /// Octets from Python, copied out of a `bytes` object: a reference to it would need the GIL to be freed.
@@ -50,13 +50,13 @@ impl ImapSession {
         self.python.run("request", (uids, items), action)
     }
 
-    /// Receives the responses to the first FETCH command in flight, and passes on the messages that are complete, or can't
-    /// become so.
+    /// Receives the responses to the first FETCH command in flight, and passes on the messages that are complete, or
+    /// can't become so.
     ///
     /// # Errors
     ///
-    /// `Refused` for a NO or BAD, after the messages before it; a lost connection; `Disconnected` for a malformed response
-    /// and for responses with more than `limit` octets.
+    /// `Refused` for a NO or BAD, after the messages before it; a lost connection; `Disconnected` for a malformed
+    /// response and for responses with more than `limit` octets.
     ///
     /// `arrived` is called with each portion of complete messages, on this thread, and delays the reading of the socket
     /// while it runs. After a refusal, messages that came before it are passed on, complete or not. After a lost

@@ -5,9 +5,9 @@
 //! Once for a process, by the first call, on whichever thread that is; other callers wait, detached:
 //!
 //! 1. The version of libpython is compared with that of the build. 2. If the host has started no interpreter, an
-//! isolated one is started, with the standard library beside libpython. 3. OpenSSL is told to leave out its cleanup;
-//! `signal` and `ssl` are imported; the action of SIGINT is restored. 4. In a host's Python, an `atexit` hook is
-//! registered; in any process, one of the C library.
+//!    isolated one is started, with the standard library beside libpython. 3. OpenSSL is told to leave out its cleanup;
+//!    `signal` and `ssl` are imported; the action of SIGINT is restored. 4. In a host's Python, an `atexit` hook is
+//!    registered; in any process, one of the C library.
 //!
 //! A failure is kept, and is the error of every later call.
 //!
@@ -78,8 +78,8 @@ pub(crate) fn start_in(home: Option<PathBuf>) -> Result<()> {
 ///
 /// # Errors
 ///
-/// `Runtime` when Python can't be started, and in a forked child; `Closed` when the process or the host's
-/// interpreter is ending; the errors of `work`.
+/// `Runtime` when Python can't be started, and in a forked child; `Closed` when the process or the host's interpreter
+/// is ending; the errors of `work`.
 ///
 /// May be nested: a thread that is attached stays so, and is counted once more.
 pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> Result<T>) -> Result<T> {

@@ -34,14 +34,14 @@ const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 46
 
 /// After so many NOOPs and RSETs without an accepted message, a connection is renewed, once a minute at most.
 ///
-/// Servers take more for an attack: Exim closes at the 10th, Sendmail answers each after the 20th more slowly,
-/// Postfix counts errors from the 102nd and closes at the 121st. Firewalls block by what the servers log then.
+/// Servers take more for an attack: Exim closes at the 10th, Sendmail answers each after the 20th more slowly, Postfix
+/// counts errors from the 102nd and closes at the 121st. Firewalls block by what the servers log then.
 const RENEW_AFTER: u32 = 8;
 /// The shortest time between two renewals.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// After so many the connection is renewed in any case. While that fails, NOOPs are no longer sent, and only the
-/// socket is checked.
+/// After so many the connection is renewed in any case. While that fails, NOOPs are no longer sent, and only the socket
+/// is checked.
 const IDLE_COMMANDS_LIMIT: u32 = 80;
 
 /// An SMTP connection, logged in if there are credentials.

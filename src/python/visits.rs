@@ -18,8 +18,8 @@ use crate::events;
 use crate::fetched::{Attributes, Octets};
 use crate::uid::{Uid, UidSet};
 
-/// The messages whose identifying headers are fetched with one command, and the octets of headers of each.
-/// The limits of reading the archive: at most 16 MiB of headers at a time.
+/// The messages whose identifying headers are fetched with one command, and the octets of headers of each. The limits
+/// of reading the archive: at most 16 MiB of headers at a time.
 const HEADERS_WINDOW: usize = 1_000;
 const HEADER_OCTETS: usize = 16 << 10;
 
@@ -80,8 +80,8 @@ impl ImapSession {
         result
     }
 
-    /// Splits messages into windows for one command each: at most so many, and not more than the server allows, which a SEARCH
-    /// may have told.
+    /// Splits messages into windows for one command each: at most so many, and not more than the server allows, which a
+    /// SEARCH may have told.
     ///
     /// A message limit of the server (RFC 9738) applies to FETCH as well, and each mailbox is read under it.
     pub(super) fn windows_of<'a>(
@@ -133,8 +133,8 @@ impl ImapSession {
         })
     }
 
-    /// Fetches the identifying headers of messages in the mailbox that is selected; leaves out those that the server refuses
-    /// for good.
+    /// Fetches the identifying headers of messages in the mailbox that is selected; leaves out those that the server
+    /// refuses for good.
     ///
     /// Messages that are refused for good are like messages without a Message-ID: their duplicates are not recognised.
     fn headers_here(&mut self, uids: &[Uid], action: &str) -> Result<Vec<Octets>> {
@@ -152,8 +152,9 @@ impl ImapSession {
         transient.map_or(Ok(headers), Err)
     }
 
-    /// Removes these entries of a log, a mailbox with a message for each entry; returns the other entries, and the place up to
-    /// which it was read. Removes none if its UIDVALIDITY is not that of `known`: then they are entries of an earlier log.
+    /// Removes these entries of a log, a mailbox with a message for each entry; returns the other entries, and the
+    /// place up to which it was read. Removes none if its UIDVALIDITY is not that of `known`: then they are entries of
+    /// an earlier log.
     ///
     /// The order is safe: an entry is removed only if it decides nothing, so a loss before, between or after the two
     /// steps leaves a log from which all readers compute the same owners. Other consumers may append and remove

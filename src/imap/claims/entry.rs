@@ -1,8 +1,8 @@
 //! The format of the claims log: one mail for each entry, in a mailbox of its own.
 //!
-//! An entry's UID is its place. A mailbox assigns strictly ascending UIDs (RFC 3501, section 2.3.1.1), so every consumer reads the
-//! same entries in the same order and computes the same owners. The log relies on nothing else of a server: not on an
-//! atomic MOVE, on keywords, or on clocks.
+//! An entry's UID is its place. A mailbox assigns strictly ascending UIDs (RFC 3501, section 2.3.1.1), so every
+//! consumer reads the same entries in the same order and computes the same owners. The log relies on nothing else of a
+//! server: not on an atomic MOVE, on keywords, or on clocks.
 //!
 //! ```text
 //!  Subject: pymail claims
@@ -34,8 +34,8 @@ use crate::uid::{Uid, UidSet, UidValidity};
 /// The first word of an entry: its format and version.
 pub(super) const MARK: &str = "pymail-claims-1";
 
-/// The header with the writer's lease in milliseconds. Earlier versions neither write nor read it; for their entries the
-/// reader's own lease counts.
+/// The header with the writer's lease in milliseconds. Earlier versions neither write nor read it; for their entries
+/// the reader's own lease counts.
 const LEASE: &str = "X-Pymail-Lease:";
 
 /// The name of the log's mailbox, within the archive or beside it.
@@ -59,8 +59,8 @@ pub(super) fn log_name(inbox: &str, tag: &str, archive: &str) -> String {
     format!("{MAILBOX}-{:016x}", hash(inbox, tag))
 }
 
-/// Returns LIST patterns that match the logs of the same inbox and tag in all archives.
-/// They match this handle's own log, too.
+/// Returns LIST patterns that match the logs of the same inbox and tag in all archives. They match this handle's own
+/// log, too.
 pub(super) fn other_log_patterns(
     session: &ImapSession,
     inbox: &str,

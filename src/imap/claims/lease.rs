@@ -64,7 +64,8 @@ impl Claims {
         }
     }
 
-    /// After a change of UIDVALIDITY, claims the messages that the app has under their new UIDs. Other consumers wait for that.
+    /// After a change of UIDVALIDITY, claims the messages that the app has under their new UIDs. Other consumers wait
+    /// for that.
     ///
     /// The claim is appended before the view begins anew. So after a loss in between, the next call does all of it
     /// again; a second claim to the same messages has no effect. `Release` in place of an empty claim tells the others

@@ -119,7 +119,8 @@ impl Claims {
         self.read_log(session, view)
     }
 
-    /// Warns, once for each handle, of logs of the same inbox and tag in other archives: their consumers are invisible here.
+    /// Warns, once for each handle, of logs of the same inbox and tag in other archives: their consumers are invisible
+    /// here.
     ///
     /// A LIST for each handle, at its first read of the log. It is sent once even if it fails.
     fn warn_of_other_logs(&self, session: &mut ImapSession, name: &str) -> Result<()> {

@@ -83,8 +83,8 @@ use crate::uid::UidSet;
 /// now.
 const MAX_RACES: usize = 3;
 
-/// The most calls in a row that lose all their races; the next one is an error.
-/// These are sixty claims that came too late.
+/// The most calls in a row that lose all their races; the next one is an error. These are sixty claims that came too
+/// late.
 const MAX_LOST_ROUNDS: usize = 20;
 
 /// The most claims to messages that may be in the inbox, of about 60 octets each: 30 MB. A log with more is refused, to
@@ -100,8 +100,7 @@ const MAX_CLAIMS: usize = 50_000_000;
 /// In single UIDs of ten digits, 44,000 octets: an entry of up to 64 KiB is read whole.
 const MAX_UIDS_PER_CLAIM: usize = 4_000;
 
-/// The most UIDs of an entry, in command lines ([`UidSet::chunks`]).
-/// Of 7,000 octets each: 56,000.
+/// The most UIDs of an entry, in command lines ([`UidSet::chunks`]). Of 7,000 octets each: 56,000.
 const MAX_LINES_PER_ENTRY: usize = 8;
 
 /// The claims of one handle on a shared mailbox. Clones of the handle share them; a second handle, also in the same
@@ -147,8 +146,8 @@ impl Claims {
 
     /// Returns at most a batch of the messages that this handle owns, and `true` if there are more.
     ///
-    /// Claims some first if it owns less than a batch. `present` are the results of a SEARCH, `wanted` the part to deliver. When
-    /// nothing can be claimed, messages that it owns already are returned all the same.
+    /// Claims some first if it owns less than a batch. `present` are the results of a SEARCH, `wanted` the part to
+    /// deliver. When nothing can be claimed, messages that it owns already are returned all the same.
     ///
     /// `present` must be the results of the last SEARCH of the whole inbox: messages that are not in it count as gone.
     /// An empty set with `true` means that other consumers were quicker: search again.
@@ -279,7 +278,8 @@ impl Claims {
 
     /// Returns the messages of the set that this handle still owns, and the error that names the others.
     ///
-    /// UIDs of another UIDVALIDITY are returned unchecked: the caller finds the messages by Message-ID, and checks the new UIDs.
+    /// UIDs of another UIDVALIDITY are returned unchecked: the caller finds the messages by Message-ID, and checks the
+    /// new UIDs.
     ///
     /// | message | counts as owned |
     /// | --- | --- |
@@ -344,7 +344,8 @@ impl Claims {
         self.view.lock().remove_archived(uids);
     }
 
-    /// Returns `true` if this handle has archived the message, or if its UIDVALIDITY is an earlier one, of which nothing is known.
+    /// Returns `true` if this handle has archived the message, or if its UIDVALIDITY is an earlier one, of which
+    /// nothing is known.
     pub(super) fn may_have_archived(&self, delivery: &Delivery) -> bool {
         let view = self.view.lock();
         view.validity != Some(delivery.validity) || view.was_archived(delivery.validity, delivery.uid)
@@ -371,8 +372,8 @@ fn lease_lost(lost: &UidSet, all: usize) -> Error {
     Error::new(ErrorKind::LeaseLost, text).with_code(Some("LEASE".into()))
 }
 
-/// Returns the messages that are not foreign by their headers. A message whose headers the server withholds is claimed, too, so
-/// that a single consumer reports it.
+/// Returns the messages that are not foreign by their headers. A message whose headers the server withholds is claimed,
+/// too, so that a single consumer reports it.
 ///
 /// This is one more round trip for each claim.
 fn without_foreign(session: &mut ImapSession, uids: &UidSet, imap: &Imap) -> Result<UidSet> {

@@ -36,7 +36,8 @@ impl Ownership {
         all
     }
 
-    /// Applies one entry. Returns `false` if it is of another UIDVALIDITY, or a take from a consumer that has written since.
+    /// Applies one entry. Returns `false` if it is of another UIDVALIDITY, or a take from a consumer that has written
+    /// since.
     ///
     /// `last_entries` is updated last: a take is compared with the entries before it.
     pub(super) fn apply(&mut self, entry: &Entry, validity: u32) -> bool {
@@ -57,8 +58,8 @@ impl Ownership {
         is_valid
     }
 
-    /// Gives messages to a consumer: those without an owner, and those of `from`.
-    /// A claim never takes from another owner: the first one wins.
+    /// Gives messages to a consumer: those without an owner, and those of `from`. A claim never takes from another
+    /// owner: the first one wins.
     fn give(&mut self, uids: &UidSet, to: Consumer, from: Option<Consumer>) {
         for uid in uids.iter() {
             let owner = self.owners.entry(uid).or_insert(to);
@@ -113,16 +114,16 @@ impl Ownership {
     }
 }
 
-/// Returns the entries of this UIDVALIDITY that can be removed: without them, every reader computes the same owners of the
-/// messages that are present, in whatever order they are removed, and whatever others remove at the same time.
+/// Returns the entries of this UIDVALIDITY that can be removed: without them, every reader computes the same owners of
+/// the messages that are present, in whatever order they are removed, and whatever others remove at the same time.
 ///
 /// `is_gone` tells the messages that have left the inbox, `is_old` the entries that were first read so long ago that no
 /// consumer still acts on an earlier state of the log.
 ///
 /// For each message that is present, these entries are kept:
 /// - the claims that gave it to their writers; an old claim replaces the one before it;
-/// - of each consumer that claims any such message: the last entry, and each release after its first claim; the last entry of
-///   each writer under another UIDVALIDITY, too;
+/// - of each consumer that claims any such message: the last entry, and each release after its first claim; the last
+///   entry of each writer under another UIDVALIDITY, too;
 /// - the entry that made a take invalid: the last one that its target wrote before it.
 ///
 /// An example, with message 5 in the inbox:

@@ -52,13 +52,13 @@ pub(super) struct View {
     pub(super) renewed_at: Option<Instant>,
     /// The time of the last attempt to renew the lease.
     pub(super) renewal_tried_at: Option<Instant>,
-    /// `true` if the lease ran out before it was renewed, and the log was not read since: another consumer may have taken
-    /// messages of this handle.
+    /// `true` if the lease ran out before it was renewed, and the log was not read since: another consumer may have
+    /// taken messages of this handle.
     pub(super) may_have_lost: bool,
     /// The number of calls in a row that lost all races for messages.
     pub(super) lost_rounds: usize,
-    /// The newest messages that this handle has archived: the app may acknowledge them again.
-    /// At most [`MAX_ARCHIVED`], without those that a SEARCH finds again.
+    /// The newest messages that this handle has archived: the app may acknowledge them again. At most [`MAX_ARCHIVED`],
+    /// without those that a SEARCH finds again.
     archived: BTreeSet<Uid>,
     /// The unacknowledged messages that the app has, if they can be found again after a change of UIDVALIDITY.
     handed_out: BTreeMap<Uid, Identity>,
@@ -74,8 +74,7 @@ struct LastEntry {
     lease: Option<Duration>,
 }
 
-/// The most archived messages to remember.
-/// Those with the lowest UIDs are forgotten first.
+/// The most archived messages to remember. Those with the lowest UIDs are forgotten first.
 const MAX_ARCHIVED: usize = 10_000;
 
 /// The time added to another consumer's lease: clocks do not run at the same rate. Over a lease of a week, this is a
@@ -126,8 +125,8 @@ impl View {
 
     /// Returns the entries that can be removed from the log.
     ///
-    /// An entry that was read after the last SEARCH is kept until the next one: it may claim a message that is newer than the
-    /// SEARCH.
+    /// An entry that was read after the last SEARCH is kept until the next one: it may claim a message that is newer
+    /// than the SEARCH.
     ///
     /// An entry is old when no consumer can still act on a log without it. Entries of other UIDVALIDITYs are kept while
     /// their writers may still claim again. Takes time in proportion to the UIDs of all entries.
@@ -146,8 +145,8 @@ impl View {
 
     /// Replaces the entries by those of the whole log; returns the messages that `me` has to claim again.
     ///
-    /// Consumers never remove the last claim to a message that is in the inbox: another client has removed it, or the log. Its
-    /// owner claims the message again; until its lease has run out, the others leave the message alone.
+    /// Consumers never remove the last claim to a message that is in the inbox: another client has removed it, or the
+    /// log. Its owner claims the message again; until its lease has run out, the others leave the message alone.
     ///
     /// Empty if this handle's lease may have run out: another consumer may have taken the messages, and the claim to
     /// them is what was removed.
@@ -223,8 +222,8 @@ impl View {
         self.validity == Some(validity) && self.archived.contains(&uid)
     }
 
-    /// Adds messages that are handed out to the app.
-    /// Ignored under another UIDVALIDITY: those messages are not found again by their UIDs.
+    /// Adds messages that are handed out to the app. Ignored under another UIDVALIDITY: those messages are not found
+    /// again by their UIDs.
     pub(super) fn hand_out(
         &mut self,
         validity: UidValidity,
@@ -252,8 +251,8 @@ impl View {
         self.ownership.owner(uid)
     }
 
-    /// Returns `true` if this handle's last entry is older than `age`.
-    /// `false` if it has none that counts: it holds nothing then.
+    /// Returns `true` if this handle's last entry is older than `age`. `false` if it has none that counts: it holds
+    /// nothing then.
     pub(super) fn is_older_than(&self, age: Duration) -> bool {
         self.renewed_at.is_some_and(|renewed| renewed.elapsed() > age)
     }
@@ -263,8 +262,8 @@ impl View {
         self.filter_by_owner(wanted, |owner| owner == Some(consumer))
     }
 
-    /// Chooses up to `room` messages without an owner: the oldest, or random ones when there are other consumers, so that they
-    /// seldom claim the same.
+    /// Chooses up to `room` messages without an owner: the oldest, or random ones when there are other consumers, so
+    /// that they seldom claim the same.
     ///
     /// Each consumer takes a block of `room` messages, at a random multiple of `room`: two blocks of the same size are
     /// the same or have nothing in common. Messages in `unlogged` are not free while their owners' leases run.
@@ -299,8 +298,8 @@ impl View {
         Some(Op::Take { from, last_seen, uids })
     }
 
-    /// Returns the longest wait for other consumers that had messages under another UIDVALIDITY and may still claim them under
-    /// the new UIDs; `None` if there are none.
+    /// Returns the longest wait for other consumers that had messages under another UIDVALIDITY and may still claim
+    /// them under the new UIDs; `None` if there are none.
     ///
     /// The wait is for leases and a second at most. It protects the messages that the app of another consumer still
     /// has, and whose claims under the earlier UIDs mean nothing.
@@ -326,8 +325,8 @@ impl View {
             .then_some(left)
     }
 
-    /// Returns the leases of other consumers that differ from this handle's.
-    /// Used for a warning only: the longer lease counts in any case.
+    /// Returns the leases of other consumers that differ from this handle's. Used for a warning only: the longer lease
+    /// counts in any case.
     pub(super) fn other_leases(&self, me: Consumer, lease: Duration) -> BTreeSet<Duration> {
         let others = self.last_entries.iter().filter(|(consumer, _)| **consumer != me);
         others.filter_map(|(_, entry)| entry.lease).filter(|other| *other != lease).collect()
@@ -342,7 +341,8 @@ impl View {
 }
 
 impl LastEntry {
-    /// Returns the time until the consumer's lease runs out, for a reader with this lease: the longer of the two counts.
+    /// Returns the time until the consumer's lease runs out, for a reader with this lease: the longer of the two
+    /// counts.
     ///
     /// Zero once its messages may be taken.
     fn time_left(&self, lease: Duration) -> Duration {
