@@ -179,8 +179,7 @@ impl Fetched {
     /// Merges a response with earlier ones about the same message; returns the message if it is complete.
     ///
     /// Two responses are about the same message if they have the same UID, or if one of them has none, and the same
-    /// sequence number with no EXPUNGE in between. Two different UIDs are never merged, whatever their sequence
-    /// numbers.
+    /// sequence number with no EXPUNGE in between. Two different UIDs are never merged, also not at the same place.
     fn merge(&mut self, new: Attributes) -> Option<Attributes> {
         let has_all = self.is_complete;
         let is_complete = |it: &Attributes| it.uid.is_some() && has_all(it);

@@ -1,4 +1,7 @@
 //! The outcomes of failed moves, remembered so that a retry makes no second copy.
+//!
+//! In memory only. After the end of the process, a message may be in both mailboxes: the next one finds it by its
+//! Message-ID, as a duplicate of an archived message, and without MOVE looks for its copy before it archives it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -36,6 +39,8 @@ impl UnconfirmedCopies {
     }
 
     /// Marks messages as copied.
+    ///
+    /// From now on, these messages are only deleted, and not copied again.
     pub(super) fn mark_copied(&mut self, uids: &UidSet, mailbox: &str) {
         let unfinished = self.entry(uids, mailbox);
         unfinished.unknown.retain(|uid| !uids.contains(*uid));
@@ -54,6 +59,8 @@ impl UnconfirmedCopies {
     /// Returns the messages of the set that are unknown, and counts a search for their copies.
     ///
     /// After [`MAX_SEARCHES`] they are removed, and the result is empty.
+    ///
+    /// Counted before the search is sent, so that one that ends the connection is counted, too.
     pub(super) fn begin_search(&mut self, uids: &UidSet, mailbox: &str) -> UidSet {
         let unfinished = self.entry(uids, mailbox);
         let mut unknown = uids.clone();

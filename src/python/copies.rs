@@ -3,8 +3,8 @@
 //! After a COPY or MOVE whose response was lost, messages may be in both mailboxes. Nothing relates a copy to its
 //! original but that both have the same octets. So fingerprints are compared, of the messages in the inbox and of:
 //!
-//! 1. the newest messages of the other mailbox, as many as were to be copied and 200 more; 2. if some have no copy
-//!    among those, the messages there with their Message-IDs.
+//! 1. the newest messages of the other mailbox, as many as were to be copied and 200 more;
+//! 2. if some have no copy among those, the messages there with their Message-IDs.
 //!
 //! Only reads: a lost connection changes nothing, and the caller asks again.
 //!

@@ -62,7 +62,7 @@ pub(crate) struct ImapSession {
     has_move: bool,
     /// `true` with UIDPLUS (RFC 4315): UID EXPUNGE and COPYUID.
     has_uidplus: bool,
-    /// What the handle knows of the server; outlives this session.
+    /// The facts about the server that outlive this session.
     pub(super) profile: Arc<ServerProfile>,
 }
 
@@ -89,7 +89,7 @@ impl ImapSession {
     /// `Connect` or `Tls` before the login, `Auth` for refused credentials, `Refused` for a refused SELECT or CREATE,
     /// `Timeout` at the deadline.
     ///
-    /// The watchdog shuts the socket down at the deadline, in whatever step. Nothing is left of a connection that
+    /// The watchdog shuts the socket down at the deadline, in any step. Nothing is left of a connection that
     /// fails: the socket is closed before the error is returned.
     pub(crate) fn connect(
         config: &ImapConfig,

@@ -4,10 +4,10 @@
 //!
 //! Once for a process, by the first call, on whichever thread that is; other callers wait, detached:
 //!
-//! 1. The version of libpython is compared with that of the build. 2. If the host has started no interpreter, an
-//!    isolated one is started, with the standard library beside libpython. 3. OpenSSL is told to leave out its cleanup;
-//!    `signal` and `ssl` are imported; the action of SIGINT is restored. 4. In a host's Python, an `atexit` hook is
-//!    registered; in any process, one of the C library.
+//! 1. The version of libpython is compared with that of the build.
+//! 2. If the host has started no interpreter, an isolated one is started, with the standard library beside libpython.
+//! 3. OpenSSL is told to leave out its cleanup; `signal` and `ssl` are imported; the action of SIGINT is restored.
+//! 4. In a host's Python, an `atexit` hook is registered; in any process, one of the C library.
 //!
 //! A failure is kept, and is the error of every later call.
 //!

@@ -94,7 +94,7 @@ impl fmt::Display for Consumer {
     }
 }
 
-/// The operation of an entry, on behalf of its writer. Each of them, whatever it is, also shows that the writer is
+/// The operation of an entry, on behalf of its writer. Each of them also shows that the writer is
 /// alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
@@ -109,7 +109,7 @@ pub(super) enum Op {
     Renew,
     /// Releases all messages.
     ///
-    /// Without a list: it stays true whatever was claimed before.
+    /// Without a list: it stays true after any claim.
     Release,
 }
 

@@ -39,7 +39,7 @@ pub(super) struct View {
     ownership: Ownership,
     /// Messages of other consumers to which the log has lost all claims, with the last entries of their owners.
     ///
-    /// They stay with those owners until the leases have run out, or a claim is in the log again.
+    /// The messages stay with those owners until the leases have run out, or a claim is in the log again.
     unlogged: HashMap<Uid, LastEntry>,
     /// The time of the last read of the log; `None` before the first one.
     pub(super) read_at: Option<Instant>,
