@@ -1,8 +1,8 @@
 //! Fetches the headers that identify messages: Message-ID, Subject and From.
 //!
-//! The headers find messages again under another UIDVALIDITY, keep foreign mail from being claimed, and decide on mail that
-//! can't be fetched whole. In two steps: up to 16 KiB of these fields, of a thousand messages at a time; then up to 1
-//! MiB of each message whose fields were cut.
+//! The headers find messages again under another UIDVALIDITY, keep foreign mail from being claimed, and decide on mail
+//! that can't be fetched whole. In two steps: up to 16 KiB of these fields, of a thousand messages at a time; then up
+//! to 1 MiB of each message whose fields were cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 

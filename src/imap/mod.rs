@@ -430,8 +430,8 @@ impl fmt::Debug for Imap {
 
 /// Returns the functions that connect, and that renew and release the claims of a shared mailbox.
 ///
-/// The profile is shared by all connections of the handle, and so are the claims. The hooks run under the connection's
-/// lock, the one for closing also when the last clone is dropped.
+/// The profile is shared by all connections of the handle, and so are the claims. The hooks have the session for
+/// themselves: by the connection's lock, or, on closing, since it was taken out.
 fn hooks(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> SessionHooks<ImapSession> {
     let server = config.common.server.address();
     let (config, profile) = (Arc::clone(config), Arc::<ServerProfile>::default());

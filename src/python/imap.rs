@@ -89,8 +89,8 @@ impl ImapSession {
     /// `Connect` or `Tls` before the login, `Auth` for refused credentials, `Refused` for a refused SELECT or CREATE,
     /// `Timeout` at the deadline.
     ///
-    /// The watchdog shuts the socket down at the deadline, in any step. Nothing is left of a connection that
-    /// fails: the socket is closed before the error is returned.
+    /// The watchdog shuts the socket down at the deadline, in any step. Nothing is left of a connection that fails: the
+    /// socket is closed before the error is returned.
     pub(crate) fn connect(
         config: &ImapConfig,
         profile: &Arc<ServerProfile>,

@@ -79,9 +79,8 @@ impl ImapSession {
     /// Returns the messages of its set that the last command has processed: all of them, or those down to the server's
     /// limit (MESSAGELIMIT, RFC 9738), which is remembered.
     ///
-    /// Must be called directly after the command: the next one replaces the limit. A server that has
-    /// processed a part processes those with the highest UIDs (RFC 9738). If it has processed none, half of the portion
-    /// is tried.
+    /// Must be called directly after the command: the next one replaces the limit. A server that has processed a part
+    /// processes those with the highest UIDs (RFC 9738). If it has processed none, half of the portion is tried.
     pub(crate) fn done(&mut self, portion: &UidSet) -> Result<UidSet> {
         let mut done = portion.clone();
         if let Some((most, lowest)) = self.last_limit()? {

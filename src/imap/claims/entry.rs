@@ -94,8 +94,7 @@ impl fmt::Display for Consumer {
     }
 }
 
-/// The operation of an entry, on behalf of its writer. Each of them also shows that the writer is
-/// alive.
+/// The operation of an entry, on behalf of its writer. Each of them also shows that the writer is alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     /// Claims those of the messages that have no owner.

@@ -49,9 +49,9 @@
 //!
 //! # Locks
 //!
-//! `view` is held for the whole of an operation, commands included, always within a call that holds the connection's
-//! lock; the inbox's state is locked after it, for moments. A caller without the connection waits for `view` detached:
-//! its holder may need the interpreter.
+//! `view` is held for the whole of an operation, commands included, by the thread that has the session; the inbox's
+//! state is locked after it, for moments. Other threads, which hand out deliveries, wait for `view` detached: its
+//! holder may need the interpreter.
 
 mod entry;
 mod lease;
