@@ -36,11 +36,12 @@ pub(super) struct Headers {
 /// Fetches the headers of these messages, except for suspects. Messages whose headers the server refuses become
 /// suspects.
 ///
-/// # Errors
-/// A lost connection, a transient refusal, and too many refusals.
-///
 /// A message that is missing in the result is a suspect, has left the inbox, or is one that the server sends nothing
 /// of.
+///
+/// # Errors
+///
+/// A lost connection, a transient refusal, and too many refusals.
 pub(super) fn fetch_headers(
     session: &mut ImapSession,
     imap: &Imap,
@@ -73,10 +74,11 @@ fn fetch_within(
 
 /// Fetches the headers of these messages. Leaves out those that the server refuses.
 ///
-/// # Errors
-/// A lost connection.
-///
 /// For the claims, which must not wait for one bad message. Suspects are not left out, and none is added.
+///
+/// # Errors
+///
+/// A lost connection.
 pub(super) fn fetch_available_headers(
     session: &mut ImapSession,
     uids: &UidSet,

@@ -132,11 +132,12 @@ pub(super) fn exceeds_connection_share(imap: &Imap) -> bool {
 
 /// Requests messages until all but the suspects have arrived, or the batch has no room for more.
 ///
+/// Ends, since in each round messages arrive, are found absent, or become suspects, or the failure counts.
+///
 /// # Errors
+///
 /// A lost connection; [`Suspects::take_lost_at`](super::suspects::Suspects::take_lost_at) has the message that caused
 /// it.
-///
-/// Ends, since in each round messages arrive, are found absent, or become suspects, or the failure counts.
 pub(super) fn fetch_all_but_suspects(
     session: &mut ImapSession,
     imap: &Imap,

@@ -25,11 +25,12 @@ const MAX_PREFETCHED: usize = 1_000;
 ///
 /// Returns `None` where a prefetch is impossible or failed, and if the next batch has other mail.
 ///
+/// With claims, mail is claimed before it is fetched, so that it can't be prefetched.
+///
 /// # Errors
+///
 /// A lost connection; the first message that had not arrived is recorded as its cause, and left out of the next
 /// attempt.
-///
-/// With claims, mail is claimed before it is fetched, so that it can't be prefetched.
 pub(super) fn prefetch_new<'a>(
     session: &mut ImapSession,
     imap: &'a Imap,

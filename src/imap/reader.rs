@@ -12,8 +12,8 @@
 //! | flagged `\Deleted` by now | removed from the candidates |
 //! | without octets | not arrived |
 //!
-//! Runs on the reading thread while more mail arrives, and locks the inbox's state for moments. Each message is read
-//! once, however often it arrives.
+//! Runs on the reading thread, if there is one, while more mail arrives, and locks the inbox's state for moments. Each
+//! message is read once, however often it arrives.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -56,11 +56,12 @@ const MAX_RETRIED: usize = 8;
 ///
 /// A round without deliveries, such as one of foreign mail only, is followed by another one while candidates remain.
 ///
-/// # Errors
-/// A failure that no message has caused, or after which there is nothing to deliver.
+/// An empty result means that no message waits, or that those that wait are withheld and not due. The cursor passes no
+/// message of a round that fails: those are fetched again.
 ///
-/// An empty result means that no message waits, or that those that wait are withheld and not due. After an error the
-/// cursor is where it was: the messages are fetched again.
+/// # Errors
+///
+/// A failure that no message has caused, or after which there is nothing to deliver.
 pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> Result<Vec<Delivery>> {
     let mut budget = FailureBudget::default();
     for _ in 0..MAX_ROUNDS {

@@ -47,10 +47,11 @@ pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
 /// Searches in parts, and halves those that are refused. Mail refused alone becomes unsearchable, and counts as found:
 /// its Subject is not known.
 ///
-/// # Errors
-/// The `refusal` of the whole SEARCH, if too many parts are refused. The next SEARCH excludes the mail found by then.
-///
 /// Depth first, so that refusals in a row are those of one descent.
+///
+/// # Errors
+///
+/// The `refusal` of the whole SEARCH, if too many parts are refused. The next SEARCH excludes the mail found by then.
 fn bisect(session: &mut ImapSession, imap: &Imap, refusal: Error) -> Result<UidSet> {
     let validity = session.validity();
     let criteria = imap.search_criteria();

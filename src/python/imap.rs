@@ -84,13 +84,13 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Uids {
 impl ImapSession {
     /// Connects, logs in, selects the inbox, and creates the archive if it is missing.
     ///
+    /// The watchdog shuts the socket down at the deadline, in any step. Nothing is left of a connection that fails: the
+    /// socket is closed before the error is returned.
+    ///
     /// # Errors
     ///
     /// `Connect` or `Tls` before the login, `Auth` for refused credentials, `Refused` for a refused SELECT or CREATE,
     /// `Timeout` at the deadline.
-    ///
-    /// The watchdog shuts the socket down at the deadline, in any step. Nothing is left of a connection that fails: the
-    /// socket is closed before the error is returned.
     pub(crate) fn connect(
         config: &ImapConfig,
         profile: &Arc<ServerProfile>,
@@ -186,11 +186,11 @@ impl ImapSession {
 
     /// Checks that the UIDs have the inbox's UIDVALIDITY: else they name other messages.
     ///
+    /// Each command that names UIDs checks them. Within the connection the number can't change unnoticed.
+    ///
     /// # Errors
     ///
     /// `StaleUids`.
-    ///
-    /// Each command that names UIDs checks them. Within the connection the number can't change unnoticed.
     pub(crate) fn check(&self, set: &UidSet) -> Result<()> {
         if set.validity() == self.validity {
             return Ok(());

@@ -53,14 +53,14 @@ impl ImapSession {
     /// Receives the responses to the first FETCH command in flight, and passes on the messages that are complete, or
     /// can't become so.
     ///
+    /// `arrived` is called with each portion of complete messages, on this thread, and delays the reading of the socket
+    /// while it runs. After a refusal, messages that came before it are passed on, complete or not. After a lost
+    /// connection, those that were not complete are dropped.
+    ///
     /// # Errors
     ///
     /// `Refused` for a NO or BAD, after the messages before it; a lost connection; `Disconnected` for a malformed
     /// response and for responses with more than `limit` octets.
-    ///
-    /// `arrived` is called with each portion of complete messages, on this thread, and delays the reading of the socket
-    /// while it runs. After a refusal, messages that came before it are passed on, complete or not. After a lost
-    /// connection, those that were not complete are dropped.
     pub(super) fn receive(
         &mut self,
         limit: usize,
@@ -92,12 +92,12 @@ impl ImapSession {
 
     /// Fetches attributes of some messages with one command; returns them, and the refusal if the server refused some.
     ///
+    /// `room` is the octets of message data that the responses may have. All attributes are in memory at once, so
+    /// callers ask for small ones, or for few messages.
+    ///
     /// # Errors
     ///
     /// All of [`receive`](Self::receive) but the refusal.
-    ///
-    /// `room` is the octets of message data that the responses may have. All attributes are in memory at once, so
-    /// callers ask for small ones, or for few messages.
     pub(super) fn fetch_attributes(
         &mut self,
         uids: &str,

@@ -53,11 +53,11 @@ static IS_OURS: AtomicBool = AtomicBool::new(false);
 
 /// Starts the interpreter with the standard library in `home`; `None` means the one that belongs to libpython.
 ///
+/// A home must be set before any other use of Python; the same one may be set again.
+///
 /// # Errors
 ///
 /// `Runtime` when there is no standard library or Python can't be started; `Config` when it runs with another home.
-///
-/// A home must be set before any other use of Python; the same one may be set again.
 pub(crate) fn start_in(home: Option<PathBuf>) -> Result<()> {
     if let Some(home) = home {
         // SAFETY: this call only reads whether an interpreter runs; it needs no GIL.
@@ -76,12 +76,12 @@ pub(crate) fn start_in(home: Option<PathBuf>) -> Result<()> {
 ///
 /// The caller must hold no lock that another thread takes while attached: lock first, then attach.
 ///
+/// May be nested: a thread that is attached stays so, and is counted once more.
+///
 /// # Errors
 ///
 /// `Runtime` when Python can't be started, and in a forked child; `Closed` when the process or the host's interpreter
 /// is ending; the errors of `work`.
-///
-/// May be nested: a thread that is attached stays so, and is counted once more.
 pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> Result<T>) -> Result<T> {
     // Detached, since a thread that starts the interpreter must attach to it.
     let started =

@@ -133,7 +133,8 @@ impl View {
     pub(super) fn obsolete(&self, lease: Duration) -> Vec<Uid> {
         let Some(validity) = self.validity else { return Vec::new() };
         let longest = self.last_entries.values().filter_map(|entry| entry.lease).fold(lease, Duration::max);
-        // A consumer acts on a log that it has read at most a tenth of its lease ago, and ends within half of its lease.
+        // A consumer acts on a log that it has read at most a tenth of its lease ago, and ends within half of its
+        // lease.
         let is_old = |uid| self.first_read_at.get(&uid).is_some_and(|first| first.elapsed() > longest);
         let mut entries = obsolete(&self.entries, validity.get(), |uid| self.is_gone(uid), is_old);
         let others = self.entries.iter().filter(|entry| entry.validity != validity.get());
