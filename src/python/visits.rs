@@ -34,8 +34,8 @@ const LOG_OCTETS: usize = 128 << 20;
 
 /// The place up to which a log was read.
 ///
-/// The two together tell if the log has changed: a log that was removed and made anew has another UIDVALIDITY, and new
-/// entries raise UIDNEXT.
+/// The two together tell if there are new entries: each raises UIDNEXT, and a log that was removed and made anew has
+/// another UIDVALIDITY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogPlace {
     /// The log's UIDVALIDITY; 0 before the first read.
@@ -256,7 +256,7 @@ const READING_LOG: &str = "reading the log";
 
 /// Returns the range of these UIDs, ascending.
 ///
-/// UIDs in between that are not in the slice are fetched, too: they came meanwhile.
+/// A FETCH of it also returns messages in between that the SEARCH has left out.
 fn range(uids: &[Uid]) -> String {
     let (first, last) = (uids.first().map_or(1, |uid| uid.get()), uids.last().map_or(1, |uid| uid.get()));
     format!("{first}:{last}")
