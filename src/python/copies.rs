@@ -8,8 +8,9 @@
 //!
 //! Only reads: a lost connection changes nothing, and the caller asks again.
 //!
-//! A false copy would cost a message, which would be deleted without being in the archive. Size and headers, Received
-//! lines and dates included, are the same for copies only; of identical mails, as many count as copied as have copies.
+//! A false copy would cost a message, which would be deleted without being in the archive. Size and headers differ
+//! between two deliveries of one mail by their Received lines. Of identical mails, as many count as copied as have
+//! copies.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

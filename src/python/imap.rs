@@ -58,7 +58,7 @@ pub(crate) struct ImapSession {
     ///
     /// Chosen anew by each connection, by the same rule, so that all consumers choose the same.
     pub(super) replacements: HashMap<String, String>,
-    /// The capability; [`has_move`](Self::has_move) also knows if the server has refused MOVE.
+    /// The capability; `has_move()` also knows if the server has refused MOVE.
     has_move: bool,
     /// `true` with UIDPLUS (RFC 4315): UID EXPUNGE and COPYUID.
     has_uidplus: bool,
