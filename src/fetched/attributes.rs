@@ -1,4 +1,19 @@
 //! Parses one FETCH response, `(name value name value ...)`, into the attributes of a message.
+//!
+//! | attribute (RFC 3501, section 7.4.2) | field |
+//! | --- | --- |
+//! | `UID` | `uid` |
+//! | `RFC822.SIZE` | `size`: some servers estimate it |
+//! | `FLAGS` | `flags` |
+//! | `BODY[]`, `BODY[]<0>`, `RFC822` | `mail` |
+//! | `BODY[HEADER]` and other sections | `section`: one is requested at a time, so its name is not compared |
+//! | any other, such as `MODSEQ` or `BODYSTRUCTURE` | none: its value is skipped |
+//!
+//! Names are in any case, values in any form that has the same meaning: NIL, a quoted string or a literal.
+//!
+//! The danger is a literal that is shorter than the mail in it: the end of the mail then reads as attributes. Behind a
+//! mail only known names and harmless values are accepted, and the list must end with the response. Else the mail is
+//! not passed on, and the connection ends.
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
@@ -8,7 +23,8 @@ use memchr::memchr;
 use super::responses::{Malformed, is_blank, number_within};
 use crate::uid::Uid;
 
-/// A text that shares its buffer with others.
+/// A text that shares its buffer with others: a clone costs no copy. Keeps the whole buffer alive: all mails that
+/// arrived together, about a megabyte of them, or one that is larger.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Octets {
     buffer: Arc<Vec<u8>>,
@@ -29,37 +45,43 @@ impl Deref for Octets {
     }
 }
 
-/// A message before its UID is known: the number of EXPUNGE responses so far, each of which changes sequence numbers, and
-/// its sequence number.
+/// A message before its UID is known: the number of EXPUNGE responses so far, each of which changes sequence numbers,
+/// and its sequence number.
 pub(super) type Place = (u64, u32);
 
-/// The attributes of one message, from one or more FETCH responses.
+/// The attributes of one message, from one or more FETCH responses. `None` is an attribute that the server has not
+/// sent, or that can't be understood.
 #[derive(Debug, Default)]
 pub(crate) struct Attributes {
+    /// The place of the first response; later ones may have another, and are merged by their UIDs.
     pub(super) place: Place,
     pub(crate) uid: Option<Uid>,
-    /// RFC822.SIZE.
+    /// RFC822.SIZE, in octets. Not to be relied on: servers estimate it, or leave it out.
     pub(crate) size: Option<u64>,
     pub(crate) flags: Option<Flags>,
-    /// The message from its first octet on.
+    /// The message from its first octet on; whole, or as many octets as were requested. Empty for NIL and `""`, which
+    /// is how some servers withhold a message.
     pub(crate) mail: Option<Octets>,
-    /// One of its sections.
+    /// One of its sections; the first, if there are several.
     pub(crate) section: Option<Octets>,
 }
 
 /// The flags that count here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Flags {
-    /// `true` with `\Deleted`.
+    /// `true` with `\Deleted`: another client has deleted the message and not expunged it yet.
     pub(crate) is_deleted: bool,
-    /// The highest number of a keyword `$PymailDelivery`.
+    /// The highest number of a keyword `$PymailDelivery`, from 1 to 999; 0 without one. Each delivery adds a keyword
+    /// and removes none, so the highest one counts.
     pub(crate) deliveries: u32,
 }
 
-/// The keyword of a delivery, before its number.
+/// The keyword of a delivery, before its number. Compared in any case, as all words of the protocol (RFC 3501, section
+/// 9).
 const DELIVERY: &[u8] = b"$PymailDelivery";
 
 impl Flags {
+    /// Adds one flag. All that count here only ever raise the value, so several lists in one response do no harm.
     fn add(&mut self, word: &[u8]) {
         self.is_deleted |= word.eq_ignore_ascii_case(br"\Deleted");
         if let Some((name, number)) = word.split_at_checked(DELIVERY.len())
@@ -73,6 +95,12 @@ impl Flags {
 
 impl Attributes {
     /// Parses a response from its pieces.
+    ///
+    /// `place` is kept with the result, for responses without a UID.
+    ///
+    /// # Errors
+    ///
+    /// Not a list; more, or less, than one list; contradicting values; two mails; text that may be the end of a mail.
     pub(super) fn parse(
         buffer: &Arc<Vec<u8>>,
         pieces: &[Range<usize>],
@@ -95,6 +123,8 @@ impl Attributes {
     }
 
     /// Parses the value of the attribute whose name has been read.
+    ///
+    /// Any attribute may have a section in brackets behind its name; `BINARY[1]` has one, too.
     fn parse_attribute(&mut self, name: &[u8], tokens: &mut Tokens<'_>) -> Result<(), Malformed> {
         let section = tokens.next_section();
         let value = match tokens.next()? {
@@ -112,6 +142,9 @@ impl Attributes {
     }
 
     /// Stores one attribute; ignores those that are never requested.
+    ///
+    /// An impossible number is like a missing attribute. A part of a message that begins at another octet than 0, which
+    /// is never requested, is ignored: it would be taken for the begin of the mail.
     fn store(
         &mut self,
         name: &[u8],
@@ -142,6 +175,11 @@ impl Attributes {
         }
     }
 
+    /// Stores the message.
+    ///
+    /// # Errors
+    ///
+    /// There is one already: one of the two is another message's, or a part of its text.
     fn store_mail(&mut self, value: Value<'_>) -> Result<(), Malformed> {
         if self.mail.is_some() {
             return Err("a FETCH response has a message twice");
@@ -150,7 +188,11 @@ impl Attributes {
         Ok(())
     }
 
-    /// Merges the attributes of a later response about the same message.
+    /// Merges the attributes of a later response about the same message: the later value counts, a missing one changes
+    /// nothing.
+    ///
+    /// FLAGS may come again, when another client changes them; a mail that comes twice is the same mail, since mail
+    /// never changes (RFC 3501, section 2.3.1.1).
     pub(super) fn merge(&mut self, later: Self) {
         self.uid = later.uid.or(self.uid);
         self.size = later.size.or(self.size);
@@ -161,6 +203,8 @@ impl Attributes {
 }
 
 /// Stores a value; fails if the response had another one before.
+///
+/// Within one response, twice the same value is accepted.
 fn store_once<T: PartialEq>(place: &mut Option<T>, value: Option<T>) -> Result<(), Malformed> {
     if place.is_some() && *place != value {
         return Err("a FETCH response contradicts itself");
@@ -169,9 +213,15 @@ fn store_once<T: PartialEq>(place: &mut Option<T>, value: Option<T>) -> Result<(
     Ok(())
 }
 
+/// The error for octets that are no list of attributes.
 const MALFORMED: Malformed = "a FETCH response is malformed";
 
 /// Returns `true` for the name of an attribute that a server may send behind the message.
+///
+/// Names of RFC 3501 and 9051, of MODSEQ (RFC 7162), EMAILID and THREADID (RFC 8474), SAVEDATE (RFC 8514), PREVIEW (RFC
+/// 8970), BINARY (RFC 3516), ANNOTATION (RFC 5257), and all that begin with `X-`. A mail whose last octets look like
+/// one of these, with its value and a closing parenthesis, still passes for whole: only RFC822.SIZE shows that octets
+/// are missing.
 fn may_follow_mail(name: &[u8]) -> bool {
     const NAMES: [&str; 13] = [
         "UID",
@@ -197,16 +247,19 @@ fn may_follow_mail(name: &[u8]) -> bool {
         || BEGINNINGS.into_iter().any(begins)
 }
 
-/// The value of an attribute.
+/// The value of an attribute, as far as it is of use here.
 enum Value<'a> {
+    /// A number, mostly.
     Word(&'a [u8]),
+    /// A quoted string or a literal; empty for NIL.
     Text(Octets),
     /// The atoms of a list, and of the lists within it.
     List(Vec<&'a [u8]>),
 }
 
 impl<'a> Value<'a> {
-    /// Returns `true` unless the value is a word that is no number.
+    /// Returns `true` unless the value is a word that is no number. Behind a mail, any other word is likely to be the
+    /// mail's own text. A negative number is plain, too: some servers send a size below zero.
     fn is_plain(&self) -> bool {
         let is_number =
             |word: &[u8]| number_within(word.strip_prefix(b"-").unwrap_or(word), u64::MAX).is_some();
@@ -225,6 +278,7 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Returns the words of a list, or the single word that stands in its place; none of a string.
     fn words(&self) -> impl Iterator<Item = &'a [u8]> + '_ {
         let (one, many): (Option<&'a [u8]>, &[&'a [u8]]) = match self {
             Self::Word(word) => (Some(word), &[]),
@@ -234,6 +288,7 @@ impl<'a> Value<'a> {
         one.into_iter().chain(many.iter().copied())
     }
 
+    /// Returns the value as the text of a message or section: a number that stands there is text.
     fn into_octets(self) -> Octets {
         match self {
             Self::Word(word) => word.to_vec().into(),
@@ -243,25 +298,30 @@ impl<'a> Value<'a> {
     }
 }
 
+/// A token of a response's text. `{3}` is none: the literal that it announces is a [`String`](Token::String).
 enum Token<'a> {
     Open,
     Close,
     Atom(&'a [u8]),
-    /// A quoted string, or a literal.
+    /// A quoted string, copied without its backslashes, or a literal, which is not copied.
     String(Octets),
 }
 
-/// Splits the pieces of a response into tokens.
+/// Splits the pieces of a response into tokens, in one pass.
 struct Tokens<'a> {
     buffer: &'a Arc<Vec<u8>>,
     /// The pieces that are not read: first a text, then literals and texts in turn.
     pieces: &'a [Range<usize>],
-    /// The place within the first of them.
+    /// The place in `buffer` up to which the first of them is read.
     at: usize,
 }
 
 impl<'a> Tokens<'a> {
     /// Returns the next token; `None` at the end.
+    ///
+    /// # Errors
+    ///
+    /// A quoted string without an end; within a text, a bare CR or other white space than blanks and tabs.
     fn next(&mut self) -> Result<Option<Token<'a>>, Malformed> {
         let Some(text) = self.text() else { return Ok(None) };
         let Some(&first) = text.first() else {
@@ -299,6 +359,8 @@ impl<'a> Tokens<'a> {
     }
 
     /// Returns the rest of the text that is being read, from its next token on.
+    ///
+    /// `None` behind the last piece. An empty text before a literal is `Some`.
     fn text(&mut self) -> Option<&'a [u8]> {
         let end = self.pieces.first()?.end;
         let buffer: &'a [u8] = self.buffer;
@@ -309,6 +371,13 @@ impl<'a> Tokens<'a> {
     }
 
     /// Returns the atoms of a list whose opening parenthesis has been read.
+    ///
+    /// Lists within it, as of ENVELOPE and BODYSTRUCTURE, are counted and not recursed into: no depth overflows the
+    /// stack.
+    ///
+    /// # Errors
+    ///
+    /// The response ends before the list.
     fn next_list(&mut self) -> Result<Vec<&'a [u8]>, Malformed> {
         let (mut words, mut depth) = (Vec::new(), 1);
         while depth > 0 {
@@ -323,7 +392,10 @@ impl<'a> Tokens<'a> {
     }
 }
 
-/// Reads a quoted string, with its length in the text.
+/// Reads a quoted string, with its length in the text; `None` if it has no end.
+///
+/// A backslash makes the next octet a part of the string (RFC 3501, section 9, `quoted`), also where the RFC allows
+/// only a quote or a backslash behind it.
 fn quoted_string<'a>(text: &[u8]) -> Option<(Token<'a>, usize)> {
     let mut string = Vec::new();
     let mut octets = text.iter().enumerate().skip(1);
@@ -337,6 +409,9 @@ fn quoted_string<'a>(text: &[u8]) -> Option<(Token<'a>, usize)> {
 }
 
 /// Reads the text up to a closing bracket and the origin behind it, with the length of both.
+///
+/// The origin is the `<0>` of a partial FETCH (RFC 3501, section 6.4.5); 0 without one. `None` without a closing
+/// bracket.
 fn section(text: &[u8]) -> Option<(&[u8], u64, usize)> {
     let end = memchr(b']', text)?;
     let (inner, behind) = (&text[..end], &text[end + 1..]);
@@ -349,7 +424,7 @@ fn section(text: &[u8]) -> Option<(&[u8], u64, usize)> {
     Some((inner, origin, end + 1 + length))
 }
 
-/// Returns `true` for the octets that Python's `\s` matches.
+/// Returns `true` for the octets that Python's `\s` matches: `py/` splits the same responses by it.
 pub(super) fn is_space(octet: u8) -> bool {
     octet.is_ascii_whitespace() || octet == 0x0b
 }

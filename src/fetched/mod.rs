@@ -1,6 +1,33 @@
 //! Parses the FETCH responses of a connection, and merges their attributes by message. Does no I/O.
 //!
-//! A malformed response ends the connection: what follows it can't be trusted. Messages before it are returned.
+//! ```text
+//!  socket ─▶ py/ ─ up to 1 MiB at a time, cut anywhere ─▶ Fetched::add
+//!                                                              │
+//!  responses.rs   Unread finds whole responses; a literal is skipped by its length, never scanned
+//!                                 ┌────────────────────────────┴───────────┐
+//!                                 ▼ FETCH: ranges of text and literals     ▼ all others, as they came
+//!  attributes.rs  Attributes::parse: UID, size, flags, mail           Progress::others ─▶ back to py/, which
+//!                                 │                                   counts EXPUNGE, and knows the commands
+//!                                 ▼ merge: by UID, else by place      in flight
+//!                 Progress::complete ─▶ Mail ─▶ the reading thread
+//! ```
+//!
+//! # Order
+//!
+//! Responses are passed on in the order in which they came: `add` stops before a FETCH response that follows another
+//! one. For an EXPUNGE in between changes sequence numbers, and the server may send it at any time during a UID command
+//! (RFC 3501, section 7.4.1). A sequence number is therefore used with the number of EXPUNGE responses before it.
+//!
+//! # Failures
+//!
+//! A malformed response ends the connection: the place at which the next one begins can't be trusted, and a mail's text
+//! would be taken for responses. Messages before it are passed on, and nothing of the malformed response itself.
+//!
+//! # Memory
+//!
+//! The octets of a command's responses are bounded by a limit from the caller, and each response and each literal costs
+//! 128 octets more, so that millions of empty ones are no way around it. Mail is not copied: messages share the buffer
+//! that their octets came in, which is freed with the last of them.
 
 mod attributes;
 #[cfg(any(test, fuzzing))]
@@ -22,40 +49,60 @@ pub(crate) use self::pieces::in_pieces;
 use self::responses::{Found, Malformed, Unread};
 use crate::uid::Uid;
 
-/// The attributes after which a message is complete.
+/// The rule by which a message is complete, and passed on before the command ends; its UID is required in any case.
+///
+/// A rule that is never true collects all responses: later ones may add attributes, as FLAGS that another client has
+/// set.
 pub(crate) type IsComplete = fn(&Attributes) -> bool;
 
-/// The responses to one FETCH command.
+/// The responses to one FETCH command, from the first octets to its tagged response.
+///
+/// A message is in `incomplete` from its first response until its last one. In the usual case, one response with all
+/// attributes, it is never put there. An entry of `by_place` or `by_uid` may outlive its message; it leads nowhere
+/// then, since the numbers of `incomplete` are not used twice.
 pub(crate) struct Fetched {
     unread: Unread,
     is_complete: IsComplete,
     /// The messages of which attributes are still to come, in the order of their first responses.
     incomplete: BTreeMap<u64, Attributes>,
+    /// Finds responses without a UID. RFC 3501, section 6.4.8, demands a UID in each response to a UID command, but not
+    /// in an unsolicited one, and some servers leave it out of further responses about the same message.
     by_place: HashMap<Place, u64>,
+    /// Finds responses whose sequence number has changed since the first one.
     by_uid: HashMap<Uid, u64>,
-    /// The number of messages in `incomplete` so far.
+    /// The number of messages that were put into `incomplete` so far, which is the key of the last one.
     count: u64,
 }
 
-/// The result of parsing octets.
+/// The result of parsing octets: all FETCH responses up to the first other one, and the others that follow at once.
+///
+/// The next step, in this order:
+/// - `error`: drop the connection;
+/// - `is_tagged`: process `others` and keep `rest`; the FETCH is done, if the tag is its own;
+/// - `needed` is 0: process `others`, and parse again without new octets, since a FETCH response follows;
+/// - else: process `others`, and receive at least `needed` octets.
 #[derive(Default)]
 pub(crate) struct Progress {
     /// The messages that are complete.
     pub(crate) complete: Vec<Attributes>,
-    /// Other responses, in the order in which they came.
+    /// Other responses, in the order in which they came: lines with their literals, unchanged. They are small as a
+    /// rule, and are copied.
     pub(crate) others: Vec<u8>,
     /// `true` if the last of them is tagged.
     pub(crate) is_tagged: bool,
-    /// The octets behind a tagged response.
+    /// The octets behind a tagged response, which belong to the next command in flight. Empty without a tagged
+    /// response.
     pub(crate) rest: Vec<u8>,
     /// The octets that are still to come, at least; 0 if there are others to parse.
+    ///
+    /// A lower bound: the rest of a literal and one octet more, or 1 within a line.
     pub(crate) needed: usize,
-    /// The reason why no more can be parsed.
+    /// The reason why no more can be parsed. `complete` has the messages before it; the other fields are of no use.
     pub(crate) error: Option<Malformed>,
 }
 
 impl Fetched {
-    /// Begins with no responses, which may have `limit` octets.
+    /// Begins with no responses, which may have `limit` octets, the costs of each response and literal included.
     pub(crate) fn new(limit: usize, is_complete: IsComplete) -> Self {
         Self {
             unread: Unread::new(limit),
@@ -69,7 +116,11 @@ impl Fetched {
 
     /// Parses the FETCH responses in these octets and in those before, up to the next other response.
     ///
-    /// `expunged` is the number of EXPUNGE responses so far. The other responses are to be processed before the next call.
+    /// `expunged` is the number of EXPUNGE responses so far. The other responses are to be processed before the next
+    /// call.
+    ///
+    /// Octets are scanned once, but for a line that is not whole, and for a FETCH response behind others, which the
+    /// next call finds again. Literals are copied into the buffer and not scanned.
     pub(crate) fn add(&mut self, octets: &[u8], expunged: u64) -> Progress {
         self.unread.octets.extend_from_slice(octets);
         let mut progress = Progress::default();
@@ -126,6 +177,9 @@ impl Fetched {
     }
 
     /// Merges a response with earlier ones about the same message; returns the message if it is complete.
+    ///
+    /// Two responses are about the same message if they have the same UID, or if one of them has none, and the same
+    /// sequence number with no EXPUNGE in between. Two different UIDs are never merged, also not at the same place.
     fn merge(&mut self, new: Attributes) -> Option<Attributes> {
         let has_all = self.is_complete;
         let is_complete = |it: &Attributes| it.uid.is_some() && has_all(it);
@@ -159,7 +213,10 @@ impl Fetched {
         None
     }
 
-    /// Returns the messages that have not become complete.
+    /// Returns the messages that have not become complete, in the order of their first responses.
+    ///
+    /// At the end of the command they are all that the server has to say: a mail without RFC822.SIZE, for example, is
+    /// used all the same. After an error they are dropped, since a later response could have contradicted them.
     pub(crate) fn into_incomplete(self) -> impl Iterator<Item = Attributes> {
         self.incomplete.into_values()
     }

@@ -1,12 +1,14 @@
 //! Parses octets as if they arrived in pieces, for the tests and the fuzz target.
+//!
+//! Messages must be the same however the octets are cut, down to single octets.
 
 use super::*;
 
 /// The octets that responses may have.
 pub(super) const LIMIT: usize = 1 << 20;
 
-/// The messages, each with UID, size, `true` if flagged deleted, and octets; the other responses, unless there is an error;
-/// and the error.
+/// The messages, each with UID, size, `true` if flagged deleted, and octets; the other responses, unless there is an
+/// error; and the error.
 pub(crate) type Outcome = (Vec<(u32, u64, bool, Vec<u8>)>, String, Option<&'static str>);
 
 /// Returns `true` for a message that is complete.

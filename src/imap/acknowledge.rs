@@ -1,4 +1,22 @@
 //! Archives acknowledged deliveries: by their UIDs, or by their Message-IDs after UIDVALIDITY has changed.
+//!
+//! ```text
+//!  deliveries ─▶ groups of one UIDVALIDITY
+//!    │
+//!    ├─ the session's ─▶ search_copies ─▶ check_owned ─▶ Move::run ─▶ done
+//!    │                   of an earlier    with `shared`   MOVE, or COPY, STORE, UID EXPUNGE
+//!    │                   attempt
+//!    ├─ an earlier one ─▶ find_by_identity: their UIDs of now ─▶ as above
+//!    │                    └ not found ─▶ find_moved: in the archive, by a move without a response ─▶ done
+//!    │                                   └ not found ─▶ StaleUids
+//!    └─ another mailbox's ─▶ StaleUids
+//!  duplicates of acknowledged messages ─▶ Move::run
+//! ```
+//!
+//! An acknowledgement may be repeated, by the connection after a loss, by the app after an error, and in part: `done`
+//! has the messages that have left the inbox, and [`UnconfirmedCopies`](super::unconfirmed_copies::UnconfirmedCopies)
+//! those that may be in both mailboxes. They are looked for before anything is moved again, so that no message is
+//! archived twice.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -16,6 +34,14 @@ use crate::uid::{Uid, UidSet};
 /// Archives the deliveries, and the duplicates of earlier acknowledged messages that are in the inbox.
 ///
 /// Passes the UIDs that have left the inbox to `on_archived`, also when the rest fails.
+///
+/// Each group is a call on the connection with the same deadline. Groups are archived in order, up to the first error;
+/// those before it are done. Duplicates come last, since their failure must not keep messages from being archived.
+///
+/// # Errors
+///
+/// `LeaseLost` after the messages that are still owned were archived; `StaleUids`; `Refused`, also for an OK that is
+/// none; a lost connection. After each of them, a message is in the inbox or in the archive, and a retry is safe.
 pub(super) fn acknowledge<'a>(
     imap: &Imap,
     deliveries: impl IntoIterator<Item = &'a Delivery>,
@@ -49,6 +75,14 @@ fn remember(imap: &Imap, group: &ValidityGroup<'_>, done: &UidSet) {
 /// Archives the messages of a group that this handle still owns; returns the error for the others.
 ///
 /// Adds the UIDs that have left the inbox to `done`, also when the rest fails.
+///
+/// Under an earlier UIDVALIDITY, a message that cannot be found by its identity, in the inbox or among the
+/// acknowledged, counts as missing. The others are archived all the same.
+///
+/// # Errors
+///
+/// `StaleUids` for UIDs of another mailbox, and for missing messages; those of the commands. `LeaseLost` is a result,
+/// since it does not undo what was archived.
 fn archive(
     session: &mut ImapSession,
     group: &ValidityGroup<'_>,
@@ -128,6 +162,12 @@ impl Found {
 }
 
 /// Finds the messages of a group under their present UIDs, by Message-ID, Subject and sender.
+///
+/// Fetches the headers of all tagged messages in the inbox. Messages without a Message-ID are never found.
+///
+/// # Errors
+///
+/// `Refused` if messages are missing and the server withholds headers: they may be the missing ones.
 fn find_by_identity(session: &mut ImapSession, group: &ValidityGroup<'_>, imap: &Imap) -> Result<Found> {
     let wanted: HashSet<Identity> = group.identities().collect();
     let candidates = search(session, imap)?;
@@ -143,8 +183,11 @@ fn find_by_identity(session: &mut ImapSession, group: &ValidityGroup<'_>, imap: 
     Ok(found)
 }
 
-/// Returns the messages that are in the archive and not in the inbox, of those whose move was unfinished when UIDVALIDITY
-/// changed: the server has moved them, and its response was lost.
+/// Returns the messages that are in the archive and not in the inbox, of those whose move was unfinished when
+/// UIDVALIDITY changed: the server has moved them, and its response was lost.
+///
+/// Only a message that is seen in the archive counts as moved. The archive is read from its newest message on, as many
+/// as `dedup_window`.
 fn find_moved(
     session: &mut ImapSession,
     group: &ValidityGroup<'_>,

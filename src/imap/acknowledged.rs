@@ -1,4 +1,7 @@
 //! The identities of acknowledged messages, by which duplicates are recognized.
+//!
+//! The archive is the memory that outlives the process; this is the part of it that is compared, `dedup_window`
+//! messages at most, of 32 octets each and the room of a hash table.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -10,7 +13,7 @@ use crate::python::Since;
 /// The messages acknowledged last, by this handle, by an earlier one, or by another consumer.
 #[derive(Debug, Default)]
 pub(super) struct Acknowledged {
-    /// The number of identities to keep; 0 keeps none.
+    /// The number of identities to keep; 0 keeps none. `ImapConfig::dedup_window`, 10,000 by default.
     capacity: usize,
     /// The position up to which the archive was read; `None` before the first read.
     read_until: Option<Since>,
@@ -18,6 +21,7 @@ pub(super) struct Acknowledged {
     failures: u32,
     /// The earliest time of the next read after a failed one.
     retry_at: Option<Instant>,
+    /// Has the same elements as `order`.
     identities: HashSet<Identity>,
     /// The same identities, oldest first.
     order: VecDeque<Identity>,
@@ -31,8 +35,8 @@ impl Acknowledged {
 
     /// Returns how many messages of the archive to read, and from where; `None` if no read is due.
     ///
-    /// One read is enough, unless `is_shared`: other consumers archive, too. After a failed read, none is due until
-    /// its backoff is over.
+    /// One read is enough, unless `is_shared`: other consumers archive, too. After a failed read, none is due until its
+    /// backoff is over.
     pub(super) fn next_read(&self, is_shared: bool) -> Option<(usize, Option<Since>)> {
         let is_backing_off = self.retry_at.is_some_and(|moment| Instant::now() < moment);
         let is_wanted = self.capacity > 0 && (is_shared || self.read_until.is_none()) && !is_backing_off;
@@ -59,6 +63,8 @@ impl Acknowledged {
     }
 
     /// Adds a message acknowledged now; drops the oldest one over the capacity.
+    ///
+    /// An identity that is known keeps its place: it is forgotten as early as its first copy.
     pub(super) fn add(&mut self, identity: Identity) {
         if self.capacity == 0 || !self.identities.insert(identity) {
             return;

@@ -1,5 +1,8 @@
-//! Reads the Message-IDs of the archive's newest messages, so that their duplicates are dropped: the messages that an earlier
-//! handle has acknowledged, or another consumer.
+//! Reads the Message-IDs of the archive's newest messages, so that their duplicates are dropped: the messages that an
+//! earlier handle has acknowledged, or another consumer.
+//!
+//! Once for a handle, at the first fetch that finds any mail. With several consumers before each batch, from the last
+//! place on, since the others archive, too. In a new archive there is nothing to read.
 
 use std::time::Instant;
 
@@ -11,9 +14,12 @@ use crate::message::Identity;
 use crate::python::ImapSession;
 
 /// The part of a call's time that reading the archive may take: one in so many.
+///
+/// A slow or unreadable archive must leave time for the messages themselves.
 const DEADLINE_SHARE: u32 = 4;
 
-/// Returns `true` if there is nothing to read: all is known, the archive is empty, or the wait after a failure is not over.
+/// Returns `true` if there is nothing to read: all is known, the archive is empty, or the wait after a failure is not
+/// over.
 pub(super) fn are_loaded(session: &ImapSession, imap: &Imap) -> bool {
     let mut state = imap.state.lock();
     let acknowledged = state.acknowledged();
@@ -30,6 +36,8 @@ pub(super) fn are_loaded(session: &ImapSession, imap: &Imap) -> bool {
 /// Reads the archive's newest messages that are not known yet.
 ///
 /// A failure is an event and a count, no error: messages are delivered all the same, duplicates too.
+///
+/// A loss of the connection here is not counted against the messages.
 pub(super) fn load_archived_ids(imap: &Imap, deadline: Deadline) {
     let began = Instant::now();
     if let Err(error) = imap.connection.once(deadline.share(DEADLINE_SHARE), |session| read(session, imap)) {

@@ -37,15 +37,17 @@ pub struct Delivery {
     /// `None` for a mail without a Message-ID.
     pub(super) identity: Option<Identity>,
     /// The UIDs of further mails with the same message; they are archived with the first.
+    ///
+    /// Of this batch only. Those of acknowledged messages are in the inbox's state.
     pub(super) duplicates: Vec<Uid>,
     pub(super) message: Result<Message>,
     pub(super) fate: Fate,
 }
 
-/// The destination of a delivery's mail.
+/// The destination of a delivery's mail. A message that can be read has `Archive`; the other two are for errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// An acknowledgement archives it.
+    /// An acknowledgement archives it. With dead letters, one that can't be read goes there when it is delivered.
     Archive,
     /// It stays in the inbox: the server withholds it, or nothing shows that it is tagged.
     Stay,
@@ -123,7 +125,8 @@ impl Serialize for Delivery {
     }
 }
 
-/// Deliveries that were fetched under one UIDVALIDITY.
+/// Deliveries that were fetched under one UIDVALIDITY. An acknowledgement may have deliveries of several fetches, and
+/// so of several UIDVALIDITYs.
 pub(super) struct ValidityGroup<'a> {
     pub(super) validity: UidValidity,
     pub(super) deliveries: Vec<&'a Delivery>,
@@ -142,6 +145,8 @@ impl ValidityGroup<'_> {
 }
 
 /// Groups the deliveries that an acknowledgement archives by their UIDVALIDITY.
+///
+/// Leaves out those that stay in the inbox: to acknowledge an error of theirs does nothing.
 pub(super) fn group_by_validity<'a>(
     deliveries: impl IntoIterator<Item = &'a Delivery>,
 ) -> Vec<ValidityGroup<'a>> {
@@ -159,8 +164,8 @@ pub(super) fn group_by_validity<'a>(
 
 /// Messages of one [`fetch`](Imap::fetch), oldest first. They stay in the inbox until [`ack`](Batch::ack).
 ///
-/// The messages of a batch that is dropped without an acknowledgement are delivered again. Iterate over
-/// `&batch` for `&Delivery`, over `batch` for `Delivery`.
+/// The messages of a batch that is dropped without an acknowledgement are delivered again. Iterate over `&batch` for
+/// `&Delivery`, over `batch` for `Delivery`.
 ///
 /// ```no_run
 /// # fn handle(_: &pymail::Message) {}

@@ -1,13 +1,20 @@
 //! A position in the inbox, valid for one UIDVALIDITY.
+//!
+//! A fetch begins with a new cursor, so that it returns the same messages again. A walk keeps one cursor, and returns
+//! each message once.
 
 use crate::uid::{Uid, UidValidity};
 
 /// The progress of one fetch, or of a walk through the whole inbox.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Cursor {
+    /// Under another UIDVALIDITY the walk begins anew: messages may come a second time, and none is left out.
     validity: Option<UidValidity>,
+    /// The highest UID that was read, or chosen; `None` at the beginning.
     last: Option<Uid>,
     /// UIDs up to `last` that are still to fetch, ascending.
+    ///
+    /// Messages without room in the batch, for example. Searched by halves, so that they must stay in order.
     skipped: Vec<Uid>,
     is_walk: bool,
 }
@@ -19,6 +26,8 @@ impl Cursor {
     }
 
     /// Moves to `last`, except for the UIDs that were skipped.
+    ///
+    /// `skipped` must be ascending, with no UID above `last`.
     pub(super) fn advance(&mut self, validity: UidValidity, last: Option<Uid>, skipped: Vec<Uid>) {
         *self = Self { validity: Some(validity), last, skipped, is_walk: self.is_walk };
     }

@@ -1,5 +1,24 @@
-//! Dead letters: messages that can't be read, or whose deliveries have failed too often, are moved to a mailbox of their own,
-//! with the reason beside them.
+//! Dead letters: messages that can't be read, or whose deliveries have failed too often, are moved to a mailbox of
+//! their own, with the reason beside them.
+//!
+//! # The count of deliveries
+//!
+//! | step | lost before it | lost after it |
+//! | --- | --- | --- |
+//! | FETCH of the keywords | nothing was counted | nothing was counted |
+//! | STORE of `$PymailDelivery3` | the next fetch counts it | not counted twice: the handle knows its own mark |
+//! | the messages are returned | | the app has them; they are counted once for as long as it has them |
+//!
+//! A handle that ends between the last two has counted a delivery that the app did not get.
+//!
+//! # A dead letter
+//!
+//! | step | if it is the last that was done |
+//! | --- | --- |
+//! | search for copies of an earlier attempt | nothing was changed |
+//! | APPEND of the note | a note too many, after the next attempt |
+//! | COPY, without MOVE | the next attempt finds the copy, and only deletes the original |
+//! | MOVE, or STORE and UID EXPUNGE | done |
 
 use std::collections::BTreeMap;
 
@@ -18,8 +37,16 @@ const MAILBOX: &str = "dead";
 
 /// Counts these deliveries, moves those that have failed too often to the dead letters, and returns the others.
 ///
-/// An unreadable message is moved, too, and is returned as an error in its place. Where the server refuses to move a message,
-/// the others are returned all the same.
+/// An unreadable message is moved, too, and is returned as an error in its place. Where the server refuses to move a
+/// message, the others are returned all the same.
+///
+/// Messages that are withheld, and not dead, are neither counted nor moved. Without `dead_letters` only the statistics
+/// are kept.
+///
+/// # Errors
+///
+/// A lost connection, transient refusals and timeouts; then nothing is delivered, and the messages are in the inbox or
+/// in the dead letters.
 pub(super) fn remove_dead_letters(
     imap: &Imap,
     deliveries: Vec<Delivery>,
@@ -70,7 +97,11 @@ pub(super) fn remove_dead_letters(
 
 /// Counts one more delivery of each message that is not handed out already.
 ///
-/// Returns the messages that have reached the limit, and the server's NO to a keyword, without which this handle counts alone.
+/// Returns the messages that have reached the limit, and the server's NO to a keyword, without which this handle counts
+/// alone.
+///
+/// Messages are marked in groups of the same count, one STORE for each portion of them, before the app gets them: a
+/// message that ends its process was counted before that. Marks of other handles count, too.
 fn count_deliveries(
     session: &mut ImapSession,
     imap: &Imap,
@@ -123,6 +154,12 @@ fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) -> Result<Opt
 }
 
 /// Returns deliveries that could not be handled; those that have failed often enough become dead letters.
+///
+/// Deliveries of an earlier UIDVALIDITY, or that the app does not have, count nothing.
+///
+/// # Errors
+///
+/// `Config` without `dead_letters`; those of moving, after which the deliveries before are done.
 pub(super) fn reject<'a>(
     imap: &Imap,
     deliveries: impl IntoIterator<Item = &'a Delivery>,
@@ -152,10 +189,16 @@ fn warn_not_moved(uid: Uid, error: Error) {
     events::emit(move || tracing::warn!(%uid, %error, "a message can't be moved to the dead letters"));
 }
 
-/// Appends the note with the reason, then moves the message: after a crash in between there is a note too many, and none is
-/// missing.
+/// Appends the note with the reason, then moves the message: after a crash in between there is a note too many, and
+/// none is missing.
 ///
 /// A refused note is an event only: a full mailbox may have no room for it.
+///
+/// Claims are checked for messages that are still in the inbox only: the others need no lease.
+///
+/// # Errors
+///
+/// `StaleUids`, `LeaseLost`, a refused move, a lost connection.
 fn move_to_dead_letters(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> Result<()> {
     let (uid, text) = (delivery.uid, reason.to_owned());
     events::emit(move || tracing::warn!(%uid, reason = text, "a message is moved to the dead letters"));

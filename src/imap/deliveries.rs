@@ -13,6 +13,7 @@ use crate::error::Result;
 #[must_use = "nothing is fetched before `next`"]
 pub struct Deliveries {
     imap: Imap,
+    /// The place of the walk: a message that is not acknowledged is not returned twice.
     cursor: Cursor,
     batch: std::vec::IntoIter<Delivery>,
     /// `true` after an error, and after an empty batch.

@@ -1,4 +1,15 @@
 //! Fetches the messages chosen for a batch: previews first, then whole messages where a preview is not enough.
+//!
+//! ```text
+//!  chosen ─┬─ size unknown ─▶ preview, most messages are whole ─┬─ whole: parsed ─▶ ours, duplicate, foreign
+//!          │                                                    ├─ not whole, foreign by its Subject ─▶ settled
+//!          │                                                    └─ not whole ─┐
+//!          ├─ size known from an earlier call ────────────────────────────────┴▶ fetched whole, within the byte budget
+//!          └─ suspect, not due ─▶ its last error
+//! ```
+//!
+//! A fetch outlives connections: what has arrived is in the reader, and on a new connection only the missing messages
+//! are requested. Each chosen message ends as read, absent, withheld, or unfetched; unfetched ones stay candidates.
 
 use std::collections::BTreeSet;
 
@@ -26,6 +37,7 @@ pub(super) struct Outcome {
 /// The fetch of chosen messages, which may take several connections.
 pub(super) struct Fetch<'a> {
     pub(super) imap: &'a Imap,
+    /// The UIDVALIDITY of all UIDs here. A session with another one does not go on with the fetch.
     pub(super) validity: UidValidity,
     pub(super) reader: Reader<'a>,
     /// All chosen messages.
@@ -33,8 +45,12 @@ pub(super) struct Fetch<'a> {
     /// The chosen messages to preview.
     previewed: UidSet,
     /// The messages to fetch whole, with their sizes; `None` until the previews have arrived.
+    ///
+    /// Chosen once: on a new connection, the same messages are requested.
     large: Option<Vec<(Uid, u64)>>,
     /// Messages that FETCH returned nothing for: expunged.
+    ///
+    /// Verified by SEARCH before they count.
     pub(super) absent: BTreeSet<Uid>,
     /// Messages that failed when they were fetched by themselves, with the errors.
     pub(super) withheld: Vec<(Uid, Error)>,
@@ -94,12 +110,20 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Returns `true`, once, if the archive should be read for duplicates before this fetch.
+    /// Returns `true`, once, if the archive should be read for duplicates before this fetch. A prefetched one has
+    /// checked that there is nothing to read.
     pub(super) fn wants_archive_read(&mut self) -> bool {
         !self.chosen.is_empty() && !std::mem::replace(&mut self.is_archive_read, true)
     }
 
     /// Fetches all chosen messages but the suspects.
+    ///
+    /// May be called again after a loss. A round without a refusal also shows that the server has recovered: the next
+    /// transient refusal counts as such again.
+    ///
+    /// # Errors
+    ///
+    /// A lost connection, with the message that caused it noted among the suspects. Refusals are counted in the budget.
     pub(super) fn fetch(&mut self, session: &mut ImapSession, budget: &mut FailureBudget) -> Result<()> {
         let imap = self.imap;
         fetch_all_but_suspects(session, imap, budget, &mut PreviewRequest(self))?;
@@ -117,6 +141,9 @@ impl<'a> Fetch<'a> {
     }
 
     /// Searches for the absent messages. Those that the server finds are not expunged, and become suspects.
+    ///
+    /// An expunged message, and one that the server withholds without a word, look the same to FETCH: an OK without
+    /// data.
     fn verify_absent(&mut self, session: &mut ImapSession) -> Result<()> {
         let absent = UidSet::new(self.validity, std::mem::take(&mut self.absent));
         for part in absent.chunks() {
@@ -145,6 +172,8 @@ impl<'a> Fetch<'a> {
     }
 
     /// Removes expunged messages from the state, moves the cursor, and returns the deliveries.
+    ///
+    /// For messages above the highest one that was read, the cursor needs no list; those below it are skipped ones.
     pub(super) fn finish(self, cursor: &mut Cursor) -> Outcome {
         let last = self.reader.last().max(cursor.position(self.validity).1);
         let unfetched: Vec<Uid> = self.chosen.iter().copied().filter(|uid| self.is_unfetched(*uid)).collect();

@@ -1,6 +1,12 @@
 //! `Imap::fetch_and_ack`: a fetch and its acknowledgement in one call.
 //!
 //! After a failure, messages may be archived that the app never got. They are kept for the next call.
+//!
+//! | the connection is lost | the messages |
+//! | --- | --- |
+//! | during the fetch | are in the inbox, and fetched by the next call |
+//! | during the acknowledgement | are kept; the next call acknowledges and returns them |
+//! | with the process | are in the inbox, or in the archive and lost to the app |
 
 use parking_lot::Mutex;
 
@@ -16,6 +22,8 @@ use crate::uid::UidSet;
 #[derive(Debug, Default)]
 pub(super) struct UnreturnedDeliveries {
     /// Held for the whole of a call, so that two calls do not return the same delivery.
+    ///
+    /// Waited for until the deadline, detached. Always taken before the connection's lock and `deliveries`.
     turn: Mutex<()>,
     deliveries: Mutex<Vec<Delivery>>,
 }
@@ -40,6 +48,8 @@ pub(super) fn fetch_and_ack(imap: &Imap, deadline: Deadline) -> Result<Vec<Deliv
 }
 
 /// Fetches and acknowledges a new batch; keeps its deliveries when the acknowledgement fails.
+///
+/// Messages that another consumer has claimed meanwhile are its own, and are not kept.
 fn fetch_new(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
     let mut deliveries = imap.fetch_by(deadline)?.into_deliveries();
     match acknowledge::acknowledge(imap, &deliveries, deadline, |_| ()) {
@@ -55,6 +65,9 @@ fn fetch_new(imap: &Imap, deadline: Deadline) -> Result<Vec<Delivery>> {
 }
 
 /// Acknowledges the deliveries of an earlier call again, and returns them.
+///
+/// Messages that were acknowledged by other calls in between were removed by [`forget`](UnreturnedDeliveries::forget).
+/// If none is left, a new batch is fetched.
 fn retry_ack(imap: &Imap, mut unreturned: Vec<Delivery>, deadline: Deadline) -> Result<Vec<Delivery>> {
     match acknowledge::acknowledge(imap, &unreturned, deadline, |_| ()) {
         Err(error) if !is_final(&error) => return Err(error),
@@ -70,8 +83,8 @@ fn drop_lost(imap: &Imap, deliveries: &mut Vec<Delivery>) {
     deliveries.retain(|it| imap.claims.iter().any(|claims| claims.may_have_archived(it)));
 }
 
-/// Returns `true` if no retry can find out whether the messages are archived. They are returned then: a second delivery is
-/// better than a lost message.
+/// Returns `true` if no retry can find out whether the messages are archived. They are returned then: a second delivery
+/// is better than a lost message.
 fn is_final(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::StaleUids)
 }

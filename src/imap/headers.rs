@@ -1,4 +1,8 @@
 //! Fetches the headers that identify messages: Message-ID, Subject and From.
+//!
+//! The headers find messages again under another UIDVALIDITY, keep foreign mail from being claimed, and decide on mail
+//! that can't be fetched whole. In two steps: up to 16 KiB of these fields, of a thousand messages at a time; then up
+//! to 1 MiB of each message whose fields were cut.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +19,7 @@ struct Limits {
     octets: usize,
 }
 
-/// The limits of windows of many messages.
+/// The limits of windows of many messages. At most 16 MiB for a command.
 const MANY: Limits = Limits { count: 1_000, octets: 16 << 10 };
 
 /// The limits for a single message, whose headers may be longer.
@@ -32,7 +36,11 @@ pub(super) struct Headers {
 /// Fetches the headers of these messages, except for suspects. Messages whose headers the server refuses become
 /// suspects.
 ///
+/// A message that is missing in the result is a suspect, has left the inbox, or is one that the server sends nothing
+/// of.
+///
 /// # Errors
+///
 /// A lost connection, a transient refusal, and too many refusals.
 pub(super) fn fetch_headers(
     session: &mut ImapSession,
@@ -66,7 +74,10 @@ fn fetch_within(
 
 /// Fetches the headers of these messages. Leaves out those that the server refuses.
 ///
+/// For the claims, which must not wait for one bad message. Suspects are not left out, and none is added.
+///
 /// # Errors
+///
 /// A lost connection.
 pub(super) fn fetch_available_headers(
     session: &mut ImapSession,

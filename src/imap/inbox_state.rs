@@ -1,4 +1,14 @@
 //! The state of the inbox that a handle keeps from one call to the next.
+//!
+//! ```text
+//!  SEARCH ─▶ candidate ─┬─ fetched, ours ──▶ delivered, and still a candidate until it leaves the inbox
+//!                       ├─ foreign ────────▶ settled, until a SEARCH does not find it any more
+//!                       ├─ duplicate ──────▶ settled, until an acknowledgement archives it
+//!                       ├─ FETCH failed ───▶ also a suspect: due again later
+//!                       └─ gone ───────────▶ removed
+//! ```
+//!
+//! About 40 octets for each message that waits. Locked for moments, and never while a command runs.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -15,13 +25,15 @@ use crate::uid::{Uid, UidSet, UidValidity};
 pub(super) struct InboxState {
     validity: Option<UidValidity>,
     /// SEARCH results that are not settled and not known to have left the inbox, with their sizes as in [`Candidate`].
+    /// No candidate is settled.
     candidates: BTreeMap<Uid, Option<u64>>,
     /// The candidates whose FETCH failed.
     suspects: Suspects,
-    /// Mail whose Subject the server can't search.
+    /// Mail whose Subject the server can't search. Counts as found by each SEARCH, for as long as it is in the inbox.
     unsearchable: Option<UidSet>,
     /// `true` if the last refusal was treated as transient.
     refused_as_transient: bool,
+    /// Mail that is not fetched again, found by the last SEARCH.
     settled: BTreeMap<Uid, Settled>,
     sizes: Sizes,
     delivery_counts: DeliveryCounts,
@@ -31,7 +43,8 @@ pub(super) struct InboxState {
 /// The sizes of earlier messages and how far the server's sizes can be relied on.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sizes {
-    /// The average size of the messages of the last fetch, in octets; `None` before the first one.
+    /// The average size of the messages of the last fetch, in octets; `None` before the first one. By RFC822.SIZE, or
+    /// by the octets that arrived if those are more.
     pub(super) average: Option<usize>,
     /// `true` if the server ignores `<0.n>` and sends whole messages.
     pub(super) ignores_partial: bool,
@@ -89,7 +102,8 @@ impl InboxState {
         self.delivery_counts.rejected.get(&uid).map(|(_, reason)| reason.clone())
     }
 
-    /// Replaces the candidates with the SEARCH results; drops the state of mail that is no longer found.
+    /// Replaces the candidates with the SEARCH results; drops the state of mail that is no longer found. Sizes that are
+    /// known stay.
     pub(super) fn update_candidates(&mut self, present: &UidSet) {
         let state = self.with_validity(present.validity());
         state.settled.retain(|uid, _| present.contains(*uid));
@@ -101,6 +115,8 @@ impl InboxState {
     }
 
     /// Returns up to `most` candidates that the cursor has not passed, oldest first. Withheld ones only for a walk.
+    ///
+    /// Candidates that were delivered are among them: a message that is not acknowledged is fetched again.
     pub(super) fn next_candidates(
         &mut self,
         validity: UidValidity,
@@ -112,7 +128,8 @@ impl InboxState {
         state.remaining(cursor).filter(|(uid, _)| is_included(uid)).take(most).collect()
     }
 
-    /// Returns up to `most` withheld candidates whose retry is due.
+    /// Returns up to `most` withheld candidates whose retry is due. They are appended to a batch that has room for
+    /// them.
     pub(super) fn due_withheld(
         &mut self,
         validity: UidValidity,
@@ -184,6 +201,8 @@ impl InboxState {
     }
 
     /// Removes messages that have left the inbox.
+    ///
+    /// Not from the settled ones: those end with the next SEARCH.
     pub(super) fn remove(&mut self, uids: &UidSet) {
         if self.validity == Some(uids.validity()) {
             for uid in uids.iter() {
@@ -220,9 +239,12 @@ impl InboxState {
 }
 
 /// The number of deliveries of each message, by this handle and by the marks on the server.
+///
+/// A delivery begins as `pending`, and is `handed_out` when its mark is set, until the message leaves the inbox or is
+/// `rejected`.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryCounts {
-    /// Messages that the app has.
+    /// Messages that the app has. They are delivered again by later fetches, without being counted again.
     handed_out: BTreeMap<Uid, u32>,
     /// Deliveries under way, with their number: a mark on the server may or may not have been set.
     pending: BTreeMap<Uid, u32>,

@@ -1,8 +1,12 @@
 //! Isolates the message that makes a FETCH fail, so that the others arrive.
 //!
-//! All messages are requested together. After a failure, the first missing message becomes a suspect and is left out
-//! of further requests. If nothing arrived at all, any of them may be the cause: the next request has one message,
-//! and its size doubles with each success. Suspects are fetched one by one afterwards (`single.rs`).
+//! All messages are requested together. After a failure, the first missing message becomes a suspect and is left out of
+//! further requests. If nothing arrived at all, any of them may be the cause: the next request has one message, and its
+//! size doubles with each success. Suspects are fetched one by one afterwards (`single.rs`).
+//!
+//! Finding one bad message among n costs one refusal, since the responses before it have arrived. If nothing arrives,
+//! it costs log n successes more. On a server that ends the connection at it, it costs one connection, and one more for
+//! the message by itself.
 
 use super::Imap;
 use super::suspects::LostAt;
@@ -13,7 +17,8 @@ use crate::uid::UidSet;
 /// The most refusals in one call.
 const MAX_REFUSALS: usize = 50;
 
-/// The most connections lost at a message in one call.
+/// The most connections lost at a message in one call. Each costs a new connection, of which a minute has
+/// `max_connects_per_minute`, 30 by default.
 const MAX_LOSSES: usize = 8;
 
 /// After this many refusals without a message in between, the server is at fault.
@@ -45,6 +50,9 @@ pub(super) struct Response {
 }
 
 /// The failures of one call so far, and the error that ended its requests once there were too many.
+///
+/// It bounds the time and the connections that bad messages can cost the good ones: the call returns what has arrived,
+/// and the next one goes on.
 #[derive(Debug, Default)]
 pub(super) struct FailureBudget {
     refusals: usize,
@@ -102,6 +110,8 @@ impl FailureBudget {
 
     /// Returns `true` if the call may go on, on a new connection: after a loss that a message has caused, and once
     /// otherwise.
+    ///
+    /// Only `Disconnected`: after a timeout the call has no time left, and another error comes again.
     pub(super) fn admits_reconnect(&mut self, error: &Error, is_at_message: bool) -> bool {
         self.stopped.is_none()
             && error.kind() == ErrorKind::Disconnected
@@ -122,7 +132,10 @@ pub(super) fn exceeds_connection_share(imap: &Imap) -> bool {
 
 /// Requests messages until all but the suspects have arrived, or the batch has no room for more.
 ///
+/// Ends, since in each round messages arrive, are found absent, or become suspects, or the failure counts.
+///
 /// # Errors
+///
 /// A lost connection; [`Suspects::take_lost_at`](super::suspects::Suspects::take_lost_at) has the message that caused
 /// it.
 pub(super) fn fetch_all_but_suspects(
@@ -161,8 +174,10 @@ pub(super) fn fetch_all_but_suspects(
     Ok(())
 }
 
-/// Adds the first missing message of a failed window to the suspects: responses arrive in order, so the server
-/// stopped there.
+/// Adds the first missing message of a failed window to the suspects: responses arrive in order, so the server stopped
+/// there.
+///
+/// None, if all messages of the window have arrived: then the failure is not about a message.
 fn suspect_first_missing(
     imap: &Imap,
     request: &impl Request,

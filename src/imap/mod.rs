@@ -2,6 +2,26 @@
 //!
 //! `receive` decides what is fetched; `acknowledge`, `moves` and `dead_letters` take messages out of the inbox;
 //! `claims` shares it among several consumers.
+//!
+//! ```text
+//!  Imap ─ one line for each verb ─┬─▶ receive ─▶ fetch ─▶ windows ─▶ reader ─▶ Batch
+//!                                 ├─▶ acknowledge, dead_letters ─▶ moves
+//!                                 ├─▶ verbs: any mail, by UID
+//!                                 └─▶ Connection: `repeat` or `once`, under its lock
+//! ```
+//!
+//! | shared by the clones of a handle | for |
+//! | --- | --- |
+//! | `connection` | the commands, one call at a time |
+//! | `state` | candidates, suspects, counts, acknowledged messages |
+//! | `claims` | `shared`: the view of the log |
+//! | `unreturned` | `fetch_and_ack`: messages of a failed call |
+//! | `unconfirmed_copies` | moves without a response |
+//!
+//! # Locks
+//!
+//! In this order: the turn of `fetch_and_ack`, the connection, the view of the claims, `state` and
+//! `unconfirmed_copies`. The last two are held for moments, one at a time, and never while a command runs.
 
 mod acknowledge;
 mod acknowledged;
@@ -329,8 +349,8 @@ impl Imap {
     /// Never repeated after a loss, since that could make second copies. A set that one command line can't hold, of
     /// some thousand UIDs, is copied in portions.
     ///
-    /// The mailbox must exist. Its name is sent unchanged, without the prefix of a namespace. It follows the
-    /// [rules for names](ImapConfig::inbox).
+    /// The mailbox must exist. Its name is sent unchanged, without the prefix of a namespace. It follows the [rules for
+    /// names](ImapConfig::inbox).
     ///
     /// # Errors
     /// The errors of [every call](Imap#errors-of-every-call), and:
@@ -410,6 +430,9 @@ impl fmt::Debug for Imap {
 }
 
 /// Returns the functions that connect, and that renew and release the claims of a shared mailbox.
+///
+/// The profile is shared by all connections of the handle, and so are the claims. The hooks have the session for
+/// themselves: by the connection's lock, or, on closing, since it was taken out.
 fn hooks(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> SessionHooks<ImapSession> {
     let server = config.common.server.address();
     let (config, profile) = (Arc::clone(config), Arc::<ServerProfile>::default());
@@ -423,6 +446,8 @@ fn hooks(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> SessionHooks
 }
 
 /// Returns the criteria of the SEARCH for messages with a tag.
+///
+/// Mail that another client has flagged `\Deleted` is left out.
 fn search_criteria(tag: &str) -> String {
     format!("UNDELETED SUBJECT \"{tag}\"")
 }

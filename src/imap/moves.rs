@@ -1,4 +1,19 @@
 //! Moves messages out of the inbox: by MOVE, or by COPY, STORE and UID EXPUNGE. A failed move can be repeated.
+//!
+//! | the server has | commands | the outcome of a message is unknown |
+//! | --- | --- | --- |
+//! | MOVE (RFC 6851) | MOVE | from the first octet of MOVE until its response |
+//! | UIDPLUS (RFC 4315) | COPY, STORE `\Deleted`, UID EXPUNGE | during COPY; later it is known to be copied |
+//! | neither | COPY, STORE `\Deleted` | during COPY |
+//!
+//! Before COPY or MOVE is sent, the messages are marked as unknown. A later attempt, in this call or in another one,
+//! searches for their copies first, by size and headers; those with a copy are only deleted, those that have left the
+//! inbox are done, the rest is moved again. So a loss at any place makes no second copy, and costs no message.
+//!
+//! COPY comes before STORE, and STORE only after COPY's response (RFC 3501, section 6.4.7: all or nothing). With
+//! UIDPLUS, only messages that COPYUID names are deleted: the server's OK is no proof.
+//!
+//! MOVE by several sessions at once may copy a message more than once. Only one consumer moves a message: its owner.
 
 use parking_lot::Mutex;
 
@@ -9,12 +24,15 @@ use crate::python::{Copied, ImapSession, in_portions};
 use crate::uid::{Uid, UidSet};
 
 /// The most attempts to move a portion: other clients may expunge some of its messages each time.
+///
+/// A missing mailbox, and a MOVE that is not known, take one attempt more each.
 const MAX_ATTEMPTS: usize = 5;
 
 /// A move of messages to one mailbox.
 pub(super) struct Move<'a> {
     pub(super) session: &'a mut ImapSession,
     copies: &'a Mutex<UnconfirmedCopies>,
+    /// The target's name on this server.
     mailbox: String,
     /// `true` if a missing mailbox is created.
     creates_mailbox: bool,
@@ -23,7 +41,8 @@ pub(super) struct Move<'a> {
 }
 
 impl<'a> Move<'a> {
-    /// Makes a move to the archive or to the dead letters, which are created again when another client has removed them.
+    /// Makes a move to the archive or to the dead letters, which are created again when another client has removed
+    /// them.
     pub(super) fn to_own_mailbox(
         session: &'a mut ImapSession,
         copies: &'a Mutex<UnconfirmedCopies>,
@@ -44,11 +63,18 @@ impl<'a> Move<'a> {
     }
 
     /// Moves these messages, in portions that the server accepts.
+    ///
+    /// # Errors
+    ///
+    /// `StaleUids` before anything is sent; `Refused` by the server, or for an OK after which messages are still in the
+    /// inbox; a lost connection. `done` has the messages that have left the inbox by then.
     pub(super) fn run(&mut self, set: &UidSet) -> Result<()> {
         in_portions(self, set, Self::run_portion)
     }
 
     /// Moves a portion, or as much of it as the server's limit allows; returns the UIDs that have left the inbox.
+    ///
+    /// Messages that turn out to be gone, by an earlier attempt or by another client, count as moved.
     fn run_portion(&mut self, portion: &UidSet) -> Result<UidSet> {
         let (mut rest, mut is_created, mut attempts) = (portion.clone(), false, 0);
         loop {
@@ -73,6 +99,13 @@ impl<'a> Move<'a> {
     /// Searches for the copies that an earlier attempt may have made; returns the messages that are still in the inbox.
     ///
     /// Sends nothing when there was no such attempt, and changes nothing on the server.
+    ///
+    /// Up to ten times without success; then the messages are moved again, at the risk of second copies. A transient
+    /// refusal does not count.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ImapSession::copies`].
     pub(super) fn search_copies(&mut self, set: &UidSet) -> Result<UidSet> {
         let mut rest = set.clone();
         let unknown = self.copies.lock().begin_search(set, &self.mailbox);
@@ -95,6 +128,8 @@ impl<'a> Move<'a> {
     }
 
     /// Deletes the messages that are copied already from the inbox, and from `rest`.
+    ///
+    /// A loss in between leaves them marked as copied: the next attempt deletes them.
     fn delete_copied(&mut self, rest: &mut UidSet) -> Result<()> {
         let copied = self.copies.lock().copied_among(rest, &self.mailbox);
         if !copied.is_empty() {
@@ -112,6 +147,9 @@ impl<'a> Move<'a> {
     }
 
     /// Moves as much of a set as the server's limit allows, and returns it.
+    ///
+    /// After MOVE and after COPY, messages that COPYUID does not name are searched for in the inbox. With neither MOVE
+    /// nor UIDPLUS, messages that are flagged already were copied before.
     fn attempt(&mut self, set: &UidSet) -> Result<UidSet> {
         if set.is_empty() {
             return Ok(set.clone());
@@ -141,6 +179,8 @@ impl<'a> Move<'a> {
     /// Copies messages, and deletes the copied ones: with UIDPLUS, those that COPYUID names.
     ///
     /// Returns the deleted messages, and those that COPY has processed.
+    ///
+    /// Without UIDPLUS, an OK has to do: COPY is all or nothing, and no COPYUID says more.
     fn copy(&mut self, set: &UidSet) -> Result<(UidSet, UidSet)> {
         self.copies.lock().mark_unknown(set, &self.mailbox);
         let copyuid = self.session.copy(set, &self.mailbox)?;
@@ -152,7 +192,17 @@ impl<'a> Move<'a> {
         Ok((copied, done))
     }
 
-    /// Removes the cause of a refusal, if it is a missing mailbox or expunged messages. Returns `true` if a retry may succeed.
+    /// Removes the cause of a refusal, if it is a missing mailbox or expunged messages. Returns `true` if a retry may
+    /// succeed.
+    ///
+    /// | code | cause | remedy |
+    /// | --- | --- | --- |
+    /// | `EXPUNGEISSUED` (RFC 5530) | another client has expunged some | again, without those that are gone |
+    /// | `TRYCREATE`, `NONEXISTENT` | no such mailbox | created once, if it is pymail's own |
+    /// | none, `BAD`, `CANNOT` | some are moved, or copied without a COPYUID | again, for the rest |
+    /// | | MOVE is announced and not known | COPY in place of MOVE |
+    /// | none | no such mailbox, in other words | created once, if it is pymail's own |
+    /// | any other, or a transient refusal | | none |
     fn resolve(&mut self, error: &Error, rest: &mut UidSet, is_created: &mut bool) -> Result<bool> {
         if error.code() == Some("EXPUNGEISSUED") {
             return Ok(true);
@@ -180,8 +230,8 @@ impl<'a> Move<'a> {
         }
     }
 
-    /// Creates the mailbox, once, since not every server names a missing mailbox as the cause. Returns `true` if it is empty,
-    /// and so may have been missing.
+    /// Creates the mailbox, once, since not every server names a missing mailbox as the cause. Returns `true` if it is
+    /// empty, and so may have been missing.
     fn create_missing(&mut self, is_created: &mut bool) -> Result<bool> {
         if !self.creates_mailbox || std::mem::replace(is_created, true) {
             return Ok(false);
@@ -200,6 +250,10 @@ impl AsMut<ImapSession> for Move<'_> {
 }
 
 /// Moves messages to a mailbox that the app names; see [`Imap::move_to`](super::Imap::move_to).
+///
+/// # Errors
+///
+/// `OutcomeUnknown` in place of a lost connection, on a server without MOVE, if COPY may have been done.
 pub(super) fn move_to(
     session: &mut ImapSession,
     copies: &Mutex<UnconfirmedCopies>,
@@ -221,6 +275,10 @@ fn named(copyuid: Copied, set: &UidSet) -> UidSet {
 }
 
 /// Checks that messages which COPYUID did not name have left the inbox: the server's OK is no proof.
+///
+/// # Errors
+///
+/// `Refused`, with the number of messages that are still there.
 fn check_gone(session: &mut ImapSession, done: &UidSet, named: &UidSet, command: &str) -> Result<()> {
     let mut unnamed = done.clone();
     unnamed.retain(|uid| !named.contains(uid));

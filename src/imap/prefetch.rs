@@ -1,4 +1,9 @@
 //! Prefetch: SEARCH and FETCH of new mail in one flight (SEARCHRES, RFC 5182), while no other mail waits.
+//!
+//! For a handle that polls a mailbox which it keeps empty: one round trip for new mail, and none more for its archive.
+//!
+//! A prefetch is made only if its result can be the next batch. Else, and after any failure but a loss, the usual way
+//! follows: what has arrived is dropped then, and fetched again, since nothing was changed by it.
 
 use super::Imap;
 use super::archived_ids::are_loaded;
@@ -12,13 +17,18 @@ use crate::python::{Failure, ImapSession, Window};
 use crate::uid::{UidSet, UidValidity};
 
 /// The most messages of a prefetch.
+///
+/// For more, looking for new mail by SELECT costs some servers more time than the round trip that it saves.
 const MAX_PREFETCHED: usize = 1_000;
 
 /// Fetches and reads the new mail; returns its UIDs and the reader.
 ///
 /// Returns `None` where a prefetch is impossible or failed, and if the next batch has other mail.
 ///
+/// With claims, mail is claimed before it is fetched, so that it can't be prefetched.
+///
 /// # Errors
+///
 /// A lost connection; the first message that had not arrived is recorded as its cause, and left out of the next
 /// attempt.
 pub(super) fn prefetch_new<'a>(
@@ -79,6 +89,8 @@ fn read(
 }
 
 /// Updates the candidates, and returns `true` if the prefetched messages are exactly the next batch.
+///
+/// Both, since a walk leaves out what its cursor has passed: a prefetch would deliver that again.
 fn is_next_batch(imap: &Imap, cursor: &Cursor, new: &UidSet, others: &UidSet) -> bool {
     let (validity, most) = (new.validity(), imap.config.batch);
     let mut state = imap.state.lock();
@@ -89,6 +101,8 @@ fn is_next_batch(imap: &Imap, cursor: &Cursor, new: &UidSet, others: &UidSet) ->
 }
 
 /// Returns the number of messages to prefetch, and the octets of each.
+///
+/// Together no more than a window of previews, and no more than a batch: all of it is requested at once.
 fn limits(config: &ImapConfig) -> (usize, usize) {
     let octets = PREVIEW_WINDOW.min(config.batch_bytes);
     let count = config.batch.min(MAX_PREFETCHED).min(octets / PREVIEW_MIN).max(1);

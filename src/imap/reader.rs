@@ -1,4 +1,19 @@
 //! Reads fetched mail: decides which is ours, drops duplicates, and collects the deliveries of a batch.
+//!
+//! | mail | becomes |
+//! | --- | --- |
+//! | whole, tagged, new | a delivery, or the error of its decoding |
+//! | whole, tagged, of an acknowledged message | settled as a duplicate, and archived by the next acknowledgement |
+//! | whole, tagged, of a message in this batch | a further UID of that delivery |
+//! | whole or not, foreign by its Subject | settled as foreign, and left alone |
+//! | a beginning, not foreign | fetched whole, if it is within `max_message` |
+//! | over `max_message`, tagged | an error, which an acknowledgement archives |
+//! | over `max_message`, Subject not seen | decided by its headers (`single.rs`) |
+//! | flagged `\Deleted` by now | removed from the candidates |
+//! | without octets | not arrived |
+//!
+//! Runs on the reading thread, if there is one, while more mail arrives, and locks the inbox's state for moments. Each
+//! message is read once, however often it arrives.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,6 +29,7 @@ use crate::python::Mail;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The octets left in a batch. Clones share the count: the receiving thread checks it while the reader spends it.
+/// `ImapConfig::batch_bytes` at the beginning. The last message may take more than is left.
 #[derive(Clone, Debug)]
 pub(super) struct ByteBudget(Arc<AtomicUsize>);
 
@@ -38,13 +54,14 @@ pub(super) struct Reader<'a> {
     imap: &'a Imap,
     validity: UidValidity,
     deliveries: Vec<Delivery>,
-    /// The place in `deliveries` of the first copy of each message.
+    /// The place in `deliveries` of the first copy of each message. The copy that arrives first, mostly the oldest one.
     first: HashMap<Identity, usize>,
     /// Mail that needs no further FETCH in this batch.
     read: HashSet<Uid>,
     /// Mail to fetch whole, with its size: its preview did not show that it is foreign.
     large: Vec<(Uid, u64)>,
-    /// Mail that arrived shorter than its RFC822.SIZE, with the octets that arrived.
+    /// Mail that arrived shorter than its RFC822.SIZE, with the octets that arrived. They are requested once more,
+    /// without a limit.
     short: HashMap<Uid, usize>,
     /// Mail over the size limit whose preview does not show the Subject, with its size.
     oversized: Vec<(Uid, u64)>,
@@ -81,6 +98,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads mail of which `asked` octets each were requested. Drops it once the batch is full.
+    ///
+    /// Dropped mail stays a candidate, for the next batch.
     pub(super) fn read_previews(&mut self, mails: &[Mail], asked: usize) {
         for mail in mails {
             if self.is_full() {
@@ -91,6 +110,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads mail whose size was within the byte budget when it was chosen.
+    ///
+    /// It is read also when the budget has been spent meanwhile: it was requested, and one large message may go beyond.
     pub(super) fn read_whole(&mut self, mails: &[Mail], asked: usize) {
         for mail in mails {
             self.read(mail, asked);
@@ -125,6 +146,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one mail, or decides by its preview that it is to be fetched whole.
+    ///
+    /// The order of the checks matters: a cut mail must not be parsed as a whole one, and a mail over the limit
+    /// neither.
     fn read(&mut self, mail: &Mail, asked: usize) {
         let (uid, limit) = (mail.uid, self.imap.config.max_message);
         // No mail is empty: without octets it has not arrived.
@@ -191,6 +215,8 @@ impl<'a> Reader<'a> {
 
     /// Reads a complete mail. Delivers it if it is ours, unless it is a duplicate, of an acknowledged message or in
     /// this batch.
+    ///
+    /// A mail that can't be decoded has no identity here, so that it is never dropped as a duplicate.
     fn read_complete(&mut self, mail: &Mail) {
         let uid = mail.uid;
         let Some(message) = parse(mail.octets(), &self.imap.config.common.tag) else {
@@ -237,6 +263,8 @@ impl<'a> Reader<'a> {
 
     /// Takes out the oldest mail to fetch whole, as much as the byte budget allows and at least one. The rest stays a
     /// candidate, with its size.
+    ///
+    /// Called once, after the previews: the budget then has room for what is left of the batch.
     pub(super) fn take_large_within_budget(&mut self) -> Vec<(Uid, u64)> {
         self.large.sort_unstable();
         self.large.dedup_by_key(|(uid, _)| *uid);

@@ -1,4 +1,33 @@
 //! The receive engine: chooses candidates, fetches them, and returns their deliveries.
+//!
+//! ```text
+//!  receive ─▶ fetch_round ─▶ choose         prefetched mail; else candidates, after a SEARCH and claims if need be
+//!    ▲           │           Fetch::fetch   previews, whole messages, a SEARCH for what FETCH has left out
+//!    │           └─ on a new connection after each loss, with the messages that are missing
+//!    │        fetch_suspects                each message that failed, by itself
+//!    │        report_failures               errors in their places; or the call stops, if the server is at fault
+//!    │        finish                        the inbox's state, the next cursor
+//!    │        remove_dead_letters           with `dead_letters`: deliveries counted, messages moved
+//!    └─ nothing to deliver, and more waits
+//! ```
+//!
+//! # A lost connection
+//!
+//! Nothing is changed on the server up to the dead letters, so a round can go on at any place:
+//!
+//! | lost | then |
+//! | --- | --- |
+//! | at a message | the message is a suspect; the round goes on without it, for 8 losses in a call at most |
+//! | elsewhere | the round goes on, once in a call |
+//! | once more, or no new connection | the deliveries so far are returned; without any, the error |
+//!
+//! When UIDVALIDITY has changed on the new connection, the round ends with the messages that have arrived; their UIDs
+//! are those of before, and `ack` finds them by Message-ID.
+//!
+//! # Locks
+//!
+//! The inbox's state is locked for moments, and never while a command runs: other calls on the handle, such as
+//! `reject`, may change it between two commands.
 
 use super::archived_ids::{are_loaded, load_archived_ids};
 use super::cursor::Cursor;
@@ -18,6 +47,8 @@ use crate::uid::UidSet;
 const MAX_ROUNDS: usize = 100;
 
 /// The most withheld messages that are retried in a round with nothing else to fetch.
+///
+/// Each may cost a connection, or an eighth of the timeout.
 const MAX_RETRIED: usize = 8;
 
 /// Returns the oldest candidates that the cursor has not passed. A message that can't be fetched is an error in its
@@ -25,7 +56,11 @@ const MAX_RETRIED: usize = 8;
 ///
 /// A round without deliveries, such as one of foreign mail only, is followed by another one while candidates remain.
 ///
+/// An empty result means that no message waits, or that those that wait are withheld and not due. The cursor passes no
+/// message of a round that fails: those are fetched again.
+///
 /// # Errors
+///
 /// A failure that no message has caused, or after which there is nothing to deliver.
 pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> Result<Vec<Delivery>> {
     let mut budget = FailureBudget::default();
@@ -51,13 +86,18 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
     budget.stopped.or_else(unreported).map_or(Ok(Vec::new()), Err)
 }
 
-/// The next step of a round, after one that did not fail.
+/// The next step of a round, after one that did not fail. Reading the archive is a call of its own, with a share of the
+/// time, so that its failure does not end the round.
 enum Step {
     ReadArchive,
     Done,
 }
 
 /// Chooses messages and fetches all but the suspects, on a new connection after each loss.
+///
+/// # Errors
+///
+/// Of a round that has nothing to deliver; else the error is kept in the budget, and ends the call after this round.
 fn fetch_round<'a>(
     imap: &'a Imap,
     cursor: &Cursor,
@@ -88,6 +128,8 @@ fn fetch_round<'a>(
 }
 
 /// Goes on with a round on this session, unless the archive has to be read first.
+///
+/// On a new connection the round goes on with what it has chosen: it is not chosen again.
 fn run_step<'a>(
     session: &mut ImapSession,
     imap: &'a Imap,
@@ -111,6 +153,9 @@ fn run_step<'a>(
 }
 
 /// Chooses the messages of a round: prefetched ones if no others wait; else claimed ones, or the oldest.
+///
+/// Candidates are never fetched out of order: new mail is prefetched only while no older mail waits. With claims, all
+/// candidates are offered, and claimed by batches.
 fn choose<'a>(session: &mut ImapSession, imap: &'a Imap, cursor: &Cursor) -> Result<Fetch<'a>> {
     if let Some((new, reader)) = prefetch_new(session, imap, cursor)? {
         return Ok(Fetch::prefetched(imap, new, reader));
@@ -135,6 +180,9 @@ fn choose<'a>(session: &mut ImapSession, imap: &'a Imap, cursor: &Cursor) -> Res
 }
 
 /// Returns the oldest candidates, after a SEARCH if fewer than a batch are left, and `true` if more may wait.
+///
+/// While an earlier SEARCH has left a full batch, no new one is sent: a SEARCH takes a server time in proportion to the
+/// mailbox.
 fn choose_oldest(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<(Vec<Candidate>, bool)> {
     let (most, validity) = (imap.config.batch, session.validity());
     let next_candidates = || imap.state.lock().next_candidates(validity, cursor, most + 1);

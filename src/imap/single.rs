@@ -1,4 +1,15 @@
 //! Fetches each suspect by itself, and delivers an error in place of one that fails again.
+//!
+//! A suspect is fetched after all others have arrived: by the same requests, for one message. If that fails, it is
+//! withheld, and its origin decides:
+//!
+//! | its headers | it is |
+//! | --- | --- |
+//! | foreign | settled, and left alone |
+//! | ours | an error in its place; with `dead_letters`, a dead letter if the failure is its own |
+//! | can't be had | an error in its place; never moved, since it may be foreign |
+//!
+//! Each step costs a suspect a connection at most, and a share of the call's time.
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +33,8 @@ const SHARES: u32 = 8;
 
 impl Fetch<'_> {
     /// Fetches each suspect that is due by itself, on a new connection after each loss.
+    ///
+    /// Stops with the budget, at the deadline, or when the batch is full: the rest are candidates of the next call.
     pub(super) fn fetch_suspects(&mut self, budget: &mut FailureBudget, deadline: Deadline) {
         for uid in self.due_suspects() {
             if self.reader.has_read(uid) {
@@ -40,6 +53,8 @@ impl Fetch<'_> {
     }
 
     /// Fetches one suspect; withholds it if that fails.
+    ///
+    /// Nothing is withheld if no connection could be made: that is not the message's fault.
     fn fetch_suspect(&mut self, uid: Uid, budget: &mut FailureBudget, deadline: Deadline) {
         let imap = self.imap;
         let suspect = imap.state.lock().suspects().get(uid).cloned();
@@ -82,6 +97,8 @@ impl Fetch<'_> {
     }
 
     /// Requests one message: its preview, and then the whole message if that is needed.
+    ///
+    /// SEARCH tells an expunged message from one that the server sends nothing of.
     fn request_single(&mut self, session: &mut ImapSession, uid: Uid) -> Result<Single> {
         if session.validity() != self.validity {
             return Ok(Single::Gone);
@@ -105,8 +122,10 @@ impl Fetch<'_> {
     /// Delivers errors in place of the messages that could not be fetched, unless their headers show that they are
     /// foreign.
     ///
-    /// If several messages failed and nothing at all arrived, the server is at fault: the call stops without errors
-    /// in their places. A walk delivers them all the same, so as not to end there.
+    /// If several messages failed and nothing at all arrived, the server is at fault: the call stops without errors in
+    /// their places. A walk delivers them all the same, so as not to end there.
+    ///
+    /// A single message that failed is reported, also if nothing else has arrived.
     pub(super) fn report_failures(&mut self, is_walk: bool, budget: &mut FailureBudget, deadline: Deadline) {
         let mut failed = Vec::new();
         let (mut has_arrived, has_stopped) = (self.reader.arrived() > 0, budget.stopped.is_some());
@@ -146,6 +165,8 @@ impl Fetch<'_> {
     }
 
     /// Runs a query about a failed message, within a share of the time left; `None` if it fails.
+    ///
+    /// For questions whose answer is not necessary. `None` also if UIDVALIDITY has changed.
     fn query<T: Send>(
         &self,
         budget: &mut FailureBudget,
@@ -174,6 +195,8 @@ impl Fetch<'_> {
     /// Returns `TooLarge` in place of a lost connection, if RFC822.SIZE is over the limit.
     ///
     /// A server that ignores `<0.n>` sends the whole message, which ends the connection.
+    ///
+    /// Without this, such a message would be withheld for ever, and not be known as too large.
     fn check_size(&self, uid: Uid, error: Error, budget: &mut FailureBudget, deadline: Deadline) -> Error {
         if error.kind() != ErrorKind::Disconnected {
             return error;

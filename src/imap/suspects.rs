@@ -1,4 +1,9 @@
 //! Messages whose FETCH failed: the error, and the time of the next attempt.
+//!
+//! ```text
+//!  failed with others ─▶ suspect, due at once ─▶ alone ─┬─ arrives ─▶ removed; all others are due
+//!                                                       └─ fails ───▶ withheld, due after the backoff; and so on
+//! ```
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -7,6 +12,8 @@ use crate::error::Error;
 use crate::uid::{Uid, UidSet};
 
 /// The least delay before a retry, as a multiple of the time that the failed attempt took.
+///
+/// So a bad message takes an eleventh of a handle's time at most, however slowly it fails.
 const DELAY_FACTOR: u32 = 10;
 
 /// The period in which lost connections are counted, as connects are.
@@ -42,7 +49,8 @@ impl Suspect {
     }
 }
 
-/// The message at which the connection was lost.
+/// The message at which the connection was lost. Noted on the session, and taken by the call, which alone knows that
+/// the connection is lost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LostAt {
     pub(super) uid: Uid,
@@ -54,10 +62,13 @@ pub(super) struct LostAt {
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
     all: BTreeMap<Uid, Suspect>,
-    /// The number of messages to request together; `None` is no limit.
+    /// The number of messages to request together; `None` is no limit. 1, 2, 4, ... after a failure that did not show
+    /// its cause.
     portion: Option<usize>,
     lost_at: Option<LostAt>,
     /// The times of the last losses of the connection at a message.
+    ///
+    /// Of all calls on the handle: they share the connections of a minute.
     losses: VecDeque<Instant>,
 }
 
@@ -110,6 +121,8 @@ impl Suspects {
     }
 
     /// Returns the error of a suspect that was not reported to the app.
+    ///
+    /// A call without deliveries returns it, so that a failure is never silent.
     pub(super) fn unreported(&self) -> Option<Error> {
         self.all.values().find(|suspect| !suspect.is_reported).map(|suspect| suspect.error.clone())
     }

@@ -1,12 +1,15 @@
 //! The outcomes of failed moves, remembered so that a retry makes no second copy.
+//!
+//! In memory only. After the end of the process, a message may be in both mailboxes: the next one finds it by its
+//! Message-ID, as a duplicate of an archived message, and without MOVE looks for its copy before it archives it.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::events;
 use crate::uid::{Uid, UidSet, UidValidity};
 
-/// The most searches for copies that each end the connection. After them the messages are moved again, at the risk of a second
-/// copy: else they would stay in the inbox for ever.
+/// The most searches for copies that each end the connection. After them the messages are moved again, at the risk of a
+/// second copy: else they would stay in the inbox for ever.
 const MAX_SEARCHES: u32 = 10;
 
 /// Unfinished moves, by the inbox's UIDVALIDITY and the target mailbox.
@@ -36,6 +39,8 @@ impl UnconfirmedCopies {
     }
 
     /// Marks messages as copied.
+    ///
+    /// From now on, these messages are only deleted, and not copied again.
     pub(super) fn mark_copied(&mut self, uids: &UidSet, mailbox: &str) {
         let unfinished = self.entry(uids, mailbox);
         unfinished.unknown.retain(|uid| !uids.contains(*uid));
@@ -54,6 +59,8 @@ impl UnconfirmedCopies {
     /// Returns the messages of the set that are unknown, and counts a search for their copies.
     ///
     /// After [`MAX_SEARCHES`] they are removed, and the result is empty.
+    ///
+    /// Counted before the search is sent, so that one that ends the connection is counted, too.
     pub(super) fn begin_search(&mut self, uids: &UidSet, mailbox: &str) -> UidSet {
         let unfinished = self.entry(uids, mailbox);
         let mut unknown = uids.clone();

@@ -20,6 +20,8 @@ pub struct RawMail {
 }
 
 /// Copies messages to another mailbox; messages that other clients expunge meanwhile are left out.
+///
+/// From the first octet of COPY on, a loss is `OutcomeUnknown`. Copies are not searched for: the app may want several.
 pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
     let mut may_be_copied = false;
     let copied = in_portions(session, set, |session, portion| {
@@ -52,14 +54,19 @@ pub(super) fn outcome_unknown(error: Error) -> Error {
     error.reworded(ErrorKind::OutcomeUnknown, text)
 }
 
-/// Flags messages `\Deleted` and expunges them by UID. Without UIDPLUS they stay flagged: a plain EXPUNGE would remove other
-/// clients' mail, too.
+/// Flags messages `\Deleted` and expunges them by UID. Without UIDPLUS they stay flagged: a plain EXPUNGE would remove
+/// other clients' mail, too.
+///
+/// STORE comes first, in whole: a loss in between leaves messages that are flagged, which a repetition expunges.
 pub(super) fn delete(session: &mut ImapSession, set: &UidSet) -> Result<()> {
     retry_without_expunged(session, set, ImapSession::flag_deleted)?;
     if session.has_uidplus() { retry_without_expunged(session, set, ImapSession::expunge) } else { Ok(()) }
 }
 
 /// Runs a command; when the server refuses it because some messages are expunged, runs it once more for the others.
+///
+/// A server may refuse a command of which some messages are gone, with `EXPUNGEISSUED` (RFC 5530) or in its own words.
+/// If none is left, there is nothing to do.
 fn retry_without_expunged(
     session: &mut ImapSession,
     set: &UidSet,
@@ -81,6 +88,8 @@ fn retry_without_expunged(
 }
 
 /// Returns the messages of the set that are in the inbox and match the criteria, which begin with a space.
+///
+/// An empty set sends nothing.
 pub(super) fn search_among(session: &mut ImapSession, set: &UidSet, criteria: &str) -> Result<UidSet> {
     let mut found = Vec::new();
     in_portions(session, set, |session, portion| {
@@ -92,6 +101,14 @@ pub(super) fn search_among(session: &mut ImapSession, set: &UidSet, criteria: &s
 }
 
 /// Fetches whole mails, after their sizes, so that no more is received than the limits allow.
+///
+/// Sizes are estimates at times: mail that turns out larger is refused afterwards, and mail that comes shorter is
+/// fetched once more, without a limit.
+///
+/// # Errors
+///
+/// `TooLarge`, before or after the FETCH; a refusal or a lost connection, with the UID of the first mail that is
+/// missing; `Message` for a mail that SEARCH finds and FETCH leaves out.
 pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig) -> Result<Vec<RawMail>> {
     let mut mails = Vec::new();
     let mut room = config.batch_bytes as u64;

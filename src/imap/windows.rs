@@ -1,6 +1,16 @@
 //! Windows: the portions in which a batch is fetched, bounded in octets.
 //!
 //! Windows are large, because some servers scan the whole mailbox for each command (Dovecot with maildir).
+//!
+//! | window | messages | octets of each | octets at most |
+//! | --- | --- | --- | --- |
+//! | previews, sizes unknown | 128, two windows | 128 KiB | 16 MiB each |
+//! | previews | up to 2,048 | 8 times the average: 16 to 128 KiB | 32 MiB |
+//! | whole messages | by their sizes | `max_message` and one | 8 MiB, or one message |
+//!
+//! A window of previews has `batch_bytes` at most, too; up to four windows are in flight. Most messages are whole in
+//! their previews, so that one round trip fetches them. Of a large one the preview shows the Subject: foreign mail is
+//! not fetched whole.
 
 use std::panic::resume_unwind;
 use std::sync::mpsc::sync_channel;
@@ -37,6 +47,8 @@ const WHOLE_WINDOW: u64 = 8 << 20;
 const FEW: usize = 200;
 
 /// The most portions of mail that wait for the reading thread.
+///
+/// With more, the receiving thread waits, and so does the server.
 const QUEUE_LEN: usize = 2;
 
 /// Returns the octets to request of each message, when `wanted` octets would do.
@@ -59,6 +71,12 @@ pub(super) fn count_fitting(mails: &[(Uid, u64)], octets: u64) -> usize {
 /// prefetch.
 ///
 /// Reading on the receiving thread would stall the server once the socket buffer is full.
+///
+/// The thread ends with this function. A panic in it is passed on.
+///
+/// # Errors
+///
+/// `Runtime` if the thread can't be started; those of [`ImapSession::fetch`].
 pub(super) fn fetch_and_read(
     session: &mut ImapSession,
     requested: Option<Window>,

@@ -1,4 +1,14 @@
 //! The commands of an IMAP session.
+//!
+//! Sets may be of any length: they are sent in portions, by [`in_portions`]. For COPY and MOVE callers do that, because
+//! the next command of each portion depends on its response.
+//!
+//! | command | repeated after a lost connection |
+//! | --- | --- |
+//! | SEARCH, FETCH, STATUS, LIST | is safe |
+//! | STORE, UID EXPUNGE | is safe: the same flags and the same UIDs again change nothing |
+//! | COPY, MOVE | makes second copies: a move first looks for those that the lost command may have made |
+//! | APPEND | makes a second mail, which does no harm: an entry of the log, or a note |
 
 use std::borrow::Cow;
 
@@ -9,29 +19,47 @@ use crate::error::Result;
 use crate::fetched::{Attributes, Octets};
 use crate::uid::{Uid, UidSet};
 
-/// Messages with their UIDs.
+/// Messages with their UIDs, in the order in which they came.
 pub(crate) type Entries = Vec<(Uid, Octets)>;
 
-/// The UIDVALIDITY of a mailbox and the last UID that was read from it.
+/// The UIDVALIDITY of a mailbox and the last UID that was read from it; 0 for none.
 pub(crate) type Since = (u32, u32);
 
 /// The messages that a COPY or MOVE has copied, as the server reports by COPYUID (RFC 4315).
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Copied {
-    /// Exactly these.
+    /// Exactly these; fewer than requested, if some were expunged. A set of none is possible, too.
     Uids(UidSet),
-    /// The server did not report them.
+    /// The server did not report them: it has no UIDPLUS, or it has copied nothing, or its words can't be read. The
+    /// caller then searches for the messages.
     Unknown,
 }
 
 impl ImapSession {
     /// Returns the messages that match a search program (RFC 3501, section 6.4.4).
+    ///
+    /// `criteria` are sent unchanged: callers check them. The result has messages that arrived up to now: NOOP is sent
+    /// in the same flight, and the SEARCH repeated if the server has announced messages too late (Dovecot). A mailbox
+    /// of more than 50,000 messages is searched in windows, newest first.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` for a NO or BAD, and for more than 4,000,000 matches; a lost connection, also when a result is
+    /// impossibly long.
     pub(crate) fn search(&mut self, criteria: &str) -> Result<UidSet> {
         let Uids(uids) = self.call("search", (criteria.to_owned(),), "SEARCH")?;
         Ok(UidSet::new(self.validity(), uids))
     }
 
     /// Appends a message to a mailbox, which is created if it is missing.
+    ///
+    /// With `\Seen`. A server that refuses APPEND has stored nothing (RFC 3501, section 6.3.11), so that the second
+    /// attempt makes no second mail.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`, also after the mailbox was created, or when it can't be; a lost connection, after which the mail may
+    /// be stored.
     pub(crate) fn append(&mut self, mailbox: &str, mail: &[u8]) -> Result<()> {
         let mail = mail.to_vec();
         self.creating(mailbox, |session, mailbox| {
@@ -40,22 +68,34 @@ impl ImapSession {
     }
 
     /// Returns the UIDNEXT of another mailbox; `None` when the server does not send it.
+    ///
+    /// Another value than before shows that mail was added; the same one that none was, as UIDs only ascend (RFC 3501,
+    /// section 2.3.1.1). Costs a round trip, and no SELECT.
     pub(crate) fn next_uid(&mut self, mailbox: &str) -> Result<Option<u32>> {
         self.call("next_uid_of", (mailbox,), "STATUS")
     }
 
     /// Returns the names of the mailboxes that match a pattern; none when the server refuses to list them.
+    ///
+    /// The pattern is LIST's: `*` stands for any characters (RFC 3501, section 6.3.8). Names that come as literals are
+    /// left out.
     pub(crate) fn mailboxes(&mut self, pattern: &str) -> Result<Vec<String>> {
         self.call("mailboxes", (pattern,), "LIST")
     }
 
     /// Returns how often each of these messages was delivered, by its keywords.
+    ///
+    /// Messages without such a keyword have 0. Those without FLAGS in their response are left out: their count is
+    /// unknown.
     pub(crate) fn delivery_counts(&mut self, set: &UidSet) -> Result<Vec<(Uid, u32)>> {
         // Flags without a UID may come unasked.
         self.attributes(set, "(UID FLAGS)", |it| Ok(it.uid.zip(it.flags.map(|flags| flags.deliveries))))
     }
 
     /// Marks these messages as delivered for the nth time, if the server has keywords.
+    ///
+    /// Adds a keyword and removes none. Without keywords (no `\*` in PERMANENTFLAGS, RFC 3501, section 7.1) nothing is
+    /// sent. An OK is no proof: pymap answers OK, and stores nothing.
     pub(crate) fn mark_delivery(&mut self, set: &UidSet, nth: u32) -> Result<()> {
         in_portions(self, set, |session, portion| {
             session.python.run("mark_delivery", (portion.to_string(), nth), "STORE")?;
@@ -64,12 +104,20 @@ impl ImapSession {
     }
 
     /// Returns the sizes of these messages (RFC822.SIZE).
+    ///
+    /// Messages that the server sends no size for are left out. Some servers estimate sizes.
     pub(crate) fn sizes(&mut self, set: &UidSet) -> Result<Vec<(Uid, u64)>> {
         let uid = |it: &Attributes| known_uid(it, "FETCH");
         self.attributes(set, "(UID RFC822.SIZE)", |it| it.size.map(|size| Ok((uid(it)?, size))).transpose())
     }
 
     /// Fetches one attribute of each message; `value` returns it with the UID.
+    ///
+    /// Drops messages that were not requested, which come unsolicited.
+    ///
+    /// # Errors
+    ///
+    /// A refusal, after the portions before it; the error of `value`; a lost connection.
     fn attributes<T>(
         &mut self,
         set: &UidSet,
@@ -88,16 +136,27 @@ impl ImapSession {
         Ok(all)
     }
 
-    /// Copies these messages to another mailbox; COPY does all or nothing.
+    /// Copies these messages to another mailbox (RFC 3501, section 6.4.7); COPY does all or nothing.
+    ///
+    /// After a lost connection, or a timeout, all or none of them may be copied. Copies have new UIDs.
     pub(crate) fn copy(&mut self, set: &UidSet, mailbox: &str) -> Result<Copied> {
         self.copy_by("copy", "COPY", set, mailbox)
     }
 
     /// Moves these messages to another mailbox (MOVE, RFC 6851).
+    ///
+    /// MOVE is not atomic: after a lost connection or a refusal, each message is in the inbox, in the other mailbox, or
+    /// in both (section 3.3).
     pub(crate) fn move_to(&mut self, set: &UidSet, mailbox: &str) -> Result<Copied> {
         self.copy_by("move", "MOVE", set, mailbox)
     }
 
+    /// Sends COPY or MOVE for all messages of the set; callers see to its length.
+    ///
+    /// # Errors
+    ///
+    /// `StaleUids` before anything is sent; `Refused`, on most servers with `TRYCREATE` for a missing mailbox; a lost
+    /// connection.
     fn copy_by(&mut self, method: &str, action: &str, set: &UidSet, mailbox: &str) -> Result<Copied> {
         self.check(set)?;
         let copyuid: Option<String> = self.call(method, (set.to_string(), mailbox.to_owned()), action)?;
@@ -105,6 +164,9 @@ impl ImapSession {
     }
 
     /// Flags these messages `\Deleted`.
+    ///
+    /// Silently (`+FLAGS.SILENT`), so that no FETCH response comes for each. The messages stay until they are expunged;
+    /// other clients may show them.
     pub(crate) fn flag_deleted(&mut self, set: &UidSet) -> Result<()> {
         in_portions(self, set, |session, portion| {
             session.python.run("flag_deleted", (portion.to_string(),), "STORE")?;
@@ -113,6 +175,8 @@ impl ImapSession {
     }
 
     /// Removes those of these messages that are flagged `\Deleted` (UIDPLUS, RFC 4315).
+    ///
+    /// Never EXPUNGE or CLOSE, which would also remove what other clients have flagged.
     pub(crate) fn expunge(&mut self, set: &UidSet) -> Result<()> {
         in_portions(self, set, |session, portion| {
             session.python.run("expunge", (portion.to_string(),), "EXPUNGE")?;
@@ -122,6 +186,9 @@ impl ImapSession {
 }
 
 /// Parses COPYUID's three words: the target's UIDVALIDITY, the UIDs here, the UIDs there. Keeps only requested UIDs.
+///
+/// A range may be reversed (RFC 4315, section 4). One that names more UIDs than were requested makes the whole response
+/// `Unknown`, before it takes memory. The third word is not needed, and not checked.
 pub(super) fn copied(words: &str, requested: &UidSet) -> Copied {
     let here = words.split_whitespace().nth(1);
     let here = here.and_then(|set| UidSet::parse(requested.validity(), set, requested.len()));

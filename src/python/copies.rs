@@ -1,4 +1,16 @@
 //! Finds the copies of messages in another mailbox: those with the same size and the same headers, octet for octet.
+//!
+//! After a COPY or MOVE whose response was lost, messages may be in both mailboxes. Nothing relates a copy to its
+//! original but that both have the same octets. So fingerprints are compared, of the messages in the inbox and of:
+//!
+//! 1. the newest messages of the other mailbox, as many as were to be copied and 200 more;
+//! 2. if some have no copy among those, the messages there with their Message-IDs.
+//!
+//! Only reads: a lost connection changes nothing, and the caller asks again.
+//!
+//! A false copy would cost a message, which would be deleted without being in the archive. Size and headers differ
+//! between two deliveries of one mail by their Received lines. Of identical mails, as many count as copied as have
+//! copies.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -14,7 +26,8 @@ const FINGERPRINT_OCTETS: usize = 4 << 10;
 /// Messages of other clients that a mailbox may have received after the copies.
 const OTHERS_COPIES: u32 = 200;
 
-/// The most messages of one search whose fingerprints are fetched, and of one command.
+/// The most messages of one search whose fingerprints are fetched, and of one command. At most 80 MB of headers of one
+/// search in memory, and 2 MB for one command.
 const MAX_FINGERPRINTS: usize = 20_000;
 const FINGERPRINTS_WINDOW: usize = 500;
 
@@ -25,12 +38,23 @@ const MAX_MESSAGE_ID: usize = 200;
 const ACTION: &str = "looking for copies";
 
 /// The size and the first octets of the headers: the same for two copies of one message.
+///
+/// Without RFC822.SIZE, which some servers leave out, the headers alone are compared.
 type Fingerprint = (Option<u64>, Vec<u8>);
 
 impl ImapSession {
     /// Returns which of these messages are in the inbox, and which of those have a copy in another mailbox.
     ///
     /// Of identical messages, as many count as copied as there are copies.
+    ///
+    /// Messages outside of the first set have left the inbox. A message whose headers the server withholds for good
+    /// counts as not copied.
+    ///
+    /// # Errors
+    ///
+    /// `StaleUids`; a refused SEARCH in the inbox; any other transient refusal, after which the copies are not known; a
+    /// lost connection. Any other permanent refusal is none: the messages are then moved again, at the risk of a second
+    /// copy.
     pub(crate) fn copies(&mut self, set: &UidSet, mailbox: &str) -> Result<(UidSet, UidSet)> {
         self.check(set)?;
         let present = self.search_here(&format!("UID {set}"), ACTION)?;
@@ -63,7 +87,10 @@ impl ImapSession {
         Ok((UidSet::new(set.validity(), present), copied))
     }
 
-    /// Fetches the fingerprints of messages in the mailbox that is selected; returns a refusal that may not be permanent.
+    /// Fetches the fingerprints of messages in the mailbox that is selected; returns a refusal that may not be
+    /// permanent.
+    ///
+    /// Some servers send whole mails in place of the headers: these are compared then.
     fn fingerprints(
         &mut self,
         uids: &str,
@@ -80,8 +107,8 @@ impl ImapSession {
         Ok(refusal.filter(may_pass))
     }
 
-    /// Fetches the fingerprints of another mailbox's newest messages, and of those with the Message-ID of a message that has
-    /// no copy among them.
+    /// Fetches the fingerprints of another mailbox's newest messages, and of those with the Message-ID of a message
+    /// that has no copy among them.
     fn fingerprints_there(
         &mut self,
         here: &BTreeMap<Uid, Fingerprint>,
@@ -109,7 +136,8 @@ impl ImapSession {
         }
     }
 
-    /// Fetches the fingerprints of the last messages that match; sets `refusal` to the first one that may not be permanent.
+    /// Fetches the fingerprints of the last messages that match; sets `refusal` to the first one that may not be
+    /// permanent.
     fn fingerprints_of(
         &mut self,
         criteria: &str,
@@ -128,11 +156,15 @@ impl ImapSession {
 }
 
 /// Returns `true` for a refusal after which a later attempt may find the copies.
+///
+/// SERVERBUG is transient, and mostly about one message that can't be read (Dovecot): waiting for it would never end.
 fn may_pass(error: &Error) -> bool {
     error.is_transient() && error.code() != Some("SERVERBUG")
 }
 
 /// Returns searches for the Message-IDs of the messages here that have no copy among those there.
+///
+/// OR takes two criteria (RFC 3501, section 6.4.4): before n of them it stands n - 1 times.
 fn searches(here: &BTreeMap<Uid, Fingerprint>, there: &BTreeMap<Uid, Fingerprint>) -> Vec<String> {
     let known: HashSet<&Fingerprint> = there.values().collect();
     let missing = here.values().filter(|fingerprint| !known.contains(fingerprint));
@@ -142,6 +174,9 @@ fn searches(here: &BTreeMap<Uid, Fingerprint>, there: &BTreeMap<Uid, Fingerprint
 }
 
 /// Returns the search criteria for the Message-ID in these headers; `None` if it can't be searched for.
+///
+/// A message without such criteria is only looked for among the newest ones. SEARCH HEADER matches any part of a
+/// header; the fingerprints decide.
 fn message_id(headers: &[u8]) -> Option<String> {
     const NAME: &[u8] = b"Message-ID:";
     let begins = memchr_iter(b'\n', headers).map(|end| end + 1);

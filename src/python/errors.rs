@@ -1,4 +1,18 @@
 //! Converts Python exceptions into [`Error`]s; no Python object leaves with them.
+//!
+//! | exception, the first that fits | while connecting | at login | later |
+//! | --- | --- | --- | --- |
+//! | `Refused` of `py/`: NO, BAD, 4xx, 5xx | `Refused` | `Auth` or `Refused` | `Refused` |
+//! | a timeout, or raised from one | `Timeout` | `Timeout` | `Timeout` |
+//! | the end of a TLS connection | `Connect` | `Disconnected` | `Disconnected` |
+//! | a certificate that is not accepted | `Tls` | `Tls` | `Tls` |
+//! | any other `SSLError` | `Tls` | `Disconnected` | `Disconnected` |
+//! | `ImportError`, `MemoryError`, `SystemError`, Ctrl-C, exit | `Runtime` | `Runtime` | `Runtime` |
+//! | all others: of imaplib, smtplib, sockets, `py/` itself | `Connect` | `Disconnected` | `Disconnected` |
+//!
+//! Classes are compared by name, base classes included: for the classes themselves, modules would have to be imported
+//! that the connection does not need. All kinds but `Refused` end the connection. So an exception that was not foreseen
+//! costs a connection, and never leaves one whose responses are out of step.
 
 mod tls;
 
@@ -19,6 +33,7 @@ use crate::throttle;
 pub(super) enum Phase {
     /// Connecting and the TLS handshake.
     Connect,
+    /// LOGIN, AUTHENTICATE or AUTH: a refusal may be about the credentials.
     Login,
     /// Any command after the login.
     Command,
@@ -65,7 +80,8 @@ pub(super) fn plain(text: &str) -> String {
     plain
 }
 
-/// The class of an exception: the source of an error that has the exception's message.
+/// The class of an exception: the source of an error that has the exception's message. The exception itself is dropped
+/// while the thread is attached: its traceback refers to frames with the server's text.
 #[derive(Debug)]
 struct Raised(String);
 
@@ -107,12 +123,16 @@ pub(super) fn error(exception: &Bound<'_, PyBaseException>, context: CallContext
 }
 
 /// Returns the SMTP reply code (4xx, 5xx) that a text begins with.
+///
+/// `py/` raises a lost connection with the reply that came before it, such as `421 closing`.
 fn reply_code(text: &str) -> Option<String> {
     let (code, _) = text.split_once(' ')?;
     (code.len() == 3 && code.starts_with(['4', '5']) && code.parse::<u16>().is_ok()).then(|| code.to_owned())
 }
 
 /// Returns the kind of an exception that is no refusal, by its class and the phase.
+///
+/// Timeouts come first: they are `OSError`s, as lost connections are, and smtplib wraps them in its own exceptions.
 fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase) -> ErrorKind {
     let is = |name: &str| classes.iter().any(|class| class == name);
     if is_timeout(exception) || raised_from(exception).is_some_and(|cause| is_timeout(&cause)) {
@@ -134,6 +154,7 @@ fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase
     }
 }
 
+/// Returns `true` for the timeout of a socket, under each of its names.
 fn is_timeout(exception: &Bound<'_, PyBaseException>) -> bool {
     // Up to Python 3.9 a socket's timeout is a class of its own.
     class_names(exception).iter().any(|class| class == "TimeoutError" || class == "timeout")
@@ -150,6 +171,10 @@ fn refused_exception(exception: &Bound<'_, PyBaseException>, context: CallContex
 pub(super) type Refusal = (Option<String>, String);
 
 /// Makes the error for a server's refusal (NO, BAD, 4xx, 5xx), by the tables in [`codes`].
+///
+/// After the login, one refusal is a lost connection: Exchange's `User is authenticated but not connected`, which it
+/// gives to every command until there is a new connection. The wait that a text asks for becomes
+/// [`Error::retry_after`].
 pub(super) fn refused(code: Option<String>, text: String, context: CallContext<'_>) -> Error {
     let text = context.hide(text);
     let code = code.map(|code| context.hide(code));
@@ -165,6 +190,13 @@ pub(super) fn refused(code: Option<String>, text: String, context: CallContext<'
 }
 
 /// Makes the error for a refused login; only wrong credentials end the handle.
+///
+/// | meaning | kind | the connection |
+/// | --- | --- | --- |
+/// | wrong credentials | `Auth` | is not made again: the same password again could lock the account |
+/// | not clear | `Auth` | is retried after 1, 2, 4 minutes, up to an hour |
+/// | not now | `Refused`, transient | is retried after 10 s, up to 5 minutes |
+/// | something else, such as BAD | `Refused` | is retried after a minute, up to 5 minutes |
 fn refused_login(code: Option<String>, text: &str, action: &str) -> Error {
     let meaning = codes::login(code.as_deref(), text);
     let refused = |kind| Error::new(kind, format!("{action}: the server refused: {text}"));

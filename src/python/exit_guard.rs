@@ -1,4 +1,14 @@
 //! Keeps calls out of an interpreter that is about to end, with the process or with the host's interpreter.
+//!
+//! ```text
+//!  calls:   enter ─▶ Pass ─▶ drop            enter ─▶ Closed
+//!  exit:                  close ─ waits for the passes, 2 s at most ─▶ OpenSSL and Python clean up ─▶ end
+//! ```
+//!
+//! At the end of a process, OpenSSL frees what a thread in the middle of TLS still uses, and a host's Python stops
+//! threads where they are. A call that takes longer than 2 s is left in there: a process must end.
+//!
+//! The lock is held for counting only, never while a thread attaches: it needs no order with the GIL.
 
 use std::time::Duration;
 
@@ -28,7 +38,7 @@ struct Calls {
     running: usize,
     /// `true` once no further call may enter.
     is_closed: bool,
-    /// The thread that ends the process.
+    /// The thread that ends the process; `None` before, and where only a host's Python ends.
     exiting: Option<libc::pthread_t>,
 }
 
@@ -62,6 +72,8 @@ fn outlast_exit(calls: &mut MutexGuard<'_, Calls>) {
 }
 
 /// Lets no further call enter, and waits for the running ones, 2 s at most.
+///
+/// Must be called detached, since running calls need the GIL to end.
 pub(super) fn close() {
     let mut calls = GUARD.calls.lock();
     calls.is_closed = true;
@@ -70,7 +82,8 @@ pub(super) fn close() {
     }
 }
 
-/// Does the same as [`close`] when this thread ends the process.
+/// Does the same as [`close`] when this thread ends the process, and remembers the thread: it must not wait for itself
+/// when it drops a handle in a later exit hook.
 pub(super) fn close_at_exit() {
     GUARD.calls.lock().exiting = Some(this_thread());
     close();

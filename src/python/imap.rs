@@ -1,4 +1,19 @@
 //! An IMAP session: typed calls into `py/imap.py`.
+//!
+//! # The steps of a connection
+//!
+//! | step | commands | round trips |
+//! | --- | --- | --- |
+//! | connect, in Rust | TCP | 1 |
+//! | greeting, TLS | STARTTLS where configured | TLS's |
+//! | capabilities before the login | CAPABILITY, once more after STARTTLS | 1 or 2 |
+//! | login | LOGIN, AUTHENTICATE PLAIN or AUTHENTICATE LOGIN; the method that worked before comes first | 1 or 2 |
+//! | capabilities after it | CAPABILITY, unless the OK has them | 0 or 1 |
+//! | inbox | ID, NAMESPACE or LIST, and SELECT in one flight | 1 |
+//! | archive | CREATE and STATUS in one flight, for each name until one is accepted | 1 |
+//!
+//! Each of them may fail and be repeated on another connection: none changes mail, and CREATE of an existing mailbox
+//! does nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,31 +33,42 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 use crate::uid::{Uid, UidSet, UidValidity};
 
-/// RFC 8314: 993 with implicit TLS, 143 otherwise.
+/// The ports of IMAP, RFC 8314: 993 with implicit TLS, 143 otherwise.
 const SERVICE: Service =
     Service { module: &modules::IMAP, name: "IMAP", tls: 993, starttls: 143, plain: 143 };
 
 /// A logged-in IMAP connection with its inbox selected.
 ///
-/// Its commands are in `commands` and `mails`.
+/// Its commands are in `commands` and `mails`. All fields but `replacements` and the profile are those of the moment of
+/// the login; the session ends when UIDVALIDITY changes.
 pub(crate) struct ImapSession {
     pub(super) python: PySession,
-    /// The inbox's UIDVALIDITY at the login.
+    /// The inbox's UIDVALIDITY at the login. Compared whenever the inbox is selected again; another one ends the
+    /// connection.
     validity: UidValidity,
     /// The archive's name on this server.
+    ///
+    /// Tagged mail moves there. With the prefix of the personal namespace: `INBOX.TAG` on Cyrus and Courier.
     pub(super) archive: String,
     /// The hierarchy delimiter; empty for none.
     pub(super) delimiter: String,
     /// `true` if the archive had no messages when this connection was made.
     pub(super) archive_is_empty: bool,
     /// Names of mailboxes that could not be made within the archive, and of those beside it that replace them.
+    ///
+    /// Chosen anew by each connection, by the same rule, so that all consumers choose the same.
     pub(super) replacements: HashMap<String, String>,
+    /// The capability; `has_move()` also knows if the server has refused MOVE.
     has_move: bool,
+    /// `true` with UIDPLUS (RFC 4315): UID EXPUNGE and COPYUID.
     has_uidplus: bool,
+    /// The facts about the server that outlive this session.
     pub(super) profile: Arc<ServerProfile>,
 }
 
 /// UIDs from Python, packed in four octets each: a list of Python integers takes ten times the memory.
+///
+/// In the order of the server, duplicates included. 0, which is no UID, is left out.
 pub(super) struct Uids(pub(super) Vec<Uid>);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Uids {
@@ -58,6 +84,9 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Uids {
 impl ImapSession {
     /// Connects, logs in, selects the inbox, and creates the archive if it is missing.
     ///
+    /// The watchdog shuts the socket down at the deadline, in any step. Nothing is left of a connection that fails: the
+    /// socket is closed before the error is returned.
+    ///
     /// # Errors
     ///
     /// `Connect` or `Tls` before the login, `Auth` for refused credentials, `Refused` for a refused SELECT or CREATE,
@@ -72,7 +101,8 @@ impl ImapSession {
         })
     }
 
-    /// Logs in, selects the inbox, and creates the archive.
+    /// Logs in, selects the inbox, and creates the archive. The login method that works is remembered by the profile:
+    /// later connections try it first, and do not have the others refused again.
     fn begin(python: PySession, config: &ImapConfig, profile: Arc<ServerProfile>) -> Result<Self> {
         let method = profile.login_method.lock().clone();
         python.run("prefer_method", (method,), "logging in")?;
@@ -111,6 +141,9 @@ impl ImapSession {
     }
 
     /// Returns `true` if the archive had no messages when this connection was made.
+    ///
+    /// `false` also if it is not known. Read once, when the archive is created or found: another consumer may archive
+    /// later.
     pub(crate) fn archive_is_empty(&self) -> bool {
         self.archive_is_empty
     }
@@ -122,12 +155,17 @@ impl ImapSession {
     }
 
     /// Returns `true` if the server announces MOVE (RFC 6851) and has not refused it as unknown.
+    ///
+    /// Asked before each move, since another connection of the handle may have found out meanwhile.
     pub(crate) fn has_move(&self) -> bool {
         self.has_move && !self.profile.lacks_move.load(Ordering::Relaxed)
     }
 
     /// Marks MOVE as unsupported for all of the handle's connections, if that explains its refusal. Returns `true` if
     /// that is new.
+    ///
+    /// BAD and `[CANNOT]` are the answers of servers that announce MOVE and do not know it, or not for this mailbox.
+    /// BAD is also the answer to a command line that is too long, which is tried first: then this returns `false`.
     pub(crate) fn note_move_refused(&self, set: &UidSet, error: &Error) -> bool {
         let is_unknown = matches!(error.code(), Some("BAD" | "CANNOT"));
         let is_new = is_unknown && self.has_move() && self.profile.smaller_limits(set, error).is_none();
@@ -140,11 +178,15 @@ impl ImapSession {
     }
 
     /// Returns `true` if the server has UIDPLUS (RFC 4315).
+    ///
+    /// Without it nothing is expunged: a plain EXPUNGE would remove other clients' mail, too.
     pub(crate) fn has_uidplus(&self) -> bool {
         self.has_uidplus
     }
 
     /// Checks that the UIDs have the inbox's UIDVALIDITY: else they name other messages.
+    ///
+    /// Each command that names UIDs checks them. Within the connection the number can't change unnoticed.
     ///
     /// # Errors
     ///
@@ -158,6 +200,14 @@ impl ImapSession {
     }
 
     /// Calls a method of the Python session.
+    ///
+    /// `action` begins the text of an error: the command, in the words of the RFC. Takes `&mut self`, since responses
+    /// and commands in flight are state: calls must not interleave.
+    ///
+    /// # Errors
+    ///
+    /// See [`errors::error`](super::errors::error) for exceptions; `Runtime` and `Closed` of
+    /// [`attached`](super::runtime::attached).
     pub(super) fn call<T>(
         &mut self,
         method: &str,

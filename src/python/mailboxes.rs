@@ -1,4 +1,14 @@
 //! Creates the archive and the mailboxes that belong to it, under names that the server allows.
+//!
+//! | the server | names that are tried for the archive `TAG` |
+//! | --- | --- |
+//! | any | `TAG` with the prefix of the personal namespace (RFC 2342) |
+//! | refuses it | within INBOX: `INBOX.TAG`; then with `-` for each delimiter in the name |
+//!
+//! `dead` and `claims` are within the archive, or beside it, as `TAG-dead`, where the server allows no mailbox within
+//! another; an existing mailbox of either name comes first.
+//!
+//! Only the server's permanent refusals decide. So all handles of an archive, on any machine, use the same mailboxes.
 
 use super::imap::ImapSession;
 use crate::error::{Error, ErrorKind, Result};
@@ -9,6 +19,13 @@ impl ImapSession {
     ///
     /// Only a permanent refusal leads to the next name: after a transient one, another consumer could choose another
     /// name.
+    ///
+    /// CREATE is sent for an existing archive, too: the answer, ALREADYEXISTS or a STATUS that succeeds, tells that it
+    /// exists.
+    ///
+    /// # Errors
+    ///
+    /// The first refusal, if all names are refused; a transient refusal of any name; a lost connection.
     pub(super) fn make_archive(&mut self, names: Vec<String>) -> Result<()> {
         let mut refused = None;
         for name in names {
@@ -26,6 +43,8 @@ impl ImapSession {
     }
 
     /// Returns the name of a mailbox within the archive, or of the one beside it that replaces it.
+    ///
+    /// Known only after the mailbox was needed once: until then it is the name within the archive.
     pub(crate) fn archive_child(&self, name: &str) -> String {
         let child = self.child_name(&self.archive, name);
         self.replacements.get(&child).cloned().unwrap_or(child)
@@ -42,6 +61,13 @@ impl ImapSession {
     }
 
     /// Runs `command`; if it is refused, creates the mailbox and runs it once more.
+    ///
+    /// The mailbox may be missing because it is used for the first time, or because another client has removed it. A
+    /// refusal that asks to wait is returned at once: creating a mailbox would not help.
+    ///
+    /// # Errors
+    ///
+    /// That of the second attempt, or of creating the mailbox.
     pub(super) fn creating<T>(
         &mut self,
         mailbox: &str,
@@ -62,6 +88,9 @@ impl ImapSession {
     ///
     /// All consumers of one mailbox must choose the same name: an existing mailbox is preferred to a new one, and
     /// within the archive to beside it.
+    ///
+    /// STATUS is sent for both names before any CREATE. Two consumers that come here at once may both send CREATE for
+    /// the first name: one of them gets ALREADYEXISTS, which is no error.
     fn find_or_create(&mut self, child: &str) -> Result<String> {
         let name = child.strip_prefix(&*self.archive).and_then(|rest| rest.strip_prefix(self.separator()));
         let beside = name.map(|name| format!("{}-{name}", self.archive)).filter(|beside| beside != child);
@@ -101,12 +130,16 @@ impl ImapSession {
     }
 
     /// Creates a mailbox unless it exists; returns `true` if it is known to be empty.
+    ///
+    /// The server's NO to a mailbox that exists is no error. `true` lets the caller leave out a read.
     pub(crate) fn create(&mut self, mailbox: &str) -> Result<bool> {
         self.call("create", (mailbox.to_owned(),), "CREATE")
     }
 }
 
 /// Returns `true` if a mailbox may have been refused for its name, so that another name may succeed.
+///
+/// A transient refusal says nothing of the name: with another name, consumers would part.
 fn is_name_refused(error: &Error) -> bool {
     error.kind() == ErrorKind::Refused && !error.is_transient()
 }

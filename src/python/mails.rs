@@ -1,4 +1,13 @@
 //! Fetches messages in windows, several of them in flight.
+//!
+//! ```text
+//!  window    1:200     201:400            401:600     601:800     801:1000    1001:1200
+//!  state     received  is being received  in flight   in flight   in flight   not made yet: made and sent
+//!                                                                             when 201:400 is received
+//! ```
+//!
+//! So a server always has the next command, and Dovecot with maildir need not scan the folder for each. Commands in
+//! flight can't be taken back: after a refusal, no more are sent, and the responses to the others are still read.
 
 use std::collections::VecDeque;
 
@@ -11,44 +20,50 @@ use crate::uid::{Uid, UidSet};
 /// The most windows in flight.
 const IN_FLIGHT: usize = 4;
 
-/// The messages of one FETCH command.
+/// The messages of one FETCH command, and the limits of its responses.
 pub(crate) struct Window {
     pub(crate) uids: UidSet,
     pub(crate) part: Part,
     /// The octets that are requested of each message, from its beginning.
+    ///
+    /// Of whole messages one octet more than `max_message` allows, which tells one that is too large.
     pub(crate) most: usize,
-    /// The octets that the responses may have; more end the connection.
+    /// The octets that the responses may have, beside [`RESPONSE_LIMIT`]; more end the connection. More than the
+    /// messages of the window need, since servers ignore `<0.n>` or announce wrong sizes.
     pub(crate) room: usize,
 }
 
 /// The part of each message that a window requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// The message up to [`Window::most`] octets.
+    /// The message up to [`Window::most`] octets: `BODY.PEEK[]<0.n>` (RFC 3501, section 6.4.5).
     Whole,
-    /// The message without a limit; [`Window::most`] is not sent.
+    /// The message without a limit; [`Window::most`] is not sent. For a message that came shorter than its RFC822.SIZE:
+    /// some servers send fewer octets than are requested. The responses are bounded all the same, by [`Window::room`].
     Entire,
     /// The identifying headers: Message-ID, Subject and From.
     Headers,
 }
 
-/// The messages of failed windows, some of which may have arrived before the failure.
+/// The messages of failed windows, some of which may have arrived before the failure: the caller knows those. The
+/// server stopped at the first of the others.
 pub(crate) struct Failure {
     pub(crate) uids: UidSet,
     /// The server's refusal, or the lost connection.
     pub(crate) error: Error,
 }
 
-/// A plan of the windows of a fetch.
+/// A plan of the windows of a fetch. Made while the fetch runs: the sizes that arrived first decide the later windows.
 pub(crate) trait Windows {
     /// Returns the next window to request; `None` after the last one.
     fn next(&mut self) -> Option<Window>;
 
-    /// Records messages that arrived, of which `most` octets each were requested.
+    /// Records messages that arrived, of which `most` octets each were requested. Called before they are delivered, and
+    /// before the next window is made.
     fn record(&mut self, _mails: &[Mail], _most: usize) {}
 }
 
-/// A single window.
+/// A single window. It is requested as it is, in parts only if the server limits its commands.
 impl Windows for Option<Window> {
     fn next(&mut self) -> Option<Window> {
         self.take()
@@ -58,7 +73,7 @@ impl Windows for Option<Window> {
 /// A message, or its beginning, as the server sent it.
 pub(crate) struct Mail {
     pub(crate) uid: Uid,
-    /// RFC822.SIZE; 0 when the server sent none.
+    /// RFC822.SIZE; 0 when the server sent none, or with [`Part::Headers`].
     size: u64,
     /// `true` if another client has flagged it `\Deleted`.
     pub(crate) is_deleted: bool,
@@ -66,7 +81,7 @@ pub(crate) struct Mail {
 }
 
 impl Mail {
-    /// Returns the octets that arrived.
+    /// Returns the octets that arrived; none when the server withholds the message, since no mail is empty.
     pub(crate) fn octets(&self) -> &[u8] {
         &self.octets
     }
@@ -79,11 +94,15 @@ impl Mail {
     /// Returns `true` if the message is complete, `asked` octets having been requested.
     ///
     /// Some servers estimate RFC822.SIZE: a message shorter than requested is complete even if RFC822.SIZE is larger.
+    ///
+    /// Exactly as many octets as requested may be a beginning, unless RFC822.SIZE says the same number.
     pub(crate) fn is_whole(&self, asked: usize) -> bool {
         self.octets().len() < asked || self.size == asked as u64 || self.exceeds_request(asked)
     }
 
     /// Returns `true` if less arrived than was requested, and less than RFC822.SIZE.
+    ///
+    /// Then either the server has sent too little, or its sizes are estimates: fetching it without a limit shows which.
     pub(crate) fn is_short(&self, asked: usize) -> bool {
         let arrived = self.octets().len();
         arrived < asked && (arrived as u64) < self.size
@@ -98,6 +117,9 @@ impl Mail {
 
 impl Window {
     /// Returns the FETCH items of this window.
+    ///
+    /// `BODY.PEEK[]`, which iCloud needs, too, does not set `\Seen`. FLAGS show a `\Deleted` that another client has
+    /// set since the SEARCH.
     fn items(&self) -> String {
         match self.part {
             Part::Whole => format!("(UID FLAGS RFC822.SIZE BODY.PEEK[]<0.{}>)", self.most),
@@ -106,7 +128,7 @@ impl Window {
         }
     }
 
-    /// Returns the rule by which a message is complete.
+    /// Returns the rule by which a message is complete: FLAGS are not required, some servers leave them out.
     fn is_complete(&self) -> IsComplete {
         match self.part {
             Part::Whole | Part::Entire => |it| it.size.is_some() && it.mail.is_some(),
@@ -115,6 +137,8 @@ impl Window {
     }
 
     /// Makes a message; `None` if it has no UID, or no octets were sent.
+    ///
+    /// A message without a UID can't be told from others: it is dropped here, and counts as one that did not arrive.
     fn mail(&self, it: Attributes) -> Option<Mail> {
         let (uid, is_deleted) = (it.uid?, it.flags.unwrap_or_default().is_deleted);
         match self.part {
@@ -127,18 +151,39 @@ impl Window {
     }
 }
 
-/// Returns the FETCH item for the first `most` octets of the headers that identify a message.
+/// Returns the FETCH item for the first `most` octets of the headers that identify a message (RFC 3501, section 6.4.5):
+/// some 200 octets of most mails.
 pub(super) fn identifying_headers(most: usize) -> String {
     format!("BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM)]<0.{most}>")
 }
 
 impl ImapSession {
-    /// Searches for up to `count` new messages and requests `most` octets of each, in one flight (SEARCHRES, RFC
-    /// 5182).
+    /// Searches for up to `count` new messages and requests `most` octets of each, in one flight (SEARCHRES, RFC 5182).
     ///
     /// Returns their window, to be passed to [`fetch`](Self::fetch) as the first one; then
     /// [`remaining_matches`](Self::remaining_matches) returns the other messages that match. Returns `None` where the
     /// server does not support that.
+    ///
+    /// The commands in flight, the range being that of the next `count` UIDs, so that no more messages come than are
+    /// wanted:
+    ///
+    /// ```text
+    ///  SELECT of the inbox, or NOOP if it has more than 200 messages    announces new messages
+    ///  UID SEARCH RETURN (SAVE ALL) UID 801:1000 ...                    saves its result as $
+    ///  UID FETCH $ (...)                                                is what `fetch` receives
+    ///  UID SEARCH RETURN (ALL) NOT UID 801:1000 ...                     is what `remaining_matches` receives
+    /// ```
+    ///
+    /// Dovecot answers a SEARCH that it reads together with a NOOP before it looks for new messages; only SELECT makes
+    /// it look first, which takes it time for each message in the mailbox.
+    ///
+    /// `None` also while UIDNEXT is unknown or older messages were not searched yet, when more messages than `count`
+    /// have been announced, and when NOOP has announced some too late.
+    ///
+    /// # Errors
+    ///
+    /// A lost connection. A refusal is `None`, and switches prefetching off for this connection: the server announces
+    /// SEARCHRES and does not support it.
     pub(crate) fn prefetch(&mut self, criteria: &str, count: usize, most: usize) -> Result<Option<Window>> {
         let (uids, room) = (UidSet::empty(self.validity()), count.saturating_mul(most));
         let window = Window { uids, part: Part::Whole, most, room };
@@ -149,6 +194,9 @@ impl ImapSession {
 
     /// Returns the messages that match outside of a prefetch; `None` if the prefetch failed, here or, by `worked`,
     /// before.
+    ///
+    /// Must be called after each prefetch that returned a window, also after one that failed: the response to the
+    /// second SEARCH is in flight. `room` is the window's.
     pub(crate) fn remaining_matches(&mut self, room: usize, worked: bool) -> Result<Option<UidSet>> {
         let found: Option<Uids> = self.call("remaining_matches", (room, worked), "SEARCH")?;
         Ok(found.map(|Uids(uids)| UidSet::new(self.validity(), uids)))
@@ -158,8 +206,18 @@ impl ImapSession {
     /// requested of each. Drops messages that were not requested.
     ///
     /// `first` is a window that was requested already, by [`prefetch`](Self::prefetch). After a failure no further
-    /// window is requested; messages that arrived whole before it are delivered. If the connection is lost, the
-    /// failure names the window whose responses were being read.
+    /// window is requested; messages that arrived whole before it are delivered. If the connection is lost, the failure
+    /// names the window whose responses were being read.
+    ///
+    /// Returns `None` if all windows were fetched; not, that all messages have arrived: the server sends nothing for
+    /// expunged ones, and may withhold others.
+    ///
+    /// A window that is refused as too large is requested again in parts, before further windows.
+    ///
+    /// # Errors
+    ///
+    /// `StaleUids` for a window of another UIDVALIDITY. A lost connection and a refusal are no errors here but a
+    /// [`Failure`], since messages may have arrived before.
     pub(crate) fn fetch(
         &mut self,
         first: Option<Window>,
@@ -209,7 +267,8 @@ impl ImapSession {
         }
     }
 
-    /// Makes the failure for a connection that was lost at a window.
+    /// Makes the failure for a connection that was lost at a window. It names the oldest window in flight, also if the
+    /// loss was noticed on sending another one: the server writes responses in order, so it ended at that window.
     fn lost(&self, answered: &Window, error: Error) -> Failure {
         self.profile.note_lost(&answered.uids);
         Failure { uids: answered.uids.clone(), error }
@@ -225,7 +284,10 @@ impl ImapSession {
         Window { uids, ..window }
     }
 
-    /// Returns what a refused command has not fetched, and lowers the limits of later commands.
+    /// Returns what a refused command has not fetched, and lowers the limits of later commands; `None` if it has
+    /// fetched all.
+    ///
+    /// With MESSAGELIMIT (RFC 9738), a server processes the messages with the highest UIDs, and says how far it came.
     fn smaller(&mut self, window: &Window, error: &Error) -> Result<Option<Window>> {
         let done = self.done(&window.uids)?;
         let is_limited = done.len() < window.uids.len();
@@ -248,6 +310,9 @@ impl Failure {
 }
 
 /// Hands over each message with its window: a server may send those of a later window first (RFC 3501, section 5.5).
+///
+/// Looks at the window that is being received first, so that the usual case is one pass. A message of no window was not
+/// requested, and is dropped: an unsolicited FETCH response, for example, of flags that changed.
 fn hand_over(
     mut mails: Vec<Mail>,
     asked: &[Window],

@@ -16,8 +16,7 @@
 //!
 //! # Invariants
 //!
-//! - Lock, then attach: a lock that is taken while attached, and held by a thread that waits to attach, is a
-//!   deadlock.
+//! - Lock, then attach: a lock that is taken while attached, and held by a thread that waits to attach, is a deadlock.
 //! - No Python object leaves: values are converted, and exceptions become errors, before the thread detaches.
 //! - Every call has a deadline: the watchdog shuts the socket down, and Python's meter ends reads that go on.
 //!
@@ -26,6 +25,32 @@
 //! Add a method that returns plain values to `Session` in `py/imap.py`, and one that calls it to [`ImapSession`] in
 //! `commands`. A command about many messages goes through [`in_portions`]; one that needs a mailbox that may be
 //! missing, through `ImapSession::creating`.
+//!
+//! # The way of a call
+//!
+//! ```text
+//!  a verb of src/imap or src/smtp: detached, under the connection's lock, watched until the deadline
+//!   │
+//!   ▼ ImapSession::search, SmtpSession::send, ...   arguments checked, and converted to plain values
+//!   ▼ PySession::with
+//!   ▼ runtime::attached                             starts Python on first use
+//!   │    is_forked ─────────────▶ Runtime           a forked child never gets the GIL
+//!   │    exit_guard::enter ─────▶ Closed            the process is exiting; else the call is counted
+//!   │    Python::attach                             takes the GIL
+//!   ▼ Session.call(seconds, method, args)           in py/: sets the meter's deadline, runs the method
+//!   │    send, recv                                 release the GIL while they wait; the watchdog ends the wait
+//!   ▼ (value, traffic), or an exception
+//!   │    read ──────────────────▶ a Rust value      while attached
+//!   │    errors::error ─────────▶ an Error          without secrets
+//!   ▼ the GIL is released, the call is no longer counted
+//!  the verb decides
+//! ```
+//!
+//! One call brings its deadline and takes its traffic back. A method does a whole dialogue, or hands over up to a
+//! megabyte: the fewer calls, the fewer waits for the GIL.
+//!
+//! A session is used by one thread at a time: the connection's lock is held for the whole call. Other sessions run
+//! meanwhile, since the GIL is free during each wait for the network.
 
 mod commands;
 mod copies;

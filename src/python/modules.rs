@@ -1,6 +1,16 @@
 //! The Python files in `py/`: compiled into the crate, loaded on first use.
 //!
 //! Their module names begin with `_pymail_`, so that they clash with no module of the host.
+//!
+//! ```text
+//!  transport ◀── imap_parse ◀── imaplib_ext ◀── connection ◀── login ◀── receive ◀── imap.py
+//!      ▲
+//!      └──────── smtplib_ext ◀─┬─ auth ◀───────────────────────┐
+//!                              ├─ dialogue ◀─┬─ messages ◀─────┼── smtp.py
+//!                              └─ verdicts ◀─┴─ bdat ◀─────────┘
+//! ```
+//!
+//! A process that only sends loads neither the files of IMAP nor imaplib.
 
 use std::ffi::CStr;
 
@@ -22,7 +32,8 @@ pub(super) struct Module {
     /// Bytecode of `source` for the Python that the crate is built with, behind its magic number; empty if there is
     /// none.
     compiled: &'static [u8],
-    /// The other files that it imports, which are loaded before it.
+    /// The other files that it imports, which are loaded before it: its own `import` then finds them in `sys.modules`,
+    /// and nothing is searched for on `sys.path`.
     needs: &'static [&'static Module],
     loaded: PyOnceLock<Py<PyModule>>,
 }
@@ -90,6 +101,8 @@ impl Module {
     }
 
     /// Imports the module: from bytecode, or from the source where the interpreter has bytecode of another kind.
+    ///
+    /// If it fails, the module is taken out of `sys.modules`, so that a later attempt does not find half of it.
     fn run<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyModule>> {
         let Some(code) = code(py, self.compiled)? else {
             return PyModule::from_code(py, self.source, self.file, self.name);
@@ -107,6 +120,9 @@ impl Module {
 }
 
 /// Reads bytecode; nothing where it is not this interpreter's.
+///
+/// Its first octets are the magic number of a version of CPython. `build.rs` leaves the file empty when it has no
+/// interpreter to compile with, as in a cross-compilation.
 fn code<'py>(py: Python<'py>, compiled: &[u8]) -> PyResult<Option<Bound<'py, PyAny>>> {
     let magic = py.import("_frozen_importlib_external")?.getattr("MAGIC_NUMBER")?;
     match compiled.strip_prefix(magic.extract::<&[u8]>()?) {

@@ -1,14 +1,13 @@
-//! A message on its way to the server, and its outcome.
+//! Messages on their way to an SMTP server, and the outcome of each.
 //!
-//! The outcomes, and the kinds of their errors:
+//! ```text
+//!  new ─▶ compose ─┬─ error ─────────────────────────────────────────────▶ outcome
+//!                  └▶ is_due ─▶ SmtpSession::send ─▶ outcome ─▶ decide_resend ─┬─ sent, refused ─▶ finish
+//!                       ▲                                                      │
+//!                       └── not sent; unknown, with `resend_unknown` ──────────┘
+//! ```
 //!
-//! | outcome | error | sent again |
-//! | --- | --- | --- |
-//! | accepted for at least one recipient | none: [`Sent`] | no |
-//! | refused at MAIL, for every recipient, or at DATA | `Refused`, `TooLarge` | no |
-//! | connection lost before the message's end | `Disconnected` | on a new connection |
-//! | connection lost between the end and the final reply | `OutcomeUnknown` | with `resend_unknown` |
-//! | not composed | `Message` | no |
+//! A second attempt sends the same octets, with the same Message-ID, so that the receiver can drop a duplicate.
 
 use super::errors::plain;
 use crate::codes::{self, Verdict};
@@ -29,16 +28,23 @@ pub(crate) struct Sent {
 }
 
 /// A message to send: its composed form while it is needed, and its outcome so far.
+///
+/// The message is borrowed; the mail exists from `compose` to `finish` only, for the messages of one window.
 pub(crate) struct Pending<'a> {
     /// The message, with its Message-ID.
     pub(crate) message: &'a Message,
     /// The mail as DATA takes it: CRLF line ends, dots stuffed, without the final dot. Empty before and after use.
     pub(crate) wire: Vec<u8>,
     /// `true` while the message is to be sent, for the first time or again.
+    ///
+    /// Never `true` without a composed mail.
     pub(crate) is_due: bool,
     /// The outcome of the last attempt; `None` before the first.
     pub(crate) outcome: Option<Result<Sent>>,
     /// The error of an earlier attempt in which the message may have arrived.
+    ///
+    /// The first such error. A later success makes up for it; a later failure does not, since the first attempt may
+    /// have arrived.
     doubt: Option<Error>,
 }
 
@@ -63,6 +69,8 @@ impl<'a> Pending<'a> {
 
     /// Decides after an attempt if the message is sent again: if it was not sent, or its outcome is unknown and
     /// `resend_unknown` is set.
+    ///
+    /// Refused messages are not sent again, transient refusals included: when to retry is the app's decision.
     pub(crate) fn decide_resend(&mut self, resend_unknown: bool) {
         self.is_due = match self.error() {
             None => self.outcome.is_none(),
@@ -96,6 +104,9 @@ pub(super) fn unknown(error: Error) -> Error {
 
 /// Returns the error of a refused message. `stage` is the refused command; at RCPT, all recipients were refused, and
 /// the text has the reply to each. The first transient one decides then: the message can still reach that recipient.
+///
+/// Unknown and greylisted recipients give `RCPT was refused: 550 5.1.1 unknown; 450 4.7.1 greylisted`, transient, with
+/// the code 450. The kind is `TooLarge` for refusals of the size, else `Refused`.
 pub(super) fn refused(stage: &str, reply: &Reply, answers: &[Reply]) -> Error {
     let is_at_rcpt = stage == "RCPT";
     let verdict = |(code, text): &Reply| codes::smtp(*code, text, is_at_rcpt);

@@ -1,4 +1,14 @@
 //! Runs commands about many messages in portions that the server accepts.
+//!
+//! Two limits count: the length of a command line, which no capability announces, and the number of messages
+//! (MESSAGELIMIT, RFC 9738). Both are found by refusals.
+//!
+//! ```text
+//!  rest ─▶ portion ─▶ command ─┬─ Ok(done)    rest loses `done`, which may be a part of the portion
+//!               ▲              ├─ too long    limits shrink; the same messages again
+//!               │              ├─ other NO    limits are restored; the error is returned
+//!               └──────────────┴─ lost        line length shrinks if it was suspicious; the error is returned
+//! ```
 
 use std::sync::Arc;
 
@@ -6,11 +16,22 @@ use super::imap::ImapSession;
 use crate::error::{Error, ErrorKind, Result};
 use crate::uid::UidSet;
 
-/// Runs `command` on each portion of a set, by a session or an object that holds one. `command` returns the messages
-/// of its portion that were processed, see [`done`](ImapSession::done).
+/// Runs `command` on each portion of a set, by a session or an object that holds one. `command` returns the messages of
+/// its portion that were processed, see [`done`](ImapSession::done).
 ///
 /// A portion that is refused for its size is retried in smaller ones; their size is remembered if they succeed. An
 /// empty set runs nothing.
+///
+/// Ends, since each round takes at least one message off the rest or shrinks a limit, and neither goes on for ever: a
+/// server that processes not even a single message is an error.
+///
+/// Limits shrink for all connections of the handle. So a server's limit costs one refusal for a handle, not one for
+/// each command.
+///
+/// # Errors
+///
+/// `StaleUids` before anything is sent. Else that of `command`, after which earlier portions are done: `command` itself
+/// has to record them. `Refused` for a server that accepts commands and does nothing.
 pub(crate) fn in_portions<S: AsMut<ImapSession>>(
     by: &mut S,
     set: &UidSet,
@@ -49,12 +70,17 @@ impl AsMut<ImapSession> for ImapSession {
 
 impl ImapSession {
     /// Returns the server's limit that the last command met, and the lowest UID that it processed, 0 for none.
+    ///
+    /// `None` if the last command met none.
     pub(super) fn last_limit(&mut self) -> Result<Option<(u32, u32)>> {
         self.call("last_limit", (), "reading the limit")
     }
 
-    /// Returns the messages of its set that the last command has processed: all of them, or those down to the
-    /// server's limit (MESSAGELIMIT, RFC 9738), which is remembered.
+    /// Returns the messages of its set that the last command has processed: all of them, or those down to the server's
+    /// limit (MESSAGELIMIT, RFC 9738), which is remembered.
+    ///
+    /// Must be called directly after the command: the next one replaces the limit. A server that has processed a part
+    /// processes those with the highest UIDs (RFC 9738). If it has processed none, half of the portion is tried.
     pub(crate) fn done(&mut self, portion: &UidSet) -> Result<UidSet> {
         let mut done = portion.clone();
         if let Some((most, lowest)) = self.last_limit()? {

@@ -1,4 +1,7 @@
 //! Facts about a server that a handle remembers for all of its connections.
+//!
+//! Most facts are found by an error, which a later connection is spared. None is needed for correctness: a handle
+//! without them finds them again. So they are atomics, without an order between them.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -11,6 +14,9 @@ use crate::uid::{MAX_SET_LEN, UidSet};
 
 /// The lengths of a UID set on a command line, in octets: as RFC 7162 tells servers to accept; for servers that cut
 /// lines at 1,000 octets, with room for a mailbox name; and for servers that accept hardly any.
+///
+/// A handle begins with the first, and goes to the next one when a server refuses a command as too long: Exchange says
+/// `Command Error. 10`. RFC 2683, section 3.2.1.5, advises clients to send 1,000 octets at most.
 const SET_LENGTHS: [usize; 3] = [MAX_SET_LEN, 700, 100];
 
 /// A connection that is lost at a command with a shorter set was not closed for the set's length.
@@ -22,10 +28,14 @@ pub(crate) struct ServerProfile {
     /// The most octets of a UID set in one command.
     set_length: AtomicUsize,
     /// The most messages that one command may name.
+    ///
+    /// `usize::MAX` for no limit. From the capability, from the response code MESSAGELIMIT, or guessed after a refusal.
     messages: AtomicUsize,
     /// `true` after MOVE was announced and then refused as unknown.
     pub(super) lacks_move: AtomicBool,
     /// The login method that has worked; empty before the first login.
+    ///
+    /// Locked for a copy only, never during a login.
     pub(super) login_method: Mutex<String>,
 }
 
@@ -41,6 +51,8 @@ impl Default for ServerProfile {
 
 impl ServerProfile {
     /// Returns the beginning of a set that fits into one command.
+    ///
+    /// Not empty unless the set is: a single range always fits.
     pub(super) fn portion(&self, set: &UidSet) -> UidSet {
         let (set_length, messages) = self.limits();
         set.chunk_within(0, messages, set_length)
@@ -75,6 +87,8 @@ impl ServerProfile {
     }
 
     /// Returns limits within which a refused command may succeed; `None` if its size was not the reason.
+    ///
+    /// Shorter lines are tried first. Fewer messages, a tenth each time, are tried only for refusals that are not BAD.
     pub(super) fn smaller_limits(&self, portion: &UidSet, error: &Error) -> Option<Limits> {
         let is_refused = error.kind() == ErrorKind::Refused && error.retry_after().is_none();
         if !is_refused || !codes::is_too_long(error.code(), &error.to_string()) {
@@ -94,6 +108,8 @@ impl ServerProfile {
     }
 
     /// Shortens the sets after the connection was lost at a long command: some servers close it for that.
+    ///
+    /// Once for a handle: later lines are shorter than what is suspicious.
     pub(super) fn note_lost(&self, portion: &UidSet) {
         if portion.to_string().len() > SUSPICIOUS_LENGTH
             && self.set_length.fetch_min(SET_LENGTHS[1], Ordering::Relaxed) > SET_LENGTHS[1]

@@ -8,6 +8,8 @@ use crate::error::Result;
 use crate::watchdog::Guard;
 
 /// An IMAP or SMTP session in Python, with the ways in which the two differ for their connection.
+///
+/// The two differ in the count of NOOPs that an SMTP server tolerates, and in the name of the last command.
 pub(crate) trait Protocol: Send + Sized + 'static {
     /// The command that ends a session, for errors.
     const LOGOUT: &'static str;

@@ -1,4 +1,6 @@
 //! A Python `Session`: opened, logged in, called under a deadline, and closed with its Rust owner.
+//!
+//! Not `Sync`: the connection's lock gives it to one thread at a time.
 
 use std::cell::Cell;
 use std::os::fd::{IntoRawFd as _, RawFd};
@@ -24,12 +26,16 @@ pub(super) struct Service {
     pub(super) name: &'static str,
     /// The port with implicit TLS.
     pub(super) tls: u16,
+    /// The port without TLS at first.
     pub(super) starttls: u16,
     /// The port without encryption.
     pub(super) plain: u16,
 }
 
 /// A `Session` of `imap.py` or `smtp.py`, and the watchdog of its connection.
+///
+/// Python owns the socket. The watchdog has a duplicate of the descriptor, and shuts the socket down at the deadline;
+/// the thread that waits in Python then sees the end of the connection.
 pub(crate) struct PySession {
     /// `None` only after the drop.
     object: Option<Py<PyAny>>,
@@ -38,14 +44,31 @@ pub(crate) struct PySession {
     /// The socket, for the watchdog.
     watched: Watched,
     /// The traffic up to the last call.
+    ///
+    /// Noted after each call, so that reading it takes neither the GIL nor a wait.
     traffic: Cell<Traffic>,
-    /// The deadline of the next call.
+    /// The deadline of the next call. Python gets it, too: after a shutdown, its reads still return what was received
+    /// before, for seconds.
     deadline: Cell<Deadline>,
 }
 
 impl PySession {
     /// Connects, encrypted as configured, and runs `begin` on the session, all by the deadline; `hello_name` is the
     /// name in EHLO.
+    ///
+    /// | step | by |
+    /// | --- | --- |
+    /// | load `py/` | Rust, before a server waits for it |
+    /// | DNS, TCP | Rust: [`tcp::connect`], which ends by the deadline |
+    /// | TLS, greeting | Python, on the same socket, under the watchdog |
+    /// | `begin`: the login and what follows | the caller |
+    ///
+    /// The descriptor has one owner at any time: Rust's socket, which closes it if Python can't be entered, then
+    /// Python.
+    ///
+    /// # Errors
+    ///
+    /// `Runtime`, `Connect`, `Tls`, `Timeout`, and those of `begin`, after which the socket is closed.
     pub(super) fn open<S>(
         service: &Service,
         common: &Common,
@@ -90,6 +113,12 @@ impl PySession {
     }
 
     /// Logs in if there are credentials; returns the capabilities after login, which only IMAP has.
+    ///
+    /// The password is revealed for the call only, and Python clears its frames when the login fails.
+    ///
+    /// # Errors
+    ///
+    /// `Auth` or `Refused`, by the server's words; a lost connection.
     pub(super) fn login(&self, service: &Service, common: &Common) -> Result<Vec<String>> {
         let Some((user, password)) = &common.credentials.login else { return Ok(Vec::new()) };
         let action = format!("logging in to {} at {}", service.name, common.server.host);
@@ -146,6 +175,9 @@ impl PySession {
     }
 
     /// Calls a method with the deadline that was set, and reads its value while attached. Notes the traffic.
+    ///
+    /// `args` and `read` run while attached, and must not wait. After an exception, which carries no traffic, the
+    /// traffic is read by a second call.
     pub(super) fn with<T, A>(
         &self,
         context: CallContext<'_>,
@@ -211,6 +243,15 @@ fn owned(py: Python<'_>, exception: &PyErr, context: CallContext<'_>) -> crate::
 }
 
 /// Returns the password in each form in which it is sent, and in the forms in which Python's `repr` shows those.
+///
+/// | form | sent by |
+/// | --- | --- |
+/// | base64 of NUL, user, NUL, password | AUTHENTICATE PLAIN, AUTH PLAIN |
+/// | base64 of the password | AUTHENTICATE LOGIN, AUTH LOGIN |
+/// | the password, with backslashes before quotes and backslashes | LOGIN |
+/// | the password | LOGIN with a literal |
+///
+/// CRAM-MD5 sends a digest only. The user's name is no secret.
 fn secrets(credentials: &Credentials) -> Vec<String> {
     let Some((user, password)) = &credentials.login else { return Vec::new() };
     let password = password.reveal();

@@ -1,4 +1,20 @@
 //! Finds and starts the interpreter, attaches calls to it, and keeps them out at the end of the process.
+//!
+//! # Start
+//!
+//! Once for a process, by the first call, on whichever thread that is; other callers wait, detached:
+//!
+//! 1. The version of libpython is compared with that of the build.
+//! 2. If the host has started no interpreter, an isolated one is started, with the standard library beside libpython.
+//! 3. OpenSSL is told to leave out its cleanup; `signal` and `ssl` are imported; the action of SIGINT is restored.
+//! 4. In a host's Python, an `atexit` hook is registered; in any process, one of the C library.
+//!
+//! A failure is kept, and is the error of every later call.
+//!
+//! # End
+//!
+//! The interpreter is never finalised: other threads may be anywhere in it. Exit hooks run last in, first out, so that
+//! ours run before those of `ssl` and OpenSSL.
 #![allow(unsafe_code)]
 
 mod interpreter;
@@ -26,12 +42,18 @@ use crate::events;
 static STARTED: OnceLock<Result<()>> = OnceLock::new();
 
 /// The process that started Python; 0 before that.
+///
+/// Set before the start, so that a child that is forked in the middle of it is told, too.
 static PROCESS: AtomicU32 = AtomicU32::new(0);
 
 /// `true` if pymail has started the interpreter, and not the host.
+///
+/// A host's interpreter keeps its settings, such as that of the garbage collector, and gets an `atexit` hook.
 static IS_OURS: AtomicBool = AtomicBool::new(false);
 
 /// Starts the interpreter with the standard library in `home`; `None` means the one that belongs to libpython.
+///
+/// A home must be set before any other use of Python; the same one may be set again.
 ///
 /// # Errors
 ///
@@ -54,10 +76,12 @@ pub(crate) fn start_in(home: Option<PathBuf>) -> Result<()> {
 ///
 /// The caller must hold no lock that another thread takes while attached: lock first, then attach.
 ///
+/// May be nested: a thread that is attached stays so, and is counted once more.
+///
 /// # Errors
 ///
-/// `Runtime` when Python can't be started, and in a forked child; `Closed` when the process or the host's
-/// interpreter is ending; the errors of `work`.
+/// `Runtime` when Python can't be started, and in a forked child; `Closed` when the process or the host's interpreter
+/// is ending; the errors of `work`.
 pub(crate) fn attached<T>(work: impl FnOnce(Python<'_>) -> Result<T>) -> Result<T> {
     // Detached, since a thread that starts the interpreter must attach to it.
     let started =

@@ -8,6 +8,8 @@ use pyo3::ffi;
 /// Runs `import` and restores the handler of SIGINT afterwards.
 ///
 /// Importing imaplib imports signal, which replaces the default action: Ctrl-C would no longer end the host.
+///
+/// Another thread that changes the action meanwhile loses its change; the imports take milliseconds, once.
 pub(super) fn keeping_sigint<T>(import: impl FnOnce() -> T) -> T {
     let mut before = MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: reads the action for SIGINT and changes nothing.

@@ -1,4 +1,16 @@
 //! An SMTP session: typed calls into `py/smtp.py`.
+//!
+//! # A lost connection
+//!
+//! | lost | outcome of the message |
+//! | --- | --- |
+//! | before its data, or within data of more than 64 KiB | not sent: `Disconnected` |
+//! | after the first octet of smaller data, which goes out in one write with its end | unknown: `OutcomeUnknown` |
+//! | after its last octet, before the final reply | unknown |
+//! | after the final reply | by that reply |
+//!
+//! The messages behind it are not sent. With a window over 1 (BDAT, RFC 3030), those in flight are unknown. A refusal
+//! that is about the session, such as a limit of messages, is `Disconnected`, too: a new connection takes the message.
 
 use std::time::{Duration, Instant};
 
@@ -16,24 +28,28 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
 /// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
+///
+/// Mail is submitted on 465 or 587 (section 3.3); 25 is for a relay that needs no login.
 const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 465, starttls: 587, plain: 25 };
 
 /// After so many NOOPs and RSETs without an accepted message, a connection is renewed, once a minute at most.
 ///
-/// Servers take more for an attack: Exim closes at the 10th, Sendmail answers each after the 20th more slowly,
-/// Postfix counts errors from the 102nd and closes at the 121st. Firewalls block by what the servers log then.
+/// Servers take more for an attack: Exim closes at the 10th, Sendmail answers each after the 20th more slowly, Postfix
+/// counts errors from the 102nd and closes at the 121st. Firewalls block by what the servers log then.
 const RENEW_AFTER: u32 = 8;
 /// The shortest time between two renewals.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
-/// After so many the connection is renewed in any case. While that fails, NOOPs are no longer sent, and only the
-/// socket is checked.
+/// After so many the connection is renewed in any case. While that fails, NOOPs are no longer sent, and only the socket
+/// is checked.
 const IDLE_COMMANDS_LIMIT: u32 = 80;
 
 /// An SMTP connection, logged in if there are credentials.
 pub(crate) struct SmtpSession {
     pub(super) python: PySession,
     /// The server's SIZE limit in octets; 0 for none.
+    ///
+    /// From the last EHLO (SIZE, RFC 1870). Spares the upload of a message that would be refused.
     size_limit: u64,
     /// The most messages in one flight ([`SmtpConfig::window`]).
     window: usize,
@@ -60,6 +76,8 @@ impl SmtpSession {
 
     /// Sends the messages that are due, in order, and sets the outcome of each. After the connection is lost, the rest
     /// is `Disconnected`: not sent.
+    ///
+    /// Errors are in the outcomes alone: if one of them ends the connection, the caller must drop the session.
     pub(crate) fn send(&mut self, pending: &mut [Pending<'_>]) {
         let is_too_large = |it: &Pending<'_>| self.size_limit > 0 && it.wire.len() as u64 > self.size_limit;
         for message in pending.iter_mut().filter(|it| it.is_due && is_too_large(it)) {
@@ -79,6 +97,7 @@ impl SmtpSession {
         }
     }
 
+    /// Returns the error of a message that the server would refuse for its size.
     fn too_large(&self, message: &Pending<'_>) -> Error {
         let (size, limit) = (message.wire.len(), self.size_limit);
         let text = format!("the message has {size} bytes on the wire; the server's SIZE is {limit}");
@@ -86,6 +105,14 @@ impl SmtpSession {
     }
 
     /// Calls Python's `send`; returns an outcome for each.
+    ///
+    /// One call into Python for all messages: with PIPELINING, the next message's commands are sent with the end of
+    /// this one's data. Mail is copied once, into Python's `bytes`.
+    ///
+    /// # Errors
+    ///
+    /// An exception of the call itself, and not of a message: each message is then unknown. `Closed`, before anything
+    /// was sent.
     fn exchange(&self, messages: &[&mut Pending<'_>]) -> Result<Vec<Result<Sent>>> {
         if messages.is_empty() {
             return Ok(Vec::new());
@@ -111,6 +138,7 @@ impl SmtpSession {
 /// recipients' replies; or the error that ended the attempt, and `true` if the message may have arrived in spite of it.
 type Outcome<'py> = (String, Option<Reply>, Vec<Reply>, Option<Bound<'py, PyBaseException>>, bool);
 
+/// Converts one outcome. With neither a reply nor an error, which `py/` never returns, the message is unknown.
 fn outcome_from_py(outcome: Outcome<'_>, context: CallContext<'_>) -> Result<Sent> {
     let (stage, reply, answers, error, may_have_arrived) = outcome;
     let hidden = |(code, text): Reply| (code, context.hide(text));

@@ -1,4 +1,14 @@
 //! Reads other mailboxes, the archive and the log of claims, and selects the inbox again.
+//!
+//! ```text
+//!  SELECT log or archive ─▶ SEARCH, FETCH, STORE, UID EXPUNGE ─▶ SELECT inbox, with a check of its UIDVALIDITY
+//! ```
+//!
+//! One mailbox is selected at a time (RFC 3501, section 6.3.1): a visit costs two round trips, in place of a second
+//! connection. The connection's lock is held meanwhile, so that no other call can meet the wrong mailbox.
+//!
+//! If the connection is lost during a visit, nothing has to be undone: the next connection selects the inbox. If the
+//! server refuses to select the inbox again, no mailbox is selected, and the connection ends.
 
 use super::commands::{Entries, Since};
 use super::imap::{ImapSession, Uids};
@@ -8,18 +18,24 @@ use crate::events;
 use crate::fetched::{Attributes, Octets};
 use crate::uid::{Uid, UidSet};
 
-/// The messages whose identifying headers are fetched with one command, and the octets of headers of each.
+/// The messages whose identifying headers are fetched with one command, and the octets of headers of each. The limits
+/// of reading the archive: at most 16 MiB of headers at a time.
 const HEADERS_WINDOW: usize = 1_000;
 const HEADER_OCTETS: usize = 16 << 10;
 
 /// The largest entry of the log that is read whole, the entries read at a time, and the largest log.
 const ENTRY_OCTETS: usize = 64 << 10;
+/// The entries that are read with one command.
 const LOG_WINDOW: usize = 200;
 /// The largest log whose entries are fetched without a SEARCH.
 const LOG_WINDOW_SMALL: u32 = 100;
+/// The octets of the largest log, in memory while it is parsed.
 const LOG_OCTETS: usize = 128 << 20;
 
 /// The place up to which a log was read.
+///
+/// The two together tell if there are new entries: each raises UIDNEXT, and a log that was removed and made anew has
+/// another UIDVALIDITY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogPlace {
     /// The log's UIDVALIDITY; 0 before the first read.
@@ -40,6 +56,14 @@ pub(super) struct Visited {
 
 impl ImapSession {
     /// Selects another mailbox, runs `read`, and selects the inbox again, unless the connection is lost.
+    ///
+    /// Selects with EXAMINE if `is_readonly`, by which nothing can be changed, and new mail in it stays recent for
+    /// other clients. After a refusal of `read`, the inbox is selected again, too.
+    ///
+    /// # Errors
+    ///
+    /// A refused SELECT, with the inbox selected again; the error of `read`; a lost connection, also if the inbox can't
+    /// be selected again or has another UIDVALIDITY.
     pub(super) fn visit<T>(
         &mut self,
         mailbox: &str,
@@ -56,8 +80,10 @@ impl ImapSession {
         result
     }
 
-    /// Splits messages into windows for one command each: at most so many, and not more than the server allows, which a SEARCH
-    /// may have told.
+    /// Splits messages into windows for one command each: at most so many, and not more than the server allows, which a
+    /// SEARCH may have told.
+    ///
+    /// A message limit of the server (RFC 9738) applies to FETCH as well, and each mailbox is read under it.
     pub(super) fn windows_of<'a>(
         &mut self,
         uids: &'a [Uid],
@@ -69,6 +95,8 @@ impl ImapSession {
     }
 
     /// Returns the UIDs that match in the mailbox that is selected, ascending.
+    ///
+    /// Not as a [`UidSet`], which is bound to the inbox's UIDVALIDITY.
     pub(super) fn search_here(&mut self, criteria: &str, action: &str) -> Result<Vec<Uid>> {
         let Uids(mut uids) = self.call("search", (criteria.to_owned(),), action)?;
         uids.sort_unstable();
@@ -77,6 +105,14 @@ impl ImapSession {
 
     /// Fetches the identifying headers of the newest messages in the archive: those after `since`, at most `most`.
     /// Returns the `since` for the next call with them.
+    ///
+    /// Under another UIDVALIDITY than that of `since`, everything counts as new. Each message that enters a mailbox
+    /// gets a higher UID, moved ones included, so that `since` misses none.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`, permanent if the archive can't be selected, transient if only some headers were withheld for now:
+    /// then a later attempt reads the same messages again.
     pub(crate) fn newest_archived(
         &mut self,
         most: usize,
@@ -97,8 +133,10 @@ impl ImapSession {
         })
     }
 
-    /// Fetches the identifying headers of messages in the mailbox that is selected; leaves out those that the server refuses
-    /// for good.
+    /// Fetches the identifying headers of messages in the mailbox that is selected; leaves out those that the server
+    /// refuses for good.
+    ///
+    /// Messages that are refused for good are like messages without a Message-ID: their duplicates are not recognised.
     fn headers_here(&mut self, uids: &[Uid], action: &str) -> Result<Vec<Octets>> {
         let items = format!("(UID {})", identifying_headers(HEADER_OCTETS));
         let (mut headers, mut transient) = (Vec::new(), None);
@@ -114,8 +152,18 @@ impl ImapSession {
         transient.map_or(Ok(headers), Err)
     }
 
-    /// Removes these entries of a log, a mailbox with a message for each entry; returns the other entries, and the place up to
-    /// which it was read. Removes none if its UIDVALIDITY is not that of `known`: then they are entries of an earlier log.
+    /// Removes these entries of a log, a mailbox with a message for each entry; returns the other entries, and the
+    /// place up to which it was read. Removes none if its UIDVALIDITY is not that of `known`: then they are entries of
+    /// an earlier log.
+    ///
+    /// The order is safe: an entry is removed only if it decides nothing, so a loss before, between or after the two
+    /// steps leaves a log from which all readers compute the same owners. Other consumers may append and remove
+    /// meanwhile: what is read is the log as of the SELECT, or later.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` for a log that can't be selected, created or read, or has more than 128 MiB; `Disconnected` for
+    /// entries without UIDs, which could not be put into their order.
     pub(crate) fn read_log(
         &mut self,
         mailbox: &str,
@@ -146,6 +194,8 @@ impl ImapSession {
     }
 
     /// Removes entries of the log that is selected; returns the number of its entries, which was `exists`.
+    ///
+    /// Entries that are flagged and not expunged, after a loss in between, are still read: the flag decides nothing.
     fn remove_entries(&mut self, sets: &[UidSet], exists: u32) -> Result<u32> {
         if sets.is_empty() {
             return Ok(exists);
@@ -164,6 +214,13 @@ impl ImapSession {
     }
 
     /// Fetches all entries of the log that is selected.
+    ///
+    /// Small logs are fetched by the range `1:*` of all UIDs, without a SEARCH. Of a larger one the UIDs are needed, to
+    /// read it in windows: the gaps between UIDs may be large.
+    ///
+    /// # Errors
+    ///
+    /// A refusal: a log of which a part is missing must not be used, since the missing entries may be claims.
     fn read_entries(&mut self, mailbox: &str, exists: u32) -> Result<Entries> {
         let windows = match exists {
             0 => Vec::new(),
@@ -194,9 +251,12 @@ impl ImapSession {
     }
 }
 
+/// The action that errors name.
 const READING_LOG: &str = "reading the log";
 
 /// Returns the range of these UIDs, ascending.
+///
+/// A FETCH of it also returns messages in between that the SEARCH has left out.
 fn range(uids: &[Uid]) -> String {
     let (first, last) = (uids.first().map_or(1, |uid| uid.get()), uids.last().map_or(1, |uid| uid.get()));
     format!("{first}:{last}")

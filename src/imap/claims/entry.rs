@@ -1,8 +1,29 @@
 //! The format of the claims log: one mail for each entry, in a mailbox of its own.
 //!
-//! An entry's UID is its place. A mailbox assigns strictly ascending UIDs (RFC 3501, section 2.3.1.1), so every consumer reads the
-//! same entries in the same order and computes the same owners. The log relies on nothing else of a server: not on an
-//! atomic MOVE, on keywords, or on clocks.
+//! An entry's UID is its place. A mailbox assigns strictly ascending UIDs (RFC 3501, section 2.3.1.1), so every
+//! consumer reads the same entries in the same order and computes the same owners. The log relies on nothing else of a
+//! server: not on an atomic MOVE, on keywords, or on clocks.
+//!
+//! ```text
+//!  Subject: pymail claims
+//!  From: pymail@localhost
+//!  X-Pymail-Lease: 300000
+//!
+//!  pymail-claims-1 000102030405060708090a0b0c0d0e0f 7 take f0e0d0c0b0a090807060504030201000 17
+//!   1:2,5
+//! ```
+//!
+//! The words are: the mark, the writer, the inbox's UIDVALIDITY, and the operation:
+//!
+//! | words | operation |
+//! | --- | --- |
+//! | `claim SET` | [`Op::Claim`] |
+//! | `take CONSUMER UID SET` | [`Op::Take`]: the consumer, its last entry that the writer has seen, the messages |
+//! | `hold` | [`Op::Renew`] |
+//! | `bye` | [`Op::Release`] |
+//!
+//! Mail that does not read so, such as a mail that was put there by hand, or an operation of a later version, is
+//! ignored by all, and never removed. Headers that servers add do no harm.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,17 +34,22 @@ use crate::uid::{Uid, UidSet, UidValidity};
 /// The first word of an entry: its format and version.
 pub(super) const MARK: &str = "pymail-claims-1";
 
-/// The header with the writer's lease in milliseconds. Earlier versions neither write nor read it; for their entries the
-/// reader's own lease counts.
+/// The header with the writer's lease in milliseconds. Earlier versions neither write nor read it; for their entries
+/// the reader's own lease counts.
 const LEASE: &str = "X-Pymail-Lease:";
 
 /// The name of the log's mailbox, within the archive or beside it.
 const MAILBOX: &str = "claims";
 
 /// The most UIDs in an entry; a mail with more is not an entry.
+///
+/// A UID takes four octets in memory, also of a range that takes twenty in the mail.
 const MAX_UIDS: usize = 100_000;
 
 /// Returns the name of the log for an inbox, a tag and an archive. Each inbox and each tag has its own.
+///
+/// The plain name is for the usual case, which people see in their mail programs. Else a hash keeps the logs of several
+/// inboxes or tags apart, which share an archive.
 pub(super) fn log_name(inbox: &str, tag: &str, archive: &str) -> String {
     // RFC 3501, section 5.1: the name INBOX, and no other, is case-insensitive.
     let inbox = if inbox.eq_ignore_ascii_case("INBOX") { "INBOX" } else { inbox };
@@ -33,7 +59,8 @@ pub(super) fn log_name(inbox: &str, tag: &str, archive: &str) -> String {
     format!("{MAILBOX}-{:016x}", hash(inbox, tag))
 }
 
-/// Returns LIST patterns that match the logs of the same inbox and tag in all archives.
+/// Returns LIST patterns that match the logs of the same inbox and tag in all archives. They match this handle's own
+/// log, too.
 pub(super) fn other_log_patterns(
     session: &ImapSession,
     inbox: &str,
@@ -48,6 +75,8 @@ pub(super) fn other_log_patterns(
 }
 
 /// Returns the FNV-1a hash, which is the same in every process and version.
+///
+/// A zero octet is between the two names, so that no two pairs of names have the same octets.
 fn hash(inbox: &str, tag: &str) -> u64 {
     let octets = inbox.bytes().chain([0]).chain(tag.bytes());
     octets.fold(0xcbf2_9ce4_8422_2325, |hash: u64, octet| {
@@ -65,16 +94,21 @@ impl fmt::Display for Consumer {
     }
 }
 
-/// The operation of an entry, on behalf of its writer.
+/// The operation of an entry, on behalf of its writer. Each of them also shows that the writer is alive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     /// Claims those of the messages that have no owner.
     Claim(UidSet),
     /// Takes those of the messages that `from` owns, unless `from` has written an entry after `last_seen`.
+    ///
+    /// Decided by the order in the log, not by time: `from` may have renewed its lease between the read and the APPEND,
+    /// with an entry that then stands before this one.
     Take { from: Consumer, last_seen: Uid, uids: UidSet },
-    /// Renews the lease.
+    /// Renews the lease. Has no other effect, so that the next one replaces it.
     Renew,
     /// Releases all messages.
+    ///
+    /// Without a list: it stays true after any claim.
     Release,
 }
 
@@ -92,6 +126,9 @@ pub(super) struct Entry {
 }
 
 /// Parses a mail of the log; `None` if it is not an entry.
+///
+/// Other headers, and any white space between the words, do no harm. The UIDs get the UIDVALIDITY of the entry, not
+/// that of the mailbox.
 pub(super) fn read(uid: Uid, mail: &str, mailbox: UidValidity) -> Option<Entry> {
     let (headers, text) = mail.split_once("\r\n\r\n").unwrap_or(("", mail));
     let lease = headers.lines().find_map(|line| line.strip_prefix(LEASE)?.trim().parse().ok());
@@ -123,6 +160,8 @@ fn parse_consumer(word: &str) -> Option<Consumer> {
 }
 
 /// Parses a set of UIDs, which may be spread over several lines.
+///
+/// `None` for more than [`MAX_UIDS`], or for a UID that is no number.
 fn parse_set<'a>(words: impl Iterator<Item = &'a str>, validity: UidValidity) -> Option<UidSet> {
     UidSet::parse(validity, &words.collect::<String>(), MAX_UIDS)
 }
@@ -137,6 +176,8 @@ impl Entry {
     }
 
     /// Removes the UIDs for which `keep` returns `false`; returns the numbers of UIDs before and after.
+    ///
+    /// The caller sums both up, to bound the UIDs that are parsed and those that are kept.
     pub(super) fn retain(&mut self, keep: impl FnMut(Uid) -> bool) -> (usize, usize) {
         match &mut self.op {
             Op::Claim(uids) | Op::Take { uids, .. } => {
@@ -148,7 +189,7 @@ impl Entry {
         }
     }
 
-    /// Returns the consumer that it takes messages from.
+    /// Returns the consumer that it takes messages from; `None` unless it is a take.
     pub(super) fn takes_from(&self) -> Option<Consumer> {
         match self.op {
             Op::Take { from, .. } => Some(from),
@@ -157,7 +198,7 @@ impl Entry {
     }
 }
 
-/// Composes the mail of an entry, in lines short enough for every server.
+/// Composes the mail of an entry, in lines of at most 32 ranges, about 700 octets: RFC 5322, section 2.1.1, allows 998.
 pub(super) fn write(by: Consumer, lease: Duration, validity: UidValidity, op: &Op) -> String {
     let (verb, uids) = match op {
         Op::Claim(uids) => ("claim".to_owned(), Some(uids)),

@@ -1,4 +1,12 @@
 //! The lease of this handle: renewed before calls, claimed again after a change of UIDVALIDITY, released at the end.
+//!
+//! | since the last entry | |
+//! | --- | --- |
+//! | a fifth of the lease | the lease is due to be renewed, before any call and any NOOP |
+//! | a quarter | the longest time between NOOPs, and between attempts to reconnect |
+//! | half | the longest timeout of a call |
+//! | all of it | it may be lost: the log is read before anything is archived |
+//! | a second more | other consumers take the messages |
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Instant;
@@ -18,6 +26,13 @@ impl Claims {
     /// Renews the lease when a fifth of it has passed; after a change of UIDVALIDITY, claims the messages again.
     ///
     /// Called before each call and each heartbeat. Writes nothing while this handle owns no messages.
+    ///
+    /// A failed attempt is repeated after a twentieth of the lease, not by each call. On a new connection it runs at
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// A lost connection. A refusal is returned, too, and does not fail the call: messages that are held stay held.
     pub(in crate::imap) fn renew_if_due(&self, session: &mut ImapSession) -> Result<()> {
         let mut view = self.view.lock();
         self.enter_validity(session, &mut view)?;
@@ -36,6 +51,8 @@ impl Claims {
     }
 
     /// Releases all messages, so that other consumers need not wait for the end of the lease.
+    ///
+    /// Best effort, at the end of a handle: if it fails, the lease runs out.
     pub(in crate::imap) fn release_all(&self, session: &mut ImapSession) {
         let mut view = self.view.lock();
         if view.has_any(self.me)
@@ -47,7 +64,16 @@ impl Claims {
         }
     }
 
-    /// After a change of UIDVALIDITY, claims the messages that the app has under their new UIDs. Other consumers wait for that.
+    /// After a change of UIDVALIDITY, claims the messages that the app has under their new UIDs. Other consumers wait
+    /// for that.
+    ///
+    /// The claim is appended before the view begins anew. So after a loss in between, the next call does all of it
+    /// again; a second claim to the same messages has no effect. `Release` in place of an empty claim tells the others
+    /// at once that they need not wait.
+    ///
+    /// # Errors
+    ///
+    /// Those of SEARCH, FETCH and APPEND, after which the next call tries again.
     pub(super) fn enter_validity(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
         let validity = session.validity();
         if view.validity == Some(validity) {
@@ -69,6 +95,9 @@ impl Claims {
     }
 
     /// Returns the new UIDs of messages, as many as an entry has room for.
+    ///
+    /// Messages beyond that are handed out again, as are those without a Message-ID. Two mails with the same identity
+    /// are both claimed: one of them is a duplicate of the other.
     fn find_by_identity(
         &self,
         session: &mut ImapSession,

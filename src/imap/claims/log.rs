@@ -1,4 +1,7 @@
 //! Appends entries to the log, and reads it.
+//!
+//! Both run under the lock of the view, on the session of the call. After a loss the view may be older than the log,
+//! which is safe at any time: each claim is read back before it counts.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -14,6 +17,15 @@ use crate::uid::UidSet;
 
 impl Claims {
     /// Appends an entry. A server that refuses it gets a second try, after obsolete entries have been removed.
+    ///
+    /// The time counts from before the APPEND: another consumer's clock starts when it reads the entry, which is later.
+    /// If the lease had run out by then, messages may be lost although the entry was stored, and `may_have_lost` says
+    /// so until the log is read.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`, such as `OVERQUOTA`, with nothing stored. After a lost connection the entry may be stored; to append
+    /// it again does no harm, as the first one of two counts.
     pub(super) fn append(&self, session: &mut ImapSession, view: &mut View, op: &Op) -> Result<()> {
         let mail = write(self.me, self.lease, session.validity(), op);
         let log = self.log_name(session);
@@ -33,11 +45,22 @@ impl Claims {
     }
 
     /// Returns `true` if the log has entries that were not read.
+    ///
+    /// By UIDNEXT (STATUS, RFC 3501, section 6.3.10). `false` when the server does not send it: then a release is seen
+    /// when the view is a tenth of the lease old.
     pub(super) fn has_new_entries(&self, session: &mut ImapSession, view: &View) -> Result<bool> {
         Ok(session.next_uid(&self.log_name(session))?.is_some_and(|next| next != view.place.next_uid))
     }
 
-    /// Reads the log, and removes obsolete entries from it.
+    /// Reads the log, and removes obsolete entries from it: first the removal, then the read, in one visit of the
+    /// mailbox.
+    ///
+    /// The UIDs of claims are reduced to those that may be present, entry by entry, before more are parsed. A claim of
+    /// this handle's that another client has removed is written again, at the end.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` for a log with too many claims, or that can't be read; a lost connection.
     pub(super) fn read_log(&self, session: &mut ImapSession, view: &mut View) -> Result<()> {
         let name = self.log_name(session);
         let validity = view.validity.unwrap_or_else(|| session.validity());
@@ -77,6 +100,9 @@ impl Claims {
     }
 
     /// Claims messages again whose claims another client has removed from the log, and reads it.
+    ///
+    /// Messages that have left the inbox meanwhile need no claim. The lease still holds, and other consumers leave the
+    /// messages alone for that long, so that nothing is lost if this fails.
     fn claim_again(&self, session: &mut ImapSession, view: &mut View, uids: &UidSet) -> Result<()> {
         let present = search_among(session, uids, " UNDELETED")?;
         if present.is_empty() {
@@ -93,7 +119,10 @@ impl Claims {
         self.read_log(session, view)
     }
 
-    /// Warns, once for each handle, of logs of the same inbox and tag in other archives: their consumers are invisible here.
+    /// Warns, once for each handle, of logs of the same inbox and tag in other archives: their consumers are invisible
+    /// here.
+    ///
+    /// A LIST for each handle, at its first read of the log. It is sent once even if it fails.
     fn warn_of_other_logs(&self, session: &mut ImapSession, name: &str) -> Result<()> {
         if self.has_searched_other_logs.swap(true, Ordering::Relaxed) {
             return Ok(());

@@ -1,7 +1,57 @@
-//! Several consumers of one mailbox. Each message is handed to the consumer that claims it first, in a log that all share.
+//! Several consumers of one mailbox. Each message is handed to the consumer that claims it first, in a log that all
+//! share.
 //!
-//! `entry` is the format of the log, `ownership` computes the owners, `view` is the last state that was read. `log` appends and reads,
-//! `lease` renews and releases.
+//! | file | contains |
+//! | --- | --- |
+//! | `entry` | the format of the log |
+//! | `ownership` | the owners that follow from the log, and the entries that are obsolete |
+//! | `view` | the log as it was last read |
+//! | `log` | appends entries, and reads the log |
+//! | `lease` | renews the lease, claims again under another UIDVALIDITY, releases |
+//!
+//! # The log
+//!
+//! A mailbox, in which each entry is a mail. Its UID is its place, and all consumers compute the same owners:
+//!
+//! ```text
+//!  UID  by  entry                              owners of the messages 1 to 5
+//!    1   A  claim 1:3                          A A A - -
+//!    2   B  claim 3:5                          A A A B B     3 has an owner already
+//!    3   B  hold                               A A A B B     renews B's lease
+//!    4   C  take 1:3 from A, last seen 1       C C C B B     A was silent for its lease, by C's clock
+//!    5   A  claim 1:2                          C C C B B     too late: A reads this, and has lost them
+//!    6   D  take 4:5 from B, last seen 2       C C C B B     void: B has written the entry 3 since
+//!    7   B  bye                                C C C - -     releases all of B's
+//! ```
+//!
+//! # The way of a message
+//!
+//! ```text
+//!  SEARCH ─▶ read ─▶ claim ─▶ read ─▶ FETCH ─▶ app ─▶ check ─▶ MOVE
+//!            the log  APPEND   the log, selecting        the lease, and
+//!                              the inbox anew            the log if it ran out
+//! ```
+//!
+//! | the connection is lost, or the process dies | |
+//! | --- | --- |
+//! | before the claim is stored | the message has no owner |
+//! | after it is stored, before its OK | it counts: the next read shows it, and the next fetch delivers the message |
+//! | before the message is archived | it is delivered again by this handle, or, after the lease, by another one |
+//! | after it was archived | its claims are obsolete, and are removed by any reader |
+//!
+//! The second read selects the inbox anew. So a message that another consumer has archived, and whose claims are gone
+//! with it, is found missing by FETCH, also if it was in this consumer's SEARCH.
+//!
+//! # Time
+//!
+//! Each consumer compares its own monotonic clock with itself: no clocks are compared. A lease is two timeouts at
+//! least, so that a call that begins with a renewed lease ends before another consumer may take its messages.
+//!
+//! # Locks
+//!
+//! `view` is held for the whole of an operation, commands included, by the thread that has the session; the inbox's
+//! state is locked after it, for moments. Other threads, which hand out deliveries, wait for `view` detached: its
+//! holder may need the interpreter.
 
 mod entry;
 mod lease;
@@ -29,25 +79,32 @@ use crate::message::{Origin, origin};
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 
-/// The most races for messages in one call, after which the inbox is searched again.
+/// The most races for messages in one call, after which the inbox is searched again: the messages may be archived by
+/// now.
 const MAX_RACES: usize = 3;
 
-/// The most calls in a row that lose all their races; the next one is an error.
+/// The most calls in a row that lose all their races; the next one is an error. These are sixty claims that came too
+/// late.
 const MAX_LOST_ROUNDS: usize = 20;
 
-/// The most claims to messages that may be in the inbox. A log with more is refused, to bound time and memory.
+/// The most claims to messages that may be in the inbox, of about 60 octets each: 30 MB. A log with more is refused, to
+/// bound time and memory.
 const MAX_PRESENT_CLAIMS: usize = 500_000;
 
-/// The most claims to any messages.
+/// The most claims to any messages. Those to messages that are gone are dropped as they are read; this bounds the time
+/// for that, since a range of a few octets can name 100,000 UIDs.
 const MAX_CLAIMS: usize = 50_000_000;
 
 /// The most messages that are claimed at once.
+///
+/// In single UIDs of ten digits, 44,000 octets: an entry of up to 64 KiB is read whole.
 const MAX_UIDS_PER_CLAIM: usize = 4_000;
 
-/// The most UIDs of an entry, in command lines ([`UidSet::chunks`]).
+/// The most UIDs of an entry, in command lines ([`UidSet::chunks`]). Of 7,000 octets each: 56,000.
 const MAX_LINES_PER_ENTRY: usize = 8;
 
-/// The claims of one handle on a shared mailbox.
+/// The claims of one handle on a shared mailbox. Clones of the handle share them; a second handle, also in the same
+/// process, is another consumer.
 #[derive(Debug)]
 pub(super) struct Claims {
     me: Consumer,
@@ -62,6 +119,9 @@ pub(super) struct Claims {
 
 impl Claims {
     /// Makes the claims of a new handle, under a random identifier.
+    ///
+    /// An identifier of 128 random bits is never used twice. A process that starts again is another consumer, and waits
+    /// for the lease of the one before, unless that has released its messages.
     pub(super) fn new(lease: Duration, config: &ImapConfig) -> Result<Self> {
         let mut bits = [0; 16];
         let random = getrandom::fill(&mut bits);
@@ -86,8 +146,17 @@ impl Claims {
 
     /// Returns at most a batch of the messages that this handle owns, and `true` if there are more.
     ///
-    /// Claims some first if it owns less than a batch. `present` are the results of a SEARCH, `wanted` the part to deliver. When
-    /// nothing can be claimed, messages that it owns already are returned all the same.
+    /// Claims some first if it owns less than a batch. `present` are the results of a SEARCH, `wanted` the part to
+    /// deliver. When nothing can be claimed, messages that it owns already are returned all the same.
+    ///
+    /// `present` must be the results of the last SEARCH of the whole inbox: messages that are not in it count as gone.
+    /// An empty set with `true` means that other consumers were quicker: search again.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`: the log can't be read or written, and this handle has no messages (`OVERQUOTA`, for example); code
+    /// `INUSE` after too many lost races, or while others may claim under a new UIDVALIDITY, with the wait. A lost
+    /// connection.
     pub(super) fn claim(
         &self,
         session: &mut ImapSession,
@@ -112,6 +181,10 @@ impl Claims {
     }
 
     /// Claims messages until there is a batch, in at most [`MAX_RACES`] attempts.
+    ///
+    /// The log is read first if it was not for a tenth of the lease, unless there is nothing to claim and nothing to
+    /// remove. Else the last view is used, and only an APPEND and the read behind it are sent. When nothing seems free,
+    /// and the log was not read in this call, STATUS tells if it has new entries: a release, for example.
     fn claim_more(
         &self,
         session: &mut ImapSession,
@@ -164,6 +237,13 @@ impl Claims {
     }
 
     /// Returns the operation that gets up to `room` more messages: a claim, else a take; `None` if there are none.
+    ///
+    /// Foreign mail is not claimed: its headers are fetched first, since SEARCH matches the tag anywhere in the
+    /// Subject. Messages are taken from a silent consumer only when no others are left.
+    ///
+    /// # Errors
+    ///
+    /// `INUSE` with the wait after a change of UIDVALIDITY; those of fetching headers.
     fn next_op(
         &self,
         session: &mut ImapSession,
@@ -198,7 +278,22 @@ impl Claims {
 
     /// Returns the messages of the set that this handle still owns, and the error that names the others.
     ///
-    /// UIDs of another UIDVALIDITY are returned unchecked: the caller finds the messages by Message-ID, and checks the new UIDs.
+    /// UIDs of another UIDVALIDITY are returned unchecked: the caller finds the messages by Message-ID, and checks the
+    /// new UIDs.
+    ///
+    /// | message | counts as owned |
+    /// | --- | --- |
+    /// | claimed by this handle | yes |
+    /// | archived by this handle before | yes: the retry of an acknowledgement |
+    /// | without an owner, not in the inbox | yes: another client has removed it, or an `ack` whose response was lost |
+    /// | without an owner, in the inbox | if a new claim to it comes first |
+    /// | claimed by another consumer | no |
+    ///
+    /// Sends nothing while the lease was renewed in time and all messages have this owner, which is the usual case.
+    ///
+    /// # Errors
+    ///
+    /// A log that can't be read; a lost connection. Lost messages are no error here, since the others can be archived.
     pub(super) fn check_owned(
         &self,
         session: &mut ImapSession,
@@ -235,22 +330,30 @@ impl Claims {
     }
 
     /// Returns an error unless this handle still owns all of these messages.
+    ///
+    /// # Errors
+    ///
+    /// `LeaseLost`, and those of [`check_owned`](Self::check_owned).
     pub(super) fn require_owned(&self, session: &mut ImapSession, uids: &UidSet) -> Result<()> {
         self.check_owned(session, uids)?.1.map_or(Ok(()), Err)
     }
 
-    /// Removes messages that this handle has archived.
+    /// Removes messages that this handle has archived, and remembers them: nothing is written to the log, where their
+    /// claims are obsolete from now on.
     pub(super) fn remove_archived(&self, uids: &UidSet) {
         self.view.lock().remove_archived(uids);
     }
 
-    /// Returns `true` if this handle has archived the message, or if its UIDVALIDITY is an earlier one, of which nothing is known.
+    /// Returns `true` if this handle has archived the message, or if its UIDVALIDITY is an earlier one, of which
+    /// nothing is known.
     pub(super) fn may_have_archived(&self, delivery: &Delivery) -> bool {
         let view = self.view.lock();
         view.validity != Some(delivery.validity) || view.was_archived(delivery.validity, delivery.uid)
     }
 
     /// Records that deliveries are handed out to the app.
+    ///
+    /// Only these are claimed again after a change of UIDVALIDITY; messages without a Message-ID can't be found again.
     pub(super) fn hand_out(&self, deliveries: &[Delivery]) {
         let mut view = self.view.lock();
         for delivery in deliveries {
@@ -269,8 +372,10 @@ fn lease_lost(lost: &UidSet, all: usize) -> Error {
     Error::new(ErrorKind::LeaseLost, text).with_code(Some("LEASE".into()))
 }
 
-/// Returns the messages that are not foreign by their headers. A message whose headers the server withholds is claimed, too, so
-/// that a single consumer reports it.
+/// Returns the messages that are not foreign by their headers. A message whose headers the server withholds is claimed,
+/// too, so that a single consumer reports it.
+///
+/// This is one more round trip for each claim.
 fn without_foreign(session: &mut ImapSession, uids: &UidSet, imap: &Imap) -> Result<UidSet> {
     let (mut tagged, fetched) = (uids.clone(), fetch_headers(session, imap, uids)?);
     tagged.retain(|uid| {

@@ -1,4 +1,6 @@
 //! Explains TLS errors in words that say what to do.
+//!
+//! By OpenSSL's numbers and reasons, not by its texts.
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -12,6 +14,8 @@ pub(super) fn explain(exception: &Bound<'_, PyBaseException>, text: &str) -> Str
 }
 
 /// Explains a certificate that OpenSSL does not accept (`X509_V_ERR_*`).
+///
+/// The numbers are those of `openssl/x509_vfy.h`; Python has them as `verify_code`.
 fn certificate(code: u32) -> Option<&'static str> {
     Some(match code {
         9 => "the server's certificate is not valid yet, or this machine's clock is wrong",
@@ -33,6 +37,8 @@ fn certificate(code: u32) -> Option<&'static str> {
 }
 
 /// Explains a failed handshake (`SSL_R_*`).
+///
+/// Python has them as `reason`. One cause has several, by the version of OpenSSL.
 fn handshake(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "WRONG_VERSION_NUMBER"

@@ -1,4 +1,8 @@
 //! Checks the version of libpython, finds its standard library, and starts an isolated interpreter.
+//!
+//! The home is the first folder that has the standard library: the one that `Runtime::home` names, those above the
+//! libpython that is loaded, or those above the one that the crate was built with. The environment is not read: neither
+//! PYTHONHOME and PYTHONPATH, nor `python3` on PATH.
 
 use std::ffi::{CStr, CString, OsStr, c_void};
 use std::mem::MaybeUninit;
@@ -30,6 +34,8 @@ pub(super) fn check_version() -> Result<()> {
 }
 
 /// Returns `true` if the version and the build are the same: free-threaded builds lay out objects in another way.
+///
+/// A version is compared up to its second number: 3.11.2 and 3.11.9 have the same binary interface.
 fn is_version(running: &str, built: &str) -> bool {
     let (version, is_free) = built.strip_suffix('t').map_or((built, false), |version| (version, true));
     let is_same = running.strip_prefix(version).is_some_and(|rest| rest.starts_with(['.', ' ', '+']));
@@ -133,6 +139,7 @@ fn check(status: ffi::PyStatus) -> Result<()> {
     }
 }
 
+/// Converts a path; `Runtime` for one with a NUL.
 fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| runtime_error("NUL in the path of libpython"))
 }

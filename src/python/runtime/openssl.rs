@@ -14,6 +14,8 @@ type Init = unsafe extern "C" fn(u64, *const c_void) -> c_int;
 ///
 /// The hook frees memory that the system takes back anyway. A thread that has used OpenSSL, and is in the middle of a
 /// call or ends while the hook runs, would crash.
+///
+/// Where the function is not found, the exit guard alone protects calls.
 pub(super) fn prevent_exit_cleanup(py: Python<'_>) {
     // By way of the extension module: the process may have another OpenSSL than the one that Python's `ssl` uses.
     let Some(extension) = extension(py) else { return };
@@ -32,6 +34,8 @@ pub(super) fn prevent_exit_cleanup(py: Python<'_>) {
 }
 
 /// Returns the path of `ssl`'s extension module, if it is a file.
+///
+/// `None` also where `ssl` is built into libpython.
 fn extension(py: Python<'_>) -> Option<CString> {
     // Not from `importlib.machinery`, which may not have been shipped; this module is built in.
     let finder = py.import("_frozen_importlib_external").ok()?.getattr("PathFinder").ok()?;
