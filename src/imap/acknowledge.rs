@@ -97,13 +97,13 @@ fn archive(
     let archive = session.archive().to_owned();
     let found = find_by_identity(session, group, imap)?;
     done.extend(find_moved(session, group, &found, imap)?);
-    let present = UidSet::new(session.validity(), found.0.keys().copied());
+    let present = UidSet::new(session.validity(), found.uids.keys().copied());
     if imap.unconfirmed_copies.lock().has_any(&uids, &archive) {
         imap.unconfirmed_copies.lock().mark_unknown(&present, &archive);
     }
     let mut moved = Vec::new();
     let lost = archive_by_uid(session, &present, imap, &mut moved);
-    let moved: HashSet<Identity> = moved.iter().filter_map(|uid| found.0.get(uid).copied()).collect();
+    let moved: HashSet<Identity> = moved.iter().filter_map(|uid| found.uids.get(uid).copied()).collect();
     let is_moved = |it: &&&Delivery| it.identity.is_some_and(|identity| moved.contains(&identity));
     done.extend(group.deliveries.iter().filter(is_moved).map(|it| it.uid));
     if let Some(error) = lost? {
@@ -146,12 +146,15 @@ fn archive_by_uid(
 }
 
 /// Messages of an earlier UIDVALIDITY that were found again, by their present UIDs.
-struct Found(BTreeMap<Uid, Identity>);
+struct Found {
+    uids: BTreeMap<Uid, Identity>,
+    identities: HashSet<Identity>,
+}
 
 impl Found {
     /// Returns `true` if a message is in the inbox.
     fn is_present(&self, delivery: &Delivery) -> bool {
-        delivery.identity.is_some_and(|it| self.0.values().any(|found| *found == it))
+        delivery.identity.is_some_and(|identity| self.identities.contains(&identity))
     }
 
     /// Returns `true` if a message is in the inbox, or known to be archived.
@@ -173,7 +176,9 @@ fn find_by_identity(session: &mut ImapSession, group: &ValidityGroup<'_>, imap: 
     let candidates = search(session, imap)?;
     let fetched = fetch_headers(session, imap, &candidates)?;
     let identity = |headers: &Headers| Identity::read(&headers.octets).filter(|it| wanted.contains(it));
-    let found = Found(fetched.iter().filter_map(|(uid, headers)| Some((*uid, identity(headers)?))).collect());
+    let uids: BTreeMap<Uid, Identity> =
+        fetched.iter().filter_map(|(uid, headers)| Some((*uid, identity(headers)?))).collect();
+    let found = Found { identities: uids.values().copied().collect(), uids };
     let has_all_headers = candidates.iter().all(|uid| fetched.contains_key(&uid));
     if !has_all_headers && !group.deliveries.iter().all(|delivery| found.has(delivery, imap)) {
         let text = "UIDVALIDITY has changed, and the server withholds the headers of some messages: not all of those to \

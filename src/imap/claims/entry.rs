@@ -127,10 +127,11 @@ pub(super) struct Entry {
 
 /// Parses a mail of the log; `None` if it is not an entry.
 ///
-/// Other headers, and any white space between the words, do no harm. The UIDs get the UIDVALIDITY of the entry, not
+/// Other headers, bare LFs as line ends, and any white space between the words, do no harm. The UIDs get the UIDVALIDITY of the entry, not
 /// that of the mailbox.
 pub(super) fn read(uid: Uid, mail: &str, mailbox: UidValidity) -> Option<Entry> {
-    let (headers, text) = mail.split_once("\r\n\r\n").unwrap_or(("", mail));
+    let parts = mail.split_once("\r\n\r\n").or_else(|| mail.split_once("\n\n"));
+    let (headers, text) = parts.unwrap_or(("", mail));
     let lease = headers.lines().find_map(|line| line.strip_prefix(LEASE)?.trim().parse().ok());
     let mut words = text.split_ascii_whitespace();
     words.next().filter(|mark| *mark == MARK)?;

@@ -57,6 +57,8 @@ fn an_entry_is_read_as_it_was_written() {
         for number in [6, VALIDITY, 8] {
             let mailbox = UidValidity::new(number, "inbox");
             assert_eq!(read(uid(3), &mail, mailbox).as_ref(), Some(&written), "with its own UIDVALIDITY");
+            let bare = mail.replace('\r', "");
+            assert_eq!(read(uid(3), &bare, mailbox).as_ref(), Some(&written), "with bare LFs");
         }
     }
 }
