@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use super::batch::{ValidityGroup, group_by_validity};
 use super::headers::{Headers, fetch_headers};
+use super::inbox::Inbox;
 use super::moves::Move;
 use super::search::search;
 use super::{Delivery, Imap};
@@ -44,32 +45,33 @@ use crate::uid::{Uid, UidSet};
 /// none; a lost connection. After each of them, a message is in the inbox or in the archive, and a retry is safe.
 pub(super) fn acknowledge<'a>(
     imap: &Imap,
+    inbox: &mut Inbox,
     deliveries: impl IntoIterator<Item = &'a Delivery>,
     deadline: Deadline,
-    on_archived: impl Fn(&UidSet),
+    on_archived: impl Fn(&mut Inbox, &UidSet),
 ) -> Result<()> {
     for group in group_by_validity(deliveries) {
         let mut done = Vec::new();
-        let archived = imap.connection.repeat(deadline, |session| archive(session, &group, imap, &mut done));
+        let archived =
+            imap.connection.repeat(deadline, |session| archive(session, &group, imap, inbox, &mut done));
         let done = UidSet::new(group.validity, done);
-        remember(imap, &group, &done);
-        on_archived(&done);
+        remember(inbox, &group, &done);
+        on_archived(inbox, &done);
         archived?.map_or(Ok(()), Err)?;
     }
-    let spent = imap.state.lock().duplicates();
+    let spent = inbox.duplicates();
     if let Some(spent) = spent {
-        imap.connection.repeat(deadline, |session| archive_duplicates(session, &spent, imap))?;
-        imap.state.lock().forget_duplicates();
+        imap.connection.repeat(deadline, |session| archive_duplicates(session, &spent, inbox))?;
+        inbox.forget_duplicates();
     }
     Ok(())
 }
 
 /// Records archived messages: they are not fetched again, and their duplicates are dropped.
-fn remember(imap: &Imap, group: &ValidityGroup<'_>, done: &UidSet) {
-    let mut state = imap.state.lock();
-    state.remove(done);
+fn remember(inbox: &mut Inbox, group: &ValidityGroup<'_>, done: &UidSet) {
+    inbox.remove(done);
     let archived = group.deliveries.iter().filter(|delivery| done.contains(delivery.uid));
-    archived.filter_map(|delivery| delivery.identity).for_each(|identity| state.acknowledged().add(identity));
+    archived.filter_map(|delivery| delivery.identity).for_each(|identity| inbox.acknowledged().add(identity));
 }
 
 /// Archives the messages of a group that this handle still owns; returns the error for the others.
@@ -87,29 +89,30 @@ fn archive(
     session: &mut ImapSession,
     group: &ValidityGroup<'_>,
     imap: &Imap,
+    inbox: &mut Inbox,
     done: &mut Vec<Uid>,
 ) -> Result<Option<Error>> {
     let uids = group.uids();
     // The UIDs of another mailbox are refused there.
     if !uids.validity().is_same_mailbox(session.validity()) || uids.validity() == session.validity() {
-        return archive_by_uid(session, &uids, imap, done);
+        return archive_by_uid(session, &uids, imap, inbox, done);
     }
     let archive = session.archive().to_owned();
-    let found = find_by_identity(session, group, imap)?;
-    done.extend(find_moved(session, group, &found, imap)?);
+    let found = find_by_identity(session, group, imap, inbox)?;
+    done.extend(find_moved(session, group, &found, imap, inbox)?);
     let present = UidSet::new(session.validity(), found.uids.keys().copied());
-    if imap.unconfirmed_copies.lock().has_any(&uids, &archive) {
-        imap.unconfirmed_copies.lock().mark_unknown(&present, &archive);
+    if inbox.unconfirmed_copies.has_any(&uids, &archive) {
+        inbox.unconfirmed_copies.mark_unknown(&present, &archive);
     }
     let mut moved = Vec::new();
-    let lost = archive_by_uid(session, &present, imap, &mut moved);
+    let lost = archive_by_uid(session, &present, imap, inbox, &mut moved);
     let moved: HashSet<Identity> = moved.iter().filter_map(|uid| found.uids.get(uid).copied()).collect();
     let is_moved = |it: &&&Delivery| it.identity.is_some_and(|identity| moved.contains(&identity));
     done.extend(group.deliveries.iter().filter(is_moved).map(|it| it.uid));
     if let Some(error) = lost? {
         return Ok(Some(error));
     }
-    let is_missing = |it: &&&Delivery| !done.contains(&it.uid) && !found.has(it, imap);
+    let is_missing = |it: &&&Delivery| !done.contains(&it.uid) && !found.has(it, inbox);
     let (missing, all) = (group.deliveries.iter().filter(is_missing).count(), group.deliveries.len());
     if missing == 0 {
         return Ok(None);
@@ -126,12 +129,13 @@ fn archive_by_uid(
     session: &mut ImapSession,
     uids: &UidSet,
     imap: &Imap,
+    inbox: &mut Inbox,
     done: &mut Vec<Uid>,
 ) -> Result<Option<Error>> {
     let mut left = uids.clone();
     left.retain(|uid| !done.contains(&uid));
     let archive = session.archive().to_owned();
-    let mut moving = Move::to_own_mailbox(session, &imap.unconfirmed_copies, &archive, done);
+    let mut moving = Move::to_own_mailbox(session, &mut inbox.unconfirmed_copies, &archive, done);
     let result = moving.search_copies(&left).and_then(|left| {
         let (owned, lost) = match &imap.claims {
             Some(claims) if !left.is_empty() => claims.check_owned(moving.session, &left)?,
@@ -158,8 +162,8 @@ impl Found {
     }
 
     /// Returns `true` if a message is in the inbox, or known to be archived.
-    fn has(&self, delivery: &Delivery, imap: &Imap) -> bool {
-        let is_archived = |identity| imap.state.lock().acknowledged().contains(identity);
+    fn has(&self, delivery: &Delivery, inbox: &mut Inbox) -> bool {
+        let is_archived = |identity| inbox.acknowledged().contains(identity);
         self.is_present(delivery) || delivery.identity.is_some_and(is_archived)
     }
 }
@@ -171,16 +175,21 @@ impl Found {
 /// # Errors
 ///
 /// `Refused` if messages are missing and the server withholds headers: they may be the missing ones.
-fn find_by_identity(session: &mut ImapSession, group: &ValidityGroup<'_>, imap: &Imap) -> Result<Found> {
+fn find_by_identity(
+    session: &mut ImapSession,
+    group: &ValidityGroup<'_>,
+    imap: &Imap,
+    inbox: &mut Inbox,
+) -> Result<Found> {
     let wanted: HashSet<Identity> = group.identities().collect();
-    let candidates = search(session, imap)?;
-    let fetched = fetch_headers(session, imap, &candidates)?;
+    let candidates = search(session, imap, inbox)?;
+    let fetched = fetch_headers(session, inbox, &candidates)?;
     let identity = |headers: &Headers| Identity::read(&headers.octets).filter(|it| wanted.contains(it));
     let uids: BTreeMap<Uid, Identity> =
         fetched.iter().filter_map(|(uid, headers)| Some((*uid, identity(headers)?))).collect();
     let found = Found { identities: uids.values().copied().collect(), uids };
     let has_all_headers = candidates.iter().all(|uid| fetched.contains_key(&uid));
-    if !has_all_headers && !group.deliveries.iter().all(|delivery| found.has(delivery, imap)) {
+    if !has_all_headers && !group.deliveries.iter().all(|delivery| found.has(delivery, inbox)) {
         let text = "UIDVALIDITY has changed, and the server withholds the headers of some messages: not all of those to \
                     acknowledge could be found";
         return Err(Error::new(ErrorKind::Refused, text));
@@ -198,11 +207,11 @@ fn find_moved(
     group: &ValidityGroup<'_>,
     found: &Found,
     imap: &Imap,
+    inbox: &mut Inbox,
 ) -> Result<Vec<Uid>> {
     let archive = session.archive().to_owned();
-    let is_unfinished = |it: &Delivery| {
-        imap.unconfirmed_copies.lock().has_any(&UidSet::new(group.validity, it.uids()), &archive)
-    };
+    let is_unfinished =
+        |it: &Delivery| inbox.unconfirmed_copies.has_any(&UidSet::new(group.validity, it.uids()), &archive);
     let mut unfinished = group.deliveries.clone();
     unfinished.retain(|it| !found.is_present(it) && is_unfinished(it));
     if unfinished.is_empty() {
@@ -220,14 +229,14 @@ fn find_moved(
 }
 
 /// Archives duplicates. After a change of UIDVALIDITY it does nothing: the next fetch finds them again.
-fn archive_duplicates(session: &mut ImapSession, duplicates: &UidSet, imap: &Imap) -> Result<()> {
+fn archive_duplicates(session: &mut ImapSession, duplicates: &UidSet, inbox: &mut Inbox) -> Result<()> {
     if duplicates.validity() != session.validity() {
         return Ok(());
     }
     let archive = session.archive().to_owned();
     if !session.has_move() {
         // An acknowledgement that an earlier process did not finish may have copied some to the archive.
-        imap.unconfirmed_copies.lock().mark_unknown(duplicates, &archive);
+        inbox.unconfirmed_copies.mark_unknown(duplicates, &archive);
     }
-    Move::to_own_mailbox(session, &imap.unconfirmed_copies, &archive, &mut Vec::new()).run(duplicates)
+    Move::to_own_mailbox(session, &mut inbox.unconfirmed_copies, &archive, &mut Vec::new()).run(duplicates)
 }

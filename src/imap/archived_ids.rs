@@ -7,6 +7,7 @@
 use std::time::Instant;
 
 use super::Imap;
+use super::inbox::Inbox;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::events;
@@ -20,9 +21,8 @@ const DEADLINE_SHARE: u32 = 4;
 
 /// Returns `true` if there is nothing to read: all is known, the archive is empty, or the wait after a failure is not
 /// over.
-pub(super) fn are_loaded(session: &ImapSession, imap: &Imap) -> bool {
-    let mut state = imap.state.lock();
-    let acknowledged = state.acknowledged();
+pub(super) fn are_loaded(session: &ImapSession, imap: &Imap, inbox: &mut Inbox) -> bool {
+    let acknowledged = inbox.acknowledged();
     if acknowledged.next_read(imap.claims.is_some()).is_none() {
         return true;
     }
@@ -38,10 +38,12 @@ pub(super) fn are_loaded(session: &ImapSession, imap: &Imap) -> bool {
 /// A failure is an event and a count, no error: messages are delivered all the same, duplicates too.
 ///
 /// A loss of the connection here is not counted against the messages.
-pub(super) fn load_archived_ids(imap: &Imap, deadline: Deadline) {
+pub(super) fn load_archived_ids(imap: &Imap, inbox: &mut Inbox, deadline: Deadline) {
     let began = Instant::now();
-    if let Err(error) = imap.connection.once(deadline.share(DEADLINE_SHARE), |session| read(session, imap)) {
-        imap.state.lock().acknowledged().postpone_read(began.elapsed(), imap.config.common.options.backoff);
+    if let Err(error) =
+        imap.connection.once(deadline.share(DEADLINE_SHARE), |session| read(session, imap, inbox))
+    {
+        inbox.acknowledged().postpone_read(began.elapsed(), imap.config.common.options.backoff);
         imap.connection.count(|counts| counts.archive_unread += 1);
         imap.connection.note(&error);
         events::emit(move || {
@@ -51,11 +53,11 @@ pub(super) fn load_archived_ids(imap: &Imap, deadline: Deadline) {
 }
 
 /// Fetches the identifying headers of the archive's newest messages.
-fn read(session: &mut ImapSession, imap: &Imap) -> Result<()> {
-    let range = imap.state.lock().acknowledged().next_read(imap.claims.is_some());
+fn read(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> Result<()> {
+    let range = inbox.acknowledged().next_read(imap.claims.is_some());
     let Some((most, since)) = range else { return Ok(()) };
     let (since, archived) = session.newest_archived(most, since)?;
     let identities = archived.iter().filter_map(|headers| Identity::read(headers));
-    imap.state.lock().acknowledged().load(since, identities);
+    inbox.acknowledged().load(since, identities);
     Ok(())
 }

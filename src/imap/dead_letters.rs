@@ -23,6 +23,7 @@
 use std::collections::BTreeMap;
 
 use super::batch::Fate;
+use super::inbox::Inbox;
 use super::moves::Move;
 use super::{Delivery, Imap};
 use crate::deadline::Deadline;
@@ -49,6 +50,7 @@ const MAILBOX: &str = "dead";
 /// in the dead letters.
 pub(super) fn remove_dead_letters(
     imap: &Imap,
+    inbox: &mut Inbox,
     deliveries: Vec<Delivery>,
     deadline: Deadline,
 ) -> Result<Vec<Delivery>> {
@@ -61,7 +63,7 @@ pub(super) fn remove_dead_letters(
     for unread in deliveries.iter().filter(|delivery| delivery.fate != Fate::Stay) {
         if let Err(error) = &unread.message {
             let reason = format!("it can't be read: {error}");
-            if let Err(error) = move_to_dead_letters(imap, unread, &reason, deadline) {
+            if let Err(error) = move_to_dead_letters(imap, inbox, unread, &reason, deadline) {
                 warn_not_moved(unread.uid, error);
             }
         }
@@ -70,7 +72,7 @@ pub(super) fn remove_dead_letters(
     let readable = UidSet::new(deliveries[0].validity, readable);
     let (over_limit, refusal) = imap
         .connection
-        .repeat(deadline, |session| count_deliveries(session, imap, limit, readable.clone()))?;
+        .repeat(deadline, |session| count_deliveries(session, inbox, limit, readable.clone()))?;
     if let Some(error) = refusal {
         events::emit(
             move || tracing::warn!(%error, "the server refuses keywords: deliveries are counted by this handle alone"),
@@ -79,10 +81,10 @@ pub(super) fn remove_dead_letters(
     let (dead, mut alive): (Vec<_>, Vec<_>) =
         deliveries.into_iter().partition(|it| over_limit.contains(&it.uid));
     for delivery in dead {
-        let last = imap.state.lock().reject_reason(delivery.uid);
+        let last = inbox.reject_reason(delivery.uid);
         let last = last.map(|reason| format!("; the last time: {reason}")).unwrap_or_default();
         let reason = format!("it was delivered {limit} times and not acknowledged{last}");
-        match move_to_dead_letters(imap, &delivery, &reason, deadline) {
+        match move_to_dead_letters(imap, inbox, &delivery, &reason, deadline) {
             Ok(()) => {}
             Err(error) if leaves_others_deliverable(&error) => {
                 warn_not_moved(delivery.uid, error.clone());
@@ -104,12 +106,12 @@ pub(super) fn remove_dead_letters(
 /// message that ends its process was counted before that. Marks of other handles count, too.
 fn count_deliveries(
     session: &mut ImapSession,
-    imap: &Imap,
+    inbox: &mut Inbox,
     limit: u32,
     mut uncounted: UidSet,
 ) -> Result<(Vec<Uid>, Option<Error>)> {
     let validity = uncounted.validity();
-    imap.state.lock().delivery_counts(validity).remove_handed_out(&mut uncounted);
+    inbox.delivery_counts(validity).remove_handed_out(&mut uncounted);
     let (mut over_limit, mut refusal) = (Vec::new(), None);
     // By the number of earlier deliveries.
     let mut deliverable: Vec<Vec<Uid>> = vec![Vec::new(); limit as usize];
@@ -118,7 +120,7 @@ fn count_deliveries(
         let keywords: BTreeMap<Uid, u32> = keywords.into_iter().flatten().collect();
         for uid in chunk.iter() {
             let keyword = keywords.get(&uid).copied().unwrap_or_default();
-            let before = imap.state.lock().delivery_counts(validity).deliveries_before(uid, keyword);
+            let before = inbox.delivery_counts(validity).deliveries_before(uid, keyword);
             match deliverable.get_mut(before as usize) {
                 Some(uids) => uids.push(uid),
                 None => over_limit.push(uid),
@@ -127,11 +129,11 @@ fn count_deliveries(
     }
     for (before, uids) in (0..).zip(deliverable) {
         let set = UidSet::new(validity, uids);
-        imap.state.lock().delivery_counts(validity).begin(&set, before + 1);
+        inbox.delivery_counts(validity).begin(&set, before + 1);
         for chunk in set.chunks() {
             keep_refusal(session.mark_delivery(&chunk, before + 1), &mut refusal)?;
         }
-        imap.state.lock().delivery_counts(validity).hand_out(&set, before + 1);
+        inbox.delivery_counts(validity).hand_out(&set, before + 1);
     }
     Ok((over_limit, refusal))
 }
@@ -162,6 +164,7 @@ fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) -> Result<Opt
 /// `Config` without `dead_letters`; those of moving, after which the deliveries before are done.
 pub(super) fn reject<'a>(
     imap: &Imap,
+    inbox: &mut Inbox,
     deliveries: impl IntoIterator<Item = &'a Delivery>,
     reason: &str,
     deadline: Deadline,
@@ -170,10 +173,10 @@ pub(super) fn reject<'a>(
         return Err(Error::config("reject needs a limit of deliveries: set ImapConfig::dead_letters"));
     };
     for delivery in deliveries {
-        let times = imap.state.lock().release(delivery.validity, delivery.uid, reason);
+        let times = inbox.release(delivery.validity, delivery.uid, reason);
         if times >= limit {
             let reason = format!("its handling failed {times} times; the last time: {reason}");
-            move_to_dead_letters(imap, delivery, &reason, deadline)?;
+            move_to_dead_letters(imap, inbox, delivery, &reason, deadline)?;
         }
     }
     Ok(())
@@ -199,7 +202,13 @@ fn warn_not_moved(uid: Uid, error: Error) {
 /// # Errors
 ///
 /// `StaleUids`, `LeaseLost`, a refused move, a lost connection.
-fn move_to_dead_letters(imap: &Imap, delivery: &Delivery, reason: &str, deadline: Deadline) -> Result<()> {
+fn move_to_dead_letters(
+    imap: &Imap,
+    inbox: &mut Inbox,
+    delivery: &Delivery,
+    reason: &str,
+    deadline: Deadline,
+) -> Result<()> {
     let (uid, text) = (delivery.uid, reason.to_owned());
     events::emit(move || tracing::warn!(%uid, reason = text, "a message is moved to the dead letters"));
     let note = note(delivery.message.as_ref().ok(), delivery.uid.get(), reason);
@@ -208,7 +217,7 @@ fn move_to_dead_letters(imap: &Imap, delivery: &Delivery, reason: &str, deadline
         session.check(&uids)?;
         let mut done = Vec::new();
         let mut refusal = None;
-        let copies = &imap.unconfirmed_copies;
+        let copies = &mut inbox.unconfirmed_copies;
         let mailbox = session.archive_child(MAILBOX);
         let rest = Move::to_own_mailbox(session, copies, &mailbox, &mut done).search_copies(&uids)?;
         if !rest.is_empty() {
@@ -219,8 +228,8 @@ fn move_to_dead_letters(imap: &Imap, delivery: &Delivery, reason: &str, deadline
             Move::to_own_mailbox(session, copies, &mailbox, &mut done).run(&rest)?;
         }
         imap.claims.iter().for_each(|claims| claims.remove_archived(&uids));
-        imap.state.lock().remove(&uids);
-        imap.unreturned.forget(&uids);
+        inbox.remove(&uids);
+        inbox.forget_unreturned(&uids);
         Ok(refusal)
     })?;
     if let Some(error) = refusal {

@@ -30,7 +30,9 @@ impl Deliveries {
         if self.has_ended {
             return None;
         }
-        match receive::receive(&self.imap, &mut self.cursor, self.imap.connection.deadline()) {
+        let cursor = &mut self.cursor;
+        let imap = &self.imap;
+        match imap.with_inbox(|inbox, deadline| receive::receive(imap, inbox, cursor, deadline)) {
             Ok(deliveries) => {
                 self.has_ended = deliveries.is_empty();
                 self.batch = deliveries.into_iter();

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use super::batch::Fate;
 use super::cursor::Cursor;
-use super::inbox_state::Candidate;
+use super::inbox::{Candidate, Inbox};
 use super::isolate::{FailureBudget, Request, Response, fetch_all_but_suspects};
 use super::reader::Reader;
 use super::single::{empty_response, withheld_error};
@@ -70,21 +70,20 @@ impl<'a> Fetch<'a> {
     /// Begins with these candidates. Suspects that are not due are delivered as their last error.
     pub(super) fn of_candidates(
         imap: &'a Imap,
+        inbox: &mut Inbox,
         validity: UidValidity,
         candidates: &[Candidate],
         more: bool,
     ) -> Self {
         let (mut previewed, mut large, mut not_due) = (Vec::new(), Vec::new(), Vec::new());
-        let mut state = imap.state.lock();
         for &(uid, size) in candidates {
-            match (state.suspects().get(uid), size) {
+            match (inbox.suspects().get(uid), size) {
                 (Some(suspect), _) if suspect.is_due() => {}
                 (Some(suspect), _) => not_due.push((uid, suspect.error.clone())),
                 (None, Some(size)) => large.push((uid, size)),
                 (None, None) => previewed.push(uid),
             }
         }
-        drop(state);
         let mut reader = Reader::new(imap, validity, large);
         for (uid, error) in not_due {
             reader.deliver_error(uid, withheld_error(uid, error), Fate::Stay);
@@ -124,18 +123,22 @@ impl<'a> Fetch<'a> {
     /// # Errors
     ///
     /// A lost connection, with the message that caused it noted among the suspects. Refusals are counted in the budget.
-    pub(super) fn fetch(&mut self, session: &mut ImapSession, budget: &mut FailureBudget) -> Result<()> {
-        let imap = self.imap;
-        fetch_all_but_suspects(session, imap, budget, &mut PreviewRequest(self))?;
+    pub(super) fn fetch(
+        &mut self,
+        session: &mut ImapSession,
+        inbox: &mut Inbox,
+        budget: &mut FailureBudget,
+    ) -> Result<()> {
+        fetch_all_but_suspects(session, inbox, budget, &mut PreviewRequest(self))?;
         if self.large.is_none() {
-            self.large = Some(self.reader.take_large_within_budget());
+            self.large = Some(self.reader.take_large_within_budget(inbox));
         }
-        fetch_all_but_suspects(session, imap, budget, &mut WholeRequest(self))?;
+        fetch_all_but_suspects(session, inbox, budget, &mut WholeRequest(self))?;
         if budget.stopped.is_none() {
-            self.verify_absent(session)?;
+            self.verify_absent(session, inbox)?;
         }
         if !budget.has_refusals() && !self.chosen.is_empty() {
-            imap.state.lock().set_refused_as_transient(false);
+            inbox.set_refused_as_transient(false);
         }
         Ok(())
     }
@@ -144,14 +147,13 @@ impl<'a> Fetch<'a> {
     ///
     /// An expunged message, and one that the server withholds without a word, look the same to FETCH: an OK without
     /// data.
-    fn verify_absent(&mut self, session: &mut ImapSession) -> Result<()> {
+    fn verify_absent(&mut self, session: &mut ImapSession, inbox: &mut Inbox) -> Result<()> {
         let absent = UidSet::new(self.validity, std::mem::take(&mut self.absent));
         for part in absent.chunks() {
             let present = session.search(&format!("UID {part}"))?;
-            let mut state = self.imap.state.lock();
             for uid in part.iter() {
                 if present.contains(uid) {
-                    state.suspects().add(uid, &empty_response());
+                    inbox.suspects().add(uid, &empty_response());
                 } else {
                     self.absent.insert(uid);
                 }
@@ -174,12 +176,12 @@ impl<'a> Fetch<'a> {
     /// Removes expunged messages from the state, moves the cursor, and returns the deliveries.
     ///
     /// For messages above the highest one that was read, the cursor needs no list; those below it are skipped ones.
-    pub(super) fn finish(self, cursor: &mut Cursor) -> Outcome {
+    pub(super) fn finish(self, inbox: &mut Inbox, cursor: &mut Cursor) -> Outcome {
         let last = self.reader.last().max(cursor.position(self.validity).1);
         let unfetched: Vec<Uid> = self.chosen.iter().copied().filter(|uid| self.is_unfetched(*uid)).collect();
         let more = self.more || self.reader.is_full() || !unfetched.is_empty();
         let gone = self.absent.iter().chain(self.reader.deleted());
-        self.imap.state.lock().remove(&UidSet::new(self.validity, gone.copied()));
+        inbox.remove(&UidSet::new(self.validity, gone.copied()));
         for &uid in self.reader.duplicates() {
             events::emit(
                 move || tracing::info!(%uid, "a duplicate of an acknowledged message is not delivered"),
@@ -199,28 +201,30 @@ impl<'a> Fetch<'a> {
     pub(super) fn fetch_whole(
         &mut self,
         session: &mut ImapSession,
+        inbox: &mut Inbox,
         mails: &[(Uid, u64)],
     ) -> Result<Response> {
         let first = self.reader.unread(mails, false);
-        let response = self.fetch_part(session, &first, Part::Whole)?;
+        let response = self.fetch_part(session, inbox, &first, Part::Whole)?;
         let short = self.reader.unread(mails, true);
         if response.failure.is_some() || short.is_empty() {
             let unrequested = response.unrequested.iter().chain(short.iter().map(|(uid, _)| *uid));
             return Ok(Response { unrequested: UidSet::new(self.validity, unrequested), ..response });
         }
-        self.fetch_part(session, &short, Part::Entire)
+        self.fetch_part(session, inbox, &short, Part::Entire)
     }
 
     fn fetch_part(
         &mut self,
         session: &mut ImapSession,
+        inbox: &mut Inbox,
         mails: &[(Uid, u64)],
         part: Part,
     ) -> Result<Response> {
         let mut whole = WholeMails { validity: self.validity, mails, part, config: &self.imap.config };
         let reader = &mut self.reader;
         let failure =
-            fetch_and_read(session, None, &mut whole, |mails, asked| reader.read_whole(mails, asked))?;
+            fetch_and_read(session, None, &mut whole, |mails, asked| reader.read_whole(inbox, mails, asked))?;
         let unrequested = UidSet::new(self.validity, whole.mails.iter().map(|(uid, _)| *uid));
         Ok(Response { failure, unrequested })
     }
@@ -236,13 +240,14 @@ impl Request for PreviewRequest<'_, '_> {
         missing
     }
 
-    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
+    fn send(&mut self, session: &mut ImapSession, inbox: &mut Inbox, part: &UidSet) -> Result<Response> {
         let Fetch { imap, reader, .. } = &mut *self.0;
-        let sizes = *imap.state.lock().sizes();
+        let sizes = *inbox.sizes();
         let mut previews = Previews::new(part, sizes, reader.byte_budget(), &imap.config);
-        let failure =
-            fetch_and_read(session, None, &mut previews, |mails, asked| reader.read_previews(mails, asked))?;
-        *imap.state.lock().sizes() = previews.sizes();
+        let failure = fetch_and_read(session, None, &mut previews, |mails, asked| {
+            reader.read_previews(inbox, mails, asked);
+        })?;
+        *inbox.sizes() = previews.sizes();
         Ok(Response { failure, unrequested: previews.unrequested() })
     }
 
@@ -267,10 +272,10 @@ impl Request for WholeRequest<'_, '_> {
         UidSet::new(self.0.validity, large.filter(|uid| self.0.is_unfetched(*uid)))
     }
 
-    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
+    fn send(&mut self, session: &mut ImapSession, inbox: &mut Inbox, part: &UidSet) -> Result<Response> {
         let large = self.0.large.iter().flatten().copied();
         let mails: Vec<(Uid, u64)> = large.filter(|(uid, _)| part.contains(*uid)).collect();
-        self.0.fetch_whole(session, &mails)
+        self.0.fetch_whole(session, inbox, &mails)
     }
 
     fn arrived(&self) -> usize {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Imap;
+use super::inbox::Inbox;
 use super::isolate::{FailureBudget, Request, Response, fetch_all_but_suspects};
 use crate::error::Result;
 use crate::python::{Failure, ImapSession, Mail, Part, Window, Windows};
@@ -44,15 +44,15 @@ pub(super) struct Headers {
 /// A lost connection, a transient refusal, and too many refusals.
 pub(super) fn fetch_headers(
     session: &mut ImapSession,
-    imap: &Imap,
+    inbox: &mut Inbox,
     uids: &UidSet,
 ) -> Result<BTreeMap<Uid, Headers>> {
     let mut all = BTreeMap::new();
-    fetch_within(session, imap, &mut all, uids, MANY)?;
+    fetch_within(session, inbox, &mut all, uids, MANY)?;
     let truncated = all.iter().filter(|(_, headers)| headers.is_truncated).map(|(uid, _)| *uid);
     let truncated = UidSet::new(uids.validity(), truncated);
     if !truncated.is_empty() {
-        fetch_within(session, imap, &mut all, &truncated, SINGLE)?;
+        fetch_within(session, inbox, &mut all, &truncated, SINGLE)?;
     }
     Ok(all)
 }
@@ -60,14 +60,14 @@ pub(super) fn fetch_headers(
 /// Adds the headers of these messages to `all`, those that arrived before an error, too.
 fn fetch_within(
     session: &mut ImapSession,
-    imap: &Imap,
+    inbox: &mut Inbox,
     all: &mut BTreeMap<Uid, Headers>,
     uids: &UidSet,
     limits: Limits,
 ) -> Result<()> {
     let mut request = HeaderRequest { uids, absent: BTreeSet::new(), arrived: BTreeMap::new(), limits };
     let mut budget = FailureBudget::default();
-    let result = fetch_all_but_suspects(session, imap, &mut budget, &mut request);
+    let result = fetch_all_but_suspects(session, inbox, &mut budget, &mut request);
     all.append(&mut request.arrived);
     result.and(budget.stopped.map_or(Ok(()), Err))
 }
@@ -118,7 +118,7 @@ impl Request for HeaderRequest<'_> {
         missing
     }
 
-    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
+    fn send(&mut self, session: &mut ImapSession, _: &mut Inbox, part: &UidSet) -> Result<Response> {
         let mut windows = HeaderWindows::new(part, self.limits);
         let failure = windows.fetch(session, &mut self.arrived)?;
         let unrequested = part.skip(windows.requested);

@@ -9,6 +9,7 @@
 //! the message by itself.
 
 use super::Imap;
+use super::inbox::Inbox;
 use super::suspects::LostAt;
 use crate::error::{Error, ErrorKind, Result};
 use crate::python::{Failure, ImapSession};
@@ -33,7 +34,7 @@ pub(super) trait Request {
     fn missing(&self) -> UidSet;
 
     /// Requests some of the messages, and receives those that arrive.
-    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response>;
+    fn send(&mut self, session: &mut ImapSession, inbox: &mut Inbox, part: &UidSet) -> Result<Response>;
 
     /// Returns the number of messages that have arrived.
     fn arrived(&self) -> usize;
@@ -72,23 +73,25 @@ impl FailureBudget {
     }
 
     /// Counts a refusal; `has_arrived` if messages arrived before it.
-    pub(super) fn count_refusal(&mut self, imap: &Imap, error: &Error, has_arrived: bool) {
+    pub(super) fn count_refusal(&mut self, inbox: &mut Inbox, error: &Error, has_arrived: bool) {
         self.refusals += 1;
         self.in_a_row = if has_arrived { 0 } else { self.in_a_row + 1 };
         if self.refusals >= MAX_REFUSALS
             || self.in_a_row >= MAX_REFUSALS_IN_A_ROW
-            || treat_as_transient(imap, error)
+            || treat_as_transient(inbox, error)
         {
             self.stop(error.clone());
         }
     }
 
     /// Counts a loss of the connection at a message; `has_arrived` if messages arrived before it.
-    pub(super) fn count_loss(&mut self, imap: &Imap, error: &Error, has_arrived: bool) {
+    pub(super) fn count_loss(&mut self, imap: &Imap, inbox: &mut Inbox, error: &Error, has_arrived: bool) {
         self.losses += 1;
         self.in_a_row = if has_arrived { 0 } else { self.in_a_row + 1 };
-        imap.state.lock().suspects().count_loss();
-        if self.losses >= MAX_LOSSES || self.in_a_row >= MAX_LOSSES_IN_A_ROW || exceeds_connection_share(imap)
+        inbox.suspects().count_loss();
+        if self.losses >= MAX_LOSSES
+            || self.in_a_row >= MAX_LOSSES_IN_A_ROW
+            || exceeds_connection_share(imap, inbox)
         {
             self.stop(error.clone());
         }
@@ -100,11 +103,11 @@ impl FailureBudget {
     }
 
     /// Suspects the message at which the connection was lost, and counts the loss. Returns `false` if there is none.
-    pub(super) fn count_loss_at_message(&mut self, imap: &Imap, error: &Error) -> bool {
-        let lost_at = imap.state.lock().suspects().take_lost_at();
+    pub(super) fn count_loss_at_message(&mut self, imap: &Imap, inbox: &mut Inbox, error: &Error) -> bool {
+        let lost_at = inbox.suspects().take_lost_at();
         let Some(LostAt { uid, others_arrived }) = lost_at else { return false };
-        imap.state.lock().suspects().add(uid, error);
-        self.count_loss(imap, error, others_arrived);
+        inbox.suspects().add(uid, error);
+        self.count_loss(imap, inbox, error, others_arrived);
         true
     }
 
@@ -125,9 +128,9 @@ impl FailureBudget {
 }
 
 /// Returns `true` if messages have cost more than half of the connections of a minute. The rest is for other calls.
-pub(super) fn exceeds_connection_share(imap: &Imap) -> bool {
+pub(super) fn exceeds_connection_share(imap: &Imap, inbox: &mut Inbox) -> bool {
     let limit = imap.config.common.options.max_connects_per_minute as usize / 2;
-    imap.state.lock().suspects().recent_losses() > limit
+    inbox.suspects().recent_losses() > limit
 }
 
 /// Requests messages until all but the suspects have arrived, or the batch has no room for more.
@@ -140,20 +143,20 @@ pub(super) fn exceeds_connection_share(imap: &Imap) -> bool {
 /// it.
 pub(super) fn fetch_all_but_suspects(
     session: &mut ImapSession,
-    imap: &Imap,
+    inbox: &mut Inbox,
     budget: &mut FailureBudget,
     request: &mut impl Request,
 ) -> Result<()> {
     while budget.stopped.is_none() {
-        let part = imap.state.lock().suspects().next_portion(request.missing());
+        let part = inbox.suspects().next_portion(request.missing());
         if part.is_empty() {
             break;
         }
         let before = request.arrived();
-        let Response { failure, unrequested } = request.send(session, &part)?;
+        let Response { failure, unrequested } = request.send(session, inbox, &part)?;
         let has_arrived = request.arrived() > before;
         let Some(Failure { uids, error }) = failure else {
-            imap.state.lock().suspects().double_portion();
+            inbox.suspects().double_portion();
             if has_arrived {
                 budget.message_arrived();
             }
@@ -165,11 +168,11 @@ pub(super) fn fetch_all_but_suspects(
             }
             continue;
         };
-        suspect_first_missing(imap, request, &uids, &error, has_arrived);
+        suspect_first_missing(inbox, request, &uids, &error, has_arrived);
         if error.ends_connection() {
             return Err(error);
         }
-        budget.count_refusal(imap, &error, has_arrived);
+        budget.count_refusal(inbox, &error, has_arrived);
     }
     Ok(())
 }
@@ -179,14 +182,13 @@ pub(super) fn fetch_all_but_suspects(
 ///
 /// None, if all messages of the window have arrived: then the failure is not about a message.
 fn suspect_first_missing(
-    imap: &Imap,
+    inbox: &mut Inbox,
     request: &impl Request,
     uids: &UidSet,
     error: &Error,
     has_arrived: bool,
 ) {
-    let mut state = imap.state.lock();
-    let suspects = state.suspects();
+    let suspects = inbox.suspects();
     let missing = request.missing();
     let Some(first) = uids.iter().find(|uid| missing.contains(*uid) && !suspects.contains(*uid)) else {
         return;
@@ -204,9 +206,8 @@ fn suspect_first_missing(
 ///
 /// Some servers send a transient code for a single bad message, each time. So of two refusals in a row the second one
 /// is not treated as transient, unless it says when to retry: the bad message is isolated instead.
-pub(super) fn treat_as_transient(imap: &Imap, error: &Error) -> bool {
-    is_server_wide(error)
-        && (error.retry_after().is_some() || !imap.state.lock().set_refused_as_transient(true))
+pub(super) fn treat_as_transient(inbox: &mut Inbox, error: &Error) -> bool {
+    is_server_wide(error) && (error.retry_after().is_some() || !inbox.set_refused_as_transient(true))
 }
 
 /// Returns `true` if a refusal is transient, and likely to affect all messages.

@@ -13,15 +13,14 @@
 //! | shared by the clones of a handle | for |
 //! | --- | --- |
 //! | `connection` | the commands, one call at a time |
-//! | `state` | candidates, suspects, counts, acknowledged messages |
+//! | `inbox` | candidates, suspects, counts, acknowledged messages, moves without a response |
 //! | `claims` | `shared`: the view of the log |
-//! | `unreturned` | `fetch_and_ack`: messages of a failed call |
-//! | `unconfirmed_copies` | moves without a response |
 //!
 //! # Locks
 //!
-//! In this order: the turn of `fetch_and_ack`, the connection, the view of the claims, `state` and
-//! `unconfirmed_copies`. The last two are held for moments, one at a time, and never while a command runs.
+//! In this order: `inbox`, the connection, the view of the claims. Each is held for as long as a verb, a call or an
+//! operation takes, commands included. So a verb has the inbox's state to itself: what it has read stays true until it
+//! ends, and no other verb sees it half done.
 
 mod acknowledge;
 mod acknowledged;
@@ -34,7 +33,7 @@ mod deliveries;
 mod fetch;
 mod fetch_and_ack;
 mod headers;
-mod inbox_state;
+mod inbox;
 mod isolate;
 mod moves;
 mod prefetch;
@@ -56,14 +55,13 @@ pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
 use self::cursor::Cursor;
 pub use self::deliveries::Deliveries;
-use self::fetch_and_ack::UnreturnedDeliveries;
-use self::inbox_state::InboxState;
-use self::unconfirmed_copies::UnconfirmedCopies;
+use self::inbox::Inbox;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
 use crate::connection::{Connection, Session as _, SessionHooks, Stats, Status};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::python::{ImapSession, ServerProfile};
 use crate::uid::UidSet;
 
@@ -112,11 +110,10 @@ use crate::uid::UidSet;
 pub struct Imap {
     connection: Connection<ImapSession>,
     config: Arc<ImapConfig>,
-    state: Arc<Mutex<InboxState>>,
+    /// Held by one verb at a time, for its whole length; taken before the connection's lock.
+    inbox: Arc<Mutex<Inbox>>,
     /// `None` unless the mailbox is [`shared`](ImapConfig::shared).
     claims: Option<Arc<Claims>>,
-    unreturned: Arc<UnreturnedDeliveries>,
-    unconfirmed_copies: Arc<Mutex<UnconfirmedCopies>>,
 }
 
 impl Imap {
@@ -137,9 +134,8 @@ impl Imap {
         let config = Arc::new(config);
         let claims = config.lease.map(|lease| Claims::new(lease, &config)).transpose()?.map(Arc::new);
         let connection = Connection::open(config.connection_options(), hooks(&config, claims.as_ref()))?;
-        let state = Arc::new(Mutex::new(InboxState::new(config.dedup_window)));
-        let (unreturned, unconfirmed_copies) = (Arc::default(), Arc::default());
-        Ok(Self { connection, config, state, claims, unreturned, unconfirmed_copies })
+        let inbox = Arc::new(Mutex::new(Inbox::new(config.dedup_window)));
+        Ok(Self { connection, config, inbox, claims })
     }
 
     /// Fetches the oldest tagged messages in the inbox, and acknowledges none of them.
@@ -181,12 +177,23 @@ impl Imap {
     /// | `INUSE` | other consumers' claims came first, many times in a row |
     /// | `INUSE`, with [`retry_after`](Error::retry_after) | UIDVALIDITY has changed; the other consumers have until then to claim their messages under the new UIDs |
     pub fn fetch(&self) -> Result<Batch> {
-        self.fetch_by(self.connection.deadline())
+        let fetch = |inbox: &mut _, deadline| receive::receive(self, inbox, &mut Cursor::default(), deadline);
+        Ok(Batch::new(self.clone(), self.with_inbox(fetch)?))
     }
 
-    /// Fetches a batch within the rest of a call's time.
-    fn fetch_by(&self, deadline: Deadline) -> Result<Batch> {
-        Ok(Batch::new(self.clone(), receive::receive(self, &mut Cursor::default(), deadline)?))
+    /// Runs a verb, which has the inbox's state to itself, within the call's time.
+    fn with_inbox<T: Send>(&self, verb: impl FnOnce(&mut Inbox, Deadline) -> Result<T> + Send) -> Result<T> {
+        if ImapSession::is_forked() {
+            return Err(Error::forked()); // another thread's lock is never released there
+        }
+        let deadline = self.connection.deadline();
+        let call = || {
+            let inbox = self.inbox.try_lock_until(deadline.at());
+            let mut inbox = inbox.ok_or_else(|| deadline.error("waiting for another call on the inbox"))?;
+            verb(&mut inbox, deadline)
+        };
+        // The other call may need the interpreter to end.
+        ImapSession::detached(|| events::deferred(call))
     }
 
     /// Returns an iterator over all tagged messages in the inbox, oldest first, each once. One batch at a time is in
@@ -223,9 +230,8 @@ impl Imap {
     /// Returns the criteria of the SEARCH for tagged messages, without the mails that the server can't search.
     ///
     /// They also match foreign mail that has the tag elsewhere in its Subject.
-    fn search_criteria(&self) -> String {
-        let except =
-            self.state.lock().search_exclusions().map(|uids| format!(" NOT UID {uids}")).unwrap_or_default();
+    fn search_criteria(&self, inbox: &Inbox) -> String {
+        let except = inbox.search_exclusions().map(|uids| format!(" NOT UID {uids}")).unwrap_or_default();
         search_criteria(&self.config.common.tag) + &except
     }
 
@@ -251,8 +257,10 @@ impl Imap {
     ///
     /// After any error each message is in the inbox or in the archive; a retry archives none of them twice.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
-        let on_archived = |uids: &UidSet| self.unreturned.forget(uids);
-        acknowledge::acknowledge(self, deliveries, self.connection.deadline(), on_archived)
+        let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
+        self.with_inbox(|inbox, deadline| {
+            acknowledge::acknowledge(self, inbox, deliveries, deadline, Inbox::forget_unreturned)
+        })
     }
 
     /// Returns deliveries that could not be handled. They are delivered again, until they have failed as often as
@@ -281,7 +289,8 @@ impl Imap {
     /// error the messages are still in the inbox or in the dead letters; the next [`fetch`](Imap::fetch) moves those
     /// that have failed often enough.
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
-        dead_letters::reject(self, deliveries, reason, self.connection.deadline())
+        let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
+        self.with_inbox(|inbox, deadline| dead_letters::reject(self, inbox, deliveries, reason, deadline))
     }
 
     /// Fetches one batch and acknowledges it before it returns: at most once, where [`fetch`](Imap::fetch) and
@@ -296,7 +305,7 @@ impl Imap {
     /// # Errors
     /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack). `Timeout` also while another thread's `fetch_and_ack` runs.
     pub fn fetch_and_ack(&self) -> Result<Vec<Delivery>> {
-        fetch_and_ack::fetch_and_ack(self, self.connection.deadline())
+        self.with_inbox(|inbox, deadline| fetch_and_ack::fetch_and_ack(self, inbox, deadline))
     }
 
     /// Sends NOOP, to check that the connection is alive.
@@ -375,8 +384,9 @@ impl Imap {
     /// `Refused` also when the server answers OK and the mails are still in the inbox.
     pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox, ErrorKind::InvalidInput)?;
-        self.connection.once(self.connection.deadline(), |session| {
-            moves::move_to(session, &self.unconfirmed_copies, uids, mailbox)
+        self.with_inbox(|inbox, deadline| {
+            let copies = &mut inbox.unconfirmed_copies;
+            self.connection.once(deadline, |session| moves::move_to(session, copies, uids, mailbox))
         })
     }
 

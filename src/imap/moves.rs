@@ -15,8 +15,6 @@
 //!
 //! MOVE by several sessions at once may copy a message more than once. Only one consumer moves a message: its owner.
 
-use parking_lot::Mutex;
-
 use super::unconfirmed_copies::UnconfirmedCopies;
 use super::verbs::{delete, outcome_unknown, search_among};
 use crate::error::{Error, ErrorKind, Result};
@@ -31,7 +29,7 @@ const MAX_ATTEMPTS: usize = 5;
 /// A move of messages to one mailbox.
 pub(super) struct Move<'a> {
     pub(super) session: &'a mut ImapSession,
-    copies: &'a Mutex<UnconfirmedCopies>,
+    copies: &'a mut UnconfirmedCopies,
     /// The target's name on this server.
     mailbox: String,
     /// `true` if a missing mailbox is created.
@@ -45,7 +43,7 @@ impl<'a> Move<'a> {
     /// them.
     pub(super) fn to_own_mailbox(
         session: &'a mut ImapSession,
-        copies: &'a Mutex<UnconfirmedCopies>,
+        copies: &'a mut UnconfirmedCopies,
         mailbox: &str,
         done: &'a mut Vec<Uid>,
     ) -> Self {
@@ -55,7 +53,7 @@ impl<'a> Move<'a> {
     /// Makes a move to a mailbox that the app names, which must exist.
     fn to_existing_mailbox(
         session: &'a mut ImapSession,
-        copies: &'a Mutex<UnconfirmedCopies>,
+        copies: &'a mut UnconfirmedCopies,
         mailbox: &str,
         done: &'a mut Vec<Uid>,
     ) -> Self {
@@ -108,18 +106,18 @@ impl<'a> Move<'a> {
     /// Those of [`ImapSession::copies`].
     pub(super) fn search_copies(&mut self, set: &UidSet) -> Result<UidSet> {
         let mut rest = set.clone();
-        let unknown = self.copies.lock().begin_search(set, &self.mailbox);
+        let unknown = self.copies.begin_search(set, &self.mailbox);
         in_portions(self, &unknown, |this, portion| {
             let result = this.session.copies(portion, &this.mailbox);
             if result.as_ref().is_err_and(|error| !error.ends_connection() && error.is_transient()) {
-                this.copies.lock().undo_search(portion, &this.mailbox);
+                this.copies.undo_search(portion, &this.mailbox);
             }
             let (present, duplicated) = result?;
             let mut gone = portion.clone();
             gone.retain(|uid| !present.contains(uid));
             rest.retain(|uid| !gone.contains(uid));
             this.done.extend(gone.iter());
-            let mut copies = this.copies.lock();
+            let copies = &mut *this.copies;
             copies.remove(portion, &this.mailbox);
             copies.mark_copied(&duplicated, &this.mailbox);
             Ok(portion.clone())
@@ -131,7 +129,7 @@ impl<'a> Move<'a> {
     ///
     /// A loss in between leaves them marked as copied: the next attempt deletes them.
     fn delete_copied(&mut self, rest: &mut UidSet) -> Result<()> {
-        let copied = self.copies.lock().copied_among(rest, &self.mailbox);
+        let copied = self.copies.copied_among(rest, &self.mailbox);
         if !copied.is_empty() {
             delete(self.session, &copied)?;
             self.confirm(&copied);
@@ -142,8 +140,8 @@ impl<'a> Move<'a> {
     }
 
     /// Notes that the outcome of these messages is known: no copy is unconfirmed.
-    fn confirm(&self, set: &UidSet) {
-        self.copies.lock().remove(set, &self.mailbox);
+    fn confirm(&mut self, set: &UidSet) {
+        self.copies.remove(set, &self.mailbox);
     }
 
     /// Moves as much of a set as the server's limit allows, and returns it.
@@ -155,7 +153,7 @@ impl<'a> Move<'a> {
             return Ok(set.clone());
         }
         let moved = if self.session.has_move() {
-            self.copies.lock().mark_unknown(set, &self.mailbox);
+            self.copies.mark_unknown(set, &self.mailbox);
             let copyuid = self.session.move_to(set, &self.mailbox)?;
             let done = self.session.done(set)?;
             check_gone(self.session, &done, &named(copyuid, set), "MOVE")?;
@@ -182,11 +180,11 @@ impl<'a> Move<'a> {
     ///
     /// Without UIDPLUS, an OK has to do: COPY is all or nothing, and no COPYUID says more.
     fn copy(&mut self, set: &UidSet) -> Result<(UidSet, UidSet)> {
-        self.copies.lock().mark_unknown(set, &self.mailbox);
+        self.copies.mark_unknown(set, &self.mailbox);
         let copyuid = self.session.copy(set, &self.mailbox)?;
         let done = self.session.done(set)?;
         let copied = if self.session.has_uidplus() { named(copyuid, set) } else { done.clone() };
-        self.copies.lock().mark_copied(&copied, &self.mailbox);
+        self.copies.mark_copied(&copied, &self.mailbox);
         delete(self.session, &copied)?;
         self.confirm(&copied);
         Ok((copied, done))
@@ -220,7 +218,7 @@ impl<'a> Move<'a> {
                 let before = rest.len();
                 *rest = self.search_copies(rest)?;
                 // Not every server with UIDPLUS sends COPYUID.
-                let is_copied = !self.copies.lock().copied_among(rest, &self.mailbox).is_empty();
+                let is_copied = !self.copies.copied_among(rest, &self.mailbox).is_empty();
                 let is_done = is_copied || rest.len() < before;
                 Ok(is_done
                     || self.session.note_move_refused(rest, error)
@@ -256,13 +254,13 @@ impl AsMut<ImapSession> for Move<'_> {
 /// `OutcomeUnknown` in place of a lost connection, on a server without MOVE, if COPY may have been done.
 pub(super) fn move_to(
     session: &mut ImapSession,
-    copies: &Mutex<UnconfirmedCopies>,
+    copies: &mut UnconfirmedCopies,
     set: &UidSet,
     mailbox: &str,
 ) -> Result<()> {
     let mut done = Vec::new();
     let moved = Move::to_existing_mailbox(session, copies, mailbox, &mut done).run(set);
-    let may_be_copied = !session.has_move() && copies.lock().has_any(set, mailbox);
+    let may_be_copied = !session.has_move() && copies.has_any(set, mailbox);
     if may_be_copied { moved.map_err(outcome_unknown) } else { moved }
 }
 

@@ -8,6 +8,7 @@
 use super::Imap;
 use super::archived_ids::are_loaded;
 use super::cursor::Cursor;
+use super::inbox::Inbox;
 use super::reader::Reader;
 use super::suspects::LostAt;
 use super::windows::{PREVIEW_MIN, PREVIEW_WINDOW, Previews, fetch_and_read, preview_size};
@@ -34,22 +35,23 @@ const MAX_PREFETCHED: usize = 1_000;
 pub(super) fn prefetch_new<'a>(
     session: &mut ImapSession,
     imap: &'a Imap,
+    inbox: &mut Inbox,
     cursor: &Cursor,
 ) -> Result<Option<(UidSet, Reader<'a>)>> {
     let validity = session.validity();
-    if imap.claims.is_some() || is_any_due(imap, validity) || !are_loaded(session, imap) {
+    if imap.claims.is_some() || is_any_due(inbox, validity) || !are_loaded(session, imap, inbox) {
         return Ok(None);
     }
     let (count, most) = limits(&imap.config);
-    let Some(window) = session.prefetch(&imap.search_criteria(), count, most)? else { return Ok(None) };
+    let Some(window) = session.prefetch(&imap.search_criteria(inbox), count, most)? else { return Ok(None) };
     let (new, room) = (window.uids.clone(), window.room);
     let mut reader = Reader::new(imap, validity, Vec::new());
-    let failure = read(session, imap, window, &mut reader)?;
+    let failure = read(session, imap, inbox, window, &mut reader)?;
     if let Some(Failure { error, .. }) = &failure
         && error.ends_connection()
     {
         if let Some(uid) = reader.unfetched(new.clone()).iter().next() {
-            imap.state.lock().suspects().set_lost_at(LostAt { uid, others_arrived: reader.arrived() > 0 });
+            inbox.suspects().set_lost_at(LostAt { uid, others_arrived: reader.arrived() > 0 });
         }
         return Err(error.clone());
     }
@@ -60,19 +62,19 @@ pub(super) fn prefetch_new<'a>(
     if failure.is_some() {
         return Ok(None);
     }
-    Ok(is_next_batch(imap, cursor, &new, &others).then_some((new, reader)))
+    Ok(is_next_batch(imap, inbox, cursor, &new, &others).then_some((new, reader)))
 }
 
 /// Returns `true` if mail found earlier may be fetched now.
-fn is_any_due(imap: &Imap, validity: UidValidity) -> bool {
-    let mut state = imap.state.lock();
-    state.has_fetchable(validity) || state.suspects().has_due()
+fn is_any_due(inbox: &mut Inbox, validity: UidValidity) -> bool {
+    inbox.has_fetchable(validity) || inbox.suspects().has_due()
 }
 
 /// Receives and reads the prefetched window.
 fn read(
     session: &mut ImapSession,
     imap: &Imap,
+    inbox: &mut Inbox,
     window: Window,
     reader: &mut Reader<'_>,
 ) -> Result<Option<Failure>> {
@@ -80,23 +82,22 @@ fn read(
         return Ok(None); // `remaining_matches` reads the response to a FETCH of no messages.
     }
     let none = UidSet::empty(window.uids.validity());
-    let mut previews = Previews::new(&none, *imap.state.lock().sizes(), reader.byte_budget(), &imap.config);
+    let mut previews = Previews::new(&none, *inbox.sizes(), reader.byte_budget(), &imap.config);
     let failure = fetch_and_read(session, Some(window), &mut previews, |mails, asked| {
-        reader.read_previews(mails, asked);
+        reader.read_previews(inbox, mails, asked);
     })?;
-    *imap.state.lock().sizes() = previews.sizes();
+    *inbox.sizes() = previews.sizes();
     Ok(failure)
 }
 
 /// Updates the candidates, and returns `true` if the prefetched messages are exactly the next batch.
 ///
 /// Both, since a walk leaves out what its cursor has passed: a prefetch would deliver that again.
-fn is_next_batch(imap: &Imap, cursor: &Cursor, new: &UidSet, others: &UidSet) -> bool {
+fn is_next_batch(imap: &Imap, inbox: &mut Inbox, cursor: &Cursor, new: &UidSet, others: &UidSet) -> bool {
     let (validity, most) = (new.validity(), imap.config.batch);
-    let mut state = imap.state.lock();
-    state.update_candidates(&UidSet::new(validity, new.iter().chain(others.iter())));
-    let all = state.next_candidates(validity, &Cursor::default(), most + 1);
-    let chosen = state.next_candidates(validity, cursor, most + 1);
+    inbox.update_candidates(&UidSet::new(validity, new.iter().chain(others.iter())));
+    let all = inbox.next_candidates(validity, &Cursor::default(), most + 1);
+    let chosen = inbox.next_candidates(validity, cursor, most + 1);
     all.len() <= most && chosen.len() == all.len() && all.iter().all(|(uid, _)| new.contains(*uid))
 }
 

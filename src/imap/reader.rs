@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::batch::Fate;
-use super::inbox_state::Settled;
+use super::inbox::{Inbox, Settled};
 use super::windows::count_fitting;
 use super::{Delivery, Imap};
 use crate::error::{Error, ErrorKind, Result};
@@ -100,21 +100,21 @@ impl<'a> Reader<'a> {
     /// Reads mail of which `asked` octets each were requested. Drops it once the batch is full.
     ///
     /// Dropped mail stays a candidate, for the next batch.
-    pub(super) fn read_previews(&mut self, mails: &[Mail], asked: usize) {
+    pub(super) fn read_previews(&mut self, inbox: &mut Inbox, mails: &[Mail], asked: usize) {
         for mail in mails {
             if self.is_full() {
                 return;
             }
-            self.read(mail, asked);
+            self.read(inbox, mail, asked);
         }
     }
 
     /// Reads mail whose size was within the byte budget when it was chosen.
     ///
     /// It is read also when the budget has been spent meanwhile: it was requested, and one large message may go beyond.
-    pub(super) fn read_whole(&mut self, mails: &[Mail], asked: usize) {
+    pub(super) fn read_whole(&mut self, inbox: &mut Inbox, mails: &[Mail], asked: usize) {
         for mail in mails {
-            self.read(mail, asked);
+            self.read(inbox, mail, asked);
         }
     }
 
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
     ///
     /// The order of the checks matters: a cut mail must not be parsed as a whole one, and a mail over the limit
     /// neither.
-    fn read(&mut self, mail: &Mail, asked: usize) {
+    fn read(&mut self, inbox: &mut Inbox, mail: &Mail, asked: usize) {
         let (uid, limit) = (mail.uid, self.imap.config.max_message);
         // No mail is empty: without octets it has not arrived.
         if self.has_read(uid) || (mail.octets().is_empty() && !mail.is_deleted) {
@@ -159,14 +159,14 @@ impl<'a> Reader<'a> {
         self.arrived += 1;
         if mail.is_deleted {
             self.deleted.push(uid);
-        } else if self.may_be_truncated(mail, asked) {
+        } else if self.may_be_truncated(inbox, mail, asked) {
             if origin(mail.octets(), true, &self.imap.config.common.tag) != Origin::Foreign {
                 return self.large.push((uid, mail.size().min(limit as u64)));
             }
-            self.settle_foreign(uid);
+            inbox.settle(self.validity, uid, Settled::Foreign);
         } else if mail.is_whole(asked) && mail.octets().len() <= limit {
-            self.read_complete(mail);
-        } else if !self.read_preview(mail, asked) {
+            self.read_complete(inbox, mail);
+        } else if !self.read_preview(inbox, mail, asked) {
             return;
         }
         self.read.insert(uid);
@@ -176,15 +176,14 @@ impl<'a> Reader<'a> {
     /// exact.
     ///
     /// The mail is then fetched without a limit. If the same octets arrive again, the server's sizes are estimates.
-    fn may_be_truncated(&mut self, mail: &Mail, asked: usize) -> bool {
+    fn may_be_truncated(&mut self, inbox: &mut Inbox, mail: &Mail, asked: usize) -> bool {
         if !mail.is_short(asked) {
             return false;
         }
         let arrived = mail.octets().len();
         let before = self.short.insert(mail.uid, arrived);
-        let mut state = self.imap.state.lock();
-        state.sizes().are_estimates |= before == Some(arrived);
-        before.is_none() && !state.sizes().are_estimates
+        inbox.sizes().are_estimates |= before == Some(arrived);
+        before.is_none() && !inbox.sizes().are_estimates
     }
 
     /// Returns those of these mails that are not read: with `is_short` the ones that arrived shorter than their
@@ -195,10 +194,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a preview, or a mail over the size limit. Returns `false` if it is to be fetched whole.
-    fn read_preview(&mut self, mail: &Mail, asked: usize) -> bool {
+    fn read_preview(&mut self, inbox: &mut Inbox, mail: &Mail, asked: usize) -> bool {
         let (uid, limit) = (mail.uid, self.imap.config.max_message);
         match origin(mail.octets(), !mail.is_whole(asked), &self.imap.config.common.tag) {
-            Origin::Foreign => self.settle_foreign(uid),
+            Origin::Foreign => inbox.settle(self.validity, uid, Settled::Foreign),
             _ if asked <= limit && mail.size() <= limit as u64 => {
                 self.large.push((uid, mail.size()));
                 return false;
@@ -209,22 +208,18 @@ impl<'a> Reader<'a> {
         true
     }
 
-    fn settle_foreign(&self, uid: Uid) {
-        self.imap.state.lock().settle(self.validity, uid, Settled::Foreign);
-    }
-
     /// Reads a complete mail. Delivers it if it is ours, unless it is a duplicate, of an acknowledged message or in
     /// this batch.
     ///
     /// A mail that can't be decoded has no identity here, so that it is never dropped as a duplicate.
-    fn read_complete(&mut self, mail: &Mail) {
+    fn read_complete(&mut self, inbox: &mut Inbox, mail: &Mail) {
         let uid = mail.uid;
         let Some(message) = parse(mail.octets(), &self.imap.config.common.tag) else {
-            return self.settle_foreign(uid);
+            return inbox.settle(self.validity, uid, Settled::Foreign);
         };
         let identity = message.as_ref().ok().and_then(|(_, identity)| *identity);
-        if identity.is_some_and(|identity| self.imap.state.lock().acknowledged().contains(identity)) {
-            self.imap.state.lock().settle(self.validity, uid, Settled::Duplicate);
+        if identity.is_some_and(|identity| inbox.acknowledged().contains(identity)) {
+            inbox.settle(self.validity, uid, Settled::Duplicate);
             return self.duplicates.push(uid);
         }
         if let Some(&at) = identity.and_then(|identity| self.first.get(&identity)) {
@@ -265,13 +260,12 @@ impl<'a> Reader<'a> {
     /// candidate, with its size.
     ///
     /// Called once, after the previews: the budget then has room for what is left of the batch.
-    pub(super) fn take_large_within_budget(&mut self) -> Vec<(Uid, u64)> {
+    pub(super) fn take_large_within_budget(&mut self, inbox: &mut Inbox) -> Vec<(Uid, u64)> {
         self.large.sort_unstable();
         self.large.dedup_by_key(|(uid, _)| *uid);
         let rest = self.large.split_off(count_fitting(&self.large, self.byte_budget.left() as u64));
-        let mut state = self.imap.state.lock();
         for &(uid, size) in &rest {
-            state.set_size(self.validity, uid, size);
+            inbox.set_size(self.validity, uid, size);
         }
         let chosen = std::mem::replace(&mut self.large, rest);
         self.last = self.last.max(chosen.last().map(|(uid, _)| *uid));

@@ -32,7 +32,7 @@
 use super::archived_ids::{are_loaded, load_archived_ids};
 use super::cursor::Cursor;
 use super::fetch::Fetch;
-use super::inbox_state::Candidate;
+use super::inbox::{Candidate, Inbox};
 use super::isolate::FailureBudget;
 use super::prefetch::prefetch_new;
 use super::search::search;
@@ -62,15 +62,20 @@ const MAX_RETRIED: usize = 8;
 /// # Errors
 ///
 /// A failure that no message has caused, or after which there is nothing to deliver.
-pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> Result<Vec<Delivery>> {
+pub(super) fn receive(
+    imap: &Imap,
+    inbox: &mut Inbox,
+    cursor: &mut Cursor,
+    deadline: Deadline,
+) -> Result<Vec<Delivery>> {
     let mut budget = FailureBudget::default();
     for _ in 0..MAX_ROUNDS {
-        let Some(mut fetch) = fetch_round(imap, cursor, &mut budget, deadline)? else { break };
-        fetch.fetch_suspects(&mut budget, deadline);
-        fetch.report_failures(cursor.is_walk(), &mut budget, deadline);
+        let Some(mut fetch) = fetch_round(imap, inbox, cursor, &mut budget, deadline)? else { break };
+        fetch.fetch_suspects(inbox, &mut budget, deadline);
+        fetch.report_failures(inbox, cursor.is_walk(), &mut budget, deadline);
         let mut next = cursor.clone();
-        let outcome = fetch.finish(&mut next);
-        let deliveries = dead_letters::remove_dead_letters(imap, outcome.deliveries, deadline)?;
+        let outcome = fetch.finish(inbox, &mut next);
+        let deliveries = dead_letters::remove_dead_letters(imap, inbox, outcome.deliveries, deadline)?;
         *cursor = next;
         if !deliveries.is_empty() {
             // Detached: the lock may be held by another call, which needs the interpreter to release it.
@@ -82,7 +87,7 @@ pub(super) fn receive(imap: &Imap, cursor: &mut Cursor, deadline: Deadline) -> R
             break;
         }
     }
-    let unreported = || imap.state.lock().suspects().unreported();
+    let unreported = || inbox.suspects().unreported();
     budget.stopped.or_else(unreported).map_or(Ok(Vec::new()), Err)
 }
 
@@ -100,20 +105,22 @@ enum Step {
 /// Of a round that has nothing to deliver; else the error is kept in the budget, and ends the call after this round.
 fn fetch_round<'a>(
     imap: &'a Imap,
+    inbox: &mut Inbox,
     cursor: &Cursor,
     budget: &mut FailureBudget,
     deadline: Deadline,
 ) -> Result<Option<Fetch<'a>>> {
     let mut fetch = None;
     loop {
-        imap.state.lock().suspects().take_lost_at();
-        let step =
-            imap.connection.once(deadline, |session| run_step(session, imap, cursor, &mut fetch, budget));
+        inbox.suspects().take_lost_at();
+        let step = imap
+            .connection
+            .once(deadline, |session| run_step(session, imap, inbox, cursor, &mut fetch, budget));
         match step {
-            Ok(Step::ReadArchive) => load_archived_ids(imap, deadline),
+            Ok(Step::ReadArchive) => load_archived_ids(imap, inbox, deadline),
             Ok(Step::Done) => return Ok(fetch),
             Err(error) => {
-                let is_at_message = budget.count_loss_at_message(imap, &error);
+                let is_at_message = budget.count_loss_at_message(imap, inbox, &error);
                 if budget.admits_reconnect(&error, is_at_message) {
                     continue;
                 }
@@ -133,22 +140,23 @@ fn fetch_round<'a>(
 fn run_step<'a>(
     session: &mut ImapSession,
     imap: &'a Imap,
+    inbox: &mut Inbox,
     cursor: &Cursor,
     fetch: &mut Option<Fetch<'a>>,
     budget: &mut FailureBudget,
 ) -> Result<Step> {
     let fetch = match fetch {
         Some(fetch) => fetch,
-        none => none.insert(choose(session, imap, cursor)?),
+        none => none.insert(choose(session, imap, inbox, cursor)?),
     };
     if fetch.validity != session.validity() {
         fetch.cancel();
         return Ok(Step::Done);
     }
-    if fetch.wants_archive_read() && !are_loaded(session, imap) {
+    if fetch.wants_archive_read() && !are_loaded(session, imap, inbox) {
         return Ok(Step::ReadArchive);
     }
-    fetch.fetch(session, budget)?;
+    fetch.fetch(session, inbox, budget)?;
     Ok(Step::Done)
 }
 
@@ -156,49 +164,57 @@ fn run_step<'a>(
 ///
 /// Candidates are never fetched out of order: new mail is prefetched only while no older mail waits. With claims, all
 /// candidates are offered, and claimed by batches.
-fn choose<'a>(session: &mut ImapSession, imap: &'a Imap, cursor: &Cursor) -> Result<Fetch<'a>> {
-    if let Some((new, reader)) = prefetch_new(session, imap, cursor)? {
+fn choose<'a>(
+    session: &mut ImapSession,
+    imap: &'a Imap,
+    inbox: &mut Inbox,
+    cursor: &Cursor,
+) -> Result<Fetch<'a>> {
+    if let Some((new, reader)) = prefetch_new(session, imap, inbox, cursor)? {
         return Ok(Fetch::prefetched(imap, new, reader));
     }
     let validity = session.validity();
     let (chosen, more) = match &imap.claims {
         Some(claims) => {
-            let present = search(session, imap)?;
-            imap.state.lock().update_candidates(&present);
-            let mut candidates = imap.state.lock().next_candidates(validity, cursor, usize::MAX);
-            candidates.extend(imap.state.lock().due_withheld(validity, cursor, MAX_RETRIED));
+            let present = search(session, imap, inbox)?;
+            inbox.update_candidates(&present);
+            let mut candidates = inbox.next_candidates(validity, cursor, usize::MAX);
+            candidates.extend(inbox.due_withheld(validity, cursor, MAX_RETRIED));
             let wanted = UidSet::new(validity, candidates.iter().map(|(uid, _)| *uid));
-            let (mine, more) = claims.claim(session, &wanted, &present, imap)?;
+            let (mine, more) = claims.claim(session, &wanted, &present, imap, inbox)?;
             // Claiming fetches headers, and settles foreign mail.
-            let state = imap.state.lock();
-            candidates.retain(|(uid, _)| mine.contains(*uid) && state.is_candidate(*uid));
+            candidates.retain(|(uid, _)| mine.contains(*uid) && inbox.is_candidate(*uid));
             (candidates, more)
         }
-        None => choose_oldest(session, imap, cursor)?,
+        None => choose_oldest(session, imap, inbox, cursor)?,
     };
-    Ok(Fetch::of_candidates(imap, validity, &chosen, more))
+    Ok(Fetch::of_candidates(imap, inbox, validity, &chosen, more))
 }
 
 /// Returns the oldest candidates, after a SEARCH if fewer than a batch are left, and `true` if more may wait.
 ///
 /// While an earlier SEARCH has left a full batch, no new one is sent: a SEARCH takes a server time in proportion to the
 /// mailbox.
-fn choose_oldest(session: &mut ImapSession, imap: &Imap, cursor: &Cursor) -> Result<(Vec<Candidate>, bool)> {
+fn choose_oldest(
+    session: &mut ImapSession,
+    imap: &Imap,
+    inbox: &mut Inbox,
+    cursor: &Cursor,
+) -> Result<(Vec<Candidate>, bool)> {
     let (most, validity) = (imap.config.batch, session.validity());
-    let next_candidates = || imap.state.lock().next_candidates(validity, cursor, most + 1);
-    let mut chosen = next_candidates();
+    let mut chosen = inbox.next_candidates(validity, cursor, most + 1);
     let is_searched = chosen.len() < most;
     if is_searched {
-        let found = search(session, imap)?;
-        imap.state.lock().update_candidates(&found);
-        chosen = next_candidates();
+        let found = search(session, imap, inbox)?;
+        inbox.update_candidates(&found);
+        chosen = inbox.next_candidates(validity, cursor, most + 1);
     }
     // Without a SEARCH, candidates may have left the inbox, and new mail may have arrived.
     let more = chosen.len() > most || !is_searched;
     chosen.truncate(most);
     if !more && !cursor.is_walk() {
         let room = MAX_RETRIED.min(most - chosen.len());
-        chosen.extend(imap.state.lock().due_withheld(validity, cursor, room));
+        chosen.extend(inbox.due_withheld(validity, cursor, room));
     }
     Ok((chosen, more))
 }

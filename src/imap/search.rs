@@ -4,6 +4,7 @@
 //! Finding k such mails among n takes about 2 k log n searches, once: the next ones exclude them.
 
 use super::Imap;
+use super::inbox::Inbox;
 use super::isolate::treat_as_transient;
 use crate::error::{Error, ErrorKind, Result};
 use crate::python::ImapSession;
@@ -23,12 +24,12 @@ const MAX_REFUSALS_IN_A_ROW: usize = 24;
 /// # Errors
 ///
 /// A transient refusal; a permanent one, if it is not about single mails; a lost connection.
-pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
+pub(super) fn search(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> Result<UidSet> {
     let validity = session.validity();
-    let unsearchable = imap.state.lock().unsearchable(validity).clone();
-    let found = match session.search(&imap.search_criteria()) {
-        Err(error) if error.kind() == ErrorKind::Refused && !treat_as_transient(imap, &error) => {
-            bisect(session, imap, error)?
+    let unsearchable = inbox.unsearchable(validity).clone();
+    let found = match session.search(&imap.search_criteria(inbox)) {
+        Err(error) if error.kind() == ErrorKind::Refused && !treat_as_transient(inbox, &error) => {
+            bisect(session, imap, inbox, error)?
         }
         found => found?,
     };
@@ -40,7 +41,7 @@ pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
         let some = session.search(&format!("UID {part} UNDELETED"))?;
         present = UidSet::new(validity, present.iter().chain(some.iter().filter(|uid| part.contains(*uid))));
     }
-    imap.state.lock().set_unsearchable(&present);
+    inbox.set_unsearchable(&present);
     Ok(UidSet::new(validity, found.iter().chain(present.iter())))
 }
 
@@ -52,9 +53,9 @@ pub(super) fn search(session: &mut ImapSession, imap: &Imap) -> Result<UidSet> {
 /// # Errors
 ///
 /// The `refusal` of the whole SEARCH, if too many parts are refused. The next SEARCH excludes the mail found by then.
-fn bisect(session: &mut ImapSession, imap: &Imap, refusal: Error) -> Result<UidSet> {
+fn bisect(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox, refusal: Error) -> Result<UidSet> {
     let validity = session.validity();
-    let criteria = imap.search_criteria();
+    let criteria = imap.search_criteria(inbox);
     let Some(all) = unless_refused(session.search("UNDELETED"))? else { return Err(refusal) };
     let (mut found, mut refused, mut in_a_row) = (Vec::<Uid>::new(), Vec::<Uid>::new(), 0);
     let mut parts = all.chunks();
@@ -77,9 +78,9 @@ fn bisect(session: &mut ImapSession, imap: &Imap, refusal: Error) -> Result<UidS
     if refused.len() == all.len() && refused.len() > 1 {
         return Err(refusal);
     }
-    let before = imap.state.lock().unsearchable(validity).clone();
+    let before = inbox.unsearchable(validity).clone();
     let refused = UidSet::new(validity, before.iter().chain(refused));
-    imap.state.lock().set_unsearchable(&refused);
+    inbox.set_unsearchable(&refused);
     if in_a_row >= MAX_REFUSALS_IN_A_ROW {
         return Err(refusal);
     }

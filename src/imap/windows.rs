@@ -16,7 +16,7 @@ use std::panic::resume_unwind;
 use std::sync::mpsc::sync_channel;
 use std::thread;
 
-use super::inbox_state::Sizes;
+use super::inbox::Sizes;
 use super::reader::ByteBudget;
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};

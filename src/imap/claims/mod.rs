@@ -49,9 +49,8 @@
 //!
 //! # Locks
 //!
-//! `view` is held for the whole of an operation, commands included, by the thread that has the session; the inbox's
-//! state is locked after it, for moments. Other threads, which hand out deliveries, wait for `view` detached: its
-//! holder may need the interpreter.
+//! `view` is held for the whole of an operation, commands included, by the thread that has the session. Other threads,
+//! which hand out deliveries, wait for it detached: its holder may need the interpreter.
 
 mod entry;
 mod lease;
@@ -69,7 +68,7 @@ use parking_lot::Mutex;
 use self::entry::{Consumer, Op};
 use self::view::View;
 use super::headers::fetch_headers;
-use super::inbox_state::Settled;
+use super::inbox::{Inbox, Settled};
 use super::verbs::search_among;
 use super::{Delivery, Imap};
 use crate::config::ImapConfig;
@@ -163,11 +162,12 @@ impl Claims {
         wanted: &UidSet,
         present: &UidSet,
         imap: &Imap,
+        inbox: &mut Inbox,
     ) -> Result<(UidSet, bool)> {
         let mut view = self.view.lock();
         self.enter_validity(session, &mut view)?;
         view.set_present(present);
-        match self.claim_more(session, &mut view, wanted, imap) {
+        match self.claim_more(session, &mut view, wanted, imap, inbox) {
             Err(error) if error.kind() == ErrorKind::Refused && !view.is_older_than(self.lease) => {
                 let (owned, more) = view.owned_by(self.me, wanted).first(imap.config.batch);
                 if owned.is_empty() {
@@ -191,6 +191,7 @@ impl Claims {
         view: &mut View,
         wanted: &UidSet,
         imap: &Imap,
+        inbox: &mut Inbox,
     ) -> Result<(UidSet, bool)> {
         let most = imap.config.batch;
         let mut is_current = view.read_at.is_none_or(|read| read.elapsed() > self.lease / 10)
@@ -201,7 +202,7 @@ impl Claims {
         for _ in 0..MAX_RACES {
             let (owned, more) = view.owned_by(self.me, wanted).first(most);
             let room = (most - owned.len()).min(MAX_UIDS_PER_CLAIM);
-            if let Some(op) = self.next_op(session, view, wanted, room, imap)? {
+            if let Some(op) = self.next_op(session, view, wanted, room, imap, inbox)? {
                 self.append(session, view, &op)?;
                 self.read_log(session, view)?;
                 is_current = true;
@@ -251,6 +252,7 @@ impl Claims {
         wanted: &UidSet,
         room: usize,
         imap: &Imap,
+        inbox: &mut Inbox,
     ) -> Result<Option<Op>> {
         if room == 0 || wanted.is_empty() {
             return Ok(None);
@@ -267,7 +269,7 @@ impl Claims {
             if free.is_empty() {
                 break;
             }
-            let tagged = without_foreign(session, &free, imap)?;
+            let tagged = without_foreign(session, &free, imap, inbox)?;
             if !tagged.is_empty() {
                 return Ok(Some(Op::Claim(tagged)));
             }
@@ -376,13 +378,18 @@ fn lease_lost(lost: &UidSet, all: usize) -> Error {
 /// too, so that a single consumer reports it.
 ///
 /// This is one more round trip for each claim.
-fn without_foreign(session: &mut ImapSession, uids: &UidSet, imap: &Imap) -> Result<UidSet> {
-    let (mut tagged, fetched) = (uids.clone(), fetch_headers(session, imap, uids)?);
+fn without_foreign(
+    session: &mut ImapSession,
+    uids: &UidSet,
+    imap: &Imap,
+    inbox: &mut Inbox,
+) -> Result<UidSet> {
+    let (mut tagged, fetched) = (uids.clone(), fetch_headers(session, inbox, uids)?);
     tagged.retain(|uid| {
         let origin = fetched.get(&uid).map(|it| origin(&it.octets, it.is_truncated, &imap.config.common.tag));
         let is_foreign = origin == Some(Origin::Foreign);
         if is_foreign {
-            imap.state.lock().settle(uids.validity(), uid, Settled::Foreign);
+            inbox.settle(uids.validity(), uid, Settled::Foreign);
         }
         !is_foreign
     });

@@ -13,16 +13,18 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use super::Delivery;
 use super::acknowledged::Acknowledged;
 use super::cursor::Cursor;
 use super::suspects::Suspects;
+use super::unconfirmed_copies::UnconfirmedCopies;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The SEARCH results still to fetch, and the mail that is not to be fetched or delivered again.
 ///
 /// All UIDs are of one UIDVALIDITY: another one resets the state, except for sizes and acknowledged messages.
 #[derive(Debug, Default)]
-pub(super) struct InboxState {
+pub(super) struct Inbox {
     validity: Option<UidValidity>,
     /// SEARCH results that are not settled and not known to have left the inbox, with their sizes as in [`Candidate`].
     /// No candidate is settled.
@@ -38,6 +40,18 @@ pub(super) struct InboxState {
     sizes: Sizes,
     delivery_counts: DeliveryCounts,
     acknowledged: Acknowledged,
+    /// Moves without a response.
+    pub(super) unconfirmed_copies: UnconfirmedCopies,
+    /// Deliveries of failed calls of [`fetch_and_ack`](super::Imap::fetch_and_ack), which may be archived and were not
+    /// returned to the app.
+    pub(super) unreturned: Vec<Delivery>,
+}
+
+impl Inbox {
+    /// Drops unreturned messages that another call has acknowledged or moved, so that no later call returns them.
+    pub(super) fn forget_unreturned(&mut self, gone: &UidSet) {
+        self.unreturned.retain(|it| it.validity != gone.validity() || !gone.contains(it.uid));
+    }
 }
 
 /// The sizes of earlier messages and how far the server's sizes can be relied on.
@@ -68,7 +82,7 @@ pub(super) enum Settled {
     Duplicate,
 }
 
-impl InboxState {
+impl Inbox {
     /// Creates an empty state that remembers the newest `dedup_window` acknowledged messages.
     pub(super) fn new(dedup_window: usize) -> Self {
         Self { acknowledged: Acknowledged::new(dedup_window), ..Self::default() }
@@ -311,7 +325,7 @@ mod tests {
 
     #[test]
     fn candidates_that_the_cursor_skipped_come_before_those_after_it() {
-        let mut state = InboxState::new(1);
+        let mut state = Inbox::new(1);
         state.update_candidates(&UidSet::new(validity(), (1..=6).map(uid)));
         state.settle(validity(), uid(5), Settled::Foreign);
         state.set_size(validity(), uid(4), 99);
@@ -326,7 +340,7 @@ mod tests {
 
     #[test]
     fn withheld_candidates_come_when_they_are_due_and_in_a_walk() {
-        let mut state = InboxState::new(1);
+        let mut state = Inbox::new(1);
         state.update_candidates(&UidSet::new(validity(), [uid(1), uid(2)]));
         let backoff = (Duration::ZERO, Duration::ZERO);
         state.suspects().withhold(uid(1), &Error::message("refused"), Duration::ZERO, backoff);
@@ -350,7 +364,7 @@ mod tests {
 
     #[test]
     fn rejecting_a_message_of_an_earlier_uidvalidity_releases_none_of_the_current_one() {
-        let (mut state, uid) = (InboxState::new(1), uid(1));
+        let (mut state, uid) = (Inbox::new(1), uid(1));
         let [before, now] = [7, 8].map(|number| UidValidity::new(number, "inbox"));
         state.delivery_counts(before).hand_out(&UidSet::new(before, [uid]), 1);
         state.delivery_counts(now).hand_out(&UidSet::new(now, [uid]), 2);
