@@ -74,7 +74,9 @@ impl Mailbox for Inbox {
     }
 
     fn stop(mut self: Box<Self>) -> Result<()> {
-        Ok(self.client.logout()?)
+        // Fails when BYE and the tagged OK come apart: it reads no further than BYE. The work is done by then.
+        let _ = self.client.logout();
+        Ok(())
     }
 }
 
