@@ -18,8 +18,6 @@ CHUNK = 64 << 10
 # The most octets that are waited for before they are handed over; and those to which none are added.
 HANDOVER_OCTETS = 1 << 20
 GATHERED_OCTETS = 256 << 10
-# The most pieces, of 16 KiB with TLS, that are received without a wait.
-MOST_GATHERED = 16
 # As text, compiled by `re` on first use.
 _EXPUNGES = rb"(?:\* \d{1,10} EXPUNGE\r\n)+"
 _UNTAGGED = rb'(?s)\*[ \t]+(?:(\d+)[ \t]+)?([^\s\d\[\](){}"][^\s\[\](){}"]*)[ \t]*(.*)'
@@ -239,15 +237,18 @@ class Metered(imaplib.IMAP4):
 
     def _received_already(self) -> bytes:
         """Receives without a wait; the error of a connection that has ended comes again at the next wait."""
-        pieces: list[bytes] = []
+        # Many servers send TLS records of 2 KiB, and `recv` returns one: no other call for each.
+        receive, pieces, length = self.sock.recv, [], 0
         self.sock.settimeout(0)
         try:
-            while len(pieces) < MOST_GATHERED:
-                pieces.append(self._receive())
-        except (self.abort, OSError):  # mostly since nothing is there
+            while length < GATHERED_OCTETS and (octets := receive(CHUNK)):
+                pieces.append(octets)
+                length += len(octets)
+        except OSError:  # mostly since nothing is there
             pass
         finally:
             self.sock.settimeout(None)
+        self.meter.count_received(length)
         return b"".join(pieces)
 
     def _skip_expunges(self) -> bool:
