@@ -233,12 +233,15 @@ class Metered(imaplib.IMAP4):
         if octets:
             return octets
         octets = self._receive_all(min(needed, HANDOVER_OCTETS), [], CHUNK)
-        return octets if len(octets) >= GATHERED_OCTETS else octets + self._received_already()
+        return octets if len(octets) >= GATHERED_OCTETS else self._gathered(octets)
 
-    def _received_already(self) -> bytes:
-        """Receives without a wait; the error of a connection that has ended comes again at the next wait."""
+    def _gathered(self, octets: bytes) -> bytes:
+        """Returns these octets with those that have arrived.
+
+        The error of a connection that has ended comes again at the next wait.
+        """
         # Many servers send TLS records of 2 KiB, and `recv` returns one: no other call for each.
-        receive, pieces, length = self.sock.recv, [], 0
+        receive, pieces, length = self.sock.recv, [octets], 0
         self.sock.settimeout(0)
         try:
             while length < GATHERED_OCTETS and (octets := receive(CHUNK)):

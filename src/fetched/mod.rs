@@ -121,8 +121,12 @@ impl Fetched {
     ///
     /// Octets are scanned once, but for a line that is not whole, and for a FETCH response behind others, which the
     /// next call finds again. Literals are copied into the buffer and not scanned.
-    pub(crate) fn add(&mut self, octets: &[u8], expunged: u64) -> Progress {
-        self.unread.octets.extend_from_slice(octets);
+    pub(crate) fn add(&mut self, octets: Vec<u8>, expunged: u64) -> Progress {
+        if self.unread.octets.is_empty() {
+            self.unread.octets = octets;
+        } else {
+            self.unread.octets.extend_from_slice(&octets);
+        }
         let mut progress = Progress::default();
         let responses = self.scan(&mut progress);
         let Some((octets, pieces)) = self.unread.take_scanned(progress.needed) else { return progress };

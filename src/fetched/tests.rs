@@ -133,12 +133,14 @@ fn responses_without_end_are_bounded() {
     let mut fetched = Fetched::new(LIMIT, is_mail);
     let mut endless = std::iter::repeat_n([b'x'; 1_000], 10_000);
     assert!(
-        endless.any(|octets| fetched.add(&octets, 0).error == Some("a response line exceeds 1000000 bytes"))
+        endless
+            .any(|octets| fetched.add(octets.to_vec(), 0).error
+                == Some("a response line exceeds 1000000 bytes"))
     );
     assert!(endless.len() > 8_000);
     let mut fetched = Fetched::new(LIMIT, |_| false);
     let mut endless = 0..u64::MAX;
-    assert!(endless.any(|_| fetched.add(b"* 1 FETCH ()\r\n", 0).error.is_some()));
+    assert!(endless.any(|_| fetched.add(b"* 1 FETCH ()\r\n".to_vec(), 0).error.is_some()));
     assert!(endless.start < 10_000);
 }
 

@@ -81,7 +81,7 @@ impl ImapSession {
                     return done.map(drop);
                 }
             };
-            let progress = fetched.add(&octets, expunged);
+            let progress = fetched.add(octets, expunged);
             arrived(progress.complete);
             if let Some(reason) = progress.error {
                 return Err(Error::during(ErrorKind::Disconnected, action, reason));
