@@ -13,7 +13,8 @@ from typing import Any
 
 from _pymail_imap_parse import as_text, parse_limit_reached, parse_refusal, parse_uint32
 from _pymail_imaplib_ext import Bad, Metered
-from _pymail_transport import RESPONSE_LIMIT, Refused, Trust, adopt_socket, tls_context
+from _pymail_tls import TlsContext
+from _pymail_transport import RESPONSE_LIMIT, Refused, Trust, adopt_socket
 
 # Untagged responses, by their kinds.
 Untagged = dict[str, list[Any]]
@@ -48,7 +49,8 @@ class Connection:
         self.is_away, self.left_with = False, (0, 0)
         # Pipelined commands without a tagged response so far, and their tags.
         self._in_flight: deque[tuple[str, str]] = deque()
-        self.imap = Metered(adopt_socket(descriptor, host, security, trust), host, port, seconds)
+        sock = adopt_socket(descriptor, host, security, trust, TlsContext)
+        self.imap = Metered(sock, host, port, seconds)
         if security == "starttls":
             self._starttls(trust)
         if self.imap.state != "NONAUTH":
@@ -73,7 +75,7 @@ class Connection:
         if self.imap.state != "NONAUTH" or "STARTTLS" not in self.imap.capabilities:
             self.close()
             raise ssl.SSLError("the server offers no STARTTLS")
-        self.imap.starttls(tls_context(trust))
+        self.imap.starttls(TlsContext(trust))
         # imaplib keeps untagged responses from before TLS, which an attacker can forge.
         self.imap.untagged_responses.clear()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import imaplib
 import socket
+from contextlib import suppress
+from socket import MSG_DONTWAIT
 from typing import Any
 
 from _pymail_imap_parse import as_text, parse_uint32
@@ -49,7 +51,7 @@ class Metered(imaplib.IMAP4):
     exists = 0
     arrived = 0
 
-    # Count of EXPUNGE and VANISHED responses: each changes sequence numbers.
+    # Grows with each EXPUNGE and VANISHED response, or run of them: they change sequence numbers.
     expunged = 0
 
     def __init__(self, sock: socket.socket, host: str, port: int, seconds: float) -> None:
@@ -91,21 +93,26 @@ class Metered(imaplib.IMAP4):
         if self.sock is not self._buffer_socket:
             self._buffer, self._at, self._buffer_socket = b"", 0, self.sock
 
-    def _receive_all(self, size: int, pieces: list[bytes], spare: int = 0) -> bytes:
-        """Returns these pieces with `size` more octets, and up to `spare` beyond those."""
-        while size > 0:
-            octets = self._receive(min(size + spare, CHUNK))
+    def _receive_all(self, size: int, pieces: list[bytes], spare: int = 0) -> int:
+        """Appends `size` more octets to the pieces, and up to `spare` beyond those; returns how many came."""
+        received = 0
+        while received < size:
+            octets = self._receive(min(size - received + spare, CHUNK))
             pieces.append(octets)
-            size -= len(octets)
+            received += len(octets)
             _merge_many(pieces)
-        return b"".join(pieces)
+        return received
 
     def read(self, size: int) -> bytes:
         """Returns the next octets of a literal."""
         self._charge(size)
         piece = self._buffer[self._at : self._at + size]
         self._at += len(piece)
-        return piece if len(piece) == size else self._receive_all(size - len(piece), [piece])
+        if len(piece) == size:
+            return piece
+        pieces = [piece]
+        self._receive_all(size - len(piece), pieces)
+        return b"".join(pieces)
 
     def readline(self) -> bytes:
         """Returns the next line with its end."""
@@ -227,32 +234,22 @@ class Metered(imaplib.IMAP4):
             self._get_response()
         self._buffer, self._at = rest, 0
 
-    def take_octets(self, needed: int) -> bytes:
-        """Returns octets that are not processed yet; else receives `needed` ones and all that are there."""
+    def take_octets(self, needed: int) -> list[bytes]:
+        """Returns octets that are not processed yet; else receives `needed` ones, and all that are there."""
         octets, self._buffer, self._at = self._buffer[self._at :], b"", 0
         if octets:
-            return octets
-        octets = self._receive_all(min(needed, HANDOVER_OCTETS), [], CHUNK)
-        return octets if len(octets) >= GATHERED_OCTETS else self._gathered(octets)
-
-    def _gathered(self, octets: bytes) -> bytes:
-        """Returns these octets with those that have arrived.
-
-        The error of a connection that has ended comes again at the next wait.
-        """
-        # Many servers send TLS records of 2 KiB, and `recv` returns one: no other call for each.
-        receive, pieces, length = self.sock.recv, [octets], 0
-        self.sock.settimeout(0)
-        try:
-            while length < GATHERED_OCTETS and (octets := receive(CHUNK)):
+            return [octets]
+        pieces: list[bytes] = []
+        length = received = self._receive_all(min(needed, HANDOVER_OCTETS), pieces, CHUNK)
+        # Many servers send TLS records of 2 KiB, and `recv` returns one: no other call for each. An error is not
+        # lost: that of a connection that has ended comes again at the next wait.
+        receive = self.sock.recv
+        with suppress(OSError):  # mostly since nothing is there
+            while length < GATHERED_OCTETS and (octets := receive(CHUNK, MSG_DONTWAIT)):
                 pieces.append(octets)
                 length += len(octets)
-        except OSError:  # mostly since nothing is there
-            pass
-        finally:
-            self.sock.settimeout(None)
-        self.meter.count_received(length)
-        return b"".join(pieces)
+        self.meter.count_received(length - received)
+        return pieces
 
     def _skip_expunges(self) -> bool:
         """Counts EXPUNGE responses without storing their sequence numbers: commands name UIDs."""

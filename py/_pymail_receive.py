@@ -6,7 +6,7 @@ A large mailbox is searched in windows. New messages are fetched in the same fli
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 from _pymail_connection import Untagged, quoted
 from _pymail_imap_parse import (
@@ -23,6 +23,10 @@ MAX_FOUND = 4_000_000
 
 # A larger inbox is not selected again just to see new messages: SELECT takes some servers their time.
 SMALL_INBOX = 200
+
+# A part of the responses to a FETCH: octets to parse, in pieces; a count that grows with EXPUNGE responses; True when the FETCH is
+# complete; and then, after a prefetch, the other UIDs that match.
+Chunk = tuple[list[bytes], int, bool, Optional[bytes]]
 
 
 class Receiving(LoggingIn):
@@ -97,11 +101,11 @@ class Receiving(LoggingIn):
             self.searched, self.imap.arrived = True, 0
         return found
 
-    def prefetch(self, criteria: str, count: int, items: str, data_limit: int) -> bytes | None:
-        """Searches for new messages and fetches them in one flight (SEARCHRES, RFC 5182); returns their UIDs.
+    def prefetch(self, criteria: str, count: int, items: str, data_limit: int) -> tuple[bytes, Chunk] | None:
+        """Searches for new messages and fetches them in one flight (SEARCHRES, RFC 5182).
 
-        Returns None where that is not possible. Only the next `count` UIDs are fetched, so that no more messages
-        come than are wanted. `next_chunk` returns them, then `remaining_matches` the other UIDs that match.
+        Returns their UIDs and the first chunk; `next_chunk` returns the others. Returns None where that is not
+        possible. Only the next `count` UIDs are fetched, so that no more messages come than are wanted.
         """
         if not (self.has_searchres and self.next_uid and self.searched):
             return None
@@ -119,28 +123,33 @@ class Receiving(LoggingIn):
             announced = self._next_selected() if selects else self._next()
             # Dovecot answers a search before it completes the command before that.
             found = self._found([announced, self._next()])
+            is_late = not selects and "EXISTS" in announced
+            if not is_late:
+                found, self.others = split_range(found, first, last)
+                return found, self.next_chunk(b"", b"", 1)
         except Refused:
-            self.remaining_matches(data_limit, worked=False)
-            return None
-        if not selects and "EXISTS" in announced:
-            self.remaining_matches(data_limit, worked=True)
-            return None
-        found, self.others = split_range(found, first, last)
-        return found
+            is_late = False
+        self.remaining_matches(data_limit)
+        if not is_late:
+            self.stop_prefetching()
+        return None
 
-    def remaining_matches(self, data_limit: int, worked: bool) -> bytes | None:
-        """Returns the UIDs that match outside of a prefetch; None if the prefetch failed, here or before."""
+    def remaining_matches(self, data_limit: int = 0) -> bytes | None:
+        """Returns the UIDs that match outside of a prefetch; None if one of the commands in flight is refused."""
         try:
             others = (self.others or b"") + self._found(self._all(data_limit))
-            worked = worked and self.limit_reached is None
+            if self.limit_reached is None:
+                return others
         except Refused:
-            worked = False
+            pass
         finally:
             self.others = None
-        if not worked:
-            self.has_searchres = False  # the server announces SEARCHRES and does not support it
-            return None
-        return others
+        self.stop_prefetching()
+        return None
+
+    def stop_prefetching(self) -> None:
+        """Ends prefetching on this connection: the server announces SEARCHRES and does not support it."""
+        self.has_searchres = False
 
     def _windows(self) -> Iterator[str]:
         """Yields the mailbox in windows of sequence numbers, newest first.
@@ -159,8 +168,8 @@ class Receiving(LoggingIn):
         """Sends a FETCH command; `next_chunk` returns its responses."""
         self._send("UID", "FETCH", uids, items)
 
-    def next_chunk(self, others: bytes, rest: bytes, needed: int) -> tuple[bytes, int, bool]:
-        """Returns octets to parse, the count of EXPUNGE responses, and True when the FETCH is complete.
+    def next_chunk(self, others: bytes, rest: bytes, needed: int) -> Chunk:
+        """Returns the next chunk of the responses to the first FETCH in flight.
 
         Takes back the responses that are no FETCH responses, and the octets behind a tagged one. At least `needed`
         octets are still to come; 0 if there are others to parse.
@@ -172,8 +181,8 @@ class Receiving(LoggingIn):
         if others:
             self.imap.process(others, rest)
         if self.imap.tagged_commands[tag] is None and "BYE" not in self.imap.untagged_responses:
-            octets = self.imap.take_octets(needed) if needed else b""
-            return octets, self.imap.expunged, False
+            pieces = self.imap.take_octets(needed) if needed else []
+            return pieces, self.imap.expunged, False, None
         untagged = self._next(None)
         if self.others is not None:
             # The response to the search after the FETCH may have come before the FETCH's OK.
@@ -181,4 +190,5 @@ class Receiving(LoggingIn):
         if self.limit_reached is not None:
             limit = self.limit_reached[0]
             raise Refused("MESSAGELIMIT", f"the server returns at most {limit} messages to a FETCH")
-        return b"", self.imap.expunged, True
+        matches = None if self.others is None else self.remaining_matches()
+        return [], self.imap.expunged, True, matches

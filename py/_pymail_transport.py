@@ -6,10 +6,12 @@ import os
 import re
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache, lru_cache
 from itertools import islice
 from time import monotonic
+from typing import Any
 
 # Extra roots as PEM texts, and the system's certificate file, which is used where OpenSSL finds none of its own.
 Trust = tuple[list[str], str]
@@ -89,8 +91,8 @@ class Meter:
         return "the response exceeds its size limit" if self.remaining < 0 else "the deadline has passed"
 
 
-def adopt_socket(descriptor: int, host: str, security: str, trust: Trust) -> socket.socket:
-    """Returns the socket that Rust has connected, with TLS for "tls".
+def adopt_socket(descriptor: int, host: str, security: str, trust: Trust, context: Callable[[Trust], Any]) -> Any:
+    """Returns the socket that Rust has connected, with TLS for "tls", by the `wrap_socket` of a context.
 
     It blocks without a timeout; Rust shuts it down at the deadline.
     """
@@ -98,7 +100,7 @@ def adopt_socket(descriptor: int, host: str, security: str, trust: Trust) -> soc
     try:
         sock.settimeout(None)  # the host may have set a default
         tune(sock)
-        return tls_context(trust).wrap_socket(sock, server_hostname=host) if security == "tls" else sock
+        return context(trust).wrap_socket(sock, server_hostname=host) if security == "tls" else sock
     except BaseException:
         sock.close()
         raise

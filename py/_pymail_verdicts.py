@@ -1,6 +1,6 @@
-"""Decides from a message's replies whether it was sent or refused, and why: for DATA and BDAT alike.
+"""Decides from a message's replies if it was sent or refused, and why: for DATA and BDAT alike.
 
-No other file decides this.
+Where the replies may be those to other commands, `smtp.py` makes the outcome unknown.
 """
 
 from __future__ import annotations

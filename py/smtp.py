@@ -34,7 +34,7 @@ class Session(Dialogue):
         seconds: float,
         local_name: str,
     ) -> None:
-        sock = adopt_socket(descriptor, host, security, trust)
+        sock = adopt_socket(descriptor, host, security, trust, tls_context)
         try:
             self.smtp = Smtp(sock, host, port, seconds, local_name)
             self.ehlo_refusal = self.smtp.hello()

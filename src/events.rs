@@ -6,11 +6,11 @@ use std::cell::RefCell;
 pub(crate) type Event = Box<dyn FnOnce() + Send>;
 
 thread_local! {
-    /// The events held back on this thread; `None` outside of `deferred` and `collected`.
+    /// The events held back on this thread; `None` outside of `deferred`.
     static HELD: RefCell<Option<Vec<Event>>> = const { RefCell::new(None) };
 }
 
-/// Emits an event, or holds it back inside of [`deferred`] and [`collected`]. Code that may hold a lock emits by this
+/// Emits an event, or holds it back inside of [`deferred`]. Code that may hold a lock emits by this
 /// function only.
 ///
 /// On a thread whose thread-locals are gone already, emits at once.
@@ -28,21 +28,15 @@ pub(crate) fn emit(event: impl FnOnce() + Send + 'static) {
 
 /// Runs `work`, which may hold locks, and emits its events afterwards.
 pub(crate) fn deferred<T>(work: impl FnOnce() -> T) -> T {
-    let (done, events) = collected(work);
-    events.into_iter().for_each(emit);
-    done
-}
-
-/// Runs `work` and returns its events, for another thread to emit.
-pub(crate) fn collected<T>(work: impl FnOnce() -> T) -> (T, Vec<Event>) {
     let Ok(outer) = HELD.try_with(|held| held.replace(Some(Vec::new()))) else {
-        return (work(), Vec::new());
+        return work();
     };
     let restore = Restore(outer);
     let done = work();
     let events = HELD.try_with(RefCell::take).ok().flatten().unwrap_or_default();
     drop(restore);
-    (done, events)
+    events.into_iter().for_each(emit);
+    done
 }
 
 /// Restores the outer list of events when dropped, also after a panic.

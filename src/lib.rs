@@ -60,7 +60,7 @@
 //! [`Smtp::send`] returns when the server has accepted the message, with a [`Receipt`] that has the server's answer for
 //! each recipient. [`Smtp::send_all`] sends many messages on one connection or [several](SmtpConfig::connections), and
 //! returns one result a message; one that fails does not keep the others from being sent. A message that was certainly
-//! not sent is sent again automatically, once, on a new connection.
+//! not sent is sent again automatically, on a new connection; one that ends two connections in a row keeps its error.
 //!
 //! # Errors
 //!
@@ -93,7 +93,7 @@
 //! # Staying connected
 //!
 //! Every call returns by its [`timeout`](ImapConfig::timeout), by default 60 s by the wall clock, even when the server
-//! never answers.
+//! never answers. [`Smtp::send_all`] has one for every 100 messages or 8 MiB.
 //!
 //! Background threads, shared by all handles, send a NOOP after 10 s without traffic (SMTP: 30 s), notice dead
 //! connections, and reconnect with growing waits. A call does not wait for them and reconnects at once, with three

@@ -137,7 +137,8 @@ macro_rules! common_setters {
         }
 
         /// Sets the timeout of each call, by the wall clock: waiting for another call, connecting, logging in and all
-        /// commands together. Default 60 s; 1 ms to a week.
+        /// commands together. Default 60 s; 1 ms to a week. `send_all` has one for every 100 messages or 8 MiB, and
+        /// `noop` one for each connection.
         ///
         /// A longer call ends with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), and its connection is closed.
         /// Large messages on slow networks need a longer timeout.

@@ -53,8 +53,8 @@ impl SmtpConfig {
     common_setters!();
     common_getters!();
 
-    /// Sends a message again when the connection was lost between its last byte and the server's reply. Default
-    /// `false`.
+    /// Sends a message again when the connection was lost between its last byte (up to 64 KiB: its first one) and the
+    /// server's reply. Default `false`.
     ///
     /// The duplicate has the same Message-ID, by which [`Imap`](crate::Imap) drops it; other receivers may get the
     /// message twice. When the second attempt fails, the error is

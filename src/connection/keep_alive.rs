@@ -1,7 +1,7 @@
 //! The work of one heartbeat: a NOOP on an idle connection, and a new connection in place of a lost one.
 //!
-//! A beat never waits for a call: a connection that is in use needs no NOOP. A call never waits for a beat that
-//! connects, but may wait for the answer to a NOOP.
+//! A beat begins only on a connection that is not in use, which needs a NOOP. A call never waits for a beat that
+//! connects, but may wait for the answer to a NOOP. A beat that has connected waits for a call that began meanwhile.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Parses the FETCH responses of a connection, and merges their attributes by message. Does no I/O.
 //!
 //! ```text
-//!  socket ─▶ py/ ─ up to 1 MiB at a time, cut anywhere ─▶ Fetched::add
+//!  socket ─▶ py/ ─ up to 1 MiB at a time, cut anywhere ─▶ Fetched::parse
 //!                                                              │
 //!  responses.rs   Unread finds whole responses; a literal is skipped by its length, never scanned
 //!                                 ┌────────────────────────────┴───────────┐
@@ -9,12 +9,12 @@
 //!  attributes.rs  Attributes::parse: UID, size, flags, mail           Progress::others ─▶ back to py/, which
 //!                                 │                                   counts EXPUNGE, and knows the commands
 //!                                 ▼ merge: by UID, else by place      in flight
-//!                 Progress::complete ─▶ Mail ─▶ the reading thread
+//!                 Progress::complete ─▶ Mail ─▶ `Reader`
 //! ```
 //!
 //! # Order
 //!
-//! Responses are passed on in the order in which they came: `add` stops before a FETCH response that follows another
+//! Responses are passed on in the order in which they came: `parse` stops before a FETCH response that follows another
 //! one. For an EXPUNGE in between changes sequence numbers, and the server may send it at any time during a UID command
 //! (RFC 3501, section 7.4.1). A sequence number is therefore used with the number of EXPUNGE responses before it.
 //!
@@ -101,6 +101,13 @@ pub(crate) struct Progress {
     pub(crate) error: Option<Malformed>,
 }
 
+impl Progress {
+    /// Returns the progress before the first octet.
+    pub(crate) fn at_first() -> Self {
+        Self { needed: 1, ..Self::default() }
+    }
+}
+
 impl Fetched {
     /// Begins with no responses, which may have `limit` octets, the costs of each response and literal included.
     pub(crate) fn new(limit: usize, is_complete: IsComplete) -> Self {
@@ -114,19 +121,19 @@ impl Fetched {
         }
     }
 
-    /// Parses the FETCH responses in these octets and in those before, up to the next other response.
+    /// Returns the buffer to which octets are appended as they are received. Nothing else may be changed in it.
+    pub(crate) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.unread.octets
+    }
+
+    /// Parses the FETCH responses in the buffer, up to the next other response.
     ///
-    /// `expunged` is the number of EXPUNGE responses so far. The other responses are to be processed before the next
+    /// `expunged` is a count that grows with EXPUNGE responses. The other responses are to be processed before the next
     /// call.
     ///
     /// Octets are scanned once, but for a line that is not whole, and for a FETCH response behind others, which the
-    /// next call finds again. Literals are copied into the buffer and not scanned.
-    pub(crate) fn add(&mut self, octets: Vec<u8>, expunged: u64) -> Progress {
-        if self.unread.octets.is_empty() {
-            self.unread.octets = octets;
-        } else {
-            self.unread.octets.extend_from_slice(&octets);
-        }
+    /// next call finds again. Literals are not scanned.
+    pub(crate) fn parse(&mut self, expunged: u64) -> Progress {
         let mut progress = Progress::default();
         let responses = self.scan(&mut progress);
         let Some((octets, pieces)) = self.unread.take_scanned(progress.needed) else { return progress };

@@ -22,7 +22,8 @@ pub(crate) fn in_pieces(octets: &[u8], length: usize) -> Outcome {
     let (mut mails, mut others, mut expunged) = (Vec::new(), Vec::new(), 0);
     let (mut pieces, mut next) = (octets.chunks(length), &[][..]);
     let error = loop {
-        let progress = fetched.add(next.to_vec(), expunged);
+        fetched.buffer().extend_from_slice(next);
+        let progress = fetched.parse(expunged);
         mails.extend(progress.complete.iter().map(mail));
         others.extend_from_slice(&progress.others);
         expunged += String::from_utf8_lossy(&progress.others).matches("EXPUNGE").count() as u64;

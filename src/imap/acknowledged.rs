@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::suspects::retry_delay;
-use crate::message::Identity;
+use crate::message::{Identity, IdentityHasher};
 use crate::python::Since;
 
 /// The messages acknowledged last, by this handle, by an earlier one, or by another consumer.
@@ -22,7 +22,7 @@ pub(super) struct Acknowledged {
     /// The earliest time of the next read after a failed one.
     retry_at: Option<Instant>,
     /// Has the same elements as `order`.
-    identities: HashSet<Identity>,
+    identities: HashSet<Identity, IdentityHasher>,
     /// The same identities, oldest first.
     order: VecDeque<Identity>,
 }

@@ -1,4 +1,4 @@
-//! Reads the Message-IDs of the archive's newest messages, so that their duplicates are dropped: the messages that an
+//! Reads the identities of the archive's newest messages, so that their duplicates are dropped: the messages that an
 //! earlier handle has acknowledged, or another consumer.
 //!
 //! Once for a handle, at the first fetch that finds any mail. With several consumers before each batch, from the last
@@ -19,18 +19,18 @@ use crate::python::ImapSession;
 /// A slow or unreadable archive must leave time for the messages themselves.
 const DEADLINE_SHARE: u32 = 4;
 
-/// Returns `true` if there is nothing to read: all is known, the archive is empty, or the wait after a failure is not
-/// over.
-pub(super) fn are_loaded(session: &ImapSession, imap: &Imap, inbox: &mut Inbox) -> bool {
+/// Returns `true` if the archive has to be read: not if all is known, if it is empty, or while the wait after a failure
+/// is not over.
+pub(super) fn is_read_due(session: &ImapSession, imap: &Imap, inbox: &mut Inbox) -> bool {
     let acknowledged = inbox.acknowledged();
     if acknowledged.next_read(imap.claims.is_some()).is_none() {
-        return true;
+        return false;
     }
-    let is_nothing = session.archive_is_empty() && imap.claims.is_none();
-    if is_nothing {
+    let is_empty = session.archive_is_empty() && imap.claims.is_none();
+    if is_empty {
         acknowledged.load(Default::default(), []);
     }
-    is_nothing
+    !is_empty
 }
 
 /// Reads the archive's newest messages that are not known yet.

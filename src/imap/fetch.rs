@@ -19,7 +19,7 @@ use super::inbox::{Candidate, Inbox};
 use super::isolate::{FailureBudget, Request, Response, fetch_all_but_suspects};
 use super::reader::Reader;
 use super::single::{empty_response, withheld_error};
-use super::windows::{Previews, WholeMails, fetch_and_read};
+use super::windows::{Previews, WholeMails};
 use super::{Delivery, Imap};
 use crate::error::{Error, Result};
 use crate::events;
@@ -223,8 +223,7 @@ impl<'a> Fetch<'a> {
     ) -> Result<Response> {
         let mut whole = WholeMails { validity: self.validity, mails, part, config: &self.imap.config };
         let reader = &mut self.reader;
-        let failure =
-            fetch_and_read(session, None, &mut whole, |mails, asked| reader.read_whole(inbox, mails, asked))?;
+        let failure = session.fetch(&mut whole, |mails, asked| reader.read_whole(inbox, &mails, asked))?;
         let unrequested = UidSet::new(self.validity, whole.mails.iter().map(|(uid, _)| *uid));
         Ok(Response { failure, unrequested })
     }
@@ -244,9 +243,8 @@ impl Request for PreviewRequest<'_, '_> {
         let Fetch { imap, reader, .. } = &mut *self.0;
         let sizes = *inbox.sizes();
         let mut previews = Previews::new(part, sizes, reader.byte_budget(), &imap.config);
-        let failure = fetch_and_read(session, None, &mut previews, |mails, asked| {
-            reader.read_previews(inbox, mails, asked);
-        })?;
+        let failure =
+            session.fetch(&mut previews, |mails, asked| reader.read_previews(inbox, &mails, asked))?;
         *inbox.sizes() = previews.sizes();
         Ok(Response { failure, unrequested: previews.unrequested() })
     }

@@ -153,7 +153,7 @@ impl<'a> HeaderWindows<'a> {
         session: &mut ImapSession,
         all: &mut BTreeMap<Uid, Headers>,
     ) -> Result<Option<Failure>> {
-        session.fetch(None, self, |mails, most| {
+        session.fetch(self, |mails, most| {
             let arrived = mails.iter().filter(|mail| !mail.octets().is_empty());
             all.extend(arrived.map(|mail| (mail.uid, Headers::new(mail, most))));
         })

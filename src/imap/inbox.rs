@@ -8,7 +8,7 @@
 //!                       └─ gone ───────────▶ removed
 //! ```
 //!
-//! About 40 octets for each message that waits. Locked for moments, and never while a command runs.
+//! About 40 octets for each message that waits.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -69,8 +69,8 @@ pub(super) struct Sizes {
 /// The most UIDs excluded from one SEARCH command.
 const MAX_EXCLUDED: usize = 100;
 
-/// A SEARCH result, with the size of a message that is ours and has to be fetched whole; `None` if a preview is to
-/// tell.
+/// A SEARCH result, with the size of a message whose preview was not enough, and that has to be fetched whole; `None`
+/// before its preview.
 pub(super) type Candidate = (Uid, Option<u64>);
 
 /// The reason why a candidate is not fetched again.

@@ -68,8 +68,8 @@ use crate::uid::UidSet;
 /// A handle that receives tagged messages from a mailbox, over a supervised connection.
 ///
 /// Clones share the connection; it is closed by [`close`](Imap::close), or when the last clone is dropped. Every method
-/// but [`status`](Imap::status) and [`stats`](Imap::stats) blocks until the server has answered, at most for the
-/// [`timeout`](ImapConfig::timeout), and can be called from any thread. Calls take turns. A call that finds the
+/// but [`status`](Imap::status), [`stats`](Imap::stats) and [`deliveries`](Imap::deliveries) blocks until the server has
+/// answered, at most for the [`timeout`](ImapConfig::timeout), and can be called from any thread. Calls take turns. A call that finds the
 /// connection lost makes a new one and is repeated, once, if that is safe.
 ///
 /// ```no_run
@@ -150,7 +150,8 @@ impl Imap {
     /// Finds messages by SEARCH UNDELETED SUBJECT and fetches them with `BODY.PEEK[]` (RFC 3501, sections 6.4.4 and
     /// 6.4.5), which does not set `\Seen`. Mail without the tag and mail that another client has flagged `\Deleted` is
     /// left alone. If the server has SEARCHRES (RFC 5182), new messages come in the same round trip as their SEARCH.
-    /// While an earlier SEARCH has results for a full batch, no new one is sent.
+    /// While an earlier SEARCH has results for a full batch, no new one is sent. A [`shared`](ImapConfig::shared)
+    /// mailbox is searched by each call, and claims its messages before they are fetched.
     ///
     /// A message that can't be read is an error in its place, see [`Delivery::message`]. So is one that the server
     /// withholds: by a NO, by closing the connection, or by a response that does not end. It is then requested by

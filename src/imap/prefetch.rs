@@ -6,15 +6,15 @@
 //! follows: what has arrived is dropped then, and fetched again, since nothing was changed by it.
 
 use super::Imap;
-use super::archived_ids::are_loaded;
+use super::archived_ids::is_read_due;
 use super::cursor::Cursor;
 use super::inbox::Inbox;
 use super::reader::Reader;
 use super::suspects::LostAt;
-use super::windows::{PREVIEW_MIN, PREVIEW_WINDOW, Previews, fetch_and_read, preview_size};
+use super::windows::{PREVIEW_MIN, PREVIEW_WINDOW, Previews, preview_size};
 use crate::config::ImapConfig;
 use crate::error::Result;
-use crate::python::{Failure, ImapSession, Window};
+use crate::python::{ImapSession, Windows as _};
 use crate::uid::{UidSet, UidValidity};
 
 /// The most messages of a prefetch.
@@ -39,55 +39,47 @@ pub(super) fn prefetch_new<'a>(
     cursor: &Cursor,
 ) -> Result<Option<(UidSet, Reader<'a>)>> {
     let validity = session.validity();
-    if imap.claims.is_some() || is_any_due(inbox, validity) || !are_loaded(session, imap, inbox) {
+    if imap.claims.is_some() || is_any_due(inbox, validity) || is_read_due(session, imap, inbox) {
         return Ok(None);
     }
     let (count, most) = limits(&imap.config);
-    let Some(window) = session.prefetch(&imap.search_criteria(inbox), count, most)? else { return Ok(None) };
-    let (new, room) = (window.uids.clone(), window.room);
-    let mut reader = Reader::new(imap, validity, Vec::new());
-    let failure = read(session, imap, inbox, window, &mut reader)?;
-    if let Some(Failure { error, .. }) = &failure
-        && error.ends_connection()
-    {
-        if let Some(uid) = reader.unfetched(new.clone()).iter().next() {
-            inbox.suspects().set_lost_at(LostAt { uid, others_arrived: reader.arrived() > 0 });
-        }
-        return Err(error.clone());
-    }
-    // After a transient refusal, or if other clients have removed the mail, SEARCHRES may still work.
-    let has_arrived = new.is_empty() || reader.arrived() > 0;
-    let worked = has_arrived || failure.as_ref().is_some_and(|failure| failure.error.is_transient());
-    let Some(others) = session.remaining_matches(room, worked)? else { return Ok(None) };
-    if failure.is_some() {
+    let Some(prefetched) = session.prefetch(&imap.search_criteria(inbox), count, most)? else {
         return Ok(None);
+    };
+    let new = prefetched.window.uids.clone();
+    let mut reader = Reader::new(imap, validity, Vec::new());
+    let none = UidSet::empty(validity);
+    let mut previews = Previews::new(&none, *inbox.sizes(), reader.byte_budget(), &imap.config);
+    let received = session.receive_prefetched(prefetched, |mails| {
+        previews.record(&mails, most);
+        reader.read_previews(inbox, &mails, most);
+    });
+    *inbox.sizes() = previews.sizes();
+    let others = match received {
+        Err(error) if error.ends_connection() => {
+            if let Some(uid) = reader.unfetched(new).iter().next() {
+                inbox.suspects().set_lost_at(LostAt { uid, others_arrived: reader.arrived() > 0 });
+            }
+            return Err(error);
+        }
+        Err(refusal) => {
+            session.remaining_matches()?;
+            if reader.arrived() > 0 || refusal.is_transient() {
+                return Ok(None); // SEARCHRES may still work.
+            }
+            None
+        }
+        Ok(others) => others.filter(|_| new.is_empty() || reader.arrived() > 0),
+    };
+    match others {
+        Some(others) => Ok(is_next_batch(imap, inbox, cursor, &new, &others).then_some((new, reader))),
+        None => session.stop_prefetching().map(|()| None),
     }
-    Ok(is_next_batch(imap, inbox, cursor, &new, &others).then_some((new, reader)))
 }
 
 /// Returns `true` if mail found earlier may be fetched now.
 fn is_any_due(inbox: &mut Inbox, validity: UidValidity) -> bool {
     inbox.has_fetchable(validity) || inbox.suspects().has_due()
-}
-
-/// Receives and reads the prefetched window.
-fn read(
-    session: &mut ImapSession,
-    imap: &Imap,
-    inbox: &mut Inbox,
-    window: Window,
-    reader: &mut Reader<'_>,
-) -> Result<Option<Failure>> {
-    if window.uids.is_empty() {
-        return Ok(None); // `remaining_matches` reads the response to a FETCH of no messages.
-    }
-    let none = UidSet::empty(window.uids.validity());
-    let mut previews = Previews::new(&none, *inbox.sizes(), reader.byte_budget(), &imap.config);
-    let failure = fetch_and_read(session, Some(window), &mut previews, |mails, asked| {
-        reader.read_previews(inbox, mails, asked);
-    })?;
-    *inbox.sizes() = previews.sizes();
-    Ok(failure)
 }
 
 /// Updates the candidates, and returns `true` if the prefetched messages are exactly the next batch.

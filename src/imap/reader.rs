@@ -12,10 +12,9 @@
 //! | flagged `\Deleted` by now | removed from the candidates |
 //! | without octets | not arrived |
 //!
-//! Runs on the reading thread, if there is one, while more mail arrives, and locks the inbox's state for moments. Each
-//! message is read once, however often it arrives.
+//! Each message is read once, however often it arrives.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -24,11 +23,11 @@ use super::inbox::{Inbox, Settled};
 use super::windows::count_fitting;
 use super::{Delivery, Imap};
 use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Identity, Message, Origin, origin, parse};
+use crate::message::{Identity, IdentityHasher, Message, Origin, origin, parse};
 use crate::python::Mail;
 use crate::uid::{Uid, UidSet, UidValidity};
 
-/// The octets left in a batch. Clones share the count: the receiving thread checks it while the reader spends it.
+/// The octets left in a batch. Clones share the count: the windows check it while the reader spends it.
 /// `ImapConfig::batch_bytes` at the beginning. The last message may take more than is left.
 #[derive(Clone, Debug)]
 pub(super) struct ByteBudget(Arc<AtomicUsize>);
@@ -55,9 +54,9 @@ pub(super) struct Reader<'a> {
     validity: UidValidity,
     deliveries: Vec<Delivery>,
     /// The place in `deliveries` of the first copy of each message. The copy that arrives first, mostly the oldest one.
-    first: HashMap<Identity, usize>,
+    first: HashMap<Identity, usize, IdentityHasher>,
     /// Mail that needs no further FETCH in this batch.
-    read: HashSet<Uid>,
+    read: BTreeSet<Uid>,
     /// Mail to fetch whole, with its size: its preview did not show that it is foreign.
     large: Vec<(Uid, u64)>,
     /// Mail that arrived shorter than its RFC822.SIZE, with the octets that arrived. They are requested once more,
@@ -77,15 +76,15 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Creates a reader; `large` has the messages known to be ours and to be fetched whole.
+    /// Creates a reader; `large` has the messages known to need a whole fetch.
     pub(super) fn new(imap: &'a Imap, validity: UidValidity, large: Vec<(Uid, u64)>) -> Self {
         let byte_budget = ByteBudget(Arc::new(AtomicUsize::new(imap.config.batch_bytes)));
         Self {
             imap,
             validity,
             deliveries: Vec::new(),
-            first: HashMap::new(),
-            read: HashSet::new(),
+            first: HashMap::default(),
+            read: BTreeSet::new(),
             large,
             short: HashMap::new(),
             oversized: Vec::new(),

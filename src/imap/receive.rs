@@ -13,7 +13,7 @@
 //!
 //! # A lost connection
 //!
-//! Nothing is changed on the server up to the dead letters, so a round can go on at any place:
+//! No mail is changed up to the dead letters, and claims stay claimed, so a round can go on at any place:
 //!
 //! | lost | then |
 //! | --- | --- |
@@ -23,13 +23,8 @@
 //!
 //! When UIDVALIDITY has changed on the new connection, the round ends with the messages that have arrived; their UIDs
 //! are those of before, and `ack` finds them by Message-ID.
-//!
-//! # Locks
-//!
-//! The inbox's state is locked for moments, and never while a command runs: other calls on the handle, such as
-//! `reject`, may change it between two commands.
 
-use super::archived_ids::{are_loaded, load_archived_ids};
+use super::archived_ids::{is_read_due, load_archived_ids};
 use super::cursor::Cursor;
 use super::fetch::Fetch;
 use super::inbox::{Candidate, Inbox};
@@ -153,7 +148,7 @@ fn run_step<'a>(
         fetch.cancel();
         return Ok(Step::Done);
     }
-    if fetch.wants_archive_read() && !are_loaded(session, imap, inbox) {
+    if fetch.wants_archive_read() && is_read_due(session, imap, inbox) {
         return Ok(Step::ReadArchive);
     }
     fetch.fetch(session, inbox, budget)?;

@@ -21,7 +21,7 @@ pub struct RawMail {
 
 /// Copies messages to another mailbox; messages that other clients expunge meanwhile are left out.
 ///
-/// From the first octet of COPY on, a loss is `OutcomeUnknown`. Copies are not searched for: the app may want several.
+/// Once COPY was sent, a loss is `OutcomeUnknown`. Copies are not searched for: the app may want several.
 pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Result<()> {
     let mut may_be_copied = false;
     let copied = in_portions(session, set, |session, portion| {
@@ -177,7 +177,7 @@ struct RawMails<'a> {
 
 impl RawMails<'_> {
     fn fetch(&mut self, session: &mut ImapSession, window: Window) -> Result<Option<Failure>> {
-        session.fetch(None, &mut Some(window), |mails, most| self.receive(&mails, most))
+        session.fetch(&mut Some(window), |mails, most| self.receive(&mails, most))
     }
 
     fn receive(&mut self, mails: &[Mail], most: usize) {

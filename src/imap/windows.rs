@@ -12,16 +12,10 @@
 //! their previews, so that one round trip fetches them. Of a large one the preview shows the Subject: foreign mail is
 //! not fetched whole.
 
-use std::panic::resume_unwind;
-use std::sync::mpsc::sync_channel;
-use std::thread;
-
 use super::inbox::Sizes;
 use super::reader::ByteBudget;
 use crate::config::ImapConfig;
-use crate::error::{Error, ErrorKind, Result};
-use crate::events;
-use crate::python::{Failure, ImapSession, Mail, Part, Window, Windows};
+use crate::python::{Mail, Part, Window, Windows};
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The most octets of a preview.
@@ -43,14 +37,6 @@ const UNSIZED_WINDOWS: usize = 2;
 /// The most octets of a window of whole messages, unless one message has more.
 const WHOLE_WINDOW: u64 = 8 << 20;
 
-/// The largest prefetched window that is read without a thread of its own: it arrives at once.
-const FEW: usize = 200;
-
-/// The most portions of mail that wait for the reading thread.
-///
-/// With more, the receiving thread waits, and so does the server.
-const QUEUE_LEN: usize = 2;
-
 /// Returns the octets to request of each message, when `wanted` octets would do.
 pub(super) fn preview_size(wanted: usize, config: &ImapConfig) -> usize {
     wanted.clamp(PREVIEW_MIN, PREVIEW_MAX).min(config.max_message)
@@ -65,42 +51,6 @@ pub(super) fn count_fitting(mails: &[(Uid, u64)], octets: u64) -> usize {
         *size <= before
     });
     fits.count().max(1).min(mails.len())
-}
-
-/// Fetches windows, and reads mail on another thread while the next windows arrive. `requested` is a window of a
-/// prefetch.
-///
-/// Reading on the receiving thread would stall the server once the socket buffer is full.
-///
-/// The thread ends with this function. A panic in it is passed on.
-///
-/// # Errors
-///
-/// `Runtime` if the thread can't be started; those of [`ImapSession::fetch`].
-pub(super) fn fetch_and_read(
-    session: &mut ImapSession,
-    requested: Option<Window>,
-    windows: &mut (impl Windows + Send),
-    mut read: impl FnMut(&[Mail], usize) + Send,
-) -> Result<Option<Failure>> {
-    if requested.as_ref().is_some_and(|window| window.uids.len() <= FEW) {
-        return session.fetch(requested, windows, |mails, asked| read(&mails, asked));
-    }
-    thread::scope(|scope| {
-        let (sender, receiver) = sync_channel::<(Vec<Mail>, usize)>(QUEUE_LEN);
-        let reading = move || receiver.iter().for_each(|(mails, asked)| read(&mails, asked));
-        let reading = move || events::collected(reading).1;
-        let thread = thread::Builder::new().name("pymail-reader".into()).spawn_scoped(scope, reading);
-        let thread = thread
-            .map_err(|e| Error::new(ErrorKind::Runtime, "can't start a reader thread").with_source(e))?;
-        let fetched = session.fetch(requested, windows, move |mails, asked| {
-            // The receiver is gone only after a panic, which `join` passes on.
-            let _ = sender.send((mails, asked));
-        });
-        // Emitted on this thread, which defers events until the connection's lock is released.
-        thread.join().unwrap_or_else(|panic| resume_unwind(panic)).into_iter().for_each(events::emit);
-        fetched
-    })
 }
 
 /// The windows of previews: the first octets of messages, which most messages fit in.

@@ -7,7 +7,7 @@
 //! Subject.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::panic::catch_unwind;
 use std::sync::OnceLock;
 
@@ -19,8 +19,37 @@ use super::parse::{catch_panic, is_tagged, message_id, sender, subject};
 /// A Message-ID alone is not enough: some programs give the same one to different messages. Subject and sender are
 /// hashed as decoded, because servers fold and encode them anew in a copy. Comparable within one process only, since
 /// its keys are random: the archive is read anew by each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity([u64; 2]);
+
+/// The hasher of tables of identities: these are random already, by secret keys.
+pub(crate) type IdentityHasher = BuildHasherDefault<FirstHalf>;
+
+/// Returns the first half of an [`Identity`] as its hash.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FirstHalf(u64);
+
+impl Hash for Identity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0[0]);
+    }
+}
+
+impl Hasher for FirstHalf {
+    fn write(&mut self, octets: &[u8]) {
+        for &octet in octets {
+            self.0 = self.0.rotate_left(8) ^ u64::from(octet);
+        }
+    }
+
+    fn write_u64(&mut self, half: u64) {
+        self.0 = half;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 impl Identity {
     /// Computes the identity from a header block with at least these three fields; `None` without a Message-ID, or for

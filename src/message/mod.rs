@@ -41,7 +41,7 @@ use std::fmt;
 use std::str::{FromStr, Utf8Error};
 
 pub(crate) use compose::compose;
-pub(crate) use identity::{Identity, Origin, origin};
+pub(crate) use identity::{Identity, IdentityHasher, Origin, origin};
 pub(crate) use json::WireBody;
 pub(crate) use note::note;
 #[cfg(any(test, fuzzing))]

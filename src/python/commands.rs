@@ -39,8 +39,8 @@ impl ImapSession {
     /// Returns the messages that match a search program (RFC 3501, section 6.4.4).
     ///
     /// `criteria` are sent unchanged: callers check them. The result has messages that arrived up to now: NOOP is sent
-    /// in the same flight, and the SEARCH repeated if the server has announced messages too late (Dovecot). A mailbox
-    /// of more than 50,000 messages is searched in windows, newest first.
+    /// before it, mostly in the same flight, and the SEARCH repeated if the server has announced messages too late
+    /// (Dovecot). A mailbox of more than 50,000 messages is searched in windows, newest first.
     ///
     /// # Errors
     ///

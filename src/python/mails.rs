@@ -11,8 +11,10 @@
 
 use std::collections::VecDeque;
 
+use pyo3::prelude::*;
+
 use super::imap::{ImapSession, Uids};
-use super::receive::RESPONSE_LIMIT;
+use super::receive::{Chunk, RESPONSE_LIMIT};
 use crate::error::{Error, Result};
 use crate::fetched::{Attributes, IsComplete, Octets};
 use crate::uid::{Uid, UidSet};
@@ -43,6 +45,13 @@ pub(crate) enum Part {
     Entire,
     /// The identifying headers: Message-ID, Subject and From.
     Headers,
+}
+
+/// A window that was requested in the same flight as the SEARCH that found its messages.
+pub(crate) struct Prefetched {
+    pub(crate) window: Window,
+    /// The first chunk of its responses, and the octets of that chunk.
+    first: (Vec<u8>, Chunk),
 }
 
 /// The messages of failed windows, some of which may have arrived before the failure: the caller knows those. The
@@ -128,6 +137,11 @@ impl Window {
         }
     }
 
+    /// Returns the most octets that the responses may have.
+    fn limit(&self) -> usize {
+        RESPONSE_LIMIT.saturating_add(self.room)
+    }
+
     /// Returns the rule by which a message is complete: FLAGS are not required, some servers leave them out.
     fn is_complete(&self) -> IsComplete {
         match self.part {
@@ -160,9 +174,8 @@ pub(super) fn identifying_headers(most: usize) -> String {
 impl ImapSession {
     /// Searches for up to `count` new messages and requests `most` octets of each, in one flight (SEARCHRES, RFC 5182).
     ///
-    /// Returns their window, to be passed to [`fetch`](Self::fetch) as the first one; then
-    /// [`remaining_matches`](Self::remaining_matches) returns the other messages that match. Returns `None` where the
-    /// server does not support that.
+    /// Returns what is to be passed to [`receive_prefetched`](Self::receive_prefetched). Returns `None` where the server
+    /// does not support that.
     ///
     /// The commands in flight, the range being that of the next `count` UIDs, so that no more messages come than are
     /// wanted:
@@ -170,8 +183,8 @@ impl ImapSession {
     /// ```text
     ///  SELECT of the inbox, or NOOP if it has more than 200 messages    announces new messages
     ///  UID SEARCH RETURN (SAVE ALL) UID 801:1000 ...                    saves its result as $
-    ///  UID FETCH $ (...)                                                is what `fetch` receives
-    ///  UID SEARCH RETURN (ALL) NOT UID 801:1000 ...                     is what `remaining_matches` receives
+    ///  UID FETCH $ (...)                                                is what `receive_prefetched` receives
+    ///  UID SEARCH RETURN (ALL) NOT UID 801:1000 ...                     finds the other messages
     /// ```
     ///
     /// Dovecot answers a SEARCH that it reads together with a NOOP before it looks for new messages; only SELECT makes
@@ -184,30 +197,53 @@ impl ImapSession {
     ///
     /// A lost connection. A refusal is `None`, and switches prefetching off for this connection: the server announces
     /// SEARCHRES and does not support it.
-    pub(crate) fn prefetch(&mut self, criteria: &str, count: usize, most: usize) -> Result<Option<Window>> {
+    pub(crate) fn prefetch(
+        &mut self,
+        criteria: &str,
+        count: usize,
+        most: usize,
+    ) -> Result<Option<Prefetched>> {
         let (uids, room) = (UidSet::empty(self.validity()), count.saturating_mul(most));
         let window = Window { uids, part: Part::Whole, most, room };
-        let args = (criteria.to_owned(), count, window.items(), room);
-        let found: Option<Uids> = self.call("prefetch", args, "SEARCH and FETCH")?;
-        Ok(found.map(|Uids(uids)| Window { uids: UidSet::new(self.validity(), uids), ..window }))
+        let args = (criteria, count, window.items(), room);
+        let context = self.python.context("SEARCH and FETCH");
+        let found = self.python.with(
+            context,
+            "prefetch",
+            |_| Ok(args),
+            |found| {
+                let found = found.extract::<Option<(Uids, Bound<'_, PyAny>)>>()?;
+                let read = |(Uids(uids), chunk)| {
+                    let mut octets = Vec::new();
+                    let chunk = Chunk::read(&chunk, &mut octets)?;
+                    Ok((uids, (octets, chunk)))
+                };
+                found.map(read).transpose()
+            },
+        )?;
+        Ok(found.map(|(uids, first)| {
+            let window = Window { uids: UidSet::new(self.validity(), uids), ..window };
+            Prefetched { window, first }
+        }))
     }
 
-    /// Returns the messages that match outside of a prefetch; `None` if the prefetch failed, here or, by `worked`,
-    /// before.
-    ///
-    /// Must be called after each prefetch that returned a window, also after one that failed: the response to the
-    /// second SEARCH is in flight. `room` is the window's.
-    pub(crate) fn remaining_matches(&mut self, room: usize, worked: bool) -> Result<Option<UidSet>> {
-        let found: Option<Uids> = self.call("remaining_matches", (room, worked), "SEARCH")?;
+    /// Returns the messages that match outside of a prefetch whose FETCH was refused; `None` if the search for them
+    /// was refused, too. The response to that search is still in flight.
+    pub(crate) fn remaining_matches(&mut self) -> Result<Option<UidSet>> {
+        let found: Option<Uids> = self.call("remaining_matches", (), "SEARCH")?;
         Ok(found.map(|Uids(uids)| UidSet::new(self.validity(), uids)))
+    }
+
+    /// Ends prefetching on this connection: the server announces SEARCHRES and does not support it.
+    pub(crate) fn stop_prefetching(&mut self) -> Result<()> {
+        self.python.run("stop_prefetching", (), "SEARCH and FETCH")
     }
 
     /// Fetches messages in windows, up to four of them in flight; passes them to `deliver`, with the octets that were
     /// requested of each. Drops messages that were not requested.
     ///
-    /// `first` is a window that was requested already, by [`prefetch`](Self::prefetch). After a failure no further
-    /// window is requested; messages that arrived whole before it are delivered. If the connection is lost, the failure
-    /// names the window whose responses were being read.
+    /// After a failure no further window is requested; messages that arrived whole before it are delivered. If the
+    /// connection is lost, the failure names the window whose responses were being read.
     ///
     /// Returns `None` if all windows were fetched; not, that all messages have arrived: the server sends nothing for
     /// expunged ones, and may withhold others.
@@ -220,13 +256,11 @@ impl ImapSession {
     /// [`Failure`], since messages may have arrived before.
     pub(crate) fn fetch(
         &mut self,
-        first: Option<Window>,
         windows: &mut impl Windows,
         mut deliver: impl FnMut(Vec<Mail>, usize),
     ) -> Result<Option<Failure>> {
-        let (mut asked, mut taken, mut failure) = (Vec::from_iter(first), 0, None::<Failure>);
+        let (mut asked, mut taken, mut failure) = (Vec::new(), 0, None::<Failure>);
         let mut parts = VecDeque::<Window>::new(); // of windows that were too large for the server
-        let is_prefetch = !asked.is_empty();
         loop {
             while asked.len() < taken + IN_FLIGHT
                 && failure.is_none()
@@ -241,30 +275,47 @@ impl ImapSession {
                 }
             }
             let Some(window) = asked.get(taken) else { return Ok(failure) };
-            let received = self.receive(
-                RESPONSE_LIMIT.saturating_add(window.room),
-                window.is_complete(),
-                "FETCH",
-                |complete| {
-                    let mails = complete.into_iter().filter_map(|it| window.mail(it)).collect();
-                    hand_over(mails, &asked, taken, |mails, most| {
-                        windows.record(&mails, most);
-                        deliver(mails, most);
-                    });
-                },
-            );
+            let received = self.receive(None, window.limit(), window.is_complete(), "FETCH", |complete| {
+                let mails = complete.into_iter().filter_map(|it| window.mail(it)).collect();
+                hand_over(mails, &asked, taken, |mails, most| {
+                    windows.record(&mails, most);
+                    deliver(mails, most);
+                });
+            });
             taken += 1;
             let Err(error) = received else { continue };
             if error.ends_connection() {
                 return Ok(Some(self.lost(window, error)));
             }
-            if !is_prefetch && self.profile.smaller_limits(&window.uids, &error).is_some() {
+            if self.profile.smaller_limits(&window.uids, &error).is_some() {
                 parts.extend(self.smaller(window, &error)?);
             } else {
                 // The responses to the other windows are still to be read.
                 failure = Some(Failure::add(failure, &window.uids, error));
             }
         }
+    }
+
+    /// Receives the messages of a prefetch, and passes on those of its window. Returns the other messages that match;
+    /// `None` if the search for them was refused.
+    ///
+    /// # Errors
+    ///
+    /// A lost connection; `Refused` for the FETCH, after which [`remaining_matches`](Self::remaining_matches) must be
+    /// called.
+    pub(crate) fn receive_prefetched(
+        &mut self,
+        Prefetched { window, first }: Prefetched,
+        mut deliver: impl FnMut(Vec<Mail>),
+    ) -> Result<Option<UidSet>> {
+        let received = self.receive(Some(first), window.limit(), window.is_complete(), "FETCH", |complete| {
+            let mails = complete.into_iter().filter_map(|it| window.mail(it));
+            deliver(mails.filter(|mail| window.uids.contains(mail.uid)).collect());
+        });
+        if received.as_ref().is_err_and(Error::ends_connection) {
+            self.profile.note_lost(&window.uids);
+        }
+        received
     }
 
     /// Makes the failure for a connection that was lost at a window. It names the oldest window in flight, also if the

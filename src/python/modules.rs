@@ -3,8 +3,8 @@
 //! Their module names begin with `_pymail_`, so that they clash with no module of the host.
 //!
 //! ```text
-//!  transport ◀── imap_parse ◀── imaplib_ext ◀── connection ◀── login ◀── receive ◀── imap.py
-//!      ▲
+//!  transport ◀─┬─ imap_parse ◀── imaplib_ext ◀─┬─ connection ◀── login ◀── receive ◀── imap.py
+//!      ▲       └─ tls ◀────────────────────────┘
 //!      └──────── smtplib_ext ◀─┬─ auth ◀───────────────────────┐
 //!                              ├─ dialogue ◀─┬─ messages ◀─────┼── smtp.py
 //!                              └─ verdicts ◀─┴─ bdat ◀─────────┘
@@ -32,7 +32,7 @@ pub(super) struct Module {
     /// Bytecode of `source` for the Python that the crate is built with, behind its magic number; empty if there is
     /// none.
     compiled: &'static [u8],
-    /// The other files that it imports, which are loaded before it: its own `import` then finds them in `sys.modules`,
+    /// The other files that it needs, which are loaded before it, and those that they need before them: its own `import` then finds them in `sys.modules`,
     /// and nothing is searched for on `sys.path`.
     needs: &'static [&'static Module],
     loaded: PyOnceLock<Py<PyModule>>,
@@ -55,7 +55,8 @@ macro_rules! module {
 static TRANSPORT: Module = module!("_pymail_transport", "_pymail_transport.py", &[]);
 static IMAP_PARSE: Module = module!("_pymail_imap_parse", "_pymail_imap_parse.py", &[&TRANSPORT]);
 static IMAPLIB_EXT: Module = module!("_pymail_imaplib_ext", "_pymail_imaplib_ext.py", &[&IMAP_PARSE]);
-static CONNECTION: Module = module!("_pymail_connection", "_pymail_connection.py", &[&IMAPLIB_EXT]);
+static TLS: Module = module!("_pymail_tls", "_pymail_tls.py", &[&TRANSPORT]);
+static CONNECTION: Module = module!("_pymail_connection", "_pymail_connection.py", &[&TLS, &IMAPLIB_EXT]);
 static LOGIN: Module = module!("_pymail_login", "_pymail_login.py", &[&CONNECTION]);
 static RECEIVE: Module = module!("_pymail_receive", "_pymail_receive.py", &[&LOGIN]);
 pub(super) static IMAP: Module = module!("_pymail_imap", "imap.py", &[&RECEIVE]);

@@ -4,36 +4,52 @@
 //!  request   UID FETCH 1:200 ..., UID FETCH 201:400 ...        sent at once, and not waited for
 //!  receive   ┌▶ next_chunk(others, rest, needed)                Python: processes `others`, receives octets
 //!            │      ▼ octets, EXPUNGE responses so far
-//!            │  Fetched::add                                    detached: no GIL
+//!            │  Fetched::parse                                  detached: no GIL
 //!            │      ▼ complete ─▶ `arrived`, on this thread
 //!            └── others, rest, needed                           until the tagged response of the first command
 //! ```
 //!
-//! Each chunk is copied once, from Python's `bytes`. FETCH responses are bounded by the caller's limit, all others by
+//! Octets are copied once, from Python's `bytes`. FETCH responses are bounded by the caller's limit, all others by
 //! the meter in `py/`.
 //!
 //! When the connection is lost in the middle, each message that was complete has been passed on. The rest of the chunk
 //! is dropped with the session.
 
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList};
 
-use super::imap::ImapSession;
+use super::imap::{ImapSession, Uids};
 use crate::error::{Error, ErrorKind, Result};
-use crate::fetched::{Attributes, Fetched, IsComplete};
+use crate::fetched::{Attributes, Fetched, IsComplete, Progress};
+use crate::uid::UidSet;
 
 /// The octets that a response may have beside message data: the flags of a large mailbox, for example. In octets, as in
 /// `py/_pymail_transport.py`.
 pub(super) const RESPONSE_LIMIT: usize = 16 << 20;
 
-/// Octets from Python, copied out of a `bytes` object: a reference to it would need the GIL to be freed.
-struct Chunk(Vec<u8>);
+/// A part of the responses to a FETCH, without its octets.
+pub(super) struct Chunk {
+    /// A count that grows with EXPUNGE responses: by one for each run of them.
+    expunged: u64,
+    /// `true` if the FETCH is complete.
+    is_last: bool,
+    /// With the last chunk of a prefetch: the other messages that match, unless the server has refused the search.
+    others: Option<Uids>,
+}
 
-impl<'a, 'py> FromPyObject<'a, 'py> for Chunk {
-    type Error = PyErr;
-
-    fn extract(octets: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        Ok(Self(octets.cast::<PyBytes>()?.as_bytes().to_vec()))
+impl Chunk {
+    /// Converts what `next_chunk` has returned, and appends its octets, which are `bytes` in a list, to the buffer.
+    ///
+    /// Copied, since references to them would need the GIL to be freed.
+    pub(super) fn read(chunk: &Bound<'_, PyAny>, buffer: &mut Vec<u8>) -> PyResult<Self> {
+        let (pieces, expunged, is_last, others) =
+            chunk.extract::<(Bound<'_, PyList>, u64, bool, Option<Uids>)>()?;
+        let length = pieces.iter().map(|piece| piece.len()).sum::<PyResult<usize>>()?;
+        buffer.reserve(length);
+        for piece in pieces {
+            buffer.extend_from_slice(piece.cast::<PyBytes>()?.as_bytes());
+        }
+        Ok(Self { expunged, is_last, others })
     }
 }
 
@@ -53,6 +69,9 @@ impl ImapSession {
     /// Receives the responses to the first FETCH command in flight, and passes on the messages that are complete, or
     /// can't become so.
     ///
+    /// `first` is a chunk that [`prefetch`](Self::prefetch) has received already, and its octets. Returns the other
+    /// messages that match, after a prefetch.
+    ///
     /// `arrived` is called with each portion of complete messages, on this thread, and delays the reading of the socket
     /// while it runs. After a refusal, messages that came before it are passed on, complete or not. After a lost
     /// connection, those that were not complete are dropped.
@@ -63,31 +82,43 @@ impl ImapSession {
     /// response and for responses with more than `limit` octets.
     pub(super) fn receive(
         &mut self,
+        first: Option<(Vec<u8>, Chunk)>,
         limit: usize,
         is_complete: IsComplete,
         action: &str,
         mut arrived: impl FnMut(Vec<Attributes>),
-    ) -> Result<()> {
+    ) -> Result<Option<UidSet>> {
         let mut fetched = Fetched::new(limit, is_complete);
-        let (mut others, mut rest, mut needed) = (Vec::<u8>::new(), Vec::<u8>::new(), 1);
+        let mut received = match first {
+            Some((octets, chunk)) => {
+                *fetched.buffer() = octets;
+                Ok(chunk)
+            }
+            None => self.next_chunk(&Progress::at_first(), fetched.buffer(), action),
+        };
         loop {
-            let args = (&*others, &*rest, needed);
-            let received: Result<(Chunk, u64, bool)> = self.call("next_chunk", args, action);
-            let (Chunk(octets), expunged) = match received {
-                Ok((octets, expunged, false)) => (octets, expunged),
+            let chunk = match received {
+                Ok(chunk) if !chunk.is_last => chunk,
                 Err(error) if error.ends_connection() => return Err(error),
-                done => {
+                last => {
                     arrived(fetched.into_incomplete().collect());
-                    return done.map(drop);
+                    return Ok(last?.others.map(|Uids(uids)| UidSet::new(self.validity(), uids)));
                 }
             };
-            let progress = fetched.add(octets, expunged);
-            arrived(progress.complete);
+            let mut progress = fetched.parse(chunk.expunged);
+            arrived(std::mem::take(&mut progress.complete));
             if let Some(reason) = progress.error {
                 return Err(Error::during(ErrorKind::Disconnected, action, reason));
             }
-            (others, rest, needed) = (progress.others, progress.rest, progress.needed);
+            received = self.next_chunk(&progress, fetched.buffer(), action);
         }
+    }
+
+    /// Hands back what is for Python, and receives the next chunk.
+    fn next_chunk(&mut self, progress: &Progress, buffer: &mut Vec<u8>, action: &str) -> Result<Chunk> {
+        let args = (&*progress.others, &*progress.rest, progress.needed);
+        let context = self.python.context(action);
+        self.python.with(context, "next_chunk", |_| Ok(args), |chunk| Chunk::read(&chunk, buffer))
     }
 
     /// Fetches attributes of some messages with one command; returns them, and the refusal if the server refused some.
@@ -108,8 +139,13 @@ impl ImapSession {
         self.request(uids, items, action)?;
         let mut all = Vec::new();
         // None is complete before the end: another response may add to it.
-        let received =
-            self.receive(RESPONSE_LIMIT.saturating_add(room), |_| false, action, |some| all.extend(some));
+        let received = self.receive(
+            None,
+            RESPONSE_LIMIT.saturating_add(room),
+            |_| false,
+            action,
+            |some| all.extend(some),
+        );
         match received {
             Err(error) if error.ends_connection() => Err(error),
             received => Ok((all, received.err())),

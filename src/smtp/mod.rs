@@ -19,7 +19,8 @@ use crate::python::{SmtpSession, not_sent};
 /// A handle that sends tagged messages over a supervised connection, or [several](SmtpConfig::connections).
 ///
 /// Clones share the connection; it is closed by [`close`](Smtp::close), or when the last clone is dropped. Every
-/// method blocks until the server has replied, and can be called from any thread.
+/// method but [`status`](Smtp::status) and [`stats`](Smtp::stats) blocks until the server has replied, and can be called
+/// from any thread.
 ///
 /// ```no_run
 /// use pymail::{Credentials, Message, Server, Smtp, SmtpConfig};
@@ -82,7 +83,7 @@ impl Smtp {
 
     /// Sends one message; returns after the server has accepted it for at least one recipient.
     ///
-    /// If the connection is lost before the message's end, the message is sent again on a new one, once.
+    /// If the connection is lost before the message was sent, it is sent again on a new one, once.
     ///
     /// # Errors
     /// The errors of [every call](Smtp#errors-of-every-call), with which the message was not sent, and:
@@ -102,8 +103,8 @@ impl Smtp {
     /// Sends messages in order, in about one round trip each if the server has PIPELINING (RFC 2920).
     ///
     /// Returns one result for each message, in the same order. A message that fails does not stop the others; its error
-    /// is one of those of [`send`](Smtp::send). Sending ends when no connection can be made, and when three messages in
-    /// a row each ended two connections; the remaining messages get that error. Of several connections, the others go
+    /// is one of those of [`send`](Smtp::send). Sending ends when no connection can be made, when the time is up, and
+    /// when three messages in a row each ended two connections; the remaining messages get that error. Of several connections, the others go
     /// on.
     ///
     /// Up to 100 messages or 8 MiB of bodies share one [`timeout`](SmtpConfig::timeout); the whole call has none. A
@@ -117,7 +118,7 @@ impl Smtp {
         delivery::send_all(&connections, &self.config, messages)
     }
 
-    /// Sends NOOP on each connection, to check that it is alive.
+    /// Sends NOOP on each connection, to check that it is alive. Each has a timeout of its own.
     ///
     /// Servers take many NOOPs in a row for an attack. After eight without a message in between, the connection is
     /// replaced first, at most once a minute; after eighty in any case.

@@ -40,7 +40,9 @@ def _text(thing: object) -> str | None:
         return thing
     if isinstance(thing, (bytes, bytearray)):
         return thing.decode("latin-1")
-    return thing.getvalue().decode("latin-1") if isinstance(thing, io.BytesIO) else None
+    if isinstance(thing, io.BytesIO) and not thing.closed:  # a closed one has dropped its octets
+        return thing.getvalue().decode("latin-1")
+    return None
 
 
 def _described(thing: object) -> str:
