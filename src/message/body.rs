@@ -4,36 +4,37 @@
 //! the fast path accepts, which a property test checks.
 
 use base64_simd::STANDARD;
+use memchr::memchr;
 
+use super::compose::{BINARY, TEXT};
 use super::content::Content;
 use super::headers::{Headers, Name};
 use super::part::{Part, check_size, declared_size};
 use super::parts::TextExtractor;
 use crate::error::Result;
 
+/// [`TEXT`] as Python's `email` writes it.
+const QUOTED_TEXT: &str = "text/plain; charset=\"utf-8\"";
+
 /// Decodes the body of a mail in the form that pymail composes: one base64 part with lines of equal length.
 ///
 /// Takes a third of the time of the lenient [`decode`]; returns `None` for any other mail.
 pub(super) fn decode_own_format(headers: &Headers<'_>) -> Option<Vec<u8>> {
     let only = |field| headers.first(field).filter(|_| headers.all(field).count() == 1);
-    let content = Content::parse(&only(Name::ContentType)?);
-    only(Name::ContentTransferEncoding).filter(|encoding| encoding.eq_ignore_ascii_case(b"base64"))?;
-    if content.kind == "application/octet-stream" {
-        return decode_equal_lines(headers.body());
-    }
-    let charset = content.parameter("charset")?;
-    let is_text = content.kind == "text/plain"
-        && charset.eq_ignore_ascii_case("utf-8")
-        && content.parameter("format").is_none();
-    let body = is_text.then(|| decode_equal_lines(headers.body()))??;
+    let content_type = only(Name::ContentType)?;
+    let is_text = [TEXT, QUOTED_TEXT].iter().any(|text| *content_type == *text.as_bytes());
+    only(Name::ContentTransferEncoding)
+        .filter(|encoding| **encoding == *b"base64" && (is_text || *content_type == *BINARY.as_bytes()))?;
+    let body = decode_equal_lines(headers.body())?;
     // Invalid UTF-8 and a byte order mark need the lenient decoder.
-    (std::str::from_utf8(&body).is_ok() && !body.starts_with(b"\xef\xbb\xbf")).then_some(body)
+    let is_plain = !is_text || (std::str::from_utf8(&body).is_ok() && !body.starts_with(b"\xef\xbb\xbf"));
+    is_plain.then_some(body)
 }
 
 /// Decodes base64 whose lines are as long as the first; the last may be shorter. A blank line within, or a footer that
 /// a mailing list has added, is no base64 at these places, and makes it `None`.
 fn decode_equal_lines(text: &[u8]) -> Option<Vec<u8>> {
-    let line = text.iter().position(|&octet| octet == b'\n').map_or(text.len(), |end| end + 1).max(1);
+    let line = memchr(b'\n', text).map_or(text.len(), |end| end + 1).max(1);
     let mut body = Vec::with_capacity(text.len());
     text.chunks(line).for_each(|line| body.extend_from_slice(line.trim_ascii_end()));
     let length = STANDARD.decode_inplace(&mut body).ok()?.len();

@@ -61,10 +61,14 @@ pub(crate) fn compose(message: &Message, tag: &str) -> Result<Vec<u8>> {
     Ok(with_final_line_end(dot_stuffed(data)))
 }
 
+/// The Content-Type of a body that is UTF-8, and of any other.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const BINARY: &str = "application/octet-stream";
+
 /// Returns the body as a base64 part that declares its size, by which a receiver notices that it was cut or changed.
 fn body_part(body: &[u8]) -> MimePart<'_> {
     let text = std::str::from_utf8(body).is_ok();
-    let content_type = if text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+    let content_type = if text { TEXT } else { BINARY };
     let disposition = format!("inline; size={}", body.len());
     // Raw headers: for a part that it knows as text, mail-builder would choose another encoding.
     let headers: Vec<(Cow<'_, str>, HeaderType<'_>)> = vec![

@@ -58,18 +58,19 @@ impl Identity {
         catch_panic(|| {
             let headers = with_line_feeds(headers);
             let headers = Headers::of_mail(&headers);
-            Self::of(&headers, &subject(&headers)?.text, &sender(&headers).unwrap_or_default())
+            let value = headers.first(Name::MessageId)?;
+            let sender = sender(&headers).unwrap_or_default();
+            Some(Self::of(message_id(&value)?, &subject(&headers)?.text, &sender))
         })
     }
 
-    /// Computes the identity from headers whose Subject and sender are already decoded.
-    pub(super) fn of(headers: &Headers<'_>, subject: &str, sender: &str) -> Option<Self> {
+    /// Computes the identity from decoded values.
+    pub(super) fn of(message_id: &str, subject: &str, sender: &str) -> Self {
         // Random keys: an attacker can't craft two messages with the same hash.
         static KEYS: OnceLock<[RandomState; 2]> = OnceLock::new();
         let keys = KEYS.get_or_init(|| [RandomState::new(), RandomState::new()]);
-        let value = headers.first(Name::MessageId)?;
-        let hashed = (message_id(&value)?, subject, sender);
-        Some(Self([keys[0].hash_one(hashed), keys[1].hash_one(hashed)]))
+        let hashed = (message_id, subject, sender);
+        Self([keys[0].hash_one(hashed), keys[1].hash_one(hashed)])
     }
 }
 

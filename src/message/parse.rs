@@ -50,13 +50,15 @@ fn parse_with(
     let headers = Headers::of_mail(&octets);
     let Decoded { text: subject, lost } = subject(&headers)?;
     let id = id_after_tag(tag, &subject)?.to_owned();
+    let received_id = headers.first(Name::MessageId);
+    let received_id = received_id.as_deref().and_then(message_id);
     let body = || fast_path(&headers).map_or_else(|| body::decode(&octets), Ok);
     let message = match lost {
         Some(lost) => Err(Error::message(format!("the Subject can't be decoded: {lost}"))),
-        None => body().and_then(|body| build_message(&headers, id, body)),
+        None => body().and_then(|body| build_message(&headers, id, received_id, body)),
     };
     Some(message.map(|message| {
-        let identity = Identity::of(&headers, &subject, &message.sent_by);
+        let identity = received_id.map(|id| Identity::of(id, &subject, &message.sent_by));
         (message, identity)
     }))
 }
@@ -92,12 +94,17 @@ fn id_after_tag<'a>(tag: &str, subject: &'a str) -> Option<&'a str> {
 }
 
 /// Assembles the message from its headers and its decoded body.
-fn build_message(headers: &Headers<'_>, id: String, body: Vec<u8>) -> Result<Message> {
+fn build_message(
+    headers: &Headers<'_>,
+    id: String,
+    received_id: Option<&str>,
+    body: Vec<u8>,
+) -> Result<Message> {
     // Mail without a sender is delivered, too: its text may matter.
     let sent_by = sender(headers).unwrap_or_default();
     let sent_to = recipients(headers)?;
-    let received = headers.first(Name::MessageId).and_then(|value| MessageId::received(message_id(&value)?));
-    let message_id = received.unwrap_or_else(|| MessageId::random(&sent_by));
+    let received_id = received_id.and_then(MessageId::received);
+    let message_id = received_id.unwrap_or_else(|| MessageId::random(&sent_by));
     body::check_declared_size(headers, &body)?;
     Ok(Message { id, sent_by, sent_to, body, message_id })
 }
