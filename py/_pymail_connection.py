@@ -9,6 +9,7 @@ import imaplib
 import ssl
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from _pymail_imap_parse import as_text, parse_limit_reached, parse_refusal, parse_uint32
@@ -75,7 +76,12 @@ class Connection:
         if self.imap.state != "NONAUTH" or "STARTTLS" not in self.imap.capabilities:
             self.close()
             raise ssl.SSLError("the server offers no STARTTLS")
-        self.imap.starttls(TlsContext(trust))
+        try:
+            self.imap.starttls(TlsContext(trust))
+        except BaseException:
+            with suppress(OSError):
+                self.close()
+            raise
         # imaplib keeps untagged responses from before TLS, which an attacker can forge.
         self.imap.untagged_responses.clear()
 

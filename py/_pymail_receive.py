@@ -5,6 +5,7 @@ A large mailbox is searched in windows. New messages are fetched in the same fli
 
 from __future__ import annotations
 
+import imaplib
 from collections.abc import Iterator
 from typing import Any, Optional
 
@@ -24,8 +25,8 @@ MAX_FOUND = 4_000_000
 # A larger inbox is not selected again just to see new messages: SELECT takes some servers their time.
 SMALL_INBOX = 200
 
-# A part of the responses to a FETCH: octets to parse, in pieces; a count that grows with EXPUNGE responses; True when the FETCH is
-# complete; and then, after a prefetch, the other UIDs that match.
+# A part of the responses to a FETCH: octets to parse, in pieces; a count that grows with EXPUNGE responses; True
+# if the FETCH is complete; and then, after a prefetch, the other UIDs that match.
 Chunk = tuple[list[bytes], int, bool, Optional[bytes]]
 
 
@@ -126,13 +127,20 @@ class Receiving(LoggingIn):
             is_late = not selects and "EXISTS" in announced
             if not is_late:
                 found, self.others = split_range(found, first, last)
-                return found, self.next_chunk(b"", b"", 1)
+                return found, self._first_chunk()
         except Refused:
             is_late = False
         self.remaining_matches(data_limit)
         if not is_late:
             self.stop_prefetching()
         return None
+
+    def _first_chunk(self) -> Chunk:
+        try:
+            return self.next_chunk(b"", b"", 1)
+        except (imaplib.IMAP4.abort, OSError):
+            # The loss comes again at the next call, which knows the messages.
+            return [], self.imap.expunged, False, None
 
     def remaining_matches(self, data_limit: int = 0) -> bytes | None:
         """Returns the UIDs that match outside of a prefetch; None if one of the commands in flight is refused."""
@@ -190,5 +198,10 @@ class Receiving(LoggingIn):
         if self.limit_reached is not None:
             limit = self.limit_reached[0]
             raise Refused("MESSAGELIMIT", f"the server returns at most {limit} messages to a FETCH")
-        matches = None if self.others is None else self.remaining_matches()
-        return [], self.imap.expunged, True, matches
+        return [], self.imap.expunged, True, self._matches_if_prefetched()
+
+    def _matches_if_prefetched(self) -> bytes | None:
+        try:
+            return None if self.others is None else self.remaining_matches()
+        except (imaplib.IMAP4.abort, OSError):
+            return None  # The FETCH is complete; the loss comes again at the next call.

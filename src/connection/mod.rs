@@ -283,16 +283,17 @@ impl<S: Session> Shared<S> {
         deadline: Deadline,
         work: impl FnOnce(&mut S) -> Result<T>,
     ) -> Result<T> {
-        let session = self.session(slot, deadline)?;
+        // Out of the slot: a panic drops it, since commands may be in flight then.
+        let mut session = self.take_session(slot, deadline)?;
         let guard = session.watch(deadline);
-        let result = self.before_call(session).and_then(|()| work(session));
+        let result = self.before_call(&mut session).and_then(|()| work(&mut session));
         let result = guard.map_timeout(result, "waiting for the server");
         self.traffic.lock().update(session.traffic());
         match &result {
             Err(error) if error.ends_connection() => self.lose(slot, error),
             // The work succeeded just before the watchdog shut the socket down.
             _ if guard.has_timed_out() => self.lose(slot, &deadline.error("the last command")),
-            _ => {}
+            _ => slot.session = Some(session),
         }
         result
     }
@@ -308,12 +309,12 @@ impl<S: Session> Shared<S> {
         }
     }
 
-    /// Returns the session, after connecting if there is none.
+    /// Takes the session out of the slot, after connecting if there is none.
     ///
     /// # Errors
     /// That of connecting; the last one again when the limiter admits no attempt now; `Closed` after `close`; the
     /// refusal of the credentials after that; `Timeout` when no time is left to connect.
-    fn session<'a>(&self, slot: &'a mut SessionSlot<S>, deadline: Deadline) -> Result<&'a mut S> {
+    fn take_session(&self, slot: &mut SessionSlot<S>, deadline: Deadline) -> Result<S> {
         if let Some(ended) = &slot.ended {
             return Err(ended.clone());
         }
@@ -326,7 +327,7 @@ impl<S: Session> Shared<S> {
             let connected = (self.hooks.connect)(deadline);
             self.install(slot, connected)?;
         }
-        slot.session.as_mut().ok_or_else(|| Error::new(ErrorKind::Disconnected, "not connected"))
+        slot.session.take().ok_or_else(|| Error::new(ErrorKind::Disconnected, "not connected"))
     }
 
     /// Closes a session that is used up, if a new one can be made now. Returns `true` if it did. A session whose server

@@ -133,6 +133,15 @@ fn a_refusal_keeps_the_connection() {
 }
 
 #[test]
+fn a_panic_within_a_call_drops_the_connection() {
+    let (connection, log) = open(|_| Ok(()));
+    let call = || connection.once(soon(), |_| -> Result<()> { panic!("scripted") });
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err());
+    connection.once(soon(), |_| Ok(())).unwrap();
+    assert_eq!(connects(&log), 2);
+}
+
+#[test]
 fn wrong_credentials_are_not_retried() {
     let (connection, log) =
         open(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Auth).mark_wrong_credentials()) });

@@ -64,7 +64,7 @@ pub(super) fn prefetch_new<'a>(
         }
         Err(refusal) => {
             session.remaining_matches()?;
-            if reader.arrived() > 0 || refusal.is_transient() {
+            if reader.arrived() > 0 || (refusal.is_transient() && !new.is_empty()) {
                 return Ok(None); // SEARCHRES may still work.
             }
             None
