@@ -6,6 +6,7 @@ import imaplib
 import socket
 from contextlib import suppress
 from socket import MSG_DONTWAIT
+from time import sleep
 from typing import Any
 
 from _pymail_imap_parse import as_text, parse_uint32
@@ -20,6 +21,10 @@ CHUNK = 64 << 10
 # The most octets that are waited for before they are handed over; and those to which none are added.
 HANDOVER_OCTETS = 1 << 20
 GATHERED_OCTETS = 256 << 10
+# After so many octets of a FETCH, more are waited for before each handover. A client that is faster than its
+# server would hand over a few KiB at a time, and switch threads and call Rust for each.
+BULK_OCTETS = 512 << 10
+GATHER_SECONDS = 0.0004
 # As text, compiled by `re` on first use.
 _EXPUNGES = rb"(?:\* \d{1,10} EXPUNGE\r\n)+"
 _UNTAGGED = rb'(?s)\*[ \t]+(?:(\d+)[ \t]+)?([^\s\d\[\](){}"][^\s\[\](){}"]*)[ \t]*(.*)'
@@ -53,6 +58,9 @@ class Metered(imaplib.IMAP4):
 
     # Grows with each EXPUNGE and VANISHED response, or run of them: they change sequence numbers.
     expunged = 0
+
+    # Octets that were handed over since the begin of a FETCH.
+    fetched = 0
 
     def __init__(self, sock: socket.socket, host: str, port: int, seconds: float) -> None:
         self.meter = Meter(seconds)
@@ -241,6 +249,8 @@ class Metered(imaplib.IMAP4):
             return [octets]
         pieces: list[bytes] = []
         length = received = self._receive_all(min(needed, HANDOVER_OCTETS), pieces, CHUNK)
+        if self.fetched >= BULK_OCTETS and length < GATHERED_OCTETS:
+            sleep(GATHER_SECONDS)
         # Many servers send TLS records of 2 KiB, and `recv` returns one: no other call for each. An error is not
         # lost: that of a connection that has ended comes again at the next wait.
         receive = self.sock.recv
@@ -249,6 +259,7 @@ class Metered(imaplib.IMAP4):
                 pieces.append(octets)
                 length += len(octets)
         self.meter.count_received(length - received)
+        self.fetched += length
         return pieces
 
     def _skip_expunges(self) -> bool:

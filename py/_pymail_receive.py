@@ -184,7 +184,7 @@ class Receiving(LoggingIn):
         """
         tag: Any = self._in_flight[0][1]
         if tag != self.fetching:
-            self.fetching = tag
+            self.fetching, self.imap.fetched = tag, 0
             self.imap.meter.remaining = RESPONSE_LIMIT
         if others:
             self.imap.process(others, rest)
