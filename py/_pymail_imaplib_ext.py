@@ -21,10 +21,11 @@ CHUNK = 64 << 10
 # The most octets that are waited for before they are handed over; and those to which none are added.
 HANDOVER_OCTETS = 1 << 20
 GATHERED_OCTETS = 256 << 10
-# After so many octets of a FETCH, more are waited for before each handover. A client that is faster than its
-# server would hand over a few KiB at a time, and switch threads and call Rust for each.
+# After so many octets of a FETCH, a few octets are not handed over before others had time to arrive: a client that
+# is faster than its server would wake up and call Rust for each TLS record.
 BULK_OCTETS = 512 << 10
-GATHER_SECONDS = 0.0004
+FEW_OCTETS = 64 << 10
+GATHER_SECONDS = 0.0003
 # As text, compiled by `re` on first use.
 _EXPUNGES = rb"(?:\* \d{1,10} EXPUNGE\r\n)+"
 _UNTAGGED = rb'(?s)\*[ \t]+(?:(\d+)[ \t]+)?([^\s\d\[\](){}"][^\s\[\](){}"]*)[ \t]*(.*)'
@@ -248,19 +249,27 @@ class Metered(imaplib.IMAP4):
         if octets:
             return [octets]
         pieces: list[bytes] = []
-        length = received = self._receive_all(min(needed, HANDOVER_OCTETS), pieces, CHUNK)
-        if self.fetched >= BULK_OCTETS and length < GATHERED_OCTETS:
+        length = self._receive_all(min(needed, HANDOVER_OCTETS), pieces, CHUNK)
+        length += self._receive_available(GATHERED_OCTETS - length, pieces)
+        if self.fetched >= BULK_OCTETS and length < FEW_OCTETS:
             sleep(GATHER_SECONDS)
-        # Many servers send TLS records of 2 KiB, and `recv` returns one: no other call for each. An error is not
-        # lost: that of a connection that has ended comes again at the next wait.
-        receive = self.sock.recv
-        with suppress(OSError):  # mostly since nothing is there
-            while length < GATHERED_OCTETS and (octets := receive(CHUNK, MSG_DONTWAIT)):
-                pieces.append(octets)
-                length += len(octets)
-        self.meter.count_received(length - received)
+            length += self._receive_available(GATHERED_OCTETS - length, pieces)
         self.fetched += length
         return pieces
+
+    def _receive_available(self, most: int, pieces: list[bytes]) -> int:
+        """Appends octets that have arrived to the pieces, `most` or a few more; returns how many.
+
+        An error is not lost: that of a connection that has ended comes again at the next wait.
+        """
+        # Many servers send TLS records of 2 KiB, and `recv` returns one: no other call for each.
+        receive, received = self.sock.recv, 0
+        with suppress(OSError):  # mostly since nothing is there
+            while received < most and (octets := receive(CHUNK, MSG_DONTWAIT)):
+                pieces.append(octets)
+                received += len(octets)
+        self.meter.count_received(received)
+        return received
 
     def _skip_expunges(self) -> bool:
         """Counts EXPUNGE responses without storing their sequence numbers: commands name UIDs."""

@@ -3,7 +3,7 @@
 //! ```text
 //!  window    1:200     201:400            401:600     601:800     801:1000    1001:1200
 //!  state     received  is being received  in flight   in flight   in flight   not made yet: made and sent
-//!                                                                             when 201:400 is received
+//!                                                                             when 201:400 is complete
 //! ```
 //!
 //! So a server always has the next command, and Dovecot with maildir need not scan the folder for each. Commands in
@@ -21,6 +21,11 @@ use crate::uid::{Uid, UidSet};
 
 /// The most windows in flight.
 const IN_FLIGHT: usize = 4;
+
+/// The messages whose sizes decide the next windows, before the first window is complete.
+///
+/// Dovecot completes no FETCH while another one is in flight: without waiting for that, it always has the next command.
+const SAMPLE: usize = 64;
 
 /// The messages of one FETCH command, and the limits of its responses.
 pub(crate) struct Window {
@@ -141,10 +146,12 @@ impl Window {
     fn limit(&self) -> usize {
         RESPONSE_LIMIT.saturating_add(self.room)
     }
+}
 
+impl Part {
     /// Returns the rule by which a message is complete: FLAGS are not required, some servers leave them out.
-    fn is_complete(&self) -> IsComplete {
-        match self.part {
+    fn is_complete(self) -> IsComplete {
+        match self {
             Part::Whole | Part::Entire => |it| it.size.is_some() && it.mail.is_some(),
             Part::Headers => |it| it.section.is_some(),
         }
@@ -153,9 +160,9 @@ impl Window {
     /// Makes a message; `None` if it has no UID, or no octets were sent.
     ///
     /// A message without a UID can't be told from others: it is dropped here, and counts as one that did not arrive.
-    fn mail(&self, it: Attributes) -> Option<Mail> {
+    fn mail(self, it: Attributes) -> Option<Mail> {
         let (uid, is_deleted) = (it.uid?, it.flags.unwrap_or_default().is_deleted);
-        match self.part {
+        match self {
             Part::Whole | Part::Entire => {
                 Some(Mail { uid, size: it.size.unwrap_or_default(), is_deleted, octets: it.mail? })
             }
@@ -261,27 +268,31 @@ impl ImapSession {
     ) -> Result<Option<Failure>> {
         let (mut asked, mut taken, mut failure) = (Vec::new(), 0, None::<Failure>);
         let mut parts = VecDeque::<Window>::new(); // of windows that were too large for the server
+        let mut count = 0;
         loop {
-            while asked.len() < taken + IN_FLIGHT
-                && failure.is_none()
-                && let Some(window) = parts.pop_front().or_else(|| windows.next())
-            {
-                self.check(&window.uids)?;
-                let window = self.fitting(window, &mut parts);
-                let sent = self.request(&window.uids.to_string(), &window.items(), "FETCH");
-                asked.push(window);
-                if let Err(error) = sent {
-                    return Ok(Some(self.lost(&asked[taken], error)));
+            if failure.is_none() {
+                match self.request_more(windows, &mut parts, &mut asked, taken) {
+                    Err(error) if error.ends_connection() => {
+                        return Ok(Some(self.lost(&asked[taken], error)));
+                    }
+                    requested => requested?,
                 }
             }
             let Some(window) = asked.get(taken) else { return Ok(failure) };
-            let received = self.receive(None, window.limit(), window.is_complete(), "FETCH", |complete| {
-                let mails = complete.into_iter().filter_map(|it| window.mail(it)).collect();
+            let (part, limit, is_complete) = (window.part, window.limit(), window.part.is_complete());
+            let received = self.receive(None, limit, is_complete, "FETCH", |session, complete| {
+                count += complete.len();
+                let mails = complete.into_iter().filter_map(|it| part.mail(it)).collect();
                 hand_over(mails, &asked, taken, |mails, most| {
                     windows.record(&mails, most);
                     deliver(mails, most);
                 });
+                if failure.is_none() && count >= SAMPLE {
+                    session.request_more(windows, &mut parts, &mut asked, taken)?;
+                }
+                Ok(())
             });
+            let window = &asked[taken];
             taken += 1;
             let Err(error) = received else { continue };
             if error.ends_connection() {
@@ -296,6 +307,26 @@ impl ImapSession {
         }
     }
 
+    /// Requests further windows, until four are in flight or the plan has no more.
+    fn request_more(
+        &mut self,
+        windows: &mut impl Windows,
+        parts: &mut VecDeque<Window>,
+        asked: &mut Vec<Window>,
+        taken: usize,
+    ) -> Result<()> {
+        while asked.len() < taken + IN_FLIGHT
+            && let Some(window) = parts.pop_front().or_else(|| windows.next())
+        {
+            self.check(&window.uids)?;
+            let window = self.fitting(window, parts);
+            let (uids, items) = (window.uids.to_string(), window.items());
+            asked.push(window);
+            self.request(&uids, &items, "FETCH")?;
+        }
+        Ok(())
+    }
+
     /// Receives the messages of a prefetch, and passes on those of its window. Returns the other messages that match;
     /// `None` if the search for them was refused.
     ///
@@ -308,9 +339,11 @@ impl ImapSession {
         Prefetched { window, first }: Prefetched,
         mut deliver: impl FnMut(Vec<Mail>),
     ) -> Result<Option<UidSet>> {
-        let received = self.receive(Some(first), window.limit(), window.is_complete(), "FETCH", |complete| {
-            let mails = complete.into_iter().filter_map(|it| window.mail(it));
+        let (limit, is_complete) = (window.limit(), window.part.is_complete());
+        let received = self.receive(Some(first), limit, is_complete, "FETCH", |_, complete| {
+            let mails = complete.into_iter().filter_map(|it| window.part.mail(it));
             deliver(mails.filter(|mail| window.uids.contains(mail.uid)).collect());
+            Ok(())
         });
         if received.as_ref().is_err_and(Error::ends_connection) {
             self.profile.note_lost(&window.uids);

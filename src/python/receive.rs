@@ -72,8 +72,8 @@ impl ImapSession {
     /// `first` is a chunk that [`prefetch`](Self::prefetch) has received already, and its octets. Returns the other
     /// messages that match, after a prefetch.
     ///
-    /// `arrived` is called with each portion of complete messages, on this thread, and delays the reading of the socket
-    /// while it runs. After a refusal, messages that came before it are passed on, complete or not. After a lost
+    /// `arrived` is called with each portion of complete messages, and delays the reading of the socket while it runs. It
+    /// may send further commands; its error ends the receiving. After a refusal, messages that came before it are passed on, complete or not. After a lost
     /// connection, those that were not complete are dropped.
     ///
     /// # Errors
@@ -86,7 +86,7 @@ impl ImapSession {
         limit: usize,
         is_complete: IsComplete,
         action: &str,
-        mut arrived: impl FnMut(Vec<Attributes>),
+        mut arrived: impl FnMut(&mut Self, Vec<Attributes>) -> Result<()>,
     ) -> Result<Option<UidSet>> {
         let mut fetched = Fetched::new(limit, is_complete);
         let mut received = match first {
@@ -101,12 +101,12 @@ impl ImapSession {
                 Ok(chunk) if !chunk.is_last => chunk,
                 Err(error) if error.ends_connection() => return Err(error),
                 last => {
-                    arrived(fetched.into_incomplete().collect());
+                    arrived(self, fetched.into_incomplete().collect())?;
                     return Ok(last?.others.map(|Uids(uids)| UidSet::new(self.validity(), uids)));
                 }
             };
             let mut progress = fetched.parse(chunk.expunged);
-            arrived(std::mem::take(&mut progress.complete));
+            arrived(self, std::mem::take(&mut progress.complete))?;
             if let Some(reason) = progress.error {
                 return Err(Error::during(ErrorKind::Disconnected, action, reason));
             }
@@ -144,7 +144,10 @@ impl ImapSession {
             RESPONSE_LIMIT.saturating_add(room),
             |_| false,
             action,
-            |some| all.extend(some),
+            |_, some| {
+                all.extend(some);
+                Ok(())
+            },
         );
         match received {
             Err(error) if error.ends_connection() => Err(error),
