@@ -138,7 +138,7 @@ pub mod fuzz;
 mod heartbeat;
 mod imap;
 mod message;
-mod python; // the only module that names pyo3
+mod python; // the only module that embeds CPython
 mod runtime;
 mod smtp;
 mod tcp;
