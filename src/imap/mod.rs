@@ -68,9 +68,9 @@ use crate::uid::UidSet;
 /// A handle that receives tagged messages from a mailbox, over a supervised connection.
 ///
 /// Clones share the connection; it is closed by [`close`](Imap::close), or when the last clone is dropped. Every method
-/// but [`status`](Imap::status), [`stats`](Imap::stats) and [`deliveries`](Imap::deliveries) blocks until the server has
-/// answered, at most for the [`timeout`](ImapConfig::timeout), and can be called from any thread. Calls take turns. A call that finds the
-/// connection lost makes a new one and is repeated, once, if that is safe.
+/// but [`status`](Imap::status), [`stats`](Imap::stats) and [`deliveries`](Imap::deliveries) blocks until the server
+/// has answered, at most for the [`timeout`](ImapConfig::timeout), and can be called from any thread. Calls take turns.
+/// A call that finds the connection lost makes a new one and is repeated, once, if that is safe.
 ///
 /// ```no_run
 /// use pymail::{Credentials, Imap, ImapConfig, Server};

@@ -181,8 +181,8 @@ pub(super) fn identifying_headers(most: usize) -> String {
 impl ImapSession {
     /// Searches for up to `count` new messages and requests `most` octets of each, in one flight (SEARCHRES, RFC 5182).
     ///
-    /// Returns what is to be passed to [`receive_prefetched`](Self::receive_prefetched). Returns `None` where the server
-    /// does not support that.
+    /// Returns what is to be passed to [`receive_prefetched`](Self::receive_prefetched). Returns `None` where the
+    /// server does not support that.
     ///
     /// The commands in flight, the range being that of the next `count` UIDs, so that no more messages come than are
     /// wanted:

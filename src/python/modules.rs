@@ -32,8 +32,8 @@ pub(super) struct Module {
     /// Bytecode of `source` for the Python that the crate is built with, behind its magic number; empty if there is
     /// none.
     compiled: &'static [u8],
-    /// The other files that it needs, which are loaded before it, and those that they need before them: its own `import` then finds them in `sys.modules`,
-    /// and nothing is searched for on `sys.path`.
+    /// The other files that it needs, which are loaded before it, and those that they need before them: its own
+    /// `import` then finds them in `sys.modules`, and nothing is searched for on `sys.path`.
     needs: &'static [&'static Module],
     loaded: PyOnceLock<Py<PyModule>>,
 }

@@ -72,9 +72,9 @@ impl ImapSession {
     /// `first` is a chunk that [`prefetch`](Self::prefetch) has received already, and its octets. Returns the other
     /// messages that match, after a prefetch.
     ///
-    /// `arrived` is called with each portion of complete messages, and delays the reading of the socket while it runs. It
-    /// may send further commands; its error ends the receiving. After a refusal, messages that came before it are passed on, complete or not. After a lost
-    /// connection, those that were not complete are dropped.
+    /// `arrived` is called with each portion of complete messages, and delays the reading of the socket while it runs.
+    /// It may send further commands; its error ends the receiving. After a refusal, messages that came before it are
+    /// passed on, complete or not. After a lost connection, those that were not complete are dropped.
     ///
     /// # Errors
     ///

@@ -19,8 +19,8 @@ use crate::python::{SmtpSession, not_sent};
 /// A handle that sends tagged messages over a supervised connection, or [several](SmtpConfig::connections).
 ///
 /// Clones share the connection; it is closed by [`close`](Smtp::close), or when the last clone is dropped. Every
-/// method but [`status`](Smtp::status) and [`stats`](Smtp::stats) blocks until the server has replied, and can be called
-/// from any thread.
+/// method but [`status`](Smtp::status) and [`stats`](Smtp::stats) blocks until the server has replied, and can be
+/// called from any thread.
 ///
 /// ```no_run
 /// use pymail::{Credentials, Message, Server, Smtp, SmtpConfig};
@@ -104,8 +104,8 @@ impl Smtp {
     ///
     /// Returns one result for each message, in the same order. A message that fails does not stop the others; its error
     /// is one of those of [`send`](Smtp::send). Sending ends when no connection can be made, when the time is up, and
-    /// when three messages in a row each ended two connections; the remaining messages get that error. Of several connections, the others go
-    /// on.
+    /// when three messages in a row each ended two connections; the remaining messages get that error. Of several
+    /// connections, the others go on.
     ///
     /// Up to 100 messages or 8 MiB of bodies share one [`timeout`](SmtpConfig::timeout); the whole call has none. A
     /// [`window`](SmtpConfig::window) is faster over distances, and so are several
