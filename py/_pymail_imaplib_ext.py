@@ -31,9 +31,12 @@ _EXPUNGES = rb"(?:\* \d{1,10} EXPUNGE\r\n)+"
 _UNTAGGED = rb'(?s)\*[ \t]+(?:(\d+)[ \t]+)?([^\s\d\[\](){}"][^\s\[\](){}"]*)[ \t]*(.*)'
 _TAGGED = rb"(?s)([A-Za-z]+\d+)[ \t]+([A-Za-z]+)(?![^\s\[])[ \t]*(.*)"
 _CODE = rb"\[[ \t]*([A-Za-z][A-Za-z0-9-]{0,63})(?=[\s\]])"
+_STATUS = rb"(?i)[^\s(]+[ \t]+(?:OK|NO|BAD|BYE|PREAUTH)(?:[\s\[]|$)"
 _BASE64 = rb"[A-Za-z0-9+/]*={0,2}"
 # Kinds of untagged responses that are kept; no server has more.
 MAX_KINDS = 1_000
+# The most octets of a response that is not whole, in IDLE.
+MAX_PARTIAL = 256 << 10
 # Digits of a literal's length.
 MAX_DIGITS = 10
 # Status responses: a response code and text for people.
@@ -270,6 +273,37 @@ class Metered(imaplib.IMAP4):
                 received += len(octets)
         self.meter.count_received(received)
         return received
+
+    def process_arrived(self) -> None:
+        """Processes the responses that have arrived whole; raises at the end of the connection. Never waits."""
+        while True:
+            while self._has_response():
+                self._get_response()
+            try:
+                octets = self.sock.recv(CHUNK, MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if not octets:
+                raise self.abort("the server closed the connection")
+            self._buffer, self._at = self._buffer[self._at :] + octets, 0
+            if not self.meter.count_received(len(octets)) or len(self._buffer) > MAX_PARTIAL:
+                raise self.abort("the responses to IDLE do not end")
+
+    def _has_response(self) -> bool:
+        """Returns True if the next response is in the buffer, with its literals. Skips blank lines before it."""
+        begin = self._at
+        while end := self._buffer.find(b"\n", begin) + 1:
+            line = self._buffer[begin:end].strip(b" \t\r\n")
+            if not line and begin == self._at:
+                self._at = begin = end
+                continue
+            # The text of a status response may end as if a literal followed.
+            is_text = begin == self._at and pattern(_STATUS).match(line)
+            literal = None if is_text else self._announced_literal(line)
+            if literal is None:
+                return True
+            begin = end + literal[1]
+        return False
 
     def _skip_expunges(self) -> bool:
         """Counts EXPUNGE responses without storing their sequence numbers: commands name UIDs."""

@@ -20,7 +20,7 @@ Trust = tuple[list[str], str]
 RESPONSE_LIMIT = 16 << 20
 # Octets charged for each Python object that a response creates: even a line of one octet takes memory and time.
 OBJECT_COST = 256
-# Seconds after the deadline. Rust's watchdog shuts the socket down at the deadline; the meter ends those reads
+# Seconds after the deadline. Rust's waiter shuts the socket down at the deadline; the meter ends those reads
 # that go on after a shutdown.
 GRACE = 0.2
 # The default of Python 3.10 and later; older versions accept weaker ciphers.

@@ -10,6 +10,7 @@ import imaplib
 from contextlib import suppress
 
 from _pymail_connection import Untagged, quoted
+from _pymail_idle import Idling
 from _pymail_imap_parse import (
     add_prefix,
     archive_names,
@@ -21,11 +22,10 @@ from _pymail_imap_parse import (
     parse_uidnext,
     parse_uint32,
 )
-from _pymail_receive import Receiving
 from _pymail_transport import Refused
 
 
-class Session(Receiving):
+class Session(Idling):
     """An IMAP connection with its inbox selected."""
 
     def prepare(self, inbox: str, archive: str, has_namespace: bool, version: str) -> tuple[int, list[str], str]:

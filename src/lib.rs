@@ -135,7 +135,6 @@ mod fetched;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
-mod heartbeat;
 mod imap;
 mod message;
 mod python; // the only module that embeds CPython
@@ -144,12 +143,12 @@ mod smtp;
 mod tcp;
 mod throttle;
 mod uid;
-mod watchdog;
+mod waiter;
 
 pub use crate::config::{Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig};
-pub use crate::connection::{State, Stats, Status};
+pub use crate::connection::{Push, State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result};
-pub use crate::imap::{Batch, Deliveries, Delivery, Imap, RawMail};
+pub use crate::imap::{Batch, Consumer, Deliveries, Delivery, Imap, RawMail};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::runtime::Runtime;
 pub use crate::smtp::{Answer, Receipt, Smtp};

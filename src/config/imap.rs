@@ -9,6 +9,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// The largest `max_message`: some servers take octet counts of 31 bits, and one octet more is asked for.
 const MAX_MESSAGE: usize = (i32::MAX - 1) as usize;
 
+/// The longest `idle_renewal`: servers may end a connection after 30 min without a command (RFC 2177).
+const MAX_IDLE_RENEWAL: Duration = Duration::from_secs(29 * 60);
+
 /// The largest `batch`: more messages than any mailbox has.
 const MAX_BATCH: usize = i32::MAX as usize;
 
@@ -21,11 +24,13 @@ const MAX_BATCH: usize = i32::MAX as usize;
 /// | [`archive`](Self::archive) | the tag | the mailbox for acknowledged messages |
 /// | [`batch`](Self::batch), [`batch_bytes`](Self::batch_bytes) | 1,000, 64 MiB | the most that a fetch returns |
 /// | [`max_message`](Self::max_message) | 32 MiB | the largest message |
+/// | [`max_in_flight`](Self::max_in_flight) | no limit | the messages that consumers have |
 /// | [`dedup_window`](Self::dedup_window) | 10,000 | the messages whose duplicates are dropped |
 /// | [`dead_letters`](Self::dead_letters) | none | deliveries before a message is set aside |
 /// | [`shared`](Self::shared) | no | the lease of each consumer |
 /// | [`timeout`](Self::timeout) | 60 s | of each call |
 /// | [`heartbeat`](Self::heartbeat) | 10 s | the idle time before a NOOP |
+/// | [`idle_renewal`](Self::idle_renewal), [`recheck`](Self::recheck) | 5 min, 2 min | while waiting for mail |
 /// | [`backoff`](Self::backoff) | 1 s to 5 min | between attempts in the background |
 /// | [`max_connects_per_minute`](Self::max_connects_per_minute) | 30 | by calls and in the background |
 ///
@@ -50,6 +55,7 @@ pub struct ImapConfig {
     pub(crate) batch: usize,
     pub(crate) batch_bytes: usize,
     pub(crate) max_message: usize,
+    pub(crate) max_in_flight: usize,
     pub(crate) dedup_window: usize,
     pub(crate) lease: Option<Duration>,
     pub(crate) dead_letters: Option<u32>,
@@ -66,6 +72,7 @@ impl ImapConfig {
             batch: 1_000,
             batch_bytes: 64 << 20,
             max_message: 32 << 20,
+            max_in_flight: usize::MAX,
             dedup_window: 10_000,
             lease: None,
             dead_letters: None,
@@ -152,6 +159,17 @@ impl ImapConfig {
         self
     }
 
+    /// Sets the most messages that the consumers of a handle have in flight together: handed out, and neither
+    /// acknowledged nor returned. By default there is no limit; at least 1. Other queues call it prefetch.
+    ///
+    /// When it is reached, [`Imap::consume`](crate::Imap::consume) blocks until one is acknowledged. So an app that
+    /// acknowledges many messages together needs a limit of as many.
+    #[must_use]
+    pub fn max_in_flight(mut self, messages: usize) -> Self {
+        self.max_in_flight = messages;
+        self
+    }
+
     /// Sets the number of acknowledged messages whose duplicates are dropped. Default 10,000; 0 for none, `usize::MAX`
     /// for all in the archive.
     ///
@@ -180,6 +198,31 @@ impl ImapConfig {
     #[must_use]
     pub fn dead_letters(mut self, after: u32) -> Self {
         self.dead_letters = Some(after);
+        self
+    }
+
+    /// Sets the time after which IDLE (RFC 2177) is renewed while [`Imap::wait`](crate::Imap::wait) or
+    /// [`Imap::consume`](crate::Imap::consume) waits for mail. Default 5 min; 1 s to 29 min.
+    ///
+    /// A connection that is lost without a sign is noticed by then. Networks forget connections that are quiet for
+    /// longer, and servers end them after 30 min. In a [`shared`](Self::shared) mailbox it is a quarter of the lease at
+    /// most.
+    #[must_use]
+    pub fn idle_renewal(mut self, every: Duration) -> Self {
+        self.common.options.idle_renewal = every;
+        self
+    }
+
+    /// Sets the time without a search after which the inbox is searched although the server has announced nothing,
+    /// while [`Imap::wait`](crate::Imap::wait) or [`Imap::consume`](crate::Imap::consume) waits. Default 2 min; 1 ms to
+    /// a week.
+    ///
+    /// Some servers have IDLE and do not announce all mail. When such a search finds mail, the next ones follow after a
+    /// [`heartbeat`](Self::heartbeat) each, until the server announces mail again; when the second one in a row does,
+    /// [`Status::push`](crate::Status::push) is [`Distrusted`](crate::Push::Distrusted).
+    #[must_use]
+    pub fn recheck(mut self, every: Duration) -> Self {
+        self.common.options.recheck = every;
         self
     }
 
@@ -245,6 +288,12 @@ impl ImapConfig {
         self.max_message
     }
 
+    /// Returns the most messages in flight: [`max_in_flight`](Self::max_in_flight).
+    #[must_use]
+    pub fn get_max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
     /// Returns the [`dedup_window`](Self::dedup_window).
     #[must_use]
     pub fn get_dedup_window(&self) -> usize {
@@ -263,6 +312,18 @@ impl ImapConfig {
         self.lease
     }
 
+    /// Returns the [`idle_renewal`](Self::idle_renewal).
+    #[must_use]
+    pub fn get_idle_renewal(&self) -> Duration {
+        self.common.options.idle_renewal
+    }
+
+    /// Returns the time after which the inbox is searched unasked: [`recheck`](Self::recheck).
+    #[must_use]
+    pub fn get_recheck(&self) -> Duration {
+        self.common.options.recheck
+    }
+
     /// Returns the connection options, with heartbeat and backoff short enough to renew a lease in time.
     pub(crate) fn connection_options(&self) -> ConnectionOptions {
         let options = self.common.options;
@@ -270,7 +331,8 @@ impl ImapConfig {
         let (first, longest) = options.backoff;
         let backoff = (first, longest.min(first.max(lease / 4)));
         let heartbeat = options.heartbeat.min(lease / 4);
-        ConnectionOptions { heartbeat, backoff, noop_when_busy: true, ..options }
+        let idle_renewal = options.idle_renewal.min(lease / 4);
+        ConnectionOptions { heartbeat, backoff, noop_when_busy: true, idle_renewal, ..options }
     }
 
     /// Returns the server, the user and the mailbox, by which inboxes are told apart.
@@ -305,8 +367,17 @@ impl ImapConfig {
         if self.dead_letters.is_some_and(|after| !(1..=20).contains(&after)) {
             return Err(Error::config("dead_letters must be 1 to 20 deliveries"));
         }
-        if self.batch == 0 || self.batch_bytes == 0 || self.max_message == 0 {
-            return Err(Error::config("batch, batch_bytes and max_message must be at least 1"));
+        let ConnectionOptions { idle_renewal, recheck, .. } = self.common.options;
+        if !(Duration::from_secs(1)..=MAX_IDLE_RENEWAL).contains(&idle_renewal) {
+            return Err(Error::config("idle_renewal must be 1 s to 29 min"));
+        }
+        if !ALLOWED_DURATIONS.contains(&recheck) {
+            return Err(Error::config("recheck must be 1 ms to a week"));
+        }
+        if [self.batch, self.batch_bytes, self.max_message, self.max_in_flight].contains(&0) {
+            return Err(Error::config(
+                "batch, batch_bytes, max_message and max_in_flight must be at least 1",
+            ));
         }
         Ok(())
     }

@@ -39,6 +39,10 @@ pub(crate) struct ConnectionOptions {
     /// The first and the longest wait between two attempts of the heartbeat to connect.
     pub(crate) backoff: (Duration, Duration),
     pub(crate) max_connects_per_minute: u32,
+    /// The time after which IDLE is renewed.
+    pub(crate) idle_renewal: Duration,
+    /// The time without a search after which a wait for mail ends for one.
+    pub(crate) recheck: Duration,
 }
 
 impl Default for ConnectionOptions {
@@ -49,6 +53,8 @@ impl Default for ConnectionOptions {
             timeout: Duration::from_secs(60),
             backoff: (Duration::from_secs(1), Duration::from_secs(300)),
             max_connects_per_minute: 30,
+            idle_renewal: Duration::from_secs(300),
+            recheck: Duration::from_secs(120),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::session::Session;
 use super::{SessionSlot, Shared};
 use crate::deadline::Deadline;
 use crate::events;
-use crate::heartbeat::{KeepAlive, slack};
+use crate::waiter::{Beat, KeepAlive, slack};
 
 /// The least time that a NOOP has for its answer: with a short interval, a busy server would pass for a dead one.
 const MIN_NOOP_TIMEOUT: Duration = Duration::from_secs(2);
@@ -25,10 +25,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const BUSY_RETRIES: u32 = 8;
 
 impl<S: Session> KeepAlive for Shared<S> {
-    fn keep_alive(&self) -> Duration {
+    fn keep_alive(&self, beat: Beat) -> Duration {
         events::deferred(|| match self.slot.try_lock() {
-            Some(slot) if slot.ended.is_none() && slot.session.is_some() => self.noop_if_idle(slot),
-            Some(slot) if slot.ended.is_none() => self.reconnect(slot),
+            Some(slot) if slot.ended.is_some() => self.options.heartbeat,
+            Some(slot) if slot.session.is_none() => self.reconnect(slot, beat),
+            Some(slot) if self.wants_mail(&slot) => self.listen(slot, beat),
+            Some(slot) => self.noop_if_idle(slot, beat),
             None if self.options.noop_when_busy => self.options.heartbeat / BUSY_RETRIES,
             // A call that holds the lock is traffic enough.
             _ => self.options.heartbeat,
@@ -41,7 +43,7 @@ impl<S: Session> Shared<S> {
     ///
     /// The NOOP has one interval for its answer, at least [`MIN_NOOP_TIMEOUT`], at most a timeout: so a dead connection
     /// is noticed after two intervals. A call that comes meanwhile waits for that long at most.
-    fn noop_if_idle(&self, mut slot: MutexGuard<'_, SessionSlot<S>>) -> Duration {
+    fn noop_if_idle(&self, mut slot: MutexGuard<'_, SessionSlot<S>>, beat: Beat) -> Duration {
         let interval = self.options.heartbeat;
         let last_traffic =
             if self.options.noop_when_busy { slot.last_noop } else { slot.last_noop.max(slot.last_call) };
@@ -50,8 +52,14 @@ impl<S: Session> Shared<S> {
             return left;
         }
         if self.close_used_up(&mut slot) {
-            return self.reconnect(slot);
+            return self.reconnect(slot, beat);
         }
+        self.noop(slot)
+    }
+
+    /// Sends a NOOP. Returns the wait until the next beat.
+    pub(super) fn noop(&self, mut slot: MutexGuard<'_, SessionSlot<S>>) -> Duration {
+        let interval = self.options.heartbeat;
         let deadline = Deadline::after(interval.max(MIN_NOOP_TIMEOUT).min(self.options.timeout));
         if let Err(error) = self.run(&mut slot, deadline, S::noop) {
             self.note(&error); // No caller gets the error; the next call reconnects.
@@ -62,7 +70,7 @@ impl<S: Session> Shared<S> {
 
     /// Connects without holding the lock, so that a call that comes meanwhile makes its own connection at once. The
     /// second of the two sessions is dropped.
-    fn reconnect(&self, mut slot: MutexGuard<'_, SessionSlot<S>>) -> Duration {
+    fn reconnect(&self, mut slot: MutexGuard<'_, SessionSlot<S>>, beat: Beat) -> Duration {
         if slot.limiter.admit(Instant::now()).is_err() {
             return self.until_next(&slot);
         }
@@ -75,11 +83,14 @@ impl<S: Session> Shared<S> {
         let mut slot = self.slot.lock();
         // `run` calls the hook that a new session needs at once. A failure shows in the status.
         let _ = self.install(&mut slot, connected).and_then(|()| self.run(&mut slot, deadline, |_| Ok(())));
+        if slot.session.is_some() && self.wants_mail(&slot) {
+            return self.listen(slot, beat);
+        }
         self.until_next(&slot)
     }
 
     /// Returns the wait until the next beat: an interval, or the backoff when the connection is lost.
-    fn until_next(&self, slot: &SessionSlot<S>) -> Duration {
+    pub(super) fn until_next(&self, slot: &SessionSlot<S>) -> Duration {
         if slot.session.is_some() { self.options.heartbeat } else { slot.limiter.wait(Instant::now()) }
     }
 }

@@ -1,6 +1,6 @@
 //! A supervised connection to one server: its lock, timeout, reconnection and heartbeat, for any protocol.
 //!
-//! A call takes the slot's lock, connects if there is no session, and runs its commands under the watchdog. After an
+//! A call takes the slot's lock, connects if there is no session, and runs its commands under the waiter. After an
 //! error that ends the connection, the session is dropped; the next call, or the heartbeat, makes another one.
 //!
 //! # Locks
@@ -23,7 +23,9 @@
 //!
 //! A `Timeout` is never repeated: the call has no time left.
 
+mod arrivals;
 mod keep_alive;
+mod push;
 mod reconnect_limiter;
 mod session;
 mod status;
@@ -34,20 +36,22 @@ mod traffic;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+use self::arrivals::Arrivals;
+pub(crate) use self::arrivals::Woken;
 use self::reconnect_limiter::ReconnectLimiter;
 pub(crate) use self::session::{Session, SessionHooks};
-pub use self::status::{State, Stats, Status};
+pub use self::status::{Push, State, Stats, Status};
 pub(crate) use self::traffic::Traffic;
 use self::traffic::TrafficCounter;
 use crate::config::ConnectionOptions;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
-use crate::heartbeat::Heartbeat;
+use crate::waiter::Heartbeat;
 
 /// The longest that LOGOUT or QUIT may take, where a call may take longer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -76,6 +80,7 @@ struct Shared<S: Session> {
     /// the handle closed afterwards and drops its session.
     connecting: AtomicBool,
     slot: Mutex<SessionSlot<S>>,
+    arrivals: Arrivals,
     status: Mutex<Status>,
     traffic: Mutex<TrafficCounter>,
 }
@@ -90,6 +95,10 @@ struct SessionSlot<S> {
     last_call: Instant,
     /// The end of the last NOOP. On a shared mailbox, whose NOOPs renew the lease, this alone counts.
     last_noop: Instant,
+    /// The last time that the server has sent anything.
+    last_heard: Instant,
+    /// The begin of IDLE.
+    listening_since: Instant,
     limiter: ReconnectLimiter,
 }
 
@@ -112,15 +121,23 @@ impl<S: Session> Connection<S> {
         let session = S::detached(|| events::deferred(connect))?;
         let now = Instant::now();
         let traffic = TrafficCounter::new(session.traffic());
-        let slot =
-            SessionSlot { session: Some(session), ended: None, last_call: now, last_noop: now, limiter };
+        let slot = SessionSlot {
+            session: Some(session),
+            ended: None,
+            last_call: now,
+            last_noop: now,
+            last_heard: now,
+            listening_since: now,
+            limiter,
+        };
         let shared = Arc::new(Shared {
             hooks,
             options,
             closing: AtomicBool::new(false),
             connecting: AtomicBool::new(false),
             slot: Mutex::new(slot),
-            status: Mutex::new(Status { state: State::Connected, last_error: None }),
+            arrivals: Arrivals::new(),
+            status: Mutex::new(Status::connected()),
             traffic: Mutex::new(traffic),
         });
         let heartbeat = Heartbeat::start(options.heartbeat, shared.hooks.server, Arc::downgrade(&shared))?;
@@ -188,6 +205,10 @@ impl<S: Session> Connection<S> {
                 slot.ok_or_else(|| deadline.error("waiting for another call on the connection"))?;
             let result = call(&self.0.shared, &mut slot);
             slot.last_call = Instant::now();
+            drop(slot);
+            if self.0.shared.arrivals.is_awaited() {
+                self.wake_heartbeat();
+            }
             result
         };
         S::detached(|| events::deferred(locked))
@@ -243,6 +264,7 @@ impl<S: Session> CloseOnDrop<S> {
             self.shared.status.lock().state = State::Closed;
             slot.session.take()
         };
+        self.shared.arrivals.end();
         // Taken out before the wait: an event of the running beat may close the handle, too.
         let heartbeat = self.heartbeat.lock().take();
         if let Some(heartbeat) = heartbeat
@@ -273,7 +295,7 @@ impl<S: Session> fmt::Debug for Connection<S> {
 }
 
 impl<S: Session> Shared<S> {
-    /// Runs `work` on the current session, or a new one, with the deadline enforced by the watchdog.
+    /// Runs `work` on the current session, or a new one, with the deadline enforced by the waiter.
     ///
     /// An error that [ends the connection](Error::ends_connection) drops the session. So does a deadline that passes
     /// just after the work has succeeded: the socket is shut down.
@@ -283,19 +305,42 @@ impl<S: Session> Shared<S> {
         deadline: Deadline,
         work: impl FnOnce(&mut S) -> Result<T>,
     ) -> Result<T> {
+        let mut session = self.take_session(slot, deadline)?;
+        if session.is_listening() {
+            session = self.stop_listening(session, slot, deadline)?;
+        }
+        slot.session = Some(session);
+        self.run_as_is(slot, deadline, work)
+    }
+
+    /// Runs `work` as [`run`](Self::run) does, on a session that may be listening.
+    fn run_as_is<T>(
+        &self,
+        slot: &mut SessionSlot<S>,
+        deadline: Deadline,
+        work: impl FnOnce(&mut S) -> Result<T>,
+    ) -> Result<T> {
         // Out of the slot: a panic drops it, since commands may be in flight then.
         let mut session = self.take_session(slot, deadline)?;
         let guard = session.watch(deadline);
-        let result = self.before_call(&mut session).and_then(|()| work(&mut session));
-        let result = guard.map_timeout(result, "waiting for the server");
-        self.traffic.lock().update(session.traffic());
+        let ready = if session.is_listening() { Ok(()) } else { self.before_call(&mut session) };
+        let result = guard.map_timeout(ready.and_then(|()| work(&mut session)), "waiting for the server");
+        self.heard(slot, session.traffic());
         match &result {
             Err(error) if error.ends_connection() => self.lose(slot, error),
-            // The work succeeded just before the watchdog shut the socket down.
+            // The work succeeded just before the waiter shut the socket down.
             _ if guard.has_timed_out() => self.lose(slot, &deadline.error("the last command")),
             _ => slot.session = Some(session),
         }
         result
+    }
+
+    /// Records the traffic, and the time if octets were received.
+    fn heard(&self, slot: &mut SessionSlot<S>, traffic: Traffic) {
+        if self.traffic.lock().update(traffic) {
+            slot.last_heard = Instant::now();
+            self.status.lock().last_heard = Some(SystemTime::now());
+        }
     }
 
     /// Runs the hook that precedes each call. A refusal is recorded in the status and does not fail the call.
@@ -382,12 +427,17 @@ impl<S: Session> Shared<S> {
             false if slot.limiter.is_throttled() => State::Throttled,
             false => State::Disconnected,
         };
+        if wrong_credentials {
+            self.arrivals.end(); // Those who wait get the error.
+        }
     }
 
     /// Sends LOGOUT or QUIT and closes the session, after the hook that leaves it: a shared mailbox's claims are
     /// released, within the same timeout.
     fn close_session(&self, mut session: S) -> Result<()> {
         let guard = session.watch(Deadline::after(CLOSE_TIMEOUT.min(self.options.timeout)));
+        session.unpark();
+        let _ = session.stop_listening(false); // A failure comes again at LOGOUT.
         (self.hooks.before_close)(&mut session);
         guard.map_timeout(session.close(), "closing the connection")
     }

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::Traffic;
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::watchdog::Guard;
+use crate::waiter::{Beat, Guard};
 
 /// A logged-in session with a server, one command at a time.
 pub(crate) trait Session: Send + Sized + 'static {
@@ -17,6 +17,41 @@ pub(crate) trait Session: Send + Sized + 'static {
     fn is_used_up(&self) -> bool {
         false
     }
+
+    /// Returns `true` if the server can announce new mail by itself.
+    fn can_listen(&self) -> bool {
+        false
+    }
+
+    /// Returns `true` while the server announces new mail: no other command may be sent then.
+    fn is_listening(&self) -> bool {
+        false
+    }
+
+    /// Has the server announce new mail. Where it can't, and `may_ask`, asks for it.
+    ///
+    /// Returns `true` if new mail is known already; then the session does not listen.
+    fn listen(&mut self, may_ask: bool) -> Result<bool> {
+        if may_ask { self.noop().map(|()| false) } else { Ok(false) }
+    }
+
+    /// Takes in what the server has sent, without waiting for more. Returns `true` if it has announced new mail.
+    fn hear(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Ends the listening; without `waits`, the response comes before that of the next command.
+    fn stop_listening(&mut self, _waits: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// Has the heartbeat beat when the server sends something.
+    fn park(&self, _beat: Beat) -> Result<()> {
+        Ok(())
+    }
+
+    /// Ends [`park`](Self::park).
+    fn unpark(&self) {}
 
     /// Sends LOGOUT or QUIT and closes the socket.
     fn close(self) -> Result<()>;

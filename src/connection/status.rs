@@ -1,5 +1,7 @@
 //! The public view of a handle's connection: its state, its last error and its counts.
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 
 use crate::error::Error;
@@ -31,6 +33,20 @@ pub enum State {
     Closed,
 }
 
+/// The way in which new mail is noticed while a caller waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub enum Push {
+    /// The server announces it at once (IDLE, RFC 2177).
+    Idle,
+    /// The server has no IDLE, or IDLE does not work there: it is asked at each
+    /// [`heartbeat`](crate::ImapConfig::heartbeat).
+    Polling,
+    /// The server has IDLE, and did not announce mail that was found later: the inbox is searched at each
+    /// [`heartbeat`](crate::ImapConfig::heartbeat), too. Ends when the server announces mail again.
+    Distrusted,
+}
+
 /// The state of a handle's connection and its last error, from [`Imap::status`](crate::Imap::status) or
 /// [`Smtp::status`](crate::Smtp::status).
 ///
@@ -51,6 +67,18 @@ pub struct Status {
     /// The last failure of the connection since the handle was made; also one that no call returned, such as that of a
     /// heartbeat. Stays after the connection is replaced.
     pub last_error: Option<Error>,
+    /// The way in which new mail is noticed; `None` before a caller has waited for it, and for SMTP.
+    pub push: Option<Push>,
+    /// The last time that the server has sent anything.
+    pub last_heard: Option<SystemTime>,
+}
+
+impl Status {
+    /// Returns the status of a new connection.
+    pub(super) fn connected() -> Self {
+        let last_heard = Some(SystemTime::now());
+        Self { state: State::Connected, last_error: None, push: None, last_heard }
+    }
 }
 
 /// Counts over all connections of a handle, from [`Imap::stats`](crate::Imap::stats) or

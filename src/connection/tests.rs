@@ -4,8 +4,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
-use crate::heartbeat::KeepAlive as _;
-use crate::watchdog::Guard;
+use crate::waiter::{Beat, Guard, KeepAlive as _};
 
 /// Counts over the fake sessions of one connection.
 #[derive(Default)]
@@ -162,7 +161,7 @@ fn a_login_refused_without_a_clear_reason_is_retried_later() {
         assert!(error.retry_after().is_some_and(|wait| wait > Duration::from_secs(30)), "{error:?}");
     }
     assert_eq!((connects(&log), connection.status().state), (2, State::Throttled));
-    assert!(connection.0.shared.keep_alive() > Duration::from_secs(30), "in the background too");
+    assert!(connection.0.shared.keep_alive(Beat::NONE) > Duration::from_secs(30), "in the background too");
 }
 
 #[test]
@@ -247,7 +246,7 @@ fn a_refused_heartbeat_shows_and_keeps_the_connection() {
 fn a_lost_connection_is_replaced_without_waiting_for_an_interval() {
     let (connection, log) = open(|_| Ok(()));
     let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
-    assert_eq!(connection.0.shared.keep_alive(), NEVER);
+    assert_eq!(connection.0.shared.keep_alive(Beat::NONE), NEVER);
     assert_eq!((connects(&log), connection.status().state), (2, State::Connected));
 }
 
@@ -285,7 +284,11 @@ fn after_wrong_credentials_the_heartbeat_rests() {
     while connection.0.shared.slot.lock().last_noop.elapsed() < Duration::from_millis(10) {
         std::hint::spin_loop();
     }
-    assert_eq!(connection.0.shared.keep_alive(), Duration::from_millis(5), "not at once, again and again");
+    assert_eq!(
+        connection.0.shared.keep_alive(Beat::NONE),
+        Duration::from_millis(5),
+        "not at once, again and again"
+    );
     assert_eq!((connects(&log), connection.status().state), (1, State::AuthFailed));
 }
 
@@ -336,7 +339,7 @@ fn a_server_that_asks_to_wait_is_left_alone_by_calls_and_heartbeat() {
         let error = connection.repeat(soon(), |_| Ok(())).unwrap_err();
         assert!(error.is_transient() && error.retry_after().is_some(), "{error:?}");
     }
-    assert!(connection.0.shared.keep_alive() > Duration::from_secs(590));
+    assert!(connection.0.shared.keep_alive(Beat::NONE) > Duration::from_secs(590));
     assert_eq!((connects(&log), connection.status().state), (2, State::Throttled));
 }
 
@@ -368,7 +371,7 @@ fn the_hook_runs_before_each_call_and_at_once_on_a_new_connection() {
     assert_eq!(runs.load(Ordering::SeqCst), 1);
     let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
     assert_eq!(runs.load(Ordering::SeqCst), 2);
-    assert_eq!(connection.0.shared.keep_alive(), NEVER);
+    assert_eq!(connection.0.shared.keep_alive(Beat::NONE), NEVER);
     assert_eq!((runs.load(Ordering::SeqCst), connection.status().state), (3, State::Connected));
 }
 
@@ -412,7 +415,7 @@ fn a_subscriber_may_call_the_handle_that_an_event_is_about() {
         let (connection, _) = open(|_| Ok(()));
         tracing::subscriber::with_default(Caller(connection.clone(), call), || {
             assert!(lose(&connection).is_err());
-            connection.0.shared.keep_alive(); // It connects again, and emits an event.
+            connection.0.shared.keep_alive(Beat::NONE); // It connects again, and emits an event.
         });
     }
 }

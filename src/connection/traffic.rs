@@ -46,9 +46,11 @@ impl TrafficCounter {
         self.reconnects += 1;
     }
 
-    /// Takes in the counts of the current session.
-    pub(super) fn update(&mut self, traffic: Traffic) {
+    /// Takes in the counts of the current session. Returns `true` if octets were received.
+    pub(super) fn update(&mut self, traffic: Traffic) -> bool {
+        let has_received = traffic.received != self.current.received;
         self.current = traffic;
+        has_received
     }
 
     /// Returns the counts over all sessions.

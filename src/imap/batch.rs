@@ -91,6 +91,11 @@ impl Delivery {
         self.validity
     }
 
+    /// Returns `true` if an acknowledgement archives it; else it stays in the inbox.
+    pub(super) fn is_archivable(&self) -> bool {
+        self.fate == Fate::Archive
+    }
+
     /// Returns the UIDs of the message and of its duplicates.
     pub(super) fn uids(&self) -> impl Iterator<Item = Uid> {
         std::iter::once(self.uid).chain(self.duplicates.iter().copied())

@@ -16,25 +16,55 @@ pub(super) struct Cursor {
     ///
     /// Messages without room in the batch, for example. Searched by halves, so that they must stay in order.
     skipped: Vec<Uid>,
-    is_walk: bool,
+    purpose: Purpose,
+}
+
+/// The messages that a cursor leaves out.
+#[derive(Clone, Copy, Debug, Default)]
+enum Purpose {
+    /// Those that are delayed, and withheld ones that are not due.
+    #[default]
+    Fetch,
+    /// None.
+    Walk,
+    /// Those in flight, too; and no more than so many.
+    Consume(usize),
 }
 
 impl Cursor {
     /// Begins a walk, which returns every message once, withheld ones as errors.
     pub(super) fn walk() -> Self {
-        Self { is_walk: true, ..Self::default() }
+        Self { purpose: Purpose::Walk, ..Self::default() }
     }
 
     /// Moves to `last`, except for the UIDs that were skipped.
     ///
     /// `skipped` must be ascending, with no UID above `last`.
     pub(super) fn advance(&mut self, validity: UidValidity, last: Option<Uid>, skipped: Vec<Uid>) {
-        *self = Self { validity: Some(validity), last, skipped, is_walk: self.is_walk };
+        *self = Self { validity: Some(validity), last, skipped, purpose: self.purpose };
     }
 
     /// Returns `true` for the cursor of a walk.
     pub(super) fn is_walk(&self) -> bool {
-        self.is_walk
+        matches!(self.purpose, Purpose::Walk)
+    }
+
+    /// Begins a fetch of at most `room` messages that are not in flight.
+    pub(super) fn consumer(room: usize) -> Self {
+        Self { purpose: Purpose::Consume(room), ..Self::default() }
+    }
+
+    /// Returns `true` for a cursor that leaves out the messages in flight.
+    pub(super) fn is_consumer(&self) -> bool {
+        matches!(self.purpose, Purpose::Consume(_))
+    }
+
+    /// Returns the most messages of one fetch, given those of a batch.
+    pub(super) fn most(&self, batch: usize) -> usize {
+        match self.purpose {
+            Purpose::Consume(room) => room.min(batch),
+            Purpose::Fetch | Purpose::Walk => batch,
+        }
     }
 
     /// Returns the skipped UIDs and the last UID passed; neither under another UIDVALIDITY.

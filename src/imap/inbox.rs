@@ -10,12 +10,14 @@
 //!
 //! About 40 octets for each message that waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::Delivery;
 use super::acknowledged::Acknowledged;
 use super::cursor::Cursor;
+use super::in_flight::InFlight;
 use super::suspects::Suspects;
 use super::unconfirmed_copies::UnconfirmedCopies;
 use crate::uid::{Uid, UidSet, UidValidity};
@@ -40,6 +42,10 @@ pub(super) struct Inbox {
     sizes: Sizes,
     delivery_counts: DeliveryCounts,
     acknowledged: Acknowledged,
+    /// The highest UID that a SEARCH has found, and `true` if the call under way has found a higher one.
+    highest: Option<Uid>,
+    has_found_new: bool,
+    in_flight: Arc<InFlight>,
     /// Moves without a response.
     pub(super) unconfirmed_copies: UnconfirmedCopies,
     /// Deliveries of failed calls of [`fetch_and_ack`](super::Imap::fetch_and_ack), which may be archived and were not
@@ -84,8 +90,8 @@ pub(super) enum Settled {
 
 impl Inbox {
     /// Creates an empty state that remembers the newest `dedup_window` acknowledged messages.
-    pub(super) fn new(dedup_window: usize) -> Self {
-        Self { acknowledged: Acknowledged::new(dedup_window), ..Self::default() }
+    pub(super) fn new(dedup_window: usize, in_flight: Arc<InFlight>) -> Self {
+        Self { acknowledged: Acknowledged::new(dedup_window), in_flight, ..Self::default() }
     }
 
     /// Resets the state if it is of another UIDVALIDITY.
@@ -96,6 +102,7 @@ impl Inbox {
             self.suspects.clear();
             self.unsearchable = None;
             self.settled.clear();
+            self.highest = None;
             self.delivery_counts = DeliveryCounts::default();
         }
         self
@@ -123,9 +130,18 @@ impl Inbox {
         state.settled.retain(|uid, _| present.contains(*uid));
         state.suspects.retain(present);
         state.delivery_counts.retain(present);
+        state.in_flight.retain(present);
+        let highest = present.iter().max().max(state.highest);
+        state.has_found_new |= highest > state.highest;
+        state.highest = highest;
         let before = std::mem::take(&mut state.candidates);
         let unsettled = present.iter().filter(|uid| !state.settled.contains_key(uid));
         state.candidates = unsettled.map(|uid| (uid, before.get(&uid).copied().flatten())).collect();
+    }
+
+    /// Returns `true`, once, if a SEARCH has found messages with higher UIDs than all searches before.
+    pub(super) fn take_found_new(&mut self) -> bool {
+        std::mem::take(&mut self.has_found_new)
     }
 
     /// Returns up to `most` candidates that the cursor has not passed, oldest first. Withheld ones only for a walk.
@@ -138,7 +154,9 @@ impl Inbox {
         most: usize,
     ) -> Vec<Candidate> {
         let state = self.with_validity(validity);
-        let is_included = |uid: &Uid| cursor.is_walk() || !state.suspects.is_withheld(*uid);
+        let unavailable = state.unavailable(validity, cursor);
+        let is_withheld = |uid: &Uid| !cursor.is_walk() && state.suspects.is_withheld(*uid);
+        let is_included = |uid: &Uid| !is_withheld(uid) && !unavailable.contains(uid);
         state.remaining(cursor).filter(|(uid, _)| is_included(uid)).take(most).collect()
     }
 
@@ -151,8 +169,20 @@ impl Inbox {
         most: usize,
     ) -> Vec<Candidate> {
         let state = self.with_validity(validity);
-        let is_due = |uid: &Uid| state.suspects.get(*uid).is_some_and(|it| it.failures > 0 && it.is_due());
+        let unavailable = state.unavailable(validity, cursor);
+        let is_due = |uid: &Uid| {
+            let suspect = state.suspects.get(*uid).filter(|it| it.failures > 0 && it.is_due());
+            suspect.is_some() && !unavailable.contains(uid)
+        };
         state.remaining(cursor).filter(|(uid, _)| is_due(uid)).take(most).collect()
+    }
+
+    /// Returns the messages that are in flight or delayed, as far as the cursor leaves those out.
+    fn unavailable(&self, validity: UidValidity, cursor: &Cursor) -> HashSet<Uid> {
+        if cursor.is_walk() {
+            return HashSet::new();
+        }
+        self.in_flight.unavailable(validity, cursor.is_consumer())
     }
 
     /// Returns the candidates that the cursor skipped, then those after it; both oldest first.
@@ -218,6 +248,7 @@ impl Inbox {
     ///
     /// Not from the settled ones: those end with the next SEARCH.
     pub(super) fn remove(&mut self, uids: &UidSet) {
+        self.in_flight.remove(uids);
         if self.validity == Some(uids.validity()) {
             for uid in uids.iter() {
                 self.candidates.remove(&uid);
@@ -325,7 +356,7 @@ mod tests {
 
     #[test]
     fn candidates_that_the_cursor_skipped_come_before_those_after_it() {
-        let mut state = Inbox::new(1);
+        let mut state = Inbox::new(1, Arc::default());
         state.update_candidates(&UidSet::new(validity(), (1..=6).map(uid)));
         state.settle(validity(), uid(5), Settled::Foreign);
         state.set_size(validity(), uid(4), 99);
@@ -340,7 +371,7 @@ mod tests {
 
     #[test]
     fn withheld_candidates_come_when_they_are_due_and_in_a_walk() {
-        let mut state = Inbox::new(1);
+        let mut state = Inbox::new(1, Arc::default());
         state.update_candidates(&UidSet::new(validity(), [uid(1), uid(2)]));
         let backoff = (Duration::ZERO, Duration::ZERO);
         state.suspects().withhold(uid(1), &Error::message("refused"), Duration::ZERO, backoff);
@@ -364,7 +395,7 @@ mod tests {
 
     #[test]
     fn rejecting_a_message_of_an_earlier_uidvalidity_releases_none_of_the_current_one() {
-        let (mut state, uid) = (Inbox::new(1), uid(1));
+        let (mut state, uid) = (Inbox::new(1, Arc::default()), uid(1));
         let [before, now] = [7, 8].map(|number| UidValidity::new(number, "inbox"));
         state.delivery_counts(before).hand_out(&UidSet::new(before, [uid]), 1);
         state.delivery_counts(now).hand_out(&UidSet::new(now, [uid]), 2);

@@ -27,12 +27,14 @@ mod acknowledged;
 mod archived_ids;
 mod batch;
 mod claims;
+mod consumer;
 mod cursor;
 mod dead_letters;
 mod deliveries;
 mod fetch;
 mod fetch_and_ack;
 mod headers;
+mod in_flight;
 mod inbox;
 mod isolate;
 mod moves;
@@ -48,17 +50,20 @@ mod windows;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
+pub use self::consumer::Consumer;
 use self::cursor::Cursor;
 pub use self::deliveries::Deliveries;
+use self::in_flight::InFlight;
 use self::inbox::Inbox;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
-use crate::connection::{Connection, Session as _, SessionHooks, Stats, Status};
+use crate::connection::{Connection, Session as _, SessionHooks, Stats, Status, Woken};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
@@ -112,6 +117,8 @@ pub struct Imap {
     config: Arc<ImapConfig>,
     /// Held by one verb at a time, for its whole length; taken before the connection's lock.
     inbox: Arc<Mutex<Inbox>>,
+    /// The messages that consumers have.
+    in_flight: Arc<InFlight>,
     /// `None` unless the mailbox is [`shared`](ImapConfig::shared).
     claims: Option<Arc<Claims>>,
 }
@@ -134,8 +141,9 @@ impl Imap {
         let config = Arc::new(config);
         let claims = config.lease.map(|lease| Claims::new(lease, &config)).transpose()?.map(Arc::new);
         let connection = Connection::open(config.connection_options(), hooks(&config, claims.as_ref()))?;
-        let inbox = Arc::new(Mutex::new(Inbox::new(config.dedup_window)));
-        Ok(Self { connection, config, inbox, claims })
+        let in_flight = Arc::<InFlight>::default();
+        let inbox = Arc::new(Mutex::new(Inbox::new(config.dedup_window, Arc::clone(&in_flight))));
+        Ok(Self { connection, config, inbox, in_flight, claims })
     }
 
     /// Fetches the oldest tagged messages in the inbox, and acknowledges none of them.
@@ -226,6 +234,104 @@ impl Imap {
     /// fail and none arrives, each is a delivery with its error, so that the messages after them are reached.
     pub fn deliveries(&self) -> Deliveries {
         Deliveries::new(self.clone())
+    }
+
+    /// Returns an endless iterator over messages as they arrive, oldest first.
+    ///
+    /// `next` blocks until there is a message. It ends with `None` only after [`drain`](Imap::drain) or
+    /// [`close`](Imap::close). A lost connection is replaced, and what came meanwhile is delivered.
+    ///
+    /// A message that was handed out is *in flight* until it is acknowledged by [`ack`](Imap::ack), or returned by
+    /// [`nack`](Imap::nack) or [`reject`](Imap::reject). No consumer of this handle hands it out again meanwhile: give
+    /// each worker thread a consumer of its own, on a clone of the handle. The drop of a consumer lets go of its
+    /// messages, which are delivered again. At most [`max_in_flight`](ImapConfig::max_in_flight) messages are in flight;
+    /// then `next` blocks until one is acknowledged.
+    ///
+    /// The server announces mail at once (IDLE, RFC 2177). Without IDLE it is asked at each
+    /// [`heartbeat`](ImapConfig::heartbeat); and the inbox is searched after [`recheck`](ImapConfig::recheck) in any
+    /// case. [`Status::push`](crate::Status::push) tells which.
+    ///
+    /// ```no_run
+    /// # fn handle(_: &pymail::Delivery) -> pymail::Result<()> { Ok(()) }
+    /// # fn run(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// for delivery in imap.consume() {
+    ///     let delivery = delivery?;
+    ///     handle(&delivery)?;
+    ///     imap.ack([&delivery])?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// An item is an error only if the app must decide: `Auth` when the credentials are wrong, after which the iterator
+    /// ends; and, each of them again after a pause when the iteration goes on, `Tls` for a certificate that can't be
+    /// verified, `Refused` for a permanent refusal, `Runtime`. Others show in [`status`](Imap::status), and are
+    /// retried after a pause of 1 s, doubled up to the heartbeat's interval.
+    pub fn consume(&self) -> Consumer {
+        Consumer::new(self.clone())
+    }
+
+    /// Waits until messages may have arrived since the last [`fetch`](Imap::fetch), at most for `timeout`.
+    ///
+    /// For apps with loops of their own. Returns `true` if the server has announced mail, tagged or not, or if the inbox
+    /// was not searched for [`recheck`](ImapConfig::recheck): fetch then. Returns `false` after `timeout`. A message
+    /// that was fetched and not acknowledged is not waited for.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn run(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// loop {
+    ///     let batch = imap.fetch()?;
+    ///     // ...
+    ///     batch.ack()?;
+    ///     if batch.is_empty() {
+    ///         imap.wait(Duration::from_secs(300))?;
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `Closed`, `Auth` after a clear refusal of the credentials, `Runtime` in a forked child. A lost connection is no
+    /// error: it is replaced in the background, and the wait goes on.
+    pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        let woken = self.connection.wait(Instant::now().checked_add(timeout), || false)?;
+        Ok(woken != Woken::Timeout)
+    }
+
+    /// Returns deliveries to be handed out again, by this handle not before `delay` has passed.
+    ///
+    /// They stay in the inbox, and nothing is sent. In a [`shared`](ImapConfig::shared) mailbox this handle keeps its
+    /// claim. The delay ends with the handle. With [`dead_letters`](ImapConfig::dead_letters) the delivery counts as
+    /// failed, as by [`reject`](Imap::reject).
+    ///
+    /// # Errors
+    /// `Timeout` while another call takes too long.
+    pub fn nack<'a>(
+        &self,
+        deliveries: impl IntoIterator<Item = &'a Delivery>,
+        delay: Duration,
+    ) -> Result<()> {
+        let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
+        self.with_inbox(|inbox, _| {
+            for delivery in &deliveries {
+                inbox.release(delivery.validity, delivery.uid, "it was returned");
+            }
+            self.in_flight.delay(&deliveries, delay);
+            Ok(())
+        })
+    }
+
+    /// Ends the consumers of this handle, and waits until none of their messages is in flight, at most for `limit`.
+    ///
+    /// They hand out no more: each iterator ends at its next call. Returns the number of messages that are still in
+    /// flight. [`close`](Imap::close) lets go of those at once.
+    #[must_use]
+    pub fn drain(&self, limit: Duration) -> usize {
+        self.in_flight.end_consumers();
+        self.connection.end_waits();
+        ImapSession::detached(|| self.in_flight.wait_until_empty(limit))
     }
 
     /// Returns the criteria of the SEARCH for tagged messages, without the mails that the server can't search.
@@ -425,6 +531,7 @@ impl Imap {
     /// the same, and a second `close` returns `Ok`. `Runtime` in a forked child, which leaves the connection to its
     /// parent.
     pub fn close(&self) -> Result<()> {
+        self.in_flight.end_consumers();
         self.connection.close()
     }
 }

@@ -39,7 +39,9 @@ pub(super) fn prefetch_new<'a>(
     cursor: &Cursor,
 ) -> Result<Option<(UidSet, Reader<'a>)>> {
     let validity = session.validity();
-    if imap.claims.is_some() || is_any_due(inbox, validity) || is_read_due(session, imap, inbox) {
+    let has_room = cursor.most(imap.config.batch) == imap.config.batch;
+    if !has_room || imap.claims.is_some() || is_any_due(inbox, validity) || is_read_due(session, imap, inbox)
+    {
         return Ok(None);
     }
     let (count, most) = limits(&imap.config);

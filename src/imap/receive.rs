@@ -63,6 +63,18 @@ pub(super) fn receive(
     cursor: &mut Cursor,
     deadline: Deadline,
 ) -> Result<Vec<Delivery>> {
+    let received = receive_rounds(imap, inbox, cursor, deadline);
+    imap.connection.searched(inbox.take_found_new());
+    received
+}
+
+/// Runs rounds until one has deliveries, or none waits.
+fn receive_rounds(
+    imap: &Imap,
+    inbox: &mut Inbox,
+    cursor: &mut Cursor,
+    deadline: Deadline,
+) -> Result<Vec<Delivery>> {
     let mut budget = FailureBudget::default();
     for _ in 0..MAX_ROUNDS {
         let Some(mut fetch) = fetch_round(imap, inbox, cursor, &mut budget, deadline)? else { break };
@@ -176,7 +188,8 @@ fn choose<'a>(
             let mut candidates = inbox.next_candidates(validity, cursor, usize::MAX);
             candidates.extend(inbox.due_withheld(validity, cursor, MAX_RETRIED));
             let wanted = UidSet::new(validity, candidates.iter().map(|(uid, _)| *uid));
-            let (mine, more) = claims.claim(session, &wanted, &present, imap, inbox)?;
+            let (mine, more) =
+                claims.claim(session, (&wanted, cursor.most(imap.config.batch)), &present, imap, inbox)?;
             // Claiming fetches headers, and settles foreign mail.
             candidates.retain(|(uid, _)| mine.contains(*uid) && inbox.is_candidate(*uid));
             (candidates, more)
@@ -196,7 +209,7 @@ fn choose_oldest(
     inbox: &mut Inbox,
     cursor: &Cursor,
 ) -> Result<(Vec<Candidate>, bool)> {
-    let (most, validity) = (imap.config.batch, session.validity());
+    let (most, validity) = (cursor.most(imap.config.batch), session.validity());
     let mut chosen = inbox.next_candidates(validity, cursor, most + 1);
     let is_searched = chosen.len() < most;
     if is_searched {

@@ -149,6 +149,11 @@ impl Suspects {
         self.all.values().filter(|suspect| !suspect.is_due()).count()
     }
 
+    /// Returns the time of the next attempt of a withheld message.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.all.values().map(|suspect| suspect.retry_at).min()
+    }
+
     /// Returns `true` if any suspect may be fetched now.
     pub(super) fn has_due(&self) -> bool {
         self.all.values().any(Suspect::is_due)

@@ -23,6 +23,7 @@ use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use super::idle::Idle;
 use super::modules;
 use super::profile::ServerProfile;
 use super::protocol::Protocol;
@@ -62,6 +63,7 @@ pub(crate) struct ImapSession {
     has_move: bool,
     /// `true` with UIDPLUS (RFC 4315): UID EXPUNGE and COPYUID.
     has_uidplus: bool,
+    pub(super) idle: Idle,
     /// The facts about the server that outlive this session.
     pub(super) profile: Arc<ServerProfile>,
 }
@@ -84,7 +86,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Uids {
 impl ImapSession {
     /// Connects, logs in, selects the inbox, and creates the archive if it is missing.
     ///
-    /// The watchdog shuts the socket down at the deadline, in any step. Nothing is left of a connection that fails: the
+    /// The waiter shuts the socket down at the deadline, in any step. Nothing is left of a connection that fails: the
     /// socket is closed before the error is returned.
     ///
     /// # Errors
@@ -123,6 +125,7 @@ impl ImapSession {
             replacements: HashMap::new(),
             has_move: has("MOVE"),
             has_uidplus: has("UIDPLUS"),
+            idle: if has("IDLE") { Idle::Ended } else { Idle::Missing },
             profile,
             python,
         };
@@ -226,5 +229,25 @@ impl Protocol for ImapSession {
 
     fn python(&self) -> &PySession {
         &self.python
+    }
+
+    fn can_wait_for_mail(&self) -> bool {
+        self.has_idle()
+    }
+
+    fn is_waiting_for_mail(&self) -> bool {
+        self.idle == Idle::Begun
+    }
+
+    fn wait_for_mail(&mut self, may_ask: bool) -> Result<bool> {
+        self.begin_idle(may_ask)
+    }
+
+    fn hear_of_mail(&mut self) -> Result<bool> {
+        self.hear_idle()
+    }
+
+    fn stop_waiting(&mut self, waits: bool) -> Result<()> {
+        self.end_idle(waits)
     }
 }

@@ -18,7 +18,7 @@
 //!
 //! - Lock, then attach: a lock that is taken while attached, and held by a thread that waits to attach, is a deadlock.
 //! - No Python object leaves: values are converted, and exceptions become errors, before the thread detaches.
-//! - Every call has a deadline: the watchdog shuts the socket down, and Python's meter ends reads that go on.
+//! - Every call has a deadline: the waiter shuts the socket down, and Python's meter ends reads that go on.
 //!
 //! # Adding an IMAP command
 //!
@@ -38,7 +38,7 @@
 //!   │    exit_guard::enter ─────▶ Closed            the process is exiting; else the call is counted
 //!   │    Python::attach                             takes the GIL
 //!   ▼ Session.call(seconds, method, args)           in py/: sets the meter's deadline, runs the method
-//!   │    send, recv                                 release the GIL while they wait; the watchdog ends the wait
+//!   │    send, recv                                 release the GIL while they wait; the waiter ends the wait
 //!   ▼ (value, traffic), or an exception
 //!   │    read ──────────────────▶ a Rust value      while attached
 //!   │    errors::error ─────────▶ an Error          without secrets
@@ -58,6 +58,7 @@ mod errors;
 mod exit_guard;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod idle;
 mod imap;
 mod mailboxes;
 mod mails;

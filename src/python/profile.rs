@@ -33,6 +33,10 @@ pub(crate) struct ServerProfile {
     messages: AtomicUsize,
     /// `true` after MOVE was announced and then refused as unknown.
     pub(super) lacks_move: AtomicBool,
+    /// `true` after IDLE was announced and then refused, or left unanswered.
+    pub(super) lacks_idle: AtomicBool,
+    /// The connections lost at the begin of IDLE since it was answered last.
+    pub(super) unanswered_idles: AtomicUsize,
     /// The login method that has worked; empty before the first login.
     ///
     /// Locked for a copy only, never during a login.
@@ -44,8 +48,14 @@ type Limits = (usize, usize);
 
 impl Default for ServerProfile {
     fn default() -> Self {
-        let (set_length, messages) = (AtomicUsize::new(SET_LENGTHS[0]), AtomicUsize::new(usize::MAX));
-        Self { set_length, messages, lacks_move: AtomicBool::new(false), login_method: Mutex::default() }
+        Self {
+            set_length: AtomicUsize::new(SET_LENGTHS[0]),
+            messages: AtomicUsize::new(usize::MAX),
+            lacks_move: AtomicBool::default(),
+            lacks_idle: AtomicBool::default(),
+            unanswered_idles: AtomicUsize::default(),
+            login_method: Mutex::default(),
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::connection::Traffic;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::tcp;
-use crate::watchdog::{Guard, Watched};
+use crate::waiter::{Beat, Guard, Watched};
 
 /// A protocol: its Python module, its name in errors, and its default ports.
 pub(super) struct Service {
@@ -32,16 +32,16 @@ pub(super) struct Service {
     pub(super) plain: u16,
 }
 
-/// A `Session` of `imap.py` or `smtp.py`, and the watchdog of its connection.
+/// A `Session` of `imap.py` or `smtp.py`, and the waiter of its connection.
 ///
-/// Python owns the socket. The watchdog has a duplicate of the descriptor, and shuts the socket down at the deadline;
+/// Python owns the socket. The waiter has a duplicate of the descriptor, and shuts the socket down at the deadline;
 /// the thread that waits in Python then sees the end of the connection.
 pub(crate) struct PySession {
     /// `None` only after the drop.
     object: Option<Py<PyAny>>,
     /// Hidden in each error: a server can send back what it was sent, at any time.
     secrets: Vec<String>,
-    /// The socket, for the watchdog.
+    /// The socket, for the waiter.
     watched: Watched,
     /// The traffic up to the last call.
     ///
@@ -60,7 +60,7 @@ impl PySession {
     /// | --- | --- |
     /// | load `py/` | Rust, before a server waits for it |
     /// | DNS, TCP | Rust: [`tcp::connect`], which ends by the deadline |
-    /// | TLS, greeting | Python, on the same socket, under the watchdog |
+    /// | TLS, greeting | Python, on the same socket, under the waiter |
     /// | `begin`: the login and what follows | the caller |
     ///
     /// The descriptor has one owner at any time: Rust's socket, which closes it if Python can't be entered, then
@@ -105,6 +105,19 @@ impl PySession {
     pub(super) fn watch(&self, deadline: Deadline) -> Guard {
         self.deadline.set(deadline);
         self.watched.until(deadline)
+    }
+
+    /// Runs the heartbeat when octets arrive.
+    ///
+    /// # Errors
+    /// `Runtime` when the system can't poll another socket.
+    pub(super) fn park(&self, beat: Beat) -> Result<()> {
+        self.watched.park(beat)
+    }
+
+    /// Ends [`park`](Self::park).
+    pub(super) fn unpark(&self) {
+        self.watched.unpark();
     }
 
     /// Returns the traffic of the connection, up to the last call.

@@ -5,6 +5,7 @@ mod imap;
 mod imap_archiving;
 mod imap_bad_mail;
 mod imap_ends;
+mod imap_idle;
 mod imap_limits;
 mod imap_login;
 mod imap_namespace;

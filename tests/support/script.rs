@@ -149,6 +149,7 @@ impl Script {
                 "* 9 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\nTAG OK [READ-WRITE] done\r\n".into()
             }
             (false, "UID") if next == "SEARCH" => "* SEARCH\r\nTAG OK done\r\n".into(),
+            (false, "IDLE") => "+ idling\r\n".into(),
             (false, "LOGOUT") => return Step::SayAndClose("* BYE\r\nTAG OK done\r\n".into()),
             (false, _) => "TAG OK done\r\n".into(),
         })
@@ -233,7 +234,9 @@ impl Talk {
                 locked(&self.log).data.push(Data { connection: self.connection, text });
             }
             let Some(said) = self.answer(stream, &command, tag) else { return };
-            if !self.script.smtp && said.lines().last().is_some_and(|line| line.starts_with('+')) {
+            let is_tagged = |line: &str| line.split(' ').next() == Some(tag);
+            let asks = said.lines().any(|line| line.starts_with('+')) && !said.lines().any(is_tagged);
+            if !self.script.smtp && asks {
                 asked_for_more = Some(tag.to_owned());
             }
             if self.script.smtp && begins(&command, "DATA") && said.starts_with("354") {

@@ -159,7 +159,7 @@ impl Claims {
     pub(super) fn claim(
         &self,
         session: &mut ImapSession,
-        wanted: &UidSet,
+        (wanted, most): (&UidSet, usize),
         present: &UidSet,
         imap: &Imap,
         inbox: &mut Inbox,
@@ -167,9 +167,9 @@ impl Claims {
         let mut view = self.view.lock();
         self.enter_validity(session, &mut view)?;
         view.set_present(present);
-        match self.claim_more(session, &mut view, wanted, imap, inbox) {
+        match self.claim_more(session, &mut view, (wanted, most), imap, inbox) {
             Err(error) if error.kind() == ErrorKind::Refused && !view.is_older_than(self.lease) => {
-                let (owned, more) = view.owned_by(self.me, wanted).first(imap.config.batch);
+                let (owned, more) = view.owned_by(self.me, wanted).first(most);
                 if owned.is_empty() {
                     return Err(error);
                 }
@@ -189,11 +189,10 @@ impl Claims {
         &self,
         session: &mut ImapSession,
         view: &mut View,
-        wanted: &UidSet,
+        (wanted, most): (&UidSet, usize),
         imap: &Imap,
         inbox: &mut Inbox,
     ) -> Result<(UidSet, bool)> {
-        let most = imap.config.batch;
         let mut is_current = view.read_at.is_none_or(|read| read.elapsed() > self.lease / 10)
             && !(wanted.is_empty() && view.obsolete(self.lease).is_empty());
         if is_current {

@@ -1,5 +1,7 @@
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread::ThreadId;
 
+use super::heartbeat::{MAX_IDLE, MAX_WORKERS};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -11,7 +13,7 @@ struct Target {
 }
 
 impl KeepAlive for Target {
-    fn keep_alive(&self) -> Duration {
+    fn keep_alive(&self, _: Beat) -> Duration {
         let _ = self.begun.lock().send(thread::current().id());
         if let Some(may_end) = self.may_end.lock().take() {
             let _ = may_end.recv();
@@ -102,16 +104,16 @@ fn a_thousand_heartbeats_leave_no_more_threads_than_are_busy() {
     for (_, beats) in &all {
         beats.recv_timeout(PATIENCE).unwrap();
     }
-    let queue = Arc::clone(&heartbeats[0].scheduler.queue);
+    let queue = heartbeats[0].queue();
     let (other, _beats) = target(None);
     let last = start(&other); // Keeps the threads alive.
     heartbeats.into_iter().for_each(Heartbeat::stop);
     let deadline = Instant::now() + PATIENCE;
-    let is_calm = |schedule: &Schedule| schedule.threads.len() <= schedule.running.len() + MAX_IDLE;
-    while !is_calm(&queue.schedule.lock()) && Instant::now() < deadline {
+    let is_calm = |waits: &Waits| waits.beats.workers.len() <= waits.beats.running.len() + MAX_IDLE;
+    while !is_calm(&queue.waits.lock()) && Instant::now() < deadline {
         thread::park_timeout(Duration::from_millis(5));
     }
-    assert!(is_calm(&queue.schedule.lock()));
+    assert!(is_calm(&queue.waits.lock()));
     last.stop();
 }
 
@@ -130,14 +132,14 @@ fn silent(server: u64, count: usize) -> (Vec<Sender<()>>, Vec<Arc<Target>>, Vec<
 
 #[test]
 fn silent_servers_delay_no_heartbeat_of_another() {
-    let silent: Vec<_> = (1..=3).map(|server| silent(server, 2 * MAX_THREADS)).collect();
-    let queue = Arc::clone(&silent[0].2[0].scheduler.queue);
-    let full = |schedule: &Schedule| (1..=3).all(|server| schedule.is_busy(server));
+    let silent: Vec<_> = (1..=3).map(|server| silent(server, 2 * MAX_WORKERS)).collect();
+    let queue = silent[0].2[0].queue();
+    let full = |waits: &Waits| (1..=3).all(|server| waits.beats.is_busy(server));
     let deadline = Instant::now() + PATIENCE;
-    while !full(&queue.schedule.lock()) && Instant::now() < deadline {
+    while !full(&queue.waits.lock()) && Instant::now() < deadline {
         thread::park_timeout(Duration::from_millis(5));
     }
-    assert!(full(&queue.schedule.lock()));
+    assert!(full(&queue.waits.lock()));
     let (target, beats) = target(None);
     let heartbeat = start_at(4, &target);
     for _ in 0..3 {

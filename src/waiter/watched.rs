@@ -1,56 +1,29 @@
-//! One thread for the process that shuts a socket down when a command overruns its deadline.
+//! Shuts a socket down when a command overruns its deadline.
 //!
-//! A socket's own timeout begins again with each byte that arrives. The watchdog shuts the socket down through a
+//! A socket's own timeout begins again with each byte that arrives. The waiter shuts the socket down through a
 //! duplicate of its descriptor, which wakes the thread that reads.
 
-use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
-use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
-
+use super::{Beat, Due, Key, Waiter, failure};
 use crate::deadline::Deadline;
-use crate::error::{Error, ErrorKind, Result};
-
-/// The watchdog of this process, dropped with the last connection.
-static SHARED: Mutex<Weak<Watchdog>> = Mutex::new(Weak::new());
-
-/// Owns the thread, and ends it when dropped.
-struct Watchdog {
-    queue: Arc<Queue>,
-    thread: Option<JoinHandle<()>>,
-    /// The process that has the thread: a forked child has none.
-    process: u32,
-}
-
-/// The commands under way, and the signal that the first deadline has changed.
-#[derive(Default)]
-struct Queue {
-    due: Mutex<Due>,
-    changed: Condvar,
-}
-
-/// The commands under way by their deadlines.
-#[derive(Default)]
-struct Due {
-    commands: BTreeMap<Key, Arc<Command>>,
-    last: u64,
-    /// The moment at which the thread wakes up by itself.
-    wakes_at: Option<Instant>,
-    ended: bool,
-}
-
-/// A command's deadline, and a number that tells it from others of the same deadline.
-type Key = (Instant, u64);
+use crate::error::{ErrorKind, Result};
 
 /// A command under way.
-struct Command {
+pub(super) struct Command {
     socket: Arc<TcpStream>,
-    /// `true` after the watchdog has shut the socket down.
+    /// `true` after the waiter has shut the socket down.
     timed_out: AtomicBool,
+}
+
+impl Command {
+    /// Shuts the socket down. The connection may be closed already.
+    pub(super) fn shut_down(&self) {
+        self.timed_out.store(true, Ordering::SeqCst);
+        let _ = self.socket.shutdown(Shutdown::Both);
+    }
 }
 
 /// A socket whose commands can be watched.
@@ -58,30 +31,63 @@ struct Command {
 /// Each command is watched by a [`Guard`] of its own; several may be alive at once.
 pub(crate) struct Watched {
     socket: Arc<TcpStream>,
-    watchdog: Arc<Watchdog>,
+    waiter: Arc<Waiter>,
+    /// `true` once the poller knows the socket.
+    is_polled: AtomicBool,
 }
 
 impl Watched {
     /// Duplicates the socket's descriptor.
     pub(crate) fn new(socket: &TcpStream) -> Result<Self> {
         let socket =
-            socket.try_clone().map_err(|e| failure("can't duplicate the socket for the watchdog", e))?;
-        Ok(Self { socket: Arc::new(socket), watchdog: Watchdog::shared()? })
+            socket.try_clone().map_err(|e| failure("can't duplicate the socket for the waiter", e))?;
+        Ok(Self { socket: Arc::new(socket), waiter: Waiter::shared()?, is_polled: AtomicBool::new(false) })
     }
 
     /// Shuts the socket down at the deadline, unless the guard is dropped before.
     pub(crate) fn until(&self, deadline: Deadline) -> Guard {
         let command =
             Arc::new(Command { socket: Arc::clone(&self.socket), timed_out: AtomicBool::new(false) });
-        let key = self.watchdog.queue.add(deadline.at(), &command);
-        Guard { deadline, watched: Some((Arc::clone(&self.watchdog), key, command)) }
+        let mut waits = self.waiter.queue.waits.lock();
+        let key = (deadline.at(), waits.next_number());
+        self.waiter.queue.add(&mut waits, key.0, key.1, Due::Command(Arc::clone(&command)));
+        drop(waits);
+        Guard { deadline, watched: Some((Arc::clone(&self.waiter), key, command)) }
+    }
+
+    /// Runs the heartbeat when octets arrive, or the connection ends; once, and at once if it has happened.
+    ///
+    /// # Errors
+    /// `Runtime` when the system can't poll another socket.
+    pub(crate) fn park(&self, Beat(number): Beat) -> Result<()> {
+        let is_new = !self.is_polled.load(Ordering::SeqCst);
+        self.waiter.park(&self.socket, number, is_new).map_err(|e| failure("can't poll the socket", e))?;
+        self.is_polled.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Stops waiting for octets: those of a command's responses wake no heartbeat.
+    pub(crate) fn unpark(&self) {
+        if self.is_polled.load(Ordering::SeqCst) && self.waiter.is_of_this_process() {
+            // A socket that the poller lost has no events either.
+            let _ = self.waiter.queue.poller.modify(&self.socket, polling::Event::none(0));
+        }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if self.is_polled.load(Ordering::SeqCst) && self.waiter.is_of_this_process() {
+            // A socket that the poller does not know needs no deletion.
+            let _ = self.waiter.queue.poller.delete(&self.socket);
+        }
     }
 }
 
 /// A command under watch, until it is dropped.
 pub(crate) struct Guard {
     deadline: Deadline,
-    watched: Option<(Arc<Watchdog>, Key, Arc<Command>)>,
+    watched: Option<(Arc<Waiter>, Key, Arc<Command>)>,
 }
 
 impl Guard {
@@ -91,7 +97,7 @@ impl Guard {
         Self { deadline, watched: None }
     }
 
-    /// Returns `true` if the watchdog has shut the socket down.
+    /// Returns `true` if the waiter has shut the socket down.
     pub(crate) fn has_timed_out(&self) -> bool {
         self.watched.as_ref().is_some_and(|(_, _, command)| command.timed_out.load(Ordering::SeqCst))
     }
@@ -117,88 +123,8 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some((watchdog, key, _)) = &self.watched {
-            watchdog.queue.due.lock().commands.remove(key);
-        }
-    }
-}
-
-impl Watchdog {
-    /// Returns the watchdog of this process, after starting it if there is none.
-    fn shared() -> Result<Arc<Self>> {
-        let mut shared = SHARED.lock();
-        if let Some(watchdog) = shared.upgrade() {
-            return Ok(watchdog);
-        }
-        let queue = Arc::<Queue>::default();
-        let run = {
-            let queue = Arc::clone(&queue);
-            move || queue.run()
-        };
-        let thread = thread::Builder::new().name("pymail-watchdog".into()).spawn(run);
-        let thread = thread.map_err(|e| failure("can't start the watchdog thread", e))?;
-        let watchdog = Arc::new(Self { queue, thread: Some(thread), process: std::process::id() });
-        *shared = Arc::downgrade(&watchdog);
-        Ok(watchdog)
-    }
-}
-
-/// Makes an error of the system's.
-fn failure(text: &str, error: std::io::Error) -> Error {
-    Error::new(ErrorKind::Runtime, text).with_source(error)
-}
-
-impl Drop for Watchdog {
-    fn drop(&mut self) {
-        if self.process != std::process::id() {
-            return;
-        }
-        self.queue.due.lock().ended = true;
-        self.queue.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
-            // The thread runs nothing that panics.
-            let _ = thread.join();
-        }
-    }
-}
-
-impl Queue {
-    /// Adds a command, and wakes the thread if the first deadline has changed.
-    fn add(&self, at: Instant, command: &Arc<Command>) -> Key {
-        let mut due = self.due.lock();
-        due.last += 1;
-        let key = (at, due.last);
-        due.commands.insert(key, Arc::clone(command));
-        // A later deadline than the first needs no signal.
-        if due.wakes_at.is_none_or(|wakes_at| at < wakes_at) {
-            self.changed.notify_all();
-        }
-        key
-    }
-
-    /// Ends overdue commands until the last connection is gone.
-    fn run(&self) {
-        let mut due = self.due.lock();
-        while !due.ended {
-            due.end_overdue();
-            due.wakes_at = due.commands.first_key_value().map(|((at, _), _)| *at);
-            match due.wakes_at {
-                Some(at) => drop(self.changed.wait_until(&mut due, at)),
-                None => self.changed.wait(&mut due),
-            }
-        }
-    }
-}
-
-impl Due {
-    /// Shuts down the sockets of the commands that are overdue.
-    fn end_overdue(&mut self) {
-        let now = Instant::now();
-        while let Some(first) = self.commands.first_entry().filter(|first| first.key().0 <= now) {
-            let command = first.remove();
-            command.timed_out.store(true, Ordering::SeqCst);
-            // The connection may be closed already.
-            let _ = command.socket.shutdown(Shutdown::Both);
+        if let Some((waiter, key, _)) = &self.watched {
+            waiter.queue.waits.lock().due.remove(key);
         }
     }
 }
@@ -207,9 +133,10 @@ impl Due {
 mod tests {
     use std::io::Read as _;
     use std::net::TcpListener;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::error::Error;
 
     /// Returns both ends of a connection; the second one never sends.
     fn silent() -> (TcpStream, TcpStream) {

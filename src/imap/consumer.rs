@@ -1,0 +1,147 @@
+//! The iterator that waits for messages and never ends by itself.
+//!
+//! ```text
+//!  next ─▶ a delivery of the batch
+//!      └▶ none left ─▶ room in flight ─▶ receive ─┬─ deliveries
+//!                         ▲                       ├─ none ─▶ wait: announced, due again, recheck ─┐
+//!                         │                       ├─ the connection is at fault ─▶ pause ─────────┤
+//!                         └───────────────────────┼───────────────────────────────────────────────┘
+//!                                                 └─ the app must decide ─▶ an error
+//! ```
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::cursor::Cursor;
+use super::{Delivery, Imap, receive};
+use crate::connection::Woken;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The first pause after a failure; each further failure doubles it, up to the heartbeat's interval.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// An endless iterator over messages as they arrive; returned by [`Imap::consume`].
+///
+/// Its drop lets go of the messages that it has handed out and that are not acknowledged: they are delivered again. It
+/// also ends, with `None`, by [`Imap::drain`] and [`Imap::close`].
+#[must_use = "nothing is fetched before `next`"]
+pub struct Consumer {
+    imap: Imap,
+    number: u64,
+    batch: std::vec::IntoIter<Delivery>,
+    /// The pause before the next attempt; zero unless the last one failed.
+    pause: Duration,
+    has_ended: bool,
+}
+
+impl Consumer {
+    pub(super) fn new(imap: Imap) -> Self {
+        let number = imap.in_flight.add_consumer();
+        Self { imap, number, batch: Vec::new().into_iter(), pause: Duration::ZERO, has_ended: false }
+    }
+
+    /// Fetches the next batch, or waits until there may be one.
+    ///
+    /// # Errors
+    /// Those that the app must decide about, see [`Imap::consume`].
+    fn fetch_or_wait(&mut self) -> Result<()> {
+        if !self.pause.is_zero() {
+            self.imap.connection.pause(self.pause, || self.is_over())?;
+        }
+        let room = self.imap.in_flight.wait_for_room(self.number, self.imap.config.max_in_flight);
+        if room == 0 {
+            return Ok(());
+        }
+        match self.fetch(room) {
+            Ok((deliveries, due)) => {
+                self.pause = Duration::ZERO;
+                self.batch = deliveries.into_iter();
+                if self.batch.as_slice().is_empty() { self.wait(due) } else { Ok(()) }
+            }
+            Err(error) => {
+                let longest = self.imap.config.common.options.heartbeat;
+                self.pause = (2 * self.pause).clamp(FIRST_PAUSE.min(longest), longest);
+                self.pause = self.pause.max(error.retry_after().unwrap_or_default());
+                if is_for_the_app(&error) { Err(error) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Fetches up to `room` messages that are not in flight; returns them, and the time when further ones are due.
+    fn fetch(&self, room: usize) -> Result<(Vec<Delivery>, Option<Instant>)> {
+        let Self { imap, number, .. } = self;
+        imap.with_inbox(|inbox, deadline| {
+            let mut deliveries = receive::receive(imap, inbox, &mut Cursor::consumer(room), deadline)?;
+            imap.in_flight.hold(*number, &mut deliveries);
+            let due = imap.in_flight.next_due().into_iter().chain(inbox.suspects().next_due()).min();
+            Ok((deliveries, due))
+        })
+    }
+
+    /// Returns `true` if the app has ended the consumers.
+    fn is_over(&self) -> bool {
+        self.imap.in_flight.has_ended(self.number)
+    }
+
+    /// Waits until messages may have come. A shared mailbox is also searched when a lease may have run out.
+    fn wait(&self, due: Option<Instant>) -> Result<()> {
+        let lease = self.imap.config.lease.map(|lease| Instant::now() + lease / 2);
+        let _: Woken = self.imap.connection.wait(due.into_iter().chain(lease).min(), || self.is_over())?;
+        Ok(())
+    }
+}
+
+/// Returns `true` for an error that does not pass by itself.
+fn is_for_the_app(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Connect | ErrorKind::Disconnected | ErrorKind::Timeout | ErrorKind::StaleUids => false,
+        ErrorKind::Auth => error.is_wrong_credentials(),
+        _ => !error.is_transient(),
+    }
+}
+
+/// Each item is a [`Delivery`], or an error that the app must decide about.
+impl Iterator for Consumer {
+    type Item = Result<Delivery>;
+
+    fn next(&mut self) -> Option<Result<Delivery>> {
+        while !self.has_ended {
+            if self.is_over() {
+                break;
+            }
+            if let Some(delivery) = self.batch.next() {
+                return Some(Ok(delivery));
+            }
+            match self.fetch_or_wait() {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Closed => break,
+                Err(error) => {
+                    // Every further call would return the same error.
+                    self.has_ended = error.is_wrong_credentials();
+                    return Some(Err(error));
+                }
+            }
+        }
+        self.has_ended = true;
+        None
+    }
+}
+
+impl std::iter::FusedIterator for Consumer {}
+
+/// Lets go of the messages that are not acknowledged.
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.imap.in_flight.release_all(self.number);
+    }
+}
+
+/// Shows the handle, and the number of messages that are fetched and not yet handed out.
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("imap", &self.imap)
+            .field("fetched", &self.batch.len())
+            .finish_non_exhaustive()
+    }
+}

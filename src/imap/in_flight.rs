@@ -1,0 +1,173 @@
+//! The messages that consumers have handed out, and those that are to be handed out again later.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Delivery;
+use crate::message::Identity;
+use crate::uid::{Uid, UidSet, UidValidity};
+
+/// The messages in flight of one handle, shared by its clones.
+///
+/// Locked for a look or a change only, after the inbox's lock, so that a consumer can be dropped at any time.
+#[derive(Debug, Default)]
+pub(super) struct InFlight {
+    state: Mutex<State>,
+    /// Signals that messages have left, or that consumers are to end.
+    changed: Condvar,
+}
+
+/// All UIDs are of one UIDVALIDITY; another one resets them.
+#[derive(Debug, Default)]
+struct State {
+    validity: Option<UidValidity>,
+    held: BTreeMap<Uid, Held>,
+    /// Messages that were returned, with the time from which they are handed out again.
+    delayed: BTreeMap<Uid, Instant>,
+    /// The number of the last consumer.
+    last: u64,
+    /// Consumers up to this number end.
+    ended: u64,
+}
+
+/// A message that a consumer has handed out, or is about to.
+#[derive(Debug)]
+struct Held {
+    consumer: u64,
+    identity: Option<Identity>,
+}
+
+impl InFlight {
+    /// Returns the number of a new consumer.
+    pub(super) fn add_consumer(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.last += 1;
+        state.last
+    }
+
+    /// Returns `true` if the consumer is to hand out no more.
+    pub(super) fn has_ended(&self, consumer: u64) -> bool {
+        consumer <= self.state.lock().ended
+    }
+
+    /// Ends all consumers so far.
+    pub(super) fn end_consumers(&self) {
+        let mut state = self.state.lock();
+        state.ended = state.last;
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Holds these deliveries for a consumer. Drops those whose message is held already under another UID; once that
+    /// one is acknowledged, they are duplicates.
+    pub(super) fn hold(&self, consumer: u64, deliveries: &mut Vec<Delivery>) {
+        let mut state = self.state.lock();
+        let held: HashSet<Identity> = state.held.values().filter_map(|held| held.identity).collect();
+        deliveries.retain(|it| it.identity.is_none_or(|identity| !held.contains(&identity)));
+        for delivery in deliveries.iter().filter(|it| it.is_archivable()) {
+            state.reset_to(delivery.validity);
+            for uid in delivery.uids() {
+                state.delayed.remove(&uid);
+                state.held.insert(uid, Held { consumer, identity: delivery.identity });
+            }
+        }
+    }
+
+    /// Lets go of all messages of a consumer.
+    pub(super) fn release_all(&self, consumer: u64) {
+        self.state.lock().held.retain(|_, held| held.consumer != consumer);
+        self.changed.notify_all();
+    }
+
+    /// Lets go of these deliveries, and delays those until the time.
+    pub(super) fn delay(&self, deliveries: &[&Delivery], delay: Duration) {
+        let mut state = self.state.lock();
+        let until = Instant::now().checked_add(delay);
+        let validity = state.validity;
+        for delivery in deliveries.iter().filter(|it| Some(it.validity) == validity) {
+            for uid in delivery.uids() {
+                state.held.remove(&uid);
+                // A delay beyond all times ends with the handle.
+                state.delayed.extend(until.map(|until| (uid, until)));
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Forgets messages that have left the inbox, or that another consumer has claimed.
+    pub(super) fn remove(&self, gone: &UidSet) {
+        let mut state = self.state.lock();
+        if state.validity == Some(gone.validity()) {
+            for uid in gone.iter() {
+                state.held.remove(&uid);
+                state.delayed.remove(&uid);
+            }
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Forgets the messages that are not in this set.
+    pub(super) fn retain(&self, present: &UidSet) {
+        let mut state = self.state.lock();
+        state.reset_to(present.validity());
+        state.held.retain(|uid, _| present.contains(*uid));
+        state.delayed.retain(|uid, _| present.contains(*uid));
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Returns the messages that are not to be handed out now: delayed ones, and for a consumer also those in flight.
+    pub(super) fn unavailable(&self, validity: UidValidity, for_consumer: bool) -> HashSet<Uid> {
+        let (state, now) = (self.state.lock(), Instant::now());
+        if state.validity != Some(validity) {
+            return HashSet::new();
+        }
+        let delayed = state.delayed.iter().filter(|(_, until)| **until > now).map(|(uid, _)| *uid);
+        let held = state.held.keys().copied().filter(|_| for_consumer);
+        delayed.chain(held).collect()
+    }
+
+    /// Returns the time from which the next delayed message is handed out again.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.state.lock().delayed.values().min().copied()
+    }
+
+    /// Waits until fewer than `most` messages are in flight; returns how many more there may be, 0 if the consumer is
+    /// to end.
+    pub(super) fn wait_for_room(&self, consumer: u64, most: usize) -> usize {
+        let mut state = self.state.lock();
+        while state.held.len() >= most && consumer > state.ended {
+            self.changed.wait(&mut state);
+        }
+        if consumer > state.ended { most - state.held.len() } else { 0 }
+    }
+
+    /// Waits until none is in flight, at most until a time; returns how many are.
+    pub(super) fn wait_until_empty(&self, limit: Duration) -> usize {
+        let mut state = self.state.lock();
+        let until = Instant::now().checked_add(limit);
+        while !state.held.is_empty() {
+            match until {
+                Some(until) if self.changed.wait_until(&mut state, until).timed_out() => break,
+                Some(_) => {}
+                None => self.changed.wait(&mut state),
+            }
+        }
+        state.held.len()
+    }
+}
+
+impl State {
+    /// Forgets messages of another UIDVALIDITY: their UIDs name others now.
+    fn reset_to(&mut self, validity: UidValidity) {
+        if self.validity != Some(validity) {
+            self.validity = Some(validity);
+            self.held.clear();
+            self.delayed.clear();
+        }
+    }
+}
