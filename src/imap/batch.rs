@@ -15,7 +15,7 @@ use crate::uid::{Uid, UidSet, UidValidity};
 /// inbox.
 ///
 /// In JSON it is an object of the line protocol: `{"Id","SentBy","Body"}`, with `"BodyBase64"` in place of `"Body"` for
-/// a body that is not UTF-8, or `{"Error"}`.
+/// a body that is not UTF-8, and `"Properties"` if there are any; or `{"Error"}`.
 ///
 /// ```no_run
 /// # fn handle(_: &pymail::Message) {}
@@ -119,6 +119,9 @@ impl Serialize for Delivery {
             Ok(message) => {
                 map.serialize_entry("Id", &message.id)?;
                 map.serialize_entry("SentBy", &message.sent_by)?;
+                if !message.properties().is_empty() {
+                    map.serialize_entry("Properties", message.properties())?;
+                }
                 match WireBody::from(message.body.clone()) {
                     WireBody::Body(text) => map.serialize_entry("Body", &text)?,
                     WireBody::BodyBase64(code) => map.serialize_entry("BodyBase64", &code)?,
@@ -285,6 +288,9 @@ mod tests {
         let message = |body: &[u8]| Message::new("1", "a@example.org", "b@example.org", body);
         assert_eq!(line(Ok(message(b"hi"))), r#"{"Id":"1","SentBy":"a@example.org","Body":"hi"}"#);
         assert_eq!(line(Ok(message(b"\xff"))), r#"{"Id":"1","SentBy":"a@example.org","BodyBase64":"/w=="}"#);
+        let with_property = message(b"hi").with_property("a", "b");
+        let json = r#"{"Id":"1","SentBy":"a@example.org","Properties":{"a":"b"},"Body":"hi"}"#;
+        assert_eq!(line(Ok(with_property)), json);
         assert_eq!(line(Err(Error::message("torn"))), r#"{"Error":"torn"}"#);
     }
 }

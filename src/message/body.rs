@@ -56,13 +56,10 @@ pub(super) fn decode(octets: &[u8]) -> Result<Vec<u8>> {
     TextExtractor::default().text(mail).map(Option::unwrap_or_default)
 }
 
-/// Checks the body against the size that pymail declares in Content-Disposition, if the mail has one.
+/// Checks the body against the size that pymail declares in Content-Disposition, if it does.
 ///
 /// # Errors
 /// `Message` when the sizes differ: the body was cut or changed on the way.
-pub(super) fn check_declared_size(headers: &Headers<'_>, body: &[u8]) -> Result<()> {
-    declared_size(
-        &headers.first(Name::ContentDisposition).map(|value| Content::parse(&value)).unwrap_or_default(),
-    )
-    .map_or(Ok(()), |size| check_size(size, body))
+pub(super) fn check_declared_size(disposition: &Content, body: &[u8]) -> Result<()> {
+    declared_size(disposition).map_or(Ok(()), |size| check_size(size, body))
 }

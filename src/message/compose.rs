@@ -5,6 +5,7 @@
 //! Message-ID: <1f0c...@example.org>
 //! From: <alice@example.org>
 //! To: <bob@example.org>
+//! X-Pymail-Property: correlation-id=7   one for each property; see `property_headers`
 //! Date: ...
 //! MIME-Version: 1.0
 //! Content-Type: text/plain; charset=utf-8
@@ -27,7 +28,7 @@ use mail_builder::headers::message_id::MessageId as MessageIdHeader;
 use mail_builder::headers::raw::Raw;
 use mail_builder::mime::{BodyPart, MimePart};
 
-use super::Message;
+use super::{Message, property_headers};
 use crate::error::{Error, Result};
 
 /// The longest id, in bytes, that stays readable in the Subject. A much longer one may have no blank at which a line of
@@ -44,18 +45,23 @@ const MAX_ENCODED_TEXT: usize = 63;
 /// mail. The same message is composed with the same Message-ID each time, and with the Date of that time.
 ///
 /// # Errors
-/// `Message` when the id is empty or too long, an address is invalid, or there is no recipient.
+/// `Message` when the id is empty or too long, an address is invalid, or there is no recipient; `InvalidInput` for too
+/// many or too long properties.
 pub(crate) fn compose(message: &Message, tag: &str) -> Result<Vec<u8>> {
     check_message(message)?;
     let to: Vec<Address<'_>> =
         message.sent_to.iter().map(|to| Address::new_address(None::<&str>, to)).collect();
     // A receiver fetches the first octets of a mail: the fields that it decides by precede a long To.
-    let builder = MessageBuilder::new()
+    let mut builder = MessageBuilder::new()
         .header("Subject", Raw::new(format!("{tag} {}", id_in_subject(&message.id))))
         .message_id(MessageIdHeader::new(message.message_id.as_str()))
         .from(Address::new_address(None::<&str>, &message.sent_by))
         .to(Address::new_list(to))
-        .body(body_part(&message.body));
+        .body(body_part(message));
+    for (name, value) in &message.properties {
+        builder =
+            builder.header(property_headers::FIELD, Raw::new(property_headers::field_value(name, value)));
+    }
     let mut data = Vec::new();
     builder.serialize(&mut data);
     Ok(with_final_line_end(dot_stuffed(data)))
@@ -65,26 +71,33 @@ pub(crate) fn compose(message: &Message, tag: &str) -> Result<Vec<u8>> {
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const BINARY: &str = "application/octet-stream";
 
-/// Returns the body as a base64 part that declares its size, by which a receiver notices that it was cut or changed.
-fn body_part(body: &[u8]) -> MimePart<'_> {
+/// Returns the body as a base64 part that declares its size, by which a receiver notices that it was cut or changed, and
+/// the size of the properties.
+fn body_part(Message { body, properties, .. }: &Message) -> MimePart<'_> {
     let text = std::str::from_utf8(body).is_ok();
     let content_type = if text { TEXT } else { BINARY };
-    let disposition = format!("inline; size={}", body.len());
+    let mut disposition = format!("inline; size={}", body.len());
+    if !properties.is_empty() {
+        let _ = write!(disposition, "; {}={}", property_headers::SIZE, property_headers::size(properties));
+    }
     // Raw headers: for a part that it knows as text, mail-builder would choose another encoding.
     let headers: Vec<(Cow<'_, str>, HeaderType<'_>)> = vec![
         ("Content-Type".into(), Raw::new(content_type).into()),
         ("Content-Disposition".into(), Raw::new(disposition).into()),
     ];
-    MimePart { headers, contents: BodyPart::Binary(body.into()) }
+    MimePart { headers, contents: BodyPart::Binary(body.as_slice().into()) }
 }
 
-/// Checks the id, the addresses and the number of recipients.
+/// Checks the id, the properties, the addresses and the number of recipients.
 fn check_message(message: &Message) -> Result<()> {
     if message.id.is_empty() || message.id.len() > MAX_ID {
         return Err(Error::message(format!(
             "the id has {} bytes; the limits are 1 and {MAX_ID}",
             message.id.len()
         )));
+    }
+    if let Some(rule) = property_headers::broken_rule(&message.properties) {
+        return Err(Error::invalid_input(rule));
     }
     if message.sent_to.is_empty() {
         return Err(Error::message("the message has no recipient"));

@@ -23,10 +23,12 @@ pub(super) enum Name {
     ContentTransferEncoding,
     ContentDisposition,
     ContentId,
+    /// A [property](super::property_headers).
+    Property,
 }
 
 /// The names in lower case.
-const NAMES: [(&str, Name); 9] = [
+const NAMES: [(&str, Name); 10] = [
     ("subject", Name::Subject),
     ("from", Name::From),
     ("sender", Name::Sender),
@@ -36,6 +38,7 @@ const NAMES: [(&str, Name); 9] = [
     ("content-transfer-encoding", Name::ContentTransferEncoding),
     ("content-disposition", Name::ContentDisposition),
     ("content-id", Name::ContentId),
+    ("x-pymail-property", Name::Property),
 ];
 
 /// Common field names, or their prefixes where they end in `-`, that seldom begin a line of text.

@@ -1,8 +1,10 @@
 //! The line protocol's JSON: `{"Id","SentBy","SentTo","MessageId","Body"}`.
 //!
 //! The names are those of the subprocess version, which ignores `MessageId` and writes none. A body that is not UTF-8
-//! is `BodyBase64`, in the standard alphabet with padding (RFC 4648, section 4). The id and the addresses are not
-//! checked here, but when the message is sent.
+//! is `BodyBase64`, in the standard alphabet with padding (RFC 4648, section 4). `Properties`, an object, is written only
+//! if there are any. The id, the addresses and the properties are not checked here, but when the message is sent.
+
+use std::collections::BTreeMap;
 
 use base64_simd::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ pub(super) struct Wire {
     sent_to: SentTo,
     #[serde(default)]
     message_id: Option<MessageId>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    properties: BTreeMap<String, String>,
     #[serde(flatten)]
     body: WireBody,
 }
@@ -48,12 +52,12 @@ impl From<Vec<u8>> for WireBody {
 
 impl From<Message> for Wire {
     fn from(message: Message) -> Self {
-        let Message { id, sent_by, mut sent_to, body, message_id } = message;
+        let Message { id, sent_by, mut sent_to, body, message_id, properties } = message;
         let sent_to = match sent_to.len() {
             1 => SentTo::One(sent_to.remove(0)),
             _ => SentTo::Many(sent_to),
         };
-        Self { id, sent_by, sent_to, message_id: Some(message_id), body: body.into() }
+        Self { id, sent_by, sent_to, message_id: Some(message_id), properties, body: body.into() }
     }
 }
 
@@ -70,7 +74,8 @@ impl TryFrom<Wire> for Message {
             WireBody::BodyBase64(code) => STANDARD.decode_to_vec(code)?,
         };
         let message_id = wire.message_id.unwrap_or_else(|| MessageId::random(&wire.sent_by));
-        Ok(Self { id: wire.id, sent_by: wire.sent_by, sent_to, body, message_id })
+        let Wire { id, sent_by, properties, .. } = wire;
+        Ok(Self { id, sent_by, sent_to, body, message_id, properties })
     }
 }
 
@@ -91,6 +96,18 @@ mod tests {
     }
 
     #[test]
+    fn properties_are_in_json_only_if_there_are_any() {
+        let plain = Message::new("1", "a@b", "c@d", "hi").with_message_id("1@b".parse().unwrap());
+        let json = r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d","MessageId":"1@b","Body":"hi"}"#;
+        assert_eq!(serde_json::to_string(&plain).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Message>(json).unwrap(), plain);
+        let message = plain.with_property("reply-to", "x\n").with_property("", "");
+        let json = json.replace(r#""Body""#, r#""Properties":{"":"","reply-to":"x\n"},"Body""#);
+        assert_eq!(serde_json::to_string(&message).unwrap(), json);
+        assert_eq!(round_trip(&message), message);
+    }
+
+    #[test]
     fn a_message_without_a_message_id_gets_a_new_one() {
         let line = r#"{"Id":"1","SentBy":"a@example.org","SentTo":"c@d","Body":""}"#;
         let read = || serde_json::from_str::<Message>(line).unwrap();
@@ -103,6 +120,7 @@ mod tests {
             r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d"}"#,
             r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d","BodyBase64":"?"}"#,
             r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d","Body":"","MessageId":"a b"}"#,
+            r#"{"Id":"1","SentBy":"a@b","SentTo":"c@d","Body":"","Properties":{"a":1}}"#,
             r#"{"Id":1,"SentBy":"a@b","SentTo":"c@d","Body":""}"#,
         ] {
             assert!(serde_json::from_str::<Message>(bad).is_err(), "{bad}");

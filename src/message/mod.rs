@@ -33,10 +33,12 @@ mod part;
 mod parts;
 #[cfg(test)]
 mod properties;
+mod property_headers;
 mod seven_bit;
 mod signed;
 mod transfer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::{FromStr, Utf8Error};
 
@@ -48,6 +50,7 @@ pub(crate) use note::note;
 pub(crate) use parse::is_ours;
 pub(crate) use parse::parse;
 
+use self::property_headers::Properties;
 use crate::error::{Error, Result};
 
 /// A message's globally unique identifier (RFC 5322, section 3.6.4), made before the first attempt to send.
@@ -145,12 +148,13 @@ impl fmt::Debug for MessageId {
     }
 }
 
-/// A tagged message: the app's id, the sender's and the recipients' addresses, and a body of any bytes.
+/// A tagged message: the app's id, the sender's and the recipients' addresses, properties, and a body of any bytes.
 ///
 /// As JSON it is an object of the line protocol, `{"Id","SentBy","SentTo","MessageId","Body"}`, whose names are in this
 /// case only there; all other JSON of this crate has names such as `message_id`. `"BodyBase64"` takes the place of
 /// `"Body"` if the body is not UTF-8, and `"SentTo"` is an array unless there is exactly one recipient. An object
-/// without `"MessageId"` becomes a message with a new one.
+/// without `"MessageId"` becomes a message with a new one. `"Properties"`, an object of strings, is only there if the
+/// message has any.
 ///
 /// `Debug` shows the length of the body in place of its content.
 ///
@@ -212,6 +216,7 @@ pub struct Message {
     pub body: Vec<u8>,
     #[expect(clippy::struct_field_names, reason = "it is not the id, it is the Message-ID")]
     message_id: MessageId,
+    properties: Properties,
 }
 
 impl Message {
@@ -235,7 +240,14 @@ impl Message {
     ) -> Self {
         let sent_by = sent_by.into();
         let message_id = MessageId::random(&sent_by);
-        Self { id: id.into(), sent_by, sent_to: sent_to.into().0, body: body.into(), message_id }
+        Self {
+            id: id.into(),
+            sent_by,
+            sent_to: sent_to.into().0,
+            body: body.into(),
+            message_id,
+            properties: Properties::new(),
+        }
     }
 
     /// Replaces the Message-ID, to send a message again under the one that an earlier process generated.
@@ -249,6 +261,42 @@ impl Message {
     #[must_use]
     pub fn message_id(&self) -> &MessageId {
         &self.message_id
+    }
+
+    /// Adds a property, or replaces the one of this name: text that travels beside the body, such as a correlation id.
+    ///
+    /// Names and values are any text and arrive unchanged; the case of a name counts, and a value may be empty. Each is a
+    /// header field, `X-Pymail-Property: name=value`, in which all but visible ASCII is percent-encoded: servers on the
+    /// way see it, and log it perhaps. The limits, checked when the message is sent, are 64 properties with non-empty
+    /// names, and 8,192 bytes of all names and values.
+    ///
+    /// ```
+    /// use pymail::Message;
+    ///
+    /// let order = Message::new("42", "shop@example.org", "store@example.org", r#"{"item":"tea"}"#)
+    ///     .with_property("content-type", "application/json")
+    ///     .with_property("correlation-id", "order 42");
+    /// assert_eq!(order.property("correlation-id"), Some("order 42"));
+    /// ```
+    #[must_use]
+    pub fn with_property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.properties.insert(name.into(), value.into());
+        self
+    }
+
+    /// Returns the value of a property; `None` without it.
+    #[must_use]
+    pub fn property(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str)
+    }
+
+    /// Returns all properties, by name.
+    ///
+    /// A mail of another program has none, unless it has header fields `X-Pymail-Property`. A message of which one was
+    /// dropped, cut or changed in size on the way, or has a malformed field, is an error in its place.
+    #[must_use]
+    pub fn properties(&self) -> &BTreeMap<String, String> {
+        &self.properties
     }
 
     /// Returns the body as text. Another program's mail is always UTF-8, unless it consists of one binary part.
@@ -266,16 +314,18 @@ impl Message {
     }
 }
 
-/// Formats all fields but the body, of which only the length is shown: logs must not have the text of mails.
+/// Formats all fields but the body, of which only the length is shown, and the values of properties: logs must not have
+/// the text of mails.
 impl fmt::Debug for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, sent_by, sent_to, body, message_id } = self;
+        let Self { id, sent_by, sent_to, body, message_id, properties } = self;
         f.debug_struct("Message")
             .field("id", id)
             .field("sent_by", sent_by)
             .field("sent_to", sent_to)
             .field("body", &format_args!("{} bytes", body.len()))
             .field("message_id", message_id)
+            .field("properties", &properties.keys())
             .finish()
     }
 }

@@ -8,8 +8,9 @@ use std::panic::{UnwindSafe, catch_unwind};
 
 use super::address::addresses;
 use super::charset::Decoded;
+use super::content::Content;
 use super::headers::{Headers, Name, with_line_feeds};
-use super::{Identity, Message, MessageId, body, encoded_words};
+use super::{Identity, Message, MessageId, body, encoded_words, property_headers};
 use crate::error::{Error, Result};
 
 /// A parsed message, and the identity by which a duplicate is detected; `None` without a Message-ID.
@@ -21,7 +22,7 @@ pub(crate) type Parsed = (Message, Option<Identity>);
 /// it is the app's.
 ///
 /// # Errors
-/// `Message` when Subject, recipients or body can't be decoded without loss, or the mail exceeds the parser's limits.
+/// `Message` when Subject, recipients, properties or body can't be decoded without loss, or the mail exceeds the parser's limits.
 pub(crate) fn parse(octets: &[u8], tag: &str) -> Option<Result<Parsed>> {
     let parsed = catch_unwind(|| parse_with(octets, tag, body::decode_own_format));
     parsed.unwrap_or_else(|_| is_ours(octets, tag).then(|| Err(Error::message("the mail can't be parsed"))))
@@ -105,8 +106,11 @@ fn build_message(
     let sent_to = recipients(headers)?;
     let received_id = received_id.and_then(MessageId::received);
     let message_id = received_id.unwrap_or_else(|| MessageId::random(&sent_by));
-    body::check_declared_size(headers, &body)?;
-    Ok(Message { id, sent_by, sent_to, body, message_id })
+    let disposition = headers.first(Name::ContentDisposition).map(|value| Content::parse(&value));
+    let disposition = disposition.unwrap_or_default();
+    body::check_declared_size(&disposition, &body)?;
+    let properties = property_headers::read(headers, &disposition)?;
+    Ok(Message { id, sent_by, sent_to, body, message_id, properties })
 }
 
 /// Returns the first address in From, else in Sender, which names the one that has sent a mail of several authors

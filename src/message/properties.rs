@@ -1,6 +1,7 @@
 //! Property tests of composing and parsing, over generated messages and mails.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -15,10 +16,14 @@ use proptest::test_runner::TestRunner;
 use super::parse::parse_leniently;
 use super::{Message, compose, is_ours};
 use crate::error::Result;
-use pymail_test_support::strategies::{Foreign, Parts, config, foreign, parts, tag};
+use pymail_test_support::strategies::{Foreign, Parts, config, foreign, parts, properties, tag};
 
 fn message((id, sent_by, sent_to, body): Parts) -> Message {
     Message::new(id, sent_by, sent_to, body)
+}
+
+fn with_properties(message: Message, properties: BTreeMap<String, String>) -> Message {
+    properties.into_iter().fold(message, |message, (name, value)| message.with_property(name, value))
 }
 
 /// Parses a mail, and drops the identity.
@@ -107,8 +112,18 @@ proptest! {
     }
 
     #[test]
-    fn a_composed_mail_is_valid_for_every_server(parts in parts(), tag in tag()) {
-        let mail = String::from_utf8(compose(&message(parts), &tag)?)?;
+    fn any_properties_are_parsed_unchanged(parts in parts(), properties in properties()) {
+        let message = with_properties(message(parts), properties.clone());
+        let mail = compose(&message, "TAG")?;
+        let parsed = parse(&mail, "TAG").expect("it is ours")?;
+        prop_assert_eq!(parsed.properties(), &properties);
+        prop_assert_eq!(parsed, message);
+    }
+
+    #[test]
+    fn a_composed_mail_is_valid_for_every_server(parts in parts(), tag in tag(), properties in properties()) {
+        let message = with_properties(message(parts), properties);
+        let mail = String::from_utf8(compose(&message, &tag)?)?;
         prop_assert!(mail.is_ascii() && !mail.contains('\0'));
         prop_assert!(mail.ends_with("\r\n"));
         for line in mail.split_terminator("\r\n") {
@@ -145,8 +160,8 @@ proptest! {
     }
 
     #[test]
-    fn json_keeps_every_part_of_a_message(parts in parts()) {
-        let message = message(parts);
+    fn json_keeps_every_part_of_a_message(parts in parts(), properties in properties()) {
+        let message = with_properties(message(parts), properties);
         let json = serde_json::to_string(&message)?;
         prop_assert_eq!(serde_json::from_str::<Message>(&json)?, message);
     }

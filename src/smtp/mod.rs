@@ -89,6 +89,7 @@ impl Smtp {
     /// The errors of [every call](Smtp#errors-of-every-call), with which the message was not sent, and:
     /// - `Message` when it can't be composed: an id that is empty or over 4,096 bytes, an invalid
     ///   [address](Message#addresses), no recipient;
+    /// - `InvalidInput` for [properties](Message::with_property) beyond their limits;
     /// - `TooLarge` when it exceeds the server's SIZE (RFC 1870), or the server refuses it for its size (552, 5.2.3,
     ///   5.3.4);
     /// - `Refused` when the server refuses the message or every recipient. It

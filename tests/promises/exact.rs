@@ -1,4 +1,4 @@
-//! The promise "exact": body and id arrive unchanged.
+//! The promise "exact": body, id and properties arrive unchanged.
 
 use std::collections::BTreeMap;
 
@@ -114,4 +114,34 @@ fn a_message_id_is_kept_from_the_first_attempt_to_the_receiver(#[case] site: Sit
     let sent = message("1", "hello");
     site.deliver(std::slice::from_ref(&sent));
     assert_eq!(receive(&site)[0].message_id(), sent.message_id());
+}
+
+#[apply(every_site)]
+fn properties_arrive_character_for_character(#[case] site: Site) {
+    let texts =
+        ids().into_iter().chain([String::new(), "\r\n\r\n".into(), "?=\t=?".into(), "%41 ".repeat(400)]);
+    let sent: BTreeMap<String, Message> = texts
+        .enumerate()
+        .map(|(n, text)| {
+            let name = if text.is_empty() { "empty" } else { &text };
+            let names = ["Correlation-ID", "correlation-id", name];
+            let sent = names
+                .into_iter()
+                .fold(message(&n.to_string(), "x"), |it, name| it.with_property(name, &*text));
+            (n.to_string(), sent)
+        })
+        .collect();
+    site.deliver(&sent.values().cloned().collect::<Vec<_>>());
+    let received: BTreeMap<String, Message> =
+        receive(&site).into_iter().map(|message| (message.id.clone(), message)).collect();
+    assert_eq!(received, sent);
+}
+
+#[apply(every_site)]
+fn on_the_wire_properties_are_plain_headers(#[case] site: Site) {
+    site.deliver(&[message("1", "x").with_property("Content-Type", "application/json")]);
+    let raw = mail(&site.other_client(), "INBOX").remove(0).raw;
+    assert!(contains(&raw, b"\r\nX-Pymail-Property: Content-Type=application/json\r\n"));
+    let received = receive(&site).remove(0);
+    assert_eq!(received.property("Content-Type"), Some("application/json"));
 }

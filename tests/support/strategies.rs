@@ -1,6 +1,8 @@
 //! Proptest strategies for everything that a `Message` can carry, and for other programs' mail.
 
-use proptest::collection::vec;
+use std::collections::BTreeMap;
+
+use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -172,6 +174,15 @@ pub fn id() -> impl Strategy<Value = String> {
     let long = (text.clone(), 1..200usize).prop_map(|(chars, times)| chars.repeat(times));
     // 64 bytes is the limit between plain and encoded ids.
     prop_oneof![6 => prop_oneof![3 => text, 1 => long].prop_map(|chars| shortened(&chars)), 1 => "[ -~]{60,68}"]
+}
+
+/// Generates properties within the limits: names and values of any text.
+pub fn properties() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let char = || prop_oneof![any::<char>(), select(ODD), proptest::char::range(' ', '~')];
+    let text = |length| vec(char(), length).prop_map(|chars| chars.into_iter().collect::<String>());
+    let few = btree_map(text(1..20), text(0..100), 0..8);
+    let long = btree_map(text(1..5), vec(char(), 0..1_000).prop_map(|chars| shortened(&chars)), 0..2);
+    prop_oneof![3 => few, 1 => long]
 }
 
 /// Generates valid tags.
