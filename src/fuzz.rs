@@ -10,7 +10,7 @@ use crate::python;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 pub fn parse(octets: &[u8], tag: &str) -> Option<Result<Message>> {
-    Some(message::parse(octets, tag)?.map(|(message, _)| message))
+    Some(message::parse(octets, tag)?.map(|parsed| parsed.message))
 }
 
 pub fn is_ours(octets: &[u8], tag: &str) -> bool {

@@ -128,6 +128,7 @@
 mod codes;
 mod config;
 mod connection;
+mod date;
 mod deadline;
 mod error;
 mod events;

@@ -4,6 +4,7 @@
 mod bad_input;
 mod checkers;
 mod corpus;
+mod deliveries;
 mod extension;
 mod fault_proxy;
 mod fixtures;

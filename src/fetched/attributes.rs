@@ -5,6 +5,7 @@
 //! | `UID` | `uid` |
 //! | `RFC822.SIZE` | `size`: some servers estimate it |
 //! | `FLAGS` | `flags` |
+//! | `INTERNALDATE` | `arrived_at`: `None` for a value that is no date |
 //! | `BODY[]`, `BODY[]<0>`, `RFC822` | `mail` |
 //! | `BODY[HEADER]` and other sections | `section`: one is requested at a time, so its name is not compared |
 //! | any other, such as `MODSEQ` or `BODYSTRUCTURE` | none: its value is skipped |
@@ -17,10 +18,12 @@
 
 use std::ops::{Deref, Range};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use memchr::memchr;
 
 use super::responses::{Malformed, is_blank, number_within};
+use crate::date;
 use crate::uid::Uid;
 
 /// A text that shares its buffer with others: a clone costs no copy. Keeps the whole buffer alive: all mails that
@@ -59,6 +62,8 @@ pub(crate) struct Attributes {
     /// RFC822.SIZE, in octets. Not to be relied on: servers estimate it, or leave it out.
     pub(crate) size: Option<u64>,
     pub(crate) flags: Option<Flags>,
+    /// INTERNALDATE: the time at which the server received the message.
+    pub(crate) arrived_at: Option<SystemTime>,
     /// The message from its first octet on; whole, or as many octets as were requested. Empty for NIL and `""`, which
     /// is how some servers withhold a message.
     pub(crate) mail: Option<Octets>,
@@ -129,6 +134,9 @@ impl Attributes {
         let section = tokens.next_section();
         let value = match tokens.next()? {
             Some(Token::Atom(word)) if word.eq_ignore_ascii_case(b"NIL") => Value::Text(Octets::default()),
+            Some(Token::Atom(word)) if name.eq_ignore_ascii_case(b"INTERNALDATE") => {
+                Value::List(tokens.next_date(word)?)
+            }
             Some(Token::Atom(word)) => Value::Word(word),
             Some(Token::String(text)) => Value::Text(text),
             Some(Token::Open) => Value::List(tokens.next_list()?),
@@ -164,6 +172,10 @@ impl Attributes {
             value.words().for_each(|word| flags.add(word));
             return Ok(());
         }
+        if is("INTERNALDATE") {
+            self.arrived_at = date::parse(&value.into_octets());
+            return Ok(());
+        }
         match section {
             None if is("RFC822") => self.store_mail(value),
             Some((b"", 0)) if is("BODY") || is("BODY.PEEK") => self.store_mail(value),
@@ -197,6 +209,7 @@ impl Attributes {
         self.uid = later.uid.or(self.uid);
         self.size = later.size.or(self.size);
         self.flags = later.flags.or(self.flags);
+        self.arrived_at = later.arrived_at.or(self.arrived_at);
         self.mail = later.mail.or(self.mail.take());
         self.section = later.section.or(self.section.take());
     }
@@ -368,6 +381,20 @@ impl<'a> Tokens<'a> {
         let blanks = text.iter().take_while(|octet| is_blank(**octet)).count();
         self.at += blanks;
         Some(&text[blanks..])
+    }
+
+    /// Returns the words of a date without quotes, given the first one: those that follow begin with a digit or a sign,
+    /// and the name of the next attribute with a letter.
+    fn next_date(&mut self, first: &'a [u8]) -> Result<Vec<&'a [u8]>, Malformed> {
+        let mut words = vec![first];
+        while self
+            .text()
+            .is_some_and(|text| text.first().is_some_and(|octet| b"+-0123456789".contains(octet)))
+            && let Some(Token::Atom(word)) = self.next()?
+        {
+            words.push(word);
+        }
+        Ok(words)
     }
 
     /// Returns the atoms of a list whose opening parenthesis has been read.

@@ -1,5 +1,7 @@
 //! Tests with responses in the spellings of many servers, cut at every octet.
 
+use std::time::{Duration, SystemTime};
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -126,6 +128,38 @@ fn uids_and_sizes_that_are_no_numbers_count_as_not_sent() {
         parses(&format!("* 1 FETCH (UID {uid} RFC822.SIZE 5 BODY[] {{1}}\r\na)\r\n"), &[], "");
     }
     parses("* 1 FETCH (UID 5 RFC822.SIZE x BODY[] {1}\r\na)\r\n", &[(5, 0, false, "a")], "");
+}
+
+#[test]
+fn an_internaldate_is_the_time_of_arrival_in_every_spelling_and_nonsense_is_none() {
+    let then = Some(SystemTime::UNIX_EPOCH + Duration::from_secs(837_596_665));
+    for (date, expected) in [
+        (" INTERNALDATE \"17-Jul-1996 02:44:25 -0700\"", then),
+        (" internaldate \"17-JUL-1996 09:44:25 +0000\"", then),
+        (" INTERNALDATE {26}\r\n17-Jul-1996 02:44:25 -0700", then),
+        (" INTERNALDATE 17-Jul-1996 02:44:25 -0700", then),
+        (" INTERNALDATE (\"17-Jul-1996 02:44:25 -0700\")", None),
+        (" INTERNALDATE \"17-Jul-1996 02:44:25 -0700\" INTERNALDATE \"now\"", None),
+        (" INTERNALDATE \"\"", None),
+        (" INTERNALDATE NIL", None),
+        (" INTERNALDATE 0", None),
+        (" INTERNALDATE 17-Jul-1996", None),
+        (" INTERNALDATE unknown", None),
+        (" INTERNALDATE \"31-Feb-1996 02:44:25 -0700\"", None),
+        ("", None),
+    ] {
+        for response in [
+            format!("* 1 FETCH (UID 5 RFC822.SIZE 5{date} BODY[]<0> {{5}}\r\nhello)\r\n"),
+            format!("* 1 FETCH (BODY[] {{5}}\r\nhello{date} UID 5 RFC822.SIZE 5)\r\n"),
+            format!("* 1 FETCH (UID 5{date})\r\n* 1 FETCH (RFC822.SIZE 5 BODY[] {{5}}\r\nhello)\r\n"),
+        ] {
+            let mut fetched = Fetched::new(LIMIT, is_mail);
+            fetched.buffer().extend_from_slice(response.as_bytes());
+            let Progress { complete, error, .. } = fetched.parse(0);
+            assert_eq!((complete.len(), error), (1, None), "{response}");
+            assert_eq!((complete[0].arrived_at, complete[0].size), (expected, Some(5)), "{response}");
+        }
+    }
 }
 
 #[test]

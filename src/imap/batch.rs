@@ -1,12 +1,13 @@
 //! The result of a fetch: a batch of deliveries.
 
 use std::fmt;
+use std::time::SystemTime;
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Imap;
 use crate::error::{Error, Result};
-use crate::message::{Identity, Message, WireBody};
+use crate::message::{Identity, Message, Parsed, WireBody};
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// A message in the inbox, or the error that stands in its place.
@@ -42,6 +43,8 @@ pub struct Delivery {
     pub(super) duplicates: Vec<Uid>,
     pub(super) message: Result<Message>,
     pub(super) fate: Fate,
+    pub(super) sent_at: Option<SystemTime>,
+    pub(super) arrived_at: Option<SystemTime>,
 }
 
 /// The destination of a delivery's mail. A message that can be read has `Archive`; the other two are for errors.
@@ -56,6 +59,21 @@ pub(super) enum Fate {
 }
 
 impl Delivery {
+    /// Makes a delivery of a mail that arrived whole, or of the error in its place.
+    pub(super) fn new(
+        uid: Uid,
+        validity: UidValidity,
+        parsed: Result<Parsed>,
+        arrived_at: Option<SystemTime>,
+    ) -> Self {
+        let (message, identity, sent_at) = match parsed {
+            Ok(Parsed { message, identity, sent_at }) => (Ok(message), identity, sent_at),
+            Err(error) => (Err(error), None, None),
+        };
+        let (duplicates, fate) = (Vec::new(), Fate::Archive);
+        Self { uid, validity, identity, duplicates, message, fate, sent_at, arrived_at }
+    }
+
     /// Returns the message.
     ///
     /// # Errors
@@ -89,6 +107,25 @@ impl Delivery {
     #[must_use]
     pub fn uid_validity(&self) -> UidValidity {
         self.validity
+    }
+
+    /// Returns when the message was sent, by the sender's clock: the time in its Date (RFC 5322, section 3.6.1).
+    ///
+    /// Each [`send`](crate::Smtp::send) writes the time of its attempt, in whole seconds. Obsolete forms and zones are
+    /// read, too; a zone that RFC 5322 does not define is taken for UTC. `None` for a mail without a Date or with one that
+    /// is no date, and for a message that can't be read.
+    #[must_use]
+    pub fn sent_at(&self) -> Option<SystemTime> {
+        self.sent_at
+    }
+
+    /// Returns when the mail arrived in the mailbox, by the server's clock: its INTERNALDATE (RFC 3501, section 2.3.3).
+    ///
+    /// In whole seconds. A client that appends or copies a mail may choose it. `None` when the server sent none or no
+    /// date, and for a mail that could not be fetched.
+    #[must_use]
+    pub fn arrived_at(&self) -> Option<SystemTime> {
+        self.arrived_at
     }
 
     /// Returns `true` if an acknowledgement archives it; else it stays in the inbox.
@@ -270,7 +307,8 @@ mod tests {
 
     fn delivery(message: Result<Message>) -> Delivery {
         let (uid, validity) = (Uid::new(1).unwrap(), UidValidity::new(1, "inbox"));
-        Delivery { uid, validity, identity: None, duplicates: Vec::new(), message, fate: Fate::Archive }
+        let parsed = message.map(|message| Parsed { message, identity: None, sent_at: None });
+        Delivery::new(uid, validity, parsed, None)
     }
 
     #[test]

@@ -22,8 +22,8 @@ use super::batch::Fate;
 use super::inbox::{Inbox, Settled};
 use super::windows::count_fitting;
 use super::{Delivery, Imap};
-use crate::error::{Error, ErrorKind, Result};
-use crate::message::{Identity, IdentityHasher, Message, Origin, origin, parse};
+use crate::error::{Error, ErrorKind};
+use crate::message::{Identity, IdentityHasher, Origin, origin, parse};
 use crate::python::Mail;
 use crate::uid::{Uid, UidSet, UidValidity};
 
@@ -201,7 +201,10 @@ impl<'a> Reader<'a> {
                 self.large.push((uid, mail.size()));
                 return false;
             }
-            Origin::Ours => self.deliver(uid, None, Err(too_large(uid, mail.size(), limit)), Fate::Archive),
+            Origin::Ours => {
+                let error = too_large(uid, mail.size(), limit);
+                self.deliveries.push(Delivery::new(uid, self.validity, Err(error), mail.arrived_at));
+            }
             Origin::Undecided => self.oversized.push((uid, mail.size())),
         }
         true
@@ -213,10 +216,10 @@ impl<'a> Reader<'a> {
     /// A mail that can't be decoded has no identity here, so that it is never dropped as a duplicate.
     fn read_complete(&mut self, inbox: &mut Inbox, mail: &Mail) {
         let uid = mail.uid;
-        let Some(message) = parse(mail.octets(), &self.imap.config.common.tag) else {
+        let Some(parsed) = parse(mail.octets(), &self.imap.config.common.tag) else {
             return inbox.settle(self.validity, uid, Settled::Foreign);
         };
-        let identity = message.as_ref().ok().and_then(|(_, identity)| *identity);
+        let identity = parsed.as_ref().ok().and_then(|parsed| parsed.identity);
         if identity.is_some_and(|identity| inbox.acknowledged().contains(identity)) {
             inbox.settle(self.validity, uid, Settled::Duplicate);
             return self.duplicates.push(uid);
@@ -226,20 +229,15 @@ impl<'a> Reader<'a> {
             return;
         }
         self.byte_budget.spend(mail.octets().len());
-        self.deliver(uid, identity, message.map(|(message, _)| message), Fate::Archive);
-    }
-
-    fn deliver(&mut self, uid: Uid, identity: Option<Identity>, message: Result<Message>, fate: Fate) {
         self.first.extend(identity.map(|identity| (identity, self.deliveries.len())));
-        let (validity, duplicates) = (self.validity, Vec::new());
-        self.deliveries.push(Delivery { uid, validity, identity, duplicates, message, fate });
+        self.deliveries.push(Delivery::new(uid, self.validity, parsed, mail.arrived_at));
     }
 
     /// Delivers an error in place of a message.
     pub(super) fn deliver_error(&mut self, uid: Uid, error: Error, fate: Fate) {
         self.last = self.last.max(Some(uid));
         self.read.insert(uid);
-        self.deliver(uid, None, Err(error), fate);
+        self.deliveries.push(Delivery { fate, ..Delivery::new(uid, self.validity, Err(error), None) });
     }
 
     /// Takes out the mail over the size limit whose origin is unknown, with an error for each.

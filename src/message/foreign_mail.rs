@@ -14,7 +14,7 @@ const HEAD: &str = "From: bob@example.org\nTo: alice@example.org\nSubject: TAG 1
 /// Parses a mail that is written with LF in place of CRLF.
 fn read(mail: &str) -> Result<Message> {
     let mail = mail.replace('\n', "\r\n");
-    parse(mail.as_bytes(), "TAG").expect("it is ours").map(|(message, _)| message)
+    parse(mail.as_bytes(), "TAG").expect("it is ours").map(|parsed| parsed.message)
 }
 
 /// Returns the body of a mail with these fields, with blanks collapsed.
@@ -26,7 +26,7 @@ fn body(fields_and_body: &str) -> Result<String> {
 /// Returns the text of a body of these octets in a charset.
 fn text_of_octets(charset: &str, octets: &[u8]) -> Result<String> {
     let head = format!("{HEAD}Content-Type: text/plain; charset={charset}\n\n");
-    let (message, _) = parse(&[head.as_bytes(), octets].concat(), "TAG").expect("it is ours")?;
+    let message = parse(&[head.as_bytes(), octets].concat(), "TAG").expect("it is ours")?.message;
     Ok(message.text_lossy().into_owned())
 }
 
@@ -67,7 +67,7 @@ fn a_subject_is_unfolded(#[case] subject: &str, #[case] id: &str) {
 fn lines_may_end_in_cr_or_lf_or_both() {
     let mail = format!("{HEAD}Content-Type: multipart/mixed; boundary=b\n\n--b\n\nhello\nyou\n--b--\n");
     for end in ["\n", "\r\n", "\r", "\r\r\n"] {
-        let (message, _) = parse(mail.replace('\n', end).as_bytes(), "TAG").unwrap().unwrap();
+        let message = parse(mail.replace('\n', end).as_bytes(), "TAG").unwrap().unwrap().message;
         assert_eq!(message.text_lossy().split_whitespace().collect::<Vec<_>>(), ["hello", "you"], "{end:?}");
         assert_eq!((&*message.id, &*message.sent_by), ("1", "bob@example.org"), "{end:?}");
     }
@@ -322,7 +322,7 @@ fn our_body_inside_a_mailing_lists_mail_is_exact(#[case] bytes: Vec<u8>) {
         "{head}Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type{body}\r\n\
          --b\r\nContent-Type: text/plain\r\n\r\nA list's footer.\r\n--b--\r\n"
     );
-    assert_eq!(parse(listed.as_bytes(), "TAG").unwrap().unwrap().0, message);
+    assert_eq!(parse(listed.as_bytes(), "TAG").unwrap().unwrap().message, message);
     let cut = listed.replace("inline; size=", "inline; size=1");
     assert_eq!(parse(cut.as_bytes(), "TAG").unwrap().unwrap_err().kind(), ErrorKind::Message);
 }

@@ -25,10 +25,11 @@ pub(super) enum Name {
     ContentId,
     /// A [property](super::property_headers).
     Property,
+    Date,
 }
 
 /// The names in lower case.
-const NAMES: [(&str, Name); 10] = [
+const NAMES: [(&str, Name); 11] = [
     ("subject", Name::Subject),
     ("from", Name::From),
     ("sender", Name::Sender),
@@ -39,6 +40,7 @@ const NAMES: [(&str, Name); 10] = [
     ("content-disposition", Name::ContentDisposition),
     ("content-id", Name::ContentId),
     ("x-pymail-property", Name::Property),
+    ("date", Name::Date),
 ];
 
 /// Common field names, or their prefixes where they end in `-`, that seldom begin a line of text.

@@ -166,7 +166,7 @@ mod tests {
     fn the_headers_alone_give_the_same_identity_as_the_whole_mail() {
         let message = Message::new("naïve 1", "alice@example.org", "bob@example.org", "hello");
         let mail = compose(&message, "TAG").unwrap();
-        let (_, identity) = parse(&mail, "TAG").unwrap().unwrap();
+        let identity = parse(&mail, "TAG").unwrap().unwrap().identity;
         assert!(identity.is_some());
         let fields = String::from_utf8(mail).unwrap().replace("\r\n ", " ");
         let fields = fields

@@ -48,7 +48,7 @@ pub(crate) use json::WireBody;
 pub(crate) use note::note;
 #[cfg(any(test, fuzzing))]
 pub(crate) use parse::is_ours;
-pub(crate) use parse::parse;
+pub(crate) use parse::{Parsed, parse};
 
 use self::property_headers::Properties;
 use crate::error::{Error, Result};

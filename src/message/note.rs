@@ -39,7 +39,7 @@ mod tests {
         let read = String::from_utf8(mail.clone()).unwrap();
         assert!(read.contains(&format!("\r\nIn-Reply-To: {}\r\n", message.message_id())), "{read}");
         assert!(!read.contains("\nBcc"), "{read}");
-        let (note, _) = parse(&mail, "Dead").unwrap().unwrap();
+        let note = parse(&mail, "Dead").unwrap().unwrap().message;
         let text = note.text().unwrap();
         assert!(
             text.contains("42") && text.contains("UID 7") && text.contains("no such account: Zoë"),

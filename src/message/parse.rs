@@ -5,16 +5,25 @@
 //! Message-ID gets a generated one, and no identity.
 
 use std::panic::{UnwindSafe, catch_unwind};
+use std::time::SystemTime;
 
 use super::address::addresses;
 use super::charset::Decoded;
 use super::content::Content;
 use super::headers::{Headers, Name, with_line_feeds};
 use super::{Identity, Message, MessageId, body, encoded_words, property_headers};
+use crate::date;
 use crate::error::{Error, Result};
 
-/// A parsed message, and the identity by which a duplicate is detected; `None` without a Message-ID.
-pub(crate) type Parsed = (Message, Option<Identity>);
+/// A parsed mail.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) message: Message,
+    /// The identity by which a duplicate is detected; `None` without a Message-ID.
+    pub(crate) identity: Option<Identity>,
+    /// The time in the first Date field; `None` without one, or if it is no date.
+    pub(crate) sent_at: Option<SystemTime>,
+}
 
 /// Parses a mail; `None` when the first word of its decoded Subject is not the tag, as in some SEARCH results.
 ///
@@ -60,7 +69,8 @@ fn parse_with(
     };
     Some(message.map(|message| {
         let identity = received_id.map(|id| Identity::of(id, &subject, &message.sent_by));
-        (message, identity)
+        let sent_at = headers.first(Name::Date).and_then(|value| date::parse(&value));
+        Parsed { message, identity, sent_at }
     }))
 }
 

@@ -13,7 +13,7 @@ use base64::prelude::BASE64_STANDARD;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-use super::parse::parse_leniently;
+use super::parse::{Parsed, parse_leniently};
 use super::{Message, compose, is_ours};
 use crate::error::Result;
 use pymail_test_support::strategies::{Foreign, Parts, config, foreign, parts, properties, tag};
@@ -28,7 +28,7 @@ fn with_properties(message: Message, properties: BTreeMap<String, String>) -> Me
 
 /// Parses a mail, and drops the identity.
 fn parse(mail: &[u8], tag: &str) -> Option<Result<Message>> {
-    super::parse(mail, tag).map(|read| read.map(|(message, _)| message))
+    super::parse(mail, tag).map(|read| read.map(|parsed| parsed.message))
 }
 
 /// A Python process that composes mails: `PYO3_PYTHON` if that is set, else `python3`.
@@ -178,8 +178,8 @@ proptest! {
         }
         if let Some(parsed) = super::parse(&mail, "TAG") {
             let lenient = parse_leniently(&mail, "TAG");
-            let lenient = lenient.map(|(message, identity)| (parts_of(message), identity));
-            let parsed = parsed.map(|(message, identity)| (parts_of(message), identity));
+            let lenient = lenient.map(|it| (parts_of(it.message), it.identity, it.sent_at));
+            let parsed = parsed.map(|it| (parts_of(it.message), it.identity, it.sent_at));
             prop_assert_eq!(parsed.map_err(|error| error.kind()), lenient.map_err(|error| error.kind()));
         }
     }
@@ -213,7 +213,7 @@ fn a_damaged_mail_never_makes_the_parser_panic() {
         }
         mail.splice(0..0, *b"Subject: TAG 1\r\n");
         // Unlike `parse`, this does not catch panics.
-        if let Ok((message, _)) = parse_leniently(&mail, "TAG") {
+        if let Ok(Parsed { message, .. }) = parse_leniently(&mail, "TAG") {
             prop_assert!(message.sent_by.is_empty() || message.sent_by.contains('@'));
             prop_assert!(message.sent_to.iter().all(|to| to.contains('@')));
         }

@@ -160,7 +160,7 @@ mod tests {
     }
 
     fn received(mail: &str) -> Result<Message> {
-        parse(mail.as_bytes(), "TAG").expect("it is ours").map(|(message, ..)| message)
+        parse(mail.as_bytes(), "TAG").expect("it is ours").map(|parsed| parsed.message)
     }
 
     fn with_fields(fields: &str) -> Result<BTreeMap<String, String>> {

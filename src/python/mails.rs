@@ -10,6 +10,7 @@
 //! flight can't be taken back: after a refusal, no more are sent, and the responses to the others are still read.
 
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
 use pyo3::prelude::*;
 
@@ -91,6 +92,8 @@ pub(crate) struct Mail {
     size: u64,
     /// `true` if another client has flagged it `\Deleted`.
     pub(crate) is_deleted: bool,
+    /// INTERNALDATE; `None` when the server sent none or no date, or with [`Part::Headers`].
+    pub(crate) arrived_at: Option<SystemTime>,
     octets: Octets,
 }
 
@@ -133,11 +136,11 @@ impl Window {
     /// Returns the FETCH items of this window.
     ///
     /// `BODY.PEEK[]`, which iCloud needs, too, does not set `\Seen`. FLAGS show a `\Deleted` that another client has
-    /// set since the SEARCH.
+    /// set since the SEARCH. INTERNALDATE is in the index of a server that has one, or with the file of the mail.
     fn items(&self) -> String {
         match self.part {
-            Part::Whole => format!("(UID FLAGS RFC822.SIZE BODY.PEEK[]<0.{}>)", self.most),
-            Part::Entire => "(UID FLAGS RFC822.SIZE BODY.PEEK[])".into(),
+            Part::Whole => format!("(UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[]<0.{}>)", self.most),
+            Part::Entire => "(UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[])".into(),
             Part::Headers => format!("(UID {})", identifying_headers(self.most)),
         }
     }
@@ -149,7 +152,7 @@ impl Window {
 }
 
 impl Part {
-    /// Returns the rule by which a message is complete: FLAGS are not required, some servers leave them out.
+    /// Returns the rule by which a message is complete: FLAGS are not required, some servers leave them out, nor is INTERNALDATE.
     fn is_complete(self) -> IsComplete {
         match self {
             Part::Whole | Part::Entire => |it| it.size.is_some() && it.mail.is_some(),
@@ -164,10 +167,14 @@ impl Part {
         let (uid, is_deleted) = (it.uid?, it.flags.unwrap_or_default().is_deleted);
         match self {
             Part::Whole | Part::Entire => {
-                Some(Mail { uid, size: it.size.unwrap_or_default(), is_deleted, octets: it.mail? })
+                let (size, arrived_at) = (it.size.unwrap_or_default(), it.arrived_at);
+                Some(Mail { uid, size, is_deleted, arrived_at, octets: it.mail? })
             }
             // Some servers send the whole message instead of the headers.
-            Part::Headers => Some(Mail { uid, size: 0, is_deleted: false, octets: it.section.or(it.mail)? }),
+            Part::Headers => {
+                let octets = it.section.or(it.mail)?;
+                Some(Mail { uid, size: 0, is_deleted: false, arrived_at: None, octets })
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ pub(super) fn with_mail(offers: &[&str], mail: &str) -> Script {
     Script::imap(offers)
         .says("UID FETCH 1 (UID RFC822.SIZE BODY.PEEK[HEADER]", print)
         .says("UID SEARCH UNDELETED", "* SEARCH 1\r\nTAG OK done\r\n")
-        .says("UID FETCH 1 (UID FLAGS RFC822.SIZE BODY.PEEK[]", whole)
+        .says("UID FETCH 1 (UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[]", whole)
         .says("UID FETCH 1 (UID BODY.PEEK[HEADER.FIELDS", headers)
         .says("UID FETCH 1 (UID FLAGS)", "* 1 FETCH (UID 1 FLAGS ())\r\nTAG OK done\r\n")
         .says("APPEND", "+ go on\r\nTAG OK done\r\n")
