@@ -13,7 +13,7 @@ use crate::uid::{Uid, UidSet, UidValidity};
 /// A message in the inbox, or the error that stands in its place.
 ///
 /// Acknowledge it by [`Batch::ack`] or [`Imap::ack`], or return it by [`Imap::reject`]. Until then it stays in the
-/// inbox.
+/// inbox. Beside the message it has the times at which it was sent and arrived, and the number of its deliveries.
 ///
 /// In JSON it is an object of the line protocol: `{"Id","SentBy","Body"}`, with `"BodyBase64"` in place of `"Body"` for
 /// a body that is not UTF-8, and `"Properties"` if there are any; or `{"Error"}`.
@@ -45,6 +45,8 @@ pub struct Delivery {
     pub(super) fate: Fate,
     pub(super) sent_at: Option<SystemTime>,
     pub(super) arrived_at: Option<SystemTime>,
+    /// The number of this delivery, from 1.
+    pub(super) count: u32,
 }
 
 /// The destination of a delivery's mail. A message that can be read has `Archive`; the other two are for errors.
@@ -71,7 +73,7 @@ impl Delivery {
             Err(error) => (Err(error), None, None),
         };
         let (duplicates, fate) = (Vec::new(), Fate::Archive);
-        Self { uid, validity, identity, duplicates, message, fate, sent_at, arrived_at }
+        Self { uid, validity, identity, duplicates, message, fate, sent_at, arrived_at, count: 1 }
     }
 
     /// Returns the message.
@@ -126,6 +128,21 @@ impl Delivery {
     #[must_use]
     pub fn arrived_at(&self) -> Option<SystemTime> {
         self.arrived_at
+    }
+
+    /// Returns how often the message was delivered, this time included: 1 for the first.
+    ///
+    /// | setting | counts |
+    /// | --- | --- |
+    /// | [`dead_letters`](crate::ImapConfig::dead_letters) | the deliveries by all handles, kept on the server by keywords; a further fetch by the handle that has the message is the same delivery |
+    /// | the same, on a server without keywords | the deliveries by this handle |
+    /// | neither | how often this handle and its clones have returned the message |
+    ///
+    /// An error in place of a message is counted as in the last row. The counts of a handle begin anew when UIDVALIDITY
+    /// changes. A call that fails after it has fetched may have counted a delivery that the app did not get.
+    #[must_use]
+    pub fn delivery_count(&self) -> u32 {
+        self.count
     }
 
     /// Returns `true` if an acknowledgement archives it; else it stays in the inbox.

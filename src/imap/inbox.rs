@@ -8,7 +8,7 @@
 //!                       └─ gone ───────────▶ removed
 //! ```
 //!
-//! About 40 octets for each message that waits.
+//! About 40 octets for each message that waits, and 12 more for one that was delivered.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Bound;
@@ -111,6 +111,14 @@ impl Inbox {
     /// Returns the counts of deliveries under this UIDVALIDITY.
     pub(super) fn delivery_counts(&mut self, validity: UidValidity) -> &mut DeliveryCounts {
         &mut self.with_validity(validity).delivery_counts
+    }
+
+    /// Counts one more return of these deliveries to the app, and sets their counts: those of `dead_letters` where a
+    /// message has one, else the returns by this handle. Deliveries of an earlier UIDVALIDITY keep theirs.
+    pub(super) fn count_returns(&mut self, deliveries: &mut [Delivery]) {
+        for delivery in deliveries.iter_mut().filter(|it| Some(it.validity) == self.validity) {
+            delivery.count = self.delivery_counts.count_return(delivery.uid);
+        }
     }
 
     /// Takes a rejected message back from the app; returns how often it was delivered, 0 under another UIDVALIDITY.
@@ -252,6 +260,7 @@ impl Inbox {
         if self.validity == Some(uids.validity()) {
             for uid in uids.iter() {
                 self.candidates.remove(&uid);
+                self.delivery_counts.returned.remove(&uid);
                 self.suspects.remove(uid);
             }
         }
@@ -295,6 +304,9 @@ pub(super) struct DeliveryCounts {
     pending: BTreeMap<Uid, u32>,
     /// Rejected messages, with the reason of the last time.
     rejected: BTreeMap<Uid, (u32, String)>,
+    /// The number of times that this handle has returned a message, or the error in its place, which no mark counts:
+    /// without `dead_letters`, all of them.
+    returned: BTreeMap<Uid, u32>,
 }
 
 impl DeliveryCounts {
@@ -324,6 +336,16 @@ impl DeliveryCounts {
         self.handed_out.extend(uids.iter().map(|uid| (uid, times)));
     }
 
+    /// Returns the number of this delivery, which is about to be returned; counts it unless that was done.
+    fn count_return(&mut self, uid: Uid) -> u32 {
+        if let Some(&times) = self.handed_out.get(&uid) {
+            return times;
+        }
+        let times = self.returned.entry(uid).or_default();
+        *times = times.saturating_add(1);
+        *times
+    }
+
     /// Takes a rejected message back; returns how often it was delivered, 0 if the app does not have it.
     fn release(&mut self, uid: Uid, reason: &str) -> u32 {
         let Some(times) = self.handed_out.remove(&uid) else { return 0 };
@@ -336,6 +358,7 @@ impl DeliveryCounts {
         self.handed_out.retain(|uid, _| present.contains(*uid));
         self.pending.retain(|uid, _| present.contains(*uid));
         self.rejected.retain(|uid, _| present.contains(*uid));
+        self.returned.retain(|uid, _| present.contains(*uid));
     }
 }
 
@@ -367,6 +390,28 @@ mod tests {
         state.update_candidates(&UidSet::new(validity(), (4..=7).map(uid)));
         let next = state.next_candidates(validity(), &cursor, 9);
         assert_eq!(next, [(uid(4), Some(99)), (uid(6), None), (uid(7), None)]);
+    }
+
+    #[test]
+    fn returns_are_counted_until_the_message_leaves_the_inbox_or_uidvalidity_changes() {
+        let mut state = Inbox::new(1);
+        let here = UidSet::new(validity(), [uid(1)]);
+        let other = UidValidity::new(8, "inbox");
+        let count = |state: &mut Inbox, validity| {
+            let mut one = [Delivery::new(uid(1), validity, Err(Error::message("torn")), None)];
+            state.count_returns(&mut one);
+            one[0].delivery_count()
+        };
+        assert_eq!(count(&mut state, validity()), 1);
+        state.update_candidates(&here);
+        assert_eq!([1, 2].map(|_| count(&mut state, validity())), [1, 2]);
+        state.update_candidates(&here);
+        assert_eq!([count(&mut state, other), count(&mut state, validity())], [1, 3]);
+        state.remove(&here);
+        assert_eq!(count(&mut state, validity()), 1);
+        state.update_candidates(&UidSet::empty(other));
+        state.update_candidates(&here);
+        assert_eq!(count(&mut state, validity()), 1);
     }
 
     #[test]

@@ -82,7 +82,8 @@ fn receive_rounds(
         fetch.report_failures(inbox, cursor.is_walk(), &mut budget, deadline);
         let mut next = cursor.clone();
         let outcome = fetch.finish(inbox, &mut next);
-        let deliveries = dead_letters::remove_dead_letters(imap, inbox, outcome.deliveries, deadline)?;
+        let mut deliveries = dead_letters::remove_dead_letters(imap, inbox, outcome.deliveries, deadline)?;
+        inbox.count_returns(&mut deliveries);
         *cursor = next;
         if !deliveries.is_empty() {
             // Detached: the lock may be held by another call, which needs the interpreter to release it.
