@@ -121,6 +121,25 @@ proptest! {
     }
 
     #[test]
+    fn properties_are_parsed_unchanged_however_their_fields_are_folded(
+        properties in properties(),
+        folds in prop::collection::vec((any::<prop::sample::Index>(), "\r\n[ \t]{1,3}"), 1..20),
+    ) {
+        let message = Message::new("1", "alice@example.org", "bob@example.org", "");
+        let message = with_properties(message, properties);
+        let mut mail = String::from_utf8(compose(&message, "TAG")?)?;
+        for (at, fold) in folds {
+            let begins = mail.match_indices("X-Pymail-Property: ").map(|(at, name)| at + name.len());
+            let ends = |begin: usize| begin + mail[begin..].find("\r\n").unwrap_or(0);
+            let places: Vec<usize> = begins.flat_map(|begin| begin..=ends(begin)).collect();
+            if !places.is_empty() {
+                mail.insert_str(places[at.index(places.len())], &fold);
+            }
+        }
+        prop_assert_eq!(parse(mail.as_bytes(), "TAG").expect("it is ours")?, message);
+    }
+
+    #[test]
     fn a_composed_mail_is_valid_for_every_server(parts in parts(), tag in tag(), properties in properties()) {
         let message = with_properties(message(parts), properties);
         let mail = String::from_utf8(compose(&message, &tag)?)?;

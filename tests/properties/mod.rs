@@ -1,6 +1,7 @@
 //! Property test: Python's email package parses every message that pymail sends, unchanged.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -15,7 +16,7 @@ use serde::Deserialize;
 
 use crate::mail_site::TAG;
 use crate::support::script::Script;
-use crate::support::strategies::{config, usual_parts};
+use crate::support::strategies::{Parts, config, properties, usual_parts};
 
 /// Python's result for a mail.
 #[derive(Debug, Deserialize, PartialEq)]
@@ -82,12 +83,15 @@ fn python_parses_every_message_unchanged() {
     let open = Server::unencrypted("localhost").port(server.port());
     let smtp = Smtp::connect(SmtpConfig::new(open, Credentials::none()).tag(TAG)).unwrap();
     let reader = RefCell::new(Reader::start());
-    let check = |(id, sent_by, sent_to, body)| {
+    let check = |((id, sent_by, sent_to, body), properties): (Parts, BTreeMap<String, String>)| {
         let message = Message::new(id, sent_by, sent_to, body);
+        let message = properties.into_iter().fold(message, |it, (name, value)| it.with_property(name, value));
         prop_assert!(smtp.send(&message)?.all_accepted());
         let mail = server.data().pop().expect("the mail arrived").text;
         prop_assert_eq!(reader.borrow_mut().read(&mail), Reading::of(&message));
         Ok(())
     };
-    TestRunner::new(config()).run(&usual_parts(), check).unwrap_or_else(|failure| panic!("{failure}"));
+    TestRunner::new(config())
+        .run(&(usual_parts(), properties()), check)
+        .unwrap_or_else(|failure| panic!("{failure}"));
 }
