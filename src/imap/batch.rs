@@ -114,8 +114,8 @@ impl Delivery {
     /// Returns when the message was sent, by the sender's clock: the time in its Date (RFC 5322, section 3.6.1).
     ///
     /// Each [`send`](crate::Smtp::send) writes the time of its attempt, in whole seconds. Obsolete forms and zones are
-    /// read, too; a zone that RFC 5322 does not define is taken for UTC. `None` for a mail without a Date or with one that
-    /// is no date, and for a message that can't be read.
+    /// read, too; a zone that RFC 5322 does not define is taken for UTC. `None` for a mail without a Date or with one
+    /// that is no date, and for a message that can't be read.
     #[must_use]
     pub fn sent_at(&self) -> Option<SystemTime> {
         self.sent_at
@@ -134,12 +134,13 @@ impl Delivery {
     ///
     /// | setting | counts |
     /// | --- | --- |
-    /// | [`dead_letters`](crate::ImapConfig::dead_letters) | the deliveries by all handles, kept on the server by keywords; a further fetch by the handle that has the message is the same delivery |
+    /// | [`dead_letters`](crate::ImapConfig::dead_letters) | the deliveries by all handles, by keywords on the server |
     /// | the same, on a server without keywords | the deliveries by this handle |
     /// | neither | how often this handle and its clones have returned the message |
     ///
-    /// An error in place of a message is counted as in the last row. The counts of a handle begin anew when UIDVALIDITY
-    /// changes. A call that fails after it has fetched may have counted a delivery that the app did not get.
+    /// With `dead_letters`, a further fetch by the handle that has the message is the same delivery. An error in place
+    /// of a message is counted as in the last row. The counts of a handle begin anew when UIDVALIDITY changes. A call
+    /// that fails after it has fetched may have counted a delivery that the app did not get.
     #[must_use]
     pub fn delivery_count(&self) -> u32 {
         self.count

@@ -14,12 +14,13 @@
 //! | blanks, tabs and line ends | nothing: servers fold and unfold fields as they like |
 //! | any other visible ASCII | itself |
 //!
-//! The name is not a part of the field's name, which is compared in any case, and written anew by some gateways. Percent
-//! encoding and no encoded words (RFC 2047): those lose blanks at their ends in some readers, mailing lists decode and
-//! encode them anew, and a filter on the server can't match them. It leaves UUIDs, addresses and media types readable.
+//! The name is not a part of the field's name, which is compared in any case, and written anew by some gateways.
+//! Percent encoding and no encoded words (RFC 2047): those lose blanks at their ends in some readers, mailing lists
+//! decode and encode them anew, and a filter on the server can't match them. It leaves UUIDs, addresses and media types
+//! readable.
 //!
-//! The size is the octets of all names and values. By it a receiver notices a property that was dropped or cut on the way.
-//! A mail of another program may have the fields without it.
+//! The size is the octets of all names and values. By it a receiver notices a property that was dropped or cut on the
+//! way. A mail of another program may have the fields without it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
