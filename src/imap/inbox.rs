@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn returns_are_counted_until_the_message_leaves_the_inbox_or_uidvalidity_changes() {
-        let mut state = Inbox::new(1);
+        let mut state = Inbox::new(1, Arc::default());
         let here = UidSet::new(validity(), [uid(1)]);
         let other = UidValidity::new(8, "inbox");
         let count = |state: &mut Inbox, validity| {
