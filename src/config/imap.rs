@@ -217,6 +217,10 @@ impl ImapConfig {
     /// while [`Imap::wait`](crate::Imap::wait) or [`Imap::consume`](crate::Imap::consume) waits. Default 2 min; 1 ms to
     /// a week.
     ///
+    /// After the same time, [`fetch`](crate::Imap::fetch), too, reads the Subjects of up to 500 messages that the
+    /// server's SEARCH did not find, each message once. If one has the tag, SEARCH is unreliable: from then on the
+    /// Subjects of all new mail are read, and [`Status::reads_subjects`](crate::Status::reads_subjects) is `true`.
+    ///
     /// Some servers have IDLE and do not announce all mail. When such a search finds mail, the next ones follow after a
     /// [`heartbeat`](Self::heartbeat) each, until the server announces mail again; when the second one in a row does,
     /// [`Status::push`](crate::Status::push) is [`Distrusted`](crate::Push::Distrusted).

@@ -78,6 +78,13 @@ impl<S: Session> Connection<S> {
         }
     }
 
+    /// Records that SEARCH has not found so many messages with the tag.
+    pub(crate) fn report_unreliable_search(&self, missed: usize) {
+        self.0.shared.status.lock().reads_subjects = true;
+        let text = "SEARCH does not find all tagged mail: the Subjects are read in its place";
+        events::emit(move || tracing::warn!(missed, "{text}"));
+    }
+
     /// Has the heartbeat beat now.
     pub(super) fn wake_heartbeat(&self) {
         if let Some(heartbeat) = &*self.0.heartbeat.lock() {

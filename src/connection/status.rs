@@ -69,6 +69,9 @@ pub struct Status {
     pub last_error: Option<Error>,
     /// The way in which new mail is noticed; `None` before a caller has waited for it, and for SMTP.
     pub push: Option<Push>,
+    /// `true` after the server's SEARCH has not found a message whose Subject begins with the tag: from then on the
+    /// Subjects of new mail are read, too.
+    pub reads_subjects: bool,
     /// The last time that the server has sent anything.
     pub last_heard: Option<SystemTime>,
 }
@@ -77,7 +80,7 @@ impl Status {
     /// Returns the status of a new connection.
     pub(super) fn connected() -> Self {
         let last_heard = Some(SystemTime::now());
-        Self { state: State::Connected, last_error: None, push: None, last_heard }
+        Self { state: State::Connected, last_error: None, push: None, reads_subjects: false, last_heard }
     }
 }
 

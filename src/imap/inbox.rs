@@ -18,6 +18,7 @@ use super::Delivery;
 use super::acknowledged::Acknowledged;
 use super::cursor::Cursor;
 use super::in_flight::InFlight;
+use super::subjects::Subjects;
 use super::suspects::Suspects;
 use super::unconfirmed_copies::UnconfirmedCopies;
 use crate::uid::{Uid, UidSet, UidValidity};
@@ -46,6 +47,7 @@ pub(super) struct Inbox {
     highest: Option<Uid>,
     has_found_new: bool,
     in_flight: Arc<InFlight>,
+    pub(super) subjects: Subjects,
     /// Moves without a response.
     pub(super) unconfirmed_copies: UnconfirmedCopies,
     /// Deliveries of failed calls of [`fetch_and_ack`](super::Imap::fetch_and_ack), which may be archived and were not
@@ -103,6 +105,7 @@ impl Inbox {
             self.unsearchable = None;
             self.settled.clear();
             self.highest = None;
+            self.subjects.clear();
             self.delivery_counts = DeliveryCounts::default();
         }
         self

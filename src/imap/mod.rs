@@ -43,6 +43,7 @@ mod reader;
 mod receive;
 mod search;
 mod single;
+mod subjects;
 mod suspects;
 mod unconfirmed_copies;
 mod verbs;

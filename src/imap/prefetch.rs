@@ -40,7 +40,11 @@ pub(super) fn prefetch_new<'a>(
 ) -> Result<Option<(UidSet, Reader<'a>)>> {
     let validity = session.validity();
     let has_room = cursor.most(imap.config.batch) == imap.config.batch;
-    if !has_room || imap.claims.is_some() || is_any_due(inbox, validity) || is_read_due(session, imap, inbox)
+    if !has_room
+        || inbox.subjects.is_due(imap)
+        || imap.claims.is_some()
+        || is_any_due(inbox, validity)
+        || is_read_due(session, imap, inbox)
     {
         return Ok(None);
     }

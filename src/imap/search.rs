@@ -6,6 +6,7 @@
 use super::Imap;
 use super::inbox::Inbox;
 use super::isolate::treat_as_transient;
+use super::subjects::audited;
 use crate::error::{Error, ErrorKind, Result};
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
@@ -13,7 +14,7 @@ use crate::uid::{Uid, UidSet};
 /// After this many refusals in a row the cause is no single message: bisecting four million takes 22.
 const MAX_REFUSALS_IN_A_ROW: usize = 24;
 
-/// Returns the UIDs that SEARCH finds, and those of unsearchable mail.
+/// Returns the UIDs that SEARCH finds, those of unsearchable mail, and those that an audit finds.
 ///
 /// After a refusal (Dovecot: `[SERVERBUG]` for an unreadable file), bisects the mailbox to find the mail that causes
 /// it; the next SEARCH excludes that mail.
@@ -25,6 +26,11 @@ const MAX_REFUSALS_IN_A_ROW: usize = 24;
 ///
 /// A transient refusal; a permanent one, if it is not about single mails; a lost connection.
 pub(super) fn search(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> Result<UidSet> {
+    audited(session, imap, inbox, |session, inbox| search_subjects(session, imap, inbox))
+}
+
+/// Runs the SEARCH, or several in its place.
+fn search_subjects(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> Result<UidSet> {
     let validity = session.validity();
     let unsearchable = inbox.unsearchable(validity).clone();
     let found = match session.search(&imap.search_criteria(inbox)) {

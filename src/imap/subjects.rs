@@ -1,0 +1,120 @@
+//! Audits SEARCH by the Subjects of the mail that it did not find, and takes its place where it is unreliable.
+//!
+//! Some servers find nothing, or whole words only, or new mail much later. A server that finds too much needs no audit:
+//! foreign mail is recognised when it is fetched.
+//!
+//! ```text
+//!  each `recheck` ─▶ SEARCH UNDELETED ─▶ SEARCH UNDELETED SUBJECT ─▶ FETCH the Subjects of the rest, newest first
+//!                                                                      ├─ all foreign ─▶ known from now on
+//!                                                                      └─ one is tagged ─▶ an audit with each search
+//! ```
+
+use std::time::Instant;
+
+use super::Imap;
+use super::headers::fetch_available_headers;
+use super::inbox::Inbox;
+use crate::error::{ErrorKind, Result};
+use crate::message::{Origin, origin};
+use crate::python::ImapSession;
+use crate::uid::{UidSet, UidValidity};
+
+/// The most messages whose Subjects one audit reads: 8 MiB at most.
+const MAX_AUDITED: usize = 500;
+
+/// The same once SEARCH has turned out unreliable.
+const MAX_READ: usize = 10_000;
+
+/// The messages of one inbox whose Subjects were read.
+#[derive(Debug)]
+pub(super) struct Subjects {
+    audited_at: Instant,
+    is_search_unreliable: bool,
+    /// Messages that SEARCH did not find: with the tag, and without.
+    read: Option<(UidSet, UidSet)>,
+}
+
+impl Default for Subjects {
+    fn default() -> Self {
+        Self { audited_at: Instant::now(), is_search_unreliable: false, read: None }
+    }
+}
+
+impl Subjects {
+    /// Returns `true` if the next SEARCH has to be audited.
+    pub(super) fn is_due(&self, imap: &Imap) -> bool {
+        self.is_search_unreliable || self.audited_at.elapsed() >= imap.config.common.options.recheck
+    }
+
+    /// Forgets what was read: UIDs name other messages under another UIDVALIDITY.
+    pub(super) fn clear(&mut self) {
+        self.read = None;
+    }
+
+    /// Returns the messages with the tag and those without that were read before and are still there.
+    fn present(&mut self, validity: UidValidity, all: &UidSet) -> (UidSet, UidSet) {
+        let none = || (UidSet::empty(validity), UidSet::empty(validity));
+        let (mut ours, mut foreign) = self.read.take().unwrap_or_else(none);
+        ours.retain(|uid| all.contains(uid));
+        foreign.retain(|uid| all.contains(uid));
+        (ours, foreign)
+    }
+}
+
+/// Runs a search for tagged mail. If an audit is due, adds the tagged mail that it did not find.
+///
+/// The list of all mail comes first: a message that arrives between the two searches was not missed by SEARCH.
+///
+/// # Errors
+/// Those of `search`; a lost connection. A refused audit is made again later.
+pub(super) fn audited(
+    session: &mut ImapSession,
+    imap: &Imap,
+    inbox: &mut Inbox,
+    search: impl FnOnce(&mut ImapSession, &mut Inbox) -> Result<UidSet>,
+) -> Result<UidSet> {
+    let all = match inbox.subjects.is_due(imap).then(|| session.search("UNDELETED")) {
+        Some(Err(error)) if error.kind() != ErrorKind::Refused => return Err(error),
+        Some(Ok(all)) => Some(all),
+        Some(Err(_)) | None => None,
+    };
+    let found = search(session, inbox)?;
+    let Some(all) = all else { return Ok(found) };
+    let missed = read_subjects(session, imap, inbox, &all, &found)?;
+    inbox.subjects.audited_at = Instant::now();
+    if !missed.is_empty() && !std::mem::replace(&mut inbox.subjects.is_search_unreliable, true) {
+        imap.connection.report_unreliable_search(missed.len());
+    }
+    Ok(UidSet::new(found.validity(), found.iter().chain(missed.iter())))
+}
+
+/// Reads the Subjects of the newest messages that are neither found nor read; returns all messages with the tag that
+/// were not found.
+///
+/// A message whose headers do not come is read by the next audit.
+fn read_subjects(
+    session: &mut ImapSession,
+    imap: &Imap,
+    inbox: &mut Inbox,
+    all: &UidSet,
+    found: &UidSet,
+) -> Result<UidSet> {
+    let validity = all.validity();
+    let most = if inbox.subjects.is_search_unreliable { MAX_READ } else { MAX_AUDITED };
+    let (ours, foreign) = inbox.subjects.present(validity, all);
+    let mut unread = all.clone();
+    unread.retain(|uid| !found.contains(uid) && !ours.contains(uid) && !foreign.contains(uid));
+    let unread = unread.skip(unread.len().saturating_sub(most));
+    let fetched = fetch_available_headers(session, &unread);
+    let tag = &imap.config.common.tag;
+    let origins = fetched.iter().flatten().map(|(uid, it)| (*uid, origin(&it.octets, it.is_truncated, tag)));
+    let origins: Vec<_> = origins.collect();
+    let of = |wanted| origins.iter().filter(move |(_, origin)| *origin == wanted).map(|(uid, _)| *uid);
+    let ours = UidSet::new(validity, ours.iter().chain(of(Origin::Ours)));
+    let foreign = UidSet::new(validity, foreign.iter().chain(of(Origin::Foreign)));
+    inbox.subjects.read = Some((ours.clone(), foreign));
+    fetched?;
+    let mut missed = ours;
+    missed.retain(|uid| !found.contains(uid));
+    Ok(missed)
+}

@@ -1,0 +1,90 @@
+//! Servers whose SEARCH SUBJECT does not find all tagged mail.
+
+use std::time::Duration;
+
+use pymail::Imap;
+use rstest::rstest;
+
+use super::imap::{fetched, mail};
+use super::imap_config;
+use super::imap_receiving::named;
+use crate::mail_site::ALICE;
+use crate::support::script::{Script, Scripted, Step};
+
+/// UIDs of tagged mails; the others are foreign.
+const OURS: [u32; 2] = [3, 5];
+
+/// Makes a server with mails 1 to 6, whose SEARCH SUBJECT finds these.
+fn finding(found: &'static str) -> Script {
+    let foreign = |uid| format!("From: bob@example.test\r\nTo: {ALICE}\r\nSubject: lunch {uid}\r\n\r\nhi");
+    let fetch = move |command: &str| {
+        let mails = named(command).into_iter().map(|uid| {
+            let mail = if OURS.contains(&uid) { mail(uid, "hello") } else { foreign(uid) };
+            let headers = mail.split_inclusive("\r\n\r\n").next().unwrap_or_default();
+            let sent = if command.contains("HEADER.FIELDS") { headers } else { &mail };
+            fetched(uid, sent, command)
+        });
+        Step::Say(mails.collect::<String>() + "TAG OK done\r\n")
+    };
+    Script::imap(&["MOVE", "UIDPLUS", "IDLE"])
+        .says("UID SEARCH UNDELETED SUBJECT", format!("* SEARCH {found}\r\nTAG OK done\r\n"))
+        .says("UID SEARCH UNDELETED", "* SEARCH 1 2 3 4 5 6\r\nTAG OK done\r\n")
+        .on("UID FETCH", move |heard| fetch(&heard.text))
+}
+
+/// Returns `true` after an audit.
+fn is_audited(server: &Scripted) -> bool {
+    server.heard("UID SEARCH UNDELETED").iter().any(|command| !command.contains("SUBJECT"))
+}
+
+#[rstest]
+#[case::nothing("")]
+#[case::some("5")]
+#[case::foreign_mail_only("1 2")]
+fn a_consumer_gets_mail_that_search_does_not_find(#[case] found: &'static str) {
+    let server = finding(found).start();
+    let config = imap_config(&server).recheck(Duration::from_millis(50));
+    let imap = Imap::connect(config).unwrap();
+    let mut uids: Vec<u32> =
+        imap.consume().take(OURS.len()).map(|delivery| delivery.unwrap().uid().get()).collect();
+    uids.sort_unstable();
+    assert_eq!(uids, OURS);
+    assert!(imap.status().reads_subjects);
+}
+
+#[test]
+fn fetch_finds_it_too_and_reads_each_subject_once() {
+    let server = finding("").start();
+    let imap = Imap::connect(imap_config(&server).recheck(Duration::from_millis(1))).unwrap();
+    while imap.fetch().unwrap().is_empty() {} // until the first audit is due
+    for _ in 0..3 {
+        let uids: Vec<u32> = imap.fetch().unwrap().iter().map(|delivery| delivery.uid().get()).collect();
+        assert_eq!(uids, OURS);
+    }
+    let reads = server.heard("UID FETCH").into_iter().filter(|command| command.contains("HEADER.FIELDS"));
+    assert_eq!(reads.count(), 1);
+}
+
+#[rstest]
+#[case::exactly("3 5")]
+#[case::everything("1 2 3 4 5 6")]
+fn search_stays_in_use_where_it_finds_all(#[case] found: &'static str) {
+    let server = finding(found).start();
+    let imap = Imap::connect(imap_config(&server).recheck(Duration::from_millis(1))).unwrap();
+    while !is_audited(&server) {
+        assert_eq!(imap.fetch().unwrap().len(), OURS.len());
+    }
+    assert!(!imap.status().reads_subjects);
+}
+
+#[test]
+fn a_refused_audit_fails_no_fetch() {
+    let script = finding("3 5").ahead("UID SEARCH UNDELETED", |heard| {
+        Step::say("TAG NO not now\r\n").when(!heard.text.contains("SUBJECT"))
+    });
+    let server = script.start();
+    let imap = Imap::connect(imap_config(&server).recheck(Duration::from_millis(1))).unwrap();
+    while !is_audited(&server) {
+        assert_eq!(imap.fetch().unwrap().len(), OURS.len());
+    }
+}
