@@ -52,8 +52,9 @@
 //! # }
 //! ```
 //!
-//! Receiving is by polling: a fetch returns at once, with an empty batch when nothing waits. Every call blocks; async
-//! code calls by `spawn_blocking` or the like.
+//! [`Imap::consume`] waits for messages, which the server announces at once where it has IDLE; [`Imap::wait`] is for
+//! apps with loops of their own. [`Imap::fetch`] returns what is there, or an empty batch. Every call blocks; async code
+//! calls by `spawn_blocking` or the like.
 //!
 //! # Sending
 //!
