@@ -59,6 +59,7 @@ impl Case {
         cases.extend(sends(quick));
         cases.extend(calls(quick));
         cases.extend(mailboxes(quick));
+        cases.extend(pushes(quick));
         for case in cases.iter_mut().filter(|_| quick) {
             (case.turns, case.heartbeat_ms) = (1, 1_000);
         }
@@ -122,4 +123,13 @@ fn mailboxes(quick: bool) -> Vec<Case> {
     };
     let case = |n| Case { sizes: NOTHING, ..Case::new("mailboxes", Work::Mailboxes, n, systems(n)) };
     numbers.iter().map(|&n| case(n)).collect()
+}
+
+/// Cases of announced mail. Dovecot announces it half a second after its delivery.
+fn pushes(quick: bool) -> [Case; 3] {
+    let n = if quick { 3 } else { 40 };
+    let near = Case::new("push_latency", Work::Push, n, &[Pymail, AsyncImap, Floor]);
+    let far = Case::new("push_wan", Work::Push, n, &[Pymail, AsyncImap, Floor]);
+    let idle = Case::new("idle", Work::Idle, if quick { 5 } else { 1_000 }, &[Pymail]);
+    [Case { turns: 3, ..near }, Case { turns: 3, rtt_ms: RTT_MS, ..far }, Case { sizes: NOTHING, ..idle }]
 }

@@ -6,7 +6,7 @@
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use crate::job::{Account, Outcome, Params, Result, System, Work};
+use crate::job::{self, Account, Outcome, Params, Result, System, Work};
 use crate::mails::{Bodies, Seen};
 use crate::meter::Meter;
 use crate::rest;
@@ -26,6 +26,8 @@ pub fn run(work: Work, system: System, params: &Params) -> Result<()> {
         Work::Start => start(system, params),
         Work::Noop => noop(system, params),
         Work::Mailboxes => mailboxes(system, params),
+        Work::Push => push(system, params),
+        Work::Idle => idle(system, params),
     }?;
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(())
@@ -113,6 +115,32 @@ fn mailboxes(system: System, params: &Params) -> Result<Outcome> {
     mailboxes.into_iter().try_for_each(Mailbox::stop)?;
     let stop_s = Some(stopping.elapsed().as_secs_f64());
     Ok(Outcome { seconds, rest_cores, late_s, stop_s, ..connected })
+}
+
+/// Prints the time of each message, in nanoseconds since 1970.
+fn push(system: System, params: &Params) -> Result<Outcome> {
+    let mut mailbox = systems::mailbox(system, params)?;
+    wait_for_go()?;
+    let meter = Meter::start(mailbox.processes())?;
+    let mut seen = Seen::new(params);
+    mailbox.push(params.n, &mut seen, &mut || println!("{}", job::nanos()))?;
+    let outcome = meter.stop()?;
+    mailbox.stop()?;
+    Ok(outcome)
+}
+
+fn idle(system: System, params: &Params) -> Result<Outcome> {
+    let user = |number| format!("{number}.{}", params.imap.user);
+    let account = |number| Account { user: user(number), ..params.imap.clone() };
+    let accounts: Vec<_> = (0..params.n).map(account).collect();
+    wait_for_go()?;
+    let mut mailboxes = systems::mailboxes(system, params, &accounts)?;
+    mailboxes.iter_mut().try_for_each(|mailbox| mailbox.listen())?;
+    let processes = rest::processes(&mailboxes);
+    let connected = Meter::since_birth(processes.clone()).stop()?;
+    let rest_cores = Some(rest::cores(&mut mailboxes, processes, params)?);
+    mailboxes.into_iter().try_for_each(Mailbox::stop)?;
+    Ok(Outcome { rest_cores, ..connected })
 }
 
 fn wait_for_go() -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +87,10 @@ pub enum Work {
     Noop,
     /// Keeps `n` mailboxes connected.
     Mailboxes,
+    /// Handles `n` messages, each as soon as the server announces it.
+    Push,
+    /// Keeps `n` mailboxes waiting for announcements.
+    Idle,
 }
 
 /// A server and an account on it.
@@ -145,4 +150,13 @@ pub struct Outcome {
     pub late_s: Option<f64>,
     /// Seconds to close all mailboxes, one after the other.
     pub stop_s: Option<f64>,
+    /// Median of the time from a message's delivery until it is handled, in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// The 99th percentile of that time.
+    pub p99_ms: Option<f64>,
+}
+
+/// Returns the time in nanoseconds since 1970, which the bench and its clients share.
+pub fn nanos() -> u128 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos())
 }

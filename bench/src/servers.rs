@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::cases::Case;
 use crate::fill;
-use crate::job::{Account, Params, Result};
+use crate::job::{self, Account, Params, Result};
 use crate::mails::Bodies;
 use crate::python;
 use crate::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
@@ -93,6 +93,12 @@ impl Servers {
         } else {
             Err(format!("{found} of {} messages to receive", params.n).into())
         }
+    }
+
+    /// Delivers one message by LMTP; returns the time at which the server had it, in nanoseconds since 1970.
+    pub fn deliver_one(&self, user: &str, id: usize, body: &str) -> u128 {
+        self.dovecot.deliver(user, fill::mail(user, TAG, id, body).replace('\n', "\r\n").as_bytes());
+        job::nanos()
     }
 
     /// Checks by Dovecot's files that a user's `n` messages are in the archive, and none in INBOX: no client's error

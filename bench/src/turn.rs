@@ -4,10 +4,12 @@ use std::env;
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::cases::Case;
 use crate::job::{Account, Outcome, Params, Result, System, Work};
+use crate::mails::Bodies;
 use crate::proxy;
 use crate::python;
 use crate::servers::Servers;
@@ -15,6 +17,9 @@ use crate::sink::Sink;
 
 /// The variable that names a command to run each client with, such as a profiler.
 const WRAP: &str = "PYMAIL_BENCH_WRAP";
+
+/// The time in which a client archives a message and waits again.
+const SETTLING: Duration = Duration::from_millis(200);
 
 static USERS: AtomicUsize = AtomicUsize::new(1);
 
@@ -30,7 +35,8 @@ pub fn take(servers: &Servers, case: &Case, system: System, n: usize, python: &s
         Work::Drain => turn.drain(servers, params),
         Work::Send => turn.send(params),
         Work::Start => turn.start(servers, params),
-        Work::Noop | Work::Mailboxes => turn.client(&params, || Ok(())),
+        Work::Noop | Work::Mailboxes | Work::Idle => turn.client(&params, || Ok(())),
+        Work::Push => turn.push(servers, params),
     }
 }
 
@@ -47,6 +53,27 @@ impl Turn<'_> {
         servers.expect_archived(&params.imap.user, params.n)?;
         servers.forget(&params.imap.user)?;
         Ok(outcome)
+    }
+
+    /// Delivers the messages one after the other, each when the one before was handled a while ago.
+    fn push(&self, servers: &Servers, mut params: Params) -> Result<Outcome> {
+        params.imap.port = self.distant(params.imap.port)?;
+        let mut client = Client::start(self.case.work, self.system, self.python, &params)?;
+        client.expect("ready")?;
+        writeln!(client.stdin, "go")?;
+        let mut waits = Vec::new();
+        for (id, body) in Bodies::new(params.n, params.sizes).iter() {
+            thread::sleep(SETTLING + self.case.rtt() * 4);
+            let delivered = servers.deliver_one(&params.imap.user, id, body);
+            let handled: u128 = client.line()?.parse()?;
+            waits.push(Duration::from_nanos(u64::try_from(handled.saturating_sub(delivered))?));
+        }
+        waits.sort_unstable();
+        let percentile = |percent: usize| waits.get((waits.len() * percent).div_ceil(100).saturating_sub(1));
+        let ms = |percent| percentile(percent).map(|wait| wait.as_secs_f64() * 1e3);
+        let outcome: Outcome = serde_json::from_str(&client.line()?)?;
+        client.child.wait()?;
+        Ok(Outcome { p50_ms: ms(50), p99_ms: ms(99), ..outcome })
     }
 
     fn send(&self, mut params: Params) -> Result<Outcome> {

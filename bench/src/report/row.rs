@@ -48,6 +48,10 @@ pub struct Row {
     pub late_s: Option<f64>,
     /// Seconds to close all mailboxes, one after the other.
     pub stop_s: Option<f64>,
+    /// Median of the time from a message's delivery until it is handled.
+    pub p50_ms: Option<f64>,
+    /// The 99th percentile of that time.
+    pub p99_ms: Option<f64>,
 }
 
 impl Row {
@@ -97,6 +101,8 @@ impl Row {
             rest_cores: median(outcomes, |it| it.rest_cores),
             late_s: median(outcomes, |it| it.late_s),
             stop_s: median(outcomes, |it| it.stop_s),
+            p50_ms: median(outcomes, |it| it.p50_ms),
+            p99_ms: median(outcomes, |it| it.p99_ms),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::report::Row;
 
-const HEAD: [&str; 14] = [
+const HEAD: [&str; 16] = [
     "case",
     "system",
     "n",
@@ -19,6 +19,8 @@ const HEAD: [&str; 14] = [
     "% of a core at rest",
     "99 % late by ms",
     "stopped in s",
+    "p50 ms",
+    "p99 ms",
 ];
 
 /// The number of text columns, from the left.
@@ -60,6 +62,8 @@ fn cells(row: &Row) -> [String; HEAD.len()] {
         shown(row.rest_cores.map(|cores| cores * 100.0), 3),
         shown(row.late_s.map(|late| late * 1e3), 1),
         shown(row.stop_s, 2),
+        shown(row.p50_ms, 1),
+        shown(row.p99_ms, 1),
     ]
 }
 

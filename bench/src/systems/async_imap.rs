@@ -17,24 +17,24 @@ use super::{Mailbox, boxed, uids};
 
 struct Inbox {
     runtime: Arc<Runtime>,
-    session: async_imap::Session<TlsStream<TcpStream>>,
+    /// `None` only while it idles.
+    session: Option<Session>,
     tag: String,
 }
+
+type Session = async_imap::Session<TlsStream<TcpStream>>;
 
 pub fn mailboxes(params: &Params, accounts: &[Account]) -> Result<Vec<Box<dyn Mailbox>>> {
     let runtime = Arc::new(Builder::new_current_thread().enable_all().build()?);
     let config = tls::config(&params.ca_file)?;
     let connect = |account: &Account| {
         let session = runtime.block_on(connect(account, config.clone()))?;
-        Ok(boxed(Inbox { runtime: runtime.clone(), session, tag: account.tag.clone() }))
+        Ok(boxed(Inbox { runtime: runtime.clone(), session: Some(session), tag: account.tag.clone() }))
     };
     accounts.iter().map(connect).collect()
 }
 
-async fn connect(
-    account: &Account,
-    config: Arc<ClientConfig>,
-) -> Result<async_imap::Session<TlsStream<TcpStream>>> {
+async fn connect(account: &Account, config: Arc<ClientConfig>) -> Result<Session> {
     let socket = TcpStream::connect((account.host.as_str(), account.port)).await?;
     socket.set_nodelay(true)?;
     let stream = TlsConnector::from(config).connect(tls::name(account)?, socket).await?;
@@ -47,12 +47,20 @@ async fn connect(
     Ok(session)
 }
 
+/// The error after a failed IDLE, which takes the session with it.
+const LOST: &str = "the session is lost";
+
 impl Inbox {
-    async fn drain(
-        session: &mut async_imap::Session<TlsStream<TcpStream>>,
-        tag: &str,
-        seen: &mut Seen,
-    ) -> Result<usize> {
+    /// Idles until the server announces something.
+    async fn idle(session: Session) -> Result<Session> {
+        let mut idle = session.idle();
+        idle.init().await?;
+        let (announced, _stop) = idle.wait();
+        announced.await?;
+        Ok(idle.done().await?)
+    }
+
+    async fn drain(session: &mut Session, tag: &str, seen: &mut Seen) -> Result<usize> {
         let found = session.uid_search(format!("SUBJECT \"{tag}\"")).await?;
         if found.is_empty() {
             return Ok(0);
@@ -73,14 +81,24 @@ impl Inbox {
 
 impl Mailbox for Inbox {
     fn receive(&mut self, seen: &mut Seen) -> Result<usize> {
-        self.runtime.block_on(Self::drain(&mut self.session, &self.tag, seen))
+        self.runtime.block_on(Self::drain(self.session.as_mut().ok_or(LOST)?, &self.tag, seen))
+    }
+
+    fn push(&mut self, n: usize, seen: &mut Seen, handle: &mut dyn FnMut()) -> Result<()> {
+        for _ in 0..n {
+            let session = self.session.take().ok_or(LOST)?;
+            self.session = Some(self.runtime.block_on(Self::idle(session))?);
+            self.receive(seen)?;
+            handle();
+        }
+        Ok(())
     }
 
     fn noop(&mut self) -> Result<()> {
-        Ok(self.runtime.block_on(self.session.noop())?)
+        Ok(self.runtime.block_on(self.session.as_mut().ok_or(LOST)?.noop())?)
     }
 
     fn stop(mut self: Box<Self>) -> Result<()> {
-        Ok(self.runtime.block_on(self.session.logout())?)
+        Ok(self.runtime.block_on(self.session.as_mut().ok_or(LOST)?.logout())?)
     }
 }

@@ -112,6 +112,24 @@ impl Mailbox for Session {
         Ok(mails)
     }
 
+    /// Discards the messages: only the announcement is read.
+    fn push(&mut self, n: usize, _: &mut Seen, handle: &mut dyn FnMut()) -> Result<()> {
+        for _ in 0..n {
+            self.commands += 1;
+            let line = format!("a{} IDLE\r\n", self.commands);
+            self.stream.get_mut().write_all(line.as_bytes())?;
+            while !self.line.ends_with(b" EXISTS\r\n") {
+                self.read_line()?;
+            }
+            handle();
+            self.stream.get_mut().write_all(b"DONE\r\n")?;
+            while !self.line.starts_with(b"a") {
+                self.read_line()?;
+            }
+        }
+        Ok(())
+    }
+
     fn noop(&mut self) -> Result<()> {
         self.ask("NOOP").map(|_| ())
     }

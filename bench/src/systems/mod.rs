@@ -27,6 +27,14 @@ pub trait Mailbox: Send {
     fn account_for(&mut self, _: &mut Seen) -> Result<()> {
         Ok(())
     }
+    /// Waits for `n` messages and archives each; calls `handle` with each as soon as it has it.
+    fn push(&mut self, _n: usize, _seen: &mut Seen, _handle: &mut dyn FnMut()) -> Result<()> {
+        Err("this system does not wait for mail".into())
+    }
+    /// Has the server announce mail from now on.
+    fn listen(&mut self) -> Result<()> {
+        Err("this system does not wait for mail by itself".into())
+    }
     /// Sends a NOOP.
     fn noop(&mut self) -> Result<()>;
     /// Returns `true` if the system sends heartbeats by itself.

@@ -38,6 +38,25 @@ impl Mailbox for Imap {
         Ok(deliveries.len())
     }
 
+    fn push(&mut self, n: usize, seen: &mut Seen, handle: &mut dyn FnMut()) -> Result<()> {
+        for delivery in self.consume().take(n) {
+            let delivery = delivery?;
+            let message = delivery.message()?;
+            seen.add(&message.id, &message.body)?;
+            handle();
+            self.ack([&delivery])?;
+        }
+        Ok(())
+    }
+
+    /// The connection goes on to listen after the wait, until IDLE is renewed.
+    fn listen(&mut self) -> Result<()> {
+        while self.status().push.is_none() {
+            self.wait(Duration::from_millis(20))?;
+        }
+        Ok(())
+    }
+
     fn noop(&mut self) -> Result<()> {
         Ok(Self::noop(self)?)
     }
