@@ -56,9 +56,11 @@ class Metered(imaplib.IMAP4):
     # The last tagged response.
     tagged_response: tuple[str, list[Any]] | None = None
 
-    # How many messages the selected mailbox has, and how many have arrived since the last search.
+    # How many messages the selected mailbox has; how many have arrived that no search for new messages has seen;
+    # how many of these had been announced when the last search result came.
     exists = 0
     arrived = 0
+    arrived_before_result = 0
 
     # Grows with each EXPUNGE and VANISHED response, or run of them: they change sequence numbers.
     expunged = 0
@@ -359,6 +361,8 @@ class Metered(imaplib.IMAP4):
                 raise self.abort("an EXISTS response has an invalid number")
             self.arrived += max(0, exists - self.exists)
             self.exists = exists
+        elif typ in ("SEARCH", "ESEARCH"):
+            self.arrived_before_result = self.arrived
 
     def _get_tagged_response(self, tag: bytes, *args: Any, **kwargs: Any) -> tuple[str, list[Any]]:
         self.tagged_response = None

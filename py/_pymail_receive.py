@@ -42,22 +42,22 @@ class Receiving(LoggingIn):
     # The tag of the FETCH whose responses are being read, for which the data limit is set.
     fetching: Any = None
 
-    def search(self, criteria: str) -> bytes:
-        """Returns the UIDs that match, four octets each, little-endian.
+    def search(self, criteria: str, for_new: bool) -> bytes:
+        """Returns the UIDs that match, four octets each, little-endian; `for_new` if it finds all new messages.
 
         A large mailbox is searched in windows, so that no response line is too long for imaplib.
         """
         if self.exists > self.portion:
-            return self._search_windows(criteria)
+            return self._search_windows(criteria, for_new)
         try:
-            return self._search_all(criteria)
+            return self._search_all(criteria, for_new)
         except Refused:
             if self.limit_reached is None or self.limit_reached[0] >= self.exists:
                 raise
             self.portion = max(1, self.limit_reached[0])
-            return self._search_windows(criteria)
+            return self._search_windows(criteria, for_new)
 
-    def _search_all(self, criteria: str) -> bytes:
+    def _search_all(self, criteria: str, for_new: bool) -> bytes:
         # A server searches only messages that it has announced, which it does at NOOP: both go in one flight.
         self._send("NOOP")
         self._send_search(criteria)
@@ -66,7 +66,7 @@ class Receiving(LoggingIn):
             # Dovecot may run both commands before it announces new messages: the search has missed those.
             self._send_search(criteria)
             responses = self._all()
-        return self._found(responses) + self._search_below(criteria)
+        return self._found(responses, for_new) + self._search_below(criteria)
 
     def _search_below(self, criteria: str) -> bytes:
         """Returns the other matches where the server has searched only the newest messages (RFC 9738)."""
@@ -83,23 +83,30 @@ class Receiving(LoggingIn):
         # Ranges (ESEARCH, RFC 4731) are shorter than a list; a server with SEARCHRES has ESEARCH, too.
         self._send("UID", "SEARCH", f"RETURN (ALL) {criteria}" if self.has_searchres else criteria)
 
-    def _search_windows(self, criteria: str) -> bytes:
+    def _search_windows(self, criteria: str, for_new: bool) -> bytes:
         self._tagged(self.imap.noop)
         self.clear_untagged()
         found = b""
         for window in self._windows():
             self._send_search(window + criteria)
-            found += self._found(self._all()) + self._search_below(window + criteria)
+            found += self._found(self._all(), for_new) + self._search_below(window + criteria)
+            for_new = False  # the first window has the newest messages
             if len(found) > 4 * MAX_FOUND:
                 raise Refused(None, f"more than {MAX_FOUND} messages match: narrow the search")
         return found
 
-    def _found(self, responses: list[Untagged]) -> bytes:
-        """Returns the UIDs in SEARCH responses; in the inbox, notes that all messages up to them were searched."""
+    def _found(self, responses: list[Untagged], for_new: bool = False) -> bytes:
+        """Returns the UIDs in SEARCH responses; in the inbox, notes that all messages up to them were searched.
+
+        Messages that a server announces behind the result of a search `for_new` ones may be missing from it.
+        """
         found = b"".join(parse_search(it.get("SEARCH", []), it.get("ESEARCH", [])) for it in responses)
         if not self.is_away:
             self.next_uid = max(self.next_uid, highest_uid(found) + 1)
-            self.searched, self.imap.arrived = True, 0
+            self.searched = True
+        if for_new and not self.is_away:
+            has_result = any(it.keys() & {"SEARCH", "ESEARCH"} for it in responses)
+            self.imap.arrived -= self.imap.arrived_before_result if has_result else self.imap.arrived
         return found
 
     def prefetch(self, criteria: str, count: int, items: str, data_limit: int) -> tuple[bytes, Chunk] | None:
@@ -123,7 +130,7 @@ class Receiving(LoggingIn):
         try:
             announced = self._next_selected() if selects else self._next()
             # Dovecot answers a search before it completes the command before that.
-            found = self._found([announced, self._next()])
+            found = self._found([announced, self._next()], for_new=True)
             is_late = not selects and "EXISTS" in announced
             if not is_late:
                 found, self.others = split_range(found, first, last)

@@ -33,7 +33,7 @@ pub(super) fn search(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) 
 fn search_subjects(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> Result<UidSet> {
     let validity = session.validity();
     let unsearchable = inbox.unsearchable(validity).clone();
-    let found = match session.search(&imap.search_criteria(inbox)) {
+    let found = match session.search_new(&imap.search_criteria(inbox)) {
         Err(error) if error.kind() == ErrorKind::Refused && !treat_as_transient(inbox, &error) => {
             bisect(session, imap, inbox, error)?
         }
@@ -62,7 +62,7 @@ fn search_subjects(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) ->
 fn bisect(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox, refusal: Error) -> Result<UidSet> {
     let validity = session.validity();
     let criteria = imap.search_criteria(inbox);
-    let Some(all) = unless_refused(session.search("UNDELETED"))? else { return Err(refusal) };
+    let Some(all) = unless_refused(session.search_new("UNDELETED"))? else { return Err(refusal) };
     let (mut found, mut refused, mut in_a_row) = (Vec::<Uid>::new(), Vec::<Uid>::new(), 0);
     let mut parts = all.chunks();
     while let Some(part) = parts.pop() {

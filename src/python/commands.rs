@@ -47,7 +47,18 @@ impl ImapSession {
     /// `Refused` for a NO or BAD, and for more than 4,000,000 matches; a lost connection, also when a result is
     /// impossibly long.
     pub(crate) fn search(&mut self, criteria: &str) -> Result<UidSet> {
-        let Uids(uids) = self.call("search", (criteria.to_owned(),), "SEARCH")?;
+        let Uids(uids) = self.call("search", (criteria.to_owned(), false), "SEARCH")?;
+        Ok(UidSet::new(self.validity(), uids))
+    }
+
+    /// Searches for all messages of ours, as [`search`](Self::search) does. What was announced before the result counts
+    /// as seen: [`listen`](crate::connection::Session::listen) then waits for what comes after it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`search`](Self::search).
+    pub(crate) fn search_new(&mut self, criteria: &str) -> Result<UidSet> {
+        let Uids(uids) = self.call("search", (criteria.to_owned(), true), "SEARCH")?;
         Ok(UidSet::new(self.validity(), uids))
     }
 

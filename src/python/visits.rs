@@ -98,7 +98,7 @@ impl ImapSession {
     ///
     /// Not as a [`UidSet`], which is bound to the inbox's UIDVALIDITY.
     pub(super) fn search_here(&mut self, criteria: &str, action: &str) -> Result<Vec<Uid>> {
-        let Uids(mut uids) = self.call("search", (criteria.to_owned(),), action)?;
+        let Uids(mut uids) = self.call("search", (criteria.to_owned(), false), action)?;
         uids.sort_unstable();
         Ok(uids)
     }

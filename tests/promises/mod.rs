@@ -7,6 +7,7 @@ mod once;
 mod one_bad_message;
 mod ours_only;
 mod push;
+mod push_at_any_moment;
 mod secret;
 mod several_consumers;
 mod stays_up;

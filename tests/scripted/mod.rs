@@ -9,6 +9,7 @@ mod imap_ends;
 mod imap_idle;
 mod imap_limits;
 mod imap_login;
+mod imap_missed;
 mod imap_namespace;
 mod imap_receiving;
 mod imap_search_lies;
