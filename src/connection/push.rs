@@ -69,6 +69,11 @@ impl<S: Session> Connection<S> {
         self.0.shared.arrivals.end();
     }
 
+    /// Ends the waits that are under way, not the pauses: a message is available again.
+    pub(crate) fn wake_waits(&self) {
+        self.0.shared.arrivals.announce();
+    }
+
     /// Records a search of the inbox, and whether it found new mail.
     pub(crate) fn searched(&self, has_found: bool) {
         if self.0.shared.arrivals.searched(has_found) {

@@ -53,10 +53,10 @@ impl Consumer {
             return Ok(());
         }
         match self.fetch(room) {
-            Ok((deliveries, due)) => {
+            Ok((deliveries, next)) => {
                 self.pause = Duration::ZERO;
                 self.batch = deliveries.into_iter();
-                if self.batch.as_slice().is_empty() { self.wait(due) } else { Ok(()) }
+                if self.batch.as_slice().is_empty() { self.wait(&next) } else { Ok(()) }
             }
             Err(error) => {
                 let longest = self.imap.config.common.options.heartbeat;
@@ -67,14 +67,21 @@ impl Consumer {
         }
     }
 
-    /// Fetches up to `room` messages that are not in flight; returns them, and the time when further ones are due.
-    fn fetch(&self, room: usize) -> Result<(Vec<Delivery>, Option<Instant>)> {
+    /// Fetches up to `room` messages that are not in flight.
+    fn fetch(&self, room: usize) -> Result<(Vec<Delivery>, Next)> {
         let Self { imap, number, .. } = self;
         imap.with_inbox(|inbox, deadline| {
-            let mut deliveries = receive::receive(imap, inbox, &mut Cursor::consumer(room), deadline)?;
-            imap.in_flight.hold(*number, &mut deliveries);
-            let due = imap.in_flight.next_due().into_iter().chain(inbox.suspects().next_due()).min();
-            Ok((deliveries, due))
+            loop {
+                let (began, returns) = (Instant::now(), imap.in_flight.returns());
+                let mut deliveries = receive::receive(imap, inbox, &mut Cursor::consumer(room), deadline)?;
+                let are_any = !deliveries.is_empty();
+                imap.in_flight.hold(*number, &mut deliveries);
+                if are_any && deliveries.is_empty() {
+                    continue; // Copies of messages in flight, which are left out from now on.
+                }
+                let due = [imap.in_flight.next_due(began), inbox.suspects().next_due(began)];
+                return Ok((deliveries, Next { due: due.into_iter().flatten().min(), returns }));
+            }
         })
     }
 
@@ -84,11 +91,20 @@ impl Consumer {
     }
 
     /// Waits until messages may have come. A shared mailbox is also searched when a lease may have run out.
-    fn wait(&self, due: Option<Instant>) -> Result<()> {
+    fn wait(&self, next: &Next) -> Result<()> {
         let lease = self.imap.config.lease.map(|lease| Instant::now() + lease / 2);
-        let _: Woken = self.imap.connection.wait(due.into_iter().chain(lease).min(), || self.is_over())?;
+        let is_over = || self.is_over() || self.imap.in_flight.returns() != next.returns;
+        let _: Woken = self.imap.connection.wait(next.due.into_iter().chain(lease).min(), is_over)?;
         Ok(())
     }
+}
+
+/// The messages that a fetch has left out.
+struct Next {
+    /// The time from which the next one may be handed out.
+    due: Option<Instant>,
+    /// The [returns](super::in_flight::InFlight::returns) before the fetch.
+    returns: u64,
 }
 
 /// Returns `true` for an error that does not pass by itself.
@@ -129,10 +145,11 @@ impl Iterator for Consumer {
 
 impl std::iter::FusedIterator for Consumer {}
 
-/// Lets go of the messages that are not acknowledged.
+/// Lets go of the messages that are not acknowledged, for other consumers of the handle, which may wait.
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.imap.in_flight.release_all(self.number);
+        self.imap.connection.wake_waits();
     }
 }
 

@@ -21,6 +21,7 @@
 //! | MOVE, or STORE and UID EXPUNGE | done |
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::batch::Fate;
 use super::inbox::Inbox;
@@ -174,6 +175,7 @@ pub(super) fn reject<'a>(
     };
     for delivery in deliveries {
         let times = inbox.release(delivery.validity, delivery.uid, reason);
+        imap.in_flight.delay(&[delivery], Duration::ZERO);
         if times >= limit {
             let reason = format!("its handling failed {times} times; the last time: {reason}");
             move_to_dead_letters(imap, inbox, delivery, &reason, deadline)?;

@@ -26,6 +26,10 @@ struct State {
     held: BTreeMap<Uid, Held>,
     /// Messages that were returned, with the time from which they are handed out again.
     delayed: BTreeMap<Uid, Instant>,
+    /// Further mails with messages that were in flight when they were fetched.
+    copies: BTreeMap<Uid, Identity>,
+    /// Grows when messages are let go of that are still in the inbox.
+    returns: u64,
     /// The number of the last consumer.
     last: u64,
     /// Consumers up to this number end.
@@ -60,12 +64,18 @@ impl InFlight {
         self.changed.notify_all();
     }
 
-    /// Holds these deliveries for a consumer. Drops those whose message is held already under another UID; once that
-    /// one is acknowledged, they are duplicates.
+    /// Holds these deliveries for a consumer. Drops those whose message is held already under another UID, and leaves
+    /// them out while it is; once that one is acknowledged, they are duplicates.
     pub(super) fn hold(&self, consumer: u64, deliveries: &mut Vec<Delivery>) {
         let mut state = self.state.lock();
-        let held: HashSet<Identity> = state.held.values().filter_map(|held| held.identity).collect();
-        deliveries.retain(|it| it.identity.is_none_or(|identity| !held.contains(&identity)));
+        let held = state.held_identities();
+        deliveries.retain(|it| {
+            let copied = it.identity.filter(|identity| held.contains(identity));
+            if let Some(identity) = copied {
+                state.copies.extend(it.uids().map(|uid| (uid, identity)));
+            }
+            copied.is_none()
+        });
         for delivery in deliveries.iter().filter(|it| it.is_archivable()) {
             state.reset_to(delivery.validity);
             for uid in delivery.uids() {
@@ -77,7 +87,10 @@ impl InFlight {
 
     /// Lets go of all messages of a consumer.
     pub(super) fn release_all(&self, consumer: u64) {
-        self.state.lock().held.retain(|_, held| held.consumer != consumer);
+        let mut state = self.state.lock();
+        state.held.retain(|_, held| held.consumer != consumer);
+        state.returns += 1;
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -86,6 +99,7 @@ impl InFlight {
         let mut state = self.state.lock();
         let until = Instant::now().checked_add(delay);
         let validity = state.validity;
+        state.returns += 1;
         for delivery in deliveries.iter().filter(|it| Some(it.validity) == validity) {
             for uid in delivery.uids() {
                 state.held.remove(&uid);
@@ -104,6 +118,7 @@ impl InFlight {
             for uid in gone.iter() {
                 state.held.remove(&uid);
                 state.delayed.remove(&uid);
+                state.copies.remove(&uid);
             }
         }
         drop(state);
@@ -116,24 +131,36 @@ impl InFlight {
         state.reset_to(present.validity());
         state.held.retain(|uid, _| present.contains(*uid));
         state.delayed.retain(|uid, _| present.contains(*uid));
+        state.copies.retain(|uid, _| present.contains(*uid));
         drop(state);
         self.changed.notify_all();
     }
 
-    /// Returns the messages that are not to be handed out now: delayed ones, and for a consumer also those in flight.
+    /// Returns the messages that are not to be handed out now: delayed ones, and for a consumer also those in flight,
+    /// under any UID.
     pub(super) fn unavailable(&self, validity: UidValidity, for_consumer: bool) -> HashSet<Uid> {
         let (state, now) = (self.state.lock(), Instant::now());
         if state.validity != Some(validity) {
             return HashSet::new();
         }
         let delayed = state.delayed.iter().filter(|(_, until)| **until > now).map(|(uid, _)| *uid);
-        let held = state.held.keys().copied().filter(|_| for_consumer);
-        delayed.chain(held).collect()
+        if !for_consumer {
+            return delayed.collect();
+        }
+        let identities = state.held_identities();
+        let copies = state.copies.iter().filter(|(_, identity)| identities.contains(identity));
+        delayed.chain(state.held.keys().copied()).chain(copies.map(|(uid, _)| *uid)).collect()
     }
 
-    /// Returns the time from which the next delayed message is handed out again.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.state.lock().delayed.values().min().copied()
+    /// Returns a number that grows when messages become available, so that none is missed before a wait.
+    pub(super) fn returns(&self) -> u64 {
+        self.state.lock().returns
+    }
+
+    /// Returns the time from which the next delayed message is handed out again. Leaves out those that were due at
+    /// `began`: a fetch that began then has not handed them out, and another one would not either.
+    pub(super) fn next_due(&self, began: Instant) -> Option<Instant> {
+        self.state.lock().delayed.values().filter(|until| **until > began).min().copied()
     }
 
     /// Waits until fewer than `most` messages are in flight; returns how many more there may be, 0 if the consumer is
@@ -168,6 +195,12 @@ impl State {
             self.validity = Some(validity);
             self.held.clear();
             self.delayed.clear();
+            self.copies.clear();
         }
+    }
+
+    /// Returns the identities of the messages in flight.
+    fn held_identities(&self) -> HashSet<Identity> {
+        self.held.values().filter_map(|held| held.identity).collect()
     }
 }

@@ -321,7 +321,9 @@ impl Imap {
             }
             self.in_flight.delay(&deliveries, delay);
             Ok(())
-        })
+        })?;
+        self.connection.wake_waits(); // For the new time; a consumer of another thread may wait for a later one.
+        Ok(())
     }
 
     /// Ends the consumers of this handle, and waits until none of their messages is in flight, at most for `limit`.
@@ -366,9 +368,15 @@ impl Imap {
     /// After any error each message is in the inbox or in the archive; a retry archives none of them twice.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
         let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
-        self.with_inbox(|inbox, deadline| {
-            acknowledge::acknowledge(self, inbox, deliveries, deadline, Inbox::forget_unreturned)
-        })
+        let acknowledged = self.with_inbox(|inbox, deadline| {
+            acknowledge::acknowledge(self, inbox, deliveries.clone(), deadline, Inbox::forget_unreturned)
+        });
+        if acknowledged.as_ref().is_err_and(|error| error.kind() == ErrorKind::LeaseLost) {
+            // If the consumer that has them now fails, they come again.
+            self.in_flight.delay(&deliveries, Duration::ZERO);
+            self.connection.wake_waits();
+        }
+        acknowledged
     }
 
     /// Returns deliveries that could not be handled. They are delivered again, until they have failed as often as
@@ -398,7 +406,10 @@ impl Imap {
     /// that have failed often enough.
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
         let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
-        self.with_inbox(|inbox, deadline| dead_letters::reject(self, inbox, deliveries, reason, deadline))
+        let rejected = self
+            .with_inbox(|inbox, deadline| dead_letters::reject(self, inbox, deliveries, reason, deadline));
+        self.connection.wake_waits();
+        rejected
     }
 
     /// Fetches one batch and acknowledges it before it returns: at most once, where [`fetch`](Imap::fetch) and

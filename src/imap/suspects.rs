@@ -149,9 +149,9 @@ impl Suspects {
         self.all.values().filter(|suspect| !suspect.is_due()).count()
     }
 
-    /// Returns the time of the next attempt of a withheld message.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.all.values().map(|suspect| suspect.retry_at).min()
+    /// Returns the time of the next attempt of a withheld message that was not due at `began`.
+    pub(super) fn next_due(&self, began: Instant) -> Option<Instant> {
+        self.all.values().map(|suspect| suspect.retry_at).filter(|retry_at| *retry_at > began).min()
     }
 
     /// Returns `true` if any suspect may be fetched now.

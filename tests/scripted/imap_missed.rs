@@ -1,12 +1,16 @@
 //! Announcements that come at a bad moment, and messages that become available while a consumer waits: no wait sleeps
 //! through them, and none turns in circles.
 
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
-use pymail::Imap;
+use pymail::{Consumer, Delivery, Imap};
 use rstest::rstest;
 
+use super::imap::{holding, mail};
 use super::{NEVER, imap_config};
+use crate::support::process::wait_until;
 use crate::support::script::{Script, Scripted, Step};
 
 /// The longest wait for an announcement.
@@ -74,4 +78,126 @@ fn a_message_that_is_announced_at_the_end_of_a_flight_ends_the_wait(#[case] othe
     let imap = waiting(&server);
     assert_eq!(server.heard("UID SEARCH RETURN (ALL) NOT").len(), 1);
     assert!(imap.wait(PATIENCE).unwrap());
+}
+
+/// Has one thread wait for a message by a consumer, calls `meanwhile` once it waits, and returns the UID of the message.
+fn next_of_a_waiting_consumer(server: &Scripted, imap: &Imap, meanwhile: impl FnOnce()) -> u32 {
+    let idles = server.heard("IDLE").len();
+    let (sender, received) = mpsc::channel();
+    thread::scope(|threads| {
+        threads.spawn(|| {
+            let next = imap.consume().next().map(|delivery| delivery.unwrap().uid().get());
+            sender.send(next).unwrap();
+        });
+        wait_until("the consumer to wait", || server.heard("IDLE").len() > idles);
+        meanwhile();
+        let next = received.recv_timeout(PATIENCE);
+        let _ = imap.drain(Duration::ZERO);
+        next.expect("a message").expect("no end")
+    })
+}
+
+#[rstest]
+#[case::returned(|imap: &Imap, delivery: &Delivery| imap.nack([delivery], Duration::from_millis(50)))]
+#[case::rejected(|imap: &Imap, delivery: &Delivery| imap.reject([delivery], "not now"))]
+fn a_message_that_another_thread_returns_wakes_a_waiting_consumer(
+    #[case] give_back: fn(&Imap, &Delivery) -> pymail::Result<()>,
+) {
+    let server = holding(&["MOVE", "UIDPLUS", "IDLE"], &[mail(1, "hello")]).start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER).dead_letters(9)).unwrap();
+    let mut consumer = imap.consume();
+    let first = consumer.next().unwrap().unwrap();
+    assert_eq!(next_of_a_waiting_consumer(&server, &imap, || give_back(&imap, &first).unwrap()), 1);
+}
+
+#[rstest]
+fn the_drop_of_a_consumer_wakes_another_one_that_waits() {
+    let server = holding(&["MOVE", "UIDPLUS", "IDLE"], &[mail(1, "hello")]).start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
+    let mut consumer = imap.consume();
+    consumer.next().unwrap().unwrap();
+    assert_eq!(next_of_a_waiting_consumer(&server, &imap, || drop(consumer)), 1);
+}
+
+#[rstest]
+fn a_rejected_message_comes_again_to_its_consumer() {
+    let server = holding(&["MOVE", "UIDPLUS", "IDLE"], &[mail(1, "hello")]).start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER).dead_letters(3).max_in_flight(1)).unwrap();
+    let mut consumer = imap.consume();
+    for count in 1..=2 {
+        let delivery = consumer.next().unwrap().unwrap();
+        assert_eq!((delivery.uid().get(), delivery.delivery_count()), (1, count));
+        imap.reject([&delivery], "not now").unwrap();
+    }
+}
+
+/// Makes a server to which a copy of the first message comes after the first search, and then a third message.
+fn with_a_copy(mails: u32) -> Script {
+    let message = |uid: u32| {
+        let id = if uid == 2 { 1 } else { uid };
+        format!("Message-ID: <{id}@bob>\r\n{}", mail(id, "hello"))
+    };
+    let mails: Vec<String> = (1..=mails).map(message).collect();
+    let uids: Vec<String> = (1..=mails.len()).map(|uid| uid.to_string()).collect();
+    let all = format!("* SEARCH {}\r\nTAG OK done\r\n", uids.join(" "));
+    let script = Script::imap(&["MOVE", "UIDPLUS", "IDLE"]).on("UID FETCH", move |heard| {
+        let wanted = heard.text.split(' ').nth(2).unwrap_or_default();
+        let has = |uid: u32| wanted.split(',').any(|it| covers(it, uid));
+        let fetched = (1..).zip(&mails).filter(|(uid, _)| has(*uid));
+        let fetched: String =
+            fetched.map(|(uid, mail)| super::imap::fetched(uid, mail, &heard.text)).collect();
+        Step::Say(fetched + "TAG OK done\r\n")
+    });
+    script.on("UID SEARCH UNDELETED SUBJECT", move |heard| match heard.nth {
+        1 => Step::say("* SEARCH 1\r\nTAG OK done\r\n"),
+        _ => Step::Say(all.clone()),
+    })
+}
+
+/// Returns `true` if a UID, or a range of them, is or has this one.
+fn covers(range: &str, uid: u32) -> bool {
+    let (first, last) = range.split_once(':').unwrap_or((range, range));
+    let number = |text: &str| text.parse::<u32>().unwrap_or(0);
+    (number(first)..=number(last)).contains(&uid)
+}
+
+#[rstest]
+fn a_copy_of_a_message_in_flight_holds_back_no_other() {
+    let server = with_a_copy(3).start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER).max_in_flight(2)).unwrap();
+    let mut consumer = imap.consume();
+    assert_eq!(consumer.next().unwrap().unwrap().uid().get(), 1);
+    assert_eq!(next_of(&imap, consumer), Some(3));
+}
+
+/// Returns the next message of a consumer, without waiting for ever.
+fn next_of(imap: &Imap, mut consumer: Consumer) -> Option<u32> {
+    let (sender, received) = mpsc::channel();
+    thread::scope(|threads| {
+        threads.spawn(move || {
+            let next = consumer.next().map(|delivery| delivery.unwrap().uid().get());
+            sender.send(next).unwrap();
+        });
+        let next = received.recv_timeout(PATIENCE);
+        let _ = imap.drain(Duration::ZERO);
+        next.unwrap_or_default()
+    })
+}
+
+/// The first message is due again, and can't be handed out while its copy is in flight.
+#[rstest]
+fn a_returned_message_whose_copy_is_in_flight_is_not_fetched_again_and_again() {
+    let server = with_a_copy(2).start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
+    let mut consumer = imap.consume();
+    let first = consumer.next().unwrap().unwrap();
+    imap.nack([&first], Duration::from_millis(100)).unwrap();
+    assert_eq!(consumer.next().unwrap().unwrap().uid().get(), 2);
+    thread::scope(|threads| {
+        threads.spawn(move || assert!(consumer.next().is_none()));
+        thread::park_timeout(Duration::from_millis(600));
+        let _ = imap.drain(Duration::ZERO);
+    });
+    let searches = server.heard("UID SEARCH").len();
+    assert!(searches < 10, "{searches} searches");
 }
