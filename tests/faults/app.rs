@@ -8,6 +8,7 @@ use pymail::{
 };
 
 use crate::case::Case;
+use crate::idle;
 use crate::scenario::{Scenario, Verb};
 use crate::support::TAG;
 use crate::support::dovecot::{HOST, PASSWORD};
@@ -76,7 +77,9 @@ pub struct App<'a> {
     pub place: &'a Place,
     pub port: u16,
     /// Waits for the heartbeat to meet the fault.
-    pub struck: &'a dyn Fn() -> bool,
+    pub struck: &'a (dyn Fn() -> bool + Sync),
+    /// Returns `true` once the server has begun IDLE, or the fault has struck before.
+    pub idles: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl Diary {
@@ -89,10 +92,15 @@ impl Diary {
 
     /// Makes a call, and notes if it returns late, or keeps a CPU busy.
     fn call<T>(&mut self, what: &str, call: impl FnOnce() -> T) -> T {
+        self.call_within(self.most, what, call)
+    }
+
+    /// Makes a call that may take this long.
+    pub fn call_within<T>(&mut self, most: Duration, what: &str, call: impl FnOnce() -> T) -> T {
         let (watch, before) = (Stopwatch::start(), cpu());
         let answer = call();
         let (took, burnt) = (watch.elapsed(), cpu().saturating_sub(before));
-        if took >= self.most {
+        if took >= most {
             self.late.push(format!("{what} took {:.1} s", took.as_secs_f64()));
         }
         if burnt > MOST_CPU {
@@ -102,7 +110,7 @@ impl Diary {
     }
 
     /// Repeats a call as long as that may help.
-    fn retry<T>(&mut self, what: &str, mut call: impl FnMut() -> Result<T, Error>) -> Option<T> {
+    pub fn retry<T>(&mut self, what: &str, mut call: impl FnMut() -> Result<T, Error>) -> Option<T> {
         for attempt in 1.. {
             match self.call(what, &mut call) {
                 Ok(answer) => return Some(answer),
@@ -116,7 +124,7 @@ impl Diary {
         None
     }
 
-    fn hand<'b>(&mut self, deliveries: impl IntoIterator<Item = &'b Delivery>) -> Vec<String> {
+    pub fn hand<'b>(&mut self, deliveries: impl IntoIterator<Item = &'b Delivery>) -> Vec<String> {
         let mut ids = Vec::new();
         for delivery in deliveries {
             let (id, body) = match delivery.message() {
@@ -156,7 +164,7 @@ impl App<'_> {
     }
 
     fn heartbeat(&self) -> Duration {
-        if self.scenario.verb == Verb::Heartbeat { SOON } else { NEVER }
+        if matches!(self.scenario.verb, Verb::Heartbeat | Verb::Idle) { SOON } else { NEVER }
     }
 
     fn credentials(&self) -> Credentials {
@@ -176,6 +184,7 @@ impl App<'_> {
         match self.scenario.verb {
             Verb::FetchAndAck => fetch_and_ack(diary, &imap),
             Verb::Reject => fetch_and_settle(diary, &imap),
+            Verb::Idle => idle::consume(self, diary, &imap),
             _ => fetch_then_ack(diary, &imap),
         }
         let _ = diary.call("close", || imap.close());
@@ -210,6 +219,7 @@ impl Verb {
         match self {
             Self::Share => config.shared(LEASE),
             Self::Reject => config.dead_letters(1),
+            Self::Idle => config.idle_renewal(idle::RENEWAL).recheck(NEVER),
             _ => config,
         }
     }

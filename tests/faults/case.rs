@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::scenario::{Scenario, Verb};
 use crate::support::fault_proxy::{Fault, Place, Plan, Protocol};
 
+/// The responses of a flood: less than a megabyte.
+const FLOOD: usize = 20_000;
+
 /// The place of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Spot {
@@ -15,6 +18,11 @@ pub enum Spot {
     Answer(usize, u64),
     /// Before the nth NOOP of a heartbeat, or its response.
     Beat {
+        answer: bool,
+        at: u64,
+    },
+    /// Within the first IDLE with its DONE, or within what the server says until it has ended.
+    Idle {
         answer: bool,
         at: u64,
     },
@@ -33,6 +41,12 @@ pub enum Blow {
     Flags,
     Cut,
     Lengthen,
+    /// The server tells of a message that is gone.
+    Expunge,
+    /// The server tells of flags many times.
+    Flood,
+    /// IDLE begins without a `+`.
+    NoPlus,
 }
 
 /// A fault at a place in a scenario.
@@ -65,6 +79,8 @@ impl Case {
             Spot::Answer(nth, at) => Place::answer(nth).at(at),
             Spot::Beat { answer: false, at } => Place::command_like("NOOP").nth(2).at(at),
             Spot::Beat { answer: true, at } => Place::answer_like("NOOP").nth(2).at(at),
+            Spot::Idle { answer: false, at } => Place::command_like("IDLE").at(at),
+            Spot::Idle { answer: true, at } => Place::answer_like("IDLE").at(at),
         };
         let plan = Plan::new(place, self.fault(deadline)).times(self.times);
         if self.times == 1 { plan.on_connection(1) } else { plan }
@@ -84,6 +100,9 @@ impl Case {
             Blow::Flags => Fault::Inject("* 3 FETCH (FLAGS ())\r\n".into()),
             Blow::Cut => Fault::Literal { by: -7, announced: false },
             Blow::Lengthen => Fault::Literal { by: 7, announced: false },
+            Blow::Expunge => Fault::Inject("* 1 EXPUNGE\r\n".into()),
+            Blow::Flood => Fault::Inject("* 3 FETCH (FLAGS (\\Seen))\r\n".repeat(FLOOD)),
+            Blow::NoPlus => Fault::Replace("+ idling".into(), "* OK idling".into()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The cases: every place of a dialogue, as clean runs have shown it, times each fault.
 
 use crate::case::{Blow, Case, Spot};
+use crate::idle;
 use crate::scenario::{Scenario, Step, Verb};
 use crate::support::fault_proxy::Protocol;
 
@@ -18,6 +19,9 @@ impl Scenario {
         let window = self.window(steps);
         if self.verb == Verb::Cut {
             return window.into_iter().flat_map(|step| self.octets(step)).collect();
+        }
+        if self.verb == Verb::Idle {
+            return window.into_iter().flat_map(|step| idle::cases(self, step)).collect();
         }
         let mut cases = Vec::new();
         if self.verb == Verb::Connect {

@@ -100,6 +100,12 @@ impl Planted {
         Ok(Self { ours, raw, foreign })
     }
 
+    /// Adds a message that arrives later.
+    pub fn expect(&mut self, id: &str, body: &[u8]) {
+        self.ours.insert(id.to_owned(), body.to_vec());
+        self.raw.insert(id.to_owned(), tagged(id, body));
+    }
+
     /// Returns a message of ours as it was added.
     pub fn raw(&self, id: &str) -> &[u8] {
         &self.raw[id]
@@ -234,7 +240,8 @@ fn mentions(folder: &Path, user: &str) -> bool {
     })
 }
 
-fn tagged(id: &str, body: &[u8]) -> Vec<u8> {
+/// Returns a message of ours.
+pub fn tagged(id: &str, body: &[u8]) -> Vec<u8> {
     let code = BASE64_STANDARD.encode(body);
     let lines: Vec<&str> =
         code.as_bytes().chunks(76).filter_map(|line| std::str::from_utf8(line).ok()).collect();

@@ -10,6 +10,7 @@ mod cases;
 mod checker;
 mod crew;
 mod dead;
+mod idle;
 mod leaks;
 mod report;
 mod scenario;

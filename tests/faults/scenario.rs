@@ -25,6 +25,8 @@ pub enum Verb {
     /// The same, by a handle that sends messages of unknown delivery again.
     Resend,
     Heartbeat,
+    /// Wait in IDLE for a message, handle and acknowledge it.
+    Idle,
     Stop,
 }
 
@@ -53,15 +55,16 @@ impl Scenario {
     pub fn all() -> Vec<Self> {
         use Kind::{Move, NoMove, NoUidplus, OneByOne, Pipelining};
         use Verb::{
-            Ack, Connect, Cut, Fetch, FetchAndAck, FetchLarge, Heartbeat, Reject, Resend, Send, SendAll,
-            Share, Stop,
+            Ack, Connect, Cut, Fetch, FetchAndAck, FetchLarge, Heartbeat, Idle, Reject, Resend, Send,
+            SendAll, Share, Stop,
         };
         let some = |kind, verbs: &[Verb]| {
             verbs.iter().map(|&verb| Self { verb, kind, implicit_tls: true }).collect::<Vec<_>>()
         };
         let starttls = |kind| vec![Self { verb: Connect, kind, implicit_tls: false }];
         [
-            some(Move, &[Connect, Fetch, FetchLarge, Cut, Ack, FetchAndAck, Share, Reject, Heartbeat, Stop]),
+            some(Move, &[Connect, Fetch, FetchLarge, Cut, Ack, FetchAndAck, Share, Reject, Heartbeat]),
+            some(Move, &[Idle, Stop]),
             starttls(Move),
             some(NoMove, &[Ack, FetchAndAck, Share, Reject]),
             some(NoUidplus, &[Ack, FetchAndAck, Reject]),
@@ -94,6 +97,7 @@ impl Scenario {
             // Behind these there is a SEARCH in an inbox without any of ours, like the first one.
             Verb::FetchAndAck | Verb::Share => upto(work, |step| step.is(&ARCHIVING), usize::MAX),
             Verb::Reject => counting(upto(work, |step| step.is(&ARCHIVING), usize::MAX)),
+            Verb::Idle => only(work, &["IDLE"]).into_iter().take(1).collect(),
             Verb::Stop => only(work, &["LOGOUT", "QUIT"]),
             Verb::Resend => only(work, &["."]),
             Verb::Send | Verb::SendAll => upto(work, |step| step.is(&["."]), usize::MAX),

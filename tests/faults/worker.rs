@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::{App, DEADLINE, Diary, receive_the_rest};
 use crate::case::Case;
 use crate::checker::{self, Planted, Verdict};
+use crate::idle;
 use crate::leaks::Before;
 use crate::scenario::{Scenario, Step, Verb};
 use crate::support::fault_proxy::Protocol;
@@ -92,9 +93,16 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
         place,
         port: proxy.port(),
         struck: &|| struck() || is_over(),
+        idles: &|| {
+            let is_met = case.times > 0 && (proxy.hits() > 0 || is_over());
+            is_met || proxy.exchanges().iter().any(|it| it.command == "IDLE" && it.down > 0)
+        },
     };
     let (mut diary, mut verdict) = (Diary::of(case), Verdict::default());
-    let planted = Planted::plant(&mut Witness::login(place.inbox, user)?, &planted(scenario))?;
+    let mut planted = Planted::plant(&mut Witness::login(place.inbox, user)?, &planted(scenario))?;
+    if scenario.verb == Verb::Idle {
+        planted.expect(idle::LATE, idle::LATE_BODY);
+    }
     if scenario.kind.protocol() == Protocol::Imap {
         app.receive(&mut diary);
     } else {
@@ -127,6 +135,9 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
 fn planted(scenario: Scenario) -> Vec<(&'static str, Vec<u8>)> {
     if scenario.kind.protocol() == Protocol::Smtp {
         return Vec::new();
+    }
+    if scenario.verb == Verb::Idle {
+        return vec![("one", b"a".to_vec())];
     }
     if scenario.verb == Verb::Cut {
         return vec![("one", b"a".to_vec()), ("two", b"} A1 OK\r\n)\r\n".to_vec())];
