@@ -10,6 +10,7 @@ mod imap_claims;
 mod imap_connecting;
 mod imap_everywhere;
 mod imap_fetching;
+mod imap_idling;
 mod imap_searching;
 mod row;
 mod smtp;
@@ -50,6 +51,7 @@ const TABLES: &[Table] = &[
     ("imap fetching", imap_fetching::rows, imap::meet),
     ("imap archiving", imap_archiving::rows, imap::meet),
     ("imap claims", imap_claims::rows, imap_claims::meet),
+    ("imap idling", imap_idling::rows, imap_idling::meet),
     ("smtp connecting", smtp_connecting::rows, smtp::meet),
     ("smtp sending", smtp_sending::rows, smtp::meet),
     ("smtp pipelining", smtp_sending::pipelined, smtp::meet_pipelined),
