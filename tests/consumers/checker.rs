@@ -129,6 +129,7 @@ pub fn orders(server: &Running, options: &Options, user: &str, dir: &TempDir, wo
         deadline: options.deadline,
         lease: options.lease,
         work,
+        polls: false,
         silent: None,
     }
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use pymail::{Batch, Credentials, Imap, ImapConfig, Server};
+use pymail::{Credentials, Delivery, Imap, ImapConfig, Server};
 use serde::{Deserialize, Serialize};
 
 use crate::A_MOMENT;
@@ -38,6 +38,8 @@ pub struct Orders {
     pub lease: Duration,
     /// The time to handle a message.
     pub work: Duration,
+    /// `true` if it asks for batches again and again, in place of waiting for each message.
+    pub polls: bool,
     /// The port of another server, which is silent: the consumer has [`SILENT`] handles on it.
     pub silent: Option<u16>,
 }
@@ -57,22 +59,52 @@ fn consume(orders: &Orders) -> Outcome {
     let record = Record::open(&orders.record, orders.number)?;
     let config = server::config(orders.port, &orders.user, &orders.ca_pem);
     let config = config.batch(orders.batch).timeout(orders.deadline).shared(orders.lease);
+    // As many as a batch: the others are left to the other consumers.
+    let config = config.max_in_flight(orders.batch);
     let imap = retried(&record, || Imap::connect(config.clone()))?;
     // Closing each handle would wait for the response to its NOOP; the end of the process ends them.
     let _silent = orders.silent.map(handles_on).transpose()?.map(ManuallyDrop::new);
     let end = end_of_input();
+    if orders.polls { poll(&record, &imap, orders, &end) } else { wait(&record, &imap, orders, end) }
+}
+
+/// Handles batches until standard input ends.
+fn poll(record: &Record, imap: &Imap, orders: &Orders, end: &Receiver<()>) -> Outcome {
     loop {
-        let batch = retried(&record, || imap.fetch())?;
+        let batch = retried(record, || imap.fetch())?;
         if !batch.is_empty() {
-            handle(&record, &batch, orders.work)?;
+            handle(record, &batch, orders.work, || batch.ack())?;
             continue;
         }
         // Duplicates leave the inbox with any acknowledgement, also that of an empty batch.
-        retried(&record, || batch.ack())?;
+        retried(record, || batch.ack())?;
         if end.recv_timeout(A_MOMENT * 10) == Err(RecvTimeoutError::Disconnected) {
             return Ok(imap.close()?);
         }
     }
+}
+
+/// Handles messages as they arrive, until standard input ends.
+fn wait(record: &Record, imap: &Imap, orders: &Orders, end: Receiver<()>) -> Outcome {
+    let messages = imap.consume();
+    let other = imap.clone();
+    thread::spawn(move || {
+        while end.recv_timeout(A_MOMENT * 10) == Err(RecvTimeoutError::Timeout) {
+            // Duplicates leave the inbox with any acknowledgement. A failure comes again at the next one.
+            let _ = other.ack(std::iter::empty());
+        }
+        let _ = other.drain(Duration::ZERO);
+    });
+    for delivery in messages {
+        match delivery {
+            Err(error) if is_passing(&error) => note(record, &error),
+            delivery => {
+                let delivery = delivery?;
+                handle(record, [&delivery], orders.work, || imap.ack([&delivery]))?;
+            }
+        }
+    }
+    Ok(imap.close()?)
 }
 
 /// Connects handles whose heartbeats wait for a response from the first one on.
@@ -83,9 +115,14 @@ fn handles_on(port: u16) -> pymail::Result<Vec<Imap>> {
     (0..SILENT).map(|n| Imap::connect(config(n))).collect()
 }
 
-fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
+fn handle<'a>(
+    record: &Record,
+    deliveries: impl IntoIterator<Item = &'a Delivery>,
+    work: Duration,
+    acknowledge: impl Fn() -> pymail::Result<()>,
+) -> Outcome {
     let mut numbers = Vec::new();
-    for delivery in batch {
+    for delivery in deliveries {
         let message = match delivery.message() {
             // It stays in the inbox, and comes later.
             Err(error) if error.is_transient() => {
@@ -104,7 +141,7 @@ fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
         }
         numbers.push(message.id.clone());
     }
-    match retried(record, || batch.ack()) {
+    match retried(record, acknowledge) {
         Err(error) if error.kind() == pymail::ErrorKind::LeaseLost => {
             Ok(record.write(What::Evicted, &numbers)?)
         }
@@ -120,15 +157,22 @@ fn handle(record: &Record, batch: &Batch, work: Duration) -> Outcome {
 fn retried<T>(record: &Record, ask: impl Fn() -> pymail::Result<T>) -> pymail::Result<T> {
     loop {
         match ask() {
-            // A full mailbox is transient, too.
-            Err(error) if error.is_transient() || error.code() == Some("OVERQUOTA") => {
-                // A record that can't be written shows by its missing entries.
-                let _ = record.write(What::Trouble, &[error.to_string().replace('\n', " ")]);
-                thread::park_timeout(error.retry_after().map_or(A_MOMENT, |wait| wait.min(A_MOMENT * 20)));
-            }
+            Err(error) if is_passing(&error) => note(record, &error),
             answer => return answer,
         }
     }
+}
+
+/// Returns `true` for a failure that passes; a full mailbox does, too.
+fn is_passing(error: &pymail::Error) -> bool {
+    error.is_transient() || error.code() == Some("OVERQUOTA")
+}
+
+/// Records a failure, and waits a moment.
+fn note(record: &Record, error: &pymail::Error) {
+    // A record that can't be written shows by its missing entries.
+    let _ = record.write(What::Trouble, &[error.to_string().replace('\n', " ")]);
+    thread::park_timeout(error.retry_after().map_or(A_MOMENT, |wait| wait.min(A_MOMENT * 20)));
 }
 
 /// Waits without output, and returns when the checker closes standard input or has ended.

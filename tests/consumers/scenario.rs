@@ -35,7 +35,7 @@ pub enum Scenario {
     Idle,
     /// UIDVALIDITY changes while messages are held.
     MadeAnew,
-    /// Another client deletes waiting and held mail.
+    /// Another client deletes waiting and held mail, while the consumers poll.
     Removed,
     /// The mailbox is full for a while.
     Full,
@@ -87,6 +87,7 @@ impl Scenario {
         let mut orders =
             Orders { lease: options.short_lease, ..orders(&server, options, USER, &dir, self.work(options)) };
         (orders.batch, orders.deadline) = (2, orders.lease / 2);
+        orders.polls = self == Self::Removed;
         let processes = options.processes.min(self.most_processes());
         let messages = self.messages(processes);
         if self == Self::Silent {
