@@ -148,7 +148,7 @@ mod uid;
 mod waiter;
 
 pub use crate::config::{Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig};
-pub use crate::connection::{Push, State, Stats, Status};
+pub use crate::connection::{Latency, Push, State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result};
 pub use crate::imap::{Batch, Consumer, Deliveries, Delivery, Imap, RawMail};
 pub use crate::message::{Message, MessageId, Recipients};

@@ -18,5 +18,6 @@ mod protocol_trace;
 mod scripted;
 mod shipped;
 mod smtp_pipelining;
+mod stats;
 
 use pymail_test_support as support;

@@ -19,6 +19,8 @@ pub(super) struct Arrivals {
 struct State {
     /// Grows with each announcement.
     announced: u64,
+    /// The time of the last announcement.
+    announced_at: Instant,
     /// Grows when waits are to end: the connection ends for good, or the consumers do.
     ended: u64,
     /// The callers that wait.
@@ -46,6 +48,7 @@ impl Arrivals {
     pub(super) fn new() -> Self {
         let state = State {
             announced: 0,
+            announced_at: Instant::now(),
             ended: 0,
             waiting: 0,
             looked: Instant::now(),
@@ -55,10 +58,17 @@ impl Arrivals {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Ends all waits: mail was announced.
-    pub(super) fn announce(&self) {
-        self.state.lock().announced += 1;
+    /// Ends all waits: mail was announced at this time.
+    pub(super) fn announce(&self, at: Instant) {
+        let mut state = self.state.lock();
+        (state.announced, state.announced_at) = (state.announced + 1, at);
+        drop(state);
         self.changed.notify_all();
+    }
+
+    /// Returns the time of the last announcement.
+    pub(super) fn announced_at(&self) -> Instant {
+        self.state.lock().announced_at
     }
 
     /// Ends all waits and pauses.

@@ -25,6 +25,7 @@
 
 mod arrivals;
 mod keep_alive;
+mod latency;
 mod push;
 mod reconnect_limiter;
 mod session;
@@ -42,6 +43,7 @@ use parking_lot::Mutex;
 
 use self::arrivals::Arrivals;
 pub(crate) use self::arrivals::Woken;
+pub use self::latency::Latency;
 use self::reconnect_limiter::ReconnectLimiter;
 pub(crate) use self::session::{Session, SessionHooks};
 pub use self::status::{Push, State, Stats, Status};
@@ -240,6 +242,11 @@ impl<S: Session> Connection<S> {
         count(self.0.shared.traffic.lock().counts());
     }
 
+    /// Counts the time from an announcement to its delivery.
+    pub(crate) fn count_latency(&self, latency: Duration) {
+        self.count(|counts| counts.push_latency.add(latency));
+    }
+
     /// Records a failure that no call returns, as the status's last error.
     pub(crate) fn note(&self, error: &Error) {
         self.0.shared.note(error);
@@ -326,6 +333,9 @@ impl<S: Session> Shared<S> {
         let ready = if session.is_listening() { Ok(()) } else { self.before_call(&mut session) };
         let result = guard.map_timeout(ready.and_then(|()| work(&mut session)), "waiting for the server");
         self.heard(slot, session.traffic());
+        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Refused) {
+            self.traffic.lock().counts().refused += 1;
+        }
         match &result {
             Err(error) if error.ends_connection() => self.lose(slot, error),
             // The work succeeded just before the waiter shut the socket down.

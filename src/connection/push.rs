@@ -51,6 +51,11 @@ impl<S: Session> Connection<S> {
         shared.check_open().map(|()| woken)
     }
 
+    /// Returns the time of the last announcement: for one by IDLE, when its first octets were there.
+    pub(crate) fn announced_at(&self) -> Instant {
+        self.0.shared.arrivals.announced_at()
+    }
+
     /// Waits for this time, or until the connection ends for good, or `is_over`.
     ///
     /// # Errors
@@ -116,6 +121,7 @@ impl<S: Session> Shared<S> {
 
     /// Has the server announce mail, or hears what it has announced. Returns the wait until the next beat.
     pub(super) fn listen(&self, mut slot: MutexGuard<'_, SessionSlot<S>>, beat: Beat) -> Duration {
+        let woken_at = Instant::now();
         let deadline = Deadline::after(IDLE_TIMEOUT.min(self.options.timeout));
         let renewal = self.options.idle_renewal;
         let is_due = slot.listening_since.elapsed() + slack(renewal) >= renewal;
@@ -135,7 +141,7 @@ impl<S: Session> Shared<S> {
             self.run(&mut slot, deadline, |session| session.listen(may_ask))
         };
         let has_mail = matches!(news, Ok(true));
-        self.announce(&slot, news, is_listening);
+        self.announce(&slot, news, is_listening.then_some(woken_at));
         let parked = slot.session.as_ref().filter(|session| session.is_listening()).map(|it| it.park(beat));
         match parked {
             Some(Ok(())) => renewal.saturating_sub(slot.listening_since.elapsed()),
@@ -151,11 +157,12 @@ impl<S: Session> Shared<S> {
         }
     }
 
-    /// Wakes the callers that wait for mail, if there are news; records how the server announces mail.
-    fn announce(&self, slot: &SessionSlot<S>, news: Result<bool>, by_idle: bool) {
+    /// Wakes the callers that wait for mail, if there are news; records how the server announces mail. `by_idle` is when
+    /// the server sent something in IDLE.
+    fn announce(&self, slot: &SessionSlot<S>, news: Result<bool>, by_idle: Option<Instant>) {
         match news {
             Ok(has_mail) => {
-                if has_mail && by_idle {
+                if has_mail && by_idle.is_some() {
                     self.arrivals.is_reliable();
                 }
                 let listens = slot.session.as_ref().is_some_and(S::can_listen);
@@ -165,7 +172,7 @@ impl<S: Session> Shared<S> {
                     () => Push::Idle,
                 });
                 if has_mail {
-                    self.arrivals.announce();
+                    self.arrivals.announce(by_idle.unwrap_or_else(Instant::now));
                 }
             }
             Err(error) => self.note(&error),

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::latency::Latency;
 use crate::error::Error;
 
 /// The state of a handle's connection.
@@ -87,8 +88,8 @@ impl Status {
 /// Counts over all connections of a handle, from [`Imap::stats`](crate::Imap::stats) or
 /// [`Smtp::stats`](crate::Smtp::stats).
 ///
-/// All counts begin with the handle and only grow. An [`Smtp`](crate::Smtp) handle with several connections returns
-/// their sums; the last four are counted by [`Imap`](crate::Imap) alone.
+/// All counts begin with the handle and only grow, but for `depth`. An [`Smtp`](crate::Smtp) handle with several
+/// connections returns their sums. From `withheld` on, [`Imap`](crate::Imap) alone counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
@@ -100,6 +101,11 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Octets of responses received, after decryption.
     pub bytes_received: u64,
+    /// Refusals by the server. [`Imap`](crate::Imap): commands answered by NO or BAD, if a call, or a step of it, failed
+    /// by that. [`Smtp`](crate::Smtp): messages refused for all recipients; and other commands, as for `Imap`.
+    pub refused: u64,
+    /// Messages that the server has accepted for at least one recipient, by [`Smtp`](crate::Smtp) alone.
+    pub sent: u64,
     /// Failed attempts to fetch a single message: the server refused it, or its headers do not show the tag. Each is
     /// delivered as an error; the message stays in the inbox and is tried again.
     pub withheld: u64,
@@ -109,6 +115,25 @@ pub struct Stats {
     pub dead_letters: u64,
     /// Failed attempts to read the archive. Until one succeeds, duplicates of earlier messages are not recognised.
     pub archive_unread: u64,
+    /// Deliveries that the app got, errors in place of messages and repeated deliveries included. A
+    /// [`Consumer`](crate::Consumer) counts each when it hands it out, [`Imap::fetch`](crate::Imap::fetch) when it
+    /// returns.
+    pub received: u64,
+    /// Those of `received` with a [`delivery_count`](crate::Delivery::delivery_count) above 1.
+    pub redelivered: u64,
+    /// Messages that were acknowledged and have left the inbox. Each once, however often its acknowledgement is repeated.
+    pub acknowledged: u64,
+    /// Deliveries returned by [`Imap::nack`](crate::Imap::nack) and [`Imap::reject`](crate::Imap::reject).
+    pub returned: u64,
+    /// Copies that were not delivered: of a message in the same batch, counted with each of its deliveries; of an
+    /// acknowledged message, once.
+    pub duplicates: u64,
+    /// The tagged messages in the inbox at the last look, by the last SEARCH and what is known since: those in flight,
+    /// withheld, or claimed by other consumers too. `None` before the first look.
+    pub depth: Option<u64>,
+    /// The times from an announcement by the server to the first delivery that a [`Consumer`](crate::Consumer) hands out
+    /// after it. Fetching, and connecting anew if need be, are included; the way from the sender to the inbox is not.
+    pub push_latency: Latency,
 }
 
 impl Stats {
@@ -123,6 +148,15 @@ impl Stats {
             unreadable: self.unreadable + other.unreadable,
             dead_letters: self.dead_letters + other.dead_letters,
             archive_unread: self.archive_unread + other.archive_unread,
+            refused: self.refused + other.refused,
+            sent: self.sent + other.sent,
+            received: self.received + other.received,
+            redelivered: self.redelivered + other.redelivered,
+            acknowledged: self.acknowledged + other.acknowledged,
+            returned: self.returned + other.returned,
+            duplicates: self.duplicates + other.duplicates,
+            depth: self.depth.or(other.depth),
+            push_latency: self.push_latency.and(other.push_latency),
         }
     }
 }

@@ -18,7 +18,7 @@
 //! those that may be in both mailboxes. They are looked for before anything is moved again, so that no message is
 //! archived twice.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::batch::{ValidityGroup, group_by_validity};
 use super::headers::{Headers, fetch_headers};
@@ -52,9 +52,12 @@ pub(super) fn acknowledge<'a>(
 ) -> Result<()> {
     for group in group_by_validity(deliveries) {
         let mut done = Vec::new();
+        let unfinished = inbox.unconfirmed_copies.among(&group.uids());
         let archived =
             imap.connection.repeat(deadline, |session| archive(session, &group, imap, inbox, &mut done));
         let done = UidSet::new(group.validity, done);
+        let count = count_new(inbox, &group, &done, &unfinished);
+        imap.connection.count(|counts| counts.acknowledged += count as u64);
         remember(inbox, &group, &done);
         on_archived(inbox, &done);
         archived?.map_or(Ok(()), Err)?;
@@ -65,6 +68,13 @@ pub(super) fn acknowledge<'a>(
         inbox.forget_duplicates();
     }
     Ok(())
+}
+
+/// Returns the number of messages that have left the inbox by this acknowledgement, or by an `unfinished` one before.
+fn count_new(inbox: &Inbox, group: &ValidityGroup<'_>, done: &UidSet, unfinished: &BTreeSet<Uid>) -> usize {
+    let is_new = |it: &&&Delivery| unfinished.contains(&it.uid) || inbox.is_waiting(it);
+    let archived = group.deliveries.iter().filter(|delivery| done.contains(delivery.uid));
+    archived.filter(is_new).map(|it| it.uid).collect::<BTreeSet<_>>().len()
 }
 
 /// Records archived messages: they are not fetched again, and their duplicates are dropped.

@@ -31,13 +31,16 @@ pub struct Consumer {
     batch: std::vec::IntoIter<Delivery>,
     /// The pause before the next attempt; zero unless the last one failed.
     pause: Duration,
+    /// The time of the announcement that ended the last wait, until its delivery is handed out.
+    announced: Option<Instant>,
     has_ended: bool,
 }
 
 impl Consumer {
     pub(super) fn new(imap: Imap) -> Self {
         let number = imap.in_flight.add_consumer();
-        Self { imap, number, batch: Vec::new().into_iter(), pause: Duration::ZERO, has_ended: false }
+        let batch = Vec::new().into_iter();
+        Self { imap, number, batch, pause: Duration::ZERO, announced: None, has_ended: false }
     }
 
     /// Fetches the next batch, or waits until there may be one.
@@ -91,10 +94,11 @@ impl Consumer {
     }
 
     /// Waits until messages may have come. A shared mailbox is also searched when a lease may have run out.
-    fn wait(&self, next: &Next) -> Result<()> {
+    fn wait(&mut self, next: &Next) -> Result<()> {
         let lease = self.imap.config.lease.map(|lease| Instant::now() + lease / 2);
         let is_over = || self.is_over() || self.imap.in_flight.returns() != next.returns;
-        let _: Woken = self.imap.connection.wait(next.due.into_iter().chain(lease).min(), is_over)?;
+        let woken = self.imap.connection.wait(next.due.into_iter().chain(lease).min(), is_over)?;
+        self.announced = (woken == Woken::Announced).then(|| self.imap.connection.announced_at());
         Ok(())
     }
 }
@@ -126,6 +130,7 @@ impl Iterator for Consumer {
                 break;
             }
             if let Some(delivery) = self.batch.next() {
+                self.imap.hand_out_announced(&delivery, self.announced.take());
                 return Some(Ok(delivery));
             }
             match self.fetch_or_wait() {

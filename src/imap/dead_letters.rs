@@ -174,6 +174,7 @@ pub(super) fn reject<'a>(
         return Err(Error::config("reject needs a limit of deliveries: set ImapConfig::dead_letters"));
     };
     for delivery in deliveries {
+        imap.connection.count(|counts| counts.returned += 1);
         let times = inbox.release(delivery.validity, delivery.uid, reason);
         imap.in_flight.delay(&[delivery], Duration::ZERO);
         if times >= limit {

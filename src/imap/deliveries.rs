@@ -61,7 +61,9 @@ impl Iterator for Deliveries {
     type Item = Result<Delivery>;
 
     fn next(&mut self) -> Option<Result<Delivery>> {
-        self.batch.next().map(Ok).or_else(|| self.fetch())
+        let item = self.batch.next().map(Ok).or_else(|| self.fetch());
+        item.iter().flatten().for_each(|delivery| self.imap.hand_out(std::slice::from_ref(delivery)));
+        item
     }
 }
 

@@ -22,7 +22,6 @@ use super::single::{empty_response, withheld_error};
 use super::windows::{Previews, WholeMails};
 use super::{Delivery, Imap};
 use crate::error::{Error, Result};
-use crate::events;
 use crate::python::{ImapSession, Part};
 use crate::uid::{Uid, UidSet, UidValidity};
 
@@ -182,11 +181,6 @@ impl<'a> Fetch<'a> {
         let more = self.more || self.reader.is_full() || !unfetched.is_empty();
         let gone = self.absent.iter().chain(self.reader.deleted());
         inbox.remove(&UidSet::new(self.validity, gone.copied()));
-        for &uid in self.reader.duplicates() {
-            events::emit(
-                move || tracing::info!(%uid, "a duplicate of an acknowledged message is not delivered"),
-            );
-        }
         let skipped = unfetched.into_iter().filter(|uid| Some(*uid) <= last).collect();
         cursor.advance(self.validity, last, skipped);
         Outcome { deliveries: self.reader.into_deliveries(), more }

@@ -211,6 +211,20 @@ impl Inbox {
         self.candidates.contains_key(&uid)
     }
 
+    /// Returns the number of messages that wait as far as is known; `None` before the first SEARCH.
+    pub(super) fn depth(&self) -> Option<u64> {
+        self.validity.map(|_| self.candidates.len() as u64)
+    }
+
+    /// Returns `true` if the handle does not know that a message has left the inbox. Under an earlier UIDVALIDITY it
+    /// knows that of acknowledged messages only.
+    pub(super) fn is_waiting(&self, delivery: &Delivery) -> bool {
+        if self.validity == Some(delivery.validity) {
+            return self.is_candidate(delivery.uid);
+        }
+        delivery.identity.is_some_and(|identity| !self.acknowledged.contains(identity))
+    }
+
     /// Returns `true` if any candidate may be fetched now.
     pub(super) fn has_fetchable(&mut self, validity: UidValidity) -> bool {
         let state = self.with_validity(validity);

@@ -33,6 +33,7 @@ mod dead_letters;
 mod deliveries;
 mod fetch;
 mod fetch_and_ack;
+mod hand_out;
 mod headers;
 mod in_flight;
 mod inbox;
@@ -188,7 +189,9 @@ impl Imap {
     /// | `INUSE`, with [`retry_after`](Error::retry_after) | UIDVALIDITY has changed; the other consumers have until then to claim their messages under the new UIDs |
     pub fn fetch(&self) -> Result<Batch> {
         let fetch = |inbox: &mut _, deadline| receive::receive(self, inbox, &mut Cursor::default(), deadline);
-        Ok(Batch::new(self.clone(), self.with_inbox(fetch)?))
+        let deliveries = self.with_inbox(fetch)?;
+        self.hand_out(&deliveries);
+        Ok(Batch::new(self.clone(), deliveries))
     }
 
     /// Runs a verb, which has the inbox's state to itself, within the call's time.
@@ -320,6 +323,7 @@ impl Imap {
                 inbox.release(delivery.validity, delivery.uid, "it was returned");
             }
             self.in_flight.delay(&deliveries, delay);
+            self.connection.count(|counts| counts.returned += deliveries.len() as u64);
             Ok(())
         })?;
         self.connection.wake_waits(); // For the new time; a consumer of another thread may wait for a later one.
@@ -424,7 +428,10 @@ impl Imap {
     /// # Errors
     /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack). `Timeout` also while another thread's `fetch_and_ack` runs.
     pub fn fetch_and_ack(&self) -> Result<Vec<Delivery>> {
-        self.with_inbox(|inbox, deadline| fetch_and_ack::fetch_and_ack(self, inbox, deadline))
+        let deliveries =
+            self.with_inbox(|inbox, deadline| fetch_and_ack::fetch_and_ack(self, inbox, deadline))?;
+        self.hand_out(&deliveries);
+        Ok(deliveries)
     }
 
     /// Sends NOOP, to check that the connection is alive.

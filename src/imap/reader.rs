@@ -23,6 +23,7 @@ use super::inbox::{Inbox, Settled};
 use super::windows::count_fitting;
 use super::{Delivery, Imap};
 use crate::error::{Error, ErrorKind};
+use crate::events;
 use crate::message::{Identity, IdentityHasher, Origin, origin, parse};
 use crate::python::Mail;
 use crate::uid::{Uid, UidSet, UidValidity};
@@ -66,8 +67,6 @@ pub(super) struct Reader<'a> {
     oversized: Vec<(Uid, u64)>,
     /// Mail that another client has flagged `\Deleted` since the SEARCH.
     deleted: Vec<Uid>,
-    /// Duplicates of acknowledged messages.
-    duplicates: Vec<Uid>,
     byte_budget: ByteBudget,
     /// The highest UID read, delivered, or chosen to be fetched whole.
     last: Option<Uid>,
@@ -89,7 +88,6 @@ impl<'a> Reader<'a> {
             short: HashMap::new(),
             oversized: Vec::new(),
             deleted: Vec::new(),
-            duplicates: Vec::new(),
             byte_budget,
             last: None,
             arrived: 0,
@@ -222,7 +220,9 @@ impl<'a> Reader<'a> {
         let identity = parsed.as_ref().ok().and_then(|parsed| parsed.identity);
         if identity.is_some_and(|identity| inbox.acknowledged().contains(identity)) {
             inbox.settle(self.validity, uid, Settled::Duplicate);
-            return self.duplicates.push(uid);
+            self.imap.connection.count(|counts| counts.duplicates += 1);
+            let text = "a duplicate of an acknowledged message is not delivered";
+            return events::emit(move || tracing::info!(%uid, "{text}"));
         }
         if let Some(&at) = identity.and_then(|identity| self.first.get(&identity)) {
             self.deliveries[at].duplicates.push(uid);
@@ -282,11 +282,6 @@ impl<'a> Reader<'a> {
     /// Returns the mail that another client has flagged `\Deleted` since the SEARCH.
     pub(super) fn deleted(&self) -> &[Uid] {
         &self.deleted
-    }
-
-    /// Returns the duplicates of acknowledged messages.
-    pub(super) fn duplicates(&self) -> &[Uid] {
-        &self.duplicates
     }
 
     /// Returns the deliveries, oldest first.

@@ -65,6 +65,7 @@ pub(super) fn receive(
 ) -> Result<Vec<Delivery>> {
     let received = receive_rounds(imap, inbox, cursor, deadline);
     imap.connection.searched(inbox.take_found_new());
+    imap.connection.count(|counts| counts.depth = inbox.depth().or(counts.depth));
     received
 }
 

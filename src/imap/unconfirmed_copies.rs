@@ -101,6 +101,13 @@ impl UnconfirmedCopies {
         unfinished
             .is_some_and(|it| uids.iter().any(|uid| it.unknown.contains(&uid) || it.copied.contains(&uid)))
     }
+
+    /// Returns the messages of the set whose move to any mailbox is unfinished.
+    pub(super) fn among(&self, uids: &UidSet) -> BTreeSet<Uid> {
+        let moves = self.0.iter().filter(|((validity, _), _)| *validity == uids.validity());
+        let unfinished = moves.flat_map(|(_, it)| it.unknown.iter().chain(&it.copied)).copied();
+        unfinished.filter(|uid| uids.contains(*uid)).collect()
+    }
 }
 
 #[cfg(test)]

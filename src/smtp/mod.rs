@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub use self::receipt::{Answer, Receipt};
 use crate::config::SmtpConfig;
 use crate::connection::{Connection, Session as _, SessionHooks, State, Stats, Status};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::python::{SmtpSession, not_sent};
 
@@ -116,7 +116,15 @@ impl Smtp {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed) % self.connections.len();
         let (before, from) = self.connections.split_at(turn);
         let connections: Vec<_> = from.iter().chain(before).collect();
-        delivery::send_all(&connections, &self.config, messages)
+        let results = delivery::send_all(&connections, &self.config, messages);
+        // The connection counts a refusal that has ended it.
+        let is_refused = |it: &&Error| it.kind() == ErrorKind::Refused && !it.ends_connection();
+        self.connections[0].count(|counts| {
+            counts.sent += results.iter().flatten().count() as u64;
+            counts.refused +=
+                results.iter().filter_map(|it| it.as_ref().err()).filter(is_refused).count() as u64;
+        });
+        results
     }
 
     /// Sends NOOP on each connection, to check that it is alive. Each has a timeout of its own.

@@ -175,3 +175,30 @@ fn a_message_that_was_archived_without_an_answer_is_not_told_as_another_consumer
     batch.ack().unwrap();
     assert_eq!(mail(&site.other_client(), TAG).len(), 5);
 }
+
+#[rstest]
+fn an_acknowledgement_whose_answer_is_lost_counts_each_message_once(#[from(postfix)] site: Site) {
+    let proxy = proxy(&site, Protocol::Imap, Security::Tls);
+    site.deliver(&[message("1", "a"), message("2", "b")]);
+    let imap = imap(&site, &proxy, Security::Tls);
+    let batch = imap.fetch().unwrap();
+    proxy.plan(Plan::new(Place::answer_like("UID MOVE"), Fault::Close));
+    batch.ack().unwrap();
+    assert_eq!((proxy.hits(), imap.stats().reconnects), (1, 1));
+    batch.ack().unwrap();
+    assert!(imap.fetch().unwrap().is_empty());
+    let stats = imap.stats();
+    assert_eq!((stats.received, stats.acknowledged, stats.depth), (2, 2, Some(0)), "{stats:?}");
+}
+
+#[rstest]
+fn a_message_that_arrives_after_a_lost_connection_is_counted_once(#[from(postfix)] site: Site) {
+    let proxy = proxy(&site, Protocol::Imap, Security::Tls);
+    site.deliver(&[message("1", "a"), message("2", "b")]);
+    let imap = imap(&site, &proxy, Security::Tls);
+    proxy.plan(Plan::new(Place::answer_like("UID FETCH"), Fault::Close));
+    let batch = imap.fetch().unwrap();
+    let stats = imap.stats();
+    assert_eq!((proxy.hits(), batch.len()), (1, 2), "{batch:?}");
+    assert_eq!((stats.received, stats.redelivered, stats.duplicates, stats.depth), (2, 0, 0, Some(2)));
+}
