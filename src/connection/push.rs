@@ -76,7 +76,7 @@ impl<S: Session> Connection<S> {
 
     /// Ends the waits that are under way, not the pauses: a message is available again.
     pub(crate) fn wake_waits(&self) {
-        self.0.shared.arrivals.announce();
+        self.0.shared.arrivals.announce(Instant::now());
     }
 
     /// Records a search of the inbox, and whether it found new mail.

@@ -45,7 +45,7 @@ fn a_waiting_consumer_gets_each_message_once_as_it_arrives(#[case] site: Site) {
         // Not by `deliver`, which waits until the messages are in the inbox: they may be in the archive by then.
         let smtp = site.smtp();
         for id in ["1", "2", "3", "4"] {
-            smtp.send(&message(id, "a")).unwrap();
+            assert!(smtp.send(&message(id, "a")).unwrap().all_accepted());
         }
         let mut ids = consumer.join().unwrap();
         ids.sort();
