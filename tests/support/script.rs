@@ -235,7 +235,9 @@ impl Talk {
             }
             let Some(said) = self.answer(stream, &command, tag) else { return };
             let is_tagged = |line: &str| line.split(' ').next() == Some(tag);
-            let asks = said.lines().any(|line| line.starts_with('+')) && !said.lines().any(is_tagged);
+            let asks = !tag.is_empty()
+                && said.lines().any(|line| line.starts_with('+'))
+                && !said.lines().any(is_tagged);
             if !self.script.smtp && asks {
                 asked_for_more = Some(tag.to_owned());
             }
