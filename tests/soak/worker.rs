@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use pymail::{Batch, Credentials, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig, State};
+use pymail::{Credentials, Delivery, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig, State};
 
 use crate::plan::{Account, Plan};
 use crate::random;
@@ -18,6 +18,9 @@ const TAG: &str = "__SOAK__";
 
 /// More than two timeouts: when a server comes back, a busy machine takes long to connect all handles again.
 const LEASE: Duration = Duration::from_secs(150);
+
+/// Short, so that a connection that has stalled is noticed soon, also while it idles.
+const RENEWAL: Duration = Duration::from_secs(5);
 
 /// The number of messages in transit at which a sender waits.
 const MOST_UNDER_WAY: i64 = 50;
@@ -66,6 +69,9 @@ fn obey(shared: &Shared) {
     shared.sends.store(false, Ordering::SeqCst);
     while std::io::stdin().lock().read_line(&mut line).is_ok_and(|length| length > 0) {}
     shared.receives.store(false, Ordering::SeqCst);
+    for imap in locked(&shared.imaps).iter() {
+        let _ = imap.drain(Duration::ZERO);
+    }
 }
 
 impl Shared {
@@ -160,23 +166,45 @@ fn receive(shared: &Shared, plan: &Plan, account: &Account, port: u16, number: u
     // Short, so that it is full soon, and does not look like growth.
     let config = config.dedup_window(1_000).batch(20);
     let config = if account.imaps.len() > 1 { config.shared(LEASE) } else { config };
+    let config = config.idle_renewal(RENEWAL);
     let Ok(imap) = shared.retried("connecting to IMAP", || Imap::connect(config.clone())) else { return };
     locked(&shared.imaps).push(imap.clone());
+    // Half of the accounts are told of their messages, the others poll.
+    if number.is_multiple_of(2) {
+        return consume(shared, &imap, number, under_way);
+    }
     while shared.receives.load(Ordering::SeqCst) {
         let Ok(batch) = shared.retried("fetching", || imap.fetch()) else { return };
         if batch.is_empty() {
             rest(300..900);
             continue;
         }
-        let received = batch.iter().filter(|delivery| delivery.message().is_ok()).count();
-        under_way.fetch_sub(i64::try_from(received).unwrap_or(0), Ordering::SeqCst);
-        take(number, &batch);
+        take(number, &batch, under_way);
         let _ = shared.retried("acknowledging", || batch.ack()); // The error has been reported.
     }
 }
 
-fn take(number: usize, batch: &Batch) {
-    for delivery in batch {
+/// Handles messages as they arrive, until the handle's consumers are ended.
+fn consume(shared: &Shared, imap: &Imap, number: usize, under_way: &AtomicI64) {
+    let messages = imap.consume();
+    if !shared.receives.load(Ordering::SeqCst) {
+        return; // The consumers were ended before this one.
+    }
+    for delivery in messages {
+        match delivery {
+            Ok(delivery) => {
+                take(number, [&delivery], under_way);
+                let _ = shared.retried("acknowledging", || imap.ack([&delivery])); // The error has been reported.
+            }
+            Err(error) if is_passing(&error) => {}
+            Err(error) => say(&format!("wrong waiting: {:?}: {error}", error.kind()).replace('\n', " ")),
+        }
+    }
+}
+
+fn take<'a>(number: usize, deliveries: impl IntoIterator<Item = &'a Delivery>, under_way: &AtomicI64) {
+    for delivery in deliveries {
+        under_way.fetch_sub(i64::from(delivery.message().is_ok()), Ordering::SeqCst);
         match delivery.message() {
             Ok(message) if message.body == body(&message.id, message.body.len()) => {
                 say(&format!("received {number} {} {}", mark(message.message_id().as_str()), delivery.uid()));
