@@ -108,12 +108,19 @@
 //!
 //! # Monitoring
 //!
-//! [`Imap::status`] and [`Smtp::status`] return the [`State`] of the connection and its last error, [`Imap::stats`] and
-//! [`Smtp::stats`] the counts of commands, octets and failures. Neither waits for a call on the connection.
+//! [`Imap::status`] and [`Smtp::status`] return the [`State`] of the connection and its last error. [`Imap::stats`] and
+//! [`Smtp::stats`] return counts of commands, octets, messages and failures, the number of messages that wait, and the
+//! times from an announcement to its delivery. Neither waits for a call on the connection.
 //!
 //! Losses, reconnections and other incidents are emitted as events of the `tracing` crate, at the level `WARN` when
 //! something failed, else `INFO`. They are emitted after all locks are released, so a subscriber may call the handle.
 //! No event and no `Debug` shows the password.
+//!
+//! Each verb has a span at the level `INFO`, such as `imap.fetch` and `smtp.send`, with the fields `messages`,
+//! `elapsed_ms` and `error`, the [`ErrorKind`]. Each delivery has a span at the level `DEBUG`, `imap.delivery`, from the
+//! moment when the app gets it until it drops it, with `uid`, `uid_validity`, `count` (of deliveries), `size` (octets of
+//! the body), `message_hash` (FNV-1a of the Message-ID, 64 bits), `latency_ms` (after an announcement) and `error`. No
+//! span has text of a message in it: no id, address, property or body.
 //!
 //! # The host process
 //!
@@ -142,6 +149,7 @@ mod message;
 mod python; // the only module that embeds CPython
 mod runtime;
 mod smtp;
+mod spans;
 mod tcp;
 mod throttle;
 mod uid;

@@ -18,6 +18,7 @@ mod protocol_trace;
 mod scripted;
 mod shipped;
 mod smtp_pipelining;
+mod spans;
 mod stats;
 
 use pymail_test_support as support;

@@ -10,7 +10,7 @@ const BUCKETS: usize = 36;
 /// The upper limit of the first bucket.
 const FIRST: Duration = Duration::from_micros(100);
 
-/// Counts of the times that messages took, from [`Stats::push_latency`](crate::Stats::push_latency).
+/// The times that messages took, from [`Stats::push_latency`](crate::Stats::push_latency).
 ///
 /// ```no_run
 /// # fn show(imap: &pymail::Imap) {

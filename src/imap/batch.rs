@@ -47,6 +47,8 @@ pub struct Delivery {
     pub(super) arrived_at: Option<SystemTime>,
     /// The number of this delivery, from 1.
     pub(super) count: u32,
+    /// Ends when the app drops the last clone; disabled before it gets the delivery.
+    pub(super) span: tracing::Span,
 }
 
 /// The destination of a delivery's mail. A message that can be read has `Archive`; the other two are for errors.
@@ -72,8 +74,8 @@ impl Delivery {
             Ok(Parsed { message, identity, sent_at }) => (Ok(message), identity, sent_at),
             Err(error) => (Err(error), None, None),
         };
-        let (duplicates, fate) = (Vec::new(), Fate::Archive);
-        Self { uid, validity, identity, duplicates, message, fate, sent_at, arrived_at, count: 1 }
+        let (duplicates, fate, span) = (Vec::new(), Fate::Archive, tracing::Span::none());
+        Self { uid, validity, identity, duplicates, message, fate, sent_at, arrived_at, count: 1, span }
     }
 
     /// Returns the message.

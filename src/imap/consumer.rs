@@ -16,6 +16,7 @@ use super::cursor::Cursor;
 use super::{Delivery, Imap, receive};
 use crate::connection::Woken;
 use crate::error::{Error, ErrorKind, Result};
+use crate::spans::verb_span;
 
 /// The first pause after a failure; each further failure doubles it, up to the heartbeat's interval.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -51,7 +52,8 @@ impl Consumer {
         if !self.pause.is_zero() {
             self.imap.connection.pause(self.pause, || self.is_over())?;
         }
-        let room = self.imap.in_flight.wait_for_room(self.number, self.imap.config.max_in_flight);
+        let most = self.imap.config.max_in_flight;
+        let room = ImapSession::detached(|| self.imap.in_flight.wait_for_room(self.number, most));
         if room == 0 {
             return Ok(());
         }
@@ -73,7 +75,7 @@ impl Consumer {
     /// Fetches up to `room` messages that are not in flight.
     fn fetch(&self, room: usize) -> Result<(Vec<Delivery>, Next)> {
         let Self { imap, number, .. } = self;
-        imap.with_inbox(|inbox, deadline| {
+        imap.with_inbox(&verb_span!("imap.fetch"), |inbox, deadline| {
             loop {
                 let (began, returns) = (Instant::now(), imap.in_flight.returns());
                 let mut deliveries = receive::receive(imap, inbox, &mut Cursor::consumer(room), deadline)?;
@@ -129,8 +131,8 @@ impl Iterator for Consumer {
             if self.is_over() {
                 break;
             }
-            if let Some(delivery) = self.batch.next() {
-                self.imap.hand_out_announced(&delivery, self.announced.take());
+            if let Some(mut delivery) = self.batch.next() {
+                self.imap.hand_out_announced(&mut delivery, self.announced.take());
                 return Some(Ok(delivery));
             }
             match self.fetch_or_wait() {

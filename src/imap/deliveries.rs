@@ -5,6 +5,7 @@ use std::fmt;
 use super::cursor::Cursor;
 use super::{Delivery, Imap, receive};
 use crate::error::Result;
+use crate::spans::verb_span;
 
 /// An iterator over all messages in the inbox, oldest first; returned by [`Imap::deliveries`].
 ///
@@ -32,7 +33,9 @@ impl Deliveries {
         }
         let cursor = &mut self.cursor;
         let imap = &self.imap;
-        match imap.with_inbox(|inbox, deadline| receive::receive(imap, inbox, cursor, deadline)) {
+        match imap.with_inbox(&verb_span!("imap.fetch"), |inbox, deadline| {
+            receive::receive(imap, inbox, cursor, deadline)
+        }) {
             Ok(deliveries) => {
                 self.has_ended = deliveries.is_empty();
                 self.batch = deliveries.into_iter();
@@ -61,8 +64,8 @@ impl Iterator for Deliveries {
     type Item = Result<Delivery>;
 
     fn next(&mut self) -> Option<Result<Delivery>> {
-        let item = self.batch.next().map(Ok).or_else(|| self.fetch());
-        item.iter().flatten().for_each(|delivery| self.imap.hand_out(std::slice::from_ref(delivery)));
+        let mut item = self.batch.next().map(Ok).or_else(|| self.fetch());
+        item.iter_mut().flatten().for_each(|delivery| self.imap.hand_out(std::slice::from_mut(delivery)));
         item
     }
 }

@@ -55,6 +55,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tracing::Span;
 
 pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
@@ -70,6 +71,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 use crate::python::{ImapSession, ServerProfile};
+use crate::spans::{in_span, verb_span};
 use crate::uid::UidSet;
 
 /// A handle that receives tagged messages from a mailbox, over a supervised connection.
@@ -142,7 +144,9 @@ impl Imap {
         config.check()?;
         let config = Arc::new(config);
         let claims = config.lease.map(|lease| Claims::new(lease, &config)).transpose()?.map(Arc::new);
-        let connection = Connection::open(config.connection_options(), hooks(&config, claims.as_ref()))?;
+        let hooks = hooks(&config, claims.as_ref());
+        let connection =
+            in_span(&verb_span!("imap.connect"), || Connection::open(config.connection_options(), hooks))?;
         let in_flight = Arc::<InFlight>::default();
         let inbox = Arc::new(Mutex::new(Inbox::new(config.dedup_window, Arc::clone(&in_flight))));
         Ok(Self { connection, config, inbox, in_flight, claims })
@@ -189,13 +193,19 @@ impl Imap {
     /// | `INUSE`, with [`retry_after`](Error::retry_after) | UIDVALIDITY has changed; the other consumers have until then to claim their messages under the new UIDs |
     pub fn fetch(&self) -> Result<Batch> {
         let fetch = |inbox: &mut _, deadline| receive::receive(self, inbox, &mut Cursor::default(), deadline);
-        let deliveries = self.with_inbox(fetch)?;
-        self.hand_out(&deliveries);
+        let span = verb_span!("imap.fetch");
+        let mut deliveries = self.with_inbox(&span, fetch)?;
+        span.record("messages", deliveries.len());
+        self.hand_out(&mut deliveries);
         Ok(Batch::new(self.clone(), deliveries))
     }
 
     /// Runs a verb, which has the inbox's state to itself, within the call's time.
-    fn with_inbox<T: Send>(&self, verb: impl FnOnce(&mut Inbox, Deadline) -> Result<T> + Send) -> Result<T> {
+    fn with_inbox<T: Send>(
+        &self,
+        span: &Span,
+        verb: impl FnOnce(&mut Inbox, Deadline) -> Result<T> + Send,
+    ) -> Result<T> {
         if ImapSession::is_forked() {
             return Err(Error::forked()); // another thread's lock is never released there
         }
@@ -206,7 +216,7 @@ impl Imap {
             verb(&mut inbox, deadline)
         };
         // The other call may need the interpreter to end.
-        ImapSession::detached(|| events::deferred(call))
+        in_span(span, || ImapSession::detached(|| events::deferred(call)))
     }
 
     /// Returns an iterator over all tagged messages in the inbox, oldest first, each once. One batch at a time is in
@@ -300,7 +310,8 @@ impl Imap {
     /// `Closed`, `Auth` after a clear refusal of the credentials, `Runtime` in a forked child. A lost connection is no
     /// error: it is replaced in the background, and the wait goes on.
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
-        let woken = self.connection.wait(Instant::now().checked_add(timeout), || false)?;
+        let until = Instant::now().checked_add(timeout);
+        let woken = in_span(&verb_span!("imap.wait"), || self.connection.wait(until, || false))?;
         Ok(woken != Woken::Timeout)
     }
 
@@ -318,7 +329,7 @@ impl Imap {
         delay: Duration,
     ) -> Result<()> {
         let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
-        self.with_inbox(|inbox, _| {
+        self.with_inbox(&verb_span!("imap.nack"), |inbox, _| {
             for delivery in &deliveries {
                 inbox.release(delivery.validity, delivery.uid, "it was returned");
             }
@@ -372,7 +383,9 @@ impl Imap {
     /// After any error each message is in the inbox or in the archive; a retry archives none of them twice.
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
         let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
-        let acknowledged = self.with_inbox(|inbox, deadline| {
+        let span = verb_span!("imap.ack");
+        span.record("messages", deliveries.len());
+        let acknowledged = self.with_inbox(&span, |inbox, deadline| {
             acknowledge::acknowledge(self, inbox, deliveries.clone(), deadline, Inbox::forget_unreturned)
         });
         if acknowledged.as_ref().is_err_and(|error| error.kind() == ErrorKind::LeaseLost) {
@@ -410,8 +423,9 @@ impl Imap {
     /// that have failed often enough.
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
         let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
-        let rejected = self
-            .with_inbox(|inbox, deadline| dead_letters::reject(self, inbox, deliveries, reason, deadline));
+        let rejected = self.with_inbox(&verb_span!("imap.reject"), |inbox, deadline| {
+            dead_letters::reject(self, inbox, deliveries, reason, deadline)
+        });
         self.connection.wake_waits();
         rejected
     }
@@ -428,9 +442,11 @@ impl Imap {
     /// # Errors
     /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack). `Timeout` also while another thread's `fetch_and_ack` runs.
     pub fn fetch_and_ack(&self) -> Result<Vec<Delivery>> {
-        let deliveries =
-            self.with_inbox(|inbox, deadline| fetch_and_ack::fetch_and_ack(self, inbox, deadline))?;
-        self.hand_out(&deliveries);
+        let span = verb_span!("imap.fetch_and_ack");
+        let mut deliveries =
+            self.with_inbox(&span, |inbox, deadline| fetch_and_ack::fetch_and_ack(self, inbox, deadline))?;
+        span.record("messages", deliveries.len());
+        self.hand_out(&mut deliveries);
         Ok(deliveries)
     }
 
@@ -439,7 +455,9 @@ impl Imap {
     /// # Errors
     /// The errors of [every call](Imap#errors-of-every-call).
     pub fn noop(&self) -> Result<()> {
-        self.connection.repeat(self.connection.deadline(), ImapSession::noop)
+        in_span(&verb_span!("imap.noop"), || {
+            self.connection.repeat(self.connection.deadline(), ImapSession::noop)
+        })
     }
 
     /// Returns the UIDs of all mail in the inbox, tagged or not, that matches criteria such as
@@ -461,7 +479,9 @@ impl Imap {
     /// - `Refused` for criteria that the server does not understand, and when more than 4,000,000 messages match.
     pub fn search(&self, criteria: &str) -> Result<UidSet> {
         check_criteria(criteria)?;
-        self.connection.repeat(self.connection.deadline(), |session| session.search(criteria))
+        in_span(&verb_span!("imap.search"), || {
+            self.connection.repeat(self.connection.deadline(), |session| session.search(criteria))
+        })
     }
 
     /// Fetches whole mails, tagged or not, without setting `\Seen`. Mails that are expunged are left out.
@@ -475,8 +495,10 @@ impl Imap {
     ///
     /// One mail that fails fails the call. The text names its UID: request the others without it.
     pub fn fetch_uids(&self, uids: &UidSet) -> Result<Vec<RawMail>> {
-        self.connection
-            .repeat(self.connection.deadline(), |session| verbs::fetch(session, uids, &self.config))
+        in_span(&verb_span!("imap.fetch_uids"), || {
+            self.connection
+                .repeat(self.connection.deadline(), |session| verbs::fetch(session, uids, &self.config))
+        })
     }
 
     /// Copies mails to another mailbox (RFC 3501, section 6.4.7). Mails that are expunged are left out.
@@ -496,7 +518,9 @@ impl Imap {
     ///   the first portion, when some of the mails are copied.
     pub fn copy(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox, ErrorKind::InvalidInput)?;
-        self.connection.once(self.connection.deadline(), |session| verbs::copy(session, uids, mailbox))
+        in_span(&verb_span!("imap.copy"), || {
+            self.connection.once(self.connection.deadline(), |session| verbs::copy(session, uids, mailbox))
+        })
     }
 
     /// Moves mails to another mailbox, by the same commands as [`ack`](Imap::ack). Mails that are expunged are left
@@ -510,7 +534,7 @@ impl Imap {
     /// `Refused` also when the server answers OK and the mails are still in the inbox.
     pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
         check_mailbox(mailbox, ErrorKind::InvalidInput)?;
-        self.with_inbox(|inbox, deadline| {
+        self.with_inbox(&verb_span!("imap.move_to"), |inbox, deadline| {
             let copies = &mut inbox.unconfirmed_copies;
             self.connection.once(deadline, |session| moves::move_to(session, copies, uids, mailbox))
         })
@@ -524,7 +548,9 @@ impl Imap {
     /// The errors of [every call](Imap#errors-of-every-call), and `StaleUids` for UIDs of an earlier UIDVALIDITY or of
     /// another mailbox. After an error, some of the mails may be deleted; a retry deletes the others.
     pub fn delete(&self, uids: &UidSet) -> Result<()> {
-        self.connection.repeat(self.connection.deadline(), |session| verbs::delete(session, uids))
+        in_span(&verb_span!("imap.delete"), || {
+            self.connection.repeat(self.connection.deadline(), |session| verbs::delete(session, uids))
+        })
     }
 
     /// Returns the state of the connection and its last error. Never blocks.
@@ -551,7 +577,7 @@ impl Imap {
     /// parent.
     pub fn close(&self) -> Result<()> {
         self.in_flight.end_consumers();
-        self.connection.close()
+        in_span(&verb_span!("imap.close"), || self.connection.close())
     }
 }
 

@@ -15,6 +15,7 @@ use crate::connection::{Connection, Session as _, SessionHooks, State, Stats, St
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::python::{SmtpSession, not_sent};
+use crate::spans::{in_span, verb_span};
 
 /// A handle that sends tagged messages over a supervised connection, or [several](SmtpConfig::connections).
 ///
@@ -77,7 +78,8 @@ impl Smtp {
             let hooks = SessionHooks::new(move |deadline| SmtpSession::connect(&config, deadline));
             Connection::open(options, hooks.at(server))
         };
-        let connections = (0..config.connections).map(open).collect::<Result<Vec<_>>>()?;
+        let connect = || (0..config.connections).map(open).collect::<Result<Vec<_>>>();
+        let connections = in_span(&verb_span!("smtp.connect"), connect)?;
         Ok(Self { connections: connections.into(), turns: Arc::default(), config })
     }
 
@@ -116,7 +118,10 @@ impl Smtp {
         let turn = self.turns.fetch_add(1, Ordering::Relaxed) % self.connections.len();
         let (before, from) = self.connections.split_at(turn);
         let connections: Vec<_> = from.iter().chain(before).collect();
-        let results = delivery::send_all(&connections, &self.config, messages);
+        let span = verb_span!("smtp.send");
+        span.record("messages", messages.len());
+        let send = || Ok(delivery::send_all(&connections, &self.config, messages));
+        let results = in_span(&span, send).unwrap_or_default(); // each message has its own error
         // The connection counts a refusal that has ended it.
         let is_refused = |it: &&Error| it.kind() == ErrorKind::Refused && !it.ends_connection();
         self.connections[0].count(|counts| {
@@ -135,9 +140,8 @@ impl Smtp {
     /// # Errors
     /// The errors of [every call](Smtp#errors-of-every-call), of the first connection that has one.
     pub fn noop(&self) -> Result<()> {
-        self.connections
-            .iter()
-            .try_for_each(|connection| connection.repeat(connection.deadline(), SmtpSession::noop))
+        let noop = |connection: &Connection<_>| connection.repeat(connection.deadline(), SmtpSession::noop);
+        in_span(&verb_span!("smtp.noop"), || self.connections.iter().try_for_each(noop))
     }
 
     /// Returns the state of the connection; of several, the first that is not connected. Never blocks.
@@ -164,7 +168,9 @@ impl Smtp {
     /// are closed all the same, messages that were reported as sent are sent, and a second `close` returns `Ok`.
     /// `Runtime` in a forked child, which leaves the connections to its parent.
     pub fn close(&self) -> Result<()> {
-        let stopped: Vec<_> = self.connections.iter().map(Connection::close).collect();
-        stopped.into_iter().collect()
+        in_span(&verb_span!("smtp.close"), || {
+            let stopped: Vec<_> = self.connections.iter().map(Connection::close).collect();
+            stopped.into_iter().collect()
+        })
     }
 }

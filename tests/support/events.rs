@@ -1,12 +1,12 @@
-//! All `tracing` events as text.
+//! All `tracing` events and spans as text.
 
-use std::fmt::{Debug, Write as _};
+use std::fmt::{Arguments, Debug, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber, span};
 
-/// A subscriber that keeps the text of all events.
+/// A subscriber that keeps the text of all events, and the names and fields of all spans.
 #[derive(Clone, Default)]
 pub struct Events(Arc<Mutex<String>>);
 
@@ -15,11 +15,15 @@ impl Events {
     pub fn text(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    fn add(&self, line: Arguments<'_>) {
+        let _ = writeln!(self.0.lock().unwrap_or_else(PoisonError::into_inner), "{line}");
+    }
 }
 
 impl Visit for Events {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = writeln!(self.0.lock().unwrap_or_else(PoisonError::into_inner), "{field}={value:?}");
+        self.add(format_args!("{field}={value:?}"));
     }
 }
 
@@ -29,6 +33,7 @@ impl Subscriber for Events {
     }
 
     fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        self.add(format_args!("span {}", attributes.metadata().name()));
         attributes.record(&mut self.clone());
         span::Id::from_u64(1)
     }
