@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::cursor::Cursor;
 use super::{Delivery, Imap, receive};
-use crate::connection::Woken;
+use crate::connection::{Session as _, Woken};
 use crate::error::{Error, ErrorKind, Result};
+use crate::python::ImapSession;
 use crate::spans::verb_span;
 
 /// The first pause after a failure; each further failure doubles it, up to the heartbeat's interval.
