@@ -54,12 +54,10 @@ impl Consumer {
             self.imap.connection.pause(self.pause, || self.is_over())?;
         }
         let most = self.imap.config.max_in_flight;
-        let room = ImapSession::detached(|| self.imap.in_flight.wait_for_room(self.number, most));
-        if room == 0 {
-            return Ok(());
-        }
-        match self.fetch(room) {
-            Ok((deliveries, next)) => {
+        ImapSession::detached(|| self.imap.in_flight.wait_for_room(self.number, most));
+        match self.fetch(most) {
+            Ok(None) => Ok(()),
+            Ok(Some((deliveries, next))) => {
                 self.pause = Duration::ZERO;
                 self.batch = deliveries.into_iter();
                 if self.batch.as_slice().is_empty() { self.wait(&next) } else { Ok(()) }
@@ -73,11 +71,17 @@ impl Consumer {
         }
     }
 
-    /// Fetches up to `room` messages that are not in flight.
-    fn fetch(&self, room: usize) -> Result<(Vec<Delivery>, Next)> {
+    /// Fetches messages that are not in flight, until `most` are. Returns `None` if that many are already.
+    ///
+    /// The room is counted with the inbox locked: other consumers may have filled it since this one has waited for it.
+    fn fetch(&self, most: usize) -> Result<Option<(Vec<Delivery>, Next)>> {
         let Self { imap, number, .. } = self;
         imap.with_inbox(&verb_span!("imap.fetch"), |inbox, deadline| {
             loop {
+                let room = imap.in_flight.room(*number, most);
+                if room == 0 {
+                    return Ok(None);
+                }
                 let (began, returns) = (Instant::now(), imap.in_flight.returns());
                 let mut deliveries = receive::receive(imap, inbox, &mut Cursor::consumer(room), deadline)?;
                 let are_any = !deliveries.is_empty();
@@ -86,7 +90,7 @@ impl Consumer {
                     continue; // Copies of messages in flight, which are left out from now on.
                 }
                 let due = [imap.in_flight.next_due(began), inbox.suspects().next_due(began)];
-                return Ok((deliveries, Next { due: due.into_iter().flatten().min(), returns }));
+                return Ok(Some((deliveries, Next { due: due.into_iter().flatten().min(), returns })));
             }
         })
     }

@@ -163,14 +163,18 @@ impl InFlight {
         self.state.lock().delayed.values().filter(|until| **until > began).min().copied()
     }
 
-    /// Waits until fewer than `most` messages are in flight; returns how many more there may be, 0 if the consumer is
-    /// to end.
-    pub(super) fn wait_for_room(&self, consumer: u64, most: usize) -> usize {
+    /// Waits until fewer than `most` messages are in flight, or the consumer is to end.
+    pub(super) fn wait_for_room(&self, consumer: u64, most: usize) {
         let mut state = self.state.lock();
         while state.held.len() >= most && consumer > state.ended {
             self.changed.wait(&mut state);
         }
-        if consumer > state.ended { most - state.held.len() } else { 0 }
+    }
+
+    /// Returns how many more messages there may be in flight, 0 if the consumer is to end.
+    pub(super) fn room(&self, consumer: u64, most: usize) -> usize {
+        let state = self.state.lock();
+        if consumer > state.ended { most.saturating_sub(state.held.len()) } else { 0 }
     }
 
     /// Waits until none is in flight, at most until a time; returns how many are.

@@ -1,6 +1,7 @@
 //! Announcements that come at a bad moment, and messages that become available while a consumer waits: no wait sleeps
 //! through them, and none turns in circles.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -200,4 +201,26 @@ fn a_returned_message_whose_copy_is_in_flight_is_not_fetched_again_and_again() {
     });
     let searches = server.heard("UID SEARCH").len();
     assert!(searches < 10, "{searches} searches");
+}
+
+#[test]
+fn consumers_of_one_handle_have_no_more_messages_in_flight_than_the_limit() {
+    let mails: Vec<String> = (1..=4).map(|uid| mail(uid, "hello")).collect();
+    let server = holding(&["MOVE", "UIDPLUS", "IDLE"], &mails).start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER).max_in_flight(1)).unwrap();
+    let (in_flight, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for mut consumer in mails.iter().map(|_| imap.consume()) {
+            let (imap, in_flight, most) = (&imap, &in_flight, &most);
+            scope.spawn(move || {
+                let delivery = consumer.next().unwrap().unwrap();
+                most.fetch_max(in_flight.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // Time for the fetches of the others.
+                (0..20).for_each(|_| imap.noop().unwrap());
+                in_flight.fetch_sub(1, Ordering::SeqCst);
+                imap.ack([&delivery]).unwrap();
+            });
+        }
+    });
+    assert_eq!(most.into_inner(), 1);
 }
