@@ -101,6 +101,8 @@ struct SessionSlot<S> {
     last_heard: Instant,
     /// The begin of IDLE.
     listening_since: Instant,
+    /// `true` if IDLE was not renewed since a call.
+    needs_second_look: bool,
     limiter: ReconnectLimiter,
 }
 
@@ -130,6 +132,7 @@ impl<S: Session> Connection<S> {
             last_noop: now,
             last_heard: now,
             listening_since: now,
+            needs_second_look: false,
             limiter,
         };
         let shared = Arc::new(Shared {

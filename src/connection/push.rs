@@ -23,6 +23,10 @@ use crate::waiter::{Beat, slack};
 /// a quarter of the call's time at most.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The time after which IDLE that a caller waits in is renewed for the first time: a look for messages that arrived
+/// between NOOP and IDLE. Some servers announce only what comes once IDLE has begun (pymap).
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+
 /// A connection that was heard of so recently is alive: DONE's response is not waited for by itself.
 const RECENTLY: Duration = Duration::from_secs(5);
 
@@ -123,7 +127,7 @@ impl<S: Session> Shared<S> {
     pub(super) fn listen(&self, mut slot: MutexGuard<'_, SessionSlot<S>>, beat: Beat) -> Duration {
         let woken_at = Instant::now();
         let deadline = Deadline::after(IDLE_TIMEOUT.min(self.options.timeout));
-        let renewal = self.options.idle_renewal;
+        let renewal = self.renewal(&slot);
         let is_due = slot.listening_since.elapsed() + slack(renewal) >= renewal;
         let is_listening = slot.session.as_ref().is_some_and(S::is_listening);
         let news = if is_listening && !is_due {
@@ -135,6 +139,7 @@ impl<S: Session> Shared<S> {
             let may_ask = idle_time + slack(self.options.heartbeat) >= self.options.heartbeat;
             let now = Instant::now();
             slot.listening_since = now;
+            slot.needs_second_look = !is_listening;
             if may_ask {
                 slot.last_noop = now;
             }
@@ -144,7 +149,7 @@ impl<S: Session> Shared<S> {
         self.announce(&slot, news, is_listening.then_some(woken_at));
         let parked = slot.session.as_ref().filter(|session| session.is_listening()).map(|it| it.park(beat));
         match parked {
-            Some(Ok(())) => renewal.saturating_sub(slot.listening_since.elapsed()),
+            Some(Ok(())) => self.renewal(&slot).saturating_sub(slot.listening_since.elapsed()),
             Some(Err(error)) => {
                 self.lose(&mut slot, &error);
                 self.until_next(&slot)
@@ -155,6 +160,13 @@ impl<S: Session> Shared<S> {
             }
             None => self.until_next(&slot),
         }
+    }
+
+    /// Returns the time from the begin of IDLE to its renewal.
+    fn renewal(&self, slot: &SessionSlot<S>) -> Duration {
+        let renewal = self.options.idle_renewal;
+        let looks_soon = slot.needs_second_look && self.arrivals.is_awaited();
+        if looks_soon { SECOND_LOOK.min(renewal) } else { renewal }
     }
 
     /// Wakes the callers that wait for mail, if there are news; records how the server announces mail. `by_idle` is when

@@ -318,8 +318,8 @@ impl Imap {
     /// Returns deliveries to be handed out again, by this handle not before `delay` has passed.
     ///
     /// They stay in the inbox, and nothing is sent. In a [`shared`](ImapConfig::shared) mailbox this handle keeps its
-    /// claim. The delay ends with the handle; [`deliveries`](Imap::deliveries) ignores it. With [`dead_letters`](ImapConfig::dead_letters) the delivery counts as
-    /// failed, as by [`reject`](Imap::reject).
+    /// claim. The delay ends with the handle; [`deliveries`](Imap::deliveries) ignores it. With
+    /// [`dead_letters`](ImapConfig::dead_letters) the delivery counts as failed, as by [`reject`](Imap::reject).
     ///
     /// # Errors
     /// `Timeout` while another call takes too long.

@@ -99,12 +99,12 @@ fn a_server_that_never_answers_idle_is_asked_at_each_heartbeat_from_the_second_t
 #[case::is_silent(Step::Nothing)]
 #[case::hangs_up(Step::Close)]
 fn a_call_goes_out_on_a_new_connection_when_the_server_does_not_end_idle(#[case] done: Step) {
-    let server = Script::imap(IDLE).on("DONE", move |_| done.clone()).start();
+    let server = Script::imap(IDLE).on("DONE", move |heard| done.clone().when(heard.nth == 2)).start();
     let imap = waiting(config(&server));
     // A connection that was heard of just before counts as alive.
-    assert!(!imap.wait(Duration::from_secs(6)).unwrap());
+    assert!(!imap.wait(Duration::from_secs(7)).unwrap());
     imap.noop().unwrap();
-    assert_eq!((server.connections(), server.heard("NOOP").len()), (2, 3), "one before IDLE");
+    assert_eq!((server.connections(), server.heard("NOOP").len()), (2, 4), "one before each IDLE");
 }
 
 #[rstest]
@@ -131,6 +131,16 @@ fn a_server_that_ends_idle_by_itself_is_heard_again_after_a_heartbeat() {
     let imap = waiting(config(&server).heartbeat(Duration::from_millis(20)));
     assert!(imap.wait(PATIENCE).unwrap());
     assert_eq!((server.connections(), server.heard("DONE").len()), (1, 0));
+}
+
+#[test]
+fn a_message_that_arrived_between_noop_and_idle_is_found_by_a_second_look() {
+    // The first NOOP is that of the fetch, the second one that before IDLE.
+    let announced = |heard: &Heard| Step::say("* 10 EXISTS\r\nTAG OK done\r\n").when(heard.nth == 3);
+    let server = Script::imap(IDLE).on("NOOP", announced).start();
+    let imap = waiting(config(&server));
+    assert!(imap.wait(PATIENCE).unwrap());
+    assert_eq!((server.connections(), server.heard("IDLE").len()), (1, 2));
 }
 
 #[test]
