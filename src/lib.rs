@@ -149,7 +149,7 @@ mod watchdog;
 pub use crate::config::{Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig};
 pub use crate::connection::{State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result};
-pub use crate::imap::{Batch, Deliveries, Delivery, Imap, RawMail};
+pub use crate::imap::{Batch, Deliveries, Delivery, Depth, Imap, RawMail};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::runtime::Runtime;
 pub use crate::smtp::{Answer, Receipt, Smtp};

@@ -34,7 +34,7 @@ use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
 
 /// The name of the dead letters' mailbox, within the archive or beside it.
-const MAILBOX: &str = "dead";
+pub(super) const MAILBOX: &str = "dead";
 
 /// Counts these deliveries, moves those that have failed too often to the dead letters, and returns the others.
 ///

@@ -30,6 +30,7 @@ mod claims;
 mod cursor;
 mod dead_letters;
 mod deliveries;
+mod depth;
 mod fetch;
 mod fetch_and_ack;
 mod headers;
@@ -55,6 +56,7 @@ pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
 use self::cursor::Cursor;
 pub use self::deliveries::Deliveries;
+pub use self::depth::Depth;
 use self::inbox::Inbox;
 pub use self::verbs::RawMail;
 use crate::config::{ImapConfig, check_mailbox};
@@ -307,6 +309,30 @@ impl Imap {
     /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack). `Timeout` also while another thread's `fetch_and_ack` runs.
     pub fn fetch_and_ack(&self) -> Result<Vec<Delivery>> {
         self.with_inbox(|inbox, deadline| fetch_and_ack::fetch_and_ack(self, inbox, deadline))
+    }
+
+    /// Returns how many tagged mails are in the inbox, and how many dead letters there are. Changes nothing.
+    ///
+    /// Counts what SEARCH UNDELETED SUBJECT finds, on the server where it has ESEARCH (RFC 4731). That includes messages
+    /// that were delivered and are not acknowledged, also those of other consumers. Mail that has the tag elsewhere in
+    /// its Subject, and a duplicate of an acknowledged message, count until a fetch of this handle has met them; mail
+    /// whose Subject the server can't search counts as tagged, as for [`fetch`](Imap::fetch).
+    ///
+    /// Costs a round trip for the inbox, one for the mailbox of dead letters, and a third while there are any. Where
+    /// that mailbox is missing, the server is asked for its other name, and for a list: two more.
+    ///
+    /// ```no_run
+    /// # fn watch(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// let depth = imap.depth()?;
+    /// println!("{} wait, {} are dead letters", depth.waiting, depth.dead_letters);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [every call](Imap#errors-of-every-call).
+    pub fn depth(&self) -> Result<Depth> {
+        self.with_inbox(|inbox, deadline| depth::depth(self, inbox, deadline))
     }
 
     /// Sends NOOP, to check that the connection is alive.

@@ -9,6 +9,13 @@ use super::Message;
 /// The characters of a reason that are kept.
 const MAX_REASON: usize = 2_000;
 
+/// The SEARCH criteria of mail that is no note.
+pub(crate) const NO_NOTE: &str = "OR NOT SUBJECT \"Dead letter\" NOT FROM \"pymail@localhost\"";
+
+/// The Subject and the sender of a note.
+const SUBJECT: &str = "Dead letter";
+const FROM: &str = "pymail@localhost";
+
 /// Composes a mail to append beside a dead letter; it is a reply to the message, if that could be read.
 pub(crate) fn note(message: Option<&Message>, uid: u32, reason: &str) -> Vec<u8> {
     let reason: String = reason.chars().take(MAX_REASON).collect();
@@ -17,8 +24,8 @@ pub(crate) fn note(message: Option<&Message>, uid: u32, reason: &str) -> Vec<u8>
         |message| format!("The message {:?} ({}), which had UID {uid},", message.id, message.message_id),
     );
     let note = MessageBuilder::new()
-        .from("pymail@localhost")
-        .subject("Dead letter")
+        .from(FROM)
+        .subject(SUBJECT)
         .text_body(format!("{subject} is in this mailbox, because {reason}.\r\n"));
     let note = match message {
         Some(message) => note.in_reply_to(message.message_id.as_str()),

@@ -2,6 +2,7 @@
 
 mod at_least_once;
 mod dead_letters;
+mod depth;
 mod exact;
 mod once;
 mod one_bad_message;

@@ -4,6 +4,7 @@ mod hostile;
 mod imap;
 mod imap_archiving;
 mod imap_bad_mail;
+mod imap_depth;
 mod imap_ends;
 mod imap_limits;
 mod imap_login;
