@@ -161,6 +161,11 @@ class Session(Receiving):
         if self.has_keywords:
             self._uid("STORE", uids, "+FLAGS.SILENT", f"($PymailDelivery{nth})")
 
+    def change_keywords(self, uids: str, sign: str, keywords: str) -> None:
+        """Adds keywords to these messages, or removes them, by the sign, if the server has keywords."""
+        if self.has_keywords:
+            self._uid("STORE", uids, f"{sign}FLAGS.SILENT", f"({keywords})")
+
     def append(self, mailbox: str, mail: bytes) -> None:
         """Appends a message to a mailbox, with `\\Seen`."""
         self._tagged(self.imap.append, quoted(mailbox), r"(\Seen)", None, mail)

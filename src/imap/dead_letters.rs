@@ -141,7 +141,7 @@ fn count_deliveries(
 /// Returns `None` for a permanent NO, and keeps the first one in `refusal`.
 ///
 /// A full mailbox (`OVERQUOTA`) counts as permanent here: it may stay full for long.
-fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
+pub(super) fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error)

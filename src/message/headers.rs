@@ -23,10 +23,13 @@ pub(super) enum Name {
     ContentTransferEncoding,
     ContentDisposition,
     ContentId,
+    /// The next two are read in [notes](super::note) alone.
+    InReplyTo,
+    Date,
 }
 
 /// The names in lower case.
-const NAMES: [(&str, Name); 9] = [
+const NAMES: [(&str, Name); 11] = [
     ("subject", Name::Subject),
     ("from", Name::From),
     ("sender", Name::Sender),
@@ -36,6 +39,8 @@ const NAMES: [(&str, Name); 9] = [
     ("content-transfer-encoding", Name::ContentTransferEncoding),
     ("content-disposition", Name::ContentDisposition),
     ("content-id", Name::ContentId),
+    ("in-reply-to", Name::InReplyTo),
+    ("date", Name::Date),
 ];
 
 /// Common field names, or their prefixes where they end in `-`, that seldom begin a line of text.

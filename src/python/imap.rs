@@ -39,7 +39,7 @@ const SERVICE: Service =
 
 /// A logged-in IMAP connection with its inbox selected.
 ///
-/// Its commands are in `commands`, `mails`, `receive`, `visits`, `copies` and `mailboxes`. All fields but
+/// Its commands are in `commands`, `mails`, `receive`, `visits`, `copies`, `elsewhere` and `mailboxes`. All fields but
 /// `replacements` and the profile are those of the moment of the login; the session ends when UIDVALIDITY changes.
 pub(crate) struct ImapSession {
     pub(super) python: PySession,

@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use super::imap::{ImapSession, Uids};
 use super::receive::{Chunk, RESPONSE_LIMIT};
 use crate::error::{Error, Result};
-use crate::fetched::{Attributes, IsComplete, Octets};
+use crate::fetched::{Attributes, Flags, IsComplete, Octets};
 use crate::uid::{Uid, UidSet};
 
 /// The most windows in flight.
@@ -91,6 +91,8 @@ pub(crate) struct Mail {
     size: u64,
     /// `true` if another client has flagged it `\Deleted`.
     pub(crate) is_deleted: bool,
+    /// `true` if it was moved back from the dead letters: it is delivered even if it was acknowledged before.
+    pub(crate) is_redriven: bool,
     octets: Octets,
 }
 
@@ -161,13 +163,18 @@ impl Part {
     ///
     /// A message without a UID can't be told from others: it is dropped here, and counts as one that did not arrive.
     fn mail(self, it: Attributes) -> Option<Mail> {
-        let (uid, is_deleted) = (it.uid?, it.flags.unwrap_or_default().is_deleted);
+        let (uid, flags) = (it.uid?, it.flags.unwrap_or_default());
+        let Flags { is_deleted, is_redriven, .. } = flags;
         match self {
             Part::Whole | Part::Entire => {
-                Some(Mail { uid, size: it.size.unwrap_or_default(), is_deleted, octets: it.mail? })
+                let size = it.size.unwrap_or_default();
+                Some(Mail { uid, size, is_deleted, is_redriven, octets: it.mail? })
             }
             // Some servers send the whole message instead of the headers.
-            Part::Headers => Some(Mail { uid, size: 0, is_deleted: false, octets: it.section.or(it.mail)? }),
+            Part::Headers => {
+                let octets = it.section.or(it.mail)?;
+                Some(Mail { uid, size: 0, is_deleted: false, is_redriven: false, octets })
+            }
         }
     }
 }

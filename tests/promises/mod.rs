@@ -7,6 +7,7 @@ mod exact;
 mod once;
 mod one_bad_message;
 mod ours_only;
+mod redrive;
 mod secret;
 mod several_consumers;
 mod stays_up;
