@@ -30,6 +30,9 @@ const SHARES_ALONE: u32 = 6;
 /// The octets of letters that are fetched with one command, unless one letter has more.
 const WINDOW_OCTETS: usize = 8 << 20;
 
+/// The most attempts to read the notes: one of them may end the connection, too.
+const NOTE_READS: u32 = 2;
+
 /// The octets of a note that are fetched: more than the longest reason takes.
 const NOTE_OCTETS: usize = 64 << 10;
 
@@ -84,8 +87,8 @@ struct Reading<'a> {
     is_fetching: bool,
     /// The letter at which a connection was lost; it is fetched by itself.
     suspect: Option<Uid>,
-    /// `true` after a loss that no letter has caused: one is tolerated.
-    has_lost: bool,
+    /// The number of losses that no letter has caused.
+    other_losses: u32,
 }
 
 impl<'a> Reading<'a> {
@@ -100,7 +103,7 @@ impl<'a> Reading<'a> {
             note_reads: 0,
             is_fetching: false,
             suspect: None,
-            has_lost: false,
+            other_losses: 0,
         }
     }
 
@@ -146,7 +149,7 @@ impl<'a> Reading<'a> {
         let newest = self.letters.iter().filter_map(|letter| letter.notes.last().copied());
         let uids = UidSet::new(self.validity, newest.filter(|uid| !self.notes.contains_key(uid)));
         self.note_reads += 1;
-        if uids.is_empty() || self.note_reads > 2 {
+        if uids.is_empty() || self.note_reads > NOTE_READS {
             return Ok(());
         }
         let room = uids.len().saturating_mul(NOTE_OCTETS);
@@ -230,10 +233,11 @@ impl<'a> Reading<'a> {
     }
 
     /// Finds the cause of a lost connection: the letter that was fetched by itself, else the first one that is missing.
-    /// Returns `false` if no letter is the cause, for the second time.
+    /// Returns `false` if no letter is the cause, once more than the notes are read.
     fn blame(&mut self, error: &Error) -> bool {
         if !self.is_fetching {
-            return !std::mem::replace(&mut self.has_lost, true);
+            self.other_losses += 1;
+            return self.other_losses <= NOTE_READS;
         }
         match self.suspect.take() {
             Some(suspect) => self.withhold(suspect, error.clone()),

@@ -10,6 +10,7 @@ mod imap_limits;
 mod imap_login;
 mod imap_namespace;
 mod imap_receiving;
+mod imap_redrive;
 mod imap_spellings;
 mod smtp;
 mod smtp_login;
