@@ -1,6 +1,8 @@
 //! Dead letters on a server that fails in the middle: none is lost, none is delivered twice, and the others are listed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pymail::{DeadLetter, ErrorKind, Imap};
@@ -217,7 +219,7 @@ impl Mailboxes {
                 Some(Withheld::Nothing) => continue,
                 None => {}
             }
-            said += &format!("* {uid} FETCH (UID {uid} FLAGS ({flags}) RFC822.SIZE {size}{body})\r\n");
+            let _ = write!(said, "* {uid} FETCH (UID {uid} FLAGS ({flags}) RFC822.SIZE {size}{body})\r\n");
         }
         Step::say(said + "TAG OK done\r\n")
     }
@@ -351,6 +353,34 @@ fn a_redrive_that_another_process_has_begun_is_completed_and_makes_no_second_cop
             assert_eq!(ids(&second), ["1", "2", "3"], "{what}");
         }
     }
+}
+
+/// The server is gone as soon as it has copied, and comes back when the process has ended.
+#[rstest]
+fn copies_that_an_earlier_process_has_made_are_found_by_the_next_one(
+    #[values(UIDPLUS, NEITHER)] capabilities: &[&str],
+) {
+    let held = Held::with([1, 2, 3]);
+    let is_gone = Arc::new(AtomicBool::new(false));
+    let (gone, goes, state) = (Arc::clone(&is_gone), Arc::clone(&is_gone), held.clone());
+    let server = held
+        .script(capabilities)
+        .ahead("UID COPY", move |heard| {
+            state.lock().answer(heard);
+            goes.store(true, Ordering::SeqCst);
+            Step::Close
+        })
+        .ahead("", move |_| Step::Close.when(gone.load(Ordering::SeqCst)))
+        .start();
+    let first = connected(&server);
+    first.redrive(&letters(&first)).unwrap_err();
+    drop(first);
+    assert_eq!(held.counts(), (3, 3, 3, 3), "in both mailboxes");
+    is_gone.store(false, Ordering::SeqCst);
+    let second = connected(&server);
+    second.redrive(&letters(&second)).unwrap();
+    assert_eq!(held.counts(), (0, 0, 3, 3));
+    assert_eq!(ids(&second), ["1", "2", "3"]);
 }
 
 /// Without UIDPLUS, the original of a dead letter stays in the inbox, flagged.
