@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pymail::Message;
 use serde::{Deserialize, Serialize};
 
-use crate::app::{App, DEADLINE, Diary, receive_the_rest};
+use crate::app::{App, DEADLINE, Diary, make_dead_letter, receive_the_rest};
 use crate::case::Case;
 use crate::checker::{self, Planted, Verdict};
+use crate::dead::check_redriven;
 use crate::leaks::Before;
 use crate::scenario::{Scenario, Step, Verb};
 use crate::support::fault_proxy::Protocol;
@@ -95,6 +96,9 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
     };
     let (mut diary, mut verdict) = (Diary::of(case), Verdict::default());
     let planted = Planted::plant(&mut Witness::login(place.inbox, user)?, &planted(scenario))?;
+    if scenario.verb == Verb::Redrive {
+        make_dead_letter(user, place);
+    }
     if scenario.kind.protocol() == Protocol::Imap {
         app.receive(&mut diary);
     } else {
@@ -116,6 +120,9 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
         planted.check_ours(&mut witness, &diary, case.unwanted(), &mut verdict)?;
         if case.unwanted().is_some() {
             planted.check_dead(case, &mut witness, &diary, &mut verdict)?;
+        }
+        if scenario.verb == Verb::Redrive {
+            check_redriven(&mut witness, &diary, &mut verdict)?;
         }
     }
     planted.check_foreign(&mut Witness::login(place.inbox, user)?, &mut verdict)?;

@@ -2,11 +2,13 @@
 
 mod at_least_once;
 mod dead_letters;
+mod depth;
 mod exact;
 mod once;
 mod one_bad_message;
 mod ours_only;
 mod push;
+mod redrive;
 mod secret;
 mod several_consumers;
 mod stays_up;
