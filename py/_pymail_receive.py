@@ -38,6 +38,8 @@ class Receiving(LoggingIn):
     next_uid = 0
     # True once older messages have been searched.
     searched = False
+    # True while messages are counted: those that a search finds still count as new.
+    counting = False
     # During a prefetch, the matches outside of its range so far.
     others: bytes | None = None
     # The tag of the FETCH whose responses are being read, for which the data limit is set.
@@ -57,6 +59,10 @@ class Receiving(LoggingIn):
                 raise
             self.portion = max(1, self.limit_reached[0])
             return self._search_windows(criteria)
+
+    def count_only(self, counting: bool) -> None:
+        """Begins or ends the counting of messages."""
+        self.counting = counting
 
     def count_matches(self, criteria: str) -> int | None:
         """Returns how many messages match (ESEARCH, RFC 4731); None where the server gives no count of all."""
@@ -111,9 +117,12 @@ class Receiving(LoggingIn):
         return found
 
     def _found(self, responses: list[Untagged]) -> bytes:
-        """Returns the UIDs in SEARCH responses; in the inbox, notes that all messages up to them were searched."""
+        """Returns the UIDs in SEARCH responses; in the inbox, notes that all messages up to them were searched.
+
+        Notes nothing while messages are counted.
+        """
         found = b"".join(parse_search(it.get("SEARCH", []), it.get("ESEARCH", [])) for it in responses)
-        if not self.is_away:
+        if not (self.is_away or self.counting):
             self.next_uid = max(self.next_uid, highest_uid(found) + 1)
             self.searched, self.imap.arrived = True, 0
         return found

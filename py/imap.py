@@ -30,8 +30,9 @@ from _pymail_transport import Refused
 class Session(Idling):
     """An IMAP connection with its inbox selected."""
 
-    # The inbox's name, UIDVALIDITY and counts of messages while another mailbox is selected in its place.
-    replaced: tuple[str, int, tuple[int, int]] | None = None
+    # The inbox's name, UIDVALIDITY and counts of messages while another mailbox is selected in its place; True if
+    # messages may be moved to it.
+    replaced: tuple[str, int, tuple[int, int], bool] | None = None
 
     def prepare(self, inbox: str, archive: str, has_namespace: bool, version: str) -> tuple[int, list[str], str]:
         """Selects the inbox.
@@ -114,17 +115,21 @@ class Session(Idling):
         if not validity:
             self.come_back()
             raise Refused("UIDVALIDITY", f"the server sends no UIDVALIDITY for {mailbox}: UIDs can't be used")
-        self.replaced = (self.inbox, self.validity, self.left_with)
+        self.replaced = (self.inbox, self.validity, self.left_with, not readonly)
         self.inbox, self.validity = mailbox, validity
         return validity
 
     def restore_inbox(self) -> None:
         """Selects the inbox again, all of which counts as not searched yet; raises like `come_back`."""
+        may_have_new = False
         if self.replaced is not None:
-            self.inbox, self.validity, self.left_with = self.replaced
+            self.inbox, self.validity, self.left_with, may_have_new = self.replaced
             self.replaced = None
         self.come_back()
         self.next_uid, self.searched = 0, False
+        if may_have_new:
+            # The count of messages does not show it if others were expunged meanwhile.
+            self.imap.arrived = max(1, self.imap.arrived)
 
     def messages_in(self, name: str) -> int | None:
         """Returns the count of messages in another mailbox (STATUS), None if it can't be read.

@@ -36,11 +36,12 @@ pub(super) fn depth(imap: &Imap, inbox: &mut Inbox, deadline: Deadline) -> Resul
 /// duplicates.
 ///
 /// The server counts if it can, and if one command has room for the settled mail. It does not where mail is known that
-/// it can't search: whether that is still there takes a search of its own.
+/// it can't search, whose presence takes a search of its own, nor where SEARCH misses messages or is to be audited.
 fn count_waiting(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> Result<usize> {
     let validity = session.validity();
     let settled = inbox.settled(validity);
-    if inbox.unsearchable(validity).is_empty() && settled.chunks().len() < 2 {
+    let can_count = inbox.unsearchable(validity).is_empty() && !inbox.subjects.is_due(imap);
+    if can_count && settled.chunks().len() < 2 {
         let except = if settled.is_empty() { String::new() } else { format!(" NOT UID {settled}") };
         let counted = session.count_matches(&(search_criteria(&imap.config.common.tag) + &except));
         match counted {
@@ -50,7 +51,7 @@ fn count_waiting(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> R
             _ => {}
         }
     }
-    let mut found = search(session, imap, inbox)?;
+    let mut found = session.counting(|session| search(session, imap, inbox))?;
     found.retain(|uid| !settled.contains(uid));
     Ok(found.len())
 }

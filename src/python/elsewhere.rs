@@ -55,6 +55,21 @@ impl ImapSession {
         self.elsewhere.is_some()
     }
 
+    /// Runs searches that only count messages: those that arrived stay announced, and the next fetch looks for them.
+    ///
+    /// # Errors
+    ///
+    /// Those of `search`.
+    pub(crate) fn counting<T>(&mut self, search: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.python.run("count_only", (true,), "SEARCH")?;
+        let result = search(self);
+        if result.as_ref().is_err_and(Error::ends_connection) {
+            return result;
+        }
+        self.python.run("count_only", (false,), "SEARCH")?;
+        result
+    }
+
     /// Returns how many messages match a search program; `None` where the server gives no count of all (ESEARCH, RFC
     /// 4731).
     ///

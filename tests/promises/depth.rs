@@ -1,11 +1,21 @@
 //! The depth: how many messages wait, and how many are dead letters.
 
+use std::time::Duration;
+
 use pymail::{Imap, ImapConfig};
 use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::fixtures::every_site;
 use crate::mail_site::{Site, mail, message};
+use crate::support::dovecot::dovecot_without;
+use crate::support::postfix::PostfixOptions;
+
+/// So long that a test which needs it fails by its own time limit.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// The longest wait for an announcement on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn config(site: &Site) -> ImapConfig {
     site.imap_config().dead_letters(1)
@@ -36,4 +46,17 @@ fn the_depth_counts_tagged_mail_in_the_inbox_and_dead_letters_without_their_note
     assert_eq!(depth(&imap), (2, 1));
     let ids: Vec<_> = imap.fetch().unwrap().iter().map(|it| it.message().unwrap().id.clone()).collect();
     assert_eq!(ids, ["3", "4"], "the counting has hidden no message from the next fetch");
+}
+
+#[rstest]
+#[case::the_server_counts(&[])]
+#[case::the_server_does_not_count(&["ESEARCH", "SEARCHRES"])]
+fn a_message_that_was_counted_still_ends_a_wait(#[case] hidden: &[&str]) {
+    let site = Site::real(&dovecot_without(hidden), &PostfixOptions::default());
+    let imap = Imap::connect(config(&site).recheck(NEVER).heartbeat(NEVER)).unwrap();
+    assert!(imap.fetch().unwrap().is_empty());
+    site.deliver(&[message("1", "a")]);
+    assert_eq!(depth(&imap), (1, 0));
+    assert!(imap.wait(PATIENCE).unwrap());
+    assert_eq!(imap.fetch().unwrap().len(), 1);
 }

@@ -1,5 +1,6 @@
 //! Dead letters are listed with their reasons, and moved back into the inbox to be delivered again.
 
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use pymail::{DeadLetter, ErrorKind, Imap, ImapConfig};
@@ -215,4 +216,28 @@ fn letters_beside_the_archive_are_found_by_a_new_handle() {
     assert_eq!(operator.depth().unwrap().dead_letters, 1);
     operator.redrive(&letters(&operator)).unwrap();
     assert_eq!((dead(&site).len(), ids(&imap)), (0, vec!["bad".to_owned()]));
+}
+
+/// By one handle for all, and by one that others wait on.
+#[apply(every_site)]
+fn a_waiting_consumer_gets_a_redriven_message_at_once(
+    #[case] site: Site,
+    #[values(true, false)] is_shared: bool,
+) {
+    site.deliver(&[message("bad", "a")]);
+    let never = Duration::from_secs(3_600);
+    let imap = Imap::connect(config(&site, 1).recheck(never).heartbeat(Duration::from_secs(1))).unwrap();
+    imap.reject(&imap.fetch().unwrap(), "no such account").unwrap();
+    let operator = if is_shared { imap.clone() } else { site.imap() };
+    let found = letters(&operator);
+    thread::scope(|scope| {
+        let consumer = scope.spawn(|| {
+            let delivery = imap.consume().next().unwrap().unwrap();
+            imap.ack([&delivery]).unwrap();
+            delivery.message().unwrap().id.clone()
+        });
+        operator.redrive(&found).unwrap();
+        assert_eq!(consumer.join().unwrap(), "bad");
+    });
+    assert_eq!((dead(&site).len(), mail(&site.other_client(), TAG).len()), (0, 1));
 }

@@ -88,3 +88,12 @@ fn a_refused_audit_fails_no_fetch() {
         assert_eq!(imap.fetch().unwrap().len(), OURS.len());
     }
 }
+
+#[test]
+fn the_depth_counts_it_too() {
+    let server = finding("5").start();
+    let imap = Imap::connect(imap_config(&server).recheck(Duration::from_millis(1))).unwrap();
+    while imap.depth().unwrap().waiting < OURS.len() {} // until the first audit is due
+    assert!(imap.status().reads_subjects);
+    assert_eq!(imap.depth().unwrap().waiting, OURS.len());
+}
