@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pymail::{DeadLetter, ErrorKind, Imap};
 use rstest::rstest;
@@ -477,4 +478,22 @@ fn a_server_that_is_away_in_the_middle_of_a_list_is_an_error_at_its_end() {
     assert!(all.next().unwrap().is_ok() && all.next().unwrap().is_ok());
     assert_eq!(all.next().unwrap().unwrap_err().code(), Some("UNAVAILABLE"));
     assert!(all.next().is_none());
+}
+
+#[test]
+fn a_redriven_message_ends_a_wait_also_if_another_one_is_expunged_meanwhile() {
+    let held = Held::with([1]);
+    let lunch = "From: eve@example.test\r\nSubject: lunch\r\n\r\nhi\r\n".to_owned();
+    held.lock().add(INBOX, Mail { raw: lunch, flags: BTreeSet::new() });
+    let boxes = held.clone();
+    let expunge = move |_: &Heard| {
+        boxes.lock().mails.get_mut(INBOX).unwrap().clear();
+        Step::Usual
+    };
+    let server = held.script(MOVE).ahead("UID MOVE", expunge).start();
+    let imap = connected(&server);
+    assert!(imap.fetch().unwrap().is_empty());
+    imap.redrive(&letters(&imap)).unwrap();
+    assert!(imap.wait(Duration::from_secs(10)).unwrap());
+    assert_eq!(imap.fetch().unwrap().len(), 1);
 }
