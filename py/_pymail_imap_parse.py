@@ -28,8 +28,10 @@ _CODE = r"\[([A-Z][A-Z0-9-]{0,63})(?![A-Z0-9-])[^\]]*\]"
 _LEADING_CODE = r"(?i)\s*\[\s*([A-Z][A-Z0-9-]{0,63})(?=[\s\]])[^\]]*\]"
 _RANGE = rb"\d{1,10}(?::\d{1,10})?"
 _ALL = rb"(?i)\bALL\s+(" + _RANGE + rb"(?:\s*,\s*" + _RANGE + rb")*)(?!\S)"
+_COUNT = rb"(?i)\bCOUNT\s+(\d{1,10})\b"
 _NO_MESSAGES = r"(?i)\(\s*MESSAGES\s+0\s*\)\s*$"
 _NAMESPACE = r'\(\s*"([ !#-\[\]-~]{0,255})"\s+(?:"\\?([!-~])"|NIL)'
+_MESSAGES = r"(?i)\(\s*MESSAGES\s+(\d{1,10})\s*\)\s*$"
 _UIDNEXT = r"(?i)\bUIDNEXT\s+(\d{1,10})\b"
 _MAILBOX = r'\([^()]*\)\s*(?:"[^"]*"|NIL)\s+(?:"([^"\\]*)"|([^" ]+))'
 _LISTED = r'\([^()]*\)\s*"\\?([!-~])"\s'
@@ -103,6 +105,12 @@ def parse_uidnext(status: list[Any]) -> int | None:
     return parse_uint32(match.group(1).encode()) if match else None
 
 
+def parse_messages(status: list[Any]) -> int | None:
+    """Returns MESSAGES from a STATUS response; None without one."""
+    match = re.search(_MESSAGES, as_text(status[-1])) if status else None
+    return parse_uint32(match.group(1).encode()) if match else None
+
+
 def parse_list(data: list[Any]) -> list[str]:
     """Returns the mailbox names in LIST responses; skips names that are literals."""
     lines = [re.fullmatch(_MAILBOX, as_text(line)) for line in data if isinstance(line, bytes)]
@@ -137,6 +145,13 @@ def parse_search(lines: list[Any], esearch_lines: list[Any]) -> bytes:
                 chunk = range(first, min(first + PACK_CHUNK, high + 1))
                 found += struct.pack(f"<{len(chunk)}I", *chunk)
     return bytes(found)
+
+
+def parse_count(responses: list[dict[str, list[Any]]]) -> int | None:
+    """Returns the COUNT of the last ESEARCH response (RFC 4731, section 3.1); None without one."""
+    lines = [line for it in responses for line in it.get("ESEARCH", []) if isinstance(line, bytes)]
+    match = re.search(_COUNT, lines[-1]) if lines else None
+    return parse_uint32(match.group(1)) if match else None
 
 
 def _parse_ranges(line: bytes) -> Iterator[tuple[int, int]]:

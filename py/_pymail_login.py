@@ -32,6 +32,8 @@ class LoggingIn(Connection):
     method = ""
     # True if the server announces ID (RFC 2971).
     has_id = False
+    # True if a SEARCH can return a count (ESEARCH, RFC 4731).
+    has_esearch = False
 
     def login(self, user: str, password: str) -> list[str]:
         """Logs in; returns the capabilities after login, most of which servers announce only then.
@@ -51,6 +53,7 @@ class LoggingIn(Connection):
         capabilities = as_text(lines[-1]).upper().split() if lines else list(before)
         self.has_uidplus = "UIDPLUS" in capabilities
         self.has_searchres = "SEARCHRES" in capabilities
+        self.has_esearch = not {"ESEARCH", "IMAP4REV2"}.isdisjoint(capabilities)
         self.portion = min(self.portion, parse_message_limit(capabilities) or self.portion)
         self.has_id = "ID" in capabilities or "ID" in before
         return capabilities

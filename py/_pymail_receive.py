@@ -13,6 +13,7 @@ from _pymail_connection import Untagged, quoted
 from _pymail_imap_parse import (
     MAX_UINT32,
     highest_uid,
+    parse_count,
     parse_search,
     split_range,
 )
@@ -37,6 +38,8 @@ class Receiving(LoggingIn):
     next_uid = 0
     # True once older messages have been searched.
     searched = False
+    # True while messages are counted: those that a search finds still count as new.
+    counting = False
     # During a prefetch, the matches outside of its range so far.
     others: bytes | None = None
     # The tag of the FETCH whose responses are being read, for which the data limit is set.
@@ -57,16 +60,33 @@ class Receiving(LoggingIn):
             self.portion = max(1, self.limit_reached[0])
             return self._search_windows(criteria, for_new)
 
+    def count_only(self, counting: bool) -> None:
+        """Begins or ends the counting of messages."""
+        self.counting = counting
+
+    def count_matches(self, criteria: str) -> int | None:
+        """Returns how many messages match (ESEARCH, RFC 4731); None where the server gives no count of all."""
+        if not self.has_esearch:
+            return None
+        count = parse_count(self._searched("UID", "SEARCH", f"RETURN (COUNT) {criteria}"))
+        # Under a message limit (RFC 9738), it is the count of a part.
+        return count if self.limit_reached is None and count is not None and count <= self.exists else None
+
     def _search_all(self, criteria: str, for_new: bool) -> bytes:
+        responses = self._searched(*self._search_command(criteria))
+        return self._found(responses, for_new) + self._search_below(criteria)
+
+    def _searched(self, *command: str) -> list[Untagged]:
+        """Returns the responses to NOOP and to this SEARCH, which has seen all messages that have arrived."""
         # A server searches only messages that it has announced, which it does at NOOP: both go in one flight.
         self._send("NOOP")
-        self._send_search(criteria)
+        self._send(*command)
         responses = self._all()
         if responses[0].keys() & {"SEARCH", "ESEARCH"} and "EXISTS" in responses[0]:
             # Dovecot may run both commands before it announces new messages: the search has missed those.
-            self._send_search(criteria)
+            self._send(*command)
             responses = self._all()
-        return self._found(responses, for_new) + self._search_below(criteria)
+        return responses
 
     def _search_below(self, criteria: str) -> bytes:
         """Returns the other matches where the server has searched only the newest messages (RFC 9738)."""
@@ -80,8 +100,11 @@ class Receiving(LoggingIn):
         return found
 
     def _send_search(self, criteria: str) -> None:
+        self._send(*self._search_command(criteria))
+
+    def _search_command(self, criteria: str) -> tuple[str, str, str]:
         # Ranges (ESEARCH, RFC 4731) are shorter than a list; a server with SEARCHRES has ESEARCH, too.
-        self._send("UID", "SEARCH", f"RETURN (ALL) {criteria}" if self.has_searchres else criteria)
+        return "UID", "SEARCH", f"RETURN (ALL) {criteria}" if self.has_searchres else criteria
 
     def _search_windows(self, criteria: str, for_new: bool) -> bytes:
         self._tagged(self.imap.noop)
@@ -98,13 +121,14 @@ class Receiving(LoggingIn):
     def _found(self, responses: list[Untagged], for_new: bool = False) -> bytes:
         """Returns the UIDs in SEARCH responses; in the inbox, notes that all messages up to them were searched.
 
+        Notes nothing while messages are counted.
         Messages that a server announces behind the result of a search `for_new` ones may be missing from it.
         """
         found = b"".join(parse_search(it.get("SEARCH", []), it.get("ESEARCH", [])) for it in responses)
-        if not self.is_away:
+        if not (self.is_away or self.counting):
             self.next_uid = max(self.next_uid, highest_uid(found) + 1)
             self.searched = True
-        if for_new and not self.is_away:
+        if for_new and not (self.is_away or self.counting):
             has_result = any(it.keys() & {"SEARCH", "ESEARCH"} for it in responses)
             self.imap.arrived -= self.imap.arrived_before_result if has_result else self.imap.arrived
         return found

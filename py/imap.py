@@ -16,8 +16,10 @@ from _pymail_imap_parse import (
     archive_names,
     as_text,
     is_status_empty,
+    parse_count,
     parse_delimiter,
     parse_list,
+    parse_messages,
     parse_namespaces,
     parse_uidnext,
     parse_uint32,
@@ -27,6 +29,10 @@ from _pymail_transport import Refused
 
 class Session(Idling):
     """An IMAP connection with its inbox selected."""
+
+    # The inbox's name, UIDVALIDITY and counts of messages while another mailbox is selected in its place; True if
+    # messages may be moved to it.
+    replaced: tuple[str, int, tuple[int, int], bool] | None = None
 
     def prepare(self, inbox: str, archive: str, has_namespace: bool, version: str) -> tuple[int, list[str], str]:
         """Selects the inbox.
@@ -70,10 +76,70 @@ class Session(Idling):
                 self._tagged(self.imap._command_complete, name, tag)
         return untagged
 
-    def check_mailbox(self, name: str) -> None:
-        """Sends STATUS; raises Refused if the mailbox does not exist."""
-        if not self._tagged(self.imap.status, quoted(name), "(MESSAGES)"):
+    def count_in(self, mailbox: str, criteria: str) -> int | None:
+        """Returns how many messages match in another mailbox; None if the count may be that of a part.
+
+        The mailbox is opened, searched and left in one flight.
+        """
+        self.is_away, self.left_with = True, (self.imap.exists, self.imap.arrived)
+        count = f"RETURN (COUNT) {criteria}" if self.has_esearch else criteria
+        for command in (("EXAMINE", quoted(mailbox)), ("UID", "SEARCH", count), ("SELECT", quoted(self.inbox))):
+            self._send(*command)
+        untagged: Untagged = {}
+        limits = []
+        refusals: list[Refused] = []
+        for _ in range(2):
+            try:
+                untagged = self._next()
+            except Refused as error:
+                refusals.append(error)
+            limits.append(self.limit_reached)
+        found = parse_count([untagged]) if self.has_esearch else len(self._found([untagged])) // 4
+        self._next_selected()
+        exists, arrived = self.left_with
+        self.is_away, self.imap.arrived = False, arrived + max(0, self.exists - exists)
+        if refusals:
+            raise refusals.pop(0)  # and no reference stays in this frame, which its traceback refers to
+        return found if limits[-1] is None else None
+
+    def replace_inbox(self, mailbox: str, readonly: bool) -> int:
+        """Selects another mailbox in place of the inbox, up to `restore_inbox`; returns its UIDVALIDITY.
+
+        Visits come back to it meanwhile.
+        """
+        try:
+            validity, _, _ = self.visit(mailbox, readonly)
+        except imaplib.IMAP4.readonly:
+            self.come_back()
+            raise Refused("READ-ONLY", f"{mailbox} is read-only") from None
+        if not validity:
+            self.come_back()
+            raise Refused("UIDVALIDITY", f"the server sends no UIDVALIDITY for {mailbox}: UIDs can't be used")
+        self.replaced = (self.inbox, self.validity, self.left_with, not readonly)
+        self.inbox, self.validity = mailbox, validity
+        return validity
+
+    def restore_inbox(self) -> None:
+        """Selects the inbox again, all of which counts as not searched yet; raises like `come_back`."""
+        may_have_new = False
+        if self.replaced is not None:
+            self.inbox, self.validity, self.left_with, may_have_new = self.replaced
+            self.replaced = None
+        self.come_back()
+        self.next_uid, self.searched = 0, False
+        if may_have_new:
+            # The count of messages does not show it if others were expunged meanwhile.
+            self.imap.arrived = max(1, self.imap.arrived)
+
+    def messages_in(self, name: str) -> int | None:
+        """Returns the count of messages in another mailbox (STATUS), None if it can't be read.
+
+        Raises Refused if the mailbox does not exist.
+        """
+        status = self._tagged(self.imap.status, quoted(name), "(MESSAGES)")
+        if not status:
             raise Refused("NONEXISTENT", f"the server sends no STATUS for {name}")
+        return parse_messages(status)
 
     def create(self, name: str) -> bool:
         """Creates a mailbox unless it exists; returns True if it is known to be empty."""
@@ -99,6 +165,11 @@ class Session(Idling):
         """Marks these messages as delivered for the nth time, if the server has keywords."""
         if self.has_keywords:
             self._uid("STORE", uids, "+FLAGS.SILENT", f"($PymailDelivery{nth})")
+
+    def change_keywords(self, uids: str, sign: str, keywords: str) -> None:
+        """Adds keywords to these messages, or removes them, by the sign, if the server has keywords."""
+        if self.has_keywords:
+            self._uid("STORE", uids, f"{sign}FLAGS.SILENT", f"({keywords})")
 
     def append(self, mailbox: str, mail: bytes) -> None:
         """Appends a message to a mailbox, with `\\Seen`."""

@@ -158,7 +158,7 @@ mod waiter;
 pub use crate::config::{Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig};
 pub use crate::connection::{Latency, Push, State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result};
-pub use crate::imap::{Batch, Consumer, Deliveries, Delivery, Imap, RawMail};
+pub use crate::imap::{Batch, Consumer, DeadLetter, DeadLetters, Deliveries, Delivery, Depth, Imap, RawMail};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::runtime::Runtime;
 pub use crate::smtp::{Answer, Receipt, Smtp};
@@ -172,6 +172,8 @@ const _: () = {
     assert_send_sync::<Batch>();
     assert_send_sync::<Deliveries>();
     assert_send_sync::<Delivery>();
+    assert_send_sync::<DeadLetter>();
+    assert_send_sync::<DeadLetters>();
     assert_send_sync::<RawMail>();
     assert_send_sync::<Message>();
     assert_send_sync::<MessageId>();

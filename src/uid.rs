@@ -50,6 +50,11 @@ impl UidValidity {
         Self { number, mailbox: hasher.finish() }
     }
 
+    /// Returns the UIDVALIDITY of another mailbox of the same account.
+    pub(crate) fn of_other_mailbox(self, number: u32, mailbox: &str) -> Self {
+        Self::new(number, (self.mailbox, mailbox))
+    }
+
     /// Returns `true` if both are of the same mailbox, with the same number or not.
     pub(crate) fn is_same_mailbox(self, other: Self) -> bool {
         self.mailbox == other.mailbox

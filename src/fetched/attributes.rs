@@ -79,6 +79,8 @@ pub(crate) struct Flags {
     /// The highest number of a keyword `$PymailDelivery`, from 1 to 999; 0 without one. Each delivery adds a keyword
     /// and removes none, so the highest one counts.
     pub(crate) deliveries: u32,
+    /// `true` with `$PymailRedriven`: the message was moved back from the dead letters.
+    pub(crate) is_redriven: bool,
 }
 
 /// The keyword of a delivery, before its number. Compared in any case, as all words of the protocol (RFC 3501, section
@@ -88,6 +90,7 @@ const DELIVERY: &[u8] = b"$PymailDelivery";
 impl Flags {
     /// Adds one flag. All that count here only ever raise the value, so several lists in one response do no harm.
     fn add(&mut self, word: &[u8]) {
+        self.is_redriven |= word.eq_ignore_ascii_case(b"$PymailRedriven");
         self.is_deleted |= word.eq_ignore_ascii_case(br"\Deleted");
         if let Some((name, number)) = word.split_at_checked(DELIVERY.len())
             && name.eq_ignore_ascii_case(DELIVERY)

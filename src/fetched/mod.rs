@@ -41,7 +41,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use self::attributes::Place;
-pub(crate) use self::attributes::{Attributes, Octets};
+pub(crate) use self::attributes::{Attributes, Flags, Octets};
 #[cfg(fuzzing)]
 pub(crate) use self::pieces::Outcome;
 #[cfg(fuzzing)]

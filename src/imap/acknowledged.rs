@@ -77,6 +77,15 @@ impl Acknowledged {
         }
     }
 
+    /// Forgets messages that are to be delivered again.
+    pub(super) fn forget(&mut self, identities: impl IntoIterator<Item = Identity>) {
+        let gone: HashSet<_, IdentityHasher> =
+            identities.into_iter().filter(|identity| self.identities.remove(identity)).collect();
+        if !gone.is_empty() {
+            self.order.retain(|identity| !gone.contains(identity));
+        }
+    }
+
     /// Returns `true` if a message with this identity was acknowledged.
     pub(super) fn contains(&self, identity: Identity) -> bool {
         self.identities.contains(&identity)

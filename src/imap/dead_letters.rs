@@ -35,7 +35,7 @@ use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
 
 /// The name of the dead letters' mailbox, within the archive or beside it.
-const MAILBOX: &str = "dead";
+pub(super) const MAILBOX: &str = "dead";
 
 /// Counts these deliveries, moves those that have failed too often to the dead letters, and returns the others.
 ///
@@ -142,7 +142,7 @@ fn count_deliveries(
 /// Returns `None` for a permanent NO, and keeps the first one in `refusal`.
 ///
 /// A full mailbox (`OVERQUOTA`) counts as permanent here: it may stay full for long.
-fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
+pub(super) fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error)

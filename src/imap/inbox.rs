@@ -291,6 +291,11 @@ impl Inbox {
         state.settled.insert(uid, reason);
     }
 
+    /// Returns the mail that is not fetched again, as of the last SEARCH.
+    pub(super) fn settled(&mut self, validity: UidValidity) -> UidSet {
+        UidSet::new(validity, self.with_validity(validity).settled.keys().copied())
+    }
+
     /// Returns the duplicates to archive with the next acknowledgement; `None` without any.
     pub(super) fn duplicates(&self) -> Option<UidSet> {
         let duplicates = self.settled.iter().filter(|(_, reason)| **reason == Settled::Duplicate);

@@ -29,8 +29,12 @@ mod batch;
 mod claims;
 mod consumer;
 mod cursor;
+mod dead_batch;
+mod dead_letter;
 mod dead_letters;
+mod dead_mailbox;
 mod deliveries;
+mod depth;
 mod fetch;
 mod fetch_and_ack;
 mod hand_out;
@@ -42,6 +46,7 @@ mod moves;
 mod prefetch;
 mod reader;
 mod receive;
+mod redrive;
 mod search;
 mod single;
 mod subjects;
@@ -61,7 +66,9 @@ pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
 pub use self::consumer::Consumer;
 use self::cursor::Cursor;
+pub use self::dead_letter::{DeadLetter, DeadLetters};
 pub use self::deliveries::Deliveries;
+pub use self::depth::Depth;
 use self::in_flight::InFlight;
 use self::inbox::Inbox;
 pub use self::verbs::RawMail;
@@ -448,6 +455,94 @@ impl Imap {
         span.record("messages", deliveries.len());
         self.hand_out(&mut deliveries);
         Ok(deliveries)
+    }
+
+    /// Returns an iterator over the messages in the mailbox of [dead letters](ImapConfig::dead_letters), oldest first,
+    /// each with the reason why it is there. One batch at a time is in memory.
+    ///
+    /// Works on any handle with the same tag and [`archive`](ImapConfig::archive), also without
+    /// [`dead_letters`](ImapConfig::dead_letters) among its settings. Without such a mailbox there are none. Changes
+    /// nothing, on the server either. A message that can't be read is an error in its place, see
+    /// [`DeadLetter::message`]; copies of one message are one letter. Letters that come during the iteration are left
+    /// out. Each batch, of [`batch`](ImapConfig::batch) letters or [`batch_bytes`](ImapConfig::batch_bytes) at most, has
+    /// its own [`timeout`](ImapConfig::timeout).
+    ///
+    /// ```no_run
+    /// # fn show(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// for letter in imap.dead_letters() {
+    ///     let letter = letter?;
+    ///     let id = letter.message().map_or("?", |message| &message.id);
+    ///     println!("{id}: {}", letter.reason().unwrap_or("for unknown reasons"));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The last item is an error: one of [every call](Imap#errors-of-every-call), or `StaleUids` when the mailbox was
+    /// removed, or has got another UIDVALIDITY, during the iteration.
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.clone())
+    }
+
+    /// Moves dead letters back into the inbox, where they are delivered again, as often as
+    /// [`dead_letters`](ImapConfig::dead_letters) allows; removes the notes about them.
+    ///
+    /// The opposite of [`reject`](Imap::reject), by the same commands as [`ack`](Imap::ack). A redriven message is
+    /// delivered even if a message with the same Message-ID was acknowledged before. It is marked for that with the
+    /// keyword `$PymailRedriven`; on a server without keywords, only this handle knows. Letters that are no longer among
+    /// the dead letters are left out. Claims of a [`shared`](ImapConfig::shared) mailbox do not matter: any consumer may
+    /// get the messages.
+    ///
+    /// ```no_run
+    /// # fn redrive(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// for letter in imap.dead_letters() {
+    ///     let letter = letter?;
+    ///     if letter.reason().is_some_and(|reason| reason.contains("database is down")) {
+    ///         imap.redrive([&letter])?; // many at a time take fewer round trips
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [every call](Imap#errors-of-every-call), and:
+    /// - `Refused` also when the server answers OK and the messages are still among the dead letters;
+    /// - `StaleUids` for letters of an earlier UIDVALIDITY or of another mailbox, and when the mailbox of dead letters is
+    ///   gone: list them again.
+    ///
+    /// After any error each message is among the dead letters or in the inbox. A retry by the same handle makes no second
+    /// copies, unless a copy has left the inbox meanwhile.
+    pub fn redrive<'a>(&self, letters: impl IntoIterator<Item = &'a DeadLetter>) -> Result<()> {
+        let letters: Vec<&DeadLetter> = letters.into_iter().collect();
+        self.with_inbox(&verb_span!("imap.redrive"), |inbox, deadline| {
+            redrive::redrive(self, inbox, &letters, deadline)
+        })
+    }
+
+    /// Returns how many tagged mails are in the inbox, and how many dead letters there are. Changes nothing.
+    ///
+    /// Counts what SEARCH UNDELETED SUBJECT finds, on the server where it has ESEARCH (RFC 4731). That includes messages
+    /// that were delivered and are not acknowledged, also those of other consumers. Mail that has the tag elsewhere in
+    /// its Subject, and a duplicate of an acknowledged message, count until a fetch of this handle has met them; mail
+    /// whose Subject the server can't search counts as tagged, as for [`fetch`](Imap::fetch).
+    ///
+    /// Costs a round trip for the inbox, one for the mailbox of dead letters, and a third while there are any. Where
+    /// that mailbox is missing, the server is asked for its other name, and for a list: two more.
+    ///
+    /// ```no_run
+    /// # fn watch(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// let depth = imap.depth()?;
+    /// println!("{} wait, {} are dead letters", depth.waiting, depth.dead_letters);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [every call](Imap#errors-of-every-call).
+    pub fn depth(&self) -> Result<Depth> {
+        self.with_inbox(&verb_span!("imap.depth"), |inbox, deadline| depth::depth(self, inbox, deadline))
     }
 
     /// Sends NOOP, to check that the connection is alive.

@@ -51,7 +51,7 @@ impl<'a> Move<'a> {
     }
 
     /// Makes a move to a mailbox that the app names, which must exist.
-    fn to_existing_mailbox(
+    pub(super) fn to_existing_mailbox(
         session: &'a mut ImapSession,
         copies: &'a mut UnconfirmedCopies,
         mailbox: &str,
@@ -288,7 +288,7 @@ fn check_gone(session: &mut ImapSession, done: &UidSet, named: &UidSet, command:
         return Ok(());
     }
     let (left, all) = (left.len(), done.len());
-    let text =
-        format!("{command}: the server answered OK, but {left} of {all} messages are still in the inbox");
+    let place = if session.is_elsewhere() { "among the dead letters" } else { "in the inbox" };
+    let text = format!("{command}: the server answered OK, but {left} of {all} messages are still {place}");
     Err(Error::new(ErrorKind::Refused, text))
 }

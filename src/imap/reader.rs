@@ -3,7 +3,7 @@
 //! | mail | becomes |
 //! | --- | --- |
 //! | whole, tagged, new | a delivery, or the error of its decoding |
-//! | whole, tagged, of an acknowledged message | settled as a duplicate, and archived by the next acknowledgement |
+//! | whole, tagged, of an acknowledged message, and not redriven | settled as a duplicate, and archived by the next acknowledgement |
 //! | whole, tagged, of a message in this batch | a further UID of that delivery |
 //! | whole or not, foreign by its Subject | settled as foreign, and left alone |
 //! | a beginning, not foreign | fetched whole, if it is within `max_message` |
@@ -218,7 +218,8 @@ impl<'a> Reader<'a> {
             return inbox.settle(self.validity, uid, Settled::Foreign);
         };
         let identity = parsed.as_ref().ok().and_then(|parsed| parsed.identity);
-        if identity.is_some_and(|identity| inbox.acknowledged().contains(identity)) {
+        let is_known = identity.is_some_and(|identity| inbox.acknowledged().contains(identity));
+        if is_known && !mail.is_redriven {
             inbox.settle(self.validity, uid, Settled::Duplicate);
             self.imap.connection.count(|counts| counts.duplicates += 1);
             let text = "a duplicate of an acknowledged message is not delivered";

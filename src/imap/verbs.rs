@@ -111,27 +111,41 @@ pub(super) fn search_among(session: &mut ImapSession, set: &UidSet, criteria: &s
 /// missing; `Message` for a mail that SEARCH finds and FETCH leaves out.
 pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig) -> Result<Vec<RawMail>> {
     let mut mails = Vec::new();
-    let mut room = config.batch_bytes as u64;
+    fetch_into(&mut mails, session, set, (config.max_message, config.batch_bytes))?;
+    mails.sort_by_key(|mail| mail.uid);
+    mails.dedup_by_key(|mail| mail.uid);
+    Ok(mails)
+}
+
+/// Fetches whole mails as [`fetch`] does, and adds them to `mails` as they come, in any order: those that have arrived
+/// before an error, too. The limits are `max_message` and `batch_bytes`.
+pub(super) fn fetch_into(
+    mails: &mut Vec<RawMail>,
+    session: &mut ImapSession,
+    set: &UidSet,
+    (max_message, batch_bytes): (usize, usize),
+) -> Result<()> {
+    let mut room = batch_bytes as u64;
     for chunk in set.chunks() {
         for (uid, size) in session.sizes(&chunk)? {
-            if size > config.max_message as u64 {
+            if size > max_message as u64 {
                 return Err(over_max_message(uid, size));
             }
             room = room.checked_sub(size).ok_or_else(|| over_batch_bytes(uid))?;
         }
-        let (most, requested) = (config.max_message + 1, chunk.clone());
-        let window = Window { uids: chunk, part: Part::Whole, most, room: config.batch_bytes };
-        let mut received = RawMails { mails: &mut mails, short: Vec::new(), too_large: None };
+        let (most, requested) = (max_message + 1, chunk.clone());
+        let window = Window { uids: chunk, part: Part::Whole, most, room: batch_bytes };
+        let mut received = RawMails { mails: &mut *mails, short: Vec::new(), too_large: None };
         let mut failure = received.fetch(session, window)?;
         if failure.is_none() && !received.short.is_empty() {
             let uids = UidSet::new(set.validity(), received.short.iter().copied());
-            let window = Window { uids, part: Part::Entire, most, room: config.batch_bytes };
+            let window = Window { uids, part: Part::Entire, most, room: batch_bytes };
             failure = received.fetch(session, window)?;
         }
         if let Some((uid, size)) = received.too_large {
             return Err(over_max_message(uid, size));
         }
-        failure.map_or(Ok(()), |failure| Err(name_first_missing(failure, &mails)))?;
+        failure.map_or(Ok(()), |failure| Err(name_first_missing(failure, mails)))?;
         let received: HashSet<Uid> = mails.iter().map(|mail| mail.uid).collect();
         let mut missing = requested;
         missing.retain(|uid| !received.contains(&uid));
@@ -140,9 +154,7 @@ pub(super) fn fetch(session: &mut ImapSession, set: &UidSet, config: &ImapConfig
             return Err(name_first_missing(Failure { uids: withheld, error: empty_response() }, &[]));
         }
     }
-    mails.sort_by_key(|mail| mail.uid);
-    mails.dedup_by_key(|mail| mail.uid);
-    Ok(mails)
+    Ok(())
 }
 
 /// Adds the UID of the first missing mail to the error: the server stopped at that mail.

@@ -25,11 +25,13 @@ pub(super) enum Name {
     ContentId,
     /// A [property](super::property_headers).
     Property,
+    /// The next two are read in [notes](super::note) alone.
+    InReplyTo,
     Date,
 }
 
 /// The names in lower case.
-const NAMES: [(&str, Name); 11] = [
+const NAMES: [(&str, Name); 12] = [
     ("subject", Name::Subject),
     ("from", Name::From),
     ("sender", Name::Sender),
@@ -40,6 +42,7 @@ const NAMES: [(&str, Name); 11] = [
     ("content-disposition", Name::ContentDisposition),
     ("content-id", Name::ContentId),
     ("x-pymail-property", Name::Property),
+    ("in-reply-to", Name::InReplyTo),
     ("date", Name::Date),
 ];
 

@@ -45,7 +45,7 @@ use std::str::{FromStr, Utf8Error};
 pub(crate) use compose::compose;
 pub(crate) use identity::{Identity, IdentityHasher, Origin, origin};
 pub(crate) use json::WireBody;
-pub(crate) use note::note;
+pub(crate) use note::{DeadMail, NO_NOTE, Note, note};
 #[cfg(any(test, fuzzing))]
 pub(crate) use parse::is_ours;
 pub(crate) use parse::{Parsed, parse};

@@ -117,15 +117,17 @@ impl ImapSession {
         there: &mut BTreeMap<Uid, Fingerprint>,
     ) -> Result<Option<Error>> {
         let mut refusal = None;
+        // In the inbox, the original of a dead letter may still lie flagged: no copy, and delivered to no consumer.
+        let present = if self.is_elsewhere() { " UNDELETED" } else { "" };
         let visited = self.visit(mailbox, true, ACTION, |session, visited| {
             if visited.exists == 0 {
                 return Ok(());
             }
             let before = u32::try_from(count).unwrap_or(u32::MAX).saturating_add(OTHERS_COPIES);
-            let newest = format!("{}:*", visited.exists.saturating_sub(before).max(1));
+            let newest = format!("{}:*{present}", visited.exists.saturating_sub(before).max(1));
             session.fingerprints_of(&newest, there, &mut refusal)?;
             for criteria in searches(here, there) {
-                session.fingerprints_of(&criteria, there, &mut refusal)?;
+                session.fingerprints_of(&(criteria + present), there, &mut refusal)?;
             }
             Ok(())
         });
@@ -158,7 +160,7 @@ impl ImapSession {
 /// Returns `true` for a refusal after which a later attempt may find the copies.
 ///
 /// SERVERBUG is transient, and mostly about one message that can't be read (Dovecot): waiting for it would never end.
-fn may_pass(error: &Error) -> bool {
+pub(super) fn may_pass(error: &Error) -> bool {
     error.is_transient() && error.code() != Some("SERVERBUG")
 }
 

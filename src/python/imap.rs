@@ -40,13 +40,15 @@ const SERVICE: Service =
 
 /// A logged-in IMAP connection with its inbox selected.
 ///
-/// Its commands are in `commands`, `mails`, `receive`, `visits`, `copies` and `mailboxes`. All fields but
+/// Its commands are in `commands`, `mails`, `receive`, `visits`, `copies`, `elsewhere` and `mailboxes`. All fields but
 /// `replacements` and the profile are those of the moment of the login; the session ends when UIDVALIDITY changes.
 pub(crate) struct ImapSession {
     pub(super) python: PySession,
     /// The inbox's UIDVALIDITY at the login. Compared whenever the inbox is selected again; another one ends the
     /// connection.
     validity: UidValidity,
+    /// The UIDVALIDITY of the mailbox that is selected in place of the inbox, if any.
+    pub(super) elsewhere: Option<UidValidity>,
     /// The archive's name on this server.
     ///
     /// Tagged mail moves there. With the prefix of the personal namespace: `INBOX.TAG` on Cyrus and Courier.
@@ -119,6 +121,7 @@ impl ImapSession {
             python.call("prepare", names, "opening the mailboxes")?;
         let mut session = Self {
             validity: UidValidity::new(number, config.mailbox()),
+            elsewhere: None,
             archive: String::new(),
             delimiter,
             archive_is_empty: false,
@@ -133,9 +136,9 @@ impl ImapSession {
         Ok(session)
     }
 
-    /// Returns the inbox's UIDVALIDITY.
+    /// Returns the UIDVALIDITY of the inbox, or of the mailbox that is selected in its place.
     pub(crate) fn validity(&self) -> UidValidity {
-        self.validity
+        self.elsewhere.unwrap_or(self.validity)
     }
 
     /// Returns the archive's name on this server, with the prefix of the personal namespace (RFC 2342).
@@ -187,7 +190,7 @@ impl ImapSession {
         self.has_uidplus
     }
 
-    /// Checks that the UIDs have the inbox's UIDVALIDITY: else they name other messages.
+    /// Checks that the UIDs have the UIDVALIDITY of the inbox, or of the mailbox in its place: else they name other messages.
     ///
     /// Each command that names UIDs checks them. Within the connection the number can't change unnoticed.
     ///
@@ -195,7 +198,7 @@ impl ImapSession {
     ///
     /// `StaleUids`.
     pub(crate) fn check(&self, set: &UidSet) -> Result<()> {
-        if set.validity() == self.validity {
+        if set.validity() == self.validity() {
             return Ok(());
         }
         let text = "these UIDs are stale: they belong to another mailbox, or its UIDVALIDITY has changed";

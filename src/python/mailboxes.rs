@@ -14,6 +14,9 @@ use super::imap::ImapSession;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 
+/// The name of a mailbox, and the count of its messages, if the server tells that.
+pub(crate) type Existing = (String, Option<u32>);
+
 impl ImapSession {
     /// Creates the archive, unless it exists, under the first of these names that the server accepts.
     ///
@@ -92,26 +95,54 @@ impl ImapSession {
     /// STATUS is sent for both names before any CREATE. Two consumers that come here at once may both send CREATE for
     /// the first name: one of them gets ALREADYEXISTS, which is no error.
     fn find_or_create(&mut self, child: &str) -> Result<String> {
-        let name = child.strip_prefix(&*self.archive).and_then(|rest| rest.strip_prefix(self.separator()));
-        let beside = name.map(|name| format!("{}-{name}", self.archive)).filter(|beside| beside != child);
-        let names: Vec<String> = std::iter::once(child.to_owned()).chain(beside).collect();
-        let mut refused = None;
-        for name in &names {
-            match self.python.run("check_mailbox", (name,), "STATUS") {
-                Ok(()) => return Ok(self.note_name(child, name)),
-                Err(error) if is_name_refused(&error) => {}
-                Err(error) => return Err(error),
-            }
+        if let Ok((name, _)) = self.find(child)? {
+            return Ok(name);
         }
-        for name in &names {
+        let mut refused = None;
+        for name in &self.names_of(child) {
             match self.create(name) {
                 Ok(_) => return Ok(self.note_name(child, name)),
                 Err(error) if is_name_refused(&error) => drop(refused.get_or_insert(error)),
                 Err(error) => return Err(error),
             }
         }
-        Err(refused
-            .unwrap_or_else(|| Error::new(ErrorKind::Refused, "the server accepts no name for the mailbox")))
+        Err(refused.unwrap_or_else(no_name))
+    }
+
+    /// Returns the names to try for a mailbox within the archive, in order: the one within, then the one beside.
+    fn names_of(&self, child: &str) -> Vec<String> {
+        let name = child.strip_prefix(&*self.archive).and_then(|rest| rest.strip_prefix(self.separator()));
+        let beside = name.map(|name| format!("{}-{name}", self.archive)).filter(|beside| beside != child);
+        std::iter::once(child.to_owned()).chain(beside).collect()
+    }
+
+    /// Finds a mailbox within the archive, or the one beside it that replaces it; returns the first refusal if there is
+    /// none.
+    fn find(&mut self, child: &str) -> Result<Result<Existing>> {
+        let mut refused = None;
+        for name in &self.names_of(child) {
+            match self.call("messages_in", (name,), "STATUS") {
+                Ok(messages) => return Ok(Ok((self.note_name(child, name), messages))),
+                Err(error) if is_name_refused(&error) => drop(refused.get_or_insert(error)),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Err(refused.unwrap_or_else(no_name)))
+    }
+
+    /// Returns a mailbox within the archive, or the one beside it that replaces it; `None` if neither exists.
+    ///
+    /// # Errors
+    ///
+    /// The refusal of STATUS, if it is transient, or if the server lists the mailbox; a lost connection.
+    pub(crate) fn existing_child(&mut self, name: &str) -> Result<Option<Existing>> {
+        let child = self.archive_child(name);
+        match self.find(&child)? {
+            Ok(found) => Ok(Some(found)),
+            // The words of a refusal do not tell if the mailbox is missing.
+            Err(refusal) if self.mailboxes(&child)?.contains(&child) => Err(refusal),
+            Err(_) => Ok(None),
+        }
     }
 
     /// Remembers the name of the mailbox that replaces `child`; returns it.
@@ -135,6 +166,11 @@ impl ImapSession {
     pub(crate) fn create(&mut self, mailbox: &str) -> Result<bool> {
         self.call("create", (mailbox.to_owned(),), "CREATE")
     }
+}
+
+/// Makes the error for a mailbox of which no name was tried.
+fn no_name() -> Error {
+    Error::new(ErrorKind::Refused, "the server accepts no name for the mailbox")
 }
 
 /// Returns `true` if a mailbox may have been refused for its name, so that another name may succeed.

@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use super::imap::{ImapSession, Uids};
 use super::receive::{Chunk, RESPONSE_LIMIT};
 use crate::error::{Error, Result};
-use crate::fetched::{Attributes, IsComplete, Octets};
+use crate::fetched::{Attributes, Flags, IsComplete, Octets};
 use crate::uid::{Uid, UidSet};
 
 /// The most windows in flight.
@@ -94,6 +94,8 @@ pub(crate) struct Mail {
     pub(crate) is_deleted: bool,
     /// INTERNALDATE; `None` when the server sent none or no date, or with [`Part::Headers`].
     pub(crate) arrived_at: Option<SystemTime>,
+    /// `true` if it was moved back from the dead letters: it is delivered even if it was acknowledged before.
+    pub(crate) is_redriven: bool,
     octets: Octets,
 }
 
@@ -164,16 +166,17 @@ impl Part {
     ///
     /// A message without a UID can't be told from others: it is dropped here, and counts as one that did not arrive.
     fn mail(self, it: Attributes) -> Option<Mail> {
-        let (uid, is_deleted) = (it.uid?, it.flags.unwrap_or_default().is_deleted);
+        let (uid, flags) = (it.uid?, it.flags.unwrap_or_default());
+        let Flags { is_deleted, is_redriven, .. } = flags;
         match self {
             Part::Whole | Part::Entire => {
                 let (size, arrived_at) = (it.size.unwrap_or_default(), it.arrived_at);
-                Some(Mail { uid, size, is_deleted, arrived_at, octets: it.mail? })
+                Some(Mail { uid, size, is_deleted, is_redriven, arrived_at, octets: it.mail? })
             }
             // Some servers send the whole message instead of the headers.
             Part::Headers => {
                 let octets = it.section.or(it.mail)?;
-                Some(Mail { uid, size: 0, is_deleted: false, arrived_at: None, octets })
+                Some(Mail { uid, size: 0, is_deleted: false, is_redriven: false, arrived_at: None, octets })
             }
         }
     }

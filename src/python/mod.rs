@@ -12,7 +12,7 @@
 //! - `protocol`: the [`Session`](crate::connection::Session) that a connection supervises.
 //! - `pending` and `smtp`: messages with their outcomes, and an SMTP session.
 //! - `profile` and `imap`: an IMAP session, and the facts about its server that outlive it.
-//! - `mailboxes`, `portions`, `receive`, `commands`, `mails`, `visits` and `copies`: the commands of an IMAP session.
+//! - `mailboxes`, `portions`, `receive`, `commands`, `mails`, `visits`, `copies` and `elsewhere`: the commands of an IMAP session.
 //!
 //! # Invariants
 //!
@@ -54,6 +54,7 @@
 
 mod commands;
 mod copies;
+mod elsewhere;
 mod errors;
 mod exit_guard;
 #[cfg(fuzzing)]

@@ -4,7 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use pymail::{
-    Credentials, Delivery, Error, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig, State,
+    Credentials, DeadLetter, Delivery, Error, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig,
+    State,
 };
 
 use crate::case::Case;
@@ -34,6 +35,9 @@ const NEVER: Duration = Duration::from_secs(3_600);
 
 /// The lease of a consumer: longer than a case takes.
 const LEASE: Duration = Duration::from_secs(60);
+
+/// The deliveries after which a message is a dead letter, where it is moved back.
+const DELIVERIES: u32 = 5;
 
 /// The message that the app can't handle, and its reason.
 pub const UNWANTED: &str = "two";
@@ -185,6 +189,10 @@ impl App<'_> {
             Verb::FetchAndAck => fetch_and_ack(diary, &imap),
             Verb::Reject => fetch_and_settle(diary, &imap),
             Verb::Idle => idle::consume(self, diary, &imap),
+            Verb::Redrive => {
+                redrive(diary, &imap);
+                fetch_then_ack(diary, &imap);
+            }
             _ => fetch_then_ack(diary, &imap),
         }
         let _ = diary.call("close", || imap.close());
@@ -220,20 +228,67 @@ impl Verb {
             Self::Share => config.shared(LEASE),
             Self::Reject => config.dead_letters(1),
             Self::Idle => config.idle_renewal(idle::RENEWAL).recheck(NEVER),
+            // Each handle of a case counts a delivery of the other messages.
+            Self::Redrive => config.dead_letters(DELIVERIES),
             _ => config,
         }
     }
 }
 
-/// Receives the remaining messages in a second run, without faults.
-pub fn receive_the_rest(verb: Verb, user: &str, place: &Place, diary: &mut Diary) {
+/// Connects without faults.
+fn connect(verb: Verb, user: &str, place: &Place) -> Imap {
     let server = Server::starttls(HOST).port(place.inbox).add_root_certificate_pem(&place.ca_pem);
     let config = ImapConfig::new(server, Credentials::new(user, PASSWORD)).tag(TAG).heartbeat(NEVER);
     // Not shared: it need not wait for the claims of the first run.
     let config = if verb == Verb::Share { config } else { verb.configured(config) };
-    let imap = Imap::connect(config).expect("nothing is in the way");
+    Imap::connect(config).expect("nothing is in the way")
+}
+
+/// Makes a dead letter of the message that can't be handled, without faults.
+pub fn make_dead_letter(user: &str, place: &Place) {
+    let imap = connect(Verb::Redrive, user, place);
+    for _ in 0..DELIVERIES {
+        let batch = imap.fetch().expect("nothing is in the way");
+        let unwanted = batch.iter().filter(|it| it.message().is_ok_and(|message| message.id == UNWANTED));
+        imap.reject(unwanted, REASON).expect("nothing is in the way");
+    }
+    imap.close().expect("nothing is in the way");
+}
+
+/// Receives the remaining messages in a second run, without faults.
+pub fn receive_the_rest(verb: Verb, user: &str, place: &Place, diary: &mut Diary) {
+    let imap = connect(verb, user, place);
+    if verb == Verb::Redrive {
+        redrive(diary, &imap);
+    }
     fetch_then_ack(diary, &imap);
     imap.close().expect("nothing is in the way");
+}
+
+/// Lists the dead letters; `None` after an error.
+fn list(diary: &mut Diary, imap: &Imap) -> Option<Vec<DeadLetter>> {
+    let (mut letters, mut all) = (imap.dead_letters(), Vec::new());
+    while let Some(letter) = diary.call("dead_letters", || letters.next()) {
+        match letter {
+            Ok(letter) => all.push(letter),
+            Err(error) if error.is_transient() => return None,
+            Err(error) => {
+                diary.notes.push(format!("the app gave up, dead_letters: {:?}: {error}", error.kind()));
+                return None;
+            }
+        }
+    }
+    Some(all)
+}
+
+/// Moves all dead letters back.
+fn redrive(diary: &mut Diary, imap: &Imap) {
+    let Some(letters) = (0..ATTEMPTS).find_map(|_| list(diary, imap)) else { return };
+    let reason_is_right = |it: &DeadLetter| it.reason().is_some_and(|reason| reason.contains(REASON));
+    if !letters.iter().all(reason_is_right) {
+        diary.notes.push("a dead letter came without its reason".into());
+    }
+    diary.retry("redrive", || imap.redrive(&letters));
 }
 
 fn fetch_then_ack(diary: &mut Diary, imap: &Imap) {

@@ -65,8 +65,8 @@ impl Scenario {
             Case { name: case.name + "-x3", times: 3, ..case }
         });
         let mut cases: Vec<Case> = once.chain(again).collect();
-        // The response to FETCH FLAGS has no literal.
-        if step.is(&["UID FETCH"]) && self.verb != Verb::Reject {
+        // The responses to FETCH of flags and of sizes have no literal.
+        if step.is(&["UID FETCH"]) && !matches!(self.verb, Verb::Reject | Verb::Redrive) {
             let spot = Spot::Answer(number, 0);
             cases.extend(
                 [Blow::Cut, Blow::Lengthen].map(|blow| Case::new(self, spot, &step.named("literal"), blow)),

@@ -55,6 +55,20 @@ impl Planted {
     }
 }
 
+/// Checks that no letter is left, and no note, unless the app gave up.
+pub fn check_redriven(witness: &mut Witness, diary: &Diary, verdict: &mut Verdict) -> io::Result<()> {
+    let mut left = witness.list(DEAD)?;
+    left.retain(|seen| !seen.flags.contains(&DELETED.to_owned()));
+    let (notes, letters): (Vec<Seen>, Vec<Seen>) = left.into_iter().partition(is_reason);
+    if !letters.is_empty() {
+        verdict.lost(format!("{} messages are still among the dead letters", letters.len()));
+    }
+    if !notes.is_empty() && diary.notes.is_empty() {
+        verdict.altered(format!("{} notes are left without a dead letter", notes.len()));
+    }
+    Ok(())
+}
+
 fn check_letters(letters: usize, verdict: &mut Verdict) {
     match letters {
         0 => verdict.lost("the message that was rejected is no dead letter".to_owned()),

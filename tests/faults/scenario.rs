@@ -20,6 +20,8 @@ pub enum Verb {
     Share,
     /// Reject a message, and acknowledge the others.
     Reject,
+    /// List the dead letters, move them back, and acknowledge them with the others.
+    Redrive,
     Send,
     SendAll,
     /// The same, by a handle that sends messages of unknown delivery again.
@@ -55,19 +57,22 @@ impl Scenario {
     pub fn all() -> Vec<Self> {
         use Kind::{Move, NoMove, NoUidplus, OneByOne, Pipelining};
         use Verb::{
-            Ack, Connect, Cut, Fetch, FetchAndAck, FetchLarge, Heartbeat, Idle, Reject, Resend, Send,
-            SendAll, Share, Stop,
+            Ack, Connect, Cut, Fetch, FetchAndAck, FetchLarge, Heartbeat, Idle, Redrive, Reject, Resend,
+            Send, SendAll, Share, Stop,
         };
         let some = |kind, verbs: &[Verb]| {
             verbs.iter().map(|&verb| Self { verb, kind, implicit_tls: true }).collect::<Vec<_>>()
         };
         let starttls = |kind| vec![Self { verb: Connect, kind, implicit_tls: false }];
         [
-            some(Move, &[Connect, Fetch, FetchLarge, Cut, Ack, FetchAndAck, Share, Reject, Heartbeat]),
+            some(
+                Move,
+                &[Connect, Fetch, FetchLarge, Cut, Ack, FetchAndAck, Share, Reject, Redrive, Heartbeat],
+            ),
             some(Move, &[Idle, Stop]),
             starttls(Move),
-            some(NoMove, &[Ack, FetchAndAck, Share, Reject]),
-            some(NoUidplus, &[Ack, FetchAndAck, Reject]),
+            some(NoMove, &[Ack, FetchAndAck, Share, Reject, Redrive]),
+            some(NoUidplus, &[Ack, FetchAndAck, Reject, Redrive]),
             some(Pipelining, &[Connect, Send, SendAll, Resend, Heartbeat, Stop]),
             starttls(Pipelining),
             some(OneByOne, &[Send, SendAll]),
@@ -98,6 +103,12 @@ impl Scenario {
             Verb::FetchAndAck | Verb::Share => upto(work, |step| step.is(&ARCHIVING), usize::MAX),
             Verb::Reject => counting(upto(work, |step| step.is(&ARCHIVING), usize::MAX)),
             Verb::Idle => only(work, &["IDLE"]).into_iter().take(1).collect(),
+            // The inbox is selected after the list, after the letters, and in the end, when it was left for the letters; where
+            // copies are searched for, once more.
+            Verb::Redrive => {
+                let selects = if self.kind == Kind::Move { 4 } else { 5 };
+                upto(work, |step| step.is(&["SELECT"]), selects)
+            }
             Verb::Stop => only(work, &["LOGOUT", "QUIT"]),
             Verb::Resend => only(work, &["."]),
             Verb::Send | Verb::SendAll => upto(work, |step| step.is(&["."]), usize::MAX),

@@ -6,9 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pymail::Message;
 use serde::{Deserialize, Serialize};
 
-use crate::app::{App, DEADLINE, Diary, receive_the_rest};
+use crate::app::{App, DEADLINE, Diary, make_dead_letter, receive_the_rest};
 use crate::case::Case;
 use crate::checker::{self, Planted, Verdict};
+use crate::dead::check_redriven;
 use crate::idle;
 use crate::leaks::Before;
 use crate::scenario::{Scenario, Step, Verb};
@@ -103,6 +104,9 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
     if scenario.verb == Verb::Idle {
         planted.expect(idle::LATE, idle::LATE_BODY);
     }
+    if scenario.verb == Verb::Redrive {
+        make_dead_letter(user, place);
+    }
     if scenario.kind.protocol() == Protocol::Imap {
         app.receive(&mut diary);
     } else {
@@ -124,6 +128,9 @@ fn run_case(case: &Case, world: &World, user: &str) -> io::Result<(Vec<Step>, bo
         planted.check_ours(&mut witness, &diary, case.unwanted(), &mut verdict)?;
         if case.unwanted().is_some() {
             planted.check_dead(case, &mut witness, &diary, &mut verdict)?;
+        }
+        if scenario.verb == Verb::Redrive {
+            check_redriven(&mut witness, &diary, &mut verdict)?;
         }
     }
     planted.check_foreign(&mut Witness::login(place.inbox, user)?, &mut verdict)?;

@@ -88,3 +88,15 @@ fn a_refused_audit_fails_no_fetch() {
         assert_eq!(imap.fetch().unwrap().len(), OURS.len());
     }
 }
+
+#[test]
+fn the_depth_counts_it_too_though_the_server_counts_without_it() {
+    let server = finding("5")
+        .says("CAPABILITY", "* CAPABILITY IMAP4rev1 ESEARCH\r\nTAG OK done\r\n")
+        .ahead("UID SEARCH RETURN (COUNT)", |_| Step::say("* ESEARCH UID COUNT 1\r\nTAG OK done\r\n"))
+        .start();
+    let imap = Imap::connect(imap_config(&server).recheck(Duration::from_millis(1))).unwrap();
+    while imap.depth().unwrap().waiting < OURS.len() {} // until the first audit is due
+    assert!(imap.status().reads_subjects);
+    assert_eq!(imap.depth().unwrap().waiting, OURS.len());
+}
