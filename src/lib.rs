@@ -125,6 +125,8 @@
 //!
 //! Needs CPython 3.9 to 3.15 with a shared libpython, on Unix. An app needs an rpath to libpython: see the README.
 
+#[cfg(feature = "async")]
+mod asynchronous;
 mod codes;
 mod config;
 mod connection;
@@ -140,18 +142,25 @@ mod imap;
 mod message;
 mod python; // the only module that embeds CPython
 mod runtime;
+mod signal;
 mod smtp;
 mod tcp;
 mod throttle;
 mod uid;
 mod waiter;
 
+#[cfg(feature = "async")]
+pub use crate::asynchronous::AsyncCall;
 pub use crate::config::{Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig};
 pub use crate::connection::{Push, State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "async")]
+pub use crate::imap::{AsyncConsumer, AsyncDeliveries, AsyncImap};
 pub use crate::imap::{Batch, Consumer, Deliveries, Delivery, Imap, RawMail};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::runtime::Runtime;
+#[cfg(feature = "async")]
+pub use crate::smtp::AsyncSmtp;
 pub use crate::smtp::{Answer, Receipt, Smtp};
 pub use crate::uid::{Uid, UidSet, UidValidity};
 

@@ -10,11 +10,11 @@
 //! ```
 
 use std::fmt;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::cursor::Cursor;
 use super::{Delivery, Imap, receive};
-use crate::connection::Woken;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The first pause after a failure; each further failure doubles it, up to the heartbeat's interval.
@@ -26,49 +26,79 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// also ends, with `None`, by [`Imap::drain`] and [`Imap::close`].
 #[must_use = "nothing is fetched before `next`"]
 pub struct Consumer {
-    imap: Imap,
-    number: u64,
+    pub(super) imap: Imap,
+    pub(super) number: u64,
     batch: std::vec::IntoIter<Delivery>,
-    /// The pause before the next attempt; zero unless the last one failed.
+    /// The step after the batch.
+    step: Step,
+    /// The last pause; zero unless the last fetch failed.
     pause: Duration,
+    /// An error that the next item returns.
+    error: Option<Error>,
     has_ended: bool,
+}
+
+/// The step of a consumer that has handed out its batch.
+pub(super) enum Step {
+    /// Fetch, once there is room in flight.
+    Fetch,
+    /// Wait for mail, at most until a time; then fetch.
+    Wait(Option<Instant>),
+    /// Wait after a failure; then fetch.
+    Pause(Duration),
 }
 
 impl Consumer {
     pub(super) fn new(imap: Imap) -> Self {
         let number = imap.in_flight.add_consumer();
-        Self { imap, number, batch: Vec::new().into_iter(), pause: Duration::ZERO, has_ended: false }
+        let (batch, step, pause) = (Vec::new().into_iter(), Step::Fetch, Duration::ZERO);
+        Self { imap, number, batch, step, pause, error: None, has_ended: false }
     }
 
-    /// Fetches the next batch, or waits until there may be one.
-    ///
-    /// # Errors
-    /// Those that the app must decide about, see [`Imap::consume`].
-    fn fetch_or_wait(&mut self) -> Result<()> {
-        if !self.pause.is_zero() {
-            self.imap.connection.pause(self.pause, || self.is_over())?;
+    /// Returns the next item, if no step is needed for it; `None` at the end. Never blocks.
+    pub(super) fn item(&mut self) -> Poll<Option<Result<Delivery>>> {
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Some(Err(error)));
         }
-        let room = self.imap.in_flight.wait_for_room(self.number, self.imap.config.max_in_flight);
+        self.has_ended |= self.is_over();
+        match self.batch.next().filter(|_| !self.has_ended) {
+            None if !self.has_ended => Poll::Pending,
+            delivery => Poll::Ready(delivery.map(Ok)),
+        }
+    }
+
+    /// Returns the next step, where there is no item.
+    pub(super) fn step(&mut self) -> Step {
+        std::mem::replace(&mut self.step, Step::Fetch)
+    }
+
+    /// Fetches the next batch of up to `room` messages; nothing if there is no room.
+    pub(super) fn fetch(&mut self, room: usize) {
         if room == 0 {
-            return Ok(());
+            return;
         }
-        match self.fetch(room) {
+        match self.receive(room) {
             Ok((deliveries, due)) => {
                 self.pause = Duration::ZERO;
+                if deliveries.is_empty() {
+                    self.step = Step::Wait(self.until(due));
+                }
                 self.batch = deliveries.into_iter();
-                if self.batch.as_slice().is_empty() { self.wait(due) } else { Ok(()) }
             }
             Err(error) => {
                 let longest = self.imap.config.common.options.heartbeat;
                 self.pause = (2 * self.pause).clamp(FIRST_PAUSE.min(longest), longest);
                 self.pause = self.pause.max(error.retry_after().unwrap_or_default());
-                if is_for_the_app(&error) { Err(error) } else { Ok(()) }
+                self.step = Step::Pause(self.pause);
+                if is_for_the_app(&error) {
+                    self.failed(error);
+                }
             }
         }
     }
 
     /// Fetches up to `room` messages that are not in flight; returns them, and the time when further ones are due.
-    fn fetch(&self, room: usize) -> Result<(Vec<Delivery>, Option<Instant>)> {
+    fn receive(&self, room: usize) -> Result<(Vec<Delivery>, Option<Instant>)> {
         let Self { imap, number, .. } = self;
         imap.with_inbox(|inbox, deadline| {
             let mut deliveries = receive::receive(imap, inbox, &mut Cursor::consumer(room), deadline)?;
@@ -78,16 +108,23 @@ impl Consumer {
         })
     }
 
-    /// Returns `true` if the app has ended the consumers.
-    fn is_over(&self) -> bool {
-        self.imap.in_flight.has_ended(self.number)
+    /// Returns the time until which to wait for mail. A shared mailbox is also searched when a lease may have run out.
+    fn until(&self, due: Option<Instant>) -> Option<Instant> {
+        let lease = self.imap.config.lease.map(|lease| Instant::now() + lease / 2);
+        due.into_iter().chain(lease).min()
     }
 
-    /// Waits until messages may have come. A shared mailbox is also searched when a lease may have run out.
-    fn wait(&self, due: Option<Instant>) -> Result<()> {
-        let lease = self.imap.config.lease.map(|lease| Instant::now() + lease / 2);
-        let _: Woken = self.imap.connection.wait(due.into_iter().chain(lease).min(), || self.is_over())?;
-        Ok(())
+    /// Keeps an error for the next item. After `Closed`, and where every further call would return the same error, the
+    /// consumer ends.
+    pub(super) fn failed(&mut self, error: Error) {
+        let is_closed = error.kind() == ErrorKind::Closed;
+        self.has_ended |= is_closed || error.is_wrong_credentials();
+        self.error = Some(error).filter(|_| !is_closed);
+    }
+
+    /// Returns `true` if the app has ended the consumers.
+    pub(super) fn is_over(&self) -> bool {
+        self.imap.in_flight.has_ended(self.number)
     }
 }
 
@@ -105,25 +142,26 @@ impl Iterator for Consumer {
     type Item = Result<Delivery>;
 
     fn next(&mut self) -> Option<Result<Delivery>> {
-        while !self.has_ended {
-            if self.is_over() {
-                break;
+        loop {
+            if let Poll::Ready(item) = self.item() {
+                return item;
             }
-            if let Some(delivery) = self.batch.next() {
-                return Some(Ok(delivery));
-            }
-            match self.fetch_or_wait() {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Closed => break,
-                Err(error) => {
-                    // Every further call would return the same error.
-                    self.has_ended = error.is_wrong_credentials();
-                    return Some(Err(error));
+            let step = self.step();
+            let connection = &self.imap.connection;
+            let waited = match step {
+                Step::Wait(until) => connection.wait(until, || self.is_over()).map(|_| ()),
+                Step::Pause(time) => connection.pause(time, || self.is_over()),
+                Step::Fetch => {
+                    let most = self.imap.config.max_in_flight;
+                    let room = self.imap.in_flight.wait_for_room(self.number, most);
+                    self.fetch(room);
+                    Ok(())
                 }
+            };
+            if let Err(error) = waited {
+                self.failed(error);
             }
         }
-        self.has_ended = true;
-        None
     }
 }
 

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::Delivery;
 use crate::message::Identity;
+use crate::signal::Signal;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The messages in flight of one handle, shared by its clones.
@@ -16,7 +17,7 @@ use crate::uid::{Uid, UidSet, UidValidity};
 pub(super) struct InFlight {
     state: Mutex<State>,
     /// Signals that messages have left, or that consumers are to end.
-    changed: Condvar,
+    changed: Signal,
 }
 
 /// All UIDs are of one UIDVALIDITY; another one resets them.
@@ -140,10 +141,12 @@ impl InFlight {
     /// to end.
     pub(super) fn wait_for_room(&self, consumer: u64, most: usize) -> usize {
         let mut state = self.state.lock();
-        while state.held.len() >= most && consumer > state.ended {
+        loop {
+            if let Some(room) = state.room(consumer, most) {
+                return room;
+            }
             self.changed.wait(&mut state);
         }
-        if consumer > state.ended { most - state.held.len() } else { 0 }
     }
 
     /// Waits until none is in flight, at most until a time; returns how many are.
@@ -162,12 +165,63 @@ impl InFlight {
 }
 
 impl State {
+    /// Returns how many more messages may be in flight, 0 if the consumer is to end; `None` if it has to wait.
+    fn room(&self, consumer: u64, most: usize) -> Option<usize> {
+        if consumer <= self.ended {
+            return Some(0);
+        }
+        most.checked_sub(self.held.len()).filter(|room| *room > 0)
+    }
+
     /// Forgets messages of another UIDVALIDITY: their UIDs name others now.
     fn reset_to(&mut self, validity: UidValidity) {
         if self.validity != Some(validity) {
             self.validity = Some(validity);
             self.held.clear();
             self.delayed.clear();
+        }
+    }
+}
+
+/// Waits that block no thread.
+#[cfg(feature = "async")]
+mod futures {
+    use std::task::{Poll, Waker};
+
+    use super::InFlight;
+    use crate::signal::Registration;
+
+    impl InFlight {
+        /// Returns a place for a future that waits.
+        pub(in super::super) fn registration(&self) -> Registration {
+            self.changed.registration()
+        }
+
+        /// Does what [`wait_for_room`](Self::wait_for_room) does; the future is woken to look again.
+        pub(in super::super) fn poll_room(
+            &self,
+            consumer: u64,
+            most: usize,
+            place: &Registration,
+            waker: &Waker,
+        ) -> Poll<usize> {
+            let _former; // Dropped after the lock.
+            let state = self.state.lock();
+            if let Some(room) = state.room(consumer, most) {
+                return Poll::Ready(room);
+            }
+            _former = place.set(waker);
+            Poll::Pending
+        }
+
+        /// Returns how many messages are in flight; the future is woken to look again if there are any.
+        pub(in super::super) fn poll_empty(&self, place: &Registration, waker: &Waker) -> usize {
+            let _former; // Dropped after the lock.
+            let state = self.state.lock();
+            if !state.held.is_empty() {
+                _former = place.set(waker);
+            }
+            state.held.len()
         }
     }
 }

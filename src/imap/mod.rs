@@ -25,6 +25,8 @@
 mod acknowledge;
 mod acknowledged;
 mod archived_ids;
+#[cfg(feature = "async")]
+mod asynchronous;
 mod batch;
 mod claims;
 mod consumer;
@@ -54,6 +56,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+#[cfg(feature = "async")]
+pub use self::asynchronous::{AsyncConsumer, AsyncDeliveries, AsyncImap};
 pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
 pub use self::consumer::Consumer;

@@ -1,0 +1,124 @@
+//! The stream of messages as they arrive: the steps of a [`Consumer`], of which none blocks.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+
+use super::{Delivery, Imap};
+use crate::asynchronous::{AsyncCall, Handle};
+use crate::connection::Waiting;
+use crate::error::Result;
+use crate::imap::Consumer;
+use crate::imap::consumer::Step;
+use crate::python::ImapSession;
+use crate::signal::Registration;
+
+/// An endless stream of messages as they arrive; returned by [`AsyncImap::consume`](super::AsyncImap::consume).
+///
+/// Its drop lets go of the messages that it has yielded and that are not acknowledged: they are delivered again. It also
+/// ends, with `None`, by [`drain`](super::AsyncImap::drain) and [`close`](super::AsyncImap::close).
+#[must_use = "nothing is fetched before it is polled"]
+pub struct AsyncConsumer {
+    progress: Progress,
+    /// `None` while a call has it, and at the end.
+    consumer: Option<Consumer>,
+    /// Dropped last, so that the drop of the consumer never closes the connection, which would block.
+    imap: Arc<Handle<Imap>>,
+}
+
+/// The step that the stream has begun.
+enum Progress {
+    /// None: there is an item, or a step to begin.
+    Ready,
+    /// Waits for room in flight.
+    Full(Registration),
+    /// Fetches; the call has the consumer.
+    Fetching(AsyncCall<Consumer>),
+    /// Waits for mail, or pauses.
+    Waiting(Waiting<ImapSession>),
+}
+
+impl AsyncConsumer {
+    pub(super) fn new(imap: &Arc<Handle<Imap>>) -> Self {
+        let consumer = Some(imap.blocking().consume());
+        Self { progress: Progress::Ready, consumer, imap: Arc::clone(imap) }
+    }
+
+    /// Goes on with the step that has begun, until it has ended.
+    fn poll_progress(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut ended = Ok(());
+        match &mut self.progress {
+            Progress::Ready => {}
+            Progress::Fetching(call) => self.consumer = Some(ready!(Pin::new(call).poll(context))),
+            Progress::Waiting(waiting) => ended = ready!(waiting.poll(context)).map(|_| ()),
+            Progress::Full(place) => {
+                let Some(Consumer { imap, number, .. }) = &self.consumer else { return Poll::Ready(()) };
+                let most = imap.config.max_in_flight;
+                let room = ready!(imap.in_flight.poll_room(*number, most, place, context.waker()));
+                if let Some(call) = self.fetch(room) {
+                    self.progress = Progress::Fetching(call);
+                    return self.poll_progress(context);
+                }
+            }
+        }
+        self.progress = Progress::Ready;
+        if let (Some(consumer), Err(error)) = (&mut self.consumer, ended) {
+            consumer.failed(error);
+        }
+        Poll::Ready(())
+    }
+
+    /// Returns the call that fetches the next batch; `None` if the consumer is to end.
+    fn fetch(&mut self, room: usize) -> Option<AsyncCall<Consumer>> {
+        let mut consumer = self.consumer.take_if(|_| room > 0)?;
+        Some(self.imap.call(move |_| {
+            consumer.fetch(room);
+            consumer
+        }))
+    }
+}
+
+impl Consumer {
+    /// Begins the next step.
+    ///
+    /// # Errors
+    /// Those of beginning to wait.
+    fn begin_step(&mut self) -> Result<Progress> {
+        let step = self.step();
+        let connection = &self.imap.connection;
+        Ok(match step {
+            Step::Fetch => Progress::Full(self.imap.in_flight.registration()),
+            Step::Wait(until) => Progress::Waiting(connection.waiting(until, || self.is_over())?),
+            Step::Pause(time) => Progress::Waiting(connection.pausing(time, || self.is_over())?),
+        })
+    }
+}
+
+/// Each item is a [`Delivery`], or an error that the app must decide about.
+impl Stream for AsyncConsumer {
+    type Item = Result<Delivery>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            ready!(self.poll_progress(context));
+            let Some(consumer) = &mut self.consumer else { return Poll::Ready(None) };
+            if let Poll::Ready(item) = consumer.item() {
+                return Poll::Ready(item);
+            }
+            match consumer.begin_step() {
+                Ok(begun) => self.progress = begun,
+                Err(error) => consumer.failed(error),
+            }
+        }
+    }
+}
+
+/// Shows the handle.
+impl fmt::Debug for AsyncConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncConsumer").field("imap", self.imap.blocking()).finish_non_exhaustive()
+    }
+}
