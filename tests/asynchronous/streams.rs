@@ -1,0 +1,160 @@
+//! Streams on every server, on two runtimes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pymail::{AsyncImap, AsyncSmtp, Delivery, ErrorKind, Push};
+use rstest::rstest;
+use rstest_reuse::apply;
+
+use crate::executor::{Runtime, Wakes, next, poll, poll_next};
+use crate::fixtures::{embedded, every_site};
+use crate::mail_site::{Site, TAG, mail, message};
+use crate::support::process::wait_until;
+
+/// So long that a test which needs it fails by its own time limit.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+/// The longest wait for a message on a busy machine. Courier looks for new mail once a minute.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+pub fn id(delivery: &Delivery) -> String {
+    delivery.message().unwrap().id.clone()
+}
+
+/// Connects a handle to which messages come by announcements alone.
+async fn push_only(site: &Site) -> AsyncImap {
+    AsyncImap::connect(site.imap_config().heartbeat(Duration::from_secs(1)).recheck(NEVER)).await.unwrap()
+}
+
+#[apply(every_site)]
+fn a_stream_yields_each_message_once_as_it_arrives(
+    #[case] site: Site,
+    #[values(Runtime::Tokio, Runtime::Smol)] runtime: Runtime,
+) {
+    let (imap, mut ids) = runtime.block_on(async {
+        let imap = push_only(&site).await;
+        let smtp = AsyncSmtp::connect(site.smtp_config()).await.unwrap();
+        let mut stream = imap.consume();
+        let (wakes, mut ids) = (Arc::<Wakes>::default(), Vec::new());
+        wait_until("the stream to wait", || {
+            assert!(poll_next(&mut stream, &wakes).is_pending());
+            imap.status().push.is_some()
+        });
+        for sent in [&["1", "2"][..], &["3"], &["4"]] {
+            let messages: Vec<_> = sent.iter().map(|id| message(id, "hello")).collect();
+            assert!(smtp.send_all(messages).await.into_iter().all(|receipt| receipt.unwrap().all_accepted()));
+            for _ in sent {
+                let delivery = next(&mut stream).await.unwrap().unwrap();
+                imap.ack([&delivery]).await.unwrap();
+                ids.push(id(&delivery));
+            }
+        }
+        smtp.close().await.unwrap();
+        (imap, ids)
+    });
+    ids.sort();
+    assert_eq!(ids, ["1", "2", "3", "4"]);
+    assert!(imap.status().push.is_some_and(|push| push != Push::Distrusted), "{:?}", imap.status());
+    assert_eq!((mail(&site.other_client(), TAG).len(), mail(&site.other_client(), "INBOX").len()), (4, 0));
+    imap.blocking().close().unwrap();
+}
+
+#[apply(every_site)]
+fn futures_do_what_the_verbs_do(
+    #[case] site: Site,
+    #[values(Runtime::Tokio, Runtime::Smol)] runtime: Runtime,
+) {
+    // One after the other: Postfix delivers several in any order.
+    ["1", "2", "3"].into_iter().for_each(|id| site.deliver(&[message(id, "hello")]));
+    runtime.block_on(async {
+        let imap = AsyncImap::connect(site.imap_config().dead_letters(5)).await.unwrap();
+        imap.noop().await.unwrap();
+        let batch = imap.fetch().await.unwrap();
+        assert_eq!(batch.iter().map(id).collect::<Vec<_>>(), ["1", "2", "3"]);
+        imap.nack([&batch[0]], NEVER).await.unwrap();
+        imap.reject([&batch[1]], "not today").await.unwrap();
+        imap.ack([&batch[2]]).await.unwrap();
+        let mut walk = imap.deliveries();
+        assert_eq!(id(&next(&mut walk).await.unwrap().unwrap()), "1");
+        assert_eq!(id(&next(&mut walk).await.unwrap().unwrap()), "2");
+        assert!(next(&mut walk).await.is_none() && next(&mut walk).await.is_none());
+        let all = imap.search("ALL").await.unwrap();
+        assert_eq!((all.len(), imap.fetch_uids(&all).await.unwrap().len()), (2, 2));
+        imap.copy(&all, &site.mailbox(TAG)).await.unwrap();
+        assert_eq!(mail(&site.other_client(), TAG).len(), 3);
+        assert_eq!(imap.fetch_and_ack().await.unwrap().len(), 1);
+        imap.delete(&imap.search("ALL").await.unwrap()).await.unwrap();
+        assert!(!imap.wait(Duration::from_millis(1)).await.unwrap());
+        imap.close().await.unwrap();
+        assert_eq!(imap.noop().await.unwrap_err().kind(), ErrorKind::Closed);
+    });
+    assert_eq!(mail(&site.other_client(), "INBOX").len(), 0);
+}
+
+#[apply(every_site)]
+fn a_wait_ends_when_mail_arrives(#[case] site: Site) {
+    Runtime::Smol.block_on(async {
+        let imap = push_only(&site).await;
+        assert!(imap.fetch().await.unwrap().is_empty());
+        let wait = smol::spawn(imap.wait(PATIENCE));
+        site.deliver(&[message("1", "a")]);
+        assert!(wait.await.unwrap());
+    });
+}
+
+#[apply(every_site)]
+fn no_more_messages_are_in_flight_than_the_limit(#[case] site: Site) {
+    ["1", "2", "3", "4", "5"].into_iter().for_each(|id| site.deliver(&[message(id, "hello")]));
+    Runtime::Tokio.block_on(async {
+        let imap = AsyncImap::connect(site.imap_config().max_in_flight(2)).await.unwrap();
+        let (wakes, mut stream) = (Arc::<Wakes>::default(), imap.consume());
+        let mut in_flight = Vec::new();
+        for expected in 1..=5 {
+            in_flight.push(next(&mut stream).await.unwrap().unwrap());
+            assert_eq!(in_flight.last().map(id), Some(expected.to_string()));
+            if in_flight.len() == 2 {
+                assert!(poll_next(&mut stream, &wakes).is_pending());
+                imap.noop().await.unwrap(); // Its turn comes after that of a fetch.
+                assert!(poll_next(&mut stream, &wakes).is_pending());
+                imap.ack([&in_flight.remove(0)]).await.unwrap();
+                wakes.wait_for_more_than(0);
+            }
+        }
+    });
+}
+
+#[rstest]
+fn drain_waits_for_the_messages_in_flight_at_most_for_its_limit(#[from(embedded)] site: Site) {
+    site.deliver(&[message("1", "a")]);
+    Runtime::Smol.block_on(async {
+        let imap = push_only(&site).await;
+        let mut stream = imap.consume();
+        let delivery = next(&mut stream).await.unwrap().unwrap();
+        assert_eq!(imap.drain(Duration::from_millis(20)).await, 1);
+        assert!(next(&mut stream).await.is_none());
+        let (wakes, mut drain) = (Arc::<Wakes>::default(), Box::pin(imap.drain(NEVER)));
+        assert!(poll(drain.as_mut(), &wakes).is_pending());
+        imap.ack([&delivery]).await.unwrap();
+        assert_eq!((wakes.count(), drain.await), (1, 0));
+    });
+}
+
+#[rstest]
+fn a_stream_that_waits_ends_when_the_handle_is_drained_or_closed(
+    #[from(embedded)] site: Site,
+    #[values(false, true)] closes: bool,
+) {
+    Runtime::Smol.block_on(async {
+        let imap = push_only(&site).await;
+        let mut stream = imap.consume();
+        let waiting = smol::spawn(async move { next(&mut stream).await.is_none() });
+        wait_until("the stream to wait", || imap.status().push.is_some());
+        if closes {
+            imap.close().await.unwrap();
+        } else {
+            assert_eq!(imap.drain(NEVER).await, 0);
+        }
+        assert!(waiting.await);
+    });
+}
