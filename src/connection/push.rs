@@ -82,6 +82,11 @@ impl<S: Session> Connection<S> {
         Ok(shared.arrivals.begin_pause(time, || shared.check_open().is_err() || is_over()))
     }
 
+    /// Ends the waits that are under way, not the pauses: a message is available again.
+    pub(crate) fn wake_waits(&self) {
+        self.0.shared.arrivals.announce();
+    }
+
     /// Ends the waits and pauses that are under way.
     pub(crate) fn end_waits(&self) {
         self.0.shared.arrivals.end();

@@ -72,13 +72,14 @@ impl Consumer {
         std::mem::replace(&mut self.step, Step::Fetch)
     }
 
-    /// Fetches the next batch of up to `room` messages; nothing if there is no room.
-    pub(super) fn fetch(&mut self, room: usize) {
-        if room == 0 {
+    /// Fetches the next batch, as far as there is room in flight.
+    pub(super) fn fetch(&mut self) {
+        if self.is_over() {
             return;
         }
-        match self.receive(room) {
-            Ok((deliveries, due)) => {
+        match self.receive() {
+            Ok(None) => {} // Another consumer was quicker: there is no room any more.
+            Ok(Some((deliveries, due))) => {
                 self.pause = Duration::ZERO;
                 if deliveries.is_empty() {
                     self.step = Step::Wait(self.until(due));
@@ -97,14 +98,19 @@ impl Consumer {
         }
     }
 
-    /// Fetches up to `room` messages that are not in flight; returns them, and the time when further ones are due.
-    fn receive(&self, room: usize) -> Result<(Vec<Delivery>, Option<Instant>)> {
+    /// Fetches messages that are not in flight, as many as there is room for; returns them, and the time when further
+    /// ones are due. `None` without room.
+    fn receive(&self) -> Result<Option<(Vec<Delivery>, Option<Instant>)>> {
         let Self { imap, number, .. } = self;
         imap.with_inbox(|inbox, deadline| {
+            let room = imap.in_flight.room(imap.config.max_in_flight);
+            if room == 0 {
+                return Ok(None);
+            }
             let mut deliveries = receive::receive(imap, inbox, &mut Cursor::consumer(room), deadline)?;
             imap.in_flight.hold(*number, &mut deliveries);
             let due = imap.in_flight.next_due().into_iter().chain(inbox.suspects().next_due()).min();
-            Ok((deliveries, due))
+            Ok(Some((deliveries, due)))
         })
     }
 
@@ -153,8 +159,8 @@ impl Iterator for Consumer {
                 Step::Pause(time) => connection.pause(time, || self.is_over()),
                 Step::Fetch => {
                     let most = self.imap.config.max_in_flight;
-                    let room = self.imap.in_flight.wait_for_room(self.number, most);
-                    self.fetch(room);
+                    self.imap.in_flight.wait_for_room(self.number, most);
+                    self.fetch();
                     Ok(())
                 }
             };
@@ -167,10 +173,11 @@ impl Iterator for Consumer {
 
 impl std::iter::FusedIterator for Consumer {}
 
-/// Lets go of the messages that are not acknowledged.
+/// Lets go of the messages that are not acknowledged, for other consumers of the handle, which may wait.
 impl Drop for Consumer {
     fn drop(&mut self) {
         self.imap.in_flight.release_all(self.number);
+        self.imap.connection.wake_waits();
     }
 }
 

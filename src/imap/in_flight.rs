@@ -137,14 +137,15 @@ impl InFlight {
         self.state.lock().delayed.values().min().copied()
     }
 
-    /// Waits until fewer than `most` messages are in flight; returns how many more there may be, 0 if the consumer is
-    /// to end.
-    pub(super) fn wait_for_room(&self, consumer: u64, most: usize) -> usize {
+    /// Returns how many more messages may be in flight.
+    pub(super) fn room(&self, most: usize) -> usize {
+        most.saturating_sub(self.state.lock().held.len())
+    }
+
+    /// Waits until fewer than `most` messages are in flight, or the consumer is to end.
+    pub(super) fn wait_for_room(&self, consumer: u64, most: usize) {
         let mut state = self.state.lock();
-        loop {
-            if let Some(room) = state.room(consumer, most) {
-                return room;
-            }
+        while state.is_full(consumer, most) {
             self.changed.wait(&mut state);
         }
     }
@@ -165,12 +166,9 @@ impl InFlight {
 }
 
 impl State {
-    /// Returns how many more messages may be in flight, 0 if the consumer is to end; `None` if it has to wait.
-    fn room(&self, consumer: u64, most: usize) -> Option<usize> {
-        if consumer <= self.ended {
-            return Some(0);
-        }
-        most.checked_sub(self.held.len()).filter(|room| *room > 0)
+    /// Returns `true` if the consumer has to wait for a message to leave.
+    fn is_full(&self, consumer: u64, most: usize) -> bool {
+        self.held.len() >= most && consumer > self.ended
     }
 
     /// Forgets messages of another UIDVALIDITY: their UIDs name others now.
@@ -204,11 +202,11 @@ mod futures {
             most: usize,
             place: &Registration,
             waker: &Waker,
-        ) -> Poll<usize> {
+        ) -> Poll<()> {
             let _former; // Dropped after the lock.
             let state = self.state.lock();
-            if let Some(room) = state.room(consumer, most) {
-                return Poll::Ready(room);
+            if !state.is_full(consumer, most) {
+                return Poll::Ready(());
             }
             _former = place.set(waker);
             Poll::Pending

@@ -22,6 +22,13 @@ pub fn id(delivery: &Delivery) -> String {
     delivery.message().unwrap().id.clone()
 }
 
+/// Delivers messages with the ids from 1 on. One after the other: Postfix delivers several in any order.
+fn deliver(site: &Site, count: usize) {
+    for id in 1..=count {
+        site.deliver(&[message(&id.to_string(), "hello")]);
+    }
+}
+
 /// Connects a handle to which messages come by announcements alone.
 async fn push_only(site: &Site) -> AsyncImap {
     AsyncImap::connect(site.imap_config().heartbeat(Duration::from_secs(1)).recheck(NEVER)).await.unwrap()
@@ -65,8 +72,7 @@ fn futures_do_what_the_verbs_do(
     #[case] site: Site,
     #[values(Runtime::Tokio, Runtime::Smol)] runtime: Runtime,
 ) {
-    // One after the other: Postfix delivers several in any order.
-    ["1", "2", "3"].into_iter().for_each(|id| site.deliver(&[message(id, "hello")]));
+    deliver(&site, 3);
     runtime.block_on(async {
         let imap = AsyncImap::connect(site.imap_config().dead_letters(5)).await.unwrap();
         imap.noop().await.unwrap();
@@ -105,7 +111,7 @@ fn a_wait_ends_when_mail_arrives(#[case] site: Site) {
 
 #[apply(every_site)]
 fn no_more_messages_are_in_flight_than_the_limit(#[case] site: Site) {
-    ["1", "2", "3", "4", "5"].into_iter().for_each(|id| site.deliver(&[message(id, "hello")]));
+    deliver(&site, 5);
     Runtime::Tokio.block_on(async {
         let imap = AsyncImap::connect(site.imap_config().max_in_flight(2)).await.unwrap();
         let (wakes, mut stream) = (Arc::<Wakes>::default(), imap.consume());
@@ -121,6 +127,25 @@ fn no_more_messages_are_in_flight_than_the_limit(#[case] site: Site) {
                 wakes.wait_for_more_than(0);
             }
         }
+    });
+}
+
+#[apply(every_site)]
+fn streams_share_the_limit_of_messages_in_flight(#[case] site: Site) {
+    deliver(&site, 2);
+    Runtime::Tokio.block_on(async {
+        let imap = AsyncImap::connect(site.imap_config().max_in_flight(1)).await.unwrap();
+        let (wakes, mut streams) = (Arc::<Wakes>::default(), [imap.consume(), imap.consume()]);
+        // Both find room before either has fetched.
+        assert!(streams.iter_mut().all(|stream| poll_next(stream, &wakes).is_pending()));
+        let [first, second] = &mut streams;
+        let delivery = next(first).await.unwrap().unwrap();
+        imap.noop().await.unwrap(); // Its turn comes after that of the second one's fetch.
+        assert!(poll_next(second, &wakes).is_pending());
+        imap.noop().await.unwrap();
+        assert!(poll_next(second, &wakes).is_pending());
+        imap.ack([&delivery]).await.unwrap();
+        assert_eq!(id(&next(second).await.unwrap().unwrap()), "2");
     });
 }
 

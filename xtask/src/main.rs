@@ -84,7 +84,10 @@ fn test(args: &[String]) -> Outcome {
         servers::unpack()?;
     }
     cargo(&["fmt", "--all", "--check"])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
+    for features in [&[][..], &["--all-features"]] {
+        let clippy = ["clippy", "--workspace", "--all-targets", "--locked"];
+        cargo(&[&clippy[..], features, &["--", "--deny", "warnings"]].concat())?;
+    }
     tests()?;
     if all_servers {
         on_all_servers()?;
@@ -111,6 +114,7 @@ fn tests() -> Outcome {
     let bench = ["--locked", "--package", "pymail-bench"];
     // Without a named target, cargo also builds the examples, which some tests run.
     cargo(&["test", "--locked", "--no-run"])?;
+    cargo(&["test", "--locked", "--no-run", "--all-features", "--lib", "--test", "asynchronous"])?;
     cargo(&[&members[..], &["--no-run"]].concat())?;
     cargo(&[&["build"], &bench[..]].concat())?;
     let mut steps = parallel::every_test()?;
@@ -165,7 +169,8 @@ fn without_a_pool() -> Outcome {
 fn guards() -> Outcome {
     words::check()?;
     msrv::no_dependency_requires_a_newer_rust()?;
-    run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    run(step("cargo", &["doc", "--no-deps", "--locked", "--all-features"])
+        .env("RUSTDOCFLAGS", "--deny warnings"))?;
     guards::api_names_no_pyo3()?;
     guards::docs_need_no_python()?;
     pythons::another_is_refused()?;

@@ -57,9 +57,12 @@ impl AsyncConsumer {
             Progress::Full(place) => {
                 let Some(Consumer { imap, number, .. }) = &self.consumer else { return Poll::Ready(()) };
                 let most = imap.config.max_in_flight;
-                let room = ready!(imap.in_flight.poll_room(*number, most, place, context.waker()));
-                if let Some(call) = self.fetch(room) {
-                    self.progress = Progress::Fetching(call);
+                ready!(imap.in_flight.poll_room(*number, most, place, context.waker()));
+                if let Some(mut consumer) = self.consumer.take() {
+                    self.progress = Progress::Fetching(self.imap.call(move |_| {
+                        consumer.fetch();
+                        consumer
+                    }));
                     return self.poll_progress(context);
                 }
             }
@@ -69,15 +72,6 @@ impl AsyncConsumer {
             consumer.failed(error);
         }
         Poll::Ready(())
-    }
-
-    /// Returns the call that fetches the next batch; `None` if the consumer is to end.
-    fn fetch(&mut self, room: usize) -> Option<AsyncCall<Consumer>> {
-        let mut consumer = self.consumer.take_if(|_| room > 0)?;
-        Some(self.imap.call(move |_| {
-            consumer.fetch(room);
-            consumer
-        }))
     }
 }
 
