@@ -52,8 +52,8 @@
 //! # }
 //! ```
 //!
-//! Receiving is by polling: a fetch returns at once, with an empty batch when nothing waits. Every call blocks; async
-//! code calls by `spawn_blocking` or the like.
+//! Receiving is by polling: a fetch returns at once, with an empty batch when nothing waits. Every call blocks; with the
+//! feature `async`, `AsyncImap` and `AsyncSmtp` have the same verbs as futures, on any runtime, and streams of messages.
 //!
 //! # Sending
 //!
@@ -183,6 +183,18 @@ const _: () = {
     assert_send_sync::<Status>();
     assert_send_sync::<ImapConfig>();
     assert_send_sync::<SmtpConfig>();
+};
+
+/// Fails to compile when a future or a stream can't be spawned, or polled without being pinned.
+#[cfg(feature = "async")]
+const _: () = {
+    const fn assert_send_sync<T: Send + Sync>() {}
+    const fn assert_spawns<T: Send + Unpin + 'static>() {}
+    assert_send_sync::<AsyncImap>();
+    assert_send_sync::<AsyncSmtp>();
+    assert_spawns::<AsyncCall<Result<Batch>>>();
+    assert_spawns::<AsyncConsumer>();
+    assert_spawns::<AsyncDeliveries>();
 };
 
 #[cfg(doctest)]

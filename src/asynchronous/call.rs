@@ -148,3 +148,44 @@ impl<T> fmt::Debug for AsyncCall<T> {
         f.debug_tuple("AsyncCall").field(&phase).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    fn poll<T: Send + 'static>(call: Pin<&mut AsyncCall<T>>) -> Poll<T> {
+        call.poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn a_panic_of_a_verb_is_that_of_its_future() {
+        let mut call = pin!(AsyncCall::without_handle(|| -> u32 { resume_unwind(Box::new("a bug")) }));
+        let panic = loop {
+            match catch_unwind(AssertUnwindSafe(|| poll(call.as_mut()))) {
+                Ok(polled) => assert!(polled.is_pending()),
+                Err(panic) => break panic,
+            }
+            thread::yield_now();
+        };
+        assert_eq!(panic.downcast_ref(), Some(&"a bug"));
+    }
+
+    #[test]
+    fn a_call_that_is_dropped_before_its_turn_is_not_run() {
+        let turns = Arc::new(Turns::new(1));
+        let (release, may_end) = channel::<()>();
+        let (done, is_done) = channel();
+        let call = |number: u32| {
+            let done = done.clone();
+            AsyncCall::new(Some(Arc::clone(&turns)), move || done.send(number).unwrap())
+        };
+        turns.run(Box::new(move || _ = may_end.recv()));
+        let (mut dropped, mut last) = (call(1), call(2));
+        assert!(poll(Pin::new(&mut dropped)).is_pending() && poll(Pin::new(&mut last)).is_pending());
+        drop((dropped, release));
+        assert_eq!(is_done.recv().unwrap(), 2);
+    }
+}

@@ -67,6 +67,12 @@ impl Consumer {
         }
     }
 
+    /// Returns `true` if no item comes any more.
+    #[cfg(feature = "async")]
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended && self.error.is_none()
+    }
+
     /// Returns the next step, where there is no item.
     pub(super) fn step(&mut self) -> Step {
         std::mem::replace(&mut self.step, Step::Fetch)

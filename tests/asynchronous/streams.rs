@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pymail::{AsyncImap, AsyncSmtp, Delivery, ErrorKind, Push};
+use futures_core::FusedStream as _;
+use pymail::{AsyncImap, AsyncSmtp, Credentials, Delivery, ErrorKind, ImapConfig, Push, Server};
 use rstest::rstest;
 use rstest_reuse::apply;
 
 use crate::executor::{Runtime, Wakes, next, poll, poll_next};
 use crate::fixtures::{embedded, every_site};
-use crate::mail_site::{Site, TAG, mail, message};
+use crate::mail_site::{ALICE, Site, TAG, mail, message};
 use crate::support::process::wait_until;
+use crate::support::script::{Heard, Script, Step};
 
 /// So long that a test which needs it fails by its own time limit.
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -181,5 +183,50 @@ fn a_stream_that_waits_ends_when_the_handle_is_drained_or_closed(
             assert_eq!(imap.drain(NEVER).await, 0);
         }
         assert!(waiting.await);
+    });
+}
+
+#[rstest]
+fn a_stream_survives_a_server_that_hangs_up_each_time_it_idles() {
+    let hangs_up = |heard: &Heard| Step::SayAndClose("+ idling\r\n".into()).when(heard.nth < 4);
+    let mail = format!("From: bob@example.test\r\nSubject: {TAG} 1\r\n\r\nhello");
+    let size = mail.len();
+    let fetched =
+        format!("* 1 FETCH (UID 1 RFC822.SIZE {size} BODY[]<0> {{{size}}}\r\n{mail})\r\nTAG OK done\r\n");
+    let server = Script::imap(&["IDLE"])
+        .on("IDLE", hangs_up)
+        .on("UID SEARCH UNDELETED SUBJECT", |heard| {
+            Step::say(format!("* SEARCH{}\r\nTAG OK done\r\n", if heard.nth < 4 { "" } else { " 1" }))
+        })
+        .says("UID FETCH", fetched)
+        .start();
+    let config =
+        ImapConfig::new(Server::unencrypted("localhost").port(server.port()), Credentials::new(ALICE, "a"))
+            .tag(TAG)
+            .backoff(Duration::from_millis(1), Duration::from_millis(400))
+            .heartbeat(NEVER)
+            .max_connects_per_minute(1_000);
+    let imap = Runtime::Smol.block_on(AsyncImap::connect(config)).unwrap();
+    let mut stream = imap.consume();
+    assert_eq!(id(&Runtime::Smol.block_on(next(&mut stream)).unwrap().unwrap()), "1");
+    assert!(server.connections() > 1 && !stream.is_terminated());
+    Runtime::Smol.block_on(async {
+        imap.close().await.unwrap();
+        assert!(next(&mut stream).await.is_none());
+    });
+    assert!(stream.is_terminated());
+}
+
+#[rstest]
+fn a_stream_ends_after_an_error_that_does_not_pass() {
+    let refuses = |heard: &Heard| Step::say("TAG NO [AUTHENTICATIONFAILED] wrong\r\n").when(heard.nth > 1);
+    let server = Script::imap(&["IDLE"]).on("IDLE", |_| Step::Close).on("LOGIN", refuses).start();
+    let account = Credentials::new(ALICE, "a");
+    let config = ImapConfig::new(Server::unencrypted("localhost").port(server.port()), account)
+        .backoff(Duration::from_millis(1), Duration::from_millis(400));
+    Runtime::Tokio.block_on(async {
+        let mut stream = AsyncImap::connect(config).await.unwrap().consume();
+        assert_eq!(next(&mut stream).await.unwrap().unwrap_err().kind(), ErrorKind::Auth);
+        assert!(next(&mut stream).await.is_none() && stream.is_terminated());
     });
 }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures_core::Stream;
+use futures_core::{FusedStream, Stream};
 
 use super::{Delivery, Imap};
 use crate::asynchronous::{AsyncCall, Handle};
@@ -107,6 +107,12 @@ impl Stream for AsyncConsumer {
                 Err(error) => consumer.failed(error),
             }
         }
+    }
+}
+
+impl FusedStream for AsyncConsumer {
+    fn is_terminated(&self) -> bool {
+        matches!(self.progress, Progress::Ready) && self.consumer.as_ref().is_none_or(Consumer::has_ended)
     }
 }
 

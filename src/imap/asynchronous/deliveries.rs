@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use futures_core::Stream;
+use futures_core::{FusedStream, Stream};
 
 use super::{Delivery, Imap};
 use crate::asynchronous::{AsyncCall, Handle};
@@ -61,6 +61,12 @@ impl Stream for AsyncDeliveries {
             self.walk = Walk::Here(deliveries);
         }
         Poll::Ready(next)
+    }
+}
+
+impl FusedStream for AsyncDeliveries {
+    fn is_terminated(&self) -> bool {
+        matches!(self.walk, Walk::Ended)
     }
 }
 
