@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
 use std::time::Duration;
 
 use pymail::{AsyncImap, AsyncSmtp, Credentials, Delivery, ImapConfig, Server};
@@ -178,6 +179,32 @@ fn a_stream_lets_go_of_its_messages(#[case] site: Site) {
         yielded
     });
     assert_eq!(yielded.len(), 3);
+    assert_archived_once(&site, &all);
+}
+
+#[apply(every_site)]
+fn messages_that_arrive_while_all_futures_are_dropped_are_archived_once(#[case] site: Site) {
+    const MESSAGES: usize = 40;
+    let all: Vec<String> = (10..10 + MESSAGES).map(|number| number.to_string()).collect();
+    let config = site.imap_config().batch(3).max_in_flight(5).heartbeat(Duration::from_secs(1));
+    let imap = Runtime::Smol.block_on(AsyncImap::connect(config)).unwrap();
+    thread::scope(|scope| {
+        let smtp = site.smtp();
+        let messages: Vec<_> = all.iter().map(|id| message(id, "hello")).collect();
+        scope.spawn(move || messages.iter().for_each(|it| assert!(smtp.send(it).unwrap().all_accepted())));
+        let mut points = DropPoint::all(3).collect::<Vec<_>>().into_iter().cycle();
+        wait_until("all messages in the archive", || {
+            let mut seen = Vec::new();
+            let point = points.next().unwrap();
+            // Only a fetch is awaited: while nothing arrives, no other wake-up comes.
+            DropPoint { woken: false, polls: point.polls.min(2) }.drop(consume(imap.consume(), &mut seen));
+            for delivery in &seen {
+                points.next().unwrap().drop(imap.ack([delivery]));
+            }
+            settle(&imap);
+            ids(&site, TAG).len() >= MESSAGES
+        });
+    });
     assert_archived_once(&site, &all);
 }
 

@@ -140,8 +140,9 @@ fn on_other_pythons(taken: Duration) -> Outcome {
 
 /// Runs the promise tests on the other servers, and the tests of hosts that are slow to build.
 fn on_all_servers() -> Outcome {
-    let ignored = ["--test", "all", "--", "--include-ignored"];
-    run(&mut parallel::test(&[&ignored[..], &ON_ALL_SERVERS[..]].concat()))?;
+    for tests in [&["--test", "all"][..], &["--test", "asynchronous", "--all-features"]] {
+        run(&mut parallel::test(&[tests, &["--", "--include-ignored"], &ON_ALL_SERVERS[..]].concat()))?;
+    }
     // Without Courier, which is slow at this, and varies: `cargo xtask consumers` includes it.
     let quick = ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
     consumers(&quick.map(str::to_owned))?;
