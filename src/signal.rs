@@ -6,8 +6,8 @@ use parking_lot::{Condvar, MutexGuard, WaitTimeoutResult};
 
 /// Signals to waiting threads, and with the feature `async` to waiting futures, that a state has changed.
 ///
-/// The state has a lock of its own. A change is made under the lock and signalled after it, and a future registers while
-/// it holds the lock under which it has looked: so no change is missed.
+/// The state has a lock of its own. A change is made under the lock and signalled after it, and a future registers
+/// while it holds the lock under which it has looked: so no change is missed.
 #[derive(Debug, Default)]
 pub(crate) struct Signal {
     threads: Condvar,

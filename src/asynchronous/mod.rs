@@ -10,8 +10,8 @@
 //!                 └─ room ────▶ woken when a message leaves the flight
 //! ```
 //!
-//! A verb blocks a thread of a [pool](pool) while it has commands on the wire, and is the blocking verb itself: there is
-//! one implementation. All that waits for something other than a response blocks no thread.
+//! A verb blocks a thread of a [pool](pool) while it has commands on the wire, and is the blocking verb itself: there
+//! is one implementation. All that waits for something other than a response blocks no thread.
 //!
 //! # Dropped futures
 //!
@@ -19,7 +19,7 @@
 //! | --- | --- |
 //! | before its turn | the verb is not run |
 //! | while the verb runs | it runs to its end; what its result holds is let go there |
-//! | after that | the result is dropped: deliveries in flight are released, those of `fetch_and_ack` are kept for the next |
+//! | after that | the result is dropped: deliveries in flight are released, those of `fetch_and_ack` are kept |
 //!
 //! So no verb is ever half done by a drop.
 

@@ -11,13 +11,13 @@ use crate::message::Message;
 
 /// An [`Smtp`] whose verbs are futures, on any runtime.
 ///
-/// Needs the feature `async`, and no runtime's features: verbs block threads of pymail's own while their commands are on
-/// the wire. Clones share the connections, and blocking handles can, too: see [`from`](Self::from) and
+/// Needs the feature `async`, and no runtime's features: verbs block threads of pymail's own while their commands are
+/// on the wire. Clones share the connections, and blocking handles can, too: see [`from`](Self::from) and
 /// [`blocking`](Self::blocking). As many calls run at the same time as there are
 /// [`connections`](SmtpConfig::connections).
 ///
-/// A future begins at its first poll. One that is dropped sends its messages or none, see [`AsyncCall`]; the app does not
-/// learn which. Send them again: the receiver drops a duplicate by its Message-ID.
+/// A future begins at its first poll. One that is dropped sends its messages or none, see [`AsyncCall`]; the app does
+/// not learn which. Send them again: the receiver drops a duplicate by its Message-ID.
 ///
 /// ```no_run
 /// use pymail::{AsyncSmtp, Message, SmtpConfig};
@@ -78,7 +78,8 @@ impl AsyncSmtp {
         self.blocking().stats()
     }
 
-    /// Closes the connections as [`Smtp::close`] does, with the same errors. Calls that wait for their turn get `Closed`.
+    /// Closes the connections as [`Smtp::close`] does, with the same errors. Calls that wait for their turn get
+    /// `Closed`.
     pub fn close(&self) -> AsyncCall<Result<()>> {
         self.0.call_at_once(Smtp::close)
     }

@@ -18,8 +18,8 @@ use crate::signal::Registration;
 
 /// An endless stream of messages as they arrive; returned by [`AsyncImap::consume`](super::AsyncImap::consume).
 ///
-/// Its drop lets go of the messages that it has yielded and that are not acknowledged: they are delivered again. It also
-/// ends, with `None`, by [`drain`](super::AsyncImap::drain) and [`close`](super::AsyncImap::close).
+/// Its drop lets go of the messages that it has yielded and that are not acknowledged: they are delivered again. It
+/// also ends, with `None`, by [`drain`](super::AsyncImap::drain) and [`close`](super::AsyncImap::close).
 #[must_use = "nothing is fetched before it is polled"]
 pub struct AsyncConsumer {
     progress: Progress,

@@ -12,7 +12,8 @@ use crate::asynchronous::{AsyncCall, Handle};
 use crate::error::Result;
 use crate::imap::Deliveries;
 
-/// A stream over all messages in the inbox, oldest first; returned by [`AsyncImap::deliveries`](super::AsyncImap::deliveries).
+/// A stream over all messages in the inbox, oldest first; returned by
+/// [`AsyncImap::deliveries`](super::AsyncImap::deliveries).
 ///
 /// Fetches when the batch before is used up, and holds one batch in memory. After an error it ends.
 #[must_use = "nothing is fetched before it is polled"]

@@ -19,8 +19,8 @@ use crate::uid::UidSet;
 
 /// An [`Imap`] whose verbs are futures and whose [`consume`](Self::consume) is a stream, on any runtime.
 ///
-/// Needs the feature `async`, and no runtime's features: verbs block threads of pymail's own while their commands are on
-/// the wire, and the waits for mail block none. Clones share the connection, and blocking handles can, too: see
+/// Needs the feature `async`, and no runtime's features: verbs block threads of pymail's own while their commands are
+/// on the wire, and the waits for mail block none. Clones share the connection, and blocking handles can, too: see
 /// [`from`](Self::from) and [`blocking`](Self::blocking). The calls of one handle take turns.
 ///
 /// A future begins at its first poll. One that is dropped does its verb completely or not at all, see [`AsyncCall`].
@@ -200,7 +200,8 @@ impl AsyncImap {
         self.blocking().stats()
     }
 
-    /// Closes the connection as [`Imap::close`] does, with the same errors. Calls that wait for their turn get `Closed`.
+    /// Closes the connection as [`Imap::close`] does, with the same errors. Calls that wait for their turn get
+    /// `Closed`.
     pub fn close(&self) -> AsyncCall<Result<()>> {
         self.0.call_at_once(Imap::close)
     }
