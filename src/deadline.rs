@@ -17,6 +17,15 @@ impl Deadline {
         Self { at: Instant::now() + timeout, timeout }
     }
 
+    /// Returns the deadline of the call on this thread. The first one of an asynchronous call counts from its first poll.
+    pub(crate) fn of_call(timeout: Duration) -> Self {
+        #[cfg(feature = "async")]
+        if let Some(began) = BEGAN.take() {
+            return Self { at: began + timeout, timeout };
+        }
+        Self::after(timeout)
+    }
+
     /// Returns the moment.
     pub(crate) fn at(self) -> Instant {
         self.at
@@ -47,6 +56,21 @@ impl Deadline {
 /// Formats a duration in seconds, without trailing zeros: `60 s`, `0.3 s`.
 fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
+}
+
+#[cfg(feature = "async")]
+thread_local! {
+    /// The begin of the asynchronous call on this thread, until its deadline is set.
+    static BEGAN: std::cell::Cell<Option<Instant>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs a call whose time began before, while it waited for its turn.
+#[cfg(feature = "async")]
+pub(crate) fn since<T>(began: Instant, call: impl FnOnce() -> T) -> T {
+    BEGAN.set(Some(began));
+    let done = call();
+    BEGAN.set(None);
+    done
 }
 
 #[cfg(test)]

@@ -53,8 +53,8 @@
 //! ```
 //!
 //! [`Imap::consume`] waits for messages, which the server announces at once where it has IDLE; [`Imap::wait`] is for
-//! apps with loops of their own. [`Imap::fetch`] returns what is there, or an empty batch. Every call blocks; async code
-//! calls by `spawn_blocking` or the like.
+//! apps with loops of their own. [`Imap::fetch`] returns what is there, or an empty batch. Every call blocks; with the
+//! feature `async`, `AsyncImap` and `AsyncSmtp` have the same verbs as futures, on any runtime, and streams of messages.
 //!
 //! # Sending
 //!
@@ -133,6 +133,8 @@
 //!
 //! Needs CPython 3.9 to 3.15 with a shared libpython, on Unix. An app needs an rpath to libpython: see the README.
 
+#[cfg(feature = "async")]
+mod asynchronous;
 mod codes;
 mod config;
 mod connection;
@@ -148,6 +150,7 @@ mod imap;
 mod message;
 mod python; // the only module that embeds CPython
 mod runtime;
+mod signal;
 mod smtp;
 mod spans;
 mod tcp;
@@ -155,12 +158,18 @@ mod throttle;
 mod uid;
 mod waiter;
 
+#[cfg(feature = "async")]
+pub use crate::asynchronous::AsyncCall;
 pub use crate::config::{Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig};
 pub use crate::connection::{Latency, Push, State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result};
+#[cfg(feature = "async")]
+pub use crate::imap::{AsyncConsumer, AsyncDeadLetters, AsyncDeliveries, AsyncImap};
 pub use crate::imap::{Batch, Consumer, DeadLetter, DeadLetters, Deliveries, Delivery, Depth, Imap, RawMail};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::runtime::Runtime;
+#[cfg(feature = "async")]
+pub use crate::smtp::AsyncSmtp;
 pub use crate::smtp::{Answer, Receipt, Smtp};
 pub use crate::uid::{Uid, UidSet, UidValidity};
 
@@ -187,6 +196,23 @@ const _: () = {
     assert_send_sync::<SmtpConfig>();
 };
 
+/// Fails to compile when a future or a stream can't be spawned, or polled without being pinned.
+#[cfg(feature = "async")]
+const _: () = {
+    const fn assert_send_sync<T: Send + Sync>() {}
+    const fn assert_spawns<T: Send + Unpin + 'static>() {}
+    assert_send_sync::<AsyncImap>();
+    assert_send_sync::<AsyncSmtp>();
+    assert_spawns::<AsyncCall<Result<Batch>>>();
+    assert_spawns::<AsyncConsumer>();
+    assert_spawns::<AsyncDeliveries>();
+    assert_spawns::<AsyncDeadLetters>();
+};
+
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/push.md")]
+struct AboutPush;

@@ -1,8 +1,10 @@
-//! The callers that wait for mail, and the signal that ends their wait.
+//! The callers that wait for mail, threads and futures alike, and the signal that ends their waits.
 
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
+
+use crate::signal::Signal;
 
 /// After so many rechecks in a row that found mail, the server's announcements count as unreliable. A single one may
 /// have found mail that the server was about to announce.
@@ -12,7 +14,7 @@ const MAX_MISSED: u32 = 2;
 #[derive(Debug)]
 pub(super) struct Arrivals {
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Signal,
 }
 
 #[derive(Debug)]
@@ -23,7 +25,7 @@ struct State {
     announced_at: Instant,
     /// Grows when waits are to end: the connection ends for good, or the consumers do.
     ended: u64,
-    /// The callers that wait.
+    /// The callers that wait for mail, and have not been told of any.
     waiting: usize,
     /// The last time that the inbox was searched, or a wait ended for it to be searched.
     looked: Instant,
@@ -44,6 +46,28 @@ pub(crate) enum Woken {
     Timeout,
 }
 
+/// The wait of one caller.
+#[derive(Debug)]
+pub(super) struct Wait {
+    goal: Goal,
+    /// The announcements before it, or the ends before a pause.
+    before: u64,
+    /// The time at which it ends by itself.
+    at: Instant,
+}
+
+/// The purpose of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// Mail, until the caller's time is up.
+    Mail,
+    /// Mail, until the inbox should be searched in any case. Mail that is found then was missed if the wait took as long
+    /// as this: while no caller waited, the server was not asked to announce it.
+    MailOrRecheck { since: Instant, missed_after: Duration },
+    /// To let time pass.
+    Pause,
+}
+
 impl Arrivals {
     pub(super) fn new() -> Self {
         let state = State {
@@ -55,14 +79,12 @@ impl Arrivals {
             is_recheck: false,
             missed: 0,
         };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Mutex::new(state), changed: Signal::default() }
     }
 
     /// Ends all waits: mail was announced at this time.
     pub(super) fn announce(&self, at: Instant) {
-        let mut state = self.state.lock();
-        (state.announced, state.announced_at) = (state.announced + 1, at);
-        drop(state);
+        self.state.lock().announce(at);
         self.changed.notify_all();
     }
 
@@ -74,20 +96,19 @@ impl Arrivals {
     /// Ends all waits and pauses.
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
-        (state.announced, state.ended) = (state.announced + 1, state.ended + 1);
+        let at = state.announced_at;
+        state.announce(at);
+        state.ended += 1;
         drop(state);
         self.changed.notify_all();
     }
 
-    /// Waits for this time, or until all waits end. `begin` returns `true` if they have ended already.
-    pub(super) fn pause(&self, time: Duration, begin: impl FnOnce() -> bool) {
+    /// Begins a wait for this time, or until all waits end. `begin` returns `true` if they have ended already.
+    pub(super) fn begin_pause(&self, time: Duration, begin: impl FnOnce() -> bool) -> Wait {
         let at = Instant::now() + time;
         let before = self.state.lock().ended;
-        if begin() {
-            return;
-        }
-        let mut state = self.state.lock();
-        while state.ended == before && !self.changed.wait_until(&mut state, at).timed_out() {}
+        let at = if begin() { Instant::now() } else { at };
+        Wait { goal: Goal::Pause, before, at }
     }
 
     /// Records that the server has announced mail by itself, so that its announcements count as reliable again.
@@ -116,39 +137,115 @@ impl Arrivals {
         false
     }
 
-    /// Waits for an announcement until a time. `begin` is called once this caller counts as waiting; it returns `true`
-    /// if there is nothing to wait for.
+    /// Begins a wait for an announcement until a time. `begin` is called once this caller counts as waiting; it returns
+    /// `true` if there is nothing to wait for.
     ///
     /// A wait ends for a recheck after `every` without a search, and after `soon` if the last recheck found mail.
-    pub(super) fn wait(
+    pub(super) fn begin_wait(
         &self,
         until: Option<Instant>,
         (every, soon): (Duration, Duration),
         begin: impl FnOnce() -> bool,
-    ) -> Woken {
+    ) -> Wait {
         let since = Instant::now();
         let before = {
             let mut state = self.state.lock();
             state.waiting += 1;
             state.announced
         };
-        let is_over = begin();
-        let mut state = self.state.lock();
+        if begin() {
+            return Wait { goal: Goal::Mail, before, at: Instant::now() };
+        }
+        let state = self.state.lock();
         let recheck = state.looked + if state.missed > 0 { soon.min(every) } else { every };
-        let at = until.map_or(recheck, |until| until.min(recheck));
-        while !is_over && state.announced == before && Instant::now() < at {
-            self.changed.wait_until(&mut state, at);
+        match until {
+            Some(at) if at < recheck => Wait { goal: Goal::Mail, before, at },
+            _ => {
+                let goal = Goal::MailOrRecheck { since, missed_after: soon.min(every) / 2 };
+                Wait { goal, before, at: recheck }
+            }
         }
-        state.waiting -= 1;
-        if state.announced != before {
-            return Woken::Announced;
+    }
+
+    /// Blocks this thread until a wait ends.
+    pub(super) fn block(&self, wait: &Wait) -> Woken {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(woken) = state.end_of(wait) {
+                return woken;
+            }
+            self.changed.wait_until(&mut state, wait.at);
         }
-        if is_over || at < recheck {
-            return Woken::Timeout;
+    }
+}
+
+impl State {
+    /// Ends the waits for mail.
+    fn announce(&mut self, at: Instant) {
+        (self.announced, self.announced_at, self.waiting) = (self.announced + 1, at, 0);
+    }
+
+    /// Returns the reason for which a wait has ended; the caller does not count as waiting any more.
+    fn end_of(&mut self, wait: &Wait) -> Option<Woken> {
+        let now = if wait.goal == Goal::Pause { self.ended } else { self.announced };
+        let woken = match wait.goal {
+            _ if now != wait.before => Woken::Announced,
+            _ if Instant::now() < wait.at => return None,
+            Goal::MailOrRecheck { since, missed_after } => {
+                (self.looked, self.is_recheck) = (Instant::now(), since.elapsed() >= missed_after);
+                Woken::Recheck
+            }
+            Goal::Mail | Goal::Pause => Woken::Timeout,
+        };
+        self.forget(wait);
+        Some(woken)
+    }
+
+    /// Does not count the caller as waiting any more.
+    fn forget(&mut self, wait: &Wait) {
+        if wait.goal != Goal::Pause && wait.before == self.announced {
+            self.waiting -= 1;
         }
-        // Mail that came while no caller waited was not missed: the server was not asked to announce it.
-        state.is_recheck = since.elapsed() >= soon.min(every) / 2;
-        state.looked = Instant::now();
-        Woken::Recheck
+    }
+}
+
+/// Waits that block no thread.
+#[cfg(feature = "async")]
+mod futures {
+    use std::task::Waker;
+    use std::time::Instant;
+
+    use super::{Arrivals, Wait, Woken};
+    use crate::signal::Registration;
+
+    impl Arrivals {
+        /// Returns a place for a future that waits.
+        pub(in super::super) fn registration(&self) -> Registration {
+            self.changed.registration()
+        }
+
+        /// Returns the reason for which a wait has ended; else has its end wake the future.
+        ///
+        /// # Errors
+        /// The time at which the wait ends by itself.
+        pub(in super::super) fn poll(
+            &self,
+            wait: &Wait,
+            place: &Registration,
+            waker: &Waker,
+        ) -> Result<Woken, Instant> {
+            let _former; // Dropped after the lock.
+            let mut state = self.state.lock();
+            if let Some(woken) = state.end_of(wait) {
+                return Ok(woken);
+            }
+            _former = place.set(waker);
+            Err(wait.at)
+        }
+
+        /// Gives a wait up that has not ended.
+        pub(in super::super) fn give_up(&self, wait: &Wait) {
+            self.state.lock().forget(wait);
+        }
     }
 }

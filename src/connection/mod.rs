@@ -33,6 +33,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod traffic;
+#[cfg(feature = "async")]
+mod waiting;
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,6 +51,8 @@ pub(crate) use self::session::{Session, SessionHooks};
 pub use self::status::{Push, State, Stats, Status};
 pub(crate) use self::traffic::Traffic;
 use self::traffic::TrafficCounter;
+#[cfg(feature = "async")]
+pub(crate) use self::waiting::Waiting;
 use crate::config::ConnectionOptions;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -151,7 +155,7 @@ impl<S: Session> Connection<S> {
 
     /// Returns the deadline of a call that begins now.
     pub(crate) fn deadline(&self) -> Deadline {
-        Deadline::after(self.0.shared.options.timeout)
+        Deadline::of_call(self.0.shared.options.timeout)
     }
 
     /// Runs `work` on the session; when the connection turns out lost, runs it once more on a new one.
@@ -206,8 +210,9 @@ impl<S: Session> Connection<S> {
         }
         let locked = || {
             let slot = self.0.shared.slot.try_lock_until(deadline.at());
-            let mut slot =
-                slot.ok_or_else(|| deadline.error("waiting for another call on the connection"))?;
+            let action = "waiting for another call on the connection";
+            let mut slot = slot.ok_or_else(|| deadline.error(action))?;
+            deadline.check(action)?; // A command without time would cost the connection.
             let result = call(&self.0.shared, &mut slot);
             slot.last_call = Instant::now();
             drop(slot);

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
+use super::arrivals::Wait;
 use super::session::Session;
 use super::{Connection, Push, SessionSlot, Shared, State, Woken, closed};
 use crate::deadline::Deadline;
@@ -42,17 +43,25 @@ impl<S: Session> Connection<S> {
         until: Option<Instant>,
         is_over: impl FnOnce() -> bool + Send,
     ) -> Result<Woken> {
+        let shared = &self.0.shared;
+        let woken = S::detached(|| Ok(shared.arrivals.block(&self.begin_wait(until, is_over)?)))?;
+        shared.check_open().map(|()| woken)
+    }
+
+    /// Begins a wait as [`wait`](Self::wait) does.
+    ///
+    /// # Errors
+    /// `Runtime` in a forked child.
+    pub(super) fn begin_wait(&self, until: Option<Instant>, is_over: impl FnOnce() -> bool) -> Result<Wait> {
         if S::is_forked() {
             return Err(Error::forked());
         }
         let shared = &self.0.shared;
         let every = (shared.options.recheck, shared.options.heartbeat);
-        let begin = || {
+        Ok(shared.arrivals.begin_wait(until, every, || {
             self.wake_heartbeat();
             shared.check_open().is_err() || is_over()
-        };
-        let woken = S::detached(|| shared.arrivals.wait(until, every, begin));
-        shared.check_open().map(|()| woken)
+        }))
     }
 
     /// Returns the time of the last announcement: for one by IDLE, when its first octets were there.
@@ -65,12 +74,21 @@ impl<S: Session> Connection<S> {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub(crate) fn pause(&self, time: Duration, is_over: impl FnOnce() -> bool + Send) -> Result<()> {
+        let shared = &self.0.shared;
+        S::detached(|| Ok(shared.arrivals.block(&self.begin_pause(time, is_over)?)))?;
+        shared.check_open()
+    }
+
+    /// Begins a pause as [`pause`](Self::pause) does.
+    ///
+    /// # Errors
+    /// `Runtime` in a forked child.
+    pub(super) fn begin_pause(&self, time: Duration, is_over: impl FnOnce() -> bool) -> Result<Wait> {
         if S::is_forked() {
             return Err(Error::forked());
         }
         let shared = &self.0.shared;
-        S::detached(|| shared.arrivals.pause(time, || shared.check_open().is_err() || is_over()));
-        shared.check_open()
+        Ok(shared.arrivals.begin_pause(time, || shared.check_open().is_err() || is_over()))
     }
 
     /// Ends the waits and pauses that are under way.
@@ -109,7 +127,7 @@ impl<S: Session> Connection<S> {
 
 impl<S: Session> Shared<S> {
     /// Returns the error that ended the handle for good.
-    fn check_open(&self) -> Result<()> {
+    pub(super) fn check_open(&self) -> Result<()> {
         let status = self.status.lock();
         match (status.state, &status.last_error) {
             (State::Closed, _) => Err(closed()),

@@ -419,3 +419,57 @@ fn a_subscriber_may_call_the_handle_that_an_event_is_about() {
         });
     }
 }
+
+#[cfg(feature = "async")]
+mod futures {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn is_pending(waiting: &mut Waiting<Fake>) -> bool {
+        waiting.poll(&Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    #[test]
+    fn a_future_counts_as_waiting_until_it_is_dropped_or_there_is_news_for_it() {
+        let (connection, _) = open(|_| Ok(()));
+        let arrivals = &connection.0.shared.arrivals;
+        let [mut dropped, mut told, mut forgotten] =
+            [(); 3].map(|()| connection.waiting(None, || false).unwrap());
+        assert!(is_pending(&mut dropped) && is_pending(&mut told) && is_pending(&mut forgotten));
+        drop(dropped);
+        assert!(arrivals.is_awaited());
+        connection.wake_waits();
+        assert!(!arrivals.is_awaited(), "also by one that is not polled again");
+        let later = connection.waiting(None, || false).unwrap();
+        assert!(!is_pending(&mut told));
+        drop((told, forgotten));
+        assert!(arrivals.is_awaited());
+        drop(later);
+        assert!(!arrivals.is_awaited());
+    }
+
+    #[test]
+    fn a_future_that_begins_to_wait_for_an_ended_connection_does_not_wait() {
+        let (connection, _) = open(|_| Ok(()));
+        assert!(!is_pending(&mut connection.waiting(None, || true).unwrap()));
+        assert!(!is_pending(&mut connection.pausing(NEVER, || true).unwrap()));
+        let mut early = connection.pausing(NEVER, || false).unwrap();
+        assert!(is_pending(&mut early));
+        connection.close().unwrap();
+        for mut waiting in [early, connection.waiting(None, || false).unwrap()] {
+            let ended = waiting.poll(&Context::from_waker(Waker::noop()));
+            assert!(matches!(ended, Poll::Ready(Err(error)) if error.kind() == ErrorKind::Closed));
+        }
+        assert!(!connection.0.shared.arrivals.is_awaited());
+    }
+
+    #[test]
+    fn a_call_whose_time_has_passed_before_its_turn_does_not_cost_the_connection() {
+        let (connection, log) = open(|_| Ok(()));
+        let began = Instant::now().checked_sub(NEVER).unwrap();
+        let call = || connection.once(connection.deadline(), |_| Ok(()));
+        assert_eq!(crate::deadline::since(began, call).unwrap_err().kind(), ErrorKind::Timeout);
+        assert_eq!((call().is_ok(), connects(&log)), (true, 1));
+    }
+}

@@ -148,6 +148,17 @@ impl Delivery {
         self.count
     }
 
+    /// Returns a copy with an empty body, for the verbs that move messages.
+    #[cfg(feature = "async")]
+    pub(super) fn without_body(&self) -> Self {
+        Self {
+            message: self.message.as_ref().map(Message::without_body).map_err(Error::clone),
+            duplicates: self.duplicates.clone(),
+            span: tracing::Span::none(), // The copy does not keep the delivery's open.
+            ..*self
+        }
+    }
+
     /// Returns `true` if an acknowledgement archives it; else it stays in the inbox.
     pub(super) fn is_archivable(&self) -> bool {
         self.fate == Fate::Archive

@@ -10,6 +10,7 @@
 //! ```
 
 use std::fmt;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::cursor::Cursor;
@@ -28,57 +29,94 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// also ends, with `None`, by [`Imap::drain`] and [`Imap::close`].
 #[must_use = "nothing is fetched before `next`"]
 pub struct Consumer {
-    imap: Imap,
-    number: u64,
+    pub(super) imap: Imap,
+    pub(super) number: u64,
     batch: std::vec::IntoIter<Delivery>,
-    /// The pause before the next attempt; zero unless the last one failed.
+    /// The step after the batch.
+    step: Step,
+    /// The last pause; zero unless the last fetch failed.
     pause: Duration,
+    /// An error that the next item returns.
+    error: Option<Error>,
     /// The time of the announcement that ended the last wait, until its delivery is handed out.
     announced: Option<Instant>,
     has_ended: bool,
 }
 
+/// The step of a consumer that has handed out its batch.
+pub(super) enum Step {
+    /// Fetch, once there is room in flight.
+    Fetch,
+    /// Wait for mail; then fetch.
+    Wait(Next),
+    /// Wait after a failure; then fetch.
+    Pause(Duration),
+}
+
 impl Consumer {
     pub(super) fn new(imap: Imap) -> Self {
         let number = imap.in_flight.add_consumer();
-        let batch = Vec::new().into_iter();
-        Self { imap, number, batch, pause: Duration::ZERO, announced: None, has_ended: false }
+        let (batch, step, pause) = (Vec::new().into_iter(), Step::Fetch, Duration::ZERO);
+        Self { imap, number, batch, step, pause, error: None, announced: None, has_ended: false }
     }
 
-    /// Fetches the next batch, or waits until there may be one.
-    ///
-    /// # Errors
-    /// Those that the app must decide about, see [`Imap::consume`].
-    fn fetch_or_wait(&mut self) -> Result<()> {
-        if !self.pause.is_zero() {
-            self.imap.connection.pause(self.pause, || self.is_over())?;
+    /// Returns the next item, if no step is needed for it; `None` at the end. Never blocks.
+    pub(super) fn item(&mut self) -> Poll<Option<Result<Delivery>>> {
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Some(Err(error)));
         }
-        let most = self.imap.config.max_in_flight;
-        ImapSession::detached(|| self.imap.in_flight.wait_for_room(self.number, most));
-        match self.fetch(most) {
-            Ok(None) => Ok(()),
+        self.has_ended |= self.is_over();
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let Some(mut delivery) = self.batch.next() else { return Poll::Pending };
+        self.imap.hand_out_announced(&mut delivery, self.announced.take());
+        Poll::Ready(Some(Ok(delivery)))
+    }
+
+    /// Returns `true` if no item comes any more.
+    #[cfg(feature = "async")]
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended && self.error.is_none()
+    }
+
+    /// Returns the next step, where there is no item.
+    pub(super) fn step(&mut self) -> Step {
+        std::mem::replace(&mut self.step, Step::Fetch)
+    }
+
+    /// Fetches the next batch, as far as there is room in flight.
+    pub(super) fn fetch(&mut self) {
+        if self.is_over() {
+            return;
+        }
+        match self.receive() {
+            Ok(None) => {} // Another consumer was quicker: there is no room any more.
             Ok(Some((deliveries, next))) => {
                 self.pause = Duration::ZERO;
+                if deliveries.is_empty() {
+                    self.step = Step::Wait(next);
+                }
                 self.batch = deliveries.into_iter();
-                if self.batch.as_slice().is_empty() { self.wait(&next) } else { Ok(()) }
             }
             Err(error) => {
                 let longest = self.imap.config.common.options.heartbeat;
                 self.pause = (2 * self.pause).clamp(FIRST_PAUSE.min(longest), longest);
                 self.pause = self.pause.max(error.retry_after().unwrap_or_default());
-                if is_for_the_app(&error) { Err(error) } else { Ok(()) }
+                self.step = Step::Pause(self.pause);
+                if is_for_the_app(&error) {
+                    self.failed(error);
+                }
             }
         }
     }
 
-    /// Fetches messages that are not in flight, until `most` are. Returns `None` if that many are already.
-    ///
-    /// The room is counted with the inbox locked: other consumers may have filled it since this one has waited for it.
-    fn fetch(&self, most: usize) -> Result<Option<(Vec<Delivery>, Next)>> {
+    /// Fetches messages that are not in flight, as many as there is room for. `None` without room.
+    fn receive(&self) -> Result<Option<(Vec<Delivery>, Next)>> {
         let Self { imap, number, .. } = self;
         imap.with_inbox(&verb_span!("imap.fetch"), |inbox, deadline| {
             loop {
-                let room = imap.in_flight.room(*number, most);
+                let room = imap.in_flight.room(*number, imap.config.max_in_flight);
                 if room == 0 {
                     return Ok(None);
                 }
@@ -90,30 +128,46 @@ impl Consumer {
                     continue; // Copies of messages in flight, which are left out from now on.
                 }
                 let due = [imap.in_flight.next_due(began), inbox.suspects().next_due(began)];
-                return Ok(Some((deliveries, Next { due: due.into_iter().flatten().min(), returns })));
+                let until = self.until(due.into_iter().flatten().min());
+                return Ok(Some((deliveries, Next { until, returns })));
             }
         })
     }
 
-    /// Returns `true` if the app has ended the consumers.
-    fn is_over(&self) -> bool {
-        self.imap.in_flight.has_ended(self.number)
+    /// Returns the time until which to wait for mail. A shared mailbox is also searched when a lease may have run out.
+    fn until(&self, due: Option<Instant>) -> Option<Instant> {
+        let lease = self.imap.config.lease.map(|lease| Instant::now() + lease / 2);
+        due.into_iter().chain(lease).min()
     }
 
-    /// Waits until messages may have come. A shared mailbox is also searched when a lease may have run out.
-    fn wait(&mut self, next: &Next) -> Result<()> {
-        let lease = self.imap.config.lease.map(|lease| Instant::now() + lease / 2);
-        let is_over = || self.is_over() || self.imap.in_flight.returns() != next.returns;
-        let woken = self.imap.connection.wait(next.due.into_iter().chain(lease).min(), is_over)?;
+    /// Keeps an error for the next item. After `Closed`, and where every further call would return the same error, the
+    /// consumer ends.
+    pub(super) fn failed(&mut self, error: Error) {
+        let is_closed = error.kind() == ErrorKind::Closed;
+        self.has_ended |= is_closed || error.is_wrong_credentials();
+        self.error = Some(error).filter(|_| !is_closed);
+    }
+
+    /// Records the reason for which a wait for mail has ended.
+    pub(super) fn woken(&mut self, woken: Woken) {
         self.announced = (woken == Woken::Announced).then(|| self.imap.connection.announced_at());
-        Ok(())
+    }
+
+    /// Returns `true` if there is no use in the wait: the app has ended the consumers, or a message was returned.
+    pub(super) fn is_woken(&self, next: &Next) -> bool {
+        self.is_over() || self.imap.in_flight.returns() != next.returns
+    }
+
+    /// Returns `true` if the app has ended the consumers.
+    pub(super) fn is_over(&self) -> bool {
+        self.imap.in_flight.has_ended(self.number)
     }
 }
 
-/// The messages that a fetch has left out.
-struct Next {
-    /// The time from which the next one may be handed out.
-    due: Option<Instant>,
+/// The end of a wait for messages that a fetch has not found, or has left out.
+pub(super) struct Next {
+    /// The time from which one may be handed out.
+    pub(super) until: Option<Instant>,
     /// The [returns](super::in_flight::InFlight::returns) before the fetch.
     returns: u64,
 }
@@ -132,26 +186,28 @@ impl Iterator for Consumer {
     type Item = Result<Delivery>;
 
     fn next(&mut self) -> Option<Result<Delivery>> {
-        while !self.has_ended {
-            if self.is_over() {
-                break;
+        loop {
+            if let Poll::Ready(item) = self.item() {
+                return item;
             }
-            if let Some(mut delivery) = self.batch.next() {
-                self.imap.hand_out_announced(&mut delivery, self.announced.take());
-                return Some(Ok(delivery));
-            }
-            match self.fetch_or_wait() {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::Closed => break,
-                Err(error) => {
-                    // Every further call would return the same error.
-                    self.has_ended = error.is_wrong_credentials();
-                    return Some(Err(error));
+            let step = self.step();
+            let connection = &self.imap.connection;
+            let waited = match step {
+                Step::Wait(next) => {
+                    connection.wait(next.until, || self.is_woken(&next)).map(|woken| self.woken(woken))
                 }
+                Step::Pause(time) => connection.pause(time, || self.is_over()),
+                Step::Fetch => {
+                    let most = self.imap.config.max_in_flight;
+                    ImapSession::detached(|| self.imap.in_flight.wait_for_room(self.number, most));
+                    self.fetch();
+                    Ok(())
+                }
+            };
+            if let Err(error) = waited {
+                self.failed(error);
             }
         }
-        self.has_ended = true;
-        None
     }
 }
 

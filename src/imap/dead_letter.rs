@@ -63,6 +63,18 @@ impl DeadLetter {
         self.letter.uid
     }
 
+    /// Returns a copy with an empty body, for a redrive.
+    #[cfg(feature = "async")]
+    pub(super) fn without_body(&self) -> Self {
+        Self {
+            letter: self.letter.clone(),
+            validity: self.validity,
+            message: self.message.as_ref().map(Message::without_body).map_err(Error::clone),
+            reason: None,
+            moved_at: None,
+        }
+    }
+
     /// Returns the UIDs of the message and of its copies.
     pub(super) fn uids(&self) -> impl Iterator<Item = Uid> {
         std::iter::once(self.letter.uid).chain(self.letter.duplicates.iter().copied())
@@ -99,6 +111,12 @@ pub struct DeadLetters {
 impl DeadLetters {
     pub(super) fn new(imap: Imap) -> Self {
         Self { imap, listed: None, batch: Vec::new().into_iter(), has_ended: false }
+    }
+
+    /// Returns the next letter of the batch. Never blocks.
+    #[cfg(feature = "async")]
+    pub(super) fn next_fetched(&mut self) -> Option<DeadLetter> {
+        self.batch.next()
     }
 
     /// Lists the letters; `None` without a mailbox of dead letters.

@@ -26,6 +26,14 @@ impl Deliveries {
         Self { imap, cursor: Cursor::walk(), batch: Vec::new().into_iter(), has_ended: false }
     }
 
+    /// Returns the next message of the batch. Never blocks.
+    #[cfg(feature = "async")]
+    pub(super) fn next_fetched(&mut self) -> Option<Delivery> {
+        let mut delivery = self.batch.next()?;
+        self.imap.hand_out(std::slice::from_mut(&mut delivery));
+        Some(delivery)
+    }
+
     /// Fetches the next batch and returns its first message.
     fn fetch(&mut self) -> Option<Result<Delivery>> {
         if self.has_ended {

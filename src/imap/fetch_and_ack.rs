@@ -6,6 +6,7 @@
 //! | --- | --- |
 //! | during the fetch | are in the inbox, and fetched by the next call |
 //! | during the acknowledgement | are kept; the next call acknowledges and returns them |
+//! | not, but the future of the call was dropped | are kept; the next call returns them |
 //! | with the process | are in the inbox, or in the archive and lost to the app |
 
 use super::cursor::Cursor;
@@ -13,6 +14,14 @@ use super::inbox::Inbox;
 use super::{Delivery, Imap, acknowledge, receive};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+
+#[cfg(feature = "async")]
+impl Imap {
+    /// Keeps deliveries for the next call: the future that should have returned them was dropped.
+    pub(super) fn keep_unreturned(&self, deliveries: Vec<Delivery>) {
+        self.inbox.lock().unreturned.extend(deliveries);
+    }
+}
 
 /// Fetches and acknowledges a batch, or settles the one of an earlier call that failed.
 pub(super) fn fetch_and_ack(imap: &Imap, inbox: &mut Inbox, deadline: Deadline) -> Result<Vec<Delivery>> {

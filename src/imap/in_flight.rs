@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 use super::Delivery;
 use crate::message::Identity;
+use crate::signal::Signal;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The messages in flight of one handle, shared by its clones.
@@ -16,7 +17,7 @@ use crate::uid::{Uid, UidSet, UidValidity};
 pub(super) struct InFlight {
     state: Mutex<State>,
     /// Signals that messages have left, or that consumers are to end.
-    changed: Condvar,
+    changed: Signal,
 }
 
 /// All UIDs are of one UIDVALIDITY; another one resets them.
@@ -166,7 +167,7 @@ impl InFlight {
     /// Waits until fewer than `most` messages are in flight, or the consumer is to end.
     pub(super) fn wait_for_room(&self, consumer: u64, most: usize) {
         let mut state = self.state.lock();
-        while state.held.len() >= most && consumer > state.ended {
+        while state.is_full(consumer, most) {
             self.changed.wait(&mut state);
         }
     }
@@ -193,6 +194,11 @@ impl InFlight {
 }
 
 impl State {
+    /// Returns `true` if the consumer has to wait for a message to leave.
+    fn is_full(&self, consumer: u64, most: usize) -> bool {
+        self.held.len() >= most && consumer > self.ended
+    }
+
     /// Forgets messages of another UIDVALIDITY: their UIDs name others now.
     fn reset_to(&mut self, validity: UidValidity) {
         if self.validity != Some(validity) {
@@ -206,5 +212,48 @@ impl State {
     /// Returns the identities of the messages in flight.
     fn held_identities(&self) -> HashSet<Identity> {
         self.held.values().filter_map(|held| held.identity).collect()
+    }
+}
+
+/// Waits that block no thread.
+#[cfg(feature = "async")]
+mod futures {
+    use std::task::{Poll, Waker};
+
+    use super::InFlight;
+    use crate::signal::Registration;
+
+    impl InFlight {
+        /// Returns a place for a future that waits.
+        pub(in super::super) fn registration(&self) -> Registration {
+            self.changed.registration()
+        }
+
+        /// Does what [`wait_for_room`](Self::wait_for_room) does; the future is woken to look again.
+        pub(in super::super) fn poll_room(
+            &self,
+            consumer: u64,
+            most: usize,
+            place: &Registration,
+            waker: &Waker,
+        ) -> Poll<()> {
+            let _former; // Dropped after the lock.
+            let state = self.state.lock();
+            if !state.is_full(consumer, most) {
+                return Poll::Ready(());
+            }
+            _former = place.set(waker);
+            Poll::Pending
+        }
+
+        /// Returns how many messages are in flight; the future is woken to look again if there are any.
+        pub(in super::super) fn poll_empty(&self, place: &Registration, waker: &Waker) -> usize {
+            let _former; // Dropped after the lock.
+            let state = self.state.lock();
+            if !state.held.is_empty() {
+                _former = place.set(waker);
+            }
+            state.held.len()
+        }
     }
 }

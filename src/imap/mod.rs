@@ -25,6 +25,8 @@
 mod acknowledge;
 mod acknowledged;
 mod archived_ids;
+#[cfg(feature = "async")]
+mod asynchronous;
 mod batch;
 mod claims;
 mod consumer;
@@ -62,6 +64,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::Span;
 
+#[cfg(feature = "async")]
+pub use self::asynchronous::{AsyncConsumer, AsyncDeadLetters, AsyncDeliveries, AsyncImap};
 pub use self::batch::{Batch, Delivery};
 use self::claims::Claims;
 pub use self::consumer::Consumer;

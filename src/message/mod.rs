@@ -220,6 +220,19 @@ pub struct Message {
 }
 
 impl Message {
+    /// Returns a copy with an empty body.
+    #[cfg(feature = "async")]
+    pub(crate) fn without_body(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            sent_by: self.sent_by.clone(),
+            sent_to: self.sent_to.clone(),
+            body: Vec::new(),
+            message_id: self.message_id.clone(),
+            properties: self.properties.clone(),
+        }
+    }
+
     /// Creates a message with a new Message-ID, which it keeps however often it is sent.
     ///
     /// Id and addresses are checked when the message is sent. Any bytes are a body, such as JSON:

@@ -3,12 +3,16 @@
 //! `delivery` decides what is sent on which connection, and again; `receipt` is the result. The dialogue is in
 //! `py/smtp.py`, its typed call in `python::SmtpSession`.
 
+#[cfg(feature = "async")]
+mod asynchronous;
 mod delivery;
 mod receipt;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+#[cfg(feature = "async")]
+pub use self::asynchronous::AsyncSmtp;
 pub use self::receipt::{Answer, Receipt};
 use crate::config::SmtpConfig;
 use crate::connection::{Connection, Session as _, SessionHooks, State, Stats, Status};

@@ -3,7 +3,8 @@
 //! ```text
 //!               ┌─ the deadline of a command ──▶ shuts its socket down               `watched`
 //!  thread waits ┼─ the time of a heartbeat ────▶ a worker thread runs the beat       `heartbeat`
-//!               └─ octets on a parked socket ──▶ a worker thread runs the beat
+//!               ├─ octets on a parked socket ──▶ a worker thread runs the beat
+//!               └─ the time of a future's wait ▶ wakes the future                 `timer`, feature `async`
 //! ```
 //!
 //! It waits in the system's poller, until the first of these times, or until a parked socket is readable. It runs
@@ -12,11 +13,15 @@
 mod heartbeat;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "async")]
+mod timer;
 mod watched;
 
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::sync::{Arc, Weak};
+#[cfg(feature = "async")]
+use std::task::Waker;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,6 +30,8 @@ use polling::{Event, Events, Poller};
 
 use self::heartbeat::Beats;
 pub(crate) use self::heartbeat::{Beat, Heartbeat, KeepAlive, slack};
+#[cfg(feature = "async")]
+pub(crate) use self::timer::Timer;
 use self::watched::Command;
 pub(crate) use self::watched::{Guard, Watched};
 use crate::error::{Error, ErrorKind, Result};
@@ -56,6 +63,9 @@ struct Waits {
     /// The moment at which the thread wakes up by itself; `None` for never.
     wakes_at: Option<Instant>,
     beats: Beats,
+    /// The futures whose times have come, to be woken once the lock is released.
+    #[cfg(feature = "async")]
+    woken: Vec<Waker>,
     ended: bool,
 }
 
@@ -68,6 +78,9 @@ enum Due {
     Command(Arc<Command>),
     /// The heartbeat with the number of the key is due; it may come early by this much.
     Beat(Duration),
+    /// A future's wait ends.
+    #[cfg(feature = "async")]
+    Wake(Waker),
 }
 
 impl Waiter {
@@ -152,11 +165,15 @@ impl Queue {
         let mut waits = self.waits.lock();
         while !waits.ended {
             waits.run_due(Instant::now());
+            #[cfg(feature = "async")]
+            let woken = std::mem::take(&mut waits.woken);
             let retry = self.start_beats(&mut waits);
             let first = waits.due.first_key_value().map(|((at, _), _)| *at);
             waits.wakes_at = first.into_iter().chain(retry).min();
             let at = waits.wakes_at;
             MutexGuard::unlocked(&mut waits, || {
+                #[cfg(feature = "async")]
+                woken.into_iter().for_each(crate::signal::wake);
                 events.clear();
                 // An interruption looks like a timeout.
                 let _ = match at {
@@ -197,6 +214,8 @@ impl Waits {
             match first.get() {
                 Due::Command(command) if at <= now => command.shut_down(),
                 Due::Beat(slack) if at <= now + *slack => self.beats.make_ready(number),
+                #[cfg(feature = "async")]
+                Due::Wake(waker) if at <= now => self.woken.push(waker.clone()),
                 _ => break,
             }
             self.due.remove(&(at, number));

@@ -81,14 +81,15 @@ pub(super) fn docs_need_no_python() -> Outcome {
         fs::read_to_string(root().join("Cargo.toml")).map_err(|error| format!("Cargo.toml: {error}"))?;
     let args = manifest.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\","));
     let args = args.filter(|arg| arg.starts_with("env.PYO3_CONFIG_FILE")).flat_map(|arg| ["--config", arg]);
-    let mut doc = step("cargo", &["doc", "--no-deps", "--locked", "--target-dir", "target/refusals"]);
+    let mut doc =
+        step("cargo", &["doc", "--no-deps", "--locked", "--all-features", "--target-dir", "target/refusals"]);
     run(doc.args(args).env("PYO3_PYTHON", "/nonexistent/python3").env("DOCS_RS", "1"))
 }
 
 /// Checks that no type of `PyO3` is in the documentation of the public API.
 pub(super) fn api_names_no_pyo3() -> Outcome {
     // PyO3's documentation is built too: links to it exist only then.
-    cargo(&["doc", "--no-deps", "--locked", "--package", "pymail", "--package", "pyo3"])?;
+    cargo(&["doc", "--no-deps", "--locked", "--all-features", "--package", "pymail", "--package", "pyo3"])?;
     let pages = root().join("target/doc/pymail");
     match page_with(&pages, "/pyo3/") {
         None if page_with(&pages, "struct.ImapConfig.html").is_some() => Ok(()),

@@ -84,7 +84,10 @@ fn test(args: &[String]) -> Outcome {
         servers::unpack()?;
     }
     cargo(&["fmt", "--all", "--check"])?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"])?;
+    for features in [&[][..], &["--all-features"]] {
+        let clippy = ["clippy", "--workspace", "--all-targets", "--locked"];
+        cargo(&[&clippy[..], features, &["--", "--deny", "warnings"]].concat())?;
+    }
     tests()?;
     if all_servers {
         on_all_servers()?;
@@ -111,6 +114,7 @@ fn tests() -> Outcome {
     let bench = ["--locked", "--package", "pymail-bench"];
     // Without a named target, cargo also builds the examples, which some tests run.
     cargo(&["test", "--locked", "--no-run"])?;
+    cargo(&["test", "--locked", "--no-run", "--all-features", "--lib", "--test", "asynchronous"])?;
     cargo(&[&members[..], &["--no-run"]].concat())?;
     cargo(&[&["build"], &bench[..]].concat())?;
     let mut steps = parallel::every_test()?;
@@ -136,8 +140,9 @@ fn on_other_pythons(taken: Duration) -> Outcome {
 
 /// Runs the promise tests on the other servers, and the tests of hosts that are slow to build.
 fn on_all_servers() -> Outcome {
-    let ignored = ["--test", "all", "--", "--include-ignored"];
-    run(&mut parallel::test(&[&ignored[..], &ON_ALL_SERVERS[..]].concat()))?;
+    for tests in [&["--test", "all"][..], &["--test", "asynchronous", "--all-features"]] {
+        run(&mut parallel::test(&[tests, &["--", "--include-ignored"], &ON_ALL_SERVERS[..]].concat()))?;
+    }
     // Without Courier, which is slow at this, and varies: `cargo xtask consumers` includes it.
     let quick = ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
     consumers(&quick.map(str::to_owned))?;
@@ -165,7 +170,8 @@ fn without_a_pool() -> Outcome {
 fn guards() -> Outcome {
     words::check()?;
     msrv::no_dependency_requires_a_newer_rust()?;
-    run(step("cargo", &["doc", "--no-deps", "--locked"]).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    run(step("cargo", &["doc", "--no-deps", "--locked", "--all-features"])
+        .env("RUSTDOCFLAGS", "--deny warnings"))?;
     guards::api_names_no_pyo3()?;
     guards::docs_need_no_python()?;
     pythons::another_is_refused()?;

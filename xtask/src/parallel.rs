@@ -59,23 +59,27 @@ pub(super) fn test(args: &[&str]) -> Command {
 }
 
 /// Returns a command for each test target of the library: the integration tests in Cargo.toml, the unit tests, and the
-/// examples in the documentation.
+/// examples in the documentation. The last two also with all features, whose integration tests name what they need.
 pub(super) fn every_test() -> Result<Vec<Command>, String> {
     let manifest =
         fs::read_to_string(root().join("Cargo.toml")).map_err(|error| format!("Cargo.toml: {error}"))?;
     let integration = integration_tests(&manifest);
-    let integration = integration.iter().map(|name| test(&["--test", name]));
-    Ok(integration.chain([test(&["--lib"]), test(&["--doc"])]).collect())
+    let integration = integration.iter().map(|(name, features)| {
+        let features: &[&str] = if *features { &["--all-features"] } else { &[] };
+        test(&[&["--test", name], features].concat())
+    });
+    let others = [&["--lib"][..], &["--lib", "--all-features"], &["--doc", "--all-features"]];
+    Ok(integration.chain(others.map(test)).collect())
 }
 
-/// Returns the names of the integration tests in a manifest.
-fn integration_tests(manifest: &str) -> Vec<String> {
-    let tests = manifest.split("\n[[test]]\n").skip(1);
+/// Returns the names of the integration tests in a manifest, and `true` for those that need features.
+fn integration_tests(manifest: &str) -> Vec<(String, bool)> {
+    let tests = manifest.split("\n[[test]]\n").skip(1).filter_map(|test| test.split("\n[").next());
     let name = |test: &str| {
         let line = test.lines().find_map(|line| line.strip_prefix("name = \""));
         line.and_then(|rest| rest.split('"').next()).map(str::to_owned)
     };
-    tests.filter_map(name).collect()
+    tests.filter_map(|test| Some((name(test)?, test.contains("\nrequired-features = ")))).collect()
 }
 
 #[cfg(test)]
@@ -85,10 +89,19 @@ mod tests {
     #[test]
     fn every_test_of_the_manifest_is_named() {
         let manifest = "[package]\nname = \"p\"\n\n[[test]]\nname = \"all\"\npath = \"x\"\n\n[[test]]\n\
-                        name = \"soak\" # of hours\nharness = false\n\n[lints]\nname = \"none\"\n";
-        assert_eq!(integration_tests(manifest), ["all", "soak"]);
+                        name = \"soak\" # of hours\nrequired-features = [\"x\"]\n\n[lints]\nname = \"none\"\n";
+        assert_eq!(integration_tests(manifest), [("all".to_owned(), false), ("soak".to_owned(), true)]);
         let lines: Vec<String> = every_test().unwrap().iter().map(line_of).collect();
-        for target in ["--test all", "--test faults", "--test consumers", "--test soak", "--lib", "--doc"] {
+        for target in [
+            "--test all",
+            "--test asynchronous --all-features",
+            "--test faults",
+            "--test consumers",
+            "--test soak",
+            "--lib",
+            "--lib --all-features",
+            "--doc --all-features",
+        ] {
             assert!(lines.contains(&format!("cargo test --locked {target}")), "{lines:?}");
         }
     }
