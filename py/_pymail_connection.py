@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import imaplib
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -50,6 +51,9 @@ class Connection:
         self.is_away, self.left_with = False, (0, 0)
         # Pipelined commands without a tagged response so far, and their tags.
         self._in_flight: deque[tuple[str, str]] = deque()
+        # Commands that were sent before they are needed, with their tags; when; the data limit of their responses.
+        self._ahead: list[tuple[tuple[str, ...], str]] = []
+        self._ahead_since, self._ahead_limit = 0.0, 0
         sock = adopt_socket(descriptor, host, security, trust, TlsContext)
         self.imap = Metered(sock, host, port, seconds)
         if security == "starttls":
@@ -100,7 +104,7 @@ class Connection:
 
     def end_session(self) -> None:
         """Sends LOGOUT, without CLOSE, which would expunge what other clients have flagged."""
-        self.imap.meter.remaining = RESPONSE_LIMIT
+        self.imap.meter.remaining = RESPONSE_LIMIT + self._ahead_limit
         self.imap.logout()
 
     def close(self) -> None:
@@ -165,6 +169,7 @@ class Connection:
 
     def _tagged(self, command: Callable[..., tuple[str, list[Any]]], *args: Any, data_limit: int = 0) -> list[Any]:
         """Runs a command; its responses may have `data_limit` octets beside RESPONSE_LIMIT."""
+        self._drop_ahead()
         if self._in_flight:
             raise imaplib.IMAP4.abort("responses to pipelined commands are still to be read")
         # imaplib keeps untagged responses for ever, and would return old ones for new ones.
@@ -192,9 +197,41 @@ class Connection:
 
     def _send(self, *command: str) -> None:
         """Pipelines a command; `_next` returns its responses in order."""
+        self._drop_ahead()
         if not self._in_flight:
             self.clear_untagged()
         self._in_flight.append((command[0], self.imap._command(*command)))
+
+    def _send_all(self, commands: list[tuple[str, ...]], seconds: float) -> bool:
+        """Pipelines commands, unless just these were sent ahead at most `seconds` ago; then returns True."""
+        is_fresh = time.monotonic() - self._ahead_since < seconds
+        if is_fresh and commands == [command for command, _ in self._ahead]:
+            self._in_flight.extend((command[0], tag) for command, tag in self._ahead)
+            self._ahead, self._ahead_limit = [], 0
+            return True
+        for command in commands:
+            self._send(*command)
+        return False
+
+    def _send_ahead(self, commands: list[tuple[str, ...]], data_limit: int) -> None:
+        """Sends commands behind those in flight, for a call that may come next; others drop their responses."""
+        self._ahead = [(command, self.imap._command(*command)) for command in commands]
+        self.imap.early = []
+        self._ahead_since, self._ahead_limit = time.monotonic(), data_limit
+
+    def _drop_ahead(self) -> None:
+        """Reads the responses to commands that were sent ahead and turn out not to be needed."""
+        if not self._ahead:
+            return
+        self._in_flight.extend((command[0], tag) for command, tag in self._ahead)
+        limit, self._ahead, self._ahead_limit = self._ahead_limit, [], 0
+        self.imap.early = None
+        while self._in_flight:
+            with suppress(Refused):
+                if self._in_flight[0][0] == "SELECT":
+                    self._next_selected()
+                else:
+                    self._next(limit)
 
     def _next(self, data_limit: int | None = 0) -> Untagged:
         """Returns the untagged responses up to the OK of the first command in flight.

@@ -68,6 +68,9 @@ class Metered(imaplib.IMAP4):
     # Octets that were handed over since the begin of a FETCH.
     fetched = 0
 
+    # The responses to a FETCH in flight that came before the end of a command before it; None where none may come.
+    early: list[bytes] | None = None
+
     def __init__(self, sock: socket.socket, host: str, port: int, seconds: float) -> None:
         self.meter = Meter(seconds)
         self._adopted = sock
@@ -198,12 +201,17 @@ class Metered(imaplib.IMAP4):
             self._take_code(text)
 
     def _take_untagged(self, number: bytes | None, typ: str, text: bytes) -> None:
-        """Stores an untagged response as imaplib would, but no FETCH response: none was requested here."""
+        """Stores an untagged response as imaplib would, but a FETCH response only if one was requested."""
         if typ in STATUS:  # whose text may end as if a literal followed
             self._append_untagged(typ, text)
             self._take_code(text)
         elif typ == "FETCH":
-            self._pieces(text, is_list=True)
+            pieces = self._pieces(text, is_list=True)
+            if self.early is not None and number is not None:
+                self.early += [b"* ", number, b" FETCH ", pieces[0]]
+                for literal, rest in zip(pieces[1::2], pieces[2::2]):
+                    self.early += [b"{%d}\r\n" % len(literal), literal, rest]
+                self.early.append(b"\r\n")
         else:
             *pieces, last = self._pieces(text if number is None else b" ".join([number, text]).rstrip())
             for at in range(0, len(pieces), 2):  # as imaplib stores literals
@@ -247,6 +255,11 @@ class Metered(imaplib.IMAP4):
         while self._at < len(self._buffer):
             self._get_response()
         self._buffer, self._at = rest, 0
+
+    def take_early(self) -> list[bytes]:
+        """Returns the early responses to a FETCH, which are complete."""
+        early, self.early = self.early or [], None
+        return early
 
     def take_octets(self, needed: int) -> list[bytes]:
         """Returns octets that are not processed yet; else receives `needed` ones, and all that are there."""

@@ -6,6 +6,7 @@ A large mailbox is searched in windows. New messages are fetched in the same fli
 from __future__ import annotations
 
 import imaplib
+import math
 from collections.abc import Iterator
 from typing import Any, Optional
 
@@ -26,9 +27,16 @@ MAX_FOUND = 4_000_000
 # A larger inbox is not selected again just to see new messages: SELECT takes some servers their time.
 SMALL_INBOX = 200
 
+# A search for new mail that was sent ahead is used for so many seconds.
+AHEAD_SECONDS = 1.0
+
 # A part of the responses to a FETCH: octets to parse, in pieces; a count that grows with EXPUNGE responses; True
 # if the FETCH is complete; and then, after a prefetch, the other UIDs that match.
 Chunk = tuple[list[bytes], int, bool, Optional[bytes]]
+
+# The next fetch, to be sent ahead: the UIDs, or the criteria of new messages; at most how many of these, 0 for
+# UIDs; the items; the number of messages that are about to leave the mailbox; the octets of data in the responses.
+Ahead = tuple[str, int, str, int, int]
 
 
 class Receiving(LoggingIn):
@@ -42,6 +50,8 @@ class Receiving(LoggingIn):
     counting = False
     # During a prefetch, the matches outside of its range so far.
     others: bytes | None = None
+    # The responses to a MOVE with a search behind it, among which its result may be.
+    moved: Untagged | None = None
     # The tag of the FETCH whose responses are being read, for which the data limit is set.
     fetching: Any = None
 
@@ -133,31 +143,39 @@ class Receiving(LoggingIn):
             self.imap.arrived -= self.imap.arrived_before_result if has_result else self.imap.arrived
         return found
 
-    def prefetch(self, criteria: str, count: int, items: str, data_limit: int) -> tuple[bytes, Chunk] | None:
+    def prefetch(
+        self, criteria: str, count: int, items: str, data_limit: int, trusts_none: bool
+    ) -> tuple[bytes, Chunk] | None:
         """Searches for new messages and fetches them in one flight (SEARCHRES, RFC 5182).
 
         Returns their UIDs and the first chunk; `next_chunk` returns the others. Returns None where that is not
         possible. Only the next `count` UIDs are fetched, so that no more messages come than are wanted.
+
+        If the commands were sent ahead long ago, or have found none, sends them again, unless the caller
+        `trusts_none`: messages that came later end its next wait.
         """
-        if not (self.has_searchres and self.next_uid and self.searched):
+        commands = self._new_mail_commands(criteria, count, items, 0)
+        if commands is None:
             return None
-        if self.exists > self.portion or self.imap.arrived > count:
-            return None
-        first, last = self.next_uid, min(self.next_uid + count - 1, MAX_UINT32)
-        new = f"UID {first}:{last}"
-        # A command after SELECT sees new messages for certain; after NOOP, only if they were announced in time.
-        selects = self.exists <= SMALL_INBOX
-        self._send(*(("SELECT", quoted(self.inbox)) if selects else ("NOOP",)))
-        self._send("UID", "SEARCH", f"RETURN (SAVE ALL) {new} {criteria}")
-        self._send("UID", "FETCH", "$", items)
-        self._send("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}")
+        first, last = self._new_uids(count)
+        selects = commands[0][0] == "SELECT"
+        was_ahead = self._send_all(commands, math.inf if trusts_none else AHEAD_SECONDS)
+        # Dovecot answers a search before it completes the commands before that.
+        before = [self.moved] if was_ahead and self.moved else []
+        is_late = any("EXISTS" in it and it.keys() & {"SEARCH", "ESEARCH"} for it in before)
+        if not was_ahead:
+            self.imap.early = []
         try:
-            announced = self._next_selected() if selects else self._next()
-            # Dovecot answers a search before it completes the command before that.
-            found = self._found([announced, self._next()], for_new=True)
-            is_late = not selects and "EXISTS" in announced
+            before.append(self._next_selected() if selects else self._next(data_limit))
+            is_late = is_late or (not selects and "EXISTS" in before[-1])
+            found = self._found([*before, self._next(data_limit)], for_new=True)
             if not is_late:
-                found, self.others = split_range(found, first, last)
+                found, others = split_range(found, first, last)
+                if was_ahead and not found and not trusts_none:
+                    if self.remaining_matches(data_limit) is None:
+                        return None
+                    return self.prefetch(criteria, count, items, data_limit, trusts_none)
+                self.others = others
                 return found, self._first_chunk()
         except Refused:
             is_late = False
@@ -165,6 +183,35 @@ class Receiving(LoggingIn):
         if not is_late:
             self.stop_prefetching()
         return None
+
+    def _new_uids(self, count: int) -> tuple[int, int]:
+        """Returns the first and the last of the next `count` UIDs."""
+        return self.next_uid, min(self.next_uid + count - 1, MAX_UINT32)
+
+    def _new_mail_commands(
+        self, criteria: str, count: int, items: str, leaving: int
+    ) -> list[tuple[str, ...]] | None:
+        """Returns the commands of a prefetch; None where it is not possible."""
+        if not (self.has_searchres and self.next_uid and self.searched):
+            return None
+        if self.exists > self.portion or self.imap.arrived > count:
+            return None
+        new = "UID {}:{}".format(*self._new_uids(count))
+        # A command after SELECT sees new messages for certain; after NOOP, only if they were announced in time.
+        selects = self.exists - leaving <= SMALL_INBOX
+        return [
+            ("SELECT", quoted(self.inbox)) if selects else ("NOOP",),
+            ("UID", "SEARCH", f"RETURN (SAVE ALL) {new} {criteria}"),
+            ("UID", "FETCH", "$", items),
+            ("UID", "SEARCH", f"RETURN (ALL) NOT {new} {criteria}"),
+        ]
+
+    def _request_ahead(self, text: str, count: int, items: str, leaving: int, data_limit: int) -> None:
+        """Sends the commands of the next fetch, if it is possible by these alone."""
+        fetch: list[tuple[str, ...]] = [("UID", "FETCH", text, items)]
+        commands = self._new_mail_commands(text, count, items, leaving) if count else fetch
+        if commands is not None:
+            self._send_ahead(commands, data_limit)
 
     def _first_chunk(self) -> Chunk:
         try:
@@ -175,6 +222,7 @@ class Receiving(LoggingIn):
 
     def remaining_matches(self, data_limit: int = 0) -> bytes | None:
         """Returns the UIDs that match outside of a prefetch; None if one of the commands in flight is refused."""
+        self.imap.early = None
         try:
             others = (self.others or b"") + self._found(self._all(data_limit))
             if self.limit_reached is None:
@@ -205,7 +253,7 @@ class Receiving(LoggingIn):
 
     def request(self, uids: str, items: str) -> None:
         """Sends a FETCH command; `next_chunk` returns its responses."""
-        self._send("UID", "FETCH", uids, items)
+        self._send_all([("UID", "FETCH", uids, items)], math.inf)
 
     def next_chunk(self, others: bytes, rest: bytes, needed: int) -> Chunk:
         """Returns the next chunk of the responses to the first FETCH in flight.
@@ -217,6 +265,8 @@ class Receiving(LoggingIn):
         if tag != self.fetching:
             self.fetching, self.imap.fetched = tag, 0
             self.imap.meter.remaining = RESPONSE_LIMIT
+            if early := self.imap.take_early():
+                return early, self.imap.expunged, False, None
         if others:
             self.imap.process(others, rest)
         if self.imap.tagged_commands[tag] is None and "BYE" not in self.imap.untagged_responses:

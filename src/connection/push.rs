@@ -91,6 +91,11 @@ impl<S: Session> Connection<S> {
         Ok(shared.arrivals.begin_pause(time, || shared.check_open().is_err() || is_over()))
     }
 
+    /// Returns `true` while a caller waits for mail.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.shared.arrivals.is_awaited()
+    }
+
     /// Ends the waits and pauses that are under way.
     pub(crate) fn end_waits(&self) {
         self.0.shared.arrivals.end();

@@ -20,6 +20,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::ahead::next_fetch;
 use super::batch::{ValidityGroup, group_by_validity};
 use super::headers::{Headers, fetch_headers};
 use super::inbox::Inbox;
@@ -145,7 +146,9 @@ fn archive_by_uid(
     let mut left = uids.clone();
     left.retain(|uid| !done.contains(&uid));
     let archive = session.archive().to_owned();
+    let ahead = next_fetch(session, imap, inbox, &left);
     let mut moving = Move::to_own_mailbox(session, &mut inbox.unconfirmed_copies, &archive, done);
+    moving.ahead = ahead;
     let result = moving.search_copies(&left).and_then(|left| {
         let (owned, lost) = match &imap.claims {
             Some(claims) if !left.is_empty() => claims.check_owned(moving.session, &left)?,

@@ -178,6 +178,12 @@ impl InFlight {
         if consumer > state.ended { most.saturating_sub(state.held.len()) } else { 0 }
     }
 
+    /// Returns how many more messages there may be in flight once these have left the inbox.
+    pub(super) fn room_without(&self, leaving: &UidSet, most: usize) -> usize {
+        let state = self.state.lock();
+        most.saturating_sub(state.held.keys().filter(|uid| !leaving.contains(**uid)).count())
+    }
+
     /// Waits until none is in flight, at most until a time; returns how many are.
     pub(super) fn wait_until_empty(&self, limit: Duration) -> usize {
         let mut state = self.state.lock();

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use super::Delivery;
 use super::acknowledged::Acknowledged;
+use super::ahead::LastBatch;
 use super::cursor::Cursor;
 use super::in_flight::InFlight;
 use super::subjects::Subjects;
@@ -48,6 +49,7 @@ pub(super) struct Inbox {
     has_found_new: bool,
     in_flight: Arc<InFlight>,
     pub(super) subjects: Subjects,
+    pub(super) last_batch: LastBatch,
     /// Moves without a response.
     pub(super) unconfirmed_copies: UnconfirmedCopies,
     /// Deliveries of failed calls of [`fetch_and_ack`](super::Imap::fetch_and_ack), which may be archived and were not
@@ -225,10 +227,11 @@ impl Inbox {
         delivery.identity.is_some_and(|identity| !self.acknowledged.contains(identity))
     }
 
-    /// Returns `true` if any candidate may be fetched now.
-    pub(super) fn has_fetchable(&mut self, validity: UidValidity) -> bool {
+    /// Returns `true` if any candidate may be fetched now, but for those that are `leaving`.
+    pub(super) fn has_fetchable(&mut self, validity: UidValidity, leaving: &UidSet) -> bool {
         let state = self.with_validity(validity);
-        state.candidates.len() > state.suspects.count_not_due()
+        let leaving = leaving.iter().filter(|uid| state.candidates.contains_key(uid)).count();
+        state.candidates.len() - leaving > state.suspects.count_not_due()
     }
 
     /// Returns the mail whose Subject the server can't search.
@@ -274,6 +277,7 @@ impl Inbox {
     /// Not from the settled ones: those end with the next SEARCH.
     pub(super) fn remove(&mut self, uids: &UidSet) {
         self.in_flight.remove(uids);
+        self.last_batch.remove(uids);
         if self.validity == Some(uids.validity()) {
             for uid in uids.iter() {
                 self.candidates.remove(&uid);

@@ -24,6 +24,7 @@
 
 mod acknowledge;
 mod acknowledged;
+mod ahead;
 mod archived_ids;
 #[cfg(feature = "async")]
 mod asynchronous;

@@ -18,7 +18,7 @@
 use super::unconfirmed_copies::UnconfirmedCopies;
 use super::verbs::{delete, outcome_unknown, search_among};
 use crate::error::{Error, ErrorKind, Result};
-use crate::python::{Copied, ImapSession, in_portions};
+use crate::python::{Ahead, Copied, ImapSession, in_portions};
 use crate::uid::{Uid, UidSet};
 
 /// The most attempts to move a portion: other clients may expunge some of its messages each time.
@@ -34,6 +34,8 @@ pub(super) struct Move<'a> {
     mailbox: String,
     /// `true` if a missing mailbox is created.
     creates_mailbox: bool,
+    /// The next fetch, to be sent behind a MOVE of all messages.
+    pub(super) ahead: Option<Ahead>,
     /// Receives the UIDs of messages that have left the inbox, also when the move fails.
     done: &'a mut Vec<Uid>,
 }
@@ -47,7 +49,7 @@ impl<'a> Move<'a> {
         mailbox: &str,
         done: &'a mut Vec<Uid>,
     ) -> Self {
-        Self { session, copies, mailbox: mailbox.to_owned(), creates_mailbox: true, done }
+        Self { session, copies, mailbox: mailbox.to_owned(), creates_mailbox: true, ahead: None, done }
     }
 
     /// Makes a move to a mailbox that the app names, which must exist.
@@ -67,7 +69,10 @@ impl<'a> Move<'a> {
     /// `StaleUids` before anything is sent; `Refused` by the server, or for an OK after which messages are still in the
     /// inbox; a lost connection. `done` has the messages that have left the inbox by then.
     pub(super) fn run(&mut self, set: &UidSet) -> Result<()> {
-        in_portions(self, set, Self::run_portion)
+        in_portions(self, set, |this, portion| {
+            this.ahead.take_if(|_| portion.len() < set.len());
+            this.run_portion(portion)
+        })
     }
 
     /// Moves a portion, or as much of it as the server's limit allows; returns the UIDs that have left the inbox.
@@ -154,7 +159,7 @@ impl<'a> Move<'a> {
         }
         let moved = if self.session.has_move() {
             self.copies.mark_unknown(set, &self.mailbox);
-            let copyuid = self.session.move_to(set, &self.mailbox)?;
+            let copyuid = self.session.move_to(set, &self.mailbox, self.ahead.take().as_ref())?;
             let done = self.session.done(set)?;
             check_gone(self.session, &done, &named(copyuid, set), "MOVE")?;
             done

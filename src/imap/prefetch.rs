@@ -49,7 +49,9 @@ pub(super) fn prefetch_new<'a>(
         return Ok(None);
     }
     let (count, most) = limits(&imap.config);
-    let Some(prefetched) = session.prefetch(&imap.search_criteria(inbox), count, most)? else {
+    // Messages that come after a search end the next wait of a consumer.
+    let trusts_none = cursor.is_consumer();
+    let Some(prefetched) = session.prefetch(&imap.search_criteria(inbox), count, most, trusts_none)? else {
         return Ok(None);
     };
     let new = prefetched.window.uids.clone();
@@ -85,7 +87,7 @@ pub(super) fn prefetch_new<'a>(
 
 /// Returns `true` if mail found earlier may be fetched now.
 fn is_any_due(inbox: &mut Inbox, validity: UidValidity) -> bool {
-    inbox.has_fetchable(validity) || inbox.suspects().has_due()
+    inbox.has_fetchable(validity, &UidSet::empty(validity)) || inbox.suspects().has_due()
 }
 
 /// Updates the candidates, and returns `true` if the prefetched messages are exactly the next batch.
@@ -102,7 +104,7 @@ fn is_next_batch(imap: &Imap, inbox: &mut Inbox, cursor: &Cursor, new: &UidSet, 
 /// Returns the number of messages to prefetch, and the octets of each.
 ///
 /// Together no more than a window of previews, and no more than a batch: all of it is requested at once.
-fn limits(config: &ImapConfig) -> (usize, usize) {
+pub(super) fn limits(config: &ImapConfig) -> (usize, usize) {
     let octets = PREVIEW_WINDOW.min(config.batch_bytes);
     let count = config.batch.min(MAX_PREFETCHED).min(octets / PREVIEW_MIN).max(1);
     (count, preview_size(octets / count, config))

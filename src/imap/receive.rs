@@ -63,7 +63,9 @@ pub(super) fn receive(
     cursor: &mut Cursor,
     deadline: Deadline,
 ) -> Result<Vec<Delivery>> {
+    inbox.last_batch.begin(cursor, imap.config.common.options.heartbeat);
     let received = receive_rounds(imap, inbox, cursor, deadline);
+    inbox.last_batch.fetched(received.as_deref().unwrap_or_default());
     imap.connection.searched(inbox.take_found_new());
     imap.connection.count(|counts| counts.depth = inbox.depth().or(counts.depth));
     received

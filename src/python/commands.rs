@@ -13,6 +13,7 @@
 use std::borrow::Cow;
 
 use super::imap::{ImapSession, Uids};
+use super::mails::Ahead;
 use super::portions::in_portions;
 use super::visits::known_uid;
 use crate::error::Result;
@@ -149,28 +150,34 @@ impl ImapSession {
 
     /// Copies these messages to another mailbox (RFC 3501, section 6.4.7); COPY does all or nothing.
     ///
-    /// After a lost connection, or a timeout, all or none of them may be copied. Copies have new UIDs.
+    /// After a lost connection, or a timeout, all or none of them may be copied. Copies have new UIDs. Callers see to the
+    /// length of the command.
+    ///
+    /// # Errors
+    ///
+    /// `StaleUids` before anything is sent; `Refused`, on most servers with `TRYCREATE` for a missing mailbox; a lost
+    /// connection.
     pub(crate) fn copy(&mut self, set: &UidSet, mailbox: &str) -> Result<Copied> {
-        self.copy_by("copy", "COPY", set, mailbox)
+        self.check(set)?;
+        let copyuid: Option<String> = self.call("copy", (set.to_string(), mailbox.to_owned()), "COPY")?;
+        Ok(copyuid.map_or(Copied::Unknown, |words| copied(&words, set)))
     }
 
     /// Moves these messages to another mailbox (MOVE, RFC 6851).
     ///
     /// MOVE is not atomic: after a lost connection or a refusal, each message is in the inbox, in the other mailbox, or
     /// in both (section 3.3).
-    pub(crate) fn move_to(&mut self, set: &UidSet, mailbox: &str) -> Result<Copied> {
-        self.copy_by("move", "MOVE", set, mailbox)
-    }
-
-    /// Sends COPY or MOVE for all messages of the set; callers see to its length.
+    ///
+    /// Sends the next fetch behind it: whatever becomes of that, it does not change the result of the move.
     ///
     /// # Errors
     ///
-    /// `StaleUids` before anything is sent; `Refused`, on most servers with `TRYCREATE` for a missing mailbox; a lost
-    /// connection.
-    fn copy_by(&mut self, method: &str, action: &str, set: &UidSet, mailbox: &str) -> Result<Copied> {
+    /// As [`copy`](Self::copy).
+    pub(crate) fn move_to(&mut self, set: &UidSet, mailbox: &str, ahead: Option<&Ahead>) -> Result<Copied> {
         self.check(set)?;
-        let copyuid: Option<String> = self.call(method, (set.to_string(), mailbox.to_owned()), action)?;
+        let ahead = ahead.map(|ahead| ahead.args(set.len()));
+        let copyuid: Option<String> =
+            self.call("move", (set.to_string(), mailbox.to_owned(), ahead), "MOVE")?;
         Ok(copyuid.map_or(Copied::Unknown, |words| copied(&words, set)))
     }
 

@@ -53,6 +53,27 @@ pub(crate) enum Part {
     Headers,
 }
 
+/// A fetch that is sent before it is called for, behind a [`move_to`](ImapSession::move_to). The same call uses the
+/// responses if it is the next one; any other drops them.
+pub(crate) enum Ahead {
+    /// That of [`prefetch`](ImapSession::prefetch): the criteria, the most messages, and the octets of each.
+    NewMail { criteria: String, count: usize, most: usize },
+    /// The first window of [`fetch`](ImapSession::fetch).
+    Window(Window),
+}
+
+impl Ahead {
+    /// Returns the arguments for Python, when so many messages are about to leave the mailbox.
+    pub(super) fn args(&self, leaving: usize) -> (String, usize, String, usize, usize) {
+        match self {
+            Self::NewMail { criteria, count, most } => {
+                (criteria.clone(), *count, whole_items(*most), leaving, count.saturating_mul(*most))
+            }
+            Self::Window(window) => (window.uids.to_string(), 0, window.items(), leaving, window.room),
+        }
+    }
+}
+
 /// A window that was requested in the same flight as the SEARCH that found its messages.
 pub(crate) struct Prefetched {
     pub(crate) window: Window,
@@ -141,7 +162,7 @@ impl Window {
     /// set since the SEARCH. INTERNALDATE is in the index of a server that has one, or with the file of the mail.
     fn items(&self) -> String {
         match self.part {
-            Part::Whole => format!("(UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[]<0.{}>)", self.most),
+            Part::Whole => whole_items(self.most),
             Part::Entire => "(UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[])".into(),
             Part::Headers => format!("(UID {})", identifying_headers(self.most)),
         }
@@ -182,6 +203,11 @@ impl Part {
     }
 }
 
+/// Returns the FETCH items of the first `most` octets of a message.
+fn whole_items(most: usize) -> String {
+    format!("(UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[]<0.{most}>)")
+}
+
 /// Returns the FETCH item for the first `most` octets of the headers that identify a message (RFC 3501, section 6.4.5):
 /// some 200 octets of most mails.
 pub(super) fn identifying_headers(most: usize) -> String {
@@ -207,6 +233,8 @@ impl ImapSession {
     /// Dovecot answers a SEARCH that it reads together with a NOOP before it looks for new messages; only SELECT makes
     /// it look first, which takes it time for each message in the mailbox.
     ///
+    /// If they were sent [ahead](Ahead) and have found nothing, they are sent again, unless the caller `trusts_none`.
+    ///
     /// `None` also while UIDNEXT is unknown or older messages were not searched yet, when more messages than `count`
     /// have been announced, and when NOOP has announced some too late.
     ///
@@ -219,10 +247,11 @@ impl ImapSession {
         criteria: &str,
         count: usize,
         most: usize,
+        trusts_none: bool,
     ) -> Result<Option<Prefetched>> {
         let (uids, room) = (UidSet::empty(self.validity()), count.saturating_mul(most));
         let window = Window { uids, part: Part::Whole, most, room };
-        let args = (criteria, count, window.items(), room);
+        let args = (criteria, count, window.items(), room, trusts_none);
         let context = self.python.context("SEARCH and FETCH");
         let found = self.python.with(
             context,

@@ -82,7 +82,7 @@ mod visits;
 
 pub(crate) use commands::{Copied, Since};
 pub(crate) use imap::ImapSession;
-pub(crate) use mails::{Failure, Mail, Part, Window, Windows};
+pub(crate) use mails::{Ahead, Failure, Mail, Part, Window, Windows};
 pub(crate) use pending::{Pending, Sent, not_sent};
 pub(crate) use portions::in_portions;
 pub(crate) use profile::ServerProfile;

@@ -226,6 +226,7 @@ impl Verb {
     fn configured(self, config: ImapConfig) -> ImapConfig {
         match self {
             Self::Share => config.shared(LEASE),
+            Self::Loop => config.batch(1),
             Self::Reject => config.dead_letters(1),
             Self::Idle => config.idle_renewal(idle::RENEWAL).recheck(NEVER),
             // Each handle of a case counts a delivery of the other messages.

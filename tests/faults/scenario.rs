@@ -16,6 +16,8 @@ pub enum Verb {
     Cut,
     Ack,
     FetchAndAck,
+    /// Fetch and acknowledge message by message: each fetch is sent behind the acknowledgement before it.
+    Loop,
     /// Fetch and acknowledge as one of several consumers.
     Share,
     /// Reject a message, and acknowledge the others.
@@ -57,8 +59,8 @@ impl Scenario {
     pub fn all() -> Vec<Self> {
         use Kind::{Move, NoMove, NoUidplus, OneByOne, Pipelining};
         use Verb::{
-            Ack, Connect, Cut, Fetch, FetchAndAck, FetchLarge, Heartbeat, Idle, Redrive, Reject, Resend,
-            Send, SendAll, Share, Stop,
+            Ack, Connect, Cut, Fetch, FetchAndAck, FetchLarge, Heartbeat, Idle, Loop, Redrive, Reject,
+            Resend, Send, SendAll, Share, Stop,
         };
         let some = |kind, verbs: &[Verb]| {
             verbs.iter().map(|&verb| Self { verb, kind, implicit_tls: true }).collect::<Vec<_>>()
@@ -69,7 +71,7 @@ impl Scenario {
                 Move,
                 &[Connect, Fetch, FetchLarge, Cut, Ack, FetchAndAck, Share, Reject, Redrive, Heartbeat],
             ),
-            some(Move, &[Idle, Stop]),
+            some(Move, &[Loop, Idle, Stop]),
             starttls(Move),
             some(NoMove, &[Ack, FetchAndAck, Share, Reject, Redrive]),
             some(NoUidplus, &[Ack, FetchAndAck, Reject, Redrive]),
@@ -101,6 +103,11 @@ impl Scenario {
             Verb::Ack => only(work, &ARCHIVING),
             // Behind these there is a SEARCH in an inbox without any of ours, like the first one.
             Verb::FetchAndAck | Verb::Share => upto(work, |step| step.is(&ARCHIVING), usize::MAX),
+            Verb::Loop => {
+                let second = work.iter().filter(|step| step.is(&["UID MOVE"])).nth(1);
+                let from = |step: &&Step| second.is_some_and(|second| step.number >= second.number);
+                work.iter().filter(from).filter(|step| !step.is(&["LOGOUT"])).collect()
+            }
             Verb::Reject => counting(upto(work, |step| step.is(&ARCHIVING), usize::MAX)),
             Verb::Idle => only(work, &["IDLE"]).into_iter().take(1).collect(),
             // The inbox is selected after the list, after the letters, and in the end, when it was left for the letters; where

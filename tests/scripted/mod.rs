@@ -2,6 +2,7 @@
 
 mod hostile;
 mod imap;
+mod imap_ahead;
 mod imap_archiving;
 mod imap_bad_mail;
 mod imap_dates;

@@ -53,6 +53,8 @@ pub struct Heard {
     pub connection: usize,
     /// The line, without an IMAP tag and the line end.
     pub text: String,
+    /// The IMAP tag.
+    pub tag: String,
     /// The number of the line among those with the rule's prefix, from 1.
     pub nth: usize,
     /// The same number within its connection.
@@ -170,11 +172,11 @@ struct Log {
 }
 
 impl Log {
-    fn heard(&self, connection: usize, text: &str, prefix: &str) -> Heard {
+    fn heard(&self, connection: usize, (tag, text): (&str, &str), prefix: &str) -> Heard {
         let alike: Vec<usize> =
             self.commands.iter().filter(|(_, text)| begins(text, prefix)).map(|(of, _)| *of).collect();
         let here = alike.iter().filter(|&&of| of == connection).count();
-        Heard { connection, text: text.to_owned(), nth: alike.len(), here }
+        Heard { connection, text: text.to_owned(), tag: tag.to_owned(), nth: alike.len(), here }
     }
 }
 
@@ -255,7 +257,7 @@ impl Talk {
         }
         let rules = self.script.rules.iter().filter(|(prefix, _)| begins(command, prefix));
         let mut steps = rules.map(|(prefix, answer)| {
-            let heard = locked(&self.log).heard(self.connection, command, prefix);
+            let heard = locked(&self.log).heard(self.connection, (tag, command), prefix);
             answer(&heard)
         });
         let step = steps.find(|step| !matches!(step, Step::Usual));

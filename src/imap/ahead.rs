@@ -1,0 +1,135 @@
+//! The next fetch, sent ahead: in one flight with the acknowledgement of the batch before.
+//!
+//! So an app that fetches and acknowledges batch after batch waits for one round trip a batch. The commands go out behind
+//! the MOVE that archives the last messages of a batch; the next fetch reads their responses.
+//!
+//! | the next fetch is | sent ahead |
+//! | --- | --- |
+//! | a full batch of candidates that an earlier SEARCH has left | the FETCH of their first window |
+//! | of new mail only | what a [prefetch](super::prefetch) sends |
+//! | any other | nothing |
+//!
+//! They change nothing on the server. Any other command drops their responses, the heartbeat's too. Where new mail was
+//! searched for and none found, or more than a second ago, a fetch searches again; a consumer need not, since what comes
+//! after the search ends its next wait.
+//!
+//! They are sent only for an app in a loop, whose last fetch has followed an acknowledgement before the heartbeat.
+
+use std::time::{Duration, Instant};
+
+use super::archived_ids::is_read_due;
+use super::cursor::Cursor;
+use super::inbox::Inbox;
+use super::prefetch::limits;
+use super::reader::Reader;
+use super::windows::Previews;
+use super::{Delivery, Imap};
+use crate::python::{Ahead, ImapSession, Windows as _};
+use crate::uid::{Uid, UidSet, UidValidity};
+
+/// The most octets to expect of a fetch that is sent ahead: they may be for nothing.
+const MAX_OCTETS: usize = 4 << 20;
+
+/// The last batch that this handle has fetched, and whether its app is in a loop.
+#[derive(Debug, Default)]
+pub(super) struct LastBatch {
+    /// The messages to acknowledge, by their lowest and highest UID.
+    range: Option<(UidValidity, Uid, Uid)>,
+    count: usize,
+    /// The number of those that are not acknowledged.
+    left: usize,
+    is_consumers: bool,
+    /// `true` if it was fetched soon after an acknowledgement.
+    is_in_loop: bool,
+    /// The time at which the last of them was acknowledged.
+    done_at: Option<Instant>,
+}
+
+impl LastBatch {
+    /// Records the begin of a fetch, which follows the acknowledgement before if that was within `soon`.
+    pub(super) fn begin(&mut self, cursor: &Cursor, soon: Duration) {
+        let follows = self.done_at.is_some_and(|done| done.elapsed() < soon);
+        *self = Self {
+            is_in_loop: follows && !cursor.is_walk(),
+            is_consumers: cursor.is_consumer(),
+            ..Self::default()
+        };
+    }
+
+    /// Records the messages of a fetch.
+    pub(super) fn fetched(&mut self, deliveries: &[Delivery]) {
+        let archivable = || deliveries.iter().filter(|it| it.is_archivable());
+        let uids = || archivable().flat_map(Delivery::uids);
+        let validity = archivable().map(|it| it.validity).next();
+        self.range = validity
+            .zip(uids().min().zip(uids().max()))
+            .map(|(validity, (first, last))| (validity, first, last));
+        self.count = uids().count();
+        self.left = self.count;
+    }
+
+    /// Records messages that have left the inbox.
+    pub(super) fn remove(&mut self, gone: &UidSet) {
+        let count = self.count_among(gone);
+        if count > 0 {
+            self.left = self.left.saturating_sub(count);
+            self.done_at = (self.left == 0).then(Instant::now);
+        }
+    }
+
+    /// Returns `true` if none is left without these, and the app will likely fetch the next batch.
+    fn is_completed_by(&self, leaving: &UidSet) -> bool {
+        self.is_in_loop && self.left > 0 && self.count_among(leaving) >= self.left
+    }
+
+    fn count_among(&self, uids: &UidSet) -> usize {
+        let Some((validity, first, last)) = self.range else { return 0 };
+        if validity != uids.validity() {
+            return 0;
+        }
+        uids.iter().filter(|uid| (first..=last).contains(uid)).count()
+    }
+}
+
+/// Returns the fetch that is likely to follow, once these messages have left the inbox; `None` if there is none, or it
+/// is not known.
+pub(super) fn next_fetch(
+    session: &mut ImapSession,
+    imap: &Imap,
+    inbox: &mut Inbox,
+    leaving: &UidSet,
+) -> Option<Ahead> {
+    let is_likely = inbox.last_batch.is_completed_by(leaving) && !imap.connection.is_awaited();
+    let octets = inbox.sizes().average?.saturating_mul(inbox.last_batch.count);
+    // With claims, messages are claimed before they are fetched. Duplicates are archived by a move of their own.
+    if !is_likely || octets > MAX_OCTETS || imap.claims.is_some() || inbox.duplicates().is_some() {
+        return None;
+    }
+    let validity = session.validity();
+    let batch = imap.config.batch;
+    let room = imap.in_flight.room_without(leaving, imap.config.max_in_flight);
+    let cursor = if inbox.last_batch.is_consumers { Cursor::consumer(room) } else { Cursor::default() };
+    let most = cursor.most(batch);
+    if !inbox.has_fetchable(validity, leaving) {
+        let is_new_mail_only = most == batch
+            && !inbox.suspects().has_due()
+            && !inbox.subjects.is_due(imap)
+            && !is_read_due(session, imap, inbox);
+        let (count, most) = limits(&imap.config);
+        return is_new_mail_only.then(|| Ahead::NewMail {
+            criteria: imap.search_criteria(inbox),
+            count,
+            most,
+        });
+    }
+    let mut candidates = inbox.next_candidates(validity, &cursor, most + leaving.len());
+    candidates.retain(|(uid, _)| !leaving.contains(*uid));
+    candidates.truncate(most);
+    let is_new = |(uid, size): &(Uid, Option<u64>)| size.is_none() && !inbox.suspects().contains(*uid);
+    if most == 0 || candidates.len() < most || !candidates.iter().all(is_new) {
+        return None;
+    }
+    let uids = UidSet::new(validity, candidates.iter().map(|(uid, _)| *uid));
+    let byte_budget = Reader::new(imap, validity, Vec::new()).byte_budget();
+    Previews::new(&uids, *inbox.sizes(), byte_budget, &imap.config).next().map(Ahead::Window)
+}
