@@ -32,6 +32,8 @@ pub struct Case {
     pub rtt_ms: u64,
     /// Interval of the heartbeat; mailboxes are watched for several intervals.
     pub heartbeat_ms: u64,
+    /// The most messages that are received and archived at a time.
+    pub batch: usize,
     /// Number of turns of each system.
     pub turns: usize,
     /// The systems in the order of their turns, each with its number of messages, mailboxes or calls.
@@ -41,7 +43,7 @@ pub struct Case {
 impl Case {
     fn new(name: &'static str, work: Work, n: usize, systems: &[System]) -> Self {
         let systems = systems.iter().map(|&system| (system, n)).collect();
-        Self { name, work, n, sizes: KB, rtt_ms: 0, heartbeat_ms: 10_000, turns: 5, systems }
+        Self { name, work, n, sizes: KB, rtt_ms: 0, heartbeat_ms: 10_000, batch: 10_000, turns: 5, systems }
     }
 
     /// The limit for slow systems.
@@ -86,12 +88,18 @@ fn receivers_of(n: usize) -> &'static [System] {
     }
 }
 
-fn drains(quick: bool) -> [Case; 3] {
+fn drains(quick: bool) -> [Case; 5] {
     let big = Case::new("drain_big", Work::Drain, if quick { 3 } else { 40 }, &RECEIVERS);
     let mixed = Case::new("drain_mixed", Work::Drain, if quick { 50 } else { 1_000 }, &RECEIVERS);
     let wan = Case::new("drain_wan", Work::Drain, if quick { 50 } else { 1_000 }, &RECEIVERS);
+    let batches = |name| {
+        let case = Case::new(name, Work::Drain, if quick { 50 } else { 10_000 }, &[Pymail, AsyncImap]);
+        Case { batch: if quick { 10 } else { 100 }, turns: 3, ..case }
+    };
     [
         Case { sizes: BIG, ..big },
+        batches("batches"),
+        Case { rtt_ms: RTT_MS, ..batches("batches_wan") },
         Case { sizes: Sizes::LogNormal(8 * 1024), ..mixed },
         Case { rtt_ms: RTT_MS, ..wan }.at_most(if quick { 5 } else { 100 }, Subprocess),
     ]

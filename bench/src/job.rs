@@ -129,6 +129,8 @@ pub struct Params {
     pub ca_bundle: PathBuf,
     /// The interval of heartbeats, in milliseconds.
     pub heartbeat_ms: u64,
+    /// The most messages that are received and archived at a time.
+    pub batch: usize,
 }
 
 /// The measurements of a client.

@@ -66,6 +66,7 @@ impl Servers {
             ca_file: self.ca_file.clone(),
             ca_bundle: self.ca_bundle.clone(),
             heartbeat_ms: case.heartbeat_ms,
+            batch: case.batch,
         }
     }
 

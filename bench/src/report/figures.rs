@@ -80,6 +80,7 @@ impl Comparison<'_> {
             wan(&[Subprocess], 120.0),
             wan(&[Imap, AsyncImap, IoImap], 1.3),
             self.round_trips_of_a_drain(),
+            self.round_trips_of_a_batch(),
             self.cpu(&[Subprocess], 0.1),
             self.cpu(&[Imap, AsyncImap, IoImap], 1.0),
             self.growth(),
@@ -169,6 +170,15 @@ impl Comparison<'_> {
             value,
             AtMost(2.0),
         )
+    }
+
+    /// Returns the round trips of a batch: the same drain without the distance is the transfer.
+    fn round_trips_of_a_batch(&self) -> Figure {
+        let (near, far) = (self.row("batches", Pymail, 10_000), self.row("batches_wan", Pymail, 10_000));
+        let value = far.zip(near.filter(|near| near.count() >= 1_000.0));
+        let value =
+            value.map(|(far, near)| (far.seconds - near.seconds) / ROUND_TRIP / (far.count() / 100.0));
+        figure(("batches_wan", far), "round trips a batch of 100", String::new(), value, AtMost(1.1))
     }
 
     /// Returns the round trips a message; the first envelope takes one more.

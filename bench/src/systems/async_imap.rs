@@ -20,6 +20,7 @@ struct Inbox {
     /// `None` only while it idles.
     session: Option<Session>,
     tag: String,
+    batch: usize,
 }
 
 type Session = async_imap::Session<TlsStream<TcpStream>>;
@@ -29,7 +30,12 @@ pub fn mailboxes(params: &Params, accounts: &[Account]) -> Result<Vec<Box<dyn Ma
     let config = tls::config(&params.ca_file)?;
     let connect = |account: &Account| {
         let session = runtime.block_on(connect(account, config.clone()))?;
-        Ok(boxed(Inbox { runtime: runtime.clone(), session: Some(session), tag: account.tag.clone() }))
+        Ok(boxed(Inbox {
+            runtime: runtime.clone(),
+            session: Some(session),
+            tag: account.tag.clone(),
+            batch: params.batch,
+        }))
     };
     accounts.iter().map(connect).collect()
 }
@@ -60,11 +66,15 @@ impl Inbox {
         Ok(idle.done().await?)
     }
 
-    async fn drain(session: &mut Session, tag: &str, seen: &mut Seen) -> Result<usize> {
+    /// Receives and archives up to `batch` messages.
+    async fn drain(session: &mut Session, tag: &str, batch: usize, seen: &mut Seen) -> Result<usize> {
         let found = session.uid_search(format!("SUBJECT \"{tag}\"")).await?;
         if found.is_empty() {
             return Ok(0);
         }
+        let mut found = Vec::from_iter(found);
+        found.sort_unstable();
+        found.truncate(batch);
         let set = uids::set(found);
         let mut count = 0;
         let mut mails = session.uid_fetch(&set, "(UID BODY.PEEK[])").await?;
@@ -81,7 +91,7 @@ impl Inbox {
 
 impl Mailbox for Inbox {
     fn receive(&mut self, seen: &mut Seen) -> Result<usize> {
-        self.runtime.block_on(Self::drain(self.session.as_mut().ok_or(LOST)?, &self.tag, seen))
+        self.runtime.block_on(Self::drain(self.session.as_mut().ok_or(LOST)?, &self.tag, self.batch, seen))
     }
 
     fn push(&mut self, n: usize, seen: &mut Seen, handle: &mut dyn FnMut()) -> Result<()> {

@@ -110,7 +110,7 @@ fn connect_imap(account: &Account, params: &Params) -> Result<Imap> {
     let credentials = Credentials::new(&account.user, &account.password);
     let heartbeat = Duration::from_millis(params.heartbeat_ms);
     Ok(Imap::connect(
-        ImapConfig::new(server, credentials).tag(&account.tag).heartbeat(heartbeat).batch(10_000),
+        ImapConfig::new(server, credentials).tag(&account.tag).heartbeat(heartbeat).batch(params.batch),
     )?)
 }
 
