@@ -49,7 +49,7 @@ pub(super) enum Step {
     Fetch,
     /// Wait for mail; then fetch.
     Wait(Next),
-    /// Wait after a failure; then fetch.
+    /// Wait after a failure, or for other consumers to claim; then fetch.
     Pause(Duration),
 }
 
@@ -151,6 +151,10 @@ impl Consumer {
     /// Records the reason for which a wait for mail has ended.
     pub(super) fn woken(&mut self, woken: Woken) {
         self.announced = (woken == Woken::Announced).then(|| self.imap.connection.announced_at());
+        // The other consumers of a shared mailbox are woken, too.
+        if let Some(time) = self.announced.and_then(|_| self.imap.claims.as_ref()?.stagger()) {
+            self.step = Step::Pause(time);
+        }
     }
 
     /// Returns `true` if there is no use in the wait: the app has ended the consumers, or a message was returned.

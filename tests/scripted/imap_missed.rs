@@ -2,7 +2,7 @@
 //! through them, and none turns in circles.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -223,4 +223,44 @@ fn consumers_of_one_handle_have_no_more_messages_in_flight_than_the_limit() {
         }
     });
     assert_eq!(most.into_inner(), 1);
+}
+
+/// The log of claims when it is read for the first time, and later: another consumer has claimed the message, too.
+fn log_of_claims(reads: usize) -> String {
+    let entries = ["f 7 claim 9", "f 7 claim 1"];
+    let entry = |(uid, text): (usize, &&str)| {
+        let text = format!("pymail-claims-1 {text}");
+        format!("* {uid} FETCH (UID {uid} BODY[]<0> {{{}}}\r\n{text})\r\n", text.len())
+    };
+    let told = (1..).zip(&entries[..reads.min(2)]);
+    told.map(entry).collect::<String>() + "TAG OK done\r\n"
+}
+
+/// Each of several consumers is woken; the first one to claim the message gets it, and the others claim nothing.
+#[rstest]
+fn a_consumer_does_not_claim_a_message_that_another_one_was_quicker_to_claim() {
+    let (searches, reads) = (Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+    let found = Arc::clone(&searches);
+    let server = Script::imap(&["MOVE", "UIDPLUS", "IDLE"])
+        .says(
+            "SELECT \"__TEST__-claims",
+            "* 2 EXISTS\r\n* OK [UIDVALIDITY 5] log\r\n* OK [UIDNEXT 2] next\r\nTAG OK [READ-WRITE] done\r\n",
+        )
+        .on("UID FETCH 1:* (UID BODY.PEEK[]<0", move |_| {
+            Step::say(log_of_claims(reads.fetch_add(1, Ordering::SeqCst) + 1))
+        })
+        .says("STATUS", "* STATUS \"__TEST__-claims\" (UIDNEXT 3)\r\nTAG OK done\r\n")
+        .on("UID SEARCH UNDELETED SUBJECT", move |_| match found.fetch_add(1, Ordering::SeqCst) {
+            0 => Step::Say("* SEARCH 9\r\nTAG OK done\r\n".into()),
+            _ => Step::Say("* SEARCH 1 9\r\nTAG OK done\r\n".into()),
+        })
+        .on("IDLE", |heard| Step::say("+ idling\r\n* 10 EXISTS\r\n").when(heard.nth == 1))
+        .start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER).shared(Duration::from_secs(600))).unwrap();
+    thread::scope(|threads| {
+        threads.spawn(|| assert!(imap.consume().next().is_none()));
+        wait_until("the second wait", || server.heard("IDLE").len() > 1);
+        let _ = imap.drain(Duration::ZERO);
+    });
+    assert_eq!(server.heard("APPEND"), Vec::<String>::new(), "{:?}", server.heard(""));
 }

@@ -83,6 +83,7 @@ impl Claims {
         }
         let known = view.other_leases(self.me, self.lease);
         let lost_claims = view.replace_entries(entries, place, self.me, self.lease);
+        self.others.store(view.others(self.me), Ordering::Relaxed);
         for &other in view.other_leases(self.me, self.lease).difference(&known) {
             let ours = self.lease;
             events::emit(move || {

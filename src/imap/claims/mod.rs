@@ -60,7 +60,7 @@ mod ownership;
 mod tests;
 mod view;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -85,6 +85,13 @@ const MAX_RACES: usize = 3;
 /// The most calls in a row that lose all their races; the next one is an error. These are sixty claims that came too
 /// late.
 const MAX_LOST_ROUNDS: usize = 20;
+
+/// The time in which a claim is stored and read, about: consumers that are woken together begin so long after each other,
+/// on average.
+const STAGGER: Duration = Duration::from_millis(25);
+
+/// The longest time by which a consumer begins later.
+const MAX_STAGGER: Duration = Duration::from_secs(1);
 
 /// The most claims to messages that may be in the inbox, of about 60 octets each: 30 MB. A log with more is refused, to
 /// bound time and memory.
@@ -113,6 +120,10 @@ pub(super) struct Claims {
     archive: String,
     /// `true` after the search for logs in other archives.
     has_searched_other_logs: AtomicBool,
+    /// The number of other consumers when the log was last read.
+    others: AtomicUsize,
+    /// `true` if other consumers are likely to have claimed messages since.
+    looks_first: AtomicBool,
     view: Mutex<View>,
 }
 
@@ -134,8 +145,23 @@ impl Claims {
             tag: config.common.tag.clone(),
             archive: config.archive_name().to_owned(),
             has_searched_other_logs: AtomicBool::new(false),
+            others: AtomicUsize::new(0),
+            looks_first: AtomicBool::new(false),
             view: Mutex::default(),
         })
+    }
+
+    /// Returns a random time by which to begin later than the others, who have been woken by the same announcement; `None`
+    /// without others. The next [`claim`](Self::claim) reads first whether they have claimed the messages by then.
+    pub(super) fn stagger(&self) -> Option<Duration> {
+        let others = u32::try_from(self.others.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        if others == 0 {
+            return None;
+        }
+        self.looks_first.store(true, Ordering::Relaxed);
+        let most = STAGGER.saturating_mul(others).min(MAX_STAGGER);
+        let share = f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX);
+        Some(most.mul_f64(share))
     }
 
     /// Returns the name of the log on this server.
@@ -184,7 +210,8 @@ impl Claims {
     ///
     /// The log is read first if it was not for a tenth of the lease, unless there is nothing to claim and nothing to
     /// remove. Else the last view is used, and only an APPEND and the read behind it are sent. When nothing seems free,
-    /// and the log was not read in this call, STATUS tells if it has new entries: a release, for example.
+    /// and the log was not read in this call, STATUS tells if it has new entries: a release, for example. STATUS comes
+    /// first after an announcement, when other consumers are likely to claim the same messages.
     fn claim_more(
         &self,
         session: &mut ImapSession,
@@ -195,6 +222,9 @@ impl Claims {
     ) -> Result<(UidSet, bool)> {
         let mut is_current = view.read_at.is_none_or(|read| read.elapsed() > self.lease / 10)
             && !(wanted.is_empty() && view.obsolete(self.lease).is_empty());
+        if self.looks_first.swap(false, Ordering::Relaxed) && !is_current && !wanted.is_empty() {
+            is_current = self.has_new_entries(session, view)?;
+        }
         if is_current {
             self.read_log(session, view)?;
         }

@@ -271,11 +271,16 @@ impl View {
     pub(super) fn choose_free(&self, me: Consumer, wanted: &UidSet, room: usize, lease: Duration) -> UidSet {
         let mut free = self.filter_by_owner(wanted, |owner| owner.is_none());
         free.retain(|uid| self.unlogged.get(&uid).is_none_or(|last| last.time_left(lease).is_zero()));
-        let is_alone = self.last_entries.keys().all(|consumer| *consumer == me);
+        let is_alone = self.others(me) == 0;
         let spare = free.len().saturating_sub(room);
         let random = getrandom::u32().unwrap_or(0) as usize;
         let skipped = if is_alone || room == 0 { 0 } else { random % (spare / room.max(1) + 1) * room };
         UidSet::new(free.validity(), free.iter().skip(skipped).take(room))
+    }
+
+    /// Returns the number of other consumers that have entries in the log.
+    pub(super) fn others(&self, me: Consumer) -> usize {
+        self.last_entries.keys().filter(|consumer| **consumer != me).count()
     }
 
     /// Returns the operation that takes messages from a consumer whose lease has run out.
