@@ -1,8 +1,8 @@
 //! The feature `metrics`: the counts of `stats()`, for the recorder of the app (crate `metrics`).
 //!
 //! A recorder is code of the app: it runs when all locks are released, and a panic of it ends here. It gets the
-//! differences from the counts that it has got before, taken just before it runs. So a change that a panic kept from it
-//! comes with the next one.
+//! differences from the counts that it has got before, taken just before it runs. So the changes of a call that panics,
+//! whose events are lost, come with the next call.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -98,7 +98,7 @@ pub(super) fn add_latency(traffic: &Arc<Mutex<TrafficCounter>>, latency: Duratio
 pub(super) fn publish(traffic: &Arc<Mutex<TrafficCounter>>) {
     let traffic = Arc::clone(traffic);
     events::emit(move || {
-        let (before, now, labels) = take_change(&mut traffic.lock());
+        let Some((before, now, labels)) = take_change(&mut traffic.lock()) else { return };
         if before.is_none() {
             guarded(describe);
         }
@@ -117,14 +117,15 @@ pub(super) fn publish(traffic: &Arc<Mutex<TrafficCounter>>) {
     });
 }
 
-/// Returns the counts that the recorder has got, and those that it gets now, with their labels.
-fn take_change(traffic: &mut TrafficCounter) -> (Option<Stats>, Stats, Vec<Label>) {
+/// Returns the counts that the recorder has got, and those that it gets now, with their labels; `None` if they are equal.
+fn take_change(traffic: &mut TrafficCounter) -> Option<(Option<Stats>, Stats, Vec<Label>)> {
     let mut now = traffic.stats();
     let published = &mut traffic.published;
     if published.has_ended {
         now.depth = None;
     }
-    (published.counts.replace(now), now, published.labels.clone())
+    let before = published.counts.replace(now);
+    (before != Some(now)).then(|| (before, now, published.labels.clone()))
 }
 
 fn number(depth: Option<u64>) -> f64 {
@@ -146,5 +147,36 @@ fn describe() {
 fn guarded(record: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(record)).is_err() {
         tracing::warn!("the recorder of metrics has panicked: it has not got a count");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::Traffic;
+
+    #[test]
+    fn the_changes_of_a_call_that_panics_come_with_the_next_call() {
+        let traffic = Arc::new(Mutex::new(TrafficCounter::new(Traffic::default())));
+        begin(&traffic, &ServerName::default());
+        let receive = || {
+            traffic.lock().counts().received += 1;
+            publish(&traffic);
+        };
+        let panicking = || {
+            events::deferred(|| {
+                receive();
+                panic!("scripted")
+            })
+        };
+        assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
+        let mut change = None;
+        events::deferred(|| {
+            receive();
+            change = take_change(&mut traffic.lock());
+        });
+        let (before, now, _) = change.unwrap();
+        assert_eq!((before.unwrap().received, now.received), (0, 2));
+        assert!(take_change(&mut traffic.lock()).is_none());
     }
 }
