@@ -112,6 +112,10 @@
 //! [`Smtp::stats`] return counts of commands, octets, messages and failures, the number of messages that wait, and the
 //! times from an announcement to its delivery. Neither waits for a call on the connection.
 //!
+//! With the feature `metrics`, the recorder that the app has installed (crate `metrics`) gets these counts whenever they
+//! change, on the thread that has made the call, or on a background thread. As for events, no lock is held then; a panic of
+//! the recorder is an event.
+//!
 //! Losses, reconnections and other incidents are emitted as events of the `tracing` crate, at the level `WARN` when
 //! something failed, else `INFO`. They are emitted after all locks are released, so a subscriber may call the handle.
 //! No event and no `Debug` shows the password.

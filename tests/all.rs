@@ -12,6 +12,7 @@ mod foreign_mail;
 mod host_process;
 mod line_protocol;
 mod mail_site;
+mod monitor;
 mod promises;
 mod properties;
 mod protocol_trace;

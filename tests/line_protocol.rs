@@ -70,16 +70,16 @@ impl Drop for Talker {
     }
 }
 
-/// Returns the path of the example, which Cargo builds beside the tests.
-fn example() -> PathBuf {
+/// Returns the path of an example, which Cargo builds beside the tests.
+pub fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    let example = tests.ancestors().nth(2).unwrap().join("examples/stdio");
-    assert!(example.exists(), "no {}: `cargo build --example stdio` makes it", example.display());
+    let example = tests.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(example.exists(), "no {}: `cargo build --example {name}` makes it", example.display());
     example
 }
 
 fn ours(service: &str) -> Command {
-    let mut command = Command::new(example());
+    let mut command = Command::new(example("stdio"));
     command.arg(service);
     command
 }
@@ -166,7 +166,7 @@ fn ctrl_c_still_ends_the_host(#[from(postfix)] site: Site) {
     use std::os::unix::process::ExitStatusExt as _;
     // A background process of a shell, as CI may be, ignores SIGINT, and its children inherit that.
     let mut command = Command::new("env");
-    command.arg("--default-signal=INT").arg(example()).arg("imap");
+    command.arg("--default-signal=INT").arg(example("stdio")).arg("imap");
     let mut imap = Talker::start(&mut command, &site, site.dovecot().imaps_port());
     imap.round();
     let interrupt = Command::new("kill").args(["-INT", &imap.child.id().to_string()]).status().unwrap();

@@ -33,7 +33,10 @@
 //! has a tag of its own, and deletes its mail and its mailbox in the end. It also reads the whole archive, which
 //! takes about ten bytes of memory for each byte sent.
 
+#[path = "../common/account.rs"]
 mod account;
+#[path = "../common/arguments.rs"]
+mod arguments;
 mod exchange;
 mod ledger;
 mod mail;
@@ -100,9 +103,9 @@ fn run(options: &Options) -> Result<Figures> {
 fn between(account: &Account, options: &Options) -> Result<Figures> {
     let tag = format!("__ROUNDTRIP_{:016x}__", RandomState::new().hash_one(()));
     eprintln!("{account}: {} messages of {} bytes, tagged {tag}", options.messages, options.size);
-    let smtp = account.smtp(&tag)?;
-    let imap = account.imap(&tag)?;
-    let client = account.other_client();
+    let smtp = Smtp::connect(account.smtp(&tag))?;
+    let imap = Imap::connect(account.imap(&tag))?;
+    let client = witness::connect(account);
     let client = client.map_err(|error| format!("{error} (the empty mailbox {tag} is left)"))?;
     let mut witness = Witness::new(client, &tag, &account.address);
     let Options { messages, size, .. } = *options;

@@ -1,11 +1,27 @@
 //! Another client on the same account: appends foreign mail before the run, and reads the mailboxes after it.
 
+use std::env;
+use std::path::Path;
+
 use crate::Result;
+use crate::account::{Account, Endpoint};
 use crate::ledger::Ledger;
 use crate::mail;
 use crate::support::other_client::{OtherClient, Seen};
 
 const INBOX: &str = "INBOX";
+
+/// Connects another client: `imaplib` in a process of its own.
+pub(crate) fn connect(account: &Account) -> Result<OtherClient> {
+    let Account { user, password, .. } = account;
+    let Endpoint { host, port, starttls } = &account.imap;
+    let security = if *starttls { "starttls" } else { "tls" };
+    // The Python of the build, else the default one.
+    let python = env::var("PYO3_PYTHON");
+    let python = python.unwrap_or_else(|_| if cfg!(windows) { "python" } else { "python3" }.into());
+    let ca = account.ca.as_deref();
+    OtherClient::connect_with(Path::new(&python), host, *port, security, user, password, ca)
+}
 
 /// The other client, and the state of INBOX before the run.
 pub(crate) struct Witness {

@@ -26,6 +26,8 @@
 mod arrivals;
 mod keep_alive;
 mod latency;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod push;
 mod reconnect_limiter;
 mod session;
@@ -88,7 +90,7 @@ struct Shared<S: Session> {
     slot: Mutex<SessionSlot<S>>,
     arrivals: Arrivals,
     status: Mutex<Status>,
-    traffic: Mutex<TrafficCounter>,
+    traffic: Arc<Mutex<TrafficCounter>>,
 }
 
 /// The current session, if there is one, and the state that decides when to replace it.
@@ -128,7 +130,9 @@ impl<S: Session> Connection<S> {
         let connect = || (hooks.connect)(Deadline::after(options.timeout));
         let session = S::detached(|| events::deferred(connect))?;
         let now = Instant::now();
-        let traffic = TrafficCounter::new(session.traffic());
+        let traffic = Arc::new(Mutex::new(TrafficCounter::new(session.traffic())));
+        #[cfg(feature = "metrics")]
+        metrics::begin(&traffic, &hooks.server);
         let slot = SessionSlot {
             session: Some(session),
             ended: None,
@@ -147,9 +151,10 @@ impl<S: Session> Connection<S> {
             slot: Mutex::new(slot),
             arrivals: Arrivals::new(),
             status: Mutex::new(Status::connected()),
-            traffic: Mutex::new(traffic),
+            traffic,
         });
-        let heartbeat = Heartbeat::start(options.heartbeat, shared.hooks.server, Arc::downgrade(&shared))?;
+        let heartbeat =
+            Heartbeat::start(options.heartbeat, shared.hooks.server.hashed(), Arc::downgrade(&shared))?;
         Ok(Self(Arc::new(CloseOnDrop { shared, heartbeat: Mutex::new(Some(heartbeat)) })))
     }
 
@@ -247,12 +252,14 @@ impl<S: Session> Connection<S> {
 
     /// Adds to the counts that a session does not keep itself.
     pub(crate) fn count(&self, count: impl FnOnce(&mut Stats)) {
-        count(self.0.shared.traffic.lock().counts());
+        self.0.shared.tally(|traffic| count(traffic.counts()));
     }
 
     /// Counts the time from an announcement to its delivery.
     pub(crate) fn count_latency(&self, latency: Duration) {
         self.count(|counts| counts.push_latency.add(latency));
+        #[cfg(feature = "metrics")]
+        metrics::add_latency(&self.0.shared.traffic, latency);
     }
 
     /// Records a failure that no call returns, as the status's last error.
@@ -279,6 +286,8 @@ impl<S: Session> CloseOnDrop<S> {
             self.shared.status.lock().state = State::Closed;
             slot.session.take()
         };
+        #[cfg(feature = "metrics")]
+        metrics::end(&self.shared.traffic);
         self.shared.arrivals.end();
         // Taken out before the wait: an event of the running beat may close the handle, too.
         let heartbeat = self.heartbeat.lock().take();
@@ -342,7 +351,7 @@ impl<S: Session> Shared<S> {
         let result = guard.map_timeout(ready.and_then(|()| work(&mut session)), "waiting for the server");
         self.heard(slot, session.traffic());
         if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Refused) {
-            self.traffic.lock().counts().refused += 1;
+            self.tally(|traffic| traffic.counts().refused += 1);
         }
         match &result {
             Err(error) if error.ends_connection() => self.lose(slot, error),
@@ -353,9 +362,17 @@ impl<S: Session> Shared<S> {
         result
     }
 
+    /// Changes the counts; all changes are made here.
+    fn tally<T>(&self, change: impl FnOnce(&mut TrafficCounter) -> T) -> T {
+        let done = change(&mut self.traffic.lock());
+        #[cfg(feature = "metrics")]
+        metrics::publish(&self.traffic);
+        done
+    }
+
     /// Records the traffic, and the time if octets were received.
     fn heard(&self, slot: &mut SessionSlot<S>, traffic: Traffic) {
-        if self.traffic.lock().update(traffic) {
+        if self.tally(|counter| counter.update(traffic)) {
             slot.last_heard = Instant::now();
             self.status.lock().last_heard = Some(SystemTime::now());
         }
@@ -413,7 +430,7 @@ impl<S: Session> Shared<S> {
         }
         match connected {
             Ok(session) => {
-                self.traffic.lock().connected(session.traffic());
+                self.tally(|traffic| traffic.connected(session.traffic()));
                 slot.session = Some(session);
                 slot.limiter.connected();
                 self.status.lock().state = State::Connected;

@@ -83,8 +83,26 @@ pub(crate) struct SessionHooks<S> {
     pub(super) connect: Box<dyn Fn(Deadline) -> Result<S> + Send + Sync>,
     pub(super) before_call: Hook<S, Result<()>>,
     pub(super) before_close: Hook<S, ()>,
-    /// A hash of the server's address.
-    pub(super) server: u64,
+    pub(super) server: ServerName,
+}
+
+/// The name of a server, by which heartbeats and counts are told apart.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct ServerName {
+    /// `imap` or `smtp`.
+    pub(super) protocol: &'static str,
+    pub(super) host: String,
+    /// `None` for the protocol's own.
+    pub(super) port: Option<u16>,
+}
+
+impl ServerName {
+    /// Returns a hash of the name.
+    pub(super) fn hashed(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
 }
 
 impl<S: Session> SessionHooks<S> {
@@ -94,15 +112,13 @@ impl<S: Session> SessionHooks<S> {
             connect: Box::new(connect),
             before_call: Box::new(|_| Ok(())),
             before_close: Box::new(|_| ()),
-            server: 0,
+            server: ServerName::default(),
         }
     }
 
     /// Sets the server, so that a silent one does not delay the heartbeats of others.
-    pub(crate) fn at(mut self, server: impl Hash) -> Self {
-        let mut hasher = DefaultHasher::new();
-        server.hash(&mut hasher);
-        self.server = hasher.finish();
+    pub(crate) fn at(mut self, protocol: &'static str, (host, port): (String, Option<u16>)) -> Self {
+        self.server = ServerName { protocol, host, port };
         self
     }
 

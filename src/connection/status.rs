@@ -90,6 +90,9 @@ impl Status {
 ///
 /// All counts begin with the handle and only grow, but for `depth`. An [`Smtp`](crate::Smtp) handle with several
 /// connections returns their sums. From `withheld` on, [`Imap`](crate::Imap) alone counts.
+///
+/// With the feature `metrics`, the recorder of the app gets the same counts: `commands` as `pymail_commands_total`, and so
+/// on. `docs/push.md` lists them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {

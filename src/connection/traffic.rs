@@ -31,12 +31,21 @@ pub(super) struct TrafficCounter {
     reconnects: u64,
     /// The counts that no session keeps; its other fields stay 0.
     counts: Stats,
+    #[cfg(feature = "metrics")]
+    pub(super) published: super::metrics::Published,
 }
 
 impl TrafficCounter {
     /// Begins with the first session.
     pub(super) fn new(current: Traffic) -> Self {
-        Self { earlier: Traffic::default(), current, reconnects: 0, counts: Stats::default() }
+        Self {
+            earlier: Traffic::default(),
+            current,
+            reconnects: 0,
+            counts: Stats::default(),
+            #[cfg(feature = "metrics")]
+            published: super::metrics::Published::default(),
+        }
     }
 
     /// Begins to count a new session.

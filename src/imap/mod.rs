@@ -699,8 +699,8 @@ impl fmt::Debug for Imap {
 fn hooks(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> SessionHooks<ImapSession> {
     let server = config.common.server.address();
     let (config, profile) = (Arc::clone(config), Arc::<ServerProfile>::default());
-    let hooks =
-        SessionHooks::new(move |deadline| ImapSession::connect(&config, &profile, deadline)).at(server);
+    let hooks = SessionHooks::new(move |deadline| ImapSession::connect(&config, &profile, deadline));
+    let hooks = hooks.at("imap", server);
     let Some(claims) = claims else { return hooks };
     let (renewed, released) = (Arc::clone(claims), Arc::clone(claims));
     hooks

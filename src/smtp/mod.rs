@@ -80,7 +80,7 @@ impl Smtp {
             let (options, config) = (config.common.options, Arc::clone(&config));
             let server = config.common.server.address();
             let hooks = SessionHooks::new(move |deadline| SmtpSession::connect(&config, deadline));
-            Connection::open(options, hooks.at(server))
+            Connection::open(options, hooks.at("smtp", server))
         };
         let connect = || (0..config.connections).map(open).collect::<Result<Vec<_>>>();
         let connections = in_span(&verb_span!("smtp.connect"), connect)?;

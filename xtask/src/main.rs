@@ -114,7 +114,8 @@ fn tests() -> Outcome {
     let bench = ["--locked", "--package", "pymail-bench"];
     // Without a named target, cargo also builds the examples, which some tests run.
     cargo(&["test", "--locked", "--no-run"])?;
-    cargo(&["test", "--locked", "--no-run", "--all-features", "--lib", "--test", "asynchronous"])?;
+    let of_features = ["--lib", "--test", "asynchronous", "--test", "metrics"];
+    cargo(&[&["test", "--locked", "--no-run", "--all-features"], &of_features[..]].concat())?;
     cargo(&[&members[..], &["--no-run"]].concat())?;
     cargo(&[&["build"], &bench[..]].concat())?;
     let mut steps = parallel::every_test()?;

@@ -95,6 +95,7 @@ mod tests {
         for target in [
             "--test all",
             "--test asynchronous --all-features",
+            "--test metrics --all-features",
             "--test faults",
             "--test consumers",
             "--test soak",

@@ -1,13 +1,9 @@
 //! The account that sends to itself, and its servers.
 
-use std::path::Path;
-use std::{env, fmt};
+use std::fmt;
 
-use pymail::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
-
-use crate::Result;
-use crate::support::embedded::Embedded;
-use crate::support::other_client::OtherClient;
+use pymail::{Credentials, ImapConfig, Server, SmtpConfig};
+use pymail_test_support::embedded::Embedded;
 
 /// A user on a real server or on the embedded one.
 pub(crate) struct Account {
@@ -28,20 +24,12 @@ pub(crate) struct Endpoint {
 }
 
 impl Account {
-    pub(crate) fn imap(&self, tag: &str) -> pymail::Result<Imap> {
-        Imap::connect(ImapConfig::new(self.server(&self.imap), self.credentials()).tag(tag))
+    pub(crate) fn imap(&self, tag: &str) -> ImapConfig {
+        ImapConfig::new(self.server(&self.imap), self.credentials()).tag(tag)
     }
 
-    pub(crate) fn smtp(&self, tag: &str) -> pymail::Result<Smtp> {
-        Smtp::connect(SmtpConfig::new(self.server(&self.smtp), self.credentials()).tag(tag))
-    }
-
-    /// Connects another client: `imaplib` in a process of its own.
-    pub(crate) fn other_client(&self) -> Result<OtherClient> {
-        let Endpoint { host, port, starttls } = &self.imap;
-        let security = if *starttls { "starttls" } else { "tls" };
-        let (python, ca) = (python(), self.ca.as_deref());
-        OtherClient::connect_with(Path::new(&python), host, *port, security, &self.user, &self.password, ca)
+    pub(crate) fn smtp(&self, tag: &str) -> SmtpConfig {
+        SmtpConfig::new(self.server(&self.smtp), self.credentials()).tag(tag)
     }
 
     fn server(&self, at: &Endpoint) -> Server {
@@ -77,9 +65,4 @@ impl fmt::Display for Account {
         let Self { imap, smtp, user, .. } = self;
         write!(f, "{user}, IMAP at {}:{}, SMTP at {}:{}", imap.host, imap.port, smtp.host, smtp.port)
     }
-}
-
-/// Returns the Python of the build, else the default one.
-fn python() -> String {
-    env::var("PYO3_PYTHON").unwrap_or_else(|_| if cfg!(windows) { "python" } else { "python3" }.into())
 }
