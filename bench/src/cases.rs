@@ -14,6 +14,9 @@ const BIG: Sizes = Sizes::Fixed(5_000_000);
 const NOTHING: Sizes = Sizes::Fixed(0);
 const RTT_MS: u64 = 50;
 
+/// Mailboxes that idle in one process. Each has two descriptors, of the 20,000 that a process may have here.
+const MANY: usize = 9_900;
+
 const RECEIVERS: [System; 7] = [Pymail, Subprocess, Imap, AsyncImap, IoImap, Python, Floor];
 const SENDERS: [System; 7] = [Pymail, Subprocess, Lettre, MailSend, IoSmtp, Python, SmtpSource];
 
@@ -134,10 +137,16 @@ fn mailboxes(quick: bool) -> Vec<Case> {
 }
 
 /// Cases of announced mail. Dovecot announces it half a second after its delivery.
-fn pushes(quick: bool) -> [Case; 3] {
+fn pushes(quick: bool) -> [Case; 4] {
     let n = if quick { 3 } else { 40 };
     let near = Case::new("push_latency", Work::Push, n, &[Pymail, AsyncImap, Floor]);
     let far = Case::new("push_wan", Work::Push, n, &[Pymail, AsyncImap, Floor]);
     let idle = Case::new("idle", Work::Idle, if quick { 5 } else { 1_000 }, &[Pymail]);
-    [Case { turns: 3, ..near }, Case { turns: 3, rtt_ms: RTT_MS, ..far }, Case { sizes: NOTHING, ..idle }]
+    let many = Case::new("idle_many", Work::IdleScripted, if quick { 20 } else { MANY }, &[Pymail]);
+    [
+        Case { turns: 3, ..near },
+        Case { turns: 3, rtt_ms: RTT_MS, ..far },
+        Case { sizes: NOTHING, ..idle },
+        Case { sizes: NOTHING, turns: 1, ..many },
+    ]
 }

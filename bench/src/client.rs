@@ -27,7 +27,7 @@ pub fn run(work: Work, system: System, params: &Params) -> Result<()> {
         Work::Noop => noop(system, params),
         Work::Mailboxes => mailboxes(system, params),
         Work::Push => push(system, params),
-        Work::Idle => idle(system, params),
+        Work::Idle | Work::IdleScripted => idle(system, params),
     }?;
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(())

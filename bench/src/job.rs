@@ -91,6 +91,8 @@ pub enum Work {
     Push,
     /// Keeps `n` mailboxes waiting for announcements.
     Idle,
+    /// The same, on a scripted server without TLS: for more than Dovecot has processes.
+    IdleScripted,
 }
 
 /// A server and an account on it.

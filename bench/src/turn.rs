@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pymail_test_support::script::Script;
+
 use crate::cases::Case;
 use crate::job::{Account, Outcome, Params, Result, System, Work};
 use crate::mails::Bodies;
@@ -20,6 +22,9 @@ const WRAP: &str = "PYMAIL_BENCH_WRAP";
 
 /// The time in which a client archives a message and waits again.
 const SETTLING: Duration = Duration::from_millis(200);
+
+/// The response to SELECT of a mailbox without messages.
+const EMPTY: &str = "* 0 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\nTAG OK [READ-WRITE] done\r\n";
 
 static USERS: AtomicUsize = AtomicUsize::new(1);
 
@@ -36,6 +41,7 @@ pub fn take(servers: &Servers, case: &Case, system: System, n: usize, python: &s
         Work::Send => turn.send(params),
         Work::Start => turn.start(servers, params),
         Work::Noop | Work::Mailboxes | Work::Idle => turn.client(&params, || Ok(())),
+        Work::IdleScripted => turn.idle_scripted(params),
         Work::Push => turn.push(servers, params),
     }
 }
@@ -74,6 +80,13 @@ impl Turn<'_> {
         let outcome: Outcome = serde_json::from_str(&client.line()?)?;
         client.child.wait()?;
         Ok(Outcome { p50_ms: ms(50), p99_ms: ms(99), ..outcome })
+    }
+
+    fn idle_scripted(&self, mut params: Params) -> Result<Outcome> {
+        let server = Script::imap(&["IDLE", "MOVE", "UIDPLUS", "ESEARCH", "SEARCHRES"]);
+        let port = server.says("SELECT", EMPTY).start().port();
+        params.imap = Account { host: "127.0.0.1".into(), port, plain: true, ..params.imap };
+        self.client(&params, || Ok(()))
     }
 
     fn send(&self, mut params: Params) -> Result<Outcome> {

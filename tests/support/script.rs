@@ -213,10 +213,9 @@ struct Talk {
 impl Talk {
     /// Serves until one side hangs up, which is no failure here.
     fn run(&self, stream: &TcpStream) {
-        let Ok(reader) = stream.try_clone() else { return };
         // Responses to commands that arrived together leave at once, without a wait for the client's acknowledgement.
         let _ = stream.set_nodelay(true);
-        let mut lines = BufReader::new(reader).split(b'\n').map_while(Result::ok);
+        let mut lines = BufReader::new(stream).split(b'\n').map_while(Result::ok);
         let mut data: Option<String> = None;
         let mut asked_for_more: Option<String> = None; // by a `+`, with the tag of the command
         let mut next = Some(b"GREETING".to_vec());

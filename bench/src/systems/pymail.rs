@@ -106,7 +106,8 @@ impl Outbox for Sender {
 
 fn connect_imap(account: &Account, params: &Params) -> Result<Imap> {
     let ca_pem = fs::read_to_string(&params.ca_file)?;
-    let server = Server::tls(&account.host).port(account.port).add_root_certificate_pem(ca_pem);
+    let server = if account.plain { Server::unencrypted(&account.host) } else { Server::tls(&account.host) };
+    let server = server.port(account.port).add_root_certificate_pem(ca_pem);
     let credentials = Credentials::new(&account.user, &account.password);
     let heartbeat = Duration::from_millis(params.heartbeat_ms);
     Ok(Imap::connect(
