@@ -47,8 +47,11 @@ class Connection:
         self.has_uidplus = False
         self.has_searchres = False
         self.has_keywords = False
-        # True while another mailbox is selected; and the inbox's counts of messages and of new ones before that.
-        self.is_away, self.left_with = False, (0, 0)
+        # UIDNEXT when the inbox was last selected; 0 if it is not known.
+        self.uidnext = 0
+        # True while another mailbox is selected; the inbox's counts of messages and of new ones before that, and
+        # the UIDNEXT that follows from the announcements, or 0.
+        self.is_away, self.left_with = False, (0, 0, 0)
         # Pipelined commands without a tagged response so far, and their tags.
         self._in_flight: deque[tuple[str, str]] = deque()
         # Commands that were sent before they are needed, with their tags; when; the data limit of their responses.
@@ -116,7 +119,7 @@ class Connection:
 
         Returns its UIDVALIDITY, the count of its messages, and its UIDNEXT or 0.
         """
-        self.is_away, self.left_with = True, (self.imap.exists, self.imap.arrived)
+        self._leave()
         try:
             self._tagged(self.imap.select, quoted(mailbox), readonly)
         except Refused:
@@ -137,11 +140,21 @@ class Connection:
             self._tagged(self.imap.select, quoted(self.inbox))
         except (Refused, imaplib.IMAP4.readonly) as error:
             raise self._not_selected(error) from None
-        validity = self.imap.untagged_responses.get("UIDVALIDITY")
+        untagged = dict(self.imap.untagged_responses)
         self.clear_untagged()
-        self._check_validity(validity)
-        exists, arrived = self.left_with
-        self.is_away, self.imap.arrived = False, arrived + max(0, self.exists - exists)
+        self._selected(untagged)
+        self._came_back()
+
+    def _leave(self) -> None:
+        """Notes what is known of the inbox before another mailbox is selected."""
+        next_uid = self.uidnext + self.imap.announced if self.uidnext else 0
+        self.is_away, self.left_with = True, (self.imap.exists, self.imap.arrived, next_uid)
+
+    def _came_back(self) -> None:
+        """Counts the messages that have come meanwhile; one, if as many have been expunged: UIDNEXT has grown."""
+        exists, arrived, next_uid = self.left_with
+        came = max(self.exists - exists, int(0 < next_uid < self.uidnext))
+        self.is_away, self.imap.arrived = False, arrived + max(0, came)
 
     def _next_selected(self) -> Untagged:
         """Returns the responses to a pipelined SELECT of the inbox, which must be the next command in flight."""
@@ -151,17 +164,23 @@ class Connection:
             raise self._not_selected(error) from None
         if "READ-ONLY" in untagged:
             raise self._not_selected("it is read-only")
-        self._check_validity(untagged.get("UIDVALIDITY"))
+        self._selected(untagged)
         return untagged
 
     def _not_selected(self, why: object) -> Exception:
         # A refused SELECT leaves no mailbox selected (RFC 3501, section 6.3.1): only a new connection helps.
         return imaplib.IMAP4.abort(f"{self.inbox} can't be selected again: {why}")
 
-    def _check_validity(self, validity: list[Any] | None) -> None:
-        """Raises, which ends the connection, if the inbox has another UIDVALIDITY than before."""
+    def _selected(self, untagged: Untagged) -> None:
+        """Takes UIDNEXT from the responses to a SELECT of the inbox.
+
+        Raises, which ends the connection, if the inbox has another UIDVALIDITY than before.
+        """
+        validity = untagged.get("UIDVALIDITY")
         if not validity or parse_uint32(validity[-1]) != self.validity:
             raise imaplib.IMAP4.abort(f"the UIDVALIDITY of {self.inbox} has changed")
+        next_uid = untagged.get("UIDNEXT")
+        self.uidnext, self.imap.announced = (parse_uint32(next_uid[-1]) if next_uid else None) or 0, 0
 
     def _uid(self, command: str, *args: str, data_limit: int = 0) -> list[Any]:
         """Runs a UID command."""

@@ -60,6 +60,8 @@ class Metered(imaplib.IMAP4):
     # how many of these had been announced when the last search result came.
     exists = 0
     arrived = 0
+    # How many were announced since the inbox was last selected.
+    announced = 0
     arrived_before_result = 0
 
     # Grows with each EXPUNGE and VANISHED response, or run of them: they change sequence numbers.
@@ -372,7 +374,8 @@ class Metered(imaplib.IMAP4):
             exists = parse_uint32(dat)
             if exists is None:
                 raise self.abort("an EXISTS response has an invalid number")
-            self.arrived += max(0, exists - self.exists)
+            more = max(0, exists - self.exists)
+            self.arrived, self.announced = self.arrived + more, self.announced + more
             self.exists = exists
         elif typ in ("SEARCH", "ESEARCH"):
             self.arrived_before_result = self.arrived

@@ -39,7 +39,7 @@ class Session(Idling):
 
     # The inbox's name, UIDVALIDITY and counts of messages while another mailbox is selected in its place; True if
     # messages may be moved to it.
-    replaced: tuple[str, int, tuple[int, int], bool] | None = None
+    replaced: tuple[str, int, tuple[int, int, int], bool] | None = None
 
     def prepare(self, inbox: str, archive: str, has_namespace: bool, version: str) -> tuple[int, list[str], str]:
         """Selects the inbox.
@@ -56,7 +56,8 @@ class Session(Idling):
         if add_prefix(archive, namespaces).upper() == inbox.upper():
             raise Refused(None, f"messages can't be archived in {inbox}, from which they are received")
         self.inbox, self.validity = inbox, validity
-        self.next_uid = parse_uint32((untagged.get("UIDNEXT") or [None])[-1]) or 0
+        self._selected(untagged)
+        self.next_uid = self.uidnext
         self.searched = not self.exists
         delimiter = parse_delimiter(untagged, namespaces)
         names = archive_names(archive, namespaces, delimiter)
@@ -88,7 +89,7 @@ class Session(Idling):
 
         The mailbox is opened, searched and left in one flight.
         """
-        self.is_away, self.left_with = True, (self.imap.exists, self.imap.arrived)
+        self._leave()
         count = f"RETURN (COUNT) {criteria}" if self.has_esearch else criteria
         for command in (("EXAMINE", quoted(mailbox)), ("UID", "SEARCH", count), ("SELECT", quoted(self.inbox))):
             self._send(*command)
@@ -103,8 +104,7 @@ class Session(Idling):
             limits.append(self.limit_reached)
         found = parse_count([untagged]) if self.has_esearch else len(self._found([untagged])) // 4
         self._next_selected()
-        exists, arrived = self.left_with
-        self.is_away, self.imap.arrived = False, arrived + max(0, self.exists - exists)
+        self._came_back()
         if refusals:
             raise refusals.pop(0)  # and no reference stays in this frame, which its traceback refers to
         return found if limits[-1] is None else None

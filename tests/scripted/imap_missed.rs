@@ -225,6 +225,27 @@ fn consumers_of_one_handle_have_no_more_messages_in_flight_than_the_limit() {
     assert_eq!(most.into_inner(), 1);
 }
 
+/// A message arrives while another mailbox is selected, and another one is expunged: their number is the same.
+#[rstest]
+#[case::one_has_come(10, true)]
+#[case::none_has_come(9, false)]
+fn a_message_that_comes_during_a_visit_ends_the_wait(#[case] next: u32, #[case] ends: bool) {
+    let selected = |next: u32| {
+        let codes = format!("* OK [UIDVALIDITY 7] life\r\n* OK [UIDNEXT {next}] next\r\n");
+        format!("* 8 EXISTS\r\n{codes}TAG OK [READ-WRITE] done\r\n")
+    };
+    let server = Script::imap(&["MOVE", "UIDPLUS", "IDLE", "ESEARCH"])
+        .says("STATUS \"__TEST__-dead", "* STATUS \"__TEST__-dead\" (MESSAGES 1)\r\nTAG OK done\r\n")
+        .on("SELECT", move |heard| Step::say(selected(if heard.nth == 1 { 9 } else { next })))
+        .says("UID SEARCH RETURN (COUNT)", "* ESEARCH (TAG \"TAG\") UID COUNT 0\r\nTAG OK done\r\n")
+        .start();
+    let imap = waiting(&server);
+    imap.depth().unwrap();
+    assert_eq!(server.heard("EXAMINE").len(), 1, "{:?}", server.heard(""));
+    let timeout = if ends { PATIENCE } else { Duration::from_millis(400) };
+    assert_eq!(imap.wait(timeout).unwrap(), ends);
+}
+
 /// The log of claims when it is read for the first time, and later: another consumer has claimed the message, too.
 fn log_of_claims(reads: usize) -> String {
     let entries = ["f 7 claim 9", "f 7 claim 1"];
