@@ -13,7 +13,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from _pymail_imap_parse import as_text, parse_limit_reached, parse_refusal, parse_uint32
+from _pymail_imap_parse import (
+    as_text,
+    highest_uid,
+    parse_limit_reached,
+    parse_refusal,
+    parse_search,
+    parse_uint32,
+)
 from _pymail_imaplib_ext import Bad, Metered
 from _pymail_tls import TlsContext
 from _pymail_transport import RESPONSE_LIMIT, Refused, Trust, adopt_socket
@@ -23,6 +30,12 @@ Untagged = dict[str, list[Any]]
 
 # RFC 2971; imaplib does not know it.
 imaplib.Commands.setdefault("ID", ("NONAUTH", "AUTH", "SELECTED"))
+
+# Responses to commands that were sent ahead are used for so many seconds.
+AHEAD_SECONDS = 10.0
+
+# After so many times in a row that they were not needed, no more commands are sent ahead.
+MAX_DROPS = 2
 
 # imaplib fails on lines of 1 MB; a response with this many UIDs of ten digits stays well below.
 SEARCH_WINDOW = 50_000
@@ -40,6 +53,10 @@ class Connection:
     portion = SEARCH_WINDOW
     # After a command that met the server's message limit: the limit, and the lowest UID processed, or 0 for none.
     limit_reached: tuple[int, int] | None = None
+    # The lowest UID that a new message can have, as far as is known; 0 when it is not known.
+    next_uid = 0
+    # The responses to a MOVE with a search behind it, among which its result may be.
+    moved: Untagged | None = None
 
     def __init__(self, descriptor: int, host: str, port: int, security: str, trust: Trust, seconds: float) -> None:
         self.inbox = ""
@@ -57,6 +74,7 @@ class Connection:
         # Commands that were sent before they are needed, with their tags; when; the data limit of their responses.
         self._ahead: list[tuple[tuple[str, ...], str]] = []
         self._ahead_since, self._ahead_limit = 0.0, 0
+        self._drops = 0
         sock = adopt_socket(descriptor, host, security, trust, TlsContext)
         self.imap = Metered(sock, host, port, seconds)
         if security == "starttls":
@@ -106,9 +124,16 @@ class Connection:
         self.clear_untagged()
 
     def end_session(self) -> None:
-        """Sends LOGOUT, without CLOSE, which would expunge what other clients have flagged."""
-        self.imap.meter.remaining = RESPONSE_LIMIT + self._ahead_limit
-        self.imap.logout()
+        """Sends LOGOUT, without CLOSE, which would expunge what other clients have flagged.
+
+        Does not wait for its response behind those to commands that were sent ahead.
+        """
+        self.imap.meter.remaining = RESPONSE_LIMIT
+        if self._ahead:
+            self.imap._command("LOGOUT")
+            self.close()
+        else:
+            self.imap.logout()
 
     def close(self) -> None:
         """Closes the socket without LOGOUT."""
@@ -147,6 +172,7 @@ class Connection:
 
     def _leave(self) -> None:
         """Notes what is known of the inbox before another mailbox is selected."""
+        self._drop_ahead()
         next_uid = self.uidnext + self.imap.announced if self.uidnext else 0
         self.is_away, self.left_with = True, (self.imap.exists, self.imap.arrived, next_uid)
 
@@ -221,36 +247,44 @@ class Connection:
             self.clear_untagged()
         self._in_flight.append((command[0], self.imap._command(*command)))
 
-    def _send_all(self, commands: list[tuple[str, ...]], seconds: float) -> bool:
-        """Pipelines commands, unless just these were sent ahead at most `seconds` ago; then returns True."""
-        is_fresh = time.monotonic() - self._ahead_since < seconds
+    def _send_all(self, commands: list[tuple[str, ...]]) -> bool:
+        """Pipelines commands, unless just these were sent ahead a short time ago; then returns True."""
+        is_fresh = self._ahead_seconds() < AHEAD_SECONDS
         if is_fresh and commands == [command for command, _ in self._ahead]:
             self._in_flight.extend((command[0], tag) for command, tag in self._ahead)
-            self._ahead, self._ahead_limit = [], 0
+            self._ahead, self._drops = [], 0
             return True
         for command in commands:
             self._send(*command)
         return False
 
+    def _ahead_seconds(self) -> float:
+        return time.monotonic() - self._ahead_since
+
     def _send_ahead(self, commands: list[tuple[str, ...]], data_limit: int) -> None:
         """Sends commands behind those in flight, for a call that may come next; others drop their responses."""
-        self._ahead = [(command, self.imap._command(*command)) for command in commands]
-        self.imap.early = []
-        self._ahead_since, self._ahead_limit = time.monotonic(), data_limit
+        if self._drops < MAX_DROPS:
+            self._ahead = [(command, self.imap._command(*command)) for command in commands]
+            self._ahead_since, self._ahead_limit = time.monotonic(), data_limit
+            self.imap.expect_early(RESPONSE_LIMIT + data_limit)
 
     def _drop_ahead(self) -> None:
         """Reads the responses to commands that were sent ahead and turn out not to be needed."""
         if not self._ahead:
             return
         self._in_flight.extend((command[0], tag) for command, tag in self._ahead)
-        limit, self._ahead, self._ahead_limit = self._ahead_limit, [], 0
+        self._ahead, self._drops = [], self._drops + 1
         self.imap.early = None
+        before = self.uidnext + self.imap.announced if self.uidnext else 0
+        responses, self.moved = [self.moved or {}], None
         while self._in_flight:
             with suppress(Refused):
-                if self._in_flight[0][0] == "SELECT":
-                    self._next_selected()
-                else:
-                    self._next(limit)
+                is_select = self._in_flight[0][0] == "SELECT"
+                responses.append(self._next_selected() if is_select else self._next(self._ahead_limit))
+        found = b"".join(parse_search(it.get("SEARCH", []), it.get("ESEARCH", [])) for it in responses)
+        if (found and highest_uid(found) >= self.next_uid) or 0 < before < self.uidnext:
+            # The count of messages does not show it if others were expunged meanwhile.
+            self.imap.arrived = max(1, self.imap.arrived)
 
     def _next(self, data_limit: int | None = 0) -> Untagged:
         """Returns the untagged responses up to the OK of the first command in flight.

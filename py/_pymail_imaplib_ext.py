@@ -72,6 +72,8 @@ class Metered(imaplib.IMAP4):
 
     # The responses to a FETCH in flight that came before the end of a command before it; None where none may come.
     early: list[bytes] | None = None
+    # The octets that may still come so.
+    early_room = 0
 
     def __init__(self, sock: socket.socket, host: str, port: int, seconds: float) -> None:
         self.meter = Meter(seconds)
@@ -208,17 +210,25 @@ class Metered(imaplib.IMAP4):
             self._append_untagged(typ, text)
             self._take_code(text)
         elif typ == "FETCH":
-            pieces = self._pieces(text, is_list=True)
-            if self.early is not None and number is not None:
-                self.early += [b"* ", number, b" FETCH ", pieces[0]]
-                for literal, rest in zip(pieces[1::2], pieces[2::2]):
-                    self.early += [b"{%d}\r\n" % len(literal), literal, rest]
-                self.early.append(b"\r\n")
+            self._keep_early(number, self._pieces(text, is_list=True))
         else:
             *pieces, last = self._pieces(text if number is None else b" ".join([number, text]).rstrip())
             for at in range(0, len(pieces), 2):  # as imaplib stores literals
                 self._append_untagged(typ, (pieces[at], pieces[at + 1]))
             self._append_untagged(typ, last)
+
+    def _keep_early(self, number: bytes | None, pieces: list[bytes]) -> None:
+        """Keeps a FETCH response that may be for a FETCH in flight: one that names its UID."""
+        if self.early is None or not any(b"UID " in text.upper() for text in pieces[::2]):
+            return
+        octets = [b"* ", number or b"", b" FETCH ", pieces[0]]
+        for literal, rest in zip(pieces[1::2], pieces[2::2]):
+            octets += [b"{%d}\r\n" % len(literal), literal, rest]
+        octets.append(b"\r\n")
+        self.early_room -= sum(map(len, octets))
+        if self.early_room < 0:
+            raise self.abort("the responses to FETCH are longer than what was requested")
+        self.early += octets
 
     def _pieces(self, text: bytes, *, is_list: bool = False) -> list[bytes]:
         """Returns a response's text; for each literal in it, the literal and the text after that follow."""
@@ -257,6 +267,10 @@ class Metered(imaplib.IMAP4):
         while self._at < len(self._buffer):
             self._get_response()
         self._buffer, self._at = rest, 0
+
+    def expect_early(self, room: int) -> None:
+        """Keeps FETCH responses from now on, of so many octets."""
+        self.early, self.early_room = [], room
 
     def take_early(self) -> list[bytes]:
         """Returns the early responses to a FETCH, which are complete."""

@@ -6,7 +6,6 @@ A large mailbox is searched in windows. New messages are fetched in the same fli
 from __future__ import annotations
 
 import imaplib
-import math
 from collections.abc import Iterator
 from typing import Any, Optional
 
@@ -27,8 +26,8 @@ MAX_FOUND = 4_000_000
 # A larger inbox is not selected again just to see new messages: SELECT takes some servers their time.
 SMALL_INBOX = 200
 
-# A search for new mail that was sent ahead is used for so many seconds.
-AHEAD_SECONDS = 1.0
+# A search for new mail that was sent ahead and has found none is relied on for so many seconds.
+NONE_SECONDS = 1.0
 
 # A part of the responses to a FETCH: octets to parse, in pieces; a count that grows with EXPUNGE responses; True
 # if the FETCH is complete; and then, after a prefetch, the other UIDs that match.
@@ -42,16 +41,12 @@ Ahead = tuple[str, int, str, int, int]
 class Receiving(LoggingIn):
     """A connection that searches and fetches."""
 
-    # The lowest UID that a new message can have, as far as is known; 0 when it is not known.
-    next_uid = 0
     # True once older messages have been searched.
     searched = False
     # True while messages are counted: those that a search finds still count as new.
     counting = False
     # During a prefetch, the matches outside of its range so far.
     others: bytes | None = None
-    # The responses to a MOVE with a search behind it, among which its result may be.
-    moved: Untagged | None = None
     # The tag of the FETCH whose responses are being read, for which the data limit is set.
     fetching: Any = None
 
@@ -151,36 +146,37 @@ class Receiving(LoggingIn):
         Returns their UIDs and the first chunk; `next_chunk` returns the others. Returns None where that is not
         possible. Only the next `count` UIDs are fetched, so that no more messages come than are wanted.
 
-        If the commands were sent ahead long ago, or have found none, sends them again, unless the caller
-        `trusts_none`: messages that came later end its next wait.
+        If the commands were sent ahead and have found none, or may have missed some, sends them again, unless the
+        caller `trusts_none`: messages that came later end its next wait.
         """
         commands = self._new_mail_commands(criteria, count, items, 0)
         if commands is None:
             return None
         first, last = self._new_uids(count)
         selects = commands[0][0] == "SELECT"
-        was_ahead = self._send_all(commands, math.inf if trusts_none else AHEAD_SECONDS)
+        was_ahead = self._send_all(commands)
+        trusts_none = trusts_none and self._ahead_seconds() < NONE_SECONDS
         # Dovecot answers a search before it completes the commands before that.
         before = [self.moved] if was_ahead and self.moved else []
         is_late = any("EXISTS" in it and it.keys() & {"SEARCH", "ESEARCH"} for it in before)
+        self.moved = None
         if not was_ahead:
-            self.imap.early = []
+            self.imap.expect_early(RESPONSE_LIMIT + data_limit)
         try:
             before.append(self._next_selected() if selects else self._next(data_limit))
             is_late = is_late or (not selects and "EXISTS" in before[-1])
             found = self._found([*before, self._next(data_limit)], for_new=True)
-            if not is_late:
-                found, others = split_range(found, first, last)
-                if was_ahead and not found and not trusts_none:
-                    if self.remaining_matches(data_limit) is None:
-                        return None
-                    return self.prefetch(criteria, count, items, data_limit, trusts_none)
+            found, others = split_range(found, first, last)
+            is_again = was_ahead and (is_late or not (found or trusts_none))
+            if not is_late and not is_again:
                 self.others = others
                 return found, self._first_chunk()
         except Refused:
-            is_late = False
-        self.remaining_matches(data_limit)
-        if not is_late:
+            is_late = is_again = False
+        remaining = self.remaining_matches(data_limit)
+        if is_again and remaining is not None:
+            return self.prefetch(criteria, count, items, data_limit, trusts_none)
+        if not (is_late or is_again):
             self.stop_prefetching()
         return None
 
@@ -253,7 +249,7 @@ class Receiving(LoggingIn):
 
     def request(self, uids: str, items: str) -> None:
         """Sends a FETCH command; `next_chunk` returns its responses."""
-        self._send_all([("UID", "FETCH", uids, items)], math.inf)
+        self._send_all([("UID", "FETCH", uids, items)])
 
     def next_chunk(self, others: bytes, rest: bytes, needed: int) -> Chunk:
         """Returns the next chunk of the responses to the first FETCH in flight.

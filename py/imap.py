@@ -208,14 +208,17 @@ class Session(Idling):
         if ahead is not None:
             self._request_ahead(*ahead)
         try:
-            # Dovecot may run the other commands before it completes MOVE.
-            self.moved = self._next(self._ahead_limit)
-            return copied(self.moved)
+            untagged = self._next(self._ahead_limit if self._ahead else 0)
         except Refused:
             limit_reached = self.limit_reached
-            self._drop_ahead()
+            with suppress(imaplib.IMAP4.abort, OSError):  # the loss comes again at the next command
+                self._drop_ahead()
             self.limit_reached = limit_reached
             raise
+        if self._ahead:
+            # Dovecot may run the other commands before it completes MOVE.
+            self.moved = {kind: untagged[kind] for kind in ("EXISTS", "SEARCH", "ESEARCH") if kind in untagged}
+        return copied(untagged)
 
     def flag_deleted(self, uids: str) -> None:
         """Flags exactly these messages `\\Deleted`."""

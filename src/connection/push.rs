@@ -91,6 +91,11 @@ impl<S: Session> Connection<S> {
         Ok(shared.arrivals.begin_pause(time, || shared.check_open().is_err() || is_over()))
     }
 
+    /// Returns `true` if the server does not announce all mail.
+    pub(crate) fn is_distrusted(&self) -> bool {
+        self.0.shared.arrivals.is_distrusted()
+    }
+
     /// Returns `true` while a caller waits for mail.
     pub(crate) fn is_awaited(&self) -> bool {
         self.0.shared.arrivals.is_awaited()

@@ -13,7 +13,8 @@
 //! searched for and none found, or more than a second ago, a fetch searches again; a consumer need not, since what comes
 //! after the search ends its next wait.
 //!
-//! They are sent only for an app in a loop, whose last fetch has followed an acknowledgement before the heartbeat.
+//! They are sent once a batch, for an app in a loop, whose last fetch has followed an acknowledgement before the heartbeat.
+//! A server may send their responses before that of MOVE, for which `ack` then waits: so not if fetches take long.
 
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,10 @@ use crate::python::{Ahead, ImapSession, Windows as _};
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The most octets to expect of a fetch that is sent ahead: they may be for nothing.
-const MAX_OCTETS: usize = 4 << 20;
+const MAX_OCTETS: usize = 1 << 20;
+
+/// The part of a call's time that a fetch may take, one in so many, for the next one to be sent ahead.
+const SHARE_OF_TIME: u32 = 4;
 
 /// The last batch that this handle has fetched, and whether its app is in a loop.
 #[derive(Debug, Default)]
@@ -41,6 +45,11 @@ pub(super) struct LastBatch {
     is_consumers: bool,
     /// `true` if it was fetched soon after an acknowledgement.
     is_in_loop: bool,
+    began: Option<Instant>,
+    /// The time of the fetch, and of the acknowledgement behind which it was sent.
+    took: Duration,
+    /// The time at which the next fetch was sent ahead, until the acknowledgement before it has ended.
+    sent_ahead: Option<Instant>,
     /// The time at which the last of them was acknowledged.
     done_at: Option<Instant>,
 }
@@ -49,9 +58,12 @@ impl LastBatch {
     /// Records the begin of a fetch, which follows the acknowledgement before if that was within `soon`.
     pub(super) fn begin(&mut self, cursor: &Cursor, soon: Duration) {
         let follows = self.done_at.is_some_and(|done| done.elapsed() < soon);
+        let in_acknowledgement = self.done_at.zip(self.sent_ahead).map(|(done, sent)| done - sent);
         *self = Self {
             is_in_loop: follows && !cursor.is_walk(),
             is_consumers: cursor.is_consumer(),
+            began: Some(Instant::now()),
+            took: in_acknowledgement.unwrap_or_default(),
             ..Self::default()
         };
     }
@@ -66,6 +78,7 @@ impl LastBatch {
             .map(|(validity, (first, last))| (validity, first, last));
         self.count = uids().count();
         self.left = self.count;
+        self.took += self.began.map(|began| began.elapsed()).unwrap_or_default();
     }
 
     /// Records messages that have left the inbox.
@@ -77,9 +90,16 @@ impl LastBatch {
         }
     }
 
-    /// Returns `true` if none is left without these, and the app will likely fetch the next batch.
-    fn is_completed_by(&self, leaving: &UidSet) -> bool {
-        self.is_in_loop && self.left > 0 && self.count_among(leaving) >= self.left
+    /// Returns `true` if none is left without these, and the app will likely fetch the next batch, in a short time.
+    fn is_completed_by(&self, leaving: &UidSet, timeout: Duration) -> bool {
+        let is_quick = self.took < timeout / SHARE_OF_TIME;
+        self.is_in_loop && is_quick && self.left > 0 && self.count_among(leaving) >= self.left
+    }
+
+    /// Records that the next fetch is sent ahead; not again for this batch, since it may be the cause of a loss.
+    fn sent_ahead(&mut self) {
+        self.is_in_loop = false;
+        self.sent_ahead = Some(Instant::now());
     }
 
     fn count_among(&self, uids: &UidSet) -> usize {
@@ -99,30 +119,47 @@ pub(super) fn next_fetch(
     inbox: &mut Inbox,
     leaving: &UidSet,
 ) -> Option<Ahead> {
-    let is_likely = inbox.last_batch.is_completed_by(leaving) && !imap.connection.is_awaited();
+    let timeout = imap.config.common.options.timeout;
+    let is_likely = inbox.last_batch.is_completed_by(leaving, timeout) && !imap.connection.is_awaited();
     let octets = inbox.sizes().average?.saturating_mul(inbox.last_batch.count);
     // With claims, messages are claimed before they are fetched. Duplicates are archived by a move of their own.
-    if !is_likely || octets > MAX_OCTETS || imap.claims.is_some() || inbox.duplicates().is_some() {
+    let is_next = session.can_send_ahead() && imap.claims.is_none() && inbox.duplicates().is_none();
+    if !is_likely || !is_next || octets > MAX_OCTETS {
         return None;
     }
-    let validity = session.validity();
-    let batch = imap.config.batch;
     let room = imap.in_flight.room_without(leaving, imap.config.max_in_flight);
     let cursor = if inbox.last_batch.is_consumers { Cursor::consumer(room) } else { Cursor::default() };
-    let most = cursor.most(batch);
-    if !inbox.has_fetchable(validity, leaving) {
-        let is_new_mail_only = most == batch
-            && !inbox.suspects().has_due()
-            && !inbox.subjects.is_due(imap)
-            && !is_read_due(session, imap, inbox);
-        let (count, most) = limits(&imap.config);
-        return is_new_mail_only.then(|| Ahead::NewMail {
-            criteria: imap.search_criteria(inbox),
-            count,
-            most,
-        });
+    let next = if inbox.has_fetchable(session.validity(), leaving) {
+        first_window(session, imap, inbox, &cursor, leaving)
+    } else {
+        new_mail(session, imap, inbox, &cursor)
+    };
+    if next.is_some() {
+        inbox.last_batch.sent_ahead();
     }
-    let mut candidates = inbox.next_candidates(validity, &cursor, most + leaving.len());
+    next
+}
+
+/// Returns the fetch of new mail, where that is a prefetch.
+fn new_mail(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox, cursor: &Cursor) -> Option<Ahead> {
+    let is_prefetched = cursor.most(imap.config.batch) == imap.config.batch
+        && !inbox.suspects().has_due()
+        && !inbox.subjects.is_due(imap)
+        && !is_read_due(session, imap, inbox);
+    let (count, most) = limits(&imap.config);
+    is_prefetched.then(|| Ahead::NewMail { criteria: imap.search_criteria(inbox), count, most })
+}
+
+/// Returns the first window of a full batch of candidates.
+fn first_window(
+    session: &mut ImapSession,
+    imap: &Imap,
+    inbox: &mut Inbox,
+    cursor: &Cursor,
+    leaving: &UidSet,
+) -> Option<Ahead> {
+    let (validity, most) = (session.validity(), cursor.most(imap.config.batch));
+    let mut candidates = inbox.next_candidates(validity, cursor, most + leaving.len());
     candidates.retain(|(uid, _)| !leaving.contains(*uid));
     candidates.truncate(most);
     let is_new = |(uid, size): &(Uid, Option<u64>)| size.is_none() && !inbox.suspects().contains(*uid);
@@ -130,6 +167,8 @@ pub(super) fn next_fetch(
         return None;
     }
     let uids = UidSet::new(validity, candidates.iter().map(|(uid, _)| *uid));
+    let is_whole = inbox.suspects().next_portion(uids.clone()).len() == uids.len();
     let byte_budget = Reader::new(imap, validity, Vec::new()).byte_budget();
-    Previews::new(&uids, *inbox.sizes(), byte_budget, &imap.config).next().map(Ahead::Window)
+    let window = Previews::new(&uids, *inbox.sizes(), byte_budget, &imap.config).next();
+    window.filter(|window| is_whole && session.fits(&window.uids)).map(Ahead::Window)
 }

@@ -178,9 +178,13 @@ impl InFlight {
         if consumer > state.ended { most.saturating_sub(state.held.len()) } else { 0 }
     }
 
-    /// Returns how many more messages there may be in flight once these have left the inbox.
+    /// Returns how many more messages there may be in flight once these have left the inbox, 0 without consumers that
+    /// are to go on.
     pub(super) fn room_without(&self, leaving: &UidSet, most: usize) -> usize {
         let state = self.state.lock();
+        if state.ended == state.last {
+            return 0;
+        }
         most.saturating_sub(state.held.keys().filter(|uid| !leaving.contains(**uid)).count())
     }
 

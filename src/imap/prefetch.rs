@@ -13,6 +13,7 @@ use super::reader::Reader;
 use super::suspects::LostAt;
 use super::windows::{PREVIEW_MIN, PREVIEW_WINDOW, Previews, preview_size};
 use crate::config::ImapConfig;
+use crate::connection::Session as _;
 use crate::error::Result;
 use crate::python::{ImapSession, Windows as _};
 use crate::uid::{UidSet, UidValidity};
@@ -49,8 +50,8 @@ pub(super) fn prefetch_new<'a>(
         return Ok(None);
     }
     let (count, most) = limits(&imap.config);
-    // Messages that come after a search end the next wait of a consumer.
-    let trusts_none = cursor.is_consumer();
+    // Messages that come after a search end the next wait of a consumer, if the server announces them.
+    let trusts_none = cursor.is_consumer() && session.can_listen() && !imap.connection.is_distrusted();
     let Some(prefetched) = session.prefetch(&imap.search_criteria(inbox), count, most, trusts_none)? else {
         return Ok(None);
     };

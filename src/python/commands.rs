@@ -11,6 +11,7 @@
 //! | APPEND | makes a second mail, which does no harm: an entry of the log, or a note |
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 
 use super::imap::{ImapSession, Uids};
 use super::mails::Ahead;
@@ -148,6 +149,16 @@ impl ImapSession {
         Ok(all)
     }
 
+    /// Returns `true` if a fetch may be sent behind a MOVE: the last one needed no search for its messages.
+    pub(crate) fn can_send_ahead(&self) -> bool {
+        self.profile.names_moved.load(Ordering::Relaxed)
+    }
+
+    /// Returns `true` if a command has room for all messages of a set.
+    pub(crate) fn fits(&self, set: &UidSet) -> bool {
+        self.profile.portion(set).len() == set.len()
+    }
+
     /// Copies these messages to another mailbox (RFC 3501, section 6.4.7); COPY does all or nothing.
     ///
     /// After a lost connection, or a timeout, all or none of them may be copied. Copies have new UIDs. Callers see to the
@@ -178,7 +189,10 @@ impl ImapSession {
         let ahead = ahead.map(|ahead| ahead.args(set.len()));
         let copyuid: Option<String> =
             self.call("move", (set.to_string(), mailbox.to_owned(), ahead), "MOVE")?;
-        Ok(copyuid.map_or(Copied::Unknown, |words| copied(&words, set)))
+        let moved = copyuid.map_or(Copied::Unknown, |words| copied(&words, set));
+        let names_all = matches!(&moved, Copied::Uids(uids) if uids.len() == set.len());
+        self.profile.names_moved.store(names_all, Ordering::Relaxed);
+        Ok(moved)
     }
 
     /// Flags these messages `\Deleted`.

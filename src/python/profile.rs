@@ -33,6 +33,8 @@ pub(crate) struct ServerProfile {
     messages: AtomicUsize,
     /// `true` after MOVE was announced and then refused as unknown.
     pub(super) lacks_move: AtomicBool,
+    /// `true` if the last MOVE has named all its messages by COPYUID.
+    pub(super) names_moved: AtomicBool,
     /// `true` after IDLE was announced and then refused, or left unanswered.
     pub(super) lacks_idle: AtomicBool,
     /// The connections lost at the begin of IDLE since it was answered last.
@@ -52,6 +54,7 @@ impl Default for ServerProfile {
             set_length: AtomicUsize::new(SET_LENGTHS[0]),
             messages: AtomicUsize::new(usize::MAX),
             lacks_move: AtomicBool::default(),
+            names_moved: AtomicBool::default(),
             lacks_idle: AtomicBool::default(),
             unanswered_idles: AtomicUsize::default(),
             login_method: Mutex::default(),

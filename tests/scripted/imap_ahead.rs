@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use pymail::{Batch, ErrorKind, Imap};
 use rstest::rstest;
@@ -11,6 +12,9 @@ use rstest::rstest;
 use super::imap::{fetched, mail};
 use super::imap_config;
 use crate::support::script::{Heard, Script, Scripted, Step};
+
+/// The longest wait for an announcement.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The messages of a batch.
 const BATCH: usize = 2;
@@ -49,6 +53,14 @@ struct Inbox {
     /// The MOVE after whose response the connection ends, within those to the commands behind it.
     last_of_connection: usize,
     saved: BTreeSet<u32>,
+    /// `true` if MOVE names no messages.
+    is_mute: bool,
+    /// `true` if one foreign mail is expunged and one of ours arrives just before the next SELECT.
+    swaps: bool,
+    /// The UID at whose FETCH the connection ends, and MOVE before it is undone.
+    deadly: u32,
+    /// `true` if no FETCH is answered.
+    is_silent: bool,
 }
 
 impl Inbox {
@@ -65,6 +77,10 @@ impl Inbox {
             refused: 0,
             last_of_connection: 0,
             saved,
+            is_mute: false,
+            swaps: false,
+            deadly: 0,
+            is_silent: false,
         }
     }
 
@@ -78,6 +94,16 @@ impl Inbox {
             let inbox = Arc::clone(inbox);
             move |heard: &Heard| {
                 let mut inbox = inbox.lock().unwrap();
+                if inbox.deadly > 0 && heard.text.starts_with(&format!("UID FETCH {}:", inbox.deadly)) {
+                    let undone = inbox.deadly - 2..inbox.deadly;
+                    inbox.present.extend(undone);
+                    inbox.held.clear();
+                    return Step::Close;
+                }
+                if inbox.is_silent && heard.text.starts_with("UID FETCH") {
+                    let held = std::mem::take(&mut inbox.held);
+                    return if held.is_empty() { Step::Nothing } else { Step::Say(held) };
+                }
                 let answer = verb(&mut inbox, heard);
                 let ends = inbox.moves > 0
                     && inbox.moves == inbox.last_of_connection
@@ -106,6 +132,10 @@ impl Inbox {
     }
 
     fn select(&mut self, _: &Heard) -> String {
+        if std::mem::take(&mut self.swaps) {
+            self.foreign -= 1;
+            self.present.insert(9);
+        }
         let (exists, next) = (self.exists(), self.present.last().map_or(9, |last| last + 1).max(9));
         let held = std::mem::take(&mut self.held);
         let codes = format!("* OK [UIDVALIDITY 7] life\r\n* OK [UIDNEXT {next}] next\r\n");
@@ -166,6 +196,9 @@ impl Inbox {
         let (first, last) = (uids.start(), uids.end());
         let mut answer =
             format!("{expunged}{} OK [COPYUID 9 {first}:{last} {first}:{last}] done\r\n", heard.tag);
+        if self.is_mute {
+            answer = format!("{expunged}{} OK done\r\n", heard.tag);
+        }
         if self.moves <= self.arriving.len() {
             self.present.extend(self.arriving[self.moves - 1].clone());
             answer = format!("* {} EXISTS\r\n{answer}", self.exists() + uids.count());
@@ -283,4 +316,60 @@ fn mail_that_comes_after_an_acknowledgement_is_found_by_the_next_fetch(#[values(
     assert_eq!((fetch_and_ack(&imap), fetch_and_ack(&imap)), (vec![1, 2], vec![3, 4]));
     shared.lock().unwrap().present.insert(9);
     assert_eq!(uids(&imap.fetch().unwrap()), [9]);
+}
+
+/// A search for the messages would drop what is sent ahead, each time.
+#[rstest]
+fn nothing_is_sent_ahead_where_move_does_not_name_its_messages() {
+    let mut inbox = Inbox::holding(1..=8, Order::AsSent);
+    (inbox.is_mute, inbox.last_held) = (true, 1);
+    let server = inbox.start(&FAST);
+    assert_eq!(drain(&connect(&server)), (1..=8).collect::<Vec<_>>());
+    let fetches = server.heard("UID FETCH");
+    let batches = fetches.iter().filter(|it| !it.starts_with("UID FETCH $"));
+    assert_eq!(batches.count(), 4, "nothing is fetched twice: {fetches:?}");
+}
+
+/// The search that was sent ahead has found a message, and its response is dropped.
+#[rstest]
+fn a_message_that_a_dropped_search_has_found_ends_the_wait() {
+    let mut inbox = Inbox::holding(1..=4, Order::AsSent);
+    inbox.foreign = 1;
+    let shared = Arc::new(Mutex::new(inbox));
+    let server = Inbox::start_shared(&shared, &[&FAST[..], &["IDLE"]].concat());
+    let imap = connect(&server);
+    assert_eq!(fetch_and_ack(&imap), [1, 2]);
+    let batch = imap.fetch().unwrap();
+    shared.lock().unwrap().swaps = true;
+    batch.ack().unwrap();
+    assert_eq!(server.heard("SELECT").len(), 2, "sent ahead: {:?}", server.heard(""));
+    assert!(imap.wait(PATIENCE).unwrap());
+    assert_eq!(uids(&imap.fetch().unwrap()), [9]);
+}
+
+/// The connection ends at a message that was requested ahead, and the server undoes the MOVE.
+#[rstest]
+fn a_message_that_ends_the_connection_fails_no_acknowledgement_for_ever() {
+    let mut inbox = Inbox::holding(1..=8, Order::MoveLast);
+    (inbox.deadly, inbox.last_held) = (5, 2);
+    let server = inbox.start(&FAST);
+    let imap = connect(&server);
+    assert_eq!(fetch_and_ack(&imap), [1, 2]);
+    let batch = imap.fetch().unwrap();
+    assert_eq!(uids(&batch), [3, 4]);
+    batch.ack().unwrap();
+    assert_eq!(server.connections(), 2);
+}
+
+#[rstest]
+fn close_waits_for_no_messages_that_were_requested_ahead() {
+    let mut inbox = Inbox::holding(1..=8, Order::AsSent);
+    inbox.last_held = 2;
+    let shared = Arc::new(Mutex::new(inbox));
+    let imap = connect(&Inbox::start_shared(&shared, &FAST));
+    assert_eq!(fetch_and_ack(&imap), [1, 2]);
+    let batch = imap.fetch().unwrap();
+    shared.lock().unwrap().is_silent = true;
+    batch.ack().unwrap();
+    imap.close().unwrap();
 }
