@@ -139,8 +139,8 @@ fn mailboxes(quick: bool) -> Vec<Case> {
 /// Cases of announced mail. Dovecot announces it half a second after its delivery.
 fn pushes(quick: bool) -> [Case; 4] {
     let n = if quick { 3 } else { 40 };
-    let near = Case::new("push_latency", Work::Push, n, &[Pymail, AsyncImap, Floor]);
-    let far = Case::new("push_wan", Work::Push, n, &[Pymail, AsyncImap, Floor]);
+    let near = Case::new("push_latency", Work::Push, n, &[Pymail, AsyncImap, IoImap, Floor]);
+    let far = Case::new("push_wan", Work::Push, n, &[Pymail, AsyncImap, IoImap, Floor]);
     let idle = Case::new("idle", Work::Idle, if quick { 5 } else { 1_000 }, &[Pymail]);
     let many = Case::new("idle_many", Work::IdleScripted, if quick { 20 } else { MANY }, &[Pymail]);
     [

@@ -3,15 +3,20 @@
 use std::any::Any;
 use std::cell::Cell;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use io_imap::client::{ImapClient as _, ImapClientStd, ImapStream};
+use io_imap::coroutine::{ImapCoroutine as _, ImapCoroutineState};
+use io_imap::rfc2177::idle::{ImapIdle, ImapIdleOptions, ImapIdleYield};
 use io_imap::rfc3501::login::ImapLoginOptions;
 use io_imap::rfc3501::search::ImapMessageSearchOptions;
 use io_imap::rfc3501::select::ImapMailboxSelectOptions;
 use io_imap::rfc6851::r#move::ImapMessageMoveOptions;
 use io_imap::types::core::{AString, Vec1};
 use io_imap::types::mailbox::Mailbox as Name;
+use io_imap::types::response::Data;
 use io_imap::types::search::SearchKey;
 use io_imap::types::sequence::SequenceSet;
 
@@ -20,6 +25,9 @@ use crate::mails::Seen;
 use crate::tls::{self, Stream};
 
 use super::{Mailbox, boxed, uids};
+
+/// The longest IDLE.
+const IDLE_TIME: Duration = Duration::from_mins(5);
 
 struct Inbox {
     client: ImapClientStd,
@@ -47,6 +55,32 @@ fn connect(account: &Account, stream: Tls) -> Result<Inbox> {
     Ok(Inbox { client, subject: SearchKey::Subject(AString::try_from(account.tag.clone())?), archive })
 }
 
+impl Inbox {
+    /// Idles until the server announces messages: by hand, since the crate's own loop, its watcher, takes the connection.
+    fn idle(&mut self) -> Result<()> {
+        let (done, mut buffer) = (Arc::new(AtomicBool::new(false)), [0; 4096]);
+        let mut idle = ImapIdle::new(done.clone(), ImapIdleOptions { timeout: Some(IDLE_TIME) });
+        let ImapClientStd { stream, fragmentizer, .. } = &mut self.client;
+        let mut received = None;
+        loop {
+            match idle.resume(fragmentizer, received.take()) {
+                ImapCoroutineState::Yielded(ImapIdleYield::WantsWrite(octets)) => {
+                    stream.write_all(&octets)?;
+                }
+                ImapCoroutineState::Yielded(ImapIdleYield::WantsRead) => {
+                    let count = stream.read(&mut buffer)?;
+                    received = Some(&buffer[..count]);
+                }
+                ImapCoroutineState::Yielded(ImapIdleYield::Event(event)) => {
+                    let has_mail = event.data.iter().any(|data| matches!(data, Data::Exists(_)));
+                    done.fetch_or(has_mail, Ordering::SeqCst);
+                }
+                ImapCoroutineState::Complete(ended) => return Ok(ended?),
+            }
+        }
+    }
+}
+
 impl Mailbox for Inbox {
     fn receive(&mut self, seen: &mut Seen) -> Result<usize> {
         let criteria = Vec1::from(self.subject.clone());
@@ -67,6 +101,15 @@ impl Mailbox for Inbox {
         self.client.fetch_bodies_stream(set.clone(), true, |_| Ok(spare.take()), done)?;
         self.client.r#move(set, self.archive.clone(), ImapMessageMoveOptions { uid: true })?;
         Ok(count)
+    }
+
+    fn push(&mut self, n: usize, seen: &mut Seen, handle: &mut dyn FnMut()) -> Result<()> {
+        for _ in 0..n {
+            self.idle()?;
+            self.receive(seen)?;
+            handle();
+        }
+        Ok(())
     }
 
     fn noop(&mut self) -> Result<()> {
