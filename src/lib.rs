@@ -93,13 +93,13 @@
 //!
 //! # Staying connected
 //!
-//! Every call returns by its [`timeout`](ImapConfig::timeout), by default 60 s by the wall clock, even when the server
+//! Every call that sends commands returns by its [`timeout`](ImapConfig::timeout), by default 60 s by the wall clock, even when the server
 //! never answers. [`Smtp::send_all`] has one for every 100 messages or 8 MiB.
 //!
 //! Background threads, shared by all handles, send a NOOP after 10 s without traffic (SMTP: 30 s), notice dead
 //! connections, and reconnect with growing waits. A call does not wait for them and reconnects at once, with three
 //! exceptions: the [rate limit](ImapConfig::max_connects_per_minute) is reached, the server asked to wait, or the login
-//! was refused. Then it returns the last error, with the wait in [`retry_after`](Error::retry_after). A call that comes
+//! or the mailbox was refused. Then it returns the last error, with the wait in [`retry_after`](Error::retry_after). A call that comes
 //! during a NOOP waits for its answer: a round trip, or on a dead connection up to one heartbeat interval.
 //!
 //! The handle ends when the server says clearly that the credentials are wrong. After any other refused login it

@@ -1,9 +1,10 @@
-//! Watches a consumer: a live view of its connection, its counts and the latency of push.
+//! Consumes messages, and shows the connection, the counts and the latency of push.
 //!
 //! ```text
 //! cargo run --example monitor [-- OPTIONS]
 //!
-//!   --for SECONDS           ends after that time (default: at Ctrl-C)
+//!   --for SECONDS           sends nothing after that time, and ends once its messages are handled, 30 s later at most
+//!                           (default: runs until Ctrl-C)
 //!   --every MS              sends a message to the own address each MS milliseconds; 0: never
 //!                           (default 200; with --imap, 0)
 //!   --tag TAG               the tag of the messages (default __MONITOR__)
@@ -21,15 +22,15 @@
 //! no tag that an app uses. Of the messages that it sends, some come twice, some are returned once, and some are rejected
 //! until they are dead letters, for something to see in each count.
 //!
-//! Where stdout is no terminal, each second has a line of text. The last line of output is a JSON object, with the fields of
+//! Where stdout is no terminal, each second has a line of text. With `--for`, the last line of output is a JSON object, with the fields of
 //! `Imap::status` and `Imap::stats`, the number of messages sent, and the latency of push in milliseconds:
 //!
 //! ```json
 //! {"status":{"state":"Connected"},"stats":{"received":9,"acknowledged":9},"sent":9,"p50_ms":3.2,"p99_ms":6.4}
 //! ```
 //!
-//! Nothing of a message is printed: no id, address or text. The exit status is 0 at the end of the time, 1 if the consumer
-//! or a connection failed for good, 2 for invalid options.
+//! Nothing of a message is printed: no id, address or text. The exit status is 0 at the end of the time, 1 if a
+//! handle could not connect at the start or the consumer failed for good, 2 for invalid options.
 
 #[path = "../common/account.rs"]
 mod account;

@@ -9,7 +9,8 @@ pub(crate) const USAGE: &str = "\
 usage: monitor [--for SECONDS] [--every MS] [--tag TAG]
                [--imap HOST[:PORT] --smtp HOST[:PORT] --user USER [--address ADDRESS] [--ca FILE]]
 
-  --for SECONDS           ends after that time (default: at Ctrl-C)
+  --for SECONDS           sends nothing after that time, and ends once its messages are handled, 30 s later at most
+                          (default: runs until Ctrl-C)
   --every MS              sends a message to the own address each MS milliseconds; 0: never
                           (default 200; with --imap, 0)
   --tag TAG               the tag of the messages (default __MONITOR__)

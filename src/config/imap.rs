@@ -35,7 +35,7 @@ const MAX_BATCH: usize = i32::MAX as usize;
 /// | [`max_connects_per_minute`](Self::max_connects_per_minute) | 30 | by calls and in the background |
 ///
 /// [`Imap::connect`](crate::Imap::connect) checks them: a value out of its range is [`ErrorKind::Config`]. Durations
-/// are 1 ms to a week.
+/// are 1 ms to a week, unless the setting says otherwise.
 ///
 /// ```
 /// use std::time::Duration;
@@ -130,8 +130,8 @@ impl ImapConfig {
     ///
     /// Larger batches receive large mailboxes faster, because servers may scan the mailbox for each batch: Dovecot with
     /// maildir takes three times as long in batches of 500 as in batches of 10,000.
-    /// [`batch_bytes`](ImapConfig::batch_bytes) bounds the memory. Smaller batches spread messages better over the
-    /// consumers of a [`shared`](ImapConfig::shared) mailbox.
+    /// [`batch_bytes`](ImapConfig::batch_bytes) bounds the memory. Smaller batches spread messages better over
+    /// consumers, those of one handle and those of a [`shared`](ImapConfig::shared) mailbox.
     #[must_use]
     pub fn batch(mut self, messages: usize) -> Self {
         self.batch = messages.min(MAX_BATCH);
@@ -159,11 +159,11 @@ impl ImapConfig {
         self
     }
 
-    /// Sets the most messages that the consumers of a handle have in flight together: handed out, and neither
+    /// Sets the most messages that the consumers of a handle have in flight together: fetched by a consumer, and neither
     /// acknowledged nor returned. By default there is no limit; at least 1. Other queues call it prefetch.
     ///
-    /// When it is reached, [`Imap::consume`](crate::Imap::consume) blocks until one is acknowledged. So an app that
-    /// acknowledges many messages together needs a limit of as many.
+    /// When it is reached, [`Imap::consume`](crate::Imap::consume) blocks until one is acknowledged or returned, or a
+    /// consumer is dropped. So an app that acknowledges many messages together needs a limit of as many.
     #[must_use]
     pub fn max_in_flight(mut self, messages: usize) -> Self {
         self.max_in_flight = messages;
@@ -190,8 +190,9 @@ impl ImapConfig {
     /// The dead letters are in the mailbox `dead` within the archive, or in `<archive>-dead` where the server allows no
     /// mailbox within another. A mail beside each names the reason.
     ///
-    /// A delivery has failed when the app calls [`Imap::reject`](crate::Imap::reject), or when its handle is dropped
-    /// without an acknowledgement. The keywords `$PymailDelivery1` and so on keep the count on the server; on a server
+    /// A delivery has failed when the app calls [`reject`](crate::Imap::reject) or [`nack`](crate::Imap::nack), or when
+    /// the handle ends before the acknowledgement. A fetch counts a delivery of each message of its batch, also of those
+    /// that the app has not come to when it ends; a consumer fetches at most ten at a time, therefore. The keywords `$PymailDelivery1` and so on keep the count on the server; on a server
     /// without keywords, the count ends with the handle. An unreadable message is delivered as an error once. A message
     /// that the server refuses to return, and whose headers show the tag, is moved unread: at once when other messages
     /// come and its error is permanent, else after so many failures.
@@ -218,8 +219,8 @@ impl ImapConfig {
     /// a week.
     ///
     /// After the same time, [`fetch`](crate::Imap::fetch), too, reads the Subjects of up to 500 messages that the
-    /// server's SEARCH did not find, each message once. If one has the tag, SEARCH is unreliable: from then on the
-    /// Subjects of all new mail are read, and [`Status::reads_subjects`](crate::Status::reads_subjects) is `true`.
+    /// server's SEARCH did not find, each message once. If one has the tag, SEARCH is unreliable: from then on each
+    /// search reads up to 10,000 of them, and [`Status::reads_subjects`](crate::Status::reads_subjects) is `true`.
     ///
     /// Some servers have IDLE and do not announce all mail. When such a search finds mail, the next ones follow after a
     /// [`heartbeat`](Self::heartbeat) each, until the server announces mail again; when the second one in a row does,

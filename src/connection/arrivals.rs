@@ -21,8 +21,8 @@ pub(super) struct Arrivals {
 struct State {
     /// Grows with each announcement.
     announced: u64,
-    /// The time of the last announcement.
-    announced_at: Instant,
+    /// The time of the last announcement by the server; `None` if the waits were ended by this process.
+    announced_at: Option<Instant>,
     /// Grows when waits are to end: the connection ends for good, or the consumers do.
     ended: u64,
     /// The callers that wait for mail, and have not been told of any.
@@ -72,7 +72,7 @@ impl Arrivals {
     pub(super) fn new() -> Self {
         let state = State {
             announced: 0,
-            announced_at: Instant::now(),
+            announced_at: None,
             ended: 0,
             waiting: 0,
             looked: Instant::now(),
@@ -82,22 +82,21 @@ impl Arrivals {
         Self { state: Mutex::new(state), changed: Signal::default() }
     }
 
-    /// Ends all waits: mail was announced at this time.
-    pub(super) fn announce(&self, at: Instant) {
+    /// Ends all waits: the server has announced mail at this time, or, without a time, this process has news.
+    pub(super) fn announce(&self, at: Option<Instant>) {
         self.state.lock().announce(at);
         self.changed.notify_all();
     }
 
-    /// Returns the time of the last announcement.
-    pub(super) fn announced_at(&self) -> Instant {
+    /// Returns the time of the announcement that has ended the waits; `None` if this process has.
+    pub(super) fn announced_at(&self) -> Option<Instant> {
         self.state.lock().announced_at
     }
 
     /// Ends all waits and pauses.
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
-        let at = state.announced_at;
-        state.announce(at);
+        state.announce(None);
         state.ended += 1;
         drop(state);
         self.changed.notify_all();
@@ -181,7 +180,7 @@ impl Arrivals {
 
 impl State {
     /// Ends the waits for mail.
-    fn announce(&mut self, at: Instant) {
+    fn announce(&mut self, at: Option<Instant>) {
         (self.announced, self.announced_at, self.waiting) = (self.announced + 1, at, 0);
     }
 

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// The number of buckets; the last one has all durations from 26 s on.
+/// The number of buckets; the last one has all durations over 13 s.
 const BUCKETS: usize = 36;
 
 /// The upper limit of the first bucket.
 const FIRST: Duration = Duration::from_micros(100);
 
-/// The times that messages took, from [`Stats::push_latency`](crate::Stats::push_latency).
+/// The times from announcements to deliveries, from [`Stats::push_latency`](crate::Stats::push_latency).
 ///
 /// ```no_run
 /// # fn show(imap: &pymail::Imap) {
 /// let latency = imap.stats().push_latency;
-/// println!("{} messages, p50 {:?}, p99 {:?}", latency.count, latency.quantile(0.5), latency.quantile(0.99));
+/// println!("{} announcements, p50 {:?}, p99 {:?}", latency.count, latency.quantile(0.5), latency.quantile(0.99));
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -39,8 +39,8 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Returns the duration that this share of all durations is not longer than, at most 42 % too long; `None` before
-    /// the first one.
+    /// Returns a limit that this share of all durations does not exceed: at most 42 % too long for durations from 0.1 ms
+    /// to 13 s, and at most `max`. `None` before the first one.
     ///
     /// `0.5` is for the median, `0.99` for the duration that one in a hundred exceeds.
     #[must_use]

@@ -137,7 +137,7 @@ fn describe() {
     for Counter { name, unit, text, .. } in &COUNTERS {
         metrics::describe_counter!(*name, *unit, *text);
     }
-    let text = "Tagged messages in the inbox at the last look, of all open handles.";
+    let text = "Tagged messages in the inbox by the last SEARCH, of all open handles.";
     metrics::describe_gauge!(DEPTH, Unit::Count, text);
     let text = "The time from an announcement by the server to the first delivery after it.";
     metrics::describe_histogram!(PUSH_LATENCY, Unit::Seconds, text);

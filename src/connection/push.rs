@@ -64,8 +64,9 @@ impl<S: Session> Connection<S> {
         }))
     }
 
-    /// Returns the time of the last announcement: for one by IDLE, when its first octets were there.
-    pub(crate) fn announced_at(&self) -> Instant {
+    /// Returns the time of the announcement that has ended the last wait: for one by IDLE, when its first octets were
+    /// there. `None` if this process has ended it.
+    pub(crate) fn announced_at(&self) -> Option<Instant> {
         self.0.shared.arrivals.announced_at()
     }
 
@@ -108,7 +109,7 @@ impl<S: Session> Connection<S> {
 
     /// Ends the waits that are under way, not the pauses: a message is available again.
     pub(crate) fn wake_waits(&self) {
-        self.0.shared.arrivals.announce(Instant::now());
+        self.0.shared.arrivals.announce(None);
     }
 
     /// Records a search of the inbox, and whether it found new mail.
@@ -212,7 +213,7 @@ impl<S: Session> Shared<S> {
                     () => Push::Idle,
                 });
                 if has_mail {
-                    self.arrivals.announce(by_idle.unwrap_or_else(Instant::now));
+                    self.arrivals.announce(Some(by_idle.unwrap_or_else(Instant::now)));
                 }
             }
             Err(error) => self.note(&error),

@@ -20,7 +20,7 @@ use crate::error::Error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum State {
-    /// Logged in. A loss shows at the next call or heartbeat.
+    /// Logged in. A loss shows at the next call, heartbeat or renewal of IDLE.
     Connected,
     /// Lost; the next call, or the heartbeat, makes a new connection, as far as
     /// [`max_connects_per_minute`](crate::ImapConfig::max_connects_per_minute) allows.
@@ -38,7 +38,7 @@ pub enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Push {
-    /// The server announces it at once (IDLE, RFC 2177).
+    /// The server announces it in IDLE (RFC 2177): most at once, some after up to a minute.
     Idle,
     /// The server has no IDLE, or IDLE does not work there: it is asked at each
     /// [`heartbeat`](crate::ImapConfig::heartbeat).
@@ -71,7 +71,7 @@ pub struct Status {
     /// The way in which new mail is noticed; `None` before a caller has waited for it, and for SMTP.
     pub push: Option<Push>,
     /// `true` after the server's SEARCH has not found a message whose Subject begins with the tag: from then on the
-    /// Subjects of new mail are read, too.
+    /// Subjects of mail that it does not find are read, too.
     pub reads_subjects: bool,
     /// The last time that the server has sent anything.
     pub last_heard: Option<SystemTime>,
@@ -131,11 +131,11 @@ pub struct Stats {
     /// Copies that were not delivered: of a message in the same batch, counted with each of its deliveries; of an
     /// acknowledged message, once.
     pub duplicates: u64,
-    /// The tagged messages in the inbox at the last look, by the last SEARCH and what is known since: those in flight,
-    /// withheld, or claimed by other consumers too. `None` before the first look.
+    /// The tagged messages in the inbox: those of the last SEARCH, less those that have left since. Includes those in
+    /// flight, withheld, or claimed by other consumers. `None` before the first SEARCH.
     pub depth: Option<u64>,
-    /// The times from an announcement by the server to the first delivery that a [`Consumer`](crate::Consumer) hands out
-    /// after it. Fetching, and connecting anew if need be, are included; the way from the sender to the inbox is not.
+    /// The times from announcements by the server to the first delivery that a [`Consumer`](crate::Consumer) hands out
+    /// after each. Fetching, and connecting anew if need be, are included; the way from the sender to the inbox is not.
     pub push_latency: Latency,
 }
 

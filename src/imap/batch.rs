@@ -12,7 +12,7 @@ use crate::uid::{Uid, UidSet, UidValidity};
 
 /// A message in the inbox, or the error that stands in its place.
 ///
-/// Acknowledge it by [`Batch::ack`] or [`Imap::ack`], or return it by [`Imap::reject`]. Until then it stays in the
+/// Acknowledge it by [`Batch::ack`] or [`Imap::ack`], or return it by [`Imap::nack`] or [`Imap::reject`]. Until then it stays in the
 /// inbox. Beside the message it has the times at which it was sent and arrived, and the number of its deliveries.
 ///
 /// In JSON it is an object of the line protocol: `{"Id","SentBy","Body"}`, with `"BodyBase64"` in place of `"Body"` for
@@ -138,7 +138,7 @@ impl Delivery {
     /// | --- | --- |
     /// | [`dead_letters`](crate::ImapConfig::dead_letters) | the deliveries by all handles, by keywords on the server |
     /// | the same, on a server without keywords | the deliveries by this handle |
-    /// | neither | how often this handle and its clones have returned the message |
+    /// | neither | how often this handle and its clones have fetched the message for the app |
     ///
     /// With `dead_letters`, a further fetch by the handle that has the message is the same delivery. An error in place
     /// of a message is counted as in the last row. The counts of a handle begin anew when UIDVALIDITY changes. A call

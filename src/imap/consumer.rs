@@ -23,6 +23,10 @@ use crate::spans::verb_span;
 /// The first pause after a failure; each further failure doubles it, up to the heartbeat's interval.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
+/// The most messages that a consumer fetches at a time with `dead_letters`: each fetch counts a delivery of all of them,
+/// also of those that the app does not get, if it ends.
+const MAX_COUNTED: usize = 10;
+
 /// An endless iterator over messages as they arrive; returned by [`Imap::consume`].
 ///
 /// Its drop lets go of the messages that it has handed out and that are not acknowledged: they are delivered again. It
@@ -69,7 +73,9 @@ impl Consumer {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        let Some(mut delivery) = self.batch.next() else { return Poll::Pending };
+        // Without those that have left the inbox meanwhile, or that `drain` has let go of.
+        let is_held = |it: &Delivery| self.imap.in_flight.hand_out(it);
+        let Some(mut delivery) = self.batch.find(is_held) else { return Poll::Pending };
         self.imap.hand_out_announced(&mut delivery, self.announced.take());
         Poll::Ready(Some(Ok(delivery)))
     }
@@ -116,7 +122,10 @@ impl Consumer {
         let Self { imap, number, .. } = self;
         imap.with_inbox(&verb_span!("imap.fetch"), |inbox, deadline| {
             loop {
-                let room = imap.in_flight.room(*number, imap.config.max_in_flight);
+                let mut room = imap.in_flight.room(*number, imap.config.max_in_flight);
+                if imap.config.dead_letters.is_some() {
+                    room = room.min(MAX_COUNTED);
+                }
                 if room == 0 {
                     return Ok(None);
                 }
@@ -150,7 +159,7 @@ impl Consumer {
 
     /// Records the reason for which a wait for mail has ended.
     pub(super) fn woken(&mut self, woken: Woken) {
-        self.announced = (woken == Woken::Announced).then(|| self.imap.connection.announced_at());
+        self.announced = self.imap.connection.announced_at().filter(|_| woken == Woken::Announced);
         // The other consumers of a shared mailbox are woken, too.
         if let Some(time) = self.announced.and_then(|_| self.imap.claims.as_ref()?.stagger()) {
             self.step = Step::Pause(time);

@@ -7,7 +7,7 @@ use super::{Delivery, Imap, receive};
 use crate::error::Result;
 use crate::spans::verb_span;
 
-/// An iterator over all messages in the inbox, oldest first; returned by [`Imap::deliveries`].
+/// An iterator over all tagged messages in the inbox, oldest first; returned by [`Imap::deliveries`].
 ///
 /// Fetches when the batch before is used up, and holds one batch in memory. After an error it returns `None`; a new
 /// iterator begins with the messages that are not acknowledged.

@@ -42,6 +42,8 @@ struct State {
 struct Held {
     consumer: u64,
     identity: Option<Identity>,
+    /// `true` once the app has it.
+    is_handed_out: bool,
 }
 
 impl InFlight {
@@ -57,10 +59,12 @@ impl InFlight {
         consumer <= self.state.lock().ended
     }
 
-    /// Ends all consumers so far.
+    /// Ends all consumers so far, and lets go of the messages that they have not handed out.
     pub(super) fn end_consumers(&self) {
         let mut state = self.state.lock();
         state.ended = state.last;
+        state.held.retain(|_, held| held.is_handed_out);
+        state.returns += 1;
         drop(state);
         self.changed.notify_all();
     }
@@ -81,9 +85,24 @@ impl InFlight {
             state.reset_to(delivery.validity);
             for uid in delivery.uids() {
                 state.delayed.remove(&uid);
-                state.held.insert(uid, Held { consumer, identity: delivery.identity });
+                let held = Held { consumer, identity: delivery.identity, is_handed_out: false };
+                state.held.insert(uid, held);
             }
         }
+    }
+
+    /// Records that the app gets a message, or an error in its place. Returns `false` for a message that was let go of.
+    pub(super) fn hand_out(&self, delivery: &Delivery) -> bool {
+        let mut state = self.state.lock();
+        if !delivery.is_archivable() || state.validity != Some(delivery.validity) {
+            return true; // It was never held, or the inbox has another UIDVALIDITY.
+        }
+        for uid in delivery.uids() {
+            if let Some(held) = state.held.get_mut(&uid) {
+                held.is_handed_out = true;
+            }
+        }
+        state.held.contains_key(&delivery.uid)
     }
 
     /// Lets go of all messages of a consumer.

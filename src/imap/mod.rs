@@ -88,9 +88,10 @@ use crate::uid::UidSet;
 
 /// A handle that receives tagged messages from a mailbox, over a supervised connection.
 ///
-/// Clones share the connection; it is closed by [`close`](Imap::close), or when the last clone is dropped. Every method
-/// but [`status`](Imap::status), [`stats`](Imap::stats) and [`deliveries`](Imap::deliveries) blocks until the server
-/// has answered, at most for the [`timeout`](ImapConfig::timeout), and can be called from any thread. Calls take turns.
+/// Clones share the connection; it is closed by [`close`](Imap::close), or when the last clone is dropped. Methods that
+/// send commands block until the server has answered, at most for the [`timeout`](ImapConfig::timeout), and take turns.
+/// [`wait`](Imap::wait) and [`drain`](Imap::drain) have limits of their own; the `next` of a consumer has none. All can
+/// be called from any thread.
 /// A call that finds the connection lost makes a new one and is repeated, once, if that is safe.
 ///
 /// ```no_run
@@ -264,16 +265,21 @@ impl Imap {
 
     /// Returns an endless iterator over messages as they arrive, oldest first.
     ///
-    /// `next` blocks until there is a message. It ends with `None` only after [`drain`](Imap::drain) or
-    /// [`close`](Imap::close). A lost connection is replaced, and what came meanwhile is delivered.
+    /// `next` blocks until there is a message. It ends with `None` after [`drain`](Imap::drain) or
+    /// [`close`](Imap::close), and after the error `Auth` for wrong credentials. A lost connection is replaced, and what
+    /// came meanwhile is delivered.
     ///
-    /// A message that was handed out is *in flight* until it is acknowledged by [`ack`](Imap::ack), or returned by
-    /// [`nack`](Imap::nack) or [`reject`](Imap::reject). No consumer of this handle hands it out again meanwhile: give
-    /// each worker thread a consumer of its own, on a clone of the handle. The drop of a consumer lets go of its
-    /// messages, which are delivered again. At most [`max_in_flight`](ImapConfig::max_in_flight) messages are in flight;
-    /// then `next` blocks until one is acknowledged.
+    /// A message is *in flight* from the time a consumer has fetched it until it is acknowledged by [`ack`](Imap::ack),
+    /// or returned by [`nack`](Imap::nack) or [`reject`](Imap::reject). No other consumer of this handle gets it
+    /// meanwhile; [`fetch`](Imap::fetch), [`fetch_and_ack`](Imap::fetch_and_ack) and [`deliveries`](Imap::deliveries)
+    /// return it all the same. The drop of a consumer lets go of its messages, which are delivered again. At most
+    /// [`max_in_flight`](ImapConfig::max_in_flight) messages are in flight; then `next` blocks until one is acknowledged
+    /// or returned, or a consumer is dropped.
     ///
-    /// The server announces mail at once (IDLE, RFC 2177). Without IDLE it is asked at each
+    /// A consumer fetches up to a [`batch`](ImapConfig::batch) at a time. For several workers, give each a consumer of
+    /// its own, on a clone of the handle, and set a small batch: 1 to 10.
+    ///
+    /// The server announces mail (IDLE, RFC 2177): most at once. Without IDLE it is asked at each
     /// [`heartbeat`](ImapConfig::heartbeat); and the inbox is searched after [`recheck`](ImapConfig::recheck) in any
     /// case. [`Status::push`](crate::Status::push) tells which.
     ///
@@ -291,8 +297,8 @@ impl Imap {
     ///
     /// # Errors
     /// An item is an error only if the app must decide: `Auth` when the credentials are wrong, after which the iterator
-    /// ends; and, each of them again after a pause when the iteration goes on, `Tls` for a certificate that can't be
-    /// verified, `Refused` for a permanent refusal, `Runtime`. Others show in [`status`](Imap::status), and are
+    /// ends; and, each of them again after a pause when the iteration goes on, any error that is not
+    /// [transient](Error::is_transient), such as `Tls`, a permanent `Refused`, `Message` or `Runtime`. Others show in [`status`](Imap::status), and are
     /// retried after a pause of 1 s, doubled up to the heartbeat's interval.
     pub fn consume(&self) -> Consumer {
         Consumer::new(self.clone())
@@ -300,9 +306,10 @@ impl Imap {
 
     /// Waits until messages may have arrived since the last [`fetch`](Imap::fetch), at most for `timeout`.
     ///
-    /// For apps with loops of their own. Returns `true` if the server has announced mail, tagged or not, or if the inbox
-    /// was not searched for [`recheck`](ImapConfig::recheck): fetch then. Returns `false` after `timeout`. A message
-    /// that was fetched and not acknowledged is not waited for.
+    /// For apps with loops of their own. Returns `true` if the server has announced mail, tagged or not, if another
+    /// thread has returned a message or called [`drain`](Imap::drain), or if the inbox was not searched for
+    /// [`recheck`](ImapConfig::recheck): fetch then. Returns `false` after `timeout`. Messages that were fetched before
+    /// do not end the wait, and neither does the end of a delay by [`nack`](Imap::nack).
     ///
     /// ```no_run
     /// # use std::time::Duration;
@@ -334,7 +341,7 @@ impl Imap {
     /// [`dead_letters`](ImapConfig::dead_letters) the delivery counts as failed, as by [`reject`](Imap::reject).
     ///
     /// # Errors
-    /// `Timeout` while another call takes too long.
+    /// `Timeout` when another call on the inbox does not end in time, `Runtime` in a forked child.
     pub fn nack<'a>(
         &self,
         deliveries: impl IntoIterator<Item = &'a Delivery>,
@@ -353,10 +360,11 @@ impl Imap {
         Ok(())
     }
 
-    /// Ends the consumers of this handle, and waits until none of their messages is in flight, at most for `limit`.
+    /// Ends the consumers that this handle has now, and waits until none of their messages is in flight, at most for
+    /// `limit`.
     ///
-    /// They hand out no more: each iterator ends at its next call. Returns the number of messages that are still in
-    /// flight. [`close`](Imap::close) lets go of those at once.
+    /// They hand out no more, and let go of what they have not handed out: each iterator ends at its next call. Returns
+    /// the number of messages that are still in flight. [`close`](Imap::close) lets go of those at once.
     #[must_use]
     pub fn drain(&self, limit: Duration) -> usize {
         self.in_flight.end_consumers();
@@ -392,7 +400,8 @@ impl Imap {
     /// - `LeaseLost` when other consumers of a [`shared`](ImapConfig::shared) mailbox may have some of the messages:
     ///   the text names their UIDs, and the others are archived.
     ///
-    /// After any error each message is in the inbox or in the archive; a retry archives none of them twice.
+    /// After any error each message is in the inbox or in the archive; a retry archives none of them twice. A message of
+    /// a [`Consumer`] stays in flight: acknowledge it again, or return it by [`nack`](Imap::nack).
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
         let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
         let span = verb_span!("imap.ack");

@@ -285,3 +285,44 @@ fn a_consumer_does_not_claim_a_message_that_another_one_was_quicker_to_claim() {
     });
     assert_eq!(server.heard("APPEND"), Vec::<String>::new(), "{:?}", server.heard(""));
 }
+
+/// A consumer has fetched three messages, and the app has got one.
+#[rstest]
+fn drain_waits_for_the_messages_that_the_app_has_got_and_lets_go_of_the_others() {
+    let mails: Vec<String> = (1..=3).map(|uid| mail(uid, "hello")).collect();
+    let server = holding(&["MOVE", "UIDPLUS", "IDLE"], &mails).start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
+    let mut consumer = imap.consume();
+    let first = consumer.next().unwrap().unwrap();
+    assert_eq!(imap.drain(Duration::ZERO), 1, "only the first one is in flight");
+    assert!(consumer.next().is_none());
+    imap.ack([&first]).unwrap();
+    assert_eq!(imap.drain(PATIENCE), 0);
+    assert_eq!(imap.consume().next().unwrap().unwrap().uid().get(), 1, "the script's inbox never changes");
+}
+
+/// No announcement: the message is returned by this process.
+#[rstest]
+fn the_latency_of_push_is_that_of_announcements() {
+    let server = holding(&["MOVE", "UIDPLUS", "IDLE"], &[mail(1, "hello")]).start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
+    let mut consumer = imap.consume();
+    let first = consumer.next().unwrap().unwrap();
+    let uid = next_of_a_waiting_consumer(&server, &imap, || imap.nack([&first], Duration::ZERO).unwrap());
+    assert_eq!((uid, imap.stats().push_latency.count), (1, 0));
+}
+
+/// Each fetch counts a delivery of all its messages, also of those that the app does not get.
+#[rstest]
+fn with_dead_letters_a_consumer_fetches_few_messages_at_a_time() {
+    let mails: Vec<String> = (1..=30).map(|uid| mail(uid, "hello")).collect();
+    let server = holding(&["MOVE", "UIDPLUS", "IDLE"], &mails).start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER).dead_letters(5)).unwrap();
+    let mut consumer = imap.consume();
+    let deliveries: Vec<Delivery> = consumer.by_ref().take(11).map(Result::unwrap).collect();
+    assert_eq!(deliveries.iter().map(|it| it.uid().get()).collect::<Vec<_>>(), (1..=11).collect::<Vec<_>>());
+    let fetches = server.heard("UID FETCH");
+    let previews =
+        fetches.iter().filter(|it| it.contains("BODY.PEEK[]")).map(|it| it.split(' ').nth(2).unwrap());
+    assert_eq!(previews.collect::<Vec<_>>(), ["1:10", "11:20"]);
+}

@@ -26,11 +26,13 @@ use crate::uid::UidSet;
 /// A future begins at its first poll. One that is dropped does its verb completely or not at all, see [`AsyncCall`].
 ///
 /// The drop of the last clone closes the connection, on another thread. Await [`close`](Self::close) at the end of a
-/// program: it ends without waiting for that thread.
+/// program: a program that ends does not wait for that thread.
 ///
 /// On tokio:
 ///
 /// ```no_run
+/// use std::time::Duration;
+///
 /// use pymail::{AsyncImap, Credentials, Delivery, ImapConfig, Server};
 /// use smol::stream::StreamExt as _; // or that of `futures` or `tokio-stream`
 ///
@@ -38,13 +40,17 @@ use crate::uid::UidSet;
 ///
 /// async fn run() -> pymail::Result<()> {
 ///     let account = Credentials::new("alice@example.org", "correct horse");
-///     let imap = AsyncImap::connect(ImapConfig::new(Server::tls("imap.example.org"), account)).await?;
+///     let config = ImapConfig::new(Server::tls("imap.example.org"), account).max_in_flight(100);
+///     let imap = AsyncImap::connect(config).await?;
 ///     let mut messages = imap.consume();
 ///     while let Some(delivery) = messages.next().await {
 ///         let (delivery, imap) = (delivery?, imap.clone());
 ///         tokio::spawn(async move {
 ///             handle(&delivery).await;
-///             imap.ack([&delivery]).await
+///             if let Err(error) = imap.ack([&delivery]).await {
+///                 eprintln!("handled, and not acknowledged: {error:#}");
+///                 let _ = imap.nack([&delivery], Duration::from_secs(60)).await; // it comes again
+///             }
 ///         });
 ///     }
 ///     Ok(())
@@ -88,7 +94,8 @@ impl AsyncImap {
         self.0.blocking()
     }
 
-    /// Fetches as [`Imap::fetch`] does, with the same errors. Acknowledge by [`ack`](Self::ack), also an empty batch.
+    /// Fetches as [`Imap::fetch`] does, with the same errors. Acknowledge by [`ack`](Self::ack): that of
+    /// an empty batch archives duplicates.
     pub fn fetch(&self) -> AsyncCall<Result<Vec<Delivery>>> {
         self.0.call(|imap| imap.fetch().map(Batch::into_deliveries))
     }

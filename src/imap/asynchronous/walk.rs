@@ -12,7 +12,7 @@ use crate::asynchronous::{AsyncCall, Handle};
 use crate::error::Result;
 use crate::imap::{DeadLetters, Deliveries};
 
-/// A stream over all messages in the inbox, oldest first; returned by
+/// A stream over all tagged messages in the inbox, oldest first; returned by
 /// [`AsyncImap::deliveries`](super::AsyncImap::deliveries).
 ///
 /// Fetches when the batch before is used up, and holds one batch in memory. After an error it ends.
