@@ -211,8 +211,10 @@ class Session(Idling):
             untagged = self._next(self._ahead_limit if self._ahead else 0)
         except Refused:
             limit_reached = self.limit_reached
-            with suppress(imaplib.IMAP4.abort, OSError):  # the loss comes again at the next command
+            try:
                 self._drop_ahead()
+            except (imaplib.IMAP4.abort, OSError):
+                self.close()  # the loss comes again at the next command
             self.limit_reached = limit_reached
             raise
         if self._ahead:

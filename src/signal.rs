@@ -75,8 +75,18 @@ mod futures {
         pub(super) fn wake_futures(&self) {
             let waiting = std::mem::take(&mut self.futures.lock().waiting);
             for waker in waiting.into_values() {
-                events::emit(|| wake(waker));
+                let woken = WakeOnDrop(Some(waker));
+                events::emit(move || drop(woken));
             }
+        }
+    }
+
+    /// A future to wake, also if its event is lost with a call that panics.
+    struct WakeOnDrop(Option<Waker>);
+
+    impl Drop for WakeOnDrop {
+        fn drop(&mut self) {
+            self.0.take().into_iter().for_each(wake);
         }
     }
 
@@ -84,8 +94,8 @@ mod futures {
         /// Has the next signal wake this future. Returns its former waker, to be dropped once no lock is held: the
         /// drop may end a task of the app's.
         #[must_use]
-        pub(crate) fn set(&self, waker: &Waker) -> Option<Waker> {
-            self.wakers.lock().waiting.insert(self.number, waker.clone())
+        pub(crate) fn set(&self, waker: Waker) -> Option<Waker> {
+            self.wakers.lock().waiting.insert(self.number, waker)
         }
     }
 
@@ -123,10 +133,10 @@ mod futures {
             let woken = [(); 3].map(|()| Arc::new(Woken::default()));
             let places = [(); 3].map(|()| signal.registration());
             for (place, woken) in places.iter().zip(&woken) {
-                assert!(place.set(&Arc::clone(woken).into()).is_none());
+                assert!(place.set(Arc::clone(woken).into()).is_none());
             }
             let [first, _second, third] = places;
-            let _ = third.set(&Arc::clone(&woken[2]).into()).unwrap();
+            let _ = third.set(Arc::clone(&woken[2]).into()).unwrap();
             drop(first);
             signal.notify_all();
             signal.notify_all();
@@ -138,7 +148,7 @@ mod futures {
         fn futures_are_woken_after_the_locks_are_released() {
             let (signal, woken) = (Signal::default(), Arc::new(Woken::default()));
             let place = signal.registration();
-            let _ = place.set(&Arc::clone(&woken).into());
+            let _ = place.set(Arc::clone(&woken).into());
             events::deferred(|| {
                 signal.notify_all();
                 assert_eq!(woken.0.load(Ordering::SeqCst), 0);

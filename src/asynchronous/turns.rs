@@ -6,6 +6,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::pool::{self, Job};
+use crate::connection::Session as _;
+use crate::python::ImapSession;
 
 /// The turns of the calls of one handle, first come, first served.
 ///
@@ -30,6 +32,9 @@ impl Turns {
 
     /// Runs a call on the pool, when it is its turn.
     pub(super) fn run(self: &Arc<Self>, job: Job) {
+        if ImapSession::is_forked() {
+            return pool::run_here(job); // It returns the error of a forked child, where the threads are missing.
+        }
         let mut line = self.line.lock();
         if line.running == self.most {
             return line.waiting.push_back(job);

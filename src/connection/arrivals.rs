@@ -234,6 +234,7 @@ mod futures {
             waker: &Waker,
         ) -> Result<Woken, Instant> {
             let _former; // Dropped after the lock.
+            let waker = waker.clone(); // Before the lock: it is code of the app's runtime.
             let mut state = self.state.lock();
             if let Some(woken) = state.end_of(wait) {
                 return Ok(woken);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::arrivals::Wait;
 use super::session::Session;
 use super::{Connection, Shared, Woken};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::signal::Registration;
 use crate::waiter::Timer;
 
@@ -62,6 +62,9 @@ impl<S: Session> Waiting<S> {
     /// # Errors
     /// `Closed`; `Auth` after the credentials were refused for good.
     pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<Woken>> {
+        if S::is_forked() {
+            return Poll::Ready(Err(Error::forked()));
+        }
         if let Some(wait) = &self.wait {
             match self.shared.arrivals.poll(wait, &self.place, context.waker()) {
                 Ok(woken) => {

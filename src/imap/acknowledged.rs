@@ -25,6 +25,8 @@ pub(super) struct Acknowledged {
     identities: HashSet<Identity, IdentityHasher>,
     /// The same identities, oldest first.
     order: VecDeque<Identity>,
+    /// Messages to deliver again, though the archive has them.
+    forgotten: HashSet<Identity, IdentityHasher>,
 }
 
 impl Acknowledged {
@@ -59,13 +61,17 @@ impl Acknowledged {
         for identity in &newer {
             self.identities.remove(identity);
         }
-        archived.into_iter().chain(newer).for_each(|identity| self.add(identity));
+        let forgotten = std::mem::take(&mut self.forgotten);
+        let archived = archived.into_iter().filter(|identity| !forgotten.contains(identity));
+        archived.chain(newer).for_each(|identity| self.add(identity));
+        self.forgotten = forgotten;
     }
 
     /// Adds a message acknowledged now; drops the oldest one over the capacity.
     ///
     /// An identity that is known keeps its place: it is forgotten as early as its first copy.
     pub(super) fn add(&mut self, identity: Identity) {
+        self.forgotten.remove(&identity);
         if self.capacity == 0 || !self.identities.insert(identity) {
             return;
         }
@@ -77,13 +83,13 @@ impl Acknowledged {
         }
     }
 
-    /// Forgets messages that are to be delivered again.
+    /// Forgets messages that are to be delivered again, until they are acknowledged again. What the archive has of them
+    /// does not count: it may be read later.
     pub(super) fn forget(&mut self, identities: impl IntoIterator<Item = Identity>) {
-        let gone: HashSet<_, IdentityHasher> =
-            identities.into_iter().filter(|identity| self.identities.remove(identity)).collect();
-        if !gone.is_empty() {
-            self.order.retain(|identity| !gone.contains(identity));
-        }
+        let gone: HashSet<_, IdentityHasher> = identities.into_iter().collect();
+        self.identities.retain(|identity| !gone.contains(identity));
+        self.order.retain(|identity| !gone.contains(identity));
+        self.forgotten.extend(gone);
     }
 
     /// Returns `true` if a message with this identity was acknowledged.
@@ -120,5 +126,17 @@ mod tests {
         let mut acknowledged = Acknowledged::default();
         acknowledged.add(identity(1));
         assert!(!acknowledged.contains(identity(1)) && acknowledged.next_read(true).is_none());
+    }
+
+    #[test]
+    fn a_forgotten_message_stays_so_when_the_archive_is_read_later_and_until_it_is_acknowledged_again() {
+        let mut acknowledged = Acknowledged::new(3);
+        acknowledged.forget([identity(2)]);
+        acknowledged.load((1, 3), [1, 2].map(identity));
+        assert_eq!([1, 2].map(|n| acknowledged.contains(identity(n))), [true, false]);
+        acknowledged.add(identity(2));
+        assert!(acknowledged.contains(identity(2)));
+        acknowledged.load((1, 4), [2].map(identity));
+        assert!(acknowledged.contains(identity(2)));
     }
 }

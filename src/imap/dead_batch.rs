@@ -52,6 +52,7 @@ pub(super) fn read_batch(
     let mut batch = Reading::new(imap, validity, letters.drain(..most).collect());
     let mut losses = 0;
     let stopped = loop {
+        batch.is_fetching = false; // A failure to connect is no letter's.
         let shares = if batch.suspect.is_some() { SHARES_ALONE } else { SHARES };
         let result = imap.connection.once(deadline.share(shares), |session| batch.run(session));
         let Err(error) = result else { break None };

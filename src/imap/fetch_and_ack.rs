@@ -16,10 +16,17 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
 #[cfg(feature = "async")]
+use crate::connection::Session as _;
+#[cfg(feature = "async")]
+use crate::python::ImapSession;
+
+#[cfg(feature = "async")]
 impl Imap {
     /// Keeps deliveries for the next call: the future that should have returned them was dropped.
     pub(super) fn keep_unreturned(&self, deliveries: Vec<Delivery>) {
-        self.inbox.lock().unreturned.extend(deliveries);
+        if !ImapSession::is_forked() {
+            self.inbox.lock().unreturned.extend(deliveries);
+        }
     }
 }
 

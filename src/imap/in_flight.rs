@@ -267,6 +267,7 @@ mod futures {
             waker: &Waker,
         ) -> Poll<()> {
             let _former; // Dropped after the lock.
+            let waker = waker.clone(); // Before the lock: it is code of the app's runtime.
             let state = self.state.lock();
             if !state.is_full(consumer, most) {
                 return Poll::Ready(());
@@ -278,6 +279,7 @@ mod futures {
         /// Returns how many messages are in flight; the future is woken to look again if there are any.
         pub(in super::super) fn poll_empty(&self, place: &Registration, waker: &Waker) -> usize {
             let _former; // Dropped after the lock.
+            let waker = waker.clone(); // Before the lock: it is code of the app's runtime.
             let state = self.state.lock();
             if !state.held.is_empty() {
                 _former = place.set(waker);

@@ -22,7 +22,7 @@ use super::inbox::Inbox;
 use super::moves::Move;
 use super::verbs::delete;
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::events;
 use crate::python::ImapSession;
 use crate::uid::UidSet;
@@ -47,30 +47,41 @@ pub(super) fn redrive(
         return Err(stale());
     }
     let set = UidSet::new(validity, letters.iter().flat_map(|letter| letter.uids()));
+    // Not their copies: once a message is acknowledged, those are duplicates.
+    let first = UidSet::new(validity, letters.iter().map(|letter| letter.letter.uid));
     let notes = UidSet::new(validity, letters.iter().flat_map(|it| it.letter.notes.iter().copied()));
     let moved = imap.connection.repeat(deadline, |session| {
         within(session, false, Some(validity), |session| {
-            move_back(session, imap, inbox, &set)?;
+            move_back(session, imap, inbox, (&set, &first))?;
             remove_notes(session, &notes)
         })
     });
-    // Also after an error, since some may be in the inbox.
-    let identities = letters.iter().filter_map(|letter| letter.letter.identity);
-    inbox.acknowledged().forget(identities);
+    // Also after an error, since some may be in the inbox; but not before any was moved.
+    if !moved.as_ref().is_err_and(|error| error.kind() == ErrorKind::StaleUids) {
+        let identities = letters.iter().filter_map(|letter| letter.letter.identity);
+        inbox.acknowledged().forget(identities);
+    }
     moved?;
     let count = set.len();
     events::emit(move || tracing::info!(count, "dead letters are moved back into the inbox"));
     Ok(())
 }
 
-/// Resets the count of deliveries, and moves the letters.
-fn move_back(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox, set: &UidSet) -> Result<()> {
+/// Resets the count of deliveries, marks the first copy of each letter, and moves all.
+fn move_back(
+    session: &mut ImapSession,
+    imap: &Imap,
+    inbox: &mut Inbox,
+    (set, first): (&UidSet, &UidSet),
+) -> Result<()> {
     let counts = session.delivery_counts(set)?;
     let present = UidSet::new(set.validity(), counts.iter().map(|(uid, _)| *uid));
     let highest = counts.iter().map(|(_, deliveries)| *deliveries).max().unwrap_or_default();
     session.unmark_deliveries(&present, highest)?;
     let mut refusal = None;
-    keep_refusal(session.mark_redriven(&present), &mut refusal)?;
+    let mut marked = present.clone();
+    marked.retain(|uid| first.contains(uid));
+    keep_refusal(session.mark_redriven(&marked), &mut refusal)?;
     if let Some(error) = refusal {
         events::emit(
             move || tracing::info!(%error, "redriven messages are not marked: the server refuses the keyword"),

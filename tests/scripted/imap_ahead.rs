@@ -90,6 +90,10 @@ impl Inbox {
     }
 
     fn start_shared(inbox: &Arc<Mutex<Self>>, capabilities: &[&str]) -> Scripted {
+        Self::script(inbox, capabilities).start()
+    }
+
+    fn script(inbox: &Arc<Mutex<Self>>, capabilities: &[&str]) -> Script {
         let answer = move |verb: fn(&mut Inbox, &Heard) -> String| {
             let inbox = Arc::clone(inbox);
             move |heard: &Heard| {
@@ -124,7 +128,6 @@ impl Inbox {
             .on("UID SEARCH", answer(Self::search))
             .on("UID FETCH", answer(Self::fetch))
             .on("UID MOVE", answer(Self::move_out))
-            .start()
     }
 
     fn exists(&self) -> usize {
@@ -372,4 +375,33 @@ fn close_waits_for_no_messages_that_were_requested_ahead() {
     shared.lock().unwrap().is_silent = true;
     batch.ack().unwrap();
     imap.close().unwrap();
+}
+
+/// The server refuses the acknowledgement, and the SELECT behind it: no mailbox is selected any more.
+#[rstest]
+#[case::refused("TAG NO [UNAVAILABLE] not now\r\n")]
+#[case::another_validity("* 8 EXISTS\r\n* OK [UIDVALIDITY 8] life\r\nTAG OK [READ-WRITE] done\r\n")]
+fn a_select_that_fails_behind_a_refused_acknowledgement_ends_the_connection(#[case] selected: &'static str) {
+    let mut inbox = Inbox::holding(1..=4, Order::AsSent);
+    inbox.refused = 2;
+    let shared = Arc::new(Mutex::new(inbox));
+    let select = move |heard: &Heard| match heard.nth {
+        2 => Step::say(format!("HELD{selected}")),
+        _ => Step::Usual,
+    };
+    let held = Arc::clone(&shared);
+    let select = move |heard: &Heard| match select(heard) {
+        Step::Say(text) => {
+            let refusal = std::mem::take(&mut held.lock().unwrap().held).replace("OVERQUOTA", "UNAVAILABLE");
+            Step::Say(text.replace("HELD", &refusal))
+        }
+        step => step,
+    };
+    let server = Inbox::script(&shared, &FAST).ahead("SELECT", select).start();
+    let imap = connect(&server);
+    assert_eq!(fetch_and_ack(&imap), [1, 2]);
+    let batch = imap.fetch().unwrap();
+    assert_eq!(batch.ack().unwrap_err().kind(), ErrorKind::Refused);
+    assert_eq!(uids(&imap.fetch().unwrap()), [3, 4]);
+    assert_eq!(server.connections(), 2, "the inbox is selected again: {:?}", server.heard(""));
 }

@@ -37,8 +37,10 @@ enum Progress {
     Full(Registration),
     /// Fetches; the call has the consumer.
     Fetching(AsyncCall<Consumer>),
-    /// Waits for mail, or pauses.
+    /// Waits for mail.
     Waiting(Waiting<ImapSession>),
+    /// Lets time pass.
+    Pausing(Waiting<ImapSession>),
 }
 
 impl AsyncConsumer {
@@ -53,12 +55,14 @@ impl AsyncConsumer {
         match &mut self.progress {
             Progress::Ready => {}
             Progress::Fetching(call) => self.consumer = Some(ready!(Pin::new(call).poll(context))),
-            Progress::Waiting(waiting) => ended = Some(ready!(waiting.poll(context))),
+            Progress::Waiting(waiting) => ended = Some(ready!(waiting.poll(context)).map(Some)),
+            Progress::Pausing(pausing) => ended = Some(ready!(pausing.poll(context)).map(|_| None)),
             Progress::Full(place) => {
                 let Some(Consumer { imap, number, .. }) = &self.consumer else { return Poll::Ready(()) };
                 let most = imap.config.max_in_flight;
                 ready!(imap.in_flight.poll_room(*number, most, place, context.waker()));
-                if let Some(mut consumer) = self.consumer.take() {
+                let goes_on = |consumer: &mut Consumer| !consumer.is_over();
+                if let Some(mut consumer) = self.consumer.take_if(goes_on) {
                     self.progress = Progress::Fetching(self.imap.call(move |_| {
                         consumer.fetch();
                         consumer
@@ -69,7 +73,7 @@ impl AsyncConsumer {
         }
         self.progress = Progress::Ready;
         match (&mut self.consumer, ended) {
-            (Some(consumer), Some(Ok(woken))) => consumer.woken(woken),
+            (Some(consumer), Some(Ok(Some(woken)))) => consumer.woken(woken),
             (Some(consumer), Some(Err(error))) => consumer.failed(error),
             _ => {}
         }
@@ -88,7 +92,7 @@ impl Consumer {
         Ok(match step {
             Step::Fetch => Progress::Full(self.imap.in_flight.registration()),
             Step::Wait(next) => Progress::Waiting(connection.waiting(next.until, || self.is_woken(&next))?),
-            Step::Pause(time) => Progress::Waiting(connection.pausing(time, || self.is_over())?),
+            Step::Pause(time) => Progress::Pausing(connection.pausing(time, || self.is_over())?),
         })
     }
 }
