@@ -70,13 +70,13 @@ impl LastBatch {
 
     /// Records the messages of a fetch.
     pub(super) fn fetched(&mut self, deliveries: &[Delivery]) {
-        let archivable = || deliveries.iter().filter(|it| it.is_archivable());
-        let uids = || archivable().flat_map(Delivery::uids);
-        let validity = archivable().map(|it| it.validity).next();
-        self.range = validity
-            .zip(uids().min().zip(uids().max()))
-            .map(|(validity, (first, last))| (validity, first, last));
-        self.count = uids().count();
+        for delivery in deliveries.iter().filter(|it| it.is_archivable()) {
+            for uid in delivery.uids() {
+                let (_, first, last) = self.range.unwrap_or((delivery.validity, uid, uid));
+                self.range = Some((delivery.validity, first.min(uid), last.max(uid)));
+                self.count += 1;
+            }
+        }
         self.left = self.count;
         self.took += self.began.map(|began| began.elapsed()).unwrap_or_default();
     }
