@@ -14,6 +14,7 @@
 //! The weekday is not compared. Of the numbers beside the time, the first is the day, the second the year. Text after a
 //! zone in digits is ignored, once the date is complete: some programs add its name there.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 /// The octets of a text that are read. The longest usual one, with its zone's name in a comment, has some 60.
@@ -49,7 +50,7 @@ pub(crate) fn parse(text: &[u8]) -> Option<SystemTime> {
         && let Some(token) = tokens.next()
     {
         match token {
-            Token::Word(word) => date.add_word(&word.to_ascii_lowercase())?,
+            Token::Word(word) => date.add_word(word)?,
             Token::Number(hour, _) if date.seconds.is_none() && tokens.skip(b':') => {
                 date.seconds = Some(tokens.seconds_after(hour)?);
             }
@@ -63,7 +64,10 @@ pub(crate) fn parse(text: &[u8]) -> Option<SystemTime> {
 }
 
 /// Replaces comments, which may be nested, by a blank each; one without its end goes to the end of the text.
-fn without_comments(text: &[u8]) -> Vec<u8> {
+fn without_comments(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'(') {
+        return Cow::Borrowed(text);
+    }
     let (mut depth, mut outside) = (0_usize, Vec::with_capacity(text.len()));
     let mut octets = text.iter().copied();
     while let Some(octet) = octets.next() {
@@ -78,7 +82,7 @@ fn without_comments(text: &[u8]) -> Vec<u8> {
             outside.push(b' ');
         }
     }
-    outside
+    Cow::Owned(outside)
 }
 
 /// The parts of a date that were found so far.
@@ -101,17 +105,22 @@ impl Date {
         self.year.is_some() && self.month.is_some() && self.seconds.is_some() && self.offset.is_some()
     }
 
-    /// Adds a word in lower case: a month, a weekday, or, after the time, a zone.
+    /// Adds a word in any case: a month, a weekday, or, after the time, a zone.
     fn add_word(&mut self, word: &str) -> Option<()> {
-        let is_short_of = |name: &&str| word.len() >= 3 && name.starts_with(word);
+        let begins =
+            |name: &str| name.get(..word.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(word));
+        let is_short_of = |name: &&str| word.len() >= 3 && begins(name);
         if self.month.is_none()
             && let Some(month) = MONTHS.iter().position(is_short_of)
         {
             self.month = Some(month);
         } else if self.seconds.is_some() {
-            let known = ZONES.iter().find(|(name, _)| *name == word).map(|(_, hours)| hours * 3_600);
+            let known = ZONES
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case(word))
+                .map(|(_, hours)| hours * 3_600);
             // Neither AM and PM, nor the beginning of a longer name with other letters.
-            let is_zone = word == "ut" || word.len() == 1 || (3..=5).contains(&word.len());
+            let is_zone = word.eq_ignore_ascii_case("ut") || word.len() == 1 || (3..=5).contains(&word.len());
             let offset = known.or_else(|| is_zone.then_some(0))?;
             self.named_offset.get_or_insert(offset);
         } else if !WEEKDAYS.iter().any(is_short_of) {
