@@ -401,7 +401,8 @@ impl Imap {
     ///   the text names their UIDs, and the others are archived.
     ///
     /// After any error each message is in the inbox or in the archive; a retry archives none of them twice. A message of
-    /// a [`Consumer`] stays in flight: acknowledge it again, or return it by [`nack`](Imap::nack).
+    /// a [`Consumer`] stays in flight, unless the error is `StaleUids` or `LeaseLost`: acknowledge it again, or return it
+    /// by [`nack`](Imap::nack).
     pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
         let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
         let span = verb_span!("imap.ack");
@@ -409,8 +410,9 @@ impl Imap {
         let acknowledged = self.with_inbox(&span, |inbox, deadline| {
             acknowledge::acknowledge(self, inbox, deliveries.clone(), deadline, Inbox::forget_unreturned)
         });
-        if acknowledged.as_ref().is_err_and(|error| error.kind() == ErrorKind::LeaseLost) {
-            // If the consumer that has them now fails, they come again.
+        let are_lost = |error: &Error| matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::StaleUids);
+        if acknowledged.as_ref().is_err_and(are_lost) {
+            // If the consumer that has them now fails, or they are under other UIDs, they come again.
             self.in_flight.delay(&deliveries, Duration::ZERO);
             self.connection.wake_waits();
         }
