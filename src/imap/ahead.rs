@@ -45,10 +45,11 @@ pub(super) struct LastBatch {
     is_consumers: bool,
     /// `true` if it was fetched soon after an acknowledgement.
     is_in_loop: bool,
+    /// The time at which its fetch began.
     began: Option<Instant>,
-    /// The time of the fetch, and of the acknowledgement behind which it was sent.
+    /// The duration of its fetch, and of the acknowledgement behind which that was sent.
     took: Duration,
-    /// The time at which the next fetch was sent ahead, until the acknowledgement before it has ended.
+    /// The time at which the next fetch was sent ahead.
     sent_ahead: Option<Instant>,
     /// The time at which the last of them was acknowledged.
     done_at: Option<Instant>,
@@ -120,15 +121,18 @@ pub(super) fn next_fetch(
     leaving: &UidSet,
 ) -> Option<Ahead> {
     let timeout = imap.config.common.options.timeout;
-    let is_likely = inbox.last_batch.is_completed_by(leaving, timeout) && !imap.connection.is_awaited();
+    if !inbox.last_batch.is_completed_by(leaving, timeout) || imap.connection.is_awaited() {
+        return None;
+    }
     let octets = inbox.sizes().average?.saturating_mul(inbox.last_batch.count);
     // With claims, messages are claimed before they are fetched. Duplicates are archived by a move of their own.
     let is_next = session.can_send_ahead() && imap.claims.is_none() && inbox.duplicates().is_none();
-    if !is_likely || !is_next || octets > MAX_OCTETS {
+    if !is_next || octets > MAX_OCTETS {
         return None;
     }
     let room = imap.in_flight.room_without(leaving, imap.config.max_in_flight);
-    let cursor = if inbox.last_batch.is_consumers { Cursor::consumer(room) } else { Cursor::default() };
+    let is_consumers = inbox.last_batch.is_consumers;
+    let cursor = if is_consumers { Cursor::consumer(room, &imap.config) } else { Cursor::default() };
     let next = if inbox.has_fetchable(session.validity(), leaving) {
         first_window(session, imap, inbox, &cursor, leaving)
     } else {

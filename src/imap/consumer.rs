@@ -23,10 +23,6 @@ use crate::spans::verb_span;
 /// The first pause after a failure; each further failure doubles it, up to the heartbeat's interval.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The most messages that a consumer fetches at a time with `dead_letters`: each fetch counts a delivery of all of them,
-/// also of those that the app does not get, if it ends.
-const MAX_COUNTED: usize = 10;
-
 /// An endless iterator over messages as they arrive; returned by [`Imap::consume`].
 ///
 /// Its drop lets go of the messages that it has handed out and that are not acknowledged: they are delivered again. It
@@ -122,15 +118,13 @@ impl Consumer {
         let Self { imap, number, .. } = self;
         imap.with_inbox(&verb_span!("imap.fetch"), |inbox, deadline| {
             loop {
-                let mut room = imap.in_flight.room(*number, imap.config.max_in_flight);
-                if imap.config.dead_letters.is_some() {
-                    room = room.min(MAX_COUNTED);
-                }
+                let room = imap.in_flight.room(*number, imap.config.max_in_flight);
                 if room == 0 {
                     return Ok(None);
                 }
                 let (began, returns) = (Instant::now(), imap.in_flight.returns());
-                let mut deliveries = receive::receive(imap, inbox, &mut Cursor::consumer(room), deadline)?;
+                let mut deliveries =
+                    receive::receive(imap, inbox, &mut Cursor::consumer(room, &imap.config), deadline)?;
                 let are_any = !deliveries.is_empty();
                 imap.in_flight.hold(*number, &mut deliveries);
                 if are_any && deliveries.is_empty() {

@@ -3,7 +3,12 @@
 //! A fetch begins with a new cursor, so that it returns the same messages again. A walk keeps one cursor, and returns
 //! each message once.
 
+use crate::config::ImapConfig;
 use crate::uid::{Uid, UidValidity};
+
+/// The most messages that a consumer fetches at a time with `dead_letters`: each fetch counts a delivery of all of them,
+/// also of those that the app does not get, if it ends.
+const MAX_COUNTED: usize = 10;
 
 /// The progress of one fetch, or of a walk through the whole inbox.
 #[derive(Clone, Debug, Default)]
@@ -49,9 +54,10 @@ impl Cursor {
         matches!(self.purpose, Purpose::Walk)
     }
 
-    /// Begins a fetch of at most `room` messages that are not in flight.
-    pub(super) fn consumer(room: usize) -> Self {
-        Self { purpose: Purpose::Consume(room), ..Self::default() }
+    /// Begins the fetch of a consumer, when there may be `room` more messages in flight.
+    pub(super) fn consumer(room: usize, config: &ImapConfig) -> Self {
+        let most = if config.dead_letters.is_some() { MAX_COUNTED } else { usize::MAX };
+        Self { purpose: Purpose::Consume(room.min(most)), ..Self::default() }
     }
 
     /// Returns `true` for a cursor that leaves out the messages in flight.

@@ -405,3 +405,25 @@ fn a_select_that_fails_behind_a_refused_acknowledgement_ends_the_connection(#[ca
     assert_eq!(uids(&imap.fetch().unwrap()), [3, 4]);
     assert_eq!(server.connections(), 2, "the inbox is selected again: {:?}", server.heard(""));
 }
+
+/// With dead letters, a consumer fetches ten messages at a time: ahead, too.
+#[rstest]
+#[case::with_dead_letters(true, &["1:10", "11:20", "21:30", "31:40"])]
+#[case::without(false, &["1:12", "13:24", "25:36", "37:40"])]
+fn a_consumer_requests_ahead_as_many_messages_as_it_fetches(#[case] counts: bool, #[case] windows: &[&str]) {
+    let mut inbox = Inbox::holding(1..=40, Order::AsSent);
+    inbox.last_held = 1;
+    let server = inbox.start(&FAST);
+    let config = imap_config(&server).batch(12).dedup_window(0);
+    let imap = Imap::connect(if counts { config.dead_letters(5) } else { config }).unwrap();
+    let mut consumer = imap.consume();
+    for first in [1, 11, 21, 31] {
+        let batch: Vec<_> = consumer.by_ref().take(10).map(Result::unwrap).collect();
+        assert_eq!(batch[0].uid().get(), first);
+        imap.ack(&batch).unwrap();
+    }
+    let fetches = server.heard("UID FETCH");
+    let bodies = fetches.iter().filter(|it| it.contains("BODY.PEEK[]") && !it.contains('$'));
+    let requested: Vec<_> = bodies.map(|it| it.split(' ').nth(2).unwrap()).collect();
+    assert_eq!(requested, windows, "{fetches:?}");
+}

@@ -6,13 +6,13 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use pymail::{Consumer, Delivery, Imap};
+use pymail::{Consumer, Delivery, ErrorKind, Imap};
 use rstest::rstest;
 
-use super::imap::{holding, mail};
+use super::imap::{fetched, holding, mail};
 use super::{NEVER, imap_config};
 use crate::support::process::wait_until;
-use crate::support::script::{Script, Scripted, Step};
+use crate::support::script::{Heard, Script, Scripted, Step};
 
 /// The longest wait for an announcement.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -325,4 +325,29 @@ fn with_dead_letters_a_consumer_fetches_few_messages_at_a_time() {
     let previews =
         fetches.iter().filter(|it| it.contains("BODY.PEEK[]")).map(|it| it.split(' ').nth(2).unwrap());
     assert_eq!(previews.collect::<Vec<_>>(), ["1:10", "11:20"]);
+}
+
+/// The message is gone when the app acknowledges it under an earlier UIDVALIDITY.
+#[rstest]
+fn a_message_whose_acknowledgement_is_stale_leaves_room_for_the_next_one() {
+    let found = |heard: &Heard| Step::say(format!("* SEARCH {}\r\nTAG OK done\r\n", heard.connection));
+    let fetch = |heard: &Heard| {
+        let uid = u32::try_from(heard.connection).unwrap();
+        Step::say(fetched(uid, &mail(uid, "hello"), &heard.text) + "TAG OK done\r\n")
+    };
+    let select = |heard: &Heard| {
+        let validity = 6 + heard.connection;
+        Step::say(format!("* 1 EXISTS\r\n* OK [UIDVALIDITY {validity}] life\r\nTAG OK [READ-WRITE] done\r\n"))
+    };
+    let server = Script::imap(&["MOVE", "UIDPLUS", "IDLE"])
+        .on("SELECT", select)
+        .on("UID SEARCH", found)
+        .on("UID FETCH", fetch)
+        .on("UID MOVE", |heard| Step::Close.when(heard.nth == 1))
+        .start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER).max_in_flight(1).dedup_window(0)).unwrap();
+    let mut consumer = imap.consume();
+    let first = consumer.next().unwrap().unwrap();
+    assert_eq!(imap.ack([&first]).unwrap_err().kind(), ErrorKind::StaleUids);
+    assert_eq!(consumer.next().unwrap().unwrap().uid().get(), 2);
 }
