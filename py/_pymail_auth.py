@@ -8,6 +8,7 @@ import re
 import smtplib
 from collections.abc import Callable
 
+from _pymail_bearer import Reason, RefusedToken, Response, parse_reason
 from _pymail_smtplib_ext import NoReply, Reply, Smtp, as_text
 from _pymail_transport import Refused, clear_frames
 
@@ -52,6 +53,57 @@ def log_in(smtp: Smtp, user: str, password: str) -> None:
         raise Refused(str(code), text)
 
 
+def log_in_with_token(smtp: Smtp, responses: list[Response]) -> None:
+    """Logs in by an access token, by each mechanism that the server offers, until a refusal has a reason."""
+    offer = smtp.esmtp_features.get("auth", "")
+    names = _names(offer)
+    first: tuple[str, str, Reason | None] | None = None
+    for mechanism, response, end in responses:
+        if mechanism not in names:
+            continue
+        try:
+            (code, text), reason = _present(smtp, mechanism, response, end)
+        except (smtplib.SMTPServerDisconnected, NoReply) as error:
+            if first is None:
+                raise
+            clear_frames(error)
+            break
+        if code < 300 or code == BAD_SEQUENCE:
+            return
+        first = first or (str(code), text, reason)
+        if reason is not None or code < 500:
+            break
+    if first is None:
+        offered = offer.strip() or "none"
+        raise Refused(None, f"the server offers no login by access token (OAUTHBEARER, XOAUTH2), only: {offered}")
+    raise RefusedToken(*first)
+
+
+def _present(smtp: Smtp, mechanism: str, response: str, end: str) -> tuple[Reply, Reason | None]:
+    """Sends the token with the command if it fits on the line, else after the challenge; returns the final reply.
+
+    A refusal comes as a challenge with its reason, which must be answered.
+    """
+    command = f"{mechanism} {response}"
+    fits = len("AUTH ") + len(command) <= MAX_LINE
+    code, text = _command(smtp, "AUTH", command) if fits else (SYNTAX_ERROR[0], "")
+    if code in SYNTAX_ERROR:
+        code, text = _command(smtp, "AUTH", mechanism)
+    if code == CHALLENGE and parse_reason(text) is None:
+        code, text = _command(smtp, response)
+    reason = parse_reason(text) if code == CHALLENGE else None
+    try:
+        if code == CHALLENGE:
+            code, text = _command(smtp, end)
+        return _end(smtp, code, text), reason
+    except (smtplib.SMTPServerDisconnected, NoReply) as error:
+        # A server that hangs up instead of a 535 has told the reason before.
+        if reason is None:
+            raise
+        clear_frames(error)
+        return (WRONG_PASSWORD, "the connection was lost behind the refusal"), reason
+
+
 def _clearest(refusals: list[Reply]) -> Reply:
     """Returns the first refusal that is transient or about the password, else the first one about logins."""
     telling = [reply for reply in refusals if reply[0] < 500 or reply[0] == WRONG_PASSWORD]
@@ -64,8 +116,12 @@ Mechanism = Callable[[Smtp, str, str], Reply]
 
 def _supported(offer: str) -> list[Mechanism]:
     """Returns the supported ones of the offered mechanisms, in the order in which they are tried."""
-    names = re.findall(r"[A-Z0-9_-]+", offer.upper())
+    names = _names(offer)
     return [mechanism for name, mechanism in MECHANISMS.items() if name in names]
+
+
+def _names(offer: str) -> list[str]:
+    return re.findall(r"[A-Z0-9_-]+", offer.upper())
 
 
 def _plain(smtp: Smtp, user: str, password: str) -> Reply:

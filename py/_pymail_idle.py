@@ -59,8 +59,10 @@ class Idling(Receiving):
     def hear(self) -> News:
         """Processes the responses that have arrived, without waiting for more."""
         self.imap.meter.remaining = RESPONSE_LIMIT
-        self.imap.process_arrived()
-        self._check_bye()
+        try:
+            self.imap.process_arrived()
+        finally:
+            self._check_bye()  # which says more than the end of the connection behind it
         self.clear_untagged()
         self.imap.forget_texts()
         if self.idle is not None and self.imap.tagged_commands[self.idle] is not None:

@@ -6,6 +6,7 @@ import binascii
 import imaplib
 from contextlib import suppress
 
+from _pymail_bearer import Reason, RefusedToken, Response, parse_reason
 from _pymail_connection import Connection, quoted
 from _pymail_imap_parse import as_text, parse_message_limit
 from _pymail_transport import Refused, clear_frames
@@ -19,16 +20,20 @@ class ContinuationLines:
 
     def __init__(self, *lines: bytes) -> None:
         self.lines = iter(lines)
+        # The last challenge, in base64.
+        self.challenge = b""
 
-    def next(self, _challenge: object) -> bytes:
-        """Returns the next line, without a look at the challenge; after the last, "*" cancels the exchange."""
+    def next(self, challenge: bytes) -> bytes:
+        """Returns the next line, whatever the challenge is; after the last, "*" cancels the exchange."""
+        self.challenge = challenge
         return next(self.lines, b"*")
 
 
 class LoggingIn(Connection):
     """A connection that logs in."""
 
-    # The login method that has worked, on an earlier connection or on this one: "LOGIN", "PLAIN" or "AUTH=LOGIN".
+    # The login method that has worked, on an earlier connection or on this one: "LOGIN", "PLAIN", "AUTH=LOGIN", or
+    # the mechanism of an access token.
     method = ""
     # True if the server announces ID (RFC 2971).
     has_id = False
@@ -45,6 +50,19 @@ class LoggingIn(Connection):
         except BaseException as error:
             clear_frames(error)
             raise
+        return self._capabilities()
+
+    def login_with_token(self, responses: list[Response]) -> list[str]:
+        """Logs in by an access token; returns the capabilities after login."""
+        try:
+            self._log_in_with_token(responses)
+        except BaseException as error:
+            clear_frames(error)
+            raise
+        return self._capabilities()
+
+    def _capabilities(self) -> list[str]:
+        """Returns the capabilities after login."""
         before = self.imap.capabilities
         # Many servers send them with the OK, so that CAPABILITY is not needed (RFC 3501, section 6.2.3).
         lines = self.imap.untagged_responses.get("CAPABILITY")
@@ -114,9 +132,53 @@ class LoggingIn(Connection):
             self._exchange("LOGIN", f"{{{len(name)}}}", name + b" {%d}" % len(secret), secret)
         self.imap.state = "AUTH"
 
+    def _log_in_with_token(self, responses: list[Response]) -> None:
+        """Sends the token by each mechanism that the server offers, until one works or a refusal has a reason."""
+        offers = self.imap.capabilities
+        first: RefusedToken | None = None
+        try:
+            for method, response, end in sorted(responses, key=lambda response: response[0] != self.method):
+                if f"AUTH={method}" not in offers:
+                    continue
+                refusal, is_final = self._present(method, response, end, is_first=first is None)
+                if refusal is None:
+                    self.method, self.imap.state = method, "AUTH"
+                    return
+                first = first or refusal
+                if is_final:
+                    break
+            raise first or Refused(None, "the server offers no login by access token (OAUTHBEARER, XOAUTH2)")
+        finally:
+            first = refusal = None  # their tracebacks refer to this frame
+
+    def _present(
+        self, method: str, response: str, end: str, *, is_first: bool
+    ) -> tuple[RefusedToken | None, bool]:
+        """Sends the token; returns its refusal, and True if no other mechanism may help."""
+        self.clear_untagged()
+        lines = ContinuationLines(response.encode(), end.encode())
+        reason: Reason | None = None
+        try:
+            self._continue("AUTHENTICATE", method, lines)
+            return None, True
+        except Refused as error:
+            reason = parse_reason(lines.challenge)
+            code, text = error.args
+            is_final = reason is not None or code not in METHOD_CODES
+            return RefusedToken(code, text, reason), is_final
+        except (imaplib.IMAP4.abort, OSError) as error:
+            # A server that hangs up instead of a NO has told the reason before.
+            reason = parse_reason(lines.challenge)
+            if reason is None and is_first:
+                raise
+            return RefusedToken(None, f"the connection was lost: {error}", reason), True
+
     def _exchange(self, command: str, argument: str, *lines: bytes) -> None:
         """Runs a command whose further lines are sent after continuation requests."""
-        self.imap.literal = ContinuationLines(*lines).next  # type: ignore[assignment]
+        self._continue(command, argument, ContinuationLines(*lines))
+
+    def _continue(self, command: str, argument: str, lines: ContinuationLines) -> None:
+        self.imap.literal = lines.next  # type: ignore[assignment]
         try:
             self._completed(self.imap._simple_command, command, argument)
         finally:

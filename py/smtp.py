@@ -12,8 +12,9 @@ import ssl
 from itertools import groupby
 from typing import Any
 
-from _pymail_auth import log_in
+from _pymail_auth import log_in, log_in_with_token
 from _pymail_bdat import Flight, fits
+from _pymail_bearer import Response
 from _pymail_dialogue import Dialogue, OutOfStep
 from _pymail_messages import OneByOne
 from _pymail_smtplib_ext import Message, Smtp, as_text
@@ -62,15 +63,28 @@ class Session(Dialogue):
 
     def login(self, user: str, password: str) -> None:
         """Logs in by a mechanism that the server offers and accepts; raises Refused if it accepts none."""
-        if self.ehlo_refusal:
-            code, text = self.ehlo_refusal
-            raise Refused(str(code), f"EHLO, without which no login is possible: {text}")
-        self.check_unsolicited()
+        self._check_login()
         try:
             log_in(self.smtp, user, password)
         except BaseException as error:
             clear_frames(error)
             raise
+
+    def login_with_token(self, responses: list[Response]) -> None:
+        """Logs in by an access token; raises RefusedToken if the server does not accept it."""
+        self._check_login()
+        try:
+            log_in_with_token(self.smtp, responses)
+        except BaseException as error:
+            clear_frames(error)
+            raise
+
+    def _check_login(self) -> None:
+        """Raises if no login is possible on this connection."""
+        if self.ehlo_refusal:
+            code, text = self.ehlo_refusal
+            raise Refused(str(code), f"EHLO, without which no login is possible: {text}")
+        self.check_unsolicited()
 
     def size_limit(self) -> int:
         """Returns the server's limit for a message in octets (SIZE, RFC 1870); 0 when it announces none."""

@@ -169,13 +169,42 @@ pub(crate) fn login(code: Option<&str>, text: &str) -> Login {
         Some(code) if WRONG_CREDENTIALS.contains(&code) => wrong_or(true),
         Some(code) if code.starts_with('4') || TRANSIENT_CODES.contains(&code) => Login::Later,
         Some("535") if matches!(enhanced(text), Some((4, _, _))) => Login::Later,
-        Some("535") => wrong_or(!enhanced(text).is_some_and(|(_, a, b)| POLICY_CODES.contains(&(a, b)))),
+        Some("535") => wrong_or(!is_policy(text)),
         Some(code) if LOGIN_REPLIES.contains(&code) => Login::Unclear,
         Some(code) if smtp_code(code).is_some() => Login::Other,
         _ if is_transient => Login::Later,
         Some("BAD") => Login::Other,
         _ => Login::Unclear,
     }
+}
+
+/// Classifies a refused access token by its IMAP code or SMTP reply code, its text, and by the server having given a
+/// reason for it; `WrongCredentials` is a token in whose place another one may be accepted.
+///
+/// Many servers refuse a token without a code: Microsoft's `AUTHENTICATE failed.`, Gmail's `[ALERT] Invalid credentials`.
+/// A policy refuses any token.
+pub(crate) fn token_login(code: Option<&str>, text: &str, has_reason: bool) -> Login {
+    let is_about_tokens = || {
+        let is_unspecific = matches!(code, None | Some("ALERT"));
+        has_reason || (is_unspecific && !NOT_THE_PASSWORD.iter().any(|words| has(text, words)))
+    };
+    match login(code, text) {
+        Login::Unclear if !is_policy(text) && is_about_tokens() => Login::WrongCredentials,
+        meaning => meaning,
+    }
+}
+
+/// Returns `true` for the enhanced code of a refusal by policy.
+fn is_policy(text: &str) -> bool {
+    enhanced(text).is_some_and(|(_, a, b)| POLICY_CODES.contains(&(a, b)))
+}
+
+/// Returns `true` if a connection was lost since its access token has ended, or may have.
+///
+/// Exchange: `Session invalidated - AccessTokenExpired`, and its refusal of every command after the login.
+pub(crate) fn is_token_ended(code: Option<&str>, text: &str) -> bool {
+    let words = ["accesstoken", "access token", "token expired", "token has expired", "session invalidated"];
+    is_not_connected(code, text) || words.iter().any(|words| has(text, words))
 }
 
 /// Returns `true` for Exchange's refusal after it has lost its own backend: every later command on the connection
@@ -374,6 +403,33 @@ mod tests {
         #[case] meaning: Login,
     ) {
         assert_eq!(login(code, text), meaning);
+    }
+
+    #[rstest]
+    #[case::microsoft(None, "AUTHENTICATE failed.", false, Login::WrongCredentials)]
+    #[case::gmail(Some("ALERT"), "Invalid credentials (Failure)", false, Login::WrongCredentials)]
+    #[case::exchange(Some("535"), "5.7.3 Authentication unsuccessful", false, Login::WrongCredentials)]
+    #[case::by_policy(Some("535"), "5.7.139 Authentication unsuccessful", true, Login::Unclear)]
+    #[case::blocked(None, "this account is blocked", false, Login::Unclear)]
+    #[case::lost_behind_a_reason(None, "connection lost", true, Login::WrongCredentials)]
+    #[case::for_now(Some("UNAVAILABLE"), "the token server sleeps", true, Login::Later)]
+    #[case::misunderstood(Some("BAD"), "what?", false, Login::Other)]
+    fn a_refused_token_is_told_from_other_refusals(
+        #[case] code: Option<&str>,
+        #[case] text: &str,
+        #[case] has_reason: bool,
+        #[case] meaning: Login,
+    ) {
+        assert_eq!(token_login(code, text, has_reason), meaning);
+    }
+
+    #[rstest]
+    #[case("NOOP: Session invalidated - AccessTokenExpired", true)]
+    #[case("NOOP: the server refused: User is authenticated but not connected.", true)]
+    #[case("421 4.7.0 access token has ended", true)]
+    #[case("NOOP: Autologout; idle for too long", false)]
+    fn a_connection_that_ended_with_its_token_is_recognised(#[case] text: &str, #[case] has_ended: bool) {
+        assert_eq!(is_token_ended(None, text), has_ended);
     }
 
     #[rstest]

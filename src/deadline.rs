@@ -1,5 +1,6 @@
 //! The deadline of a call, by the wall clock.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -9,19 +10,28 @@ use crate::error::{Error, ErrorKind, Result};
 pub(crate) struct Deadline {
     at: Instant,
     timeout: Duration,
+    /// The number of the call.
+    call: u64,
 }
+
+/// The number of calls so far.
+static CALLS: AtomicU64 = AtomicU64::new(0);
 
 impl Deadline {
     /// Returns the deadline of a call that begins now.
     pub(crate) fn after(timeout: Duration) -> Self {
-        Self { at: Instant::now() + timeout, timeout }
+        Self::since(Instant::now(), timeout)
+    }
+
+    fn since(began: Instant, timeout: Duration) -> Self {
+        Self { at: began + timeout, timeout, call: CALLS.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// Returns the deadline of the call on this thread. The first one of an asynchronous call counts from its first poll.
     pub(crate) fn of_call(timeout: Duration) -> Self {
         #[cfg(feature = "async")]
         if let Some(began) = BEGAN.take() {
-            return Self { at: began + timeout, timeout };
+            return Self::since(began, timeout);
         }
         Self::after(timeout)
     }
@@ -38,7 +48,13 @@ impl Deadline {
 
     /// Returns a deadline for a part of the work: `1 / shares` of the whole timeout, and not later than this one.
     pub(crate) fn share(self, shares: u32) -> Self {
-        Self::after((self.timeout / shares).min(self.left()))
+        let timeout = (self.timeout / shares).min(self.left());
+        Self { at: Instant::now() + timeout, timeout, call: self.call }
+    }
+
+    /// Returns `true` if both are of the same call: steps of one verb, which share its deadline.
+    pub(crate) fn is_of_same_call(self, other: Self) -> bool {
+        self.call == other.call
     }
 
     /// # Errors
@@ -76,6 +92,13 @@ pub(crate) fn since<T>(began: Instant, call: impl FnOnce() -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_steps_of_a_call_are_told_from_those_of_the_next() {
+        let call = Deadline::after(Duration::from_secs(60));
+        assert!(call.is_of_same_call(call.share(2)) && call.share(2).is_of_same_call(call.share(3)));
+        assert!(!call.is_of_same_call(Deadline::after(Duration::from_secs(60))));
+    }
 
     #[test]
     fn the_error_names_the_action_and_the_timeout() {

@@ -23,6 +23,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `Connect` | no connection could be made | retry later |
 /// | `Tls` | the certificate or the TLS version is not acceptable | fix the server, or trust its certificate |
 /// | `Auth` | the login was refused | ask the user, or retry after [`retry_after`](Error::retry_after) |
+/// | `SignInNeeded` | the app can get no more access tokens | have the user sign in, then call [`Imap::signed_in`](crate::Imap::signed_in) |
 /// | `Timeout` | the call was not done by its deadline | retry; allow more time for large messages |
 /// | `Disconnected` | the connection was lost, and nothing was done | retry |
 /// | `Refused` | the server answered NO, BAD, 4xx or 5xx | retry if [`is_transient`](Error::is_transient), else report [`code`](Error::code) |
@@ -35,13 +36,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting can't work, such as a tag with a line break.
+    /// A setting can't work, such as a tag with a line break; or a provider of access tokens has panicked, or returned a
+    /// token that can't be sent.
     Config,
     /// An argument of a call can't work, such as a mailbox name with a line break. Nothing was sent.
     InvalidInput,
     /// The embedded Python interpreter could not be started or used.
     Runtime,
-    /// No connection could be made: unknown host, closed port, or a server that closes at once.
+    /// No connection could be made: unknown host, closed port, a server that closes at once, or no access token for now.
     Connect,
     /// TLS failed. The text names the reason: the certificate's authority, names or dates, the TLS version, or a port
     /// that does not speak TLS.
@@ -52,7 +54,13 @@ pub enum ErrorKind {
     /// `AUTHORIZATIONFAILED` and `EXPIRED`, SMTP 535): make a new one with the right credentials. When the server gives
     /// no clear reason, the handle retries with long waits, and [`retry_after`](Error::retry_after) returns the next
     /// one.
+    ///
+    /// A refused access token never ends the handle: see [`Credentials::oauth2`](crate::Credentials::oauth2).
     Auth,
+    /// The app's provider of access tokens has returned [`Error::grant_gone`]: the account's owner must sign in again.
+    /// The handle makes no connection before [`Imap::signed_in`](crate::Imap::signed_in) or
+    /// [`Smtp::signed_in`](crate::Smtp::signed_in) is called.
+    SignInNeeded,
     /// The call was not done by its deadline. The connection is replaced.
     Timeout,
     /// The connection was lost. The command was not carried out, or is safe to repeat.
@@ -87,6 +95,7 @@ impl fmt::Display for ErrorKind {
             Self::Connect => "connection failed",
             Self::Tls => "TLS failed",
             Self::Auth => "login refused",
+            Self::SignInNeeded => "sign-in needed",
             Self::Timeout => "timed out",
             Self::Disconnected => "connection lost",
             Self::Refused => "refused by the server",
@@ -140,7 +149,21 @@ struct Inner {
     code: Option<String>,
     retry_after: Option<Duration>,
     persistence: Persistence,
+    token_refusal: Option<TokenRefusal>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// The reason for which a server has refused an access token, from the JSON of its refusal (RFC 7628, section 3.2.2).
+///
+/// Each is at most 400 characters long.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct TokenRefusal {
+    /// `invalid_token`, `insufficient_scope` and others with OAUTHBEARER; with XOAUTH2 a number such as `401`. Empty if
+    /// the server gives none.
+    pub status: String,
+    /// The scope that a token needs. Empty if the server names none.
+    pub scope: String,
 }
 
 /// The duration of an error's cause, where it is known from more than kind and code.
@@ -151,6 +174,8 @@ enum Persistence {
     Transient,
     /// The server said clearly that the credentials are wrong.
     WrongCredentials,
+    /// The server refused an access token, in whose place another one may be accepted at once.
+    RefusedToken,
 }
 
 impl Error {
@@ -165,6 +190,7 @@ impl Error {
             code,
             retry_after,
             persistence,
+            token_refusal: None,
             source,
         }))
     }
@@ -183,6 +209,30 @@ impl Error {
     /// Makes an error of an argument.
     pub(crate) fn invalid_input(text: impl Into<String>) -> Self {
         Self::new(ErrorKind::InvalidInput, text)
+    }
+
+    /// Makes the error by which a [provider of access tokens](crate::Credentials::oauth2) says that it can't get any
+    /// before the account's owner has signed in again: the token server has answered `invalid_grant` (RFC 6749, section
+    /// 5.2), for example.
+    ///
+    /// The reason is for people, and is shown; it must not have a secret in it.
+    ///
+    /// ```
+    /// let error = pymail::Error::grant_gone("invalid_grant: the refresh token was revoked");
+    /// assert_eq!(error.kind(), pymail::ErrorKind::SignInNeeded);
+    /// assert!(error.is_permanent());
+    /// ```
+    pub fn grant_gone(reason: impl fmt::Display) -> Self {
+        Self::new(ErrorKind::SignInNeeded, bounded(&reason.to_string()))
+    }
+
+    /// Makes the error by which a [provider of access tokens](crate::Credentials::oauth2) says that it can't get one
+    /// now: the token server is not reachable, or busy. `retry_after` is the wait that the token server asks for, if any;
+    /// the handle asks for no token before.
+    ///
+    /// The reason is for people, and is shown; it must not have a secret in it.
+    pub fn token_unavailable(reason: impl fmt::Display, retry_after: Option<Duration>) -> Self {
+        Self::new(ErrorKind::Connect, bounded(&reason.to_string())).with_retry_after(retry_after)
     }
 
     /// Makes an error of one message.
@@ -216,6 +266,16 @@ impl Error {
         self.changed(|inner| inner.persistence = Persistence::WrongCredentials)
     }
 
+    /// Marks the refusal of an access token, in whose place another one may be accepted at once.
+    pub(crate) fn mark_refused_token(self) -> Self {
+        self.changed(|inner| inner.persistence = Persistence::RefusedToken)
+    }
+
+    /// Sets the reason of a refused access token.
+    pub(crate) fn with_token_refusal(self, refusal: Option<TokenRefusal>) -> Self {
+        self.changed(|inner| inner.token_refusal = refusal)
+    }
+
     /// Sets the cause.
     pub(crate) fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.changed(|inner| inner.source = Some(Arc::new(source)))
@@ -244,6 +304,7 @@ impl Error {
     /// Takes over another error's code, its wait, and the duration of its cause.
     pub(crate) fn with_details_of(self, other: &Self) -> Self {
         let error = self.with_code(other.0.code.clone()).with_retry_after(other.0.retry_after);
+        let error = error.with_token_refusal(other.0.token_refusal.clone());
         error.changed(|inner| inner.persistence = other.0.persistence)
     }
 
@@ -275,16 +336,23 @@ impl Error {
     /// Returns the wait before a retry, counted from when the error was returned, if it is known.
     ///
     /// The wait is the server's, from a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or
-    /// `try again in 2 minutes`; or the handle's own, which makes no connection before: a login was refused, or
+    /// `try again in 2 minutes`; that of the token server, by [`token_unavailable`](Error::token_unavailable); or the
+    /// handle's own, which makes no connection before: a login was refused, or
     /// [`max_connects_per_minute`](crate::ImapConfig::max_connects_per_minute) is reached.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
+    /// Returns the reason for which the server has refused an access token, if it gave one.
+    #[must_use]
+    pub fn token_refusal(&self) -> Option<&TokenRefusal> {
+        self.0.token_refusal.as_ref()
+    }
+
     /// Returns `true` if the same call may succeed later without a change by the caller.
     ///
-    /// - Lost and failed connections and timeouts are transient.
+    /// - Lost and failed connections and timeouts are transient, and so is a refused access token.
     /// - Of refusals, SMTP's 4xx and the enhanced codes 4.x.x, 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 and
     ///   5.4.5 (congestion); the IMAP codes `UNAVAILABLE`, `INUSE`, `LIMIT`, `SERVERBUG`, `OVERQUOTA`, `EXPUNGEISSUED`,
     ///   `MESSAGELIMIT`, `NOTIFICATIONOVERFLOW` and Gmail's `THROTTLED`; without a known code, texts that say the same
@@ -295,7 +363,9 @@ impl Error {
         match self.kind() {
             ErrorKind::Connect | ErrorKind::Timeout | ErrorKind::Disconnected => true,
             ErrorKind::Refused | ErrorKind::Auth => {
-                let is_marked = self.0.persistence == Persistence::Transient || self.retry_after().is_some();
+                let is_marked =
+                    matches!(self.0.persistence, Persistence::Transient | Persistence::RefusedToken)
+                        || self.retry_after().is_some();
                 is_marked || self.code().is_some_and(|code| codes::is_transient(Some(code), ""))
             }
             _ => false,
@@ -305,6 +375,11 @@ impl Error {
     /// Returns `true` if the server said clearly that the credentials are wrong.
     pub(crate) fn is_wrong_credentials(&self) -> bool {
         self.0.persistence == Persistence::WrongCredentials
+    }
+
+    /// Returns `true` if another access token may be accepted at once.
+    pub(crate) fn is_refused_token(&self) -> bool {
+        self.0.persistence == Persistence::RefusedToken
     }
 
     /// Returns `true` if the same call will fail again until the program, the account or the server is changed.
@@ -326,10 +401,29 @@ impl Error {
 
     /// Returns `true` if the connection can't be used after this error.
     pub(crate) fn ends_connection(&self) -> bool {
-        use ErrorKind::{Auth, Connect, Disconnected, OutcomeUnknown, Runtime, Timeout, Tls};
-        matches!(self.kind(), Auth | Connect | Disconnected | OutcomeUnknown | Runtime | Timeout | Tls)
-            || self.code() == Some("421")
+        use ErrorKind::{Auth, Connect, Disconnected, OutcomeUnknown, Runtime, SignInNeeded, Timeout, Tls};
+        matches!(
+            self.kind(),
+            Auth | Connect | Disconnected | OutcomeUnknown | Runtime | SignInNeeded | Timeout | Tls
+        ) || self.code() == Some("421")
     }
+}
+
+/// The most characters of a text from elsewhere that an error shows.
+const MAX_TEXT: usize = 400;
+
+/// Makes a text printable: one line, no control characters, at most [`MAX_TEXT`] characters.
+pub(crate) fn bounded(text: &str) -> String {
+    let printable = |c: char| match c {
+        c if c.is_whitespace() => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    let mut bounded: String = text.chars().take(MAX_TEXT).map(printable).collect();
+    if text.chars().nth(MAX_TEXT).is_some() {
+        bounded.push_str(" (..)");
+    }
+    bounded
 }
 
 impl fmt::Display for Error {
@@ -346,7 +440,8 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { kind, text, action: _, code, retry_after, persistence: _, source } = &*self.0;
+        let Inner { kind, text, action: _, code, retry_after, persistence: _, token_refusal, source } =
+            &*self.0;
         let mut debug = f.debug_struct("Error");
         debug.field("kind", kind).field("text", text);
         if let Some(code) = code {
@@ -354,6 +449,9 @@ impl fmt::Debug for Error {
         }
         if let Some(wait) = retry_after {
             debug.field("retry_after", wait);
+        }
+        if let Some(refusal) = token_refusal {
+            debug.field("token_refusal", refusal);
         }
         if let Some(source) = source {
             debug.field("source", source);
@@ -385,7 +483,7 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::Config | ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
-            ErrorKind::Auth => io::ErrorKind::PermissionDenied,
+            ErrorKind::Auth | ErrorKind::SignInNeeded => io::ErrorKind::PermissionDenied,
             ErrorKind::Timeout => io::ErrorKind::TimedOut,
             ErrorKind::Disconnected => io::ErrorKind::ConnectionAborted,
             ErrorKind::Message => io::ErrorKind::InvalidData,

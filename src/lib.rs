@@ -106,6 +106,10 @@
 //! retries: first after 10 s when the refusal is transient, after a minute when the server gives no clear reason, then
 //! less often, up to once in 5 min or an hour.
 //!
+//! With [access tokens](Credentials::oauth2), the app is asked for one at every connect, and again when one is refused or
+//! has ended. A refused token never ends the handle. When the app says that the account's owner must sign in again
+//! ([`Error::grant_gone`]), the handle rests until [`Imap::signed_in`] or [`Smtp::signed_in`].
+//!
 //! # Monitoring
 //!
 //! [`Imap::status`] and [`Smtp::status`] return the [`State`] of the connection and its last error. [`Imap::stats`] and
@@ -118,7 +122,7 @@
 //!
 //! Losses, reconnections and other incidents are emitted as events of the `tracing` crate, at the level `WARN` when
 //! something failed, else `INFO`. They are emitted after all locks are released, so a subscriber may call the handle.
-//! No event and no `Debug` shows the password.
+//! No event and no `Debug` shows a password or an access token.
 //!
 //! Each verb has a span at the level `INFO`, such as `imap.fetch` and `smtp.send`, with the fields `messages`,
 //! `elapsed_ms` and `error`, the [`ErrorKind`]. Each delivery has a span at the level `DEBUG`, `imap.delivery`, from the
@@ -159,14 +163,17 @@ mod smtp;
 mod spans;
 mod tcp;
 mod throttle;
+mod tokens;
 mod uid;
 mod waiter;
 
 #[cfg(feature = "async")]
 pub use crate::asynchronous::AsyncCall;
-pub use crate::config::{Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig};
+pub use crate::config::{
+    AccessToken, Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig, TokenRequest,
+};
 pub use crate::connection::{Latency, Push, State, Stats, Status};
-pub use crate::error::{Error, ErrorKind, Result};
+pub use crate::error::{Error, ErrorKind, Result, TokenRefusal};
 #[cfg(feature = "async")]
 pub use crate::imap::{AsyncConsumer, AsyncDeadLetters, AsyncDeliveries, AsyncImap};
 pub use crate::imap::{Batch, Consumer, DeadLetter, DeadLetters, Deliveries, Delivery, Depth, Imap, RawMail};
@@ -196,6 +203,8 @@ const _: () = {
     assert_send_sync::<UidSet>();
     assert_send_sync::<Error>();
     assert_send_sync::<Status>();
+    assert_send_sync::<AccessToken>();
+    assert_send_sync::<TokenRequest>();
     assert_send_sync::<ImapConfig>();
     assert_send_sync::<SmtpConfig>();
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest wait that is honoured.
-const MAX_WAIT: Duration = Duration::from_secs(3_600);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(3_600);
 
 /// Words that precede the wait in such a text; a time without them means something else.
 const WORDS: [&str; 6] = ["backoff", "back off", "try again", "retry", "try later", "wait"];

@@ -1,6 +1,7 @@
 //! All integration tests, in one binary.
 #![allow(unreachable_pub, reason = "the fixtures are shared with the benches and the examples")]
 
+mod access_tokens;
 mod bad_input;
 mod checkers;
 mod corpus;

@@ -8,7 +8,7 @@ use crate::libraries::Library;
 use crate::{Result, copy as copy_file, output};
 
 /// The modules that pymail's Python files import, without these files themselves.
-const IMPORTS: [&str; 6] = ["__future__", "imaplib", "smtplib", "ssl", "stringprep", "typing"];
+const IMPORTS: [&str; 7] = ["__future__", "imaplib", "json", "smtplib", "ssl", "stringprep", "typing"];
 
 /// The folder `lib`, from `lib/python3.X/lib-dynload`.
 const LIB_OF_A_MODULE: &[u8] = b"$ORIGIN/../..";

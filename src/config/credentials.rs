@@ -1,7 +1,8 @@
-//! The user name and the password of an account.
+//! The user name and the password of an account, or the function that returns its access tokens.
 
 use std::fmt;
 
+use super::token::{AccessToken, Provider, TokenRequest};
 use crate::error::{Error, Result};
 
 /// A password, without `Display` and `Serialize`; its `Debug` is `Password(..)`.
@@ -21,7 +22,21 @@ impl fmt::Debug for Password {
     }
 }
 
-/// The user name and the password of an account. `Debug` shows the user name only.
+/// The user name of an account, and its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    pub(crate) secret: Secret,
+}
+
+/// A password, or the function that returns access tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Secret {
+    Password(Password),
+    Token(Provider),
+}
+
+/// The user name and the password of an account, or the source of its access tokens. `Debug` shows the user name only.
 ///
 /// ```
 /// use pymail::Credentials;
@@ -31,7 +46,7 @@ impl fmt::Debug for Password {
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    pub(crate) login: Option<(String, Password)>,
+    pub(crate) login: Option<Login>,
 }
 
 impl Credentials {
@@ -42,7 +57,65 @@ impl Credentials {
     /// works or the server says that the credentials are wrong; beyond ASCII, PLAIN goes first. Later logins of the
     /// handle use the one that worked. SMTP tries PLAIN, LOGIN and CRAM-MD5, each once.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
-        Self { login: Some((user.into(), Password(password.into()))) }
+        Self { login: Some(Login { user: user.into(), secret: Secret::Password(Password(password.into())) }) }
+    }
+
+    /// Makes credentials of a user name and access tokens of OAuth 2.0, for which the app is asked at every connect.
+    ///
+    /// The provider returns a token, from a cache of its own or from the network. It runs on the thread that connects:
+    /// that of a call, or one of the background threads that all handles share. Its time counts within the
+    /// [`timeout`](crate::ImapConfig::timeout) of the call, in the background within 20 s;
+    /// [`TokenRequest::timeout`] is what is left of it. A provider that takes longer makes the call return later, with
+    /// [`Timeout`](crate::ErrorKind::Timeout). The interpreter is free meanwhile. The provider may ask the
+    /// handle for `status()` and `stats()`; other calls of that handle are
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) within it, since they would wait for themselves.
+    ///
+    /// | the provider returns | the handle |
+    /// | --- | --- |
+    /// | a token | logs in |
+    /// | a token that the server refuses | asks once more, with [`renew`](TokenRequest::renew), and connects anew if it gets another one; after a second refusal it returns [`Auth`](crate::ErrorKind::Auth), and tries again after 10 s, doubled up to the longest [`backoff`](crate::ImapConfig::backoff) |
+    /// | a token that ends soon | replaces the session before that, between two calls |
+    /// | [`Error::token_unavailable`], or any other error | returns [`Connect`](crate::ErrorKind::Connect), and tries again, not before the wait that the error names |
+    /// | [`Error::grant_gone`] | returns [`SignInNeeded`](crate::ErrorKind::SignInNeeded), and does not connect before [`signed_in`](crate::Imap::signed_in) |
+    /// | an empty token, or one with spaces, control characters or others beyond ASCII; nothing, since it panics | returns [`Config`](crate::ErrorKind::Config), and tries again |
+    ///
+    /// Logs in by OAUTHBEARER (RFC 7628) where the server offers it, since its refusals name the cause, else by
+    /// XOAUTH2. Tokens go over TLS or the loopback only, as passwords do.
+    ///
+    /// ```no_run
+    /// use std::sync::Mutex;
+    /// use std::time::Duration;
+    /// use pymail::{AccessToken, Credentials, Imap, ImapConfig, Server};
+    ///
+    /// # struct TokenResponse { access_token: String, expires_in: u64 }
+    /// # enum Failure { InvalidGrant, Other(String) }
+    /// # fn post_refresh_token(_: Duration) -> Result<TokenResponse, Failure> { unimplemented!() }
+    /// # fn main() -> pymail::Result<()> {
+    /// let cache: Mutex<Option<AccessToken>> = Mutex::default();
+    /// let account = Credentials::oauth2("alice@example.org", move |request| {
+    ///     let mut cache = cache.lock().unwrap();
+    ///     if let Some(token) = cache.as_ref().filter(|_| !request.renew) {
+    ///         return Ok(token.clone());
+    ///     }
+    ///     // The app's own client: a refresh token for an access token (RFC 6749, section 6).
+    ///     match post_refresh_token(request.timeout) {
+    ///         Ok(response) => {
+    ///             let life = Duration::from_secs(response.expires_in);
+    ///             Ok(cache.insert(AccessToken::new(response.access_token).expires_in(life)).clone())
+    ///         }
+    ///         Err(Failure::InvalidGrant) => Err(pymail::Error::grant_gone("sign in again")),
+    ///         Err(Failure::Other(reason)) => Err(pymail::Error::token_unavailable(reason, None)),
+    ///     }
+    /// });
+    /// let imap = Imap::connect(ImapConfig::new(Server::tls("imap.example.org"), account))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn oauth2(
+        user: impl Into<String>,
+        provider: impl Fn(TokenRequest) -> Result<AccessToken> + Send + Sync + 'static,
+    ) -> Self {
+        Self { login: Some(Login { user: user.into(), secret: Secret::Token(Provider::new(provider)) }) }
     }
 
     /// Makes empty credentials, for an SMTP relay without login. IMAP always needs a login.
@@ -51,17 +124,22 @@ impl Credentials {
         Self { login: None }
     }
 
-    /// Returns the user name, if there is a login. There is no getter for the password.
+    /// Returns the user name, if there is a login. There is no getter for the secret.
     #[must_use]
     pub fn get_user(&self) -> Option<&str> {
-        self.login.as_ref().map(|(user, _)| user.as_str())
+        self.login.as_ref().map(|login| login.user.as_str())
     }
 
     /// # Errors
     /// `Config` for an empty user name, and for CR, LF or NUL, which could end the command that carries them.
     pub(super) fn check(&self) -> Result<()> {
-        let Some((user, password)) = &self.login else { return Ok(()) };
-        if user.is_empty() || has_breaks(user) || has_breaks(password.reveal()) {
+        let Some(Login { user, secret }) = &self.login else { return Ok(()) };
+        let is_broken = match secret {
+            Secret::Password(password) => has_breaks(password.reveal()),
+            // Ends a field of the response that has the token.
+            Secret::Token(_) => user.contains('\u{1}'),
+        };
+        if user.is_empty() || has_breaks(user) || is_broken {
             let why =
                 "the user name must not be empty, and user name and password must not contain CR, LF or NUL";
             return Err(Error::config(why));

@@ -343,7 +343,7 @@ impl ImapConfig {
     /// Returns the server, the user and the mailbox, by which inboxes are told apart.
     pub(crate) fn mailbox(&self) -> impl Hash {
         let Common { server, credentials, .. } = &self.common;
-        let user = credentials.login.as_ref().map(|(user, _)| user.clone());
+        let user = credentials.login.as_ref().map(|login| login.user.clone());
         (server.host.clone(), server.port, user, self.inbox.clone())
     }
 

@@ -4,13 +4,17 @@ mod credentials;
 mod server;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub use self::credentials::Credentials;
+pub(crate) use self::credentials::{Login, Secret};
 pub(crate) use self::server::Security;
 pub use self::server::Server;
+pub(crate) use self::token::Provider;
+pub use self::token::{AccessToken, TokenRequest};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The default tag.

@@ -68,6 +68,14 @@ enum Goal {
     Pause,
 }
 
+#[cfg(feature = "async")]
+impl Wait {
+    /// Returns `true` for a pause, which does not wait for mail.
+    pub(super) fn is_pause(&self) -> bool {
+        self.goal == Goal::Pause
+    }
+}
+
 impl Arrivals {
     pub(super) fn new() -> Self {
         let state = State {

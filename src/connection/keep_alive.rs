@@ -24,17 +24,25 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// The part of an interval after which a busy connection is tried again, where a lease must be renewed.
 const BUSY_RETRIES: u32 = 8;
 
+/// The time without a call after which no verb is under way, so that its session may be replaced. The steps of a verb
+/// follow each other without the app.
+const QUIET: Duration = Duration::from_secs(5);
+
 impl<S: Session> KeepAlive for Shared<S> {
     fn keep_alive(&self, beat: Beat) -> Duration {
-        events::deferred(|| match self.slot.try_lock() {
+        let wait = events::deferred(|| match self.slot.try_lock() {
             Some(slot) if slot.ended.is_some() => self.options.heartbeat,
             Some(slot) if slot.session.is_none() => self.reconnect(slot, beat),
+            Some(slot) if self.is_renewal_due(&slot) => self.renew(slot, beat),
             Some(slot) if self.wants_mail(&slot) => self.listen(slot, beat),
             Some(slot) => self.noop_if_idle(slot, beat),
             None if self.options.noop_when_busy => self.options.heartbeat / BUSY_RETRIES,
             // A call that holds the lock is traffic enough.
             _ => self.options.heartbeat,
-        })
+        });
+        // With a floor, for calls that leave no quiet moment.
+        let renewal = self.hooks.tokens.time_to_renewal().map(|time| time.max(QUIET));
+        renewal.map_or(wait, |time| wait.min(time))
     }
 }
 
@@ -78,11 +86,39 @@ impl<S: Session> Shared<S> {
         self.connecting.store(true, Ordering::SeqCst);
         drop(slot);
         let deadline = Deadline::after(CONNECT_TIMEOUT.min(self.options.timeout));
-        let connected = (self.hooks.connect)(deadline);
+        let connected = self.hooks.connect(deadline, || self.slot.lock().limiter.admit(Instant::now()));
         self.connecting.store(false, Ordering::SeqCst);
         let mut slot = self.slot.lock();
         // `run` calls the hook that a new session needs at once. A failure shows in the status.
         let _ = self.install(&mut slot, connected).and_then(|()| self.run(&mut slot, deadline, |_| Ok(())));
+        if slot.session.is_some() && self.wants_mail(&slot) {
+            return self.listen(slot, beat);
+        }
+        self.until_next(&slot)
+    }
+
+    /// Returns `true` if the session's access token ends soon, and no verb is under way.
+    fn is_renewal_due(&self, slot: &SessionSlot<S>) -> bool {
+        self.hooks.tokens.is_renewal_due() && slot.last_call.elapsed() >= QUIET
+    }
+
+    /// Replaces a session whose access token ends soon, without holding the lock while it connects. A call that came
+    /// meanwhile keeps the old session, which the next call replaces.
+    fn renew<'a>(&'a self, mut slot: MutexGuard<'a, SessionSlot<S>>, beat: Beat) -> Duration {
+        if self.admit_renewal(&mut slot) {
+            let last_call = slot.last_call;
+            self.connecting.store(true, Ordering::SeqCst);
+            drop(slot);
+            let deadline = Deadline::after(CONNECT_TIMEOUT.min(self.options.timeout));
+            let renewed = self.hooks.connect(deadline, || self.slot.lock().limiter.admit(Instant::now()));
+            self.connecting.store(false, Ordering::SeqCst);
+            slot = self.slot.lock();
+            if renewed.is_ok() && slot.last_call != last_call && slot.session.is_some() {
+                self.hooks.tokens.renew_now();
+            } else {
+                self.install_renewed(&mut slot, renewed);
+            }
+        }
         if slot.session.is_some() && self.wants_mail(&slot) {
             return self.listen(slot, beat);
         }

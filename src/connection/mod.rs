@@ -11,6 +11,9 @@
 //! | `status`, `traffic` | what `status()` and `stats()` return | for a copy: reading them never waits for a call |
 //! | `heartbeat` | the heartbeat's registration | for taking it out |
 //!
+//! The app is asked for an access token within connecting: under the lock of the slot in a call, since other calls have
+//! no connection before it, and under none in a heartbeat. A provider that uses its own handle gets an error at once.
+//!
 //! Each thread detaches from the interpreter before it waits for a lock: the holder needs the interpreter to end its
 //! call. Events wait until the locks are released, since a subscriber may call the handle.
 //!
@@ -109,6 +112,8 @@ struct SessionSlot<S> {
     listening_since: Instant,
     /// `true` if IDLE was not renewed since a call.
     needs_second_look: bool,
+    /// The deadline of the last call, by which the steps of one verb are told from those of the next.
+    last_deadline: Option<Deadline>,
     limiter: ReconnectLimiter,
 }
 
@@ -122,12 +127,14 @@ impl<S: Session> Connection<S> {
     /// Connects and starts the heartbeat.
     ///
     /// # Errors
-    /// Those of the connect hook, unchanged: the first attempt is not repeated, and no heartbeat goes on after it.
+    /// Those of the connect hook, unchanged: the first attempt is not repeated, but for a refused access token, and no
+    /// heartbeat goes on after it.
     /// `Runtime` when the heartbeat's thread can't be started.
     pub(crate) fn open(options: ConnectionOptions, hooks: SessionHooks<S>) -> Result<Self> {
         let mut limiter = ReconnectLimiter::new(options);
         limiter.admit(Instant::now())?;
-        let connect = || (hooks.connect)(Deadline::after(options.timeout));
+        let deadline = Deadline::after(options.timeout);
+        let connect = || hooks.connect(deadline, || limiter.admit(Instant::now()));
         let session = S::detached(|| events::deferred(connect))?;
         let now = Instant::now();
         let traffic = Arc::new(Mutex::new(TrafficCounter::new(session.traffic())));
@@ -141,6 +148,7 @@ impl<S: Session> Connection<S> {
             last_heard: now,
             listening_since: now,
             needs_second_look: false,
+            last_deadline: None,
             limiter,
         };
         let shared = Arc::new(Shared {
@@ -213,11 +221,13 @@ impl<S: Session> Connection<S> {
         if S::is_forked() {
             return Err(Error::forked());
         }
+        self.check_not_in_provider()?;
         let locked = || {
             let slot = self.0.shared.slot.try_lock_until(deadline.at());
             let action = "waiting for another call on the connection";
             let mut slot = slot.ok_or_else(|| deadline.error(action))?;
             deadline.check(action)?; // A command without time would cost the connection.
+            self.0.shared.renew_between_verbs(&mut slot, deadline);
             let result = call(&self.0.shared, &mut slot);
             slot.last_call = Instant::now();
             drop(slot);
@@ -229,15 +239,54 @@ impl<S: Session> Connection<S> {
         S::detached(|| events::deferred(locked))
     }
 
+    /// Lets a handle connect again whose account's owner has signed in again; without effect on others, but that a wait
+    /// after a refused login ends.
+    ///
+    /// # Errors
+    /// `Runtime` in a forked child.
+    pub(crate) fn signed_in(&self) -> Result<()> {
+        if S::is_forked() {
+            return Err(Error::forked());
+        }
+        self.check_not_in_provider()?;
+        let shared = &self.0.shared;
+        S::detached(|| {
+            let mut slot = shared.slot.lock();
+            slot.limiter.forgive_refused_login();
+            if slot.ended.take_if(|error| error.kind() == ErrorKind::SignInNeeded).is_some() {
+                shared.status.lock().state = State::Disconnected;
+            }
+        });
+        shared.arrivals.end(); // Those who pause go on.
+        self.wake_heartbeat();
+        Ok(())
+    }
+
     /// Closes the connection and stops the heartbeat, for every clone.
     ///
     /// Waits for the call that is under way; calls that wait for their turn return `Closed`. LOGOUT or QUIT then takes
     /// at most [`CLOSE_TIMEOUT`], or the timeout if that is shorter.
     ///
     /// # Errors
-    /// As LOGOUT or QUIT, after which the connection is closed all the same; none for a second `close`.
+    /// As LOGOUT or QUIT, after which the connection is closed all the same; none for a second `close`. `InvalidInput`
+    /// within a provider of access tokens.
     pub(crate) fn close(&self) -> Result<()> {
+        self.check_not_in_provider()?;
         self.0.close()
+    }
+
+    /// Checks that this thread is not asking the app for an access token for this connection: a call would wait for
+    /// itself.
+    ///
+    /// # Errors
+    /// `InvalidInput`.
+    pub(crate) fn check_not_in_provider(&self) -> Result<()> {
+        if self.0.shared.hooks.tokens.is_asking() {
+            let text =
+                "a provider of access tokens can't use the handle that asks it, but for status() and stats()";
+            return Err(Error::invalid_input(text));
+        }
+        Ok(())
     }
 
     /// Returns a copy of the status. Never waits for a call.
@@ -404,7 +453,8 @@ impl<S: Session> Shared<S> {
         if slot.session.is_none() {
             deadline.check("connecting")?;
             slot.limiter.admit(Instant::now())?;
-            let connected = (self.hooks.connect)(deadline);
+            let limiter = &mut slot.limiter;
+            let connected = self.hooks.connect(deadline, || limiter.admit(Instant::now()));
             self.install(slot, connected)?;
         }
         slot.session.take().ok_or_else(|| Error::new(ErrorKind::Disconnected, "not connected"))
@@ -418,6 +468,60 @@ impl<S: Session> Shared<S> {
             let _ = self.close_session(session); // The session is gone either way.
         }
         due
+    }
+
+    /// Replaces a session whose access token ends soon, unless a verb is under way.
+    fn renew_between_verbs(&self, slot: &mut SessionSlot<S>, deadline: Deadline) {
+        let last = slot.last_deadline.replace(deadline);
+        let is_under_way = last.is_some_and(|last| last.is_of_same_call(deadline));
+        if is_under_way || slot.session.is_none() || !self.hooks.tokens.is_renewal_due() {
+            return;
+        }
+        if self.admit_renewal(slot) {
+            // A token server that does not answer leaves time for the call itself.
+            let deadline = deadline.share(3);
+            let limiter = &mut slot.limiter;
+            let renewed = self.hooks.connect(deadline, || limiter.admit(Instant::now()));
+            self.install_renewed(slot, renewed);
+        }
+    }
+
+    /// Returns `true` if a session may be replaced now; else puts that off. A session is better than none, so half of a
+    /// minute's connections are kept for calls.
+    fn admit_renewal(&self, slot: &mut SessionSlot<S>) -> bool {
+        let now = Instant::now();
+        let is_admitted = slot.limiter.has_room(now) && slot.limiter.admit(now).is_ok();
+        if !is_admitted {
+            self.hooks.tokens.postpone_renewal(None);
+        }
+        is_admitted
+    }
+
+    /// Puts a new session in the place of one whose access token ends soon. After a failure the old one stays, as long as
+    /// the server lets it; but not when the account's owner must sign in again.
+    fn install_renewed(&self, slot: &mut SessionSlot<S>, renewed: Result<S>) {
+        if slot.ended.is_some() {
+            return; // Dropping the new session closes it.
+        }
+        match renewed {
+            Ok(session) => {
+                self.tally(|traffic| traffic.connected(session.traffic()));
+                let old = slot.session.replace(session);
+                slot.limiter.connected();
+                self.status.lock().state = State::Connected;
+                // Its claims and leases go on in the new session.
+                let _ = old.map(|old| self.leave(old));
+                events::emit(|| tracing::info!("connected again, before the access token ends"));
+            }
+            Err(error) if error.kind() == ErrorKind::SignInNeeded => self.lose(slot, &error),
+            Err(error) => {
+                self.hooks.tokens.postpone_renewal(error.retry_after());
+                self.note(&error);
+                events::emit(move || {
+                    tracing::warn!(error = %format!("{error:#}"), "no new session before the access token ends");
+                });
+            }
+        }
     }
 
     /// Stores the outcome of an attempt to connect in the slot.
@@ -450,30 +554,42 @@ impl<S: Session> Shared<S> {
     fn lose(&self, slot: &mut SessionSlot<S>, error: &Error) {
         let reason = error.clone();
         events::emit(move || tracing::warn!(error = %format!("{reason:#}"), "connection lost"));
+        self.hooks.tokens.note_loss(error);
         slot.session = None;
         slot.limiter.honor_retry_after(error, Instant::now());
-        let wrong_credentials = error.is_wrong_credentials();
-        if wrong_credentials && slot.ended.is_none() {
+        let is_sign_in_needed = error.kind() == ErrorKind::SignInNeeded;
+        let is_end = is_sign_in_needed || error.is_wrong_credentials();
+        if is_end && slot.ended.is_none() {
             slot.ended = Some(error.clone());
         }
         self.note(error);
-        self.status.lock().state = match wrong_credentials {
+        self.status.lock().state = match is_end {
+            true if is_sign_in_needed => State::SignInNeeded,
             true => State::AuthFailed,
             false if slot.limiter.is_throttled() => State::Throttled,
             false => State::Disconnected,
         };
-        if wrong_credentials {
+        if is_end {
             self.arrivals.end(); // Those who wait get the error.
         }
     }
 
     /// Sends LOGOUT or QUIT and closes the session, after the hook that leaves it: a shared mailbox's claims are
     /// released, within the same timeout.
-    fn close_session(&self, mut session: S) -> Result<()> {
+    fn close_session(&self, session: S) -> Result<()> {
+        self.leave_after(session, &self.hooks.before_close)
+    }
+
+    /// Sends LOGOUT or QUIT and closes a session that another one has replaced.
+    fn leave(&self, session: S) -> Result<()> {
+        self.leave_after(session, |_| ())
+    }
+
+    fn leave_after(&self, mut session: S, before_close: impl Fn(&mut S)) -> Result<()> {
         let guard = session.watch(Deadline::after(CLOSE_TIMEOUT.min(self.options.timeout)));
         session.unpark();
         let _ = session.stop_listening(false); // A failure comes again at LOGOUT.
-        (self.hooks.before_close)(&mut session);
+        before_close(&mut session);
         guard.map_timeout(session.close(), "closing the connection")
     }
 

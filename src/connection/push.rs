@@ -36,8 +36,8 @@ impl<S: Session> Connection<S> {
     /// begin to wait if `is_over`, which is asked once an end of the waits can't be missed.
     ///
     /// # Errors
-    /// `Closed`; `Auth` after the credentials were refused for good; `Runtime` in a forked child. A lost connection is
-    /// no error: it is replaced in the background.
+    /// `Closed`; `Auth` after the credentials were refused for good; `SignInNeeded`; `Runtime` in a forked child. A lost
+    /// connection is no error: it is replaced in the background.
     pub(crate) fn wait(
         &self,
         until: Option<Instant>,
@@ -45,7 +45,7 @@ impl<S: Session> Connection<S> {
     ) -> Result<Woken> {
         let shared = &self.0.shared;
         let woken = S::detached(|| Ok(shared.arrivals.block(&self.begin_wait(until, is_over)?)))?;
-        shared.check_open().map(|()| woken)
+        shared.check_awaitable().map(|()| woken)
     }
 
     /// Begins a wait as [`wait`](Self::wait) does.
@@ -60,7 +60,7 @@ impl<S: Session> Connection<S> {
         let every = (shared.options.recheck, shared.options.heartbeat);
         Ok(shared.arrivals.begin_wait(until, every, || {
             self.wake_heartbeat();
-            shared.check_open().is_err() || is_over()
+            shared.check_awaitable().is_err() || is_over()
         }))
     }
 
@@ -73,7 +73,7 @@ impl<S: Session> Connection<S> {
     /// Waits for this time, or until the connection ends for good, or `is_over`.
     ///
     /// # Errors
-    /// As [`wait`](Self::wait).
+    /// As [`wait`](Self::wait), but for `SignInNeeded`, which may pass meanwhile.
     pub(crate) fn pause(&self, time: Duration, is_over: impl FnOnce() -> bool + Send) -> Result<()> {
         let shared = &self.0.shared;
         S::detached(|| Ok(shared.arrivals.block(&self.begin_pause(time, is_over)?)))?;
@@ -143,6 +143,16 @@ impl<S: Session> Shared<S> {
         match (status.state, &status.last_error) {
             (State::Closed, _) => Err(closed()),
             (State::AuthFailed, Some(error)) => Err(error.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the error for which no mail is waited for.
+    pub(super) fn check_awaitable(&self) -> Result<()> {
+        self.check_open()?;
+        let status = self.status.lock();
+        match (status.state, &status.last_error) {
+            (State::SignInNeeded, Some(error)) => Err(error.clone()),
             _ => Ok(()),
         }
     }

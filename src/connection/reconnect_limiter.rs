@@ -32,6 +32,7 @@ const TRANSIENT_LOGIN_FACTOR: u32 = 10;
 /// | login or mailbox refused for now | 10 s | 5 min | both |
 /// | mailbox refused, or the login for a cause beside the credentials | 1 min | 5 min | both |
 /// | login refused without a clear reason | 1 min | 1 h | both |
+/// | access token refused, and the one in its place, too | 10 s | 5 min | both |
 /// | credentials refused clearly | | | neither: the handle has ended |
 ///
 /// A wait that the server names goes before these if it is longer, and is an hour at most.
@@ -156,6 +157,13 @@ impl ReconnectLimiter {
         self.failed_logins = earlier.saturating_add(1);
         let is_first_loss = error.kind() == ErrorKind::Disconnected && earlier == 0;
         (!is_first_loss).then(|| doubled(first, doublings).min(longest))
+    }
+
+    /// Ends the wait after a refused login: the app has changed what is sent.
+    pub(super) fn forgive_refused_login(&mut self) {
+        if self.throttled.take_if(|(_, error)| error.kind() == ErrorKind::Auth).is_some() {
+            (self.failures, self.failed_logins) = (0, 0);
+        }
     }
 
     /// Postpones the next attempt until the time that the error names.

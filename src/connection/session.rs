@@ -3,8 +3,11 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Traffic;
+use crate::config::AccessToken;
 use crate::deadline::Deadline;
 use crate::error::Result;
+use crate::events;
+use crate::tokens::Tokens;
 use crate::waiter::{Beat, Guard};
 
 /// A logged-in session with a server, one command at a time.
@@ -78,9 +81,13 @@ pub(crate) trait Session: Send + Sized + 'static {
 /// A function that works on a session.
 type Hook<S, T> = Box<dyn Fn(&mut S) -> T + Send + Sync>;
 
+/// A function that makes a session, with an access token where the credentials are tokens.
+type Connect<S> = Box<dyn Fn(Deadline, Option<&AccessToken>) -> Result<S> + Send + Sync>;
+
 /// The functions by which one handle makes, prepares and leaves its sessions.
 pub(crate) struct SessionHooks<S> {
-    pub(super) connect: Box<dyn Fn(Deadline) -> Result<S> + Send + Sync>,
+    connect: Connect<S>,
+    pub(super) tokens: Tokens,
     pub(super) before_call: Hook<S, Result<()>>,
     pub(super) before_close: Hook<S, ()>,
     pub(super) server: ServerName,
@@ -107,12 +114,37 @@ impl ServerName {
 
 impl<S: Session> SessionHooks<S> {
     /// Makes sessions by `connect`.
+    #[cfg(test)]
     pub(crate) fn new(connect: impl Fn(Deadline) -> Result<S> + Send + Sync + 'static) -> Self {
+        Self::with_tokens(Tokens::default(), move |deadline, _| connect(deadline))
+    }
+
+    /// Makes sessions by `connect`, which gets a token where the credentials are tokens.
+    pub(crate) fn with_tokens(
+        tokens: Tokens,
+        connect: impl Fn(Deadline, Option<&AccessToken>) -> Result<S> + Send + Sync + 'static,
+    ) -> Self {
         Self {
             connect: Box::new(connect),
+            tokens,
             before_call: Box::new(|_| Ok(())),
             before_close: Box::new(|_| ()),
             server: ServerName::default(),
+        }
+    }
+
+    /// Makes a session; a second time, if `admit` allows it, with a new token in place of a refused one.
+    ///
+    /// # Errors
+    /// Those of the last attempt.
+    pub(super) fn connect(&self, deadline: Deadline, admit: impl FnOnce() -> Result<()>) -> Result<S> {
+        let attempt = || self.tokens.log_in(deadline, |token| (self.connect)(deadline, token));
+        match attempt() {
+            Err(error) if error.is_refused_token() && admit().is_ok() => {
+                events::emit(move || tracing::info!(%error, "asking for another access token"));
+                attempt()
+            }
+            result => result,
         }
     }
 

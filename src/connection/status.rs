@@ -13,10 +13,11 @@ use crate::error::Error;
 /// Connected <--> Disconnected <--> Throttled      a call or the heartbeat reconnects
 ///                  |
 ///                  +--> AuthFailed                 the credentials are wrong
+///                  +<-> SignInNeeded               no access token without the account's owner
 /// any of them      ---> Closed                     by `close`, or by the drop of the last handle
 /// ```
 ///
-/// `AuthFailed` and `Closed` are final: every further call returns the same error. In JSON, states are named as here.
+/// `SignInNeeded` ends by `signed_in`. `AuthFailed` and `Closed` are final: every further call returns the same error. In JSON, states are named as here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum State {
@@ -30,6 +31,10 @@ pub enum State {
     Throttled,
     /// Ended: the server said that the credentials are wrong. Make a new handle with the right ones.
     AuthFailed,
+    /// The app's provider of access tokens can get none before the account's owner has signed in again
+    /// ([`Error::grant_gone`]). No connection is made until [`Imap::signed_in`](crate::Imap::signed_in) or
+    /// [`Smtp::signed_in`](crate::Smtp::signed_in) is called; until then every call returns the same error.
+    SignInNeeded,
     /// Closed by `close`.
     Closed,
 }
@@ -98,7 +103,8 @@ impl Status {
 pub struct Stats {
     /// Commands sent; the data of a message counts as one.
     pub commands: u64,
-    /// Connections made after the first: in place of a lost one, or of an SMTP connection that was idle for long.
+    /// Connections made after the first: in place of a lost one, of one whose access token ended soon, or of an SMTP
+    /// connection that was idle for long.
     pub reconnects: u64,
     /// Octets of commands and mail sent, before encryption.
     pub bytes_sent: u64,

@@ -4,6 +4,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
+use crate::config::{AccessToken, Credentials};
+use crate::tokens::Tokens;
 use crate::waiter::{Beat, Guard, KeepAlive as _};
 
 /// Counts over the fake sessions of one connection.
@@ -380,6 +382,94 @@ fn a_refusal_of_the_hook_shows_in_the_status_and_fails_no_call() {
     let (connection, _) = with_hook(Err(failure(ErrorKind::Refused)));
     connection.repeat(soon(), |_| Ok(())).unwrap();
     assert_eq!(last_kind(&connection), Some(ErrorKind::Refused));
+}
+
+/// Returns a connection with tokens that live for long, whose nth session is made by `connect(n)`, n from 1.
+fn with_tokens(
+    connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static,
+) -> (Connection<Fake>, Arc<Log>) {
+    let (log, asked) = (Arc::new(Log::default()), AtomicUsize::new(0));
+    let ours = Arc::clone(&log);
+    let credentials = Credentials::oauth2("alice", move |_| {
+        let nth = asked.fetch_add(1, Ordering::SeqCst) + 1;
+        Ok(AccessToken::new(format!("token-{nth}")).expires_in(NEVER))
+    });
+    let connect = move |_: Deadline, token: Option<&AccessToken>| {
+        assert!(token.is_some());
+        connect(ours.connects.fetch_add(1, Ordering::SeqCst) + 1)?;
+        Ok(Fake { log: Arc::clone(&ours), noop: Ok(()), noops: None })
+    };
+    let hooks = SessionHooks::with_tokens(Tokens::new(&credentials), connect);
+    let options = ConnectionOptions { heartbeat: NEVER, ..ConnectionOptions::default() };
+    (Connection::open(options, hooks).unwrap(), log)
+}
+
+/// Makes a connection seem idle for long, whose token ends soon.
+fn let_end_soon(connection: &Connection<Fake>) {
+    let shared = &connection.0.shared;
+    let mut slot = shared.slot.lock();
+    slot.last_call = slot.last_call.checked_sub(PATIENCE).unwrap();
+    shared.hooks.tokens.renew_now();
+}
+
+#[test]
+fn the_heartbeat_replaces_an_idle_session_before_its_token_ends() {
+    let (connection, log) = with_tokens(|_| Ok(()));
+    let wait = connection.0.shared.keep_alive(Beat::NONE);
+    assert!(wait < NEVER && wait > NEVER / 2, "by the end of the token, not by the interval: {wait:?}");
+    let_end_soon(&connection);
+    connection.0.shared.keep_alive(Beat::NONE);
+    assert_eq!((connects(&log), log.closes.load(Ordering::SeqCst)), (2, 1), "the old one with a goodbye");
+    assert_eq!((connection.status().state, last_kind(&connection)), (State::Connected, None));
+    connection.0.shared.keep_alive(Beat::NONE);
+    assert_eq!(connects(&log), 2);
+}
+
+#[test]
+fn the_heartbeat_replaces_no_session_that_was_just_used() {
+    let (connection, log) = with_tokens(|_| Ok(()));
+    connection.0.shared.hooks.tokens.renew_now();
+    connection.once(connection.deadline(), |_| Ok(())).unwrap();
+    assert_eq!(connects(&log), 2, "the call does");
+    connection.0.shared.hooks.tokens.renew_now();
+    assert!(connection.0.shared.keep_alive(Beat::NONE) < Duration::from_secs(10));
+    assert_eq!(connects(&log), 2);
+}
+
+#[test]
+fn a_session_is_not_replaced_in_the_middle_of_a_verb() {
+    let (connection, log) = with_tokens(|_| Ok(()));
+    let verb = connection.deadline();
+    for step in [verb, verb.share(2), verb] {
+        connection.once(step, |_| Ok(())).unwrap();
+        connection.0.shared.hooks.tokens.renew_now();
+    }
+    assert_eq!(connects(&log), 1);
+    connection.once(connection.deadline(), |_| Ok(())).unwrap();
+    assert_eq!(connects(&log), 2);
+}
+
+#[test]
+fn replacing_sessions_leaves_half_of_the_connections_to_calls() {
+    let (connection, log) = with_tokens(|_| Ok(()));
+    for _ in 0..100 {
+        connection.0.shared.hooks.tokens.renew_now();
+        connection.once(connection.deadline(), |_| Ok(())).unwrap();
+    }
+    let half = ConnectionOptions::default().max_connects_per_minute as usize / 2;
+    assert_eq!((connects(&log), connection.status().state), (half, State::Connected));
+}
+
+#[test]
+fn a_new_token_in_place_of_a_refused_one_counts_as_another_connection() {
+    let refused = || failure(ErrorKind::Auth).mark_refused_token();
+    let (connection, log) = with_tokens(move |n| if n == 1 { Ok(()) } else { Err(refused()) });
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    for _ in 0..100 {
+        let error = connection.repeat(soon(), |_| Ok(())).unwrap_err();
+        assert!(error.kind() == ErrorKind::Auth && error.is_transient(), "{error:?}");
+    }
+    assert_eq!((connects(&log), connection.status().state), (3, State::Throttled));
 }
 
 /// A subscriber that calls the handle that an event is about.

@@ -60,7 +60,7 @@ impl<S: Session> Waiting<S> {
     /// Returns the reason for which the wait has ended; else has its end wake the future.
     ///
     /// # Errors
-    /// `Closed`; `Auth` after the credentials were refused for good.
+    /// `Closed`; `Auth` after the credentials were refused for good; `SignInNeeded` of a wait for mail.
     pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Result<Woken>> {
         if S::is_forked() {
             return Poll::Ready(Err(Error::forked()));
@@ -68,8 +68,11 @@ impl<S: Session> Waiting<S> {
         if let Some(wait) = &self.wait {
             match self.shared.arrivals.poll(wait, &self.place, context.waker()) {
                 Ok(woken) => {
+                    let is_pause = wait.is_pause();
                     self.wait = None;
-                    return Poll::Ready(self.shared.check_open().map(|()| woken));
+                    let shared = &self.shared;
+                    let checked = if is_pause { shared.check_open() } else { shared.check_awaitable() };
+                    return Poll::Ready(checked.map(|()| woken));
                 }
                 Err(at) => self.timer.set(at, context.waker()),
             }

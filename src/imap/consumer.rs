@@ -102,15 +102,26 @@ impl Consumer {
                 self.batch = deliveries.into_iter();
             }
             Err(error) => {
-                let longest = self.imap.config.common.options.heartbeat;
-                self.pause = (2 * self.pause).clamp(FIRST_PAUSE.min(longest), longest);
-                self.pause = self.pause.max(error.retry_after().unwrap_or_default());
-                self.step = Step::Pause(self.pause);
+                self.pause_after(&error);
                 if is_for_the_app(&error) {
                     self.failed(error);
                 }
             }
         }
+    }
+
+    /// Makes a pause the next step.
+    fn pause_after(&mut self, error: &Error) {
+        let longest = self.imap.config.common.options.heartbeat;
+        self.pause = (2 * self.pause).clamp(FIRST_PAUSE.min(longest), longest);
+        self.pause = self.pause.max(error.retry_after().unwrap_or_default());
+        self.step = Step::Pause(self.pause);
+    }
+
+    /// Keeps the error of a wait for the next item.
+    pub(super) fn wait_failed(&mut self, error: Error) {
+        self.pause_after(&error);
+        self.failed(error);
     }
 
     /// Fetches messages that are not in flight, as many as there is room for. `None` without room.
@@ -145,7 +156,8 @@ impl Consumer {
 
     /// Keeps an error for the next item. After `Closed`, and where every further call would return the same error, the
     /// consumer ends.
-    pub(super) fn failed(&mut self, error: Error) {
+    fn failed(&mut self, error: Error) {
+        self.announced = None; // The time of the app's decision is no latency of push.
         let is_closed = error.kind() == ErrorKind::Closed;
         self.has_ended |= is_closed || error.is_wrong_credentials();
         self.error = Some(error).filter(|_| !is_closed);
@@ -212,7 +224,7 @@ impl Iterator for Consumer {
                 }
             };
             if let Err(error) = waited {
-                self.failed(error);
+                self.wait_failed(error);
             }
         }
     }

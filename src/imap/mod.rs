@@ -84,6 +84,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 use crate::python::{ImapSession, ServerProfile};
 use crate::spans::{in_span, verb_span};
+use crate::tokens::Tokens;
 use crate::uid::UidSet;
 
 /// A handle that receives tagged messages from a mailbox, over a supervised connection.
@@ -120,6 +121,8 @@ use crate::uid::UidSet;
 /// | `Connect` | no connection can be made, or [`max_connects_per_minute`](ImapConfig::max_connects_per_minute) is reached |
 /// | `Tls` | the certificate or the TLS version is not acceptable, or the server offers no STARTTLS |
 /// | `Auth` | the login is refused; after a clear refusal of the credentials, every later call returns the same error |
+/// | `SignInNeeded` | the app's [provider](crate::Credentials::oauth2) can get no access token; every later call returns the same error until [`signed_in`](Imap::signed_in) |
+/// | `Config` | the provider has panicked, or its token can't be sent |
 /// | `Refused` | NO or BAD to the command; or, on a new connection, to the login for a cause beside the credentials, to the inbox, or to the archive |
 /// | `Timeout` | the call is not done in time; waiting for another call and connecting count, too |
 /// | `Disconnected` | the connection was lost, and the call could not be repeated, or lost the next one as well |
@@ -222,6 +225,7 @@ impl Imap {
         if ImapSession::is_forked() {
             return Err(Error::forked()); // another thread's lock is never released there
         }
+        self.connection.check_not_in_provider()?;
         let deadline = self.connection.deadline();
         let call = || {
             let inbox = self.inbox.try_lock_until(deadline.at());
@@ -298,7 +302,8 @@ impl Imap {
     /// # Errors
     /// An item is an error only if the app must decide: `Auth` when the credentials are wrong, after which the iterator
     /// ends; and, each of them again after a pause when the iteration goes on, any error that is not
-    /// [transient](Error::is_transient), such as `Tls`, a permanent `Refused`, `Message` or `Runtime`. Others show in [`status`](Imap::status), and are
+    /// [transient](Error::is_transient), such as `Tls`, a permanent `Refused`, `SignInNeeded`, `Message` or `Runtime`.
+    /// Others show in [`status`](Imap::status), and are
     /// retried after a pause of 1 s, doubled up to the heartbeat's interval.
     pub fn consume(&self) -> Consumer {
         Consumer::new(self.clone())
@@ -326,8 +331,8 @@ impl Imap {
     /// ```
     ///
     /// # Errors
-    /// `Closed`, `Auth` after a clear refusal of the credentials, `Runtime` in a forked child. A lost connection is no
-    /// error: it is replaced in the background, and the wait goes on.
+    /// `Closed`, `Auth` after a clear refusal of the credentials, `SignInNeeded`, `Runtime` in a forked child. A lost
+    /// connection is no error: it is replaced in the background, and the wait goes on.
     pub fn wait(&self, timeout: Duration) -> Result<bool> {
         let until = Instant::now().checked_add(timeout);
         let woken = in_span(&verb_span!("imap.wait"), || self.connection.wait(until, || false))?;
@@ -664,6 +669,18 @@ impl Imap {
         })
     }
 
+    /// Goes on after [`State::SignInNeeded`](crate::State::SignInNeeded): the account's owner has signed in, and the
+    /// [provider](crate::Credentials::oauth2) can get tokens again. The next call, or the heartbeat, connects.
+    ///
+    /// After a refused token, ends the wait before the next attempt. Otherwise without effect. Waits for a call that is
+    /// under way.
+    ///
+    /// # Errors
+    /// `Runtime` in a forked child.
+    pub fn signed_in(&self) -> Result<()> {
+        self.connection.signed_in()
+    }
+
     /// Returns the state of the connection and its last error. Never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -710,7 +727,9 @@ impl fmt::Debug for Imap {
 fn hooks(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> SessionHooks<ImapSession> {
     let server = config.common.server.address();
     let (config, profile) = (Arc::clone(config), Arc::<ServerProfile>::default());
-    let hooks = SessionHooks::new(move |deadline| ImapSession::connect(&config, &profile, deadline));
+    let hooks = SessionHooks::with_tokens(Tokens::new(&config.common.credentials), move |deadline, token| {
+        ImapSession::connect(&config, &profile, token, deadline)
+    });
     let hooks = hooks.at("imap", server);
     let Some(claims) = claims else { return hooks };
     let (renewed, released) = (Arc::clone(claims), Arc::clone(claims));

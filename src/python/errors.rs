@@ -19,13 +19,14 @@ mod tls;
 use std::error::Error as StdError;
 use std::fmt;
 
+use memchr::memmem;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::sigint::hand_back_interrupt;
 use crate::codes::{self, Login};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, TokenRefusal, bounded};
 use crate::throttle;
 
 /// The phase of a connection in which an exception was raised: it decides the error's kind.
@@ -58,26 +59,29 @@ impl CallContext<'_> {
     /// Replaces secrets by `(..)` and makes the text printable.
     pub(super) fn hide(&self, text: String) -> String {
         let hide = |text: String, secret: &String| text.replace(secret.as_str(), "(..)");
-        // Secrets first: `plain` may cut one in half, which would not be recognised.
-        plain(&self.secrets.iter().filter(|secret| !secret.is_empty()).fold(text, hide))
+        // Secrets first: `bounded` may cut one in half, which would not be recognised if it is short.
+        let hidden = bounded(&self.secrets.iter().filter(|secret| !secret.is_empty()).fold(text, hide));
+        hide_pieces(&hidden, self.secrets)
     }
 }
 
-/// The most characters of a server's text that an error shows.
-const MAX_TEXT: usize = 400;
+/// The fewest characters in a row that give a long secret away.
+const PIECE: usize = 8;
 
-/// Makes a server's text printable: one line, no control characters, at most [`MAX_TEXT`] characters.
-pub(super) fn plain(text: &str) -> String {
-    let printable = |c: char| match c {
-        c if c.is_whitespace() => ' ',
-        c if c.is_control() => char::REPLACEMENT_CHARACTER,
-        c => c,
-    };
-    let mut plain: String = text.chars().take(MAX_TEXT).map(printable).collect();
-    if text.chars().nth(MAX_TEXT).is_some() {
-        plain.push_str(" (..)");
+/// The length from which a secret is hidden in pieces, too: a server, or a limit, may have cut it.
+const LONG: usize = 32;
+
+/// Replaces each word that has a piece of a long secret.
+fn hide_pieces(text: &str, secrets: &[String]) -> String {
+    let long: Vec<&String> = secrets.iter().filter(|secret| secret.len() >= LONG).collect();
+    let is_piece =
+        |octets: &[u8]| long.iter().any(|secret| memmem::find(secret.as_bytes(), octets).is_some());
+    let shows = |word: &str| word.as_bytes().windows(PIECE).any(is_piece);
+    if long.is_empty() || !text.split(' ').any(shows) {
+        return text.to_owned();
     }
-    plain
+    let hidden: Vec<&str> = text.split(' ').map(|word| if shows(word) { "(..)" } else { word }).collect();
+    hidden.join(" ")
 }
 
 /// The class of an exception: the source of an error that has the exception's message. The exception itself is dropped
@@ -164,7 +168,48 @@ fn is_timeout(exception: &Bound<'_, PyBaseException>) -> bool {
 fn refused_exception(exception: &Bound<'_, PyBaseException>, context: CallContext<'_>) -> Error {
     let args = exception.getattr("args").and_then(|args| args.extract());
     let (code, text): Refusal = args.unwrap_or_else(|_| (None, text(exception)));
-    refused(code, text, context)
+    // Of a refused access token only: the status and the scope.
+    let reason = exception.getattr("reason").and_then(|reason| reason.extract::<(String, String)>());
+    match reason {
+        Ok(reason) => refused_token((code, text), reason, context),
+        Err(_) => refused(code, text, context),
+    }
+}
+
+/// Makes the error for a refused access token, which never ends the handle.
+///
+/// | meaning | kind | the connection |
+/// | --- | --- | --- |
+/// | the token is not accepted | `Auth` | is made at once with a new token; after 10 s, up to 5 minutes, if that is refused, too |
+/// | not clear, or a policy | `Auth` | is retried after 1, 2, 4 minutes, up to an hour: a new token does not help |
+/// | not now, or something else | `Refused` | as after a refused password |
+fn refused_token(
+    (code, text): Refusal,
+    (status, scope): (String, String),
+    context: CallContext<'_>,
+) -> Error {
+    let (text, code) = (context.hide(text), code.map(|code| context.hide(code)));
+    let refusal = TokenRefusal { status: context.hide(status), scope: context.hide(scope) };
+    let has_reason = !refusal.status.is_empty() || !refusal.scope.is_empty();
+    let meaning = codes::token_login(code.as_deref(), &text, has_reason);
+    let said = [("status", &refusal.status), ("scope", &refusal.scope)]
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!(" ({name} {value})"));
+    let shown = format!(
+        "{}: the server refused the access token: {text}{}",
+        context.action,
+        said.collect::<String>()
+    );
+    let error = match meaning {
+        Login::WrongCredentials => Error::new(ErrorKind::Auth, shown).mark_refused_token(),
+        Login::Unclear => Error::new(ErrorKind::Auth, shown),
+        Login::Later | Login::Other => {
+            Error::new(ErrorKind::Refused, shown).mark_transient(meaning == Login::Later)
+        }
+    };
+    let error = error.with_code(code).with_retry_after(throttle::requested_wait(&text));
+    error.with_token_refusal(has_reason.then_some(refusal))
 }
 
 /// The code and the text of a server's refusal, as Python returns them.

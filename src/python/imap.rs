@@ -7,7 +7,7 @@
 //! | connect, in Rust | TCP | 1 |
 //! | greeting, TLS | STARTTLS where configured | TLS's |
 //! | capabilities before the login | CAPABILITY, once more after STARTTLS | 1 or 2 |
-//! | login | LOGIN, AUTHENTICATE PLAIN or AUTHENTICATE LOGIN; the method that worked before comes first | 1 or 2 |
+//! | login | LOGIN, or AUTHENTICATE by PLAIN, LOGIN, OAUTHBEARER or XOAUTH2; the method that worked before comes first | 1 or 2 |
 //! | capabilities after it | CAPABILITY, unless the OK has them | 0 or 1 |
 //! | inbox | ID, NAMESPACE or LIST, and SELECT in one flight | 1 |
 //! | archive | CREATE and STATUS in one flight, for each name until one is accepted | 1 |
@@ -27,16 +27,24 @@ use super::idle::Idle;
 use super::modules;
 use super::profile::ServerProfile;
 use super::protocol::Protocol;
-use super::py_session::{PySession, Service};
-use crate::config::ImapConfig;
+use super::py_session::{LogIn, PySession, Service};
+use crate::config::{AccessToken, ImapConfig};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 use crate::uid::{Uid, UidSet, UidValidity};
 
 /// The ports of IMAP, RFC 8314: 993 with implicit TLS, 143 otherwise.
-const SERVICE: Service =
-    Service { module: &modules::IMAP, name: "IMAP", tls: 993, starttls: 143, plain: 143 };
+///
+/// Dovecot closes the connection at a response of 8,192 octets.
+pub(super) const SERVICE: Service = Service {
+    module: &modules::IMAP,
+    name: "IMAP",
+    tls: 993,
+    starttls: 143,
+    plain: 143,
+    longest_response: 8_191,
+};
 
 /// A logged-in IMAP connection with its inbox selected.
 ///
@@ -98,19 +106,25 @@ impl ImapSession {
     pub(crate) fn connect(
         config: &ImapConfig,
         profile: &Arc<ServerProfile>,
+        token: Option<&AccessToken>,
         deadline: Deadline,
     ) -> Result<Self> {
-        PySession::open(&SERVICE, &config.common, None, deadline, |python| {
-            Self::begin(python, config, Arc::clone(profile))
+        PySession::open(&SERVICE, &config.common, token, None, deadline, |python, log_in| {
+            Self::begin(python, log_in, config, Arc::clone(profile))
         })
     }
 
     /// Logs in, selects the inbox, and creates the archive. The login method that works is remembered by the profile:
     /// later connections try it first, and do not have the others refused again.
-    fn begin(python: PySession, config: &ImapConfig, profile: Arc<ServerProfile>) -> Result<Self> {
+    fn begin(
+        python: PySession,
+        log_in: LogIn<'_>,
+        config: &ImapConfig,
+        profile: Arc<ServerProfile>,
+    ) -> Result<Self> {
         let method = profile.login_method.lock().clone();
         python.run("prefer_method", (method,), "logging in")?;
-        let capabilities = python.login(&SERVICE, &config.common)?;
+        let capabilities = python.login(&SERVICE, &config.common, log_in)?;
         *profile.login_method.lock() = python.call("used_method", (), "logging in")?;
         let has = |name: &str| capabilities.iter().any(|capability| capability == name);
         let limits = capabilities.iter().filter_map(|name| name.strip_prefix("MESSAGELIMIT=")?.parse().ok());

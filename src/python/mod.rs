@@ -8,6 +8,7 @@
 //! - `errors`: Python exceptions as [`Error`](crate::Error)s, without secrets.
 //! - `exit_guard` and `runtime`: the start of the interpreter, and `attached`, by which every call enters it.
 //! - `modules`: the files in `py/`, loaded on first use.
+//! - `bearer`: the responses of logins by access token.
 //! - `py_session`: a connection's Python object, with its deadline, traffic and secrets.
 //! - `protocol`: the [`Session`](crate::connection::Session) that a connection supervises.
 //! - `pending` and `smtp`: messages with their outcomes, and an SMTP session.
@@ -52,6 +53,7 @@
 //! A session is used by one thread at a time: the connection's lock is held for the whole call. Other sessions run
 //! meanwhile, since the GIL is free during each wait for the network.
 
+mod bearer;
 mod commands;
 mod copies;
 mod elsewhere;

@@ -3,8 +3,10 @@
 //! Their module names begin with `_pymail_`, so that they clash with no module of the host.
 //!
 //! ```text
-//!  transport ◀─┬─ imap_parse ◀── imaplib_ext ◀─┬─ connection ◀── login ◀── receive ◀── imap.py
-//!      ▲       └─ tls ◀────────────────────────┘
+//!  transport ◀─┬─ imap_parse ◀── imaplib_ext ◀─┬─ connection ◀─┬─ login ◀── receive ◀── idle ◀── imap.py
+//!      ▲       ├─ tls ◀────────────────────────┘               │
+//!      │       └─ bearer ◀─┬───────────────────────────────────┘
+//!      │                   └─── auth
 //!      └──────── smtplib_ext ◀─┬─ auth ◀───────────────────────┐
 //!                              ├─ dialogue ◀─┬─ messages ◀─────┼── smtp.py
 //!                              └─ verdicts ◀─┴─ bdat ◀─────────┘
@@ -57,12 +59,13 @@ static IMAP_PARSE: Module = module!("_pymail_imap_parse", "_pymail_imap_parse.py
 static IMAPLIB_EXT: Module = module!("_pymail_imaplib_ext", "_pymail_imaplib_ext.py", &[&IMAP_PARSE]);
 static TLS: Module = module!("_pymail_tls", "_pymail_tls.py", &[&TRANSPORT]);
 static CONNECTION: Module = module!("_pymail_connection", "_pymail_connection.py", &[&TLS, &IMAPLIB_EXT]);
-static LOGIN: Module = module!("_pymail_login", "_pymail_login.py", &[&CONNECTION]);
+static BEARER: Module = module!("_pymail_bearer", "_pymail_bearer.py", &[&TRANSPORT]);
+static LOGIN: Module = module!("_pymail_login", "_pymail_login.py", &[&CONNECTION, &BEARER]);
 static RECEIVE: Module = module!("_pymail_receive", "_pymail_receive.py", &[&LOGIN]);
 static IDLE: Module = module!("_pymail_idle", "_pymail_idle.py", &[&RECEIVE]);
 pub(super) static IMAP: Module = module!("_pymail_imap", "imap.py", &[&IDLE]);
 static SMTPLIB_EXT: Module = module!("_pymail_smtplib_ext", "_pymail_smtplib_ext.py", &[&TRANSPORT]);
-static AUTH: Module = module!("_pymail_auth", "_pymail_auth.py", &[&SMTPLIB_EXT]);
+static AUTH: Module = module!("_pymail_auth", "_pymail_auth.py", &[&SMTPLIB_EXT, &BEARER]);
 static DIALOGUE: Module = module!("_pymail_dialogue", "_pymail_dialogue.py", &[&SMTPLIB_EXT]);
 static VERDICTS: Module = module!("_pymail_verdicts", "_pymail_verdicts.py", &[&SMTPLIB_EXT]);
 static MESSAGES: Module = module!("_pymail_messages", "_pymail_messages.py", &[&DIALOGUE, &VERDICTS]);

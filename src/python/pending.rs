@@ -9,9 +9,8 @@
 //!
 //! A second attempt sends the same octets, with the same Message-ID, so that the receiver can drop a duplicate.
 
-use super::errors::plain;
 use crate::codes::{self, Verdict};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, bounded};
 use crate::message::{Message, compose};
 use crate::throttle::requested_wait;
 
@@ -115,7 +114,7 @@ pub(super) fn refused(stage: &str, reply: &Reply, answers: &[Reply]) -> Error {
     let (code, verdict) = (decisive.0, verdict(decisive));
     let kind = if verdict == Verdict::TooLarge { ErrorKind::TooLarge } else { ErrorKind::Refused };
     let replies: Vec<String> = all.iter().map(|(code, text)| format!("{code} {text}")).collect();
-    let replies = plain(&replies.join("; "));
+    let replies = bounded(&replies.join("; "));
     let wait = requested_wait(&replies);
     let error = Error::new(kind, format!("{stage} was refused: {replies}"));
     error

@@ -10,13 +10,14 @@ use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::bearer::{self, Response};
 use super::errors::{self, CallContext, Phase};
 use super::modules::Module;
 use super::runtime::attached;
-use crate::config::{Common, Credentials, Security, Server};
+use crate::config::{AccessToken, Common, Login, Secret, Security, Server};
 use crate::connection::Traffic;
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tcp;
 use crate::waiter::{Beat, Guard, Watched};
 
@@ -30,6 +31,8 @@ pub(super) struct Service {
     pub(super) starttls: u16,
     /// The port without encryption.
     pub(super) plain: u16,
+    /// The most octets of a response in base64, in a login by access token.
+    pub(super) longest_response: usize,
 }
 
 /// A `Session` of `imap.py` or `smtp.py`, and the waiter of its connection.
@@ -54,7 +57,7 @@ pub(crate) struct PySession {
 
 impl PySession {
     /// Connects, encrypted as configured, and runs `begin` on the session, all by the deadline; `hello_name` is the
-    /// name in EHLO.
+    /// name in EHLO. `token` is for credentials that are tokens.
     ///
     /// | step | by |
     /// | --- | --- |
@@ -72,9 +75,10 @@ impl PySession {
     pub(super) fn open<S>(
         service: &Service,
         common: &Common,
+        token: Option<&AccessToken>,
         hello_name: Option<&str>,
         deadline: Deadline,
-        begin: impl FnOnce(Self) -> Result<S>,
+        begin: impl FnOnce(Self, LogIn<'_>) -> Result<S>,
     ) -> Result<S> {
         let server = &common.server;
         let port = server.port.unwrap_or(match server.security {
@@ -83,11 +87,12 @@ impl PySession {
             Security::None => service.plain,
         });
         let action = format!("connecting to {} at {}:{port}", service.name, server.host);
+        let log_in = LogIn::new(service, common, port, token)?;
         service.module.ready()?;
         let socket = tcp::connect(&server.host, port, deadline, &action)?;
         let watched = Watched::new(&socket)?;
         let guard = watched.until(deadline);
-        let secrets = secrets(&common.credentials);
+        let secrets = log_in.secrets();
         let context = CallContext { phase: Phase::Connect, action: &action, secrets: &secrets };
         let object = attached(|py| {
             let class = service.module.session_class(py)?;
@@ -98,7 +103,7 @@ impl PySession {
         });
         let (traffic, deadline) = (Cell::default(), Cell::new(deadline));
         let opened = object.map(|object| Self { object: Some(object), secrets, watched, traffic, deadline });
-        guard.map_timeout(opened.and_then(begin), &action)
+        guard.map_timeout(opened.and_then(|opened| begin(opened, log_in)), &action)
     }
 
     /// Sets the deadline of the next calls: the connection is shut down then, unless the guard was dropped before.
@@ -127,17 +132,21 @@ impl PySession {
 
     /// Logs in if there are credentials; returns the capabilities after login, which only IMAP has.
     ///
-    /// The password is revealed for the call only, and Python clears its frames when the login fails.
+    /// The secret is revealed for the call only, and Python clears its frames when the login fails.
     ///
     /// # Errors
     ///
     /// `Auth` or `Refused`, by the server's words; a lost connection.
-    pub(super) fn login(&self, service: &Service, common: &Common) -> Result<Vec<String>> {
-        let Some((user, password)) = &common.credentials.login else { return Ok(Vec::new()) };
+    pub(super) fn login(&self, service: &Service, common: &Common, log_in: LogIn<'_>) -> Result<Vec<String>> {
         let action = format!("logging in to {} at {}", service.name, common.server.host);
         let context = CallContext { phase: Phase::Login, action: &action, secrets: &self.secrets };
-        let capabilities: Option<Vec<String>> =
-            self.call_in(context, "login", (user.as_str(), password.reveal()))?;
+        let capabilities: Option<Vec<String>> = match log_in {
+            LogIn::Nothing => None,
+            LogIn::Password(user, password) => self.call_in(context, "login", (user, password))?,
+            LogIn::Token(_, responses) => {
+                self.call_in(context, "login_with_token", (Vec::from(responses),))?
+            }
+        };
         Ok(capabilities.unwrap_or_default())
     }
 
@@ -255,29 +264,64 @@ fn owned(py: Python<'_>, exception: &PyErr, context: CallContext<'_>) -> crate::
     errors::error(exception.value(py), context)
 }
 
-/// Returns the password in each form in which it is sent, and in the forms in which Python's `repr` shows those.
-///
-/// | form | sent by |
-/// | --- | --- |
-/// | base64 of NUL, user, NUL, password | AUTHENTICATE PLAIN, AUTH PLAIN |
-/// | base64 of the password | AUTHENTICATE LOGIN, AUTH LOGIN |
-/// | the password, with backslashes before quotes and backslashes | LOGIN |
-/// | the password | LOGIN with a literal |
-///
-/// CRAM-MD5 sends a digest only. The user's name is no secret.
-fn secrets(credentials: &Credentials) -> Vec<String> {
-    let Some((user, password)) = &credentials.login else { return Vec::new() };
-    let password = password.reveal();
-    // Without padding, which a server may leave out when it sends it back.
-    let encoded = |text: &str| STANDARD.encode_to_string(text).trim_end_matches('=').to_owned();
-    let quoted = password.replace('\\', "\\\\").replace('"', "\\\"");
-    let shown = [&quoted, password].into_iter().flat_map(repr_forms);
-    let mut forms = vec![encoded(&format!("\0{user}\0{password}")), encoded(password)];
-    forms.extend(shown);
-    forms.extend([quoted.clone(), password.to_owned()]);
-    // Longest first: replacing a form that is part of another one would leave the rest of that.
-    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-    forms
+/// The login of one connection.
+pub(super) enum LogIn<'a> {
+    Nothing,
+    /// The user name and the password.
+    Password(&'a str, &'a str),
+    /// The token, and the responses by which it is sent.
+    Token(&'a str, [Response; 2]),
+}
+
+impl<'a> LogIn<'a> {
+    /// # Errors
+    /// `Config` for a token that is too long.
+    fn new(service: &Service, common: &'a Common, port: u16, token: Option<&'a AccessToken>) -> Result<Self> {
+        let Some(Login { user, secret }) = &common.credentials.login else { return Ok(Self::Nothing) };
+        Ok(match (secret, token) {
+            (Secret::Password(password), _) => Self::Password(user, password.reveal()),
+            (Secret::Token(_), Some(token)) => {
+                let responses = bearer::responses(service, &common.server, port, (user, token))?;
+                Self::Token(token.reveal(), responses)
+            }
+            (Secret::Token(_), None) => {
+                return Err(Error::config("a login by access token, without a token"));
+            }
+        })
+    }
+
+    /// Returns the secret in each form in which it is sent, and in the forms in which Python's `repr` shows those.
+    ///
+    /// | form | sent by |
+    /// | --- | --- |
+    /// | base64 of NUL, user, NUL, password | AUTHENTICATE PLAIN, AUTH PLAIN |
+    /// | base64 of the password | AUTHENTICATE LOGIN, AUTH LOGIN |
+    /// | the password, with backslashes before quotes and backslashes | LOGIN |
+    /// | the password | LOGIN with a literal |
+    /// | base64 of the response that has the token | OAUTHBEARER, XOAUTH2 |
+    ///
+    /// CRAM-MD5 sends a digest only. The user's name is no secret.
+    fn secrets(&self) -> Vec<String> {
+        // Without padding, which a server may leave out when it sends it back.
+        let encoded = |text: &str| STANDARD.encode_to_string(text).trim_end_matches('=').to_owned();
+        let (mut forms, secret) = match self {
+            Self::Nothing => return Vec::new(),
+            Self::Password(user, password) => {
+                (vec![encoded(&format!("\0{user}\0{password}")), encoded(password)], *password)
+            }
+            Self::Token(token, responses) => {
+                let sent = responses.iter().map(|(_, sent, _)| sent.trim_end_matches('=').to_owned());
+                (sent.chain([encoded(token)]).collect(), *token)
+            }
+        };
+        let quoted = secret.replace('\\', "\\\\").replace('"', "\\\"");
+        forms.extend([&quoted, secret].into_iter().flat_map(repr_forms));
+        forms.extend([quoted.clone(), secret.to_owned()]);
+        // Longest first: replacing a form that is part of another one would leave the rest of that.
+        forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+        forms.dedup();
+        forms
+    }
 }
 
 /// Returns the forms in which `repr` shows it, as bytes and as text, within either kind of quotation marks.

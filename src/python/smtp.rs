@@ -22,15 +22,23 @@ use super::errors::{self, CallContext};
 use super::modules;
 use super::pending::{Pending, Reply, Sent, not_sent, refused, unknown};
 use super::protocol::Protocol;
-use super::py_session::{PySession, Service};
-use crate::config::SmtpConfig;
+use super::py_session::{LogIn, PySession, Service};
+use crate::config::{AccessToken, SmtpConfig};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 
 /// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
 ///
 /// Mail is submitted on 465 or 587 (section 3.3); 25 is for a relay that needs no login.
-const SERVICE: Service = Service { module: &modules::SMTP, name: "SMTP", tls: 465, starttls: 587, plain: 25 };
+/// The line of a response has 12,288 octets with its end (RFC 4954, section 4); Postfix takes 12,288 without it.
+const SERVICE: Service = Service {
+    module: &modules::SMTP,
+    name: "SMTP",
+    tls: 465,
+    starttls: 587,
+    plain: 25,
+    longest_response: 12_286,
+};
 
 /// After so many NOOPs and RSETs without an accepted message, a connection is renewed, once a minute at most.
 ///
@@ -61,15 +69,21 @@ pub(crate) struct SmtpSession {
 
 impl SmtpSession {
     /// Connects and logs in.
-    pub(crate) fn connect(config: &SmtpConfig, deadline: Deadline) -> Result<Self> {
+    pub(crate) fn connect(
+        config: &SmtpConfig,
+        token: Option<&AccessToken>,
+        deadline: Deadline,
+    ) -> Result<Self> {
         // For an empty name, Python uses the host's name or the connection's address.
         let name = config.hello_name.as_deref().unwrap_or_default();
-        PySession::open(&SERVICE, &config.common, Some(name), deadline, |python| Self::begin(python, config))
+        PySession::open(&SERVICE, &config.common, token, Some(name), deadline, |python, log_in| {
+            Self::begin(python, log_in, config)
+        })
     }
 
     /// Logs in and reads the SIZE limit.
-    fn begin(python: PySession, config: &SmtpConfig) -> Result<Self> {
-        python.login(&SERVICE, &config.common)?;
+    fn begin(python: PySession, log_in: LogIn<'_>, config: &SmtpConfig) -> Result<Self> {
+        python.login(&SERVICE, &config.common, log_in)?;
         let size_limit = python.call("size_limit", (), "reading SIZE")?;
         Ok(Self { python, size_limit, window: config.window, idle_commands: 0, since: Instant::now() })
     }

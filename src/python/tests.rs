@@ -12,12 +12,15 @@ mod hosts;
 pub(super) use pymail_test_support as support;
 
 use self::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
+use self::support::jwt;
 use self::support::postfix::Postfix;
+use self::support::script::{Script, Step};
 use super::py_session::PySession;
 use super::runtime::attached;
+use super::threads::is_attached;
 use super::{ImapSession, SmtpSession, modules};
 use crate::deadline::Deadline;
-use crate::{Credentials, ImapConfig, Server, SmtpConfig};
+use crate::{AccessToken, Credentials, ImapConfig, Server, SmtpConfig};
 
 const ALICE: &str = "alice@example.test";
 
@@ -84,8 +87,8 @@ fn no_python_object_keeps_the_password_after_login() {
     let postfix = Postfix::start(&dovecot);
     let (imap, smtp) = (alice(&dovecot), alices_smtp(&dovecot, &postfix));
     let (imap, smtp) = (
-        ImapSession::connect(&imap, &Arc::default(), soon()).unwrap(),
-        SmtpSession::connect(&smtp, soon()).unwrap(),
+        ImapSession::connect(&imap, &Arc::default(), None, soon()).unwrap(),
+        SmtpSession::connect(&smtp, None, soon()).unwrap(),
     );
     for texts in [texts(&imap.python), texts(&smtp.python)] {
         assert!(texts.len() > 1_000, "the whole of Python is reachable: {}", texts.len());
@@ -95,6 +98,47 @@ fn no_python_object_keeps_the_password_after_login() {
             .find(|text| text.contains("horse 7d3f") || text.contains("AGFsaWNlQGV4YW1wbGUudGVzd"));
         assert_eq!(kept, None);
     }
+}
+
+#[test]
+fn no_python_object_keeps_an_access_token_after_login() {
+    let token_mechanisms = "oauthbearer xoauth2".to_owned();
+    let dovecot = Dovecot::with(&DovecotOptions { token_mechanisms, ..DovecotOptions::default() });
+    let postfix = Postfix::start(&dovecot);
+    let by_token = Credentials::oauth2(ALICE, |_| Err(crate::Error::grant_gone("not asked")));
+    let (mut imap, mut smtp) = (alice(&dovecot), alices_smtp(&dovecot, &postfix));
+    (imap.common.credentials, smtp.common.credentials) = (by_token.clone(), by_token);
+    // One goes with the command in SMTP, the other does not.
+    for padding in [0, 3_000] {
+        let token = jwt::mint(&jwt::Claims { padding, ..jwt::Claims::of(ALICE) });
+        let token = AccessToken::new(token);
+        let imap = ImapSession::connect(&imap, &Arc::default(), Some(&token), soon()).unwrap();
+        let smtp = SmtpSession::connect(&smtp, Some(&token), soon()).unwrap();
+        let (_, signature) = token.reveal().rsplit_once('.').unwrap();
+        for texts in [texts(&imap.python), texts(&smtp.python)] {
+            // The token's end, and the response's begin in base64: `n,a=alice`, `user=alice`.
+            let is_kept = |text: &&String| {
+                [signature, "bixhPWFsaWNl", "dXNlcj1hbGljZ"].iter().any(|it| text.contains(it))
+            };
+            assert_eq!(texts.iter().find(is_kept), None);
+        }
+    }
+}
+
+#[test]
+fn a_provider_of_access_tokens_is_asked_detached() {
+    let server = Script::imap(&["AUTH=XOAUTH2"])
+        .says("AUTHENTICATE", "+ \r\n")
+        .on("NOOP", |heard| Step::Close.when(heard.connection == 1))
+        .start();
+    let (told, asked) = mpsc::channel();
+    let account = Credentials::oauth2(ALICE, move |_| {
+        told.send(is_attached()).unwrap();
+        Ok(AccessToken::new("token"))
+    });
+    let config = ImapConfig::new(Server::unencrypted("localhost").port(server.port()), account);
+    attached(|_| crate::Imap::connect(config)?.noop()).unwrap();
+    assert_eq!(asked.try_iter().collect::<Vec<_>>(), [false, false]);
 }
 
 #[test]
@@ -109,7 +153,7 @@ fn the_delimiter_of_hierarchies_is_known_with_namespaces_and_without() {
     ] {
         let dovecot = Dovecot::with(&options);
         assert_eq!(
-            ImapSession::connect(&alice(&dovecot), &Arc::default(), soon()).unwrap().delimiter(),
+            ImapSession::connect(&alice(&dovecot), &Arc::default(), None, soon()).unwrap().delimiter(),
             delimiter
         );
     }

@@ -66,6 +66,11 @@ impl AsyncSmtp {
         self.0.call(Smtp::noop)
     }
 
+    /// Goes on after a sign-in as [`Smtp::signed_in`] does, with the same errors.
+    pub fn signed_in(&self) -> AsyncCall<Result<()>> {
+        self.0.call_at_once(Smtp::signed_in)
+    }
+
     /// Returns the state of the connection as [`Smtp::status`] does. Never blocks.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -20,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::python::{SmtpSession, not_sent};
 use crate::spans::{in_span, verb_span};
+use crate::tokens::Tokens;
 
 /// A handle that sends tagged messages over a supervised connection, or [several](SmtpConfig::connections).
 ///
@@ -48,6 +49,8 @@ use crate::spans::{in_span, verb_span};
 /// | `Connect` | no connection can be made, or [`max_connects_per_minute`](SmtpConfig::max_connects_per_minute) is reached; the [`code`](crate::Error::code) is that of a refused greeting or EHLO |
 /// | `Tls` | the certificate or the TLS version is not acceptable, or the server offers no STARTTLS |
 /// | `Auth` | the login is refused, or the server offers none; after a clear refusal of the credentials, every later call returns the same error |
+/// | `SignInNeeded` | the app's [provider](crate::Credentials::oauth2) can get no access token; every later call returns the same error until [`signed_in`](Smtp::signed_in) |
+/// | `Config` | the provider has panicked, or its token can't be sent |
 /// | `Refused` | the login is refused for a cause beside the credentials, such as 454 |
 /// | `Timeout` | the call is not done in time; waiting for another call and connecting count, too |
 /// | `Disconnected` | the connection was lost, and so was the one in its place |
@@ -79,7 +82,10 @@ impl Smtp {
         let open = |_| {
             let (options, config) = (config.common.options, Arc::clone(&config));
             let server = config.common.server.address();
-            let hooks = SessionHooks::new(move |deadline| SmtpSession::connect(&config, deadline));
+            let tokens = Tokens::new(&config.common.credentials);
+            let hooks = SessionHooks::with_tokens(tokens, move |deadline, token| {
+                SmtpSession::connect(&config, token, deadline)
+            });
             Connection::open(options, hooks.at("smtp", server))
         };
         let connect = || (0..config.connections).map(open).collect::<Result<Vec<_>>>();
@@ -146,6 +152,18 @@ impl Smtp {
     pub fn noop(&self) -> Result<()> {
         let noop = |connection: &Connection<_>| connection.repeat(connection.deadline(), SmtpSession::noop);
         in_span(&verb_span!("smtp.noop"), || self.connections.iter().try_for_each(noop))
+    }
+
+    /// Goes on after [`State::SignInNeeded`]: the account's owner has signed in, and the
+    /// [provider](crate::Credentials::oauth2) can get tokens again. The next call, or the heartbeat, connects.
+    ///
+    /// After a refused token, ends the wait before the next attempt. Otherwise without effect. Waits for a call that is
+    /// under way.
+    ///
+    /// # Errors
+    /// `Runtime` in a forked child.
+    pub fn signed_in(&self) -> Result<()> {
+        self.connections.iter().try_for_each(Connection::signed_in)
     }
 
     /// Returns the state of the connection; of several, the first that is not connected. Never blocks.

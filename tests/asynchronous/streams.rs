@@ -1,10 +1,14 @@
 //! Streams on every server, on two runtimes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_core::FusedStream as _;
-use pymail::{AsyncImap, AsyncSmtp, Credentials, Delivery, ErrorKind, ImapConfig, Push, Server};
+use pymail::{
+    AccessToken, AsyncImap, AsyncSmtp, Credentials, Delivery, Error, ErrorKind, ImapConfig, Push, Server,
+    State,
+};
 use rstest::rstest;
 use rstest_reuse::apply;
 
@@ -256,5 +260,30 @@ fn a_stream_ends_after_an_error_that_does_not_pass() {
         let mut stream = AsyncImap::connect(config).await.unwrap().consume();
         assert_eq!(next(&mut stream).await.unwrap().unwrap_err().kind(), ErrorKind::Auth);
         assert!(next(&mut stream).await.is_none() && stream.is_terminated());
+    });
+}
+
+#[rstest]
+fn a_stream_yields_the_lost_grant_and_goes_on_after_the_sign_in() {
+    let server = Script::imap(&["AUTH=XOAUTH2"])
+        .says("AUTHENTICATE", "+ \r\n")
+        .on("UID SEARCH", |heard| Step::Close.when(heard.connection == 1))
+        .start();
+    let asked = AtomicUsize::new(0);
+    let account = Credentials::oauth2(ALICE, move |_| match asked.fetch_add(1, Ordering::SeqCst) {
+        1 => Err(Error::grant_gone("invalid_grant")),
+        _ => Ok(AccessToken::new("token")),
+    });
+    let config = ImapConfig::new(Server::unencrypted("localhost").port(server.port()), account);
+    Runtime::Tokio.block_on(async {
+        let imap = AsyncImap::connect(config.heartbeat(Duration::from_millis(1))).await.unwrap();
+        let mut stream = imap.consume();
+        for _ in 0..2 {
+            assert_eq!(next(&mut stream).await.unwrap().unwrap_err().kind(), ErrorKind::SignInNeeded);
+        }
+        assert_eq!(imap.wait(NEVER).await.unwrap_err().kind(), ErrorKind::SignInNeeded);
+        imap.signed_in().await.unwrap();
+        imap.noop().await.unwrap();
+        assert!(imap.status().state == State::Connected && !stream.is_terminated());
     });
 }

@@ -17,6 +17,8 @@ mod imap_receiving;
 mod imap_redrive;
 mod imap_search_lies;
 mod imap_spellings;
+mod oauth;
+mod oauth_handles;
 mod smtp;
 mod smtp_login;
 mod smtp_replies;

@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use tempfile::TempDir;
 
 use super::certs::{Authority, Issued};
-use super::lmtp;
 use super::process::{self, ProcessGroup};
+use super::{jwt, lmtp};
 
 const CONFIGURATION: &str = include_str!("dovecot.conf");
 
@@ -29,13 +29,22 @@ pub struct DovecotOptions {
     pub capability: Option<String>,
     /// The mailbox format: `maildir` (the default), `sdbox` or `mdbox`.
     pub mailbox_format: String,
+    /// The mechanisms by which access tokens are taken, such as `oauthbearer xoauth2`; none by default.
+    ///
+    /// The tokens are those of [`jwt::mint`], for any user.
+    pub token_mechanisms: String,
     /// More lines for the configuration.
     pub extra: String,
 }
 
 impl Default for DovecotOptions {
     fn default() -> Self {
-        Self { capability: None, mailbox_format: "maildir".to_owned(), extra: String::new() }
+        Self {
+            capability: None,
+            mailbox_format: "maildir".to_owned(),
+            token_mechanisms: String::new(),
+            extra: String::new(),
+        }
     }
 }
 
@@ -157,6 +166,16 @@ impl Dovecot {
         self.end_sessions("TERM");
     }
 
+    /// Ends the user's logged-in connections with a `BYE`, as a provider does when it revokes a token.
+    ///
+    /// # Panics
+    ///
+    /// If `doveadm` fails.
+    pub fn kick(&self, user: &str) {
+        let mut kick = Command::new(process::program("doveadm", "dovecot-imapd dovecot-lmtpd"));
+        process::output(kick.arg("-c").arg(self.dir().join("conf")).args(["kick", user]));
+    }
+
     /// Sends a signal to the processes of all logged-in IMAP connections, without waiting.
     pub fn signal_all(&self, signal: &str) {
         if let Some(group) = &*self.running.lock().expect("no panic while Dovecot changed") {
@@ -190,6 +209,23 @@ impl Dovecot {
         fs::write(self.dir().join("cert.pem"), cert_pem).expect("Dovecot's certificate");
         fs::write(self.dir().join("key.pem"), key_pem).expect("Dovecot's key");
         fs::write(self.dir().join("conf"), self.configuration(options)).expect("Dovecot's configuration");
+        if !options.token_mechanisms.is_empty() {
+            self.take_tokens();
+        }
+    }
+
+    /// Writes the settings and the key by which Dovecot validates access tokens by itself.
+    fn take_tokens(&self) {
+        let keys = self.dir().join("keys/default/HS256");
+        fs::create_dir_all(&keys).expect("a folder for the key of tokens");
+        fs::write(keys.join("default"), jwt::key()).expect("the key of tokens");
+        let dir = self.dir().to_str().expect("a temporary folder in UTF-8");
+        let settings = format!(
+            "introspection_mode = local\nlocal_validation_key_dict = fs:posix:prefix={dir}/keys/\n\
+             username_attribute = sub\nscope = {}\n",
+            jwt::SCOPE
+        );
+        fs::write(self.dir().join("oauth2"), settings).expect("Dovecot's settings of tokens");
     }
 
     fn configuration(&self, options: &DovecotOptions) -> String {
@@ -204,6 +240,7 @@ impl Dovecot {
             .replace("@password@", &password.concat())
             + &capability.collect::<String>()
             + &accounts(self.dir())
+            + &tokens(self.dir(), &options.token_mechanisms)
             + &options.extra
             + "\n"
     }
@@ -233,6 +270,19 @@ impl Dovecot {
         let errors = output.try_clone().expect("a second handle on Dovecot's output");
         ProcessGroup::spawn(command.stdout(output).stderr(errors)).expect("Dovecot runs")
     }
+}
+
+/// Returns the settings for access tokens, if there are mechanisms for them.
+fn tokens(dir: &Path, mechanisms: &str) -> String {
+    if mechanisms.is_empty() {
+        return String::new();
+    }
+    let settings = dir.join("oauth2");
+    format!(
+        "auth_mechanisms = plain login {mechanisms}\npassdb {{\n  driver = oauth2\n  mechanisms = {mechanisms}\n  \
+         args = {}\n}}\n",
+        settings.display()
+    )
 }
 
 /// Makes a temporary folder that the servers' own users may enter.

@@ -18,6 +18,7 @@ pub mod events;
 pub mod exim;
 pub mod fault_proxy;
 pub mod jail;
+pub mod jwt;
 pub mod lmtp;
 pub mod opensmtpd;
 pub mod other_client;

@@ -74,7 +74,7 @@ impl AsyncConsumer {
         self.progress = Progress::Ready;
         match (&mut self.consumer, ended) {
             (Some(consumer), Some(Ok(Some(woken)))) => consumer.woken(woken),
-            (Some(consumer), Some(Err(error))) => consumer.failed(error),
+            (Some(consumer), Some(Err(error))) => consumer.wait_failed(error),
             _ => {}
         }
         Poll::Ready(())
@@ -110,7 +110,7 @@ impl Stream for AsyncConsumer {
             }
             match consumer.begin_step() {
                 Ok(begun) => self.progress = begun,
-                Err(error) => consumer.failed(error),
+                Err(error) => consumer.wait_failed(error),
             }
         }
     }

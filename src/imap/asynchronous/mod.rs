@@ -211,6 +211,11 @@ impl AsyncImap {
         self.0.call(move |imap| imap.delete(&uids))
     }
 
+    /// Goes on after a sign-in as [`Imap::signed_in`] does, with the same errors.
+    pub fn signed_in(&self) -> AsyncCall<Result<()>> {
+        self.0.call_at_once(Imap::signed_in)
+    }
+
     /// Returns the state of the connection and its last error. Never blocks.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -1,4 +1,4 @@
-//! Promise 9 on every error path: the password is in no error, `Debug`, event, panic or Python object.
+//! Promise 9 on every error path: no password and no access token is in an error, `Debug`, event, panic or Python object.
 
 mod dead_letters;
 mod fork;
@@ -6,6 +6,7 @@ mod imap;
 mod scripted;
 mod sharing;
 mod smtp;
+mod tokens;
 
 use std::ffi::CStr;
 use std::fmt::{Debug, Write as _};
@@ -22,6 +23,9 @@ use crate::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
 
 /// The password: easy to find, with characters that IMAP quotes and that Python escapes.
 const MARKED: &str = r#"mar"k'd \ s3cret9b1e"#;
+
+/// The word that access tokens consist of: any piece that tells something has it.
+const MARKED_WORD: &str = "s3cret9b1e";
 
 /// The tag of our messages. In a script's answer, `TAG` stands for the IMAP command's tag.
 const TAG: &str = "__APP__";
@@ -78,7 +82,7 @@ fn smtp_shows(smtp: &Smtp) -> String {
 }
 
 fn with_holders(shown: &str) -> String {
-    let kept = holders(MARKED);
+    let kept = all_holders();
     let kept = if kept.is_empty() { String::new() } else { format!("{kept:?}, which keeps {MARKED}") };
     format!("{shown} {kept}")
 }
@@ -103,22 +107,37 @@ fn needles(secret: &str) -> Vec<String> {
     std::iter::once(plain).chain((0..3).map(encoded)).collect()
 }
 
+/// Returns the forms of the password and of the access tokens.
+fn all_needles() -> Vec<String> {
+    [MARKED, MARKED_WORD].into_iter().flat_map(needles).collect()
+}
+
 fn reveals(text: &str) -> bool {
-    static NEEDLES: LazyLock<Vec<String>> = LazyLock::new(|| needles(MARKED));
+    static NEEDLES: LazyLock<Vec<String>> = LazyLock::new(all_needles);
     NEEDLES.iter().any(|needle| text.contains(needle))
 }
 
 /// Held during a search: it keeps objects alive for a moment that another search would find.
 static SEARCHING: Mutex<()> = Mutex::new(());
 
-/// Returns the Python objects that hold the secret, without a garbage collection before.
+/// Returns the Python objects that hold the password or an access token.
+fn all_holders() -> Vec<String> {
+    holders_of(all_needles())
+}
+
+/// Returns the Python objects that hold the secret.
 fn holders(secret: &str) -> Vec<String> {
+    holders_of(needles(secret))
+}
+
+/// Returns the Python objects that hold one of these texts, without a garbage collection before.
+fn holders_of(needles: Vec<String>) -> Vec<String> {
     let code = concat!(include_str!("holders.py"), "\0").as_bytes();
     let code = CStr::from_bytes_with_nul(code).expect("no NUL in it");
     // Backwards, so that the search does not find its own arguments.
     let _searching = SEARCHING.lock().unwrap_or_else(PoisonError::into_inner);
-    let backwards: Vec<String> =
-        needles(secret).iter().map(|needle| needle.chars().rev().collect()).collect();
+    let backwards: Vec<String> = needles.iter().map(|needle| needle.chars().rev().collect()).collect();
+    drop(needles);
     attached(|py| {
         let module = PyModule::from_code(py, code, c"holders.py", c"_pymail_holders").unwrap();
         Ok(module.call_method1("holders", (backwards,)).unwrap().extract().unwrap())
@@ -163,7 +182,7 @@ fn leaks(paths: impl IntoIterator<Item = ErrorPath>) -> Vec<String> {
             found.push(format!("{name} traces it: {}", &events[told..]));
         }
         told = events.len();
-        found.extend(holders(MARKED).into_iter().map(|holder| format!("{name} leaves it in {holder}")));
+        found.extend(all_holders().into_iter().map(|holder| format!("{name} leaves it in {holder}")));
     }
     if reveals(&panics()) {
         found.push(format!("a panic shows it: {}", panics()));
@@ -172,11 +191,16 @@ fn leaks(paths: impl IntoIterator<Item = ErrorPath>) -> Vec<String> {
 }
 
 #[test]
-fn no_error_path_shows_the_password_or_leaves_it_in_python() {
-    let paths =
-        [imap::error_paths(), dead_letters::error_paths(), sharing::error_paths(), smtp::error_paths()]
-            .into_iter()
-            .flatten();
+fn no_error_path_shows_a_secret_or_leaves_it_in_python() {
+    let paths = [
+        imap::error_paths(),
+        dead_letters::error_paths(),
+        sharing::error_paths(),
+        smtp::error_paths(),
+        tokens::error_paths(),
+    ]
+    .into_iter()
+    .flatten();
     assert_eq!(leaks(paths), Vec::<String>::new());
 }
 

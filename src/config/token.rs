@@ -1,0 +1,118 @@
+//! Access tokens of OAuth 2.0, and the function of the app that returns them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::error::Result;
+
+/// An access token of OAuth 2.0 (RFC 6749), as the app got it from its provider. `Debug` shows its end only.
+///
+/// ```
+/// use std::time::Duration;
+/// use pymail::AccessToken;
+///
+/// let token = AccessToken::new("ya29.s3cret").expires_in(Duration::from_secs(3_599));
+/// assert!(!format!("{token:?}").contains("s3cret"));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessToken {
+    secret: String,
+    end: Option<SystemTime>,
+}
+
+impl AccessToken {
+    /// Makes a token of unknown end: at least one printable ASCII character, without spaces (RFC 6750, section 2.1).
+    ///
+    /// With the user name, IMAP takes about 6,000 characters, SMTP about 9,000.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self { secret: secret.into(), end: None }
+    }
+
+    /// Sets the time at which the token ends. A session with it is replaced before, between two calls.
+    #[must_use]
+    pub fn expires_at(mut self, end: SystemTime) -> Self {
+        self.end = Some(end);
+        self
+    }
+
+    /// Sets the time for which the token is valid from now on, such as `expires_in` of a token response (RFC 6749,
+    /// section 5.1).
+    #[must_use]
+    pub fn expires_in(self, time: Duration) -> Self {
+        match SystemTime::now().checked_add(time) {
+            Some(end) => self.expires_at(end),
+            None => self,
+        }
+    }
+
+    /// Returns the time at which the token ends, if it is known.
+    #[must_use]
+    pub fn get_expires_at(&self) -> Option<SystemTime> {
+        self.end
+    }
+
+    /// Returns the token, for the login.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.secret
+    }
+
+    /// Returns `true` if the token can be sent: what ends a line or a field would end the response that has it.
+    pub(crate) fn is_sendable(&self) -> bool {
+        !self.secret.is_empty() && self.secret.bytes().all(|octet| octet.is_ascii_graphic())
+    }
+
+    /// Returns the time until the token ends; zero after its end.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.end.map(|end| end.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+}
+
+/// Shows the end, not the token.
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessToken").field("expires_at", &self.end).finish_non_exhaustive()
+    }
+}
+
+/// A request for an access token, by a handle that is about to connect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenRequest {
+    /// `true` if the token of the last request is of no use any more: the server has refused it, has ended a session
+    /// with it, or it ends soon. A token from a cache is likely to be the same one: fetch a new one.
+    pub renew: bool,
+    /// The rest of the time that the call has for connecting. An answer that comes later is too late for this call.
+    pub timeout: Duration,
+}
+
+/// The function of the app that returns access tokens. Equal to its clones.
+#[derive(Clone)]
+pub(crate) struct Provider(Arc<dyn Fn(TokenRequest) -> Result<AccessToken> + Send + Sync>);
+
+impl Provider {
+    pub(super) fn new(
+        provider: impl Fn(TokenRequest) -> Result<AccessToken> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(provider))
+    }
+
+    /// Asks for a token. Runs code of the app, which may block or panic.
+    pub(crate) fn ask(&self, request: TokenRequest) -> Result<AccessToken> {
+        (self.0)(request)
+    }
+}
+
+impl PartialEq for Provider {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Provider {}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Provider(..)")
+    }
+}
