@@ -80,10 +80,13 @@ impl Tokens {
         {
             return Err(error.mark_transient(true));
         }
+        let left = token.time_left();
         let result = connect(Some(&token));
         let mut state = self.state.lock();
         match &result {
-            Ok(_) => *state = State { renew_at: renewal(&token), last: Some(token), ..State::default() },
+            Ok(_) => {
+                *state = State { renew_at: renewal(&token, left), last: Some(token), ..State::default() }
+            }
             Err(error) if error.is_refused_token() => {
                 state.renew = true;
                 state.refused = Some((token, error.clone())).filter(|_| !is_new);
@@ -189,10 +192,10 @@ fn unavailable(action: &str, error: &Error) -> Error {
     Error::during(kind, action, &bounded(&format!("{error:#}"))).with_retry_after(wait)
 }
 
-/// Returns the time from which a session with this token is to be replaced. None for a token that the server has taken
-/// after its end: its end, or this clock, is wrong.
-fn renewal(token: &AccessToken) -> Option<SystemTime> {
-    let left = token.time_left().filter(|left| !left.is_zero())?;
+/// Returns the time from which a session with this token is to be replaced, by the time that was left when the login
+/// began. None for a token that the server has taken after its end: its end, or this clock, is wrong.
+fn renewal(token: &AccessToken, left: Option<Duration>) -> Option<SystemTime> {
+    let left = left.filter(|left| !left.is_zero())?;
     token.get_expires_at()?.checked_sub(MARGIN.min(left / MARGIN_SHARE))
 }
 

@@ -563,3 +563,16 @@ mod futures {
         assert_eq!((call().is_ok(), connects(&log)), (true, 1));
     }
 }
+
+#[test]
+fn a_session_whose_token_ends_during_the_login_is_to_be_replaced() {
+    let credentials =
+        Credentials::oauth2("alice", |_| Ok(AccessToken::new("token").expires_in(Duration::from_secs(2))));
+    let tokens = Tokens::new(&credentials);
+    let log_in = |token: Option<&AccessToken>| {
+        std::thread::sleep(token.and_then(AccessToken::time_left).unwrap());
+        Ok(())
+    };
+    tokens.log_in(soon(), log_in).unwrap();
+    assert!(tokens.is_renewal_due());
+}
