@@ -13,7 +13,7 @@ pub use self::credentials::Credentials;
 pub(crate) use self::credentials::{Login, Secret};
 pub(crate) use self::server::Security;
 pub use self::server::Server;
-pub(crate) use self::token::Provider;
+pub(crate) use self::token::TokenSource;
 pub use self::token::{AccessToken, TokenRequest};
 use crate::error::{Error, ErrorKind, Result};
 
