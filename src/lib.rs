@@ -231,3 +231,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/push.md")]
 struct AboutPush;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/providers.md")]
+struct AboutProviders;

@@ -85,7 +85,7 @@ pub enum PasswordKind {
 pub enum SearchKind {
     /// Nothing else is known than RFC 3501: SEARCH finds any part of a Subject.
     Substrings,
-    /// SEARCH finds whole words. A tag is one, if it is all letters, digits and `_`.
+    /// SEARCH finds whole words. A tag of letters and digits is one; other characters may end a word.
     Words,
     /// SEARCH was reported to find nothing, everything, or not all mail.
     Unreliable,
