@@ -58,8 +58,8 @@ impl Provider {
     /// Returns the settings of Gmail: app passwords with 2-step verification, or OAuth 2.0.
     ///
     /// Sources: developers.google.com/workspace/gmail/imap (servers, scope); support.google.com/mail/answer/7126229 (IMAP
-    /// connections and bytes), /mail/answer/22839 (messages a day), /mail/answer/6584 (size), /a/answer/166852 (100
-    /// recipients by SMTP; the page for personal accounts names 500, for all ways).
+    /// connections and bytes), /mail/answer/22839 (messages a day; 500 recipients, in an earlier version 100 for mail
+    /// programs), /mail/answer/6584 (size).
     #[must_use]
     pub fn gmail() -> Self {
         Self {
@@ -97,8 +97,9 @@ impl Provider {
     ///
     /// SMTP still takes passwords where the tenant's administrator allows it, by default until the end of December 2026.
     ///
-    /// Sources: learn.microsoft.com, "Authenticate an IMAP, POP or SMTP connection using OAuth" (scopes) and "Exchange
-    /// Online limits" (recipients, messages a minute, size; the defaults, which an administrator can raise);
+    /// Sources: learn.microsoft.com, "Authenticate an IMAP, POP or SMTP connection using OAuth" (scopes), "Exchange
+    /// Online limits" (recipients a day, messages a minute), and `Set-Mailbox` (recipients of a message: the default, which
+    /// an administrator can raise to 1,000; the size depends on the subscription);
     /// techcommunity.microsoft.com, "Changes coming to the SMTP Authenticated Submission client protocol" (connections).
     #[must_use]
     pub fn microsoft365() -> Self {
@@ -115,7 +116,6 @@ impl Provider {
                 messages_per_minute: Some(30),
                 recipients_per_day: Some(10_000),
                 recipients_per_message: Some(500),
-                message_bytes: Some(35 * MB),
                 ..ProviderLimits::default()
             },
             ..Self::new(
