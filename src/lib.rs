@@ -156,8 +156,11 @@ mod fetched;
 pub mod fuzz;
 mod imap;
 mod message;
+mod proxy;
 mod python; // the only module that embeds CPython
+mod route;
 mod runtime;
+mod secrets;
 mod signal;
 mod smtp;
 mod spans;
@@ -170,7 +173,8 @@ mod waiter;
 #[cfg(feature = "async")]
 pub use crate::asynchronous::AsyncCall;
 pub use crate::config::{
-    AccessToken, Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig, TokenRequest,
+    AccessToken, ConnectRequest, Credentials, DEFAULT_TAG, ImapConfig, Proxy, Server, SmtpConfig,
+    TokenRequest,
 };
 pub use crate::connection::{Latency, Push, State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result, TokenRefusal};
@@ -205,6 +209,8 @@ const _: () = {
     assert_send_sync::<Status>();
     assert_send_sync::<AccessToken>();
     assert_send_sync::<TokenRequest>();
+    assert_send_sync::<Proxy>();
+    assert_send_sync::<ConnectRequest>();
     assert_send_sync::<ImapConfig>();
     assert_send_sync::<SmtpConfig>();
 };

@@ -1,6 +1,8 @@
 //! The configuration of handles: server, credentials, tag and limits.
 
 mod credentials;
+mod proxy;
+mod route;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -11,6 +13,10 @@ use std::time::Duration;
 
 pub use self::credentials::Credentials;
 pub(crate) use self::credentials::{Login, Secret};
+pub use self::proxy::Proxy;
+pub(crate) use self::proxy::{ProxyLogin, ProxyProtocol, authority};
+pub use self::route::ConnectRequest;
+pub(crate) use self::route::{Connector, Route};
 pub(crate) use self::server::Security;
 pub use self::server::Server;
 pub(crate) use self::token::Provider;

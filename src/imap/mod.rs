@@ -225,7 +225,7 @@ impl Imap {
         if ImapSession::is_forked() {
             return Err(Error::forked()); // another thread's lock is never released there
         }
-        self.connection.check_not_in_provider()?;
+        self.connection.check_not_connecting()?;
         let deadline = self.connection.deadline();
         let call = || {
             let inbox = self.inbox.try_lock_until(deadline.at());
