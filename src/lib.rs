@@ -110,6 +110,24 @@
 //! has ended. A refused token never ends the handle. When the app says that the account's owner must sign in again
 //! ([`Error::grant_gone`]), the handle rests until [`Imap::signed_in`] or [`Smtp::signed_in`].
 //!
+//! # Networks
+//!
+//! A host name is resolved at every connect. Of several addresses, IPv6 and IPv4 by turns, the next one is tried after
+//! 250 ms, or as soon as one fails (RFC 8305); the first that accepts is used.
+//!
+//! [`Server::proxy`] connects through a [`Proxy`], by SOCKS5 or HTTP CONNECT, and [`Server::connector`] by a function of the
+//! app. The proxy variables of the environment are read by [`Proxy::from_env`] only.
+//!
+//! ```no_run
+//! # use pymail::{Credentials, Imap, ImapConfig, Proxy, Server};
+//! # fn main() -> pymail::Result<()> {
+//! let proxy = Proxy::socks5("proxy.example.org", 1080).login("alice", "s3cret");
+//! let server = Server::tls("imap.example.org").proxy(proxy);
+//! let imap = Imap::connect(ImapConfig::new(server, Credentials::new("alice@example.org", "correct horse")))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Monitoring
 //!
 //! [`Imap::status`] and [`Smtp::status`] return the [`State`] of the connection and its last error. [`Imap::stats`] and

@@ -1,7 +1,7 @@
 //! Connects to a server on its way: directly, through a proxy, or by the app's connector.
 //!
-//! The connector is code of the app. It runs with no lock of this module held, and detached from the interpreter. Neither
-//! its panics nor its errors end a handle.
+//! The connector is code of the app. It runs with no lock of this module held, and detached from the interpreter.
+//! Neither its panics nor its errors end a handle.
 
 use std::io;
 use std::net::TcpStream;
@@ -18,10 +18,11 @@ use crate::{proxy, tcp};
 /// `Timeout` after the deadline; `Config` for a connector that panics, and for a host that a proxy can't take; else
 /// `Connect`. `action` begins the text.
 pub(crate) fn connect(server: &Server, port: u16, deadline: Deadline, action: &str) -> Result<TcpStream> {
+    let host = &server.host;
     let socket = match &server.route {
-        Route::Direct => tcp::connect(&server.host, port, deadline, action),
-        Route::Proxy(proxy) => proxy::connect(proxy, (&server.host, port), deadline, action),
-        Route::Connector(connector) => by_connector(connector, (&server.host, port), deadline, action),
+        Route::Direct => tcp::connect(host, port, deadline, action),
+        Route::Proxy(proxy) => proxy::connect(proxy, (host, port), deadline, action),
+        Route::Connector(connector) => by_connector(connector, (host, port), deadline, action),
     }?;
     reset(&socket).map_err(|error| failed(action).with_source(error))?;
     Ok(socket)

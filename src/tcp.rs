@@ -19,7 +19,8 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// `Timeout` after the deadline, else `Connect`; `action` begins the text, and the cause names each address.
 pub(crate) fn connect(host: &str, port: u16, deadline: Deadline, action: &str) -> Result<TcpStream> {
     deadline.check(action)?;
-    let connected = resolve(host, port, deadline).and_then(|addresses| race(&addresses, deadline));
+    let connected =
+        resolve(host, port, deadline).and_then(|addresses| race(&addresses, ATTEMPT_DELAY, deadline));
     connected.map_err(|error| match deadline.check(action) {
         Err(timeout) => timeout.with_source(error),
         Ok(()) => Error::new(ErrorKind::Connect, format!("{action} failed")).with_source(error),
@@ -30,21 +31,21 @@ pub(crate) fn connect(host: &str, port: u16, deadline: Deadline, action: &str) -
 type Outcome = (SocketAddr, io::Result<TcpStream>);
 
 /// Connects to the first address that accepts ("Happy Eyeballs", RFC 8305): another attempt begins after each
-/// [`ATTEMPT_DELAY`], and as soon as one fails.
+/// delay, and as soon as one fails.
 ///
 /// Each attempt is a thread, since std has no connect that can be waited for beside others. Those that come too late
 /// close their sockets; those without an answer end by the deadline.
-fn race(addresses: &[SocketAddr], deadline: Deadline) -> io::Result<TcpStream> {
+fn race(addresses: &[SocketAddr], delay: Duration, deadline: Deadline) -> io::Result<TcpStream> {
     let (sender, outcomes) = mpsc::channel::<Outcome>();
     let mut waiting = interleaved(addresses);
     let (mut under_way, mut failures) = (Vec::new(), Vec::new());
     while !waiting.is_empty() || !under_way.is_empty() {
         if let Some(address) = waiting.pop_front() {
             under_way.push(address);
-            attempt(address, deadline, sender.clone());
+            attempt(address, deadline, &sender);
         }
         let left = deadline.left();
-        let patience = if waiting.is_empty() { left } else { left.min(ATTEMPT_DELAY) };
+        let patience = if waiting.is_empty() { left } else { left.min(delay) };
         match outcomes.recv_timeout(patience) {
             Ok((_, Ok(socket))) => return Ok(socket),
             Ok((address, Err(error))) => {
@@ -56,12 +57,13 @@ fn race(addresses: &[SocketAddr], deadline: Deadline) -> io::Result<TcpStream> {
         }
     }
     failures.extend(under_way.iter().map(|address| format!("{address}: no answer")));
+    failures.extend(waiting.iter().map(|address| format!("{address}: no time left")));
     let text = if addresses.is_empty() { "the host name has no address".into() } else { failures.join("; ") };
     Err(io::Error::other(bounded(&text)))
 }
 
 /// Begins an attempt, which sends its outcome.
-fn attempt(address: SocketAddr, deadline: Deadline, sender: mpsc::Sender<Outcome>) {
+fn attempt(address: SocketAddr, deadline: Deadline, sender: &mpsc::Sender<Outcome>) {
     let answer = sender.clone();
     let connect = move || {
         let timeout = deadline.left().max(Duration::from_millis(1));
@@ -176,7 +178,9 @@ mod tests {
     fn dead_and_closed_addresses_cost_little_and_their_attempts_are_closed() {
         let (dead, (_listener, live)) = (Dead::at("127.0.0.2"), listening());
         let began = Instant::now();
-        let socket = race(&[dead.address(), closed(), dead.address(), live], Deadline::after(LONG)).unwrap();
+        let socket =
+            race(&[dead.address(), closed(), dead.address(), live], ATTEMPT_DELAY, Deadline::after(LONG))
+                .unwrap();
         assert_eq!(socket.peer_addr().unwrap(), live);
         assert!(began.elapsed() < LONG / 4, "a share of the deadline was waited for");
         // The late attempts: the queue has room for them when the others are accepted.
@@ -191,29 +195,35 @@ mod tests {
     }
 
     #[test]
-    fn the_first_address_wins_if_it_accepts() {
+    fn the_first_address_wins_if_it_accepts_and_the_next_one_if_it_refuses() {
         let ((_one, first), (_other, second)) = (listening(), listening());
-        let socket = race(&[first, second], Deadline::after(LONG)).unwrap();
-        assert_eq!(socket.peer_addr().unwrap(), first);
+        for addresses in [[first, second, closed()], [closed(), first, second], [closed(), closed(), first]] {
+            // With a delay of all the time, a refusal alone begins another attempt.
+            let socket = race(&addresses, LONG, Deadline::after(LONG)).unwrap();
+            assert_eq!(socket.peer_addr().unwrap(), first);
+        }
     }
 
     #[test]
     fn the_errors_of_all_addresses_are_in_the_text() {
         let (one, other) = (closed(), closed());
-        let error = race(&[one, other], Deadline::after(LONG)).unwrap_err().to_string();
+        let error = race(&[one, other], LONG, Deadline::after(LONG)).unwrap_err().to_string();
         for address in [one, other] {
             assert!(error.contains(&format!("{address}: Connection refused")), "{error}");
         }
         let many = vec![one; 100];
-        assert!(race(&many, Deadline::after(LONG)).unwrap_err().to_string().len() < 1_000);
-        assert_eq!(race(&[], Deadline::after(LONG)).unwrap_err().to_string(), "the host name has no address");
+        assert!(race(&many, LONG, Deadline::after(LONG)).unwrap_err().to_string().len() < 1_000);
+        assert_eq!(
+            race(&[], LONG, Deadline::after(LONG)).unwrap_err().to_string(),
+            "the host name has no address"
+        );
     }
 
     #[test]
     fn addresses_without_an_answer_cost_one_deadline_together() {
         let (one, other, closed) = (Dead::at("127.0.0.2"), Dead::at("127.0.0.2"), closed());
-        let deadline = Deadline::after(Duration::from_millis(600));
-        let error = race(&[one.address(), closed, other.address()], deadline).unwrap_err().to_string();
+        let (delay, deadline) = (Duration::from_millis(1), Deadline::after(Duration::from_secs(2)));
+        let error = race(&[one.address(), closed, other.address()], delay, deadline).unwrap_err().to_string();
         assert!(deadline.left().is_zero(), "{error}");
         assert!(error.contains(&format!("{closed}: Connection refused")), "{error}");
         for dead in [one, other] {

@@ -94,12 +94,12 @@ impl Server {
         self
     }
 
-    /// Connects by a function of the app, for all ways that pymail does not know: a proxy of another kind, a VPN, a bound
-    /// interface. Replaces a [`proxy`](Self::proxy).
+    /// Connects by a function of the app, for all ways that pymail does not know: a proxy of another kind, a VPN, a
+    /// bound interface. Replaces a [`proxy`](Self::proxy).
     ///
-    /// The function returns a connected socket; pymail sets it to blocking, without timeouts, and owns it from then on. TLS
-    /// and the login follow on it, and verify the server by its host name. It must be a socket of the operating system,
-    /// since Python gets its descriptor.
+    /// The function returns a connected socket; pymail sets it to blocking, without timeouts, and owns it from then on.
+    /// TLS and the login follow on it, and verify the server by its host name. It must be a socket of the operating
+    /// system, since Python gets its descriptor.
     ///
     /// The function runs on the thread that connects: that of a call, or one of the background threads that all handles
     /// share. Its time counts within the [`timeout`](crate::ImapConfig::timeout) of the call, in the background within

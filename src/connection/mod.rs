@@ -276,8 +276,8 @@ impl<S: Session> Connection<S> {
         self.0.close()
     }
 
-    /// Checks that this thread is not making this connection, in a provider of access tokens or a connector of the app: a
-    /// call would wait for itself.
+    /// Checks that this thread is not making this connection, in a provider of access tokens or a connector of the app:
+    /// a call would wait for itself.
     ///
     /// # Errors
     /// `InvalidInput`.

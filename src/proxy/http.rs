@@ -29,8 +29,11 @@ pub(super) fn open(dialogue: &Dialogue<'_>, login: Option<&ProxyLogin>, host: &s
     let hidden = |text: &str| secrets::hide(text.to_owned(), &secrets);
     match (head.status, login) {
         (200..=299, _) => Ok(()),
-        (407, None) => Err(dialogue.refused(&format!("the proxy wants a login: Proxy::login{}", head.by()))),
-        (407, Some(_)) => {
+        // Tinyproxy refuses a wrong login by 401.
+        (401 | 407, None) => {
+            Err(dialogue.refused(&format!("the proxy wants a login: Proxy::login{}", head.by())))
+        }
+        (401 | 407, Some(_)) => {
             let text = format!("the proxy refused the login{}: {}", hidden(&head.by()), hidden(&head.line));
             Err(dialogue.refused_login(&text))
         }

@@ -187,6 +187,12 @@ fn a_long_reason_is_cut() {
 
 #[rstest]
 #[case::socks5(socks5, b"\x05\x02", b"\x01\x01", "the proxy refused the login")]
+#[case::tinyproxy(
+    http,
+    b"HTTP/1.1 401 Unauthorized\r\n\r\n",
+    b"",
+    "the proxy refused the login: 401 Unauthorized"
+)]
 #[case::http(
     http,
     b"HTTP/1.1 407 no YWw6czNjcmV0 s3cret\r\n\r\n",

@@ -30,8 +30,9 @@ impl Proxy {
     /// - An IPv6 address is within brackets. The default port is 1080, as in curl, also for `http`.
     /// - User name and password are percent-encoded UTF-8.
     /// - `no_proxy` is read as by curl: names and addresses, separated by commas or blanks. A name stands for itself and
-    ///   all names below it, with or without a dot before it; an address, in CIDR notation too (`10.0.0.0/8`, `fd00::/8`),
-    ///   for hosts that are given as addresses; `*` for all hosts. Names are not resolved, and case does not count.
+    ///   all names below it, with or without a dot before it; an address, in CIDR notation too (`10.0.0.0/8`,
+    ///   `fd00::/8`), for hosts that are given as addresses; `*` for all hosts. Names are not resolved, and case does not
+    ///   count.
     ///
     /// `http_proxy` is for HTTP without encryption, and not read.
     ///

@@ -25,9 +25,9 @@ pub(crate) struct ProxyLogin {
 
 /// A proxy through which a server is connected to: SOCKS5 (RFC 1928) or CONNECT over HTTP (RFC 9110, section 9.3.6).
 ///
-/// The server's host name goes to the proxy as it is configured, and is resolved there: it may be one that only the proxy
-/// knows. With TLS, the server is verified as without a proxy, and the proxy sees no more than its name and port. The
-/// connection to the proxy itself is not encrypted: its [`login`](Proxy::login) can be read on the way.
+/// The server's host name goes to the proxy as it is configured, and is resolved there: it may be one that only the
+/// proxy knows. With TLS, the server is verified as without a proxy, and the proxy sees no more than its name and port.
+/// The connection to the proxy itself is not encrypted: its [`login`](Proxy::login) can be read on the way.
 ///
 /// All that is said to the proxy counts within the [`timeout`](crate::ImapConfig::timeout) of the call. `Debug`, errors
 /// and events show the proxy's address and the user name, never the password.
