@@ -37,13 +37,14 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum ErrorKind {
     /// A setting can't work, such as a tag with a line break; or a provider of access tokens has panicked, or returned a
-    /// token that can't be sent.
+    /// token that can't be sent; or a [connector](crate::Server::connector) has panicked.
     Config,
     /// An argument of a call can't work, such as a mailbox name with a line break. Nothing was sent.
     InvalidInput,
     /// The embedded Python interpreter could not be started or used.
     Runtime,
-    /// No connection could be made: unknown host, closed port, a server that closes at once, or no access token for now.
+    /// No connection could be made: unknown host, closed port, a server that closes at once, a [proxy](crate::Proxy#errors)
+    /// that refuses, or no access token for now. Printed by `{:#}`, the error names each address that was tried.
     Connect,
     /// TLS failed. The text names the reason: the certificate's authority, names or dates, the TLS version, or a port
     /// that does not speak TLS.
@@ -337,7 +338,7 @@ impl Error {
     ///
     /// The wait is the server's, from a text such as Exchange's `Suggested Backoff Time: 5000 milliseconds` or
     /// `try again in 2 minutes`; that of the token server, by [`token_unavailable`](Error::token_unavailable); or the
-    /// handle's own, which makes no connection before: a login was refused, or
+    /// handle's own, which makes no connection before: a login was refused, also by a proxy, or
     /// [`max_connects_per_minute`](crate::ImapConfig::max_connects_per_minute) is reached.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

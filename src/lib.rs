@@ -110,6 +110,24 @@
 //! has ended. A refused token never ends the handle. When the app says that the account's owner must sign in again
 //! ([`Error::grant_gone`]), the handle rests until [`Imap::signed_in`] or [`Smtp::signed_in`].
 //!
+//! # Networks
+//!
+//! A host name is resolved at every connect. Of several addresses, IPv6 and IPv4 by turns, the next one is tried after
+//! 250 ms, or as soon as one fails (RFC 8305); the first that accepts is used.
+//!
+//! [`Server::proxy`] connects through a [`Proxy`], by SOCKS5 or HTTP CONNECT, and [`Server::connector`] by a function of the
+//! app. The proxy variables of the environment are read by [`Proxy::from_env`] only.
+//!
+//! ```no_run
+//! # use pymail::{Credentials, Imap, ImapConfig, Proxy, Server};
+//! # fn main() -> pymail::Result<()> {
+//! let proxy = Proxy::socks5("proxy.example.org", 1080).login("alice", "s3cret");
+//! let server = Server::tls("imap.example.org").proxy(proxy);
+//! let imap = Imap::connect(ImapConfig::new(server, Credentials::new("alice@example.org", "correct horse")))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Monitoring
 //!
 //! [`Imap::status`] and [`Smtp::status`] return the [`State`] of the connection and its last error. [`Imap::stats`] and
@@ -156,8 +174,11 @@ mod fetched;
 pub mod fuzz;
 mod imap;
 mod message;
+mod proxy;
 mod python; // the only module that embeds CPython
+mod route;
 mod runtime;
+mod secrets;
 mod signal;
 mod smtp;
 mod spans;
@@ -170,8 +191,8 @@ mod waiter;
 #[cfg(feature = "async")]
 pub use crate::asynchronous::AsyncCall;
 pub use crate::config::{
-    AccessToken, Credentials, DEFAULT_TAG, ImapConfig, PasswordKind, Provider, ProviderLimits, SearchKind,
-    Security, Server, SmtpConfig, TokenRequest,
+    AccessToken, ConnectRequest, Credentials, DEFAULT_TAG, ImapConfig, PasswordKind, Provider,
+    ProviderLimits, Proxy, SearchKind, Security, Server, SmtpConfig, TokenRequest,
 };
 pub use crate::connection::{Latency, Push, State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result, TokenRefusal};
@@ -207,6 +228,8 @@ const _: () = {
     assert_send_sync::<AccessToken>();
     assert_send_sync::<TokenRequest>();
     assert_send_sync::<Provider>();
+    assert_send_sync::<Proxy>();
+    assert_send_sync::<ConnectRequest>();
     assert_send_sync::<ImapConfig>();
     assert_send_sync::<SmtpConfig>();
 };

@@ -4,7 +4,6 @@
 //! with no lock of this module held, and detached from the interpreter. Its panics and its errors never end a handle,
 //! but for [`ErrorKind::SignInNeeded`].
 
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
@@ -25,11 +24,6 @@ const MARGIN_SHARE: u32 = 4;
 
 /// The wait after a session could not be replaced, before the next attempt.
 const POSTPONEMENT: Duration = Duration::from_secs(15);
-
-thread_local! {
-    /// The connections for which this thread is asking the app, by their addresses.
-    static ASKING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-}
 
 /// The access tokens of one connection; none for logins by password.
 #[derive(Default)]
@@ -106,11 +100,11 @@ impl Tokens {
     /// Returns a token, and `true` if it is new: one that was asked for with `renew`.
     fn token(&self, provider: &TokenSource, deadline: Deadline) -> Result<(AccessToken, bool)> {
         let renew = self.state.lock().renew;
-        let token = self.ask(provider, renew, deadline)?;
+        let token = ask(provider, renew, deadline)?;
         if renew || !self.is_spent(&token) {
             return Ok((token, renew));
         }
-        self.ask(provider, true, deadline).map(|token| (token, true))
+        ask(provider, true, deadline).map(|token| (token, true))
     }
 
     /// Returns `true` for a token that has ended, and for that of a session that is to be replaced.
@@ -152,38 +146,24 @@ impl Tokens {
         let wait = wait.unwrap_or_default().max(POSTPONEMENT);
         self.state.lock().renew_at = SystemTime::now().checked_add(wait);
     }
-
-    /// Returns `true` if this thread is asking the app for a token, for this connection.
-    pub(crate) fn is_asking(&self) -> bool {
-        let asks = |asking: &RefCell<Vec<usize>>| asking.borrow().contains(&self.address());
-        // A thread that is ending has no such list any more, and asks for nothing.
-        self.provider.is_some() && ASKING.try_with(asks).unwrap_or(false)
-    }
-
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
-    }
-
-    /// Asks the app for a token, and checks it.
-    fn ask(&self, provider: &TokenSource, renew: bool, deadline: Deadline) -> Result<AccessToken> {
-        const ACTION: &str = "asking for an access token";
-        deadline.check(ACTION)?;
-        let request = TokenRequest { renew, timeout: deadline.left() };
-        ASKING.with_borrow_mut(|asking| asking.push(self.address()));
-        let asked = catch_unwind(AssertUnwindSafe(|| provider.ask(request)));
-        ASKING.with_borrow_mut(Vec::pop);
-        // The panic hook has reported the panic.
-        let answer = asked.map_err(|_| Error::config(format!("{ACTION}: the provider panicked")))?;
-        let token = answer.map_err(|error| unavailable(ACTION, &error))?;
-        deadline.check(ACTION)?;
-        if !token.is_sendable() {
-            let rule = "the provider's token must be printable ASCII without spaces, and not empty";
-            return Err(Error::config(format!("{ACTION}: {rule}")));
-        }
-        Ok(token)
-    }
 }
 
+/// Asks the app for a token, and checks it.
+fn ask(provider: &TokenSource, renew: bool, deadline: Deadline) -> Result<AccessToken> {
+    const ACTION: &str = "asking for an access token";
+    deadline.check(ACTION)?;
+    let request = TokenRequest { renew, timeout: deadline.left() };
+    let asked = catch_unwind(AssertUnwindSafe(|| provider.ask(request)));
+    // The panic hook has reported the panic.
+    let answer = asked.map_err(|_| Error::config(format!("{ACTION}: the provider panicked")))?;
+    let token = answer.map_err(|error| unavailable(ACTION, &error))?;
+    deadline.check(ACTION)?;
+    if !token.is_sendable() {
+        let rule = "the provider's token must be printable ASCII without spaces, and not empty";
+        return Err(Error::config(format!("{ACTION}: {rule}")));
+    }
+    Ok(token)
+}
 /// Returns the error for a provider's error. Only that of a lost grant keeps its kind: none of the others ends a handle.
 fn unavailable(action: &str, error: &Error) -> Error {
     let is_grant_gone = error.kind() == ErrorKind::SignInNeeded;

@@ -17,6 +17,7 @@ mod monitor;
 mod promises;
 mod properties;
 mod protocol_trace;
+mod proxies;
 mod scripted;
 mod shipped;
 mod smtp_pipelining;

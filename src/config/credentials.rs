@@ -10,6 +10,11 @@ use crate::error::{Error, Result};
 pub(crate) struct Password(String);
 
 impl Password {
+    /// Makes a password.
+    pub(super) fn new(password: String) -> Self {
+        Self(password)
+    }
+
     /// Returns the password, for the login.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
@@ -57,7 +62,12 @@ impl Credentials {
     /// works or the server says that the credentials are wrong; beyond ASCII, PLAIN goes first. Later logins of the
     /// handle use the one that worked. SMTP tries PLAIN, LOGIN and CRAM-MD5, each once.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Self {
-        Self { login: Some(Login { user: user.into(), secret: Secret::Password(Password(password.into())) }) }
+        Self {
+            login: Some(Login {
+                user: user.into(),
+                secret: Secret::Password(Password::new(password.into())),
+            }),
+        }
     }
 
     /// Makes credentials of a user name and access tokens of OAuth 2.0, for which the app is asked at every connect.

@@ -2,6 +2,8 @@
 
 mod credentials;
 mod provider;
+mod proxy;
+mod route;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -13,6 +15,10 @@ use std::time::Duration;
 pub use self::credentials::Credentials;
 pub(crate) use self::credentials::{Login, Secret};
 pub use self::provider::{PasswordKind, Provider, ProviderLimits, SearchKind};
+pub use self::proxy::Proxy;
+pub(crate) use self::proxy::{ProxyLogin, ProxyProtocol, authority};
+pub use self::route::ConnectRequest;
+pub(crate) use self::route::{Connector, Route};
 pub use self::server::{Security, Server};
 pub(crate) use self::token::TokenSource;
 pub use self::token::{AccessToken, TokenRequest};

@@ -1,8 +1,11 @@
 //! The address of a server, and the encryption of its connections.
 
 use std::fmt;
+use std::io;
+use std::net::{IpAddr, TcpStream};
 
-use super::Credentials;
+use super::route::{ConnectRequest, Connector, Route};
+use super::{Credentials, Proxy};
 use crate::error::{Error, Result};
 
 /// The encryption of a connection to a [`Server`].
@@ -42,6 +45,7 @@ pub struct Server {
     pub(crate) port: Option<u16>,
     pub(crate) security: Security,
     pub(crate) roots: Vec<String>,
+    pub(crate) route: Route,
 }
 
 impl Server {
@@ -59,14 +63,14 @@ impl Server {
     /// Makes a server that is reached without encryption: others can read and change everything. Default port 143
     /// (IMAP) or 25 (SMTP).
     ///
-    /// With credentials, the host must be a loopback one (`localhost`, `127.0.0.0/8`, `::1`): they are never sent
-    /// unencrypted over a network.
+    /// With credentials, the host must be a loopback one (`localhost`, `127.0.0.0/8`, `::1`), and so must that of a
+    /// [`proxy`](Self::proxy): they are never sent unencrypted over a network.
     pub fn unencrypted(host: impl Into<String>) -> Self {
         Self::new(host, Security::None)
     }
 
     fn new(host: impl Into<String>, security: Security) -> Self {
-        Self { host: host.into(), port: None, security, roots: Vec::new() }
+        Self { host: host.into(), port: None, security, roots: Vec::new(), route: Route::Direct }
     }
 
     /// Sets the port. Default: see [`Server`]. The encryption does not follow from the port.
@@ -74,6 +78,69 @@ impl Server {
     pub fn port(mut self, port: u16) -> Self {
         self.port = Some(port);
         self
+    }
+
+    /// Connects through this proxy; `None` connects directly, which is the default. Replaces a
+    /// [`connector`](Self::connector).
+    ///
+    /// Unencrypted connections with credentials need a proxy on the loopback, too.
+    ///
+    /// ```
+    /// use pymail::{Proxy, Server};
+    ///
+    /// let server = Server::tls("imap.example.org").proxy(Proxy::http("proxy.example.org", 3128));
+    /// assert_eq!(server.get_proxy().unwrap().get_port(), 3128);
+    /// ```
+    #[must_use]
+    pub fn proxy(mut self, proxy: impl Into<Option<Proxy>>) -> Self {
+        self.route = proxy.into().map_or(Route::Direct, Route::Proxy);
+        self
+    }
+
+    /// Connects by a function of the app, for all ways that pymail does not know: a proxy of another kind, a VPN, a
+    /// bound interface. Replaces a [`proxy`](Self::proxy).
+    ///
+    /// The function returns a connected socket; pymail sets it to blocking, without timeouts, and owns it from then on.
+    /// TLS and the login follow on it, and verify the server by its host name. It must be a socket of the operating
+    /// system, since Python gets its descriptor.
+    ///
+    /// The function runs on the thread that connects: that of a call, or one of the background threads that all handles
+    /// share. Its time counts within the [`timeout`](crate::ImapConfig::timeout) of the call, in the background within
+    /// 20 s; [`ConnectRequest::timeout`] is what is left of it. The interpreter is free meanwhile. The function may ask
+    /// the handle for `status()` and `stats()`; other calls of that handle are
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) within it, since they would wait for themselves.
+    ///
+    /// | the function | the handle |
+    /// | --- | --- |
+    /// | returns an error | returns [`Connect`](crate::ErrorKind::Connect) with its text, and tries again |
+    /// | takes longer than the limit | returns later, with [`Timeout`](crate::ErrorKind::Timeout) |
+    /// | panics | returns [`Config`](crate::ErrorKind::Config), and tries again |
+    ///
+    /// None of these ends the handle. The text of an error is shown, and must not have a secret in it.
+    ///
+    /// ```
+    /// use std::net::TcpStream;
+    /// use pymail::Server;
+    ///
+    /// let server = Server::tls("imap.example.org").connector(|request| {
+    ///     let tunnel = "127.0.0.1:5993".parse().unwrap(); // such as `ssh -L 5993:imap.example.org:993`
+    ///     TcpStream::connect_timeout(&tunnel, request.timeout)
+    /// });
+    /// # let _ = server;
+    /// ```
+    #[must_use]
+    pub fn connector(
+        mut self,
+        connector: impl Fn(ConnectRequest) -> io::Result<TcpStream> + Send + Sync + 'static,
+    ) -> Self {
+        self.route = Route::Connector(Connector::new(connector));
+        self
+    }
+
+    /// Returns the [`proxy`](Self::proxy), if one is set.
+    #[must_use]
+    pub fn get_proxy(&self) -> Option<&Proxy> {
+        self.route.proxy()
     }
 
     /// Returns the host name or address.
@@ -130,31 +197,40 @@ impl Server {
         self.host.strip_suffix('.').unwrap_or(&self.host)
     }
 
-    /// Returns `true` for `localhost` and loopback addresses. Other names are not resolved.
-    fn is_loopback(&self) -> bool {
-        let ip = self.host.parse::<std::net::IpAddr>();
-        self.host_without_dot().eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+    /// Returns `true` if nothing that is sent leaves this machine: the loopback of a proxy elsewhere is not ours.
+    fn is_local(&self) -> bool {
+        is_loopback(&self.host) && self.route.proxy().is_none_or(Proxy::is_loopback)
     }
 
     /// # Errors
-    /// `Config` for a bad host name, PEM text without a certificate, and credentials without encryption to another
-    /// host.
+    /// `Config` for a bad host name, PEM text without a certificate, a proxy that can't work, and credentials without
+    /// encryption to another host.
     pub(super) fn check(&self, credentials: &Credentials) -> Result<()> {
-        if self.host_without_dot().is_empty()
-            || self.host.chars().any(|c| c.is_control() || c.is_whitespace())
-        {
+        if !is_host_name(&self.host) {
             return Err(Error::config(format!("{:?} is not a host name", self.host)));
         }
         if self.certificates().iter().any(String::is_empty) {
             return Err(Error::config("the PEM text contains no certificate"));
         }
-        if self.security == Security::None && credentials.login.is_some() && !self.is_loopback() {
-            let why =
-                "credentials are not sent unencrypted to another host: use Server::tls or Server::starttls";
+        self.route.proxy().map_or(Ok(()), Proxy::check)?;
+        if self.security == Security::None && credentials.login.is_some() && !self.is_local() {
+            let why = "credentials are not sent unencrypted to another host, nor through a proxy on another host: use \
+                       Server::tls or Server::starttls";
             return Err(Error::config(why));
         }
         Ok(())
     }
+}
+
+/// Returns `true` for a name or an address: at least one character, without blanks.
+pub(super) fn is_host_name(host: &str) -> bool {
+    !host.is_empty() && host != "." && !host.chars().any(|c| c.is_control() || c.is_whitespace())
+}
+
+/// Returns `true` for `localhost` and loopback addresses. Other names are not resolved.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let is_name = host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost");
+    is_name || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Returns the certificates of a PEM text, one after the other.
@@ -167,12 +243,13 @@ fn certificates(pem: &str) -> String {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, security, roots } = self;
+        let Self { host, port, security, roots, route } = self;
         f.debug_struct("Server")
             .field("host", host)
             .field("port", port)
             .field("security", security)
             .field("added_certificates", &roots.len())
+            .field("route", route)
             .finish()
     }
 }

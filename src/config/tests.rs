@@ -49,6 +49,47 @@ fn credentials_go_unencrypted_to_the_loopback_only() {
 }
 
 #[test]
+fn through_a_proxy_credentials_go_unencrypted_to_the_loopback_only() {
+    let with = |host: &str, proxy: &str| {
+        let server = Server::unencrypted(host).proxy(Proxy::socks5(proxy, 1080));
+        SmtpConfig::new(server, Credentials::new("alice", "hunter2")).check().map_err(|error| error.kind())
+    };
+    assert_eq!(with("localhost", "127.0.0.1"), Ok(()));
+    // The loopback of the proxy's machine, and another host by a proxy of this machine.
+    assert_eq!(with("localhost", "proxy.test"), Err(ErrorKind::Config));
+    assert_eq!(with("mail.test", "localhost"), Err(ErrorKind::Config));
+    let connector = Server::unencrypted("mail.test").connector(|_| Err(std::io::ErrorKind::Other.into()));
+    assert!(SmtpConfig::new(connector, Credentials::new("alice", "hunter2")).check().is_err());
+}
+
+#[rstest]
+#[case::no_host(Proxy::http("", 1))]
+#[case::blank(Proxy::socks5("a proxy", 1))]
+#[case::line(Proxy::http("proxy\r\nX: y", 1))]
+#[case::socks5_user(Proxy::socks5("p", 1).login("", "hunter2"))]
+#[case::socks5_password(Proxy::socks5("p", 1).login("alice", ""))]
+#[case::socks5_long(Proxy::socks5("p", 1).login("alice", "hunter2".repeat(37)))]
+#[case::http_colon(Proxy::http("p", 1).login("a:lice", "hunter2"))]
+#[case::http_line(Proxy::http("p", 1).login("alice", "hunter2\r\n"))]
+fn a_proxy_that_can_not_work_is_a_config_error(#[case] proxy: Proxy) {
+    assert!(!format!("{proxy:?}").contains("hunter2"));
+    let config = SmtpConfig::new(Server::tls("mail.test").proxy(proxy), Credentials::none());
+    let error = config.check().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(!format!("{error:?} {config:?}").contains("hunter2"), "{error}");
+}
+
+#[test]
+fn the_last_way_to_a_server_counts() {
+    let proxy = Proxy::socks5("p", 1);
+    let server = Server::tls("mail.test").connector(|_| Err(std::io::ErrorKind::Other.into()));
+    assert_eq!(server.clone().proxy(proxy.clone()).get_proxy(), Some(&proxy));
+    assert_eq!(server.clone().proxy(proxy).proxy(None), Server::tls("mail.test"));
+    assert!(server == server.clone() && server != Server::tls("mail.test") && server.get_proxy().is_none());
+    assert!(format!("{server:?}").contains("Connector(..)"));
+}
+
+#[test]
 fn an_absolute_host_name_is_verified_without_its_dot() {
     assert_eq!(Server::tls("mail.test.").host_without_dot(), "mail.test");
     assert_eq!(Server::tls("mail.test").host_without_dot(), "mail.test");

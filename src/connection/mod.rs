@@ -12,7 +12,8 @@
 //! | `heartbeat` | the heartbeat's registration | for taking it out |
 //!
 //! The app is asked for an access token within connecting: under the lock of the slot in a call, since other calls have
-//! no connection before it, and under none in a heartbeat. A provider that uses its own handle gets an error at once.
+//! no connection before it, and under none in a heartbeat. So is the app's connector called. Either gets an error at once
+//! when it uses its own handle.
 //!
 //! Each thread detaches from the interpreter before it waits for a lock: the holder needs the interpreter to end its
 //! call. Events wait until the locks are released, since a subscriber may call the handle.
@@ -221,7 +222,7 @@ impl<S: Session> Connection<S> {
         if S::is_forked() {
             return Err(Error::forked());
         }
-        self.check_not_in_provider()?;
+        self.check_not_connecting()?;
         let locked = || {
             let slot = self.0.shared.slot.try_lock_until(deadline.at());
             let action = "waiting for another call on the connection";
@@ -248,7 +249,7 @@ impl<S: Session> Connection<S> {
         if S::is_forked() {
             return Err(Error::forked());
         }
-        self.check_not_in_provider()?;
+        self.check_not_connecting()?;
         let shared = &self.0.shared;
         S::detached(|| {
             let mut slot = shared.slot.lock();
@@ -269,21 +270,21 @@ impl<S: Session> Connection<S> {
     ///
     /// # Errors
     /// As LOGOUT or QUIT, after which the connection is closed all the same; none for a second `close`. `InvalidInput`
-    /// within a provider of access tokens.
+    /// within a provider of access tokens or a connector.
     pub(crate) fn close(&self) -> Result<()> {
-        self.check_not_in_provider()?;
+        self.check_not_connecting()?;
         self.0.close()
     }
 
-    /// Checks that this thread is not asking the app for an access token for this connection: a call would wait for
-    /// itself.
+    /// Checks that this thread is not making this connection, in a provider of access tokens or a connector of the app:
+    /// a call would wait for itself.
     ///
     /// # Errors
     /// `InvalidInput`.
-    pub(crate) fn check_not_in_provider(&self) -> Result<()> {
-        if self.0.shared.hooks.tokens.is_asking() {
-            let text =
-                "a provider of access tokens can't use the handle that asks it, but for status() and stats()";
+    pub(crate) fn check_not_connecting(&self) -> Result<()> {
+        if self.0.shared.hooks.is_connecting() {
+            let text = "a provider of access tokens, or a connector, can't use the handle that it works for, but for \
+                        status() and stats()";
             return Err(Error::invalid_input(text));
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The protocol side of a connection: a logged-in session, and how one handle makes and leaves it.
 
+use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Traffic;
@@ -138,6 +139,7 @@ impl<S: Session> SessionHooks<S> {
     /// # Errors
     /// Those of the last attempt.
     pub(super) fn connect(&self, deadline: Deadline, admit: impl FnOnce() -> Result<()>) -> Result<S> {
+        let _mark = Connecting::begin(self.address());
         let attempt = || self.tokens.log_in(deadline, |token| (self.connect)(deadline, token));
         match attempt() {
             Err(error) if error.is_refused_token() && admit().is_ok() => {
@@ -146,6 +148,18 @@ impl<S: Session> SessionHooks<S> {
             }
             result => result,
         }
+    }
+
+    /// Returns `true` if this thread is connecting by these hooks: it runs code of the app, a provider of access tokens
+    /// or a connector.
+    pub(super) fn is_connecting(&self) -> bool {
+        let marked = |connecting: &RefCell<Vec<usize>>| connecting.borrow().contains(&self.address());
+        // A thread that is ending has no such list any more, and connects for no call of the app's code.
+        CONNECTING.try_with(marked).unwrap_or(false)
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Sets the server, so that a silent one does not delay the heartbeats of others.
@@ -164,5 +178,26 @@ impl<S: Session> SessionHooks<S> {
     pub(crate) fn before_close(mut self, hook: impl Fn(&mut S) + Send + Sync + 'static) -> Self {
         self.before_close = Box::new(hook);
         self
+    }
+}
+
+thread_local! {
+    /// The hooks by which this thread is connecting, by their addresses.
+    static CONNECTING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Marks hooks as connecting on this thread, until the drop.
+struct Connecting;
+
+impl Connecting {
+    fn begin(address: usize) -> Self {
+        let _ = CONNECTING.try_with(|connecting| connecting.borrow_mut().push(address));
+        Self
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        let _ = CONNECTING.try_with(|connecting| connecting.borrow_mut().pop());
     }
 }

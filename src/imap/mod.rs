@@ -118,11 +118,11 @@ use crate::uid::UidSet;
 ///
 /// | kind | cause |
 /// | --- | --- |
-/// | `Connect` | no connection can be made, or [`max_connects_per_minute`](ImapConfig::max_connects_per_minute) is reached |
+/// | `Connect` | no connection can be made, a [proxy](crate::Proxy#errors) refuses, or [`max_connects_per_minute`](ImapConfig::max_connects_per_minute) is reached |
 /// | `Tls` | the certificate or the TLS version is not acceptable, or the server offers no STARTTLS |
 /// | `Auth` | the login is refused; after a clear refusal of the credentials, every later call returns the same error |
 /// | `SignInNeeded` | the app's [provider](crate::Credentials::oauth2) can get no access token; every later call returns the same error until [`signed_in`](Imap::signed_in) |
-/// | `Config` | the provider has panicked, or its token can't be sent |
+/// | `Config` | the provider has panicked, or its token can't be sent; or the [connector](crate::Server::connector) has panicked |
 /// | `Refused` | NO or BAD to the command; or, on a new connection, to the login for a cause beside the credentials, to the inbox, or to the archive |
 /// | `Timeout` | the call is not done in time; waiting for another call and connecting count, too |
 /// | `Disconnected` | the connection was lost, and the call could not be repeated, or lost the next one as well |
@@ -225,7 +225,7 @@ impl Imap {
         if ImapSession::is_forked() {
             return Err(Error::forked()); // another thread's lock is never released there
         }
-        self.connection.check_not_in_provider()?;
+        self.connection.check_not_connecting()?;
         let deadline = self.connection.deadline();
         let call = || {
             let inbox = self.inbox.try_lock_until(deadline.at());

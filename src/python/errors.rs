@@ -19,14 +19,14 @@ mod tls;
 use std::error::Error as StdError;
 use std::fmt;
 
-use memchr::memmem;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::sigint::hand_back_interrupt;
 use crate::codes::{self, Login};
-use crate::error::{Error, ErrorKind, TokenRefusal, bounded};
+use crate::error::{Error, ErrorKind, TokenRefusal};
+use crate::secrets;
 use crate::throttle;
 
 /// The phase of a connection in which an exception was raised: it decides the error's kind.
@@ -58,30 +58,8 @@ impl CallContext<'_> {
 
     /// Replaces secrets by `(..)` and makes the text printable.
     pub(super) fn hide(&self, text: String) -> String {
-        let hide = |text: String, secret: &String| text.replace(secret.as_str(), "(..)");
-        // Secrets first: `bounded` may cut one in half, which would not be recognised if it is short.
-        let hidden = bounded(&self.secrets.iter().filter(|secret| !secret.is_empty()).fold(text, hide));
-        hide_pieces(&hidden, self.secrets)
+        secrets::hide(text, self.secrets)
     }
-}
-
-/// The fewest characters in a row that give a long secret away.
-const PIECE: usize = 8;
-
-/// The length from which a secret is hidden in pieces, too: a server, or a limit, may have cut it.
-const LONG: usize = 32;
-
-/// Replaces each word that has a piece of a long secret.
-fn hide_pieces(text: &str, secrets: &[String]) -> String {
-    let long: Vec<&String> = secrets.iter().filter(|secret| secret.len() >= LONG).collect();
-    let is_piece =
-        |octets: &[u8]| long.iter().any(|secret| memmem::find(secret.as_bytes(), octets).is_some());
-    let shows = |word: &str| word.as_bytes().windows(PIECE).any(is_piece);
-    if long.is_empty() || !text.split(' ').any(shows) {
-        return text.to_owned();
-    }
-    let hidden: Vec<&str> = text.split(' ').map(|word| if shows(word) { "(..)" } else { word }).collect();
-    hidden.join(" ")
 }
 
 /// The class of an exception: the source of an error that has the exception's message. The exception itself is dropped

@@ -18,7 +18,7 @@ use crate::config::{AccessToken, Common, Login, Secret, Security, Server};
 use crate::connection::Traffic;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
-use crate::tcp;
+use crate::route;
 use crate::waiter::{Beat, Guard, Watched};
 
 /// A protocol: its Python module, its name in errors, and its default ports.
@@ -62,7 +62,7 @@ impl PySession {
     /// | step | by |
     /// | --- | --- |
     /// | load `py/` | Rust, before a server waits for it |
-    /// | DNS, TCP | Rust: [`tcp::connect`], which ends by the deadline |
+    /// | DNS, TCP, proxy | Rust: [`route::connect`], which ends by the deadline |
     /// | TLS, greeting | Python, on the same socket, under the waiter |
     /// | `begin`: the login and what follows | the caller |
     ///
@@ -86,10 +86,10 @@ impl PySession {
             Security::StartTls => service.starttls,
             Security::None => service.plain,
         });
-        let action = format!("connecting to {} at {}:{port}", service.name, server.host);
+        let action = format!("connecting to {} at {}:{port}{}", service.name, server.host, server.route);
         let log_in = LogIn::new(service, common, port, token)?;
         service.module.ready()?;
-        let socket = tcp::connect(&server.host, port, deadline, &action)?;
+        let socket = route::connect(server, port, deadline, &action)?;
         let watched = Watched::new(&socket)?;
         let guard = watched.until(deadline);
         let secrets = log_in.secrets();

@@ -142,6 +142,20 @@ fn a_provider_of_access_tokens_is_asked_detached() {
 }
 
 #[test]
+fn a_connector_of_the_app_is_called_detached() {
+    let server = Script::imap(&[]).on("NOOP", |heard| Step::Close.when(heard.connection == 1)).start();
+    let (told, called) = mpsc::channel();
+    let port = server.port();
+    let server = Server::unencrypted("localhost").connector(move |_| {
+        told.send(is_attached()).unwrap();
+        std::net::TcpStream::connect(("127.0.0.1", port))
+    });
+    let config = ImapConfig::new(server, Credentials::new(ALICE, "a"));
+    attached(|_| crate::Imap::connect(config)?.noop()).unwrap();
+    assert_eq!(called.try_iter().collect::<Vec<_>>(), [false, false]);
+}
+
+#[test]
 fn the_delimiter_of_hierarchies_is_known_with_namespaces_and_without() {
     let without = DovecotOptions { capability: Some("IMAP4rev1".into()), ..DovecotOptions::default() };
     let slashes = |options: DovecotOptions| DovecotOptions { extra: SLASHES.into(), ..options };

@@ -46,11 +46,11 @@ use crate::tokens::Tokens;
 ///
 /// | kind | cause |
 /// | --- | --- |
-/// | `Connect` | no connection can be made, or [`max_connects_per_minute`](SmtpConfig::max_connects_per_minute) is reached; the [`code`](crate::Error::code) is that of a refused greeting or EHLO |
+/// | `Connect` | no connection can be made, a [proxy](crate::Proxy#errors) refuses, or [`max_connects_per_minute`](SmtpConfig::max_connects_per_minute) is reached; the [`code`](crate::Error::code) is that of a refused greeting or EHLO |
 /// | `Tls` | the certificate or the TLS version is not acceptable, or the server offers no STARTTLS |
 /// | `Auth` | the login is refused, or the server offers none; after a clear refusal of the credentials, every later call returns the same error |
 /// | `SignInNeeded` | the app's [provider](crate::Credentials::oauth2) can get no access token; every later call returns the same error until [`signed_in`](Smtp::signed_in) |
-/// | `Config` | the provider has panicked, or its token can't be sent |
+/// | `Config` | the provider has panicked, or its token can't be sent; or the [connector](crate::Server::connector) has panicked |
 /// | `Refused` | the login is refused for a cause beside the credentials, such as 454 |
 /// | `Timeout` | the call is not done in time; waiting for another call and connecting count, too |
 /// | `Disconnected` | the connection was lost, and so was the one in its place |

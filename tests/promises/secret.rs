@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use pymail::{Credentials, Imap, ImapConfig, Server, Smtp, SmtpConfig};
+use pymail::{Credentials, Imap, ImapConfig, Proxy, Server, Smtp, SmtpConfig};
 use rstest::rstest;
 use rstest_reuse::apply;
 
@@ -10,6 +10,7 @@ use crate::fixtures::every_site;
 use crate::mail_site::{ALICE, Site, message, shown};
 use crate::support::events::Events;
 use crate::support::process::free_port;
+use crate::support::proxy::{self, ProxyOptions};
 
 /// Easy to find, and with characters that IMAP quotes.
 const MARKED: &str = r#"mar"ked \ s3cret"#;
@@ -61,4 +62,24 @@ fn a_handle_shows_no_password(#[case] site: Site) {
     for word in [site.password(), "horse", "cor\"rect", "battery staple"] {
         assert!(!all.contains(word), "{all}");
     }
+}
+
+#[rstest]
+fn the_password_of_a_proxy_is_in_no_error_no_debug_and_no_trace() {
+    let running = proxy::Proxy::start(ProxyOptions {
+        login: Some((ALICE.into(), "another".into())),
+        ..ProxyOptions::default()
+    });
+    let events = Events::default();
+    tracing::subscriber::with_default(events.clone(), || {
+        for proxy in [Proxy::socks5("127.0.0.1", running.port()), Proxy::http("127.0.0.1", running.port())] {
+            let server = || Server::tls("mail.example.test").proxy(proxy.clone().login(ALICE, MARKED));
+            let imap = ImapConfig::new(server(), Credentials::new(ALICE, "a"));
+            let smtp = SmtpConfig::new(server(), Credentials::none());
+            assert_hidden(format!("{imap:?} {smtp:?}"));
+            assert_hidden(shown(&Imap::connect(imap).unwrap_err()));
+            assert_hidden(shown(&Smtp::connect(smtp).unwrap_err()));
+        }
+    });
+    assert_hidden(events.text());
 }

@@ -20,6 +20,9 @@ pub const PASSWORD: &str = r#"cor"rect \horse 7d3f"#;
 /// The host name to connect to: the certificate is made for this name and for `127.0.0.1`.
 pub const HOST: &str = "localhost";
 
+/// Another name in the certificate, which this machine can't resolve: a proxy may know it.
+pub const REMOTE_NAME: &str = "mail.remote.invalid";
+
 /// The options of a server.
 #[derive(Clone, Debug)]
 pub struct DovecotOptions {
@@ -115,9 +118,9 @@ impl Dovecot {
         self.authority.pem()
     }
 
-    /// Issues a certificate for [`HOST`] by this server's authority, for a server beside this one.
+    /// Issues a certificate for [`HOST`] and [`REMOTE_NAME`] by this server's authority, for a server beside this one.
     pub fn issue(&self) -> Issued {
-        self.authority.issue(&[HOST, "127.0.0.1"])
+        self.authority.issue(&[HOST, "127.0.0.1", REMOTE_NAME])
     }
 
     /// Returns the Unix socket on which this server answers authentication requests, such as Postfix's.

@@ -25,6 +25,7 @@ pub mod other_client;
 pub mod passwords;
 pub mod postfix;
 pub mod process;
+pub mod proxy;
 pub mod relay;
 pub mod script;
 pub mod strategies;

@@ -15,7 +15,7 @@ pub struct Relay {
 
 /// The end of the stall.
 #[derive(Default)]
-struct Gate(Mutex<Option<Instant>>);
+pub(crate) struct Gate(Mutex<Option<Instant>>);
 
 impl Relay {
     /// A loopback address that no certificate names.
@@ -68,7 +68,18 @@ impl Gate {
     }
 }
 
-fn both_ways(client: TcpStream, server: TcpStream, open: &Mutex<Vec<TcpStream>>, gate: &Arc<Gate>) {
+/// Passes octets both ways, until both sides have closed.
+pub fn pass_both_ways(client: TcpStream, server: TcpStream) {
+    both_ways(client, server, &Mutex::default(), &Arc::default());
+}
+
+/// Passes octets both ways, on threads.
+pub(crate) fn both_ways(
+    client: TcpStream,
+    server: TcpStream,
+    open: &Mutex<Vec<TcpStream>>,
+    gate: &Arc<Gate>,
+) {
     let (Ok(reader), Ok(writer)) = (client.try_clone(), server.try_clone()) else { return };
     let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
     open.extend([client.try_clone(), server.try_clone()].into_iter().flatten());
