@@ -18,8 +18,8 @@ const RECHECK: Duration = Duration::from_secs(30);
 /// The servers, ports, encryption and published limits of a mail provider, as plain data.
 ///
 /// The figures are from the providers' own documents, as of November 2026; they were not tried on the providers'
-/// servers. Each preset names its sources. A figure without a public source is `None`. `docs/providers.md` says what the
-/// account's owner has to allow.
+/// servers. Each preset names its sources. A figure without a public source is `None`. `docs/providers.md` says what
+/// the account's owner has to allow.
 ///
 /// ```
 /// use pymail::{Credentials, Imap, Provider, Smtp};
@@ -78,8 +78,8 @@ pub enum PasswordKind {
     App,
 }
 
-/// The reliability of a [`Provider`]'s SEARCH, by public reports. pymail notices mail that SEARCH does not find, and reads
-/// Subjects: see [`recheck`](ImapConfig::recheck).
+/// The reliability of a [`Provider`]'s SEARCH, by public reports. pymail notices mail that SEARCH does not find, and
+/// reads Subjects: see [`recheck`](ImapConfig::recheck).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SearchKind {
@@ -123,8 +123,8 @@ pub struct ProviderLimits {
 }
 
 impl Provider {
-    /// Returns the configuration of an [`Imap`](crate::Imap) handle: the defaults of [`ImapConfig`] with the IMAP server,
-    /// 10 connections a minute, and, where SEARCH is unreliable, a [`recheck`](ImapConfig::recheck) after 30 s.
+    /// Returns the configuration of an [`Imap`](crate::Imap) handle: the defaults of [`ImapConfig`] with the IMAP
+    /// server, 10 connections a minute, and a [`recheck`](ImapConfig::recheck) after 30 s where SEARCH is unreliable.
     #[must_use]
     pub fn imap(&self, credentials: Credentials) -> ImapConfig {
         let config = ImapConfig::new(self.imap_server.clone(), credentials);
@@ -132,16 +132,16 @@ impl Provider {
         if self.search == SearchKind::Unreliable { config.recheck(RECHECK) } else { config }
     }
 
-    /// Returns the configuration of an [`Smtp`](crate::Smtp) handle: the defaults of [`SmtpConfig`] with the SMTP server,
-    /// and 10 connections a minute.
+    /// Returns the configuration of an [`Smtp`](crate::Smtp) handle: the defaults of [`SmtpConfig`] with the SMTP
+    /// server, and 10 connections a minute.
     #[must_use]
     pub fn smtp(&self, credentials: Credentials) -> SmtpConfig {
         let config = SmtpConfig::new(self.smtp_server.clone(), credentials);
         config.max_connects_per_minute(CONNECTS_PER_MINUTE)
     }
 
-    /// Returns the provider with one of these [`domains`](Self::domains), in any case. Asks no server: a company's domain
-    /// is not found, although its mail may be at a provider.
+    /// Returns the provider with one of these [`domains`](Self::domains), in any case. Asks no server: a company's
+    /// domain is not found, although its mail may be at a provider.
     ///
     /// ```
     /// # use pymail::Provider;

@@ -57,9 +57,9 @@ impl Provider {
 
     /// Returns the settings of Gmail: app passwords with 2-step verification, or OAuth 2.0.
     ///
-    /// Sources: developers.google.com/workspace/gmail/imap (servers, scope); support.google.com/mail/answer/7126229 (IMAP
-    /// connections and bytes), /mail/answer/22839 (messages a day; 500 recipients, in an earlier version 100 for mail
-    /// programs), /mail/answer/6584 (size).
+    /// Sources: developers.google.com/workspace/gmail/imap (servers, scope); support.google.com/mail/answer/7126229
+    /// (IMAP connections and bytes), /mail/answer/22839 (messages a day; 500 recipients, in an earlier version 100 for
+    /// mail programs), /mail/answer/6584 (size).
     #[must_use]
     pub fn gmail() -> Self {
         Self {
@@ -95,12 +95,13 @@ impl Provider {
 
     /// Returns the settings of Microsoft 365, for work and school: OAuth 2.0 only.
     ///
-    /// SMTP still takes passwords where the tenant's administrator allows it, by default until the end of December 2026.
+    /// SMTP still takes passwords where the tenant's administrator allows it, by default until the end of December
+    /// 2026.
     ///
     /// Sources: learn.microsoft.com, "Authenticate an IMAP, POP or SMTP connection using OAuth" (scopes), "Exchange
-    /// Online limits" (recipients a day, messages a minute), and `Set-Mailbox` (recipients of a message: the default, which
-    /// an administrator can raise to 1,000; the size depends on the subscription);
-    /// techcommunity.microsoft.com, "Changes coming to the SMTP Authenticated Submission client protocol" (connections).
+    /// Online limits" (recipients a day, messages a minute), and `Set-Mailbox` (recipients of a message: the default,
+    /// which an administrator can raise to 1,000; the size depends on the subscription); techcommunity.microsoft.com,
+    /// "Changes coming to the SMTP Authenticated Submission client protocol" (connections).
     #[must_use]
     pub fn microsoft365() -> Self {
         Self {
@@ -166,7 +167,8 @@ impl Provider {
 
     /// Returns the settings of Yahoo Mail: app passwords; OAuth 2.0 for apps that Yahoo has approved.
     ///
-    /// Sources: autoconfig.thunderbird.net/v1.1/yahoo.com (servers, scope). Yahoo publishes no limits for IMAP and SMTP.
+    /// Sources: autoconfig.thunderbird.net/v1.1/yahoo.com (servers, scope). Yahoo publishes no limits for IMAP and
+    /// SMTP.
     #[must_use]
     pub fn yahoo() -> Self {
         Self {
@@ -258,14 +260,14 @@ impl Provider {
         }
     }
 
-    /// Returns the settings of Zoho Mail in the US, for addresses of Zoho's own domains: the password of the account, or
-    /// an app password if the account has 2-step verification.
+    /// Returns the settings of Zoho Mail in the US, for addresses of Zoho's own domains: the password of the account,
+    /// or an app password if the account has 2-step verification.
     ///
     /// Organisations with a domain of their own have other servers, `imappro.zoho.com` and `smtppro.zoho.com`: set
     /// [`imap_server`](Self::imap_server) and [`smtp_server`](Self::smtp_server).
     ///
-    /// Sources: zoho.com/mail/help/imap-access.html (servers), /mail/help/adminconsole/rates-and-limits.html (limits; the
-    /// highest: 50 to 500 messages an hour, by reputation).
+    /// Sources: zoho.com/mail/help/imap-access.html (servers), /mail/help/adminconsole/rates-and-limits.html (limits;
+    /// the highest: 50 to 500 messages an hour, by reputation).
     #[must_use]
     pub fn zoho() -> Self {
         Self {
@@ -294,8 +296,8 @@ impl Provider {
 
     /// Returns the settings of Proton Mail Bridge, an app that runs on the user's own machine.
     ///
-    /// Its certificate is its own: export it from the Bridge's settings, and trust it. Where the ports are taken, the Bridge
-    /// chooses others.
+    /// Its certificate is its own: export it from the Bridge's settings, and trust it. Where the ports are taken, the
+    /// Bridge chooses others.
     ///
     /// Sources: github.com/ProtonMail/proton-bridge (ports, certificate); proton.me/support/email-sending-limits.
     ///
