@@ -139,7 +139,7 @@ fn a_kicked_session_is_replaced_and_its_revoked_token_renewed() {
     // In place of a revoked token, which Dovecot would have to ask the token server about.
     let tokens = Tokens::new(&[good(), expired(), good()]);
     let imap = imap(&site, tokens.credentials()).unwrap();
-    site.dovecot().kick(ALICE);
+    assert!(site.dovecot().kick(ALICE));
     wait_until("another session", || {
         imap.noop().unwrap();
         imap.stats().reconnects > 0

@@ -19,6 +19,7 @@ mod properties;
 mod protocol_trace;
 mod scripted;
 mod shipped;
+mod short_lived_tokens;
 mod smtp_pipelining;
 mod spans;
 mod stats;

@@ -166,14 +166,17 @@ impl Dovecot {
         self.end_sessions("TERM");
     }
 
-    /// Ends the user's logged-in connections with a `BYE`, as a provider does when it revokes a token.
+    /// Ends the user's logged-in connections with a `BYE`, as a provider does when it revokes a token. Returns `true` if
+    /// there are any.
     ///
     /// # Panics
     ///
-    /// If `doveadm` fails.
-    pub fn kick(&self, user: &str) {
+    /// If `doveadm` can't run.
+    pub fn kick(&self, user: &str) -> bool {
         let mut kick = Command::new(process::program("doveadm", "dovecot-imapd dovecot-lmtpd"));
-        process::output(kick.arg("-c").arg(self.dir().join("conf")).args(["kick", user]));
+        let kick = kick.arg("-c").arg(self.dir().join("conf")).args(["kick", user]);
+        let kick = kick.stdout(Stdio::null()).stderr(Stdio::null());
+        kick.status().expect("doveadm runs").success()
     }
 
     /// Sends a signal to the processes of all logged-in IMAP connections, without waiting.
