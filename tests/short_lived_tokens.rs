@@ -254,8 +254,8 @@ impl Wallet {
         }
         let was_expired = !renew && self.requests.is_multiple_of(KEPT);
         self.expired += usize::from(was_expired);
-        // One that was kept is as one that was issued a second more than its life ago.
-        let seconds = if was_expired { -1 } else { LIFE };
+        // As one that the app has kept for a while. Dovecot's clock may be behind for a second.
+        let seconds = if was_expired { -LIFE } else { LIFE };
         let (end, secret) = (now() + seconds, mint(&Claims { seconds, ..Claims::of(user) }));
         self.last = Some(Token { secret: secret.clone(), end, was_expired });
         Token { secret, end, was_expired }
