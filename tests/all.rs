@@ -11,6 +11,7 @@ mod fault_proxy;
 mod fixtures;
 mod foreign_mail;
 mod host_process;
+mod introspection;
 mod line_protocol;
 mod mail_site;
 mod monitor;

@@ -4,11 +4,12 @@ use std::sync::mpsc::{self, Receiver, Sender};
 
 use super::*;
 
+/// The requests, each `true` if it was for a new token.
+type Renewals = Arc<Mutex<Vec<bool>>>;
+
 /// Tokens of a provider that answers the nth request by `answer(n)`, n from 1; and its requests.
-fn tokens(
-    answer: impl Fn(usize) -> Result<AccessToken> + Send + Sync + 'static,
-) -> (Tokens, Arc<Mutex<Vec<bool>>>) {
-    let renewals = Arc::<Mutex<Vec<bool>>>::default();
+fn tokens(answer: impl Fn(usize) -> Result<AccessToken> + Send + Sync + 'static) -> (Tokens, Renewals) {
+    let renewals = Renewals::default();
     let asked = Arc::clone(&renewals);
     let credentials = Credentials::oauth2("alice", move |request| {
         let nth = {
@@ -21,8 +22,8 @@ fn tokens(
     (Tokens::new(&credentials), renewals)
 }
 
-fn nth(nth: usize) -> Result<AccessToken> {
-    Ok(AccessToken::new(format!("token-{nth}")))
+fn nth(nth: usize) -> AccessToken {
+    AccessToken::new(format!("token-{nth}"))
 }
 
 fn soon() -> Deadline {
@@ -43,11 +44,11 @@ fn refused() -> Error {
 }
 
 /// A provider that answers when it is told to.
-fn slow() -> (Tokens, Arc<Mutex<Vec<bool>>>, Sender<Result<AccessToken>>) {
+fn slow() -> (Tokens, Renewals, Sender<Result<AccessToken>>) {
     let (sender, receiver) = mpsc::channel();
     let receiver: Mutex<Receiver<Result<AccessToken>>> = Mutex::new(receiver);
     // At the end of the test, with any token.
-    let (tokens, renewals) = tokens(move |_| receiver.lock().recv().unwrap_or_else(|_| nth(0)));
+    let (tokens, renewals) = tokens(move |_| receiver.lock().recv().unwrap_or_else(|_| Ok(nth(0))));
     (tokens, renewals, sender)
 }
 
@@ -68,7 +69,7 @@ fn a_token_that_comes_too_late_is_there_for_the_next_attempt() {
     for _ in 0..3 {
         ask_in_vain(&tokens);
     }
-    answer.send(nth(1)).unwrap();
+    answer.send(Ok(nth(1))).unwrap();
     assert_eq!(log_in(&tokens, soon(), Ok(())).unwrap(), "token-1");
     assert_eq!(*renewals.lock(), [false], "asked once");
 }
@@ -80,7 +81,7 @@ fn an_error_that_comes_too_late_is_old() {
     let question = tokens.state.lock().question.clone().unwrap();
     answer.send(Err(Error::token_unavailable("503", None))).unwrap();
     let _ = question.wait(soon()).unwrap();
-    answer.send(nth(2)).unwrap();
+    answer.send(Ok(nth(2))).unwrap();
     assert_eq!(log_in(&tokens, soon(), Ok(())).unwrap(), "token-2");
     assert_eq!(renewals.lock().len(), 2);
 }
@@ -91,8 +92,8 @@ fn a_request_for_a_new_token_is_not_answered_by_one_before() {
     let (tokens, renewals, answer) = slow();
     ask_in_vain(&tokens);
     tokens.note_loss(&Error::new(ErrorKind::Disconnected, "Session invalidated - AccessTokenExpired"));
-    answer.send(nth(1)).unwrap();
-    answer.send(nth(2)).unwrap();
+    answer.send(Ok(nth(1))).unwrap();
+    answer.send(Ok(nth(2))).unwrap();
     assert_eq!(log_in(&tokens, soon(), Ok(())).unwrap(), "token-2");
     assert_eq!(*renewals.lock(), [false, true]);
 }
@@ -121,7 +122,7 @@ fn a_lost_grant_of_a_request_before_the_sign_in_is_old_news() {
         }
         tokens.signed_in();
         answer.send(Err(Error::grant_gone("invalid_grant"))).unwrap();
-        answer.send(nth(2)).unwrap();
+        answer.send(Ok(nth(2))).unwrap();
         assert_eq!(logged_in.join().unwrap().unwrap(), "token-2");
     });
     assert_eq!(renewals.lock().len(), 2);
@@ -130,7 +131,7 @@ fn a_lost_grant_of_a_request_before_the_sign_in_is_old_news() {
 /// A token server limits requests; a refresh token may be used up by each.
 #[test]
 fn while_the_server_is_away_one_new_token_is_asked_for() {
-    let (tokens, renewals) = tokens(nth);
+    let (tokens, renewals) = tokens(|n| Ok(nth(n)));
     log_in(&tokens, soon(), Ok(())).unwrap();
     tokens.note_loss(&Error::new(ErrorKind::Disconnected, "Session invalidated - AccessTokenExpired"));
     for _ in 0..3 {
@@ -141,7 +142,7 @@ fn while_the_server_is_away_one_new_token_is_asked_for() {
 
 #[test]
 fn a_renewed_token_that_is_cached_and_refused_is_as_a_second_refusal() {
-    let (tokens, renewals) = tokens(|n| nth(n.min(2)));
+    let (tokens, renewals) = tokens(|n| Ok(nth(n.min(2))));
     assert!(log_in(&tokens, soon(), Err(refused())).unwrap_err().is_refused_token());
     log_in(&tokens, soon(), Err(failure(ErrorKind::Connect))).unwrap_err();
     let error = log_in(&tokens, soon(), Err(refused())).unwrap_err();
@@ -153,7 +154,7 @@ fn a_renewed_token_that_is_cached_and_refused_is_as_a_second_refusal() {
 #[test]
 fn a_token_with_which_two_attempts_have_failed_is_asked_for_anew_once() {
     for kind in [ErrorKind::Auth, ErrorKind::Refused, ErrorKind::Disconnected, ErrorKind::Timeout] {
-        let (tokens, renewals) = tokens(|_| nth(1));
+        let (tokens, renewals) = tokens(|_| Ok(nth(1)));
         for _ in 0..5 {
             assert_eq!(log_in(&tokens, soon(), Err(failure(kind))).unwrap_err().kind(), kind);
         }
@@ -163,7 +164,7 @@ fn a_token_with_which_two_attempts_have_failed_is_asked_for_anew_once() {
 
 #[test]
 fn a_token_that_is_all_that_the_provider_has_is_refused_seldom() {
-    let (tokens, _) = tokens(|_| nth(1));
+    let (tokens, _) = tokens(|_| Ok(nth(1)));
     assert!(log_in(&tokens, soon(), Err(refused())).unwrap_err().is_refused_token());
     for sent in [false, true, true] {
         let mut was_sent = false;
