@@ -159,6 +159,7 @@
 //!
 //! Needs CPython 3.9 to 3.15 with a shared libpython, on Unix. An app needs an rpath to libpython: see the README.
 
+mod app_code;
 #[cfg(feature = "async")]
 mod asynchronous;
 mod codes;

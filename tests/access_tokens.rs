@@ -18,7 +18,7 @@ use crate::support::process::wait_until;
 const NEVER: Duration = Duration::from_secs(3_600);
 
 /// The mechanisms of Dovecot, and the one of Microsoft 365.
-const BOTH: &str = "oauthbearer xoauth2";
+pub(super) const BOTH: &str = "oauthbearer xoauth2";
 
 /// Starts servers that take tokens by these mechanisms.
 fn taking(mechanisms: &str) -> Site {
@@ -26,27 +26,27 @@ fn taking(mechanisms: &str) -> Site {
     Site::real(&DovecotOptions { token_mechanisms, ..DovecotOptions::default() }, &PostfixOptions::default())
 }
 
-fn imap(site: &Site, credentials: Credentials) -> pymail::Result<Imap> {
+pub(super) fn imap(site: &Site, credentials: Credentials) -> pymail::Result<Imap> {
     Imap::connect(ImapConfig::new(site.imaps_server(), credentials).tag(TAG).heartbeat(NEVER))
 }
 
-fn smtp(site: &Site, credentials: Credentials) -> pymail::Result<Smtp> {
+pub(super) fn smtp(site: &Site, credentials: Credentials) -> pymail::Result<Smtp> {
     Smtp::connect(SmtpConfig::new(site.smtp_server(), credentials).tag(TAG).heartbeat(NEVER))
 }
 
 /// The requests for these tokens, of which the last one is returned again and again.
 #[derive(Clone)]
-struct Tokens {
+pub(super) struct Tokens {
     all: Vec<String>,
     renewals: Arc<Mutex<Vec<bool>>>,
 }
 
 impl Tokens {
-    fn new(all: &[String]) -> Self {
+    pub(super) fn new(all: &[String]) -> Self {
         Self { all: all.to_vec(), renewals: Arc::default() }
     }
 
-    fn credentials(&self) -> Credentials {
+    pub(super) fn credentials(&self) -> Credentials {
         let Self { all, renewals } = self.clone();
         Credentials::oauth2(ALICE, move |request: TokenRequest| {
             let mut renewals = renewals.lock().unwrap();
@@ -56,7 +56,7 @@ impl Tokens {
         })
     }
 
-    fn renewals(&self) -> Vec<bool> {
+    pub(super) fn renewals(&self) -> Vec<bool> {
         self.renewals.lock().unwrap().clone()
     }
 }
@@ -128,7 +128,7 @@ fn a_token_that_is_not_accepted_is_renewed_once(
     }
 }
 
-fn has_reason(error: &Error) -> bool {
+pub(super) fn has_reason(error: &Error) -> bool {
     let known = ["401", "invalid_token", "insufficient_scope"];
     error.token_refusal().is_some_and(|refusal| known.contains(&&*refusal.status))
 }
@@ -139,7 +139,7 @@ fn a_kicked_session_is_replaced_and_its_revoked_token_renewed() {
     // In place of a revoked token, which Dovecot would have to ask the token server about.
     let tokens = Tokens::new(&[good(), expired(), good()]);
     let imap = imap(&site, tokens.credentials()).unwrap();
-    site.dovecot().kick(ALICE);
+    assert!(site.dovecot().kick(ALICE));
     wait_until("another session", || {
         imap.noop().unwrap();
         imap.stats().reconnects > 0

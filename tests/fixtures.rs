@@ -67,6 +67,8 @@ pub fn exim() -> Site {
 #[case::by_opensmtpd(crate::fixtures::opensmtpd())]
 #[ignore = "for --all-servers"]
 #[case::by_exim(crate::fixtures::exim())]
+#[ignore = "for --all-servers"]
+#[case::with_tokens(crate::mail_site::Site::with_tokens())]
 fn every_site(#[case] site: Site) {}
 
 /// Starts an embedded server with this limit of a message's size.

@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::error::Error;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use pymail::{Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
+use pymail::{AccessToken, Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
 
 use crate::support::courier::Courier;
 use crate::support::cyrus::Cyrus;
 use crate::support::dovecot::{self, Dovecot, DovecotOptions};
 use crate::support::embedded::Embedded;
 use crate::support::exim::Exim;
+use crate::support::jwt::{Claims, mint};
 use crate::support::opensmtpd::OpenSmtpd;
 use crate::support::other_client::{OtherClient, Seen};
 use crate::support::postfix::{Postfix, PostfixOptions};
@@ -25,6 +27,10 @@ pub const REFUSED: &str = "refused@example.test";
 
 /// An address that every site refuses with 450.
 pub const LATER: &str = "later@example.test";
+
+/// The life of a token of [`Site::WithTokens`], as its handles know it: they replace their sessions after three quarters
+/// of it. The servers take the token for a minute, so that no test depends on the speed of the machine.
+const TOKEN_LIFE: Duration = Duration::from_secs(4);
 
 thread_local! {
     /// The last [`Site::other_client`], by the site's port: each is a Python process, which starts slowly.
@@ -45,6 +51,8 @@ pub enum Site {
     OpenSmtpd { opensmtpd: OpenSmtpd, dovecot: Dovecot },
     /// Exim, delivering to Dovecot.
     Exim { exim: Exim, dovecot: Dovecot },
+    /// Postfix, delivering to Dovecot; Alice logs in by access tokens, which are kept here.
+    WithTokens { postfix: Postfix, dovecot: Dovecot, tokens: Arc<Mutex<Vec<String>>> },
 }
 
 /// The ports of a site's servers.
@@ -65,12 +73,20 @@ impl Site {
         Self::Real { postfix: Postfix::with(&dovecot, postfix), dovecot }
     }
 
+    /// Starts Postfix and Dovecot, to which Alice logs in by access tokens.
+    pub fn with_tokens() -> Self {
+        let token_mechanisms = "oauthbearer xoauth2".to_owned();
+        let dovecot = Dovecot::with(&DovecotOptions { token_mechanisms, ..DovecotOptions::default() });
+        Self::WithTokens { postfix: Postfix::start(&dovecot), dovecot, tokens: Arc::default() }
+    }
+
     /// Returns the Dovecot of a site that has one.
     pub fn dovecot(&self) -> &Dovecot {
         match self {
-            Self::Real { dovecot, .. } | Self::OpenSmtpd { dovecot, .. } | Self::Exim { dovecot, .. } => {
-                dovecot
-            }
+            Self::Real { dovecot, .. }
+            | Self::OpenSmtpd { dovecot, .. }
+            | Self::Exim { dovecot, .. }
+            | Self::WithTokens { dovecot, .. } => dovecot,
             Self::Embedded(_) | Self::Cyrus { .. } | Self::Courier { .. } => {
                 panic!("this site has no Dovecot")
             }
@@ -79,11 +95,18 @@ impl Site {
 
     /// Returns the log of the Postfix of a site that has one.
     pub fn smtp_log(&self) -> String {
-        let (Self::Real { postfix, .. } | Self::Cyrus { postfix, .. } | Self::Courier { postfix, .. }) = self
-        else {
-            panic!("this site has no Postfix")
-        };
-        postfix.log()
+        self.postfix().expect("this site has no Postfix").log()
+    }
+
+    /// Returns the Postfix of a site that has one.
+    pub fn postfix(&self) -> Option<&Postfix> {
+        match self {
+            Self::Real { postfix, .. }
+            | Self::Cyrus { postfix, .. }
+            | Self::Courier { postfix, .. }
+            | Self::WithTokens { postfix, .. } => Some(postfix),
+            Self::Embedded(_) | Self::OpenSmtpd { .. } | Self::Exim { .. } => None,
+        }
     }
 
     /// Returns the password of every user.
@@ -97,7 +120,9 @@ impl Site {
             Self::Embedded(server) => server.ca_pem(),
             Self::Cyrus { cyrus, .. } => cyrus.ca_pem(),
             Self::Courier { courier, .. } => courier.ca_pem(),
-            Self::Real { .. } | Self::OpenSmtpd { .. } | Self::Exim { .. } => self.dovecot().ca_pem(),
+            Self::Real { .. } | Self::OpenSmtpd { .. } | Self::Exim { .. } | Self::WithTokens { .. } => {
+                self.dovecot().ca_pem()
+            }
         }
     }
 
@@ -107,14 +132,15 @@ impl Site {
             Self::Embedded(server) => (server.imap_port(), server.imaps_port()),
             Self::Cyrus { cyrus, .. } => (cyrus.imap_port(), cyrus.imaps_port()),
             Self::Courier { courier, .. } => (courier.imap_port(), courier.imaps_port()),
-            Self::Real { .. } | Self::OpenSmtpd { .. } | Self::Exim { .. } => {
+            Self::Real { .. } | Self::OpenSmtpd { .. } | Self::Exim { .. } | Self::WithTokens { .. } => {
                 (self.dovecot().imap_port(), self.dovecot().imaps_port())
             }
         };
         let smtp = match self {
-            Self::Real { postfix, .. } | Self::Cyrus { postfix, .. } | Self::Courier { postfix, .. } => {
-                postfix.submission_port()
-            }
+            Self::Real { postfix, .. }
+            | Self::Cyrus { postfix, .. }
+            | Self::Courier { postfix, .. }
+            | Self::WithTokens { postfix, .. } => postfix.submission_port(),
             Self::Embedded(server) => server.smtp_port(),
             Self::OpenSmtpd { opensmtpd, .. } => opensmtpd.port(),
             Self::Exim { exim, .. } => exim.submission_port(),
@@ -159,7 +185,28 @@ impl Site {
 
     /// Returns Alice's credentials.
     pub fn credentials(&self) -> Credentials {
-        Credentials::new(ALICE, self.password())
+        let Self::WithTokens { tokens, .. } = self else { return Credentials::new(ALICE, self.password()) };
+        let tokens = Arc::clone(tokens);
+        Credentials::oauth2(ALICE, move |_| {
+            let token = mint(&Claims { seconds: 60, ..Claims::of(ALICE) });
+            tokens.lock().unwrap().push(token.clone());
+            Ok(AccessToken::new(token).expires_in(TOKEN_LIFE))
+        })
+    }
+
+    /// Returns Alice's credentials with this secret in place of the right one.
+    pub fn credentials_with(&self, secret: &'static str) -> Credentials {
+        match self {
+            Self::WithTokens { .. } => Credentials::oauth2(ALICE, move |_| Ok(AccessToken::new(secret))),
+            _ => Credentials::new(ALICE, secret),
+        }
+    }
+
+    /// Returns the password, and the access tokens that Alice has logged in by.
+    pub fn secrets(&self) -> Vec<String> {
+        let password = self.password().to_owned();
+        let Self::WithTokens { tokens, .. } = self else { return vec![password] };
+        [vec![password], tokens.lock().unwrap().clone()].concat()
     }
 
     /// Returns Alice's credentials for sending, if the server asks for any.

@@ -72,18 +72,20 @@ impl Credentials {
 
     /// Makes credentials of a user name and access tokens of OAuth 2.0, for which the app is asked at every connect.
     ///
-    /// The provider returns a token, from a cache of its own or from the network. It runs on the thread that connects:
-    /// that of a call, or one of the background threads that all handles share. Its time counts within the
-    /// [`timeout`](crate::ImapConfig::timeout) of the call, in the background within 20 s;
-    /// [`TokenRequest::timeout`] is what is left of it. A provider that takes longer makes the call return later, with
-    /// [`Timeout`](crate::ErrorKind::Timeout). The interpreter is free meanwhile. The provider may ask the
-    /// handle for `status()` and `stats()`; other calls of that handle are
-    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) within it, since they would wait for themselves.
+    /// The provider returns a token, from a cache of its own or from the network. It runs on a thread of its own, in the
+    /// span of the call. Its time counts within the [`timeout`](crate::ImapConfig::timeout) of the call, in the background
+    /// within 20 s; [`TokenRequest::timeout`] is what is left of it. If it takes longer, the call returns
+    /// [`Timeout`](crate::ErrorKind::Timeout), and the next attempt waits for the same answer; after 10 min, the provider is
+    /// asked again. The interpreter is free meanwhile. The provider may ask the handle for `status()` and `stats()`; other
+    /// calls of that handle are [`InvalidInput`](crate::ErrorKind::InvalidInput) within it, since they would wait for
+    /// themselves.
     ///
     /// | the provider returns | the handle |
     /// | --- | --- |
     /// | a token | logs in |
     /// | a token that the server refuses | asks once more, with [`renew`](TokenRequest::renew), and connects anew if it gets another one; after a second refusal it returns [`Auth`](crate::ErrorKind::Auth), and tries again after 10 s, doubled up to the longest [`backoff`](crate::ImapConfig::backoff) |
+    /// | the same refused token again | returns [`Auth`](crate::ErrorKind::Auth), and tries again after 5 min |
+    /// | a token with which two logins in a row fail for another cause | asks with [`renew`](TokenRequest::renew) next |
     /// | a token that ends soon | replaces the session before that, between two calls |
     /// | [`Error::token_unavailable`], or any other error | returns [`Connect`](crate::ErrorKind::Connect), and tries again, not before the wait that the error names |
     /// | [`Error::grant_gone`] | returns [`SignInNeeded`](crate::ErrorKind::SignInNeeded), and does not connect before [`signed_in`](crate::Imap::signed_in) |

@@ -80,9 +80,9 @@ impl fmt::Debug for AccessToken {
 #[non_exhaustive]
 pub struct TokenRequest {
     /// `true` if the token of the last request is of no use any more: the server has refused it, has ended a session
-    /// with it, or it ends soon. A token from a cache is likely to be the same one: fetch a new one.
+    /// with it, logins with it fail, or it ends soon. A token from a cache is likely to be the same one: fetch a new one.
     pub renew: bool,
-    /// The rest of the time that the call has for connecting. An answer that comes later is too late for this call.
+    /// The rest of the time that the call has for connecting. A token that comes later is for the next attempt.
     pub timeout: Duration,
 }
 

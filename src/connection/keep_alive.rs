@@ -116,7 +116,8 @@ impl<S: Session> Shared<S> {
             if renewed.is_ok() && slot.last_call != last_call && slot.session.is_some() {
                 self.hooks.tokens.renew_now();
             } else {
-                self.install_renewed(&mut slot, renewed);
+                let deadline = Deadline::after(self.options.timeout);
+                self.install_renewed(&mut slot, renewed, deadline);
             }
         }
         if slot.session.is_some() && self.wants_mail(&slot) {

@@ -11,9 +11,9 @@
 //! | `status`, `traffic` | what `status()` and `stats()` return | for a copy: reading them never waits for a call |
 //! | `heartbeat` | the heartbeat's registration | for taking it out |
 //!
-//! The app is asked for an access token within connecting: under the lock of the slot in a call, since other calls have
-//! no connection before it, and under none in a heartbeat. So is the app's connector called. Either gets an error at once
-//! when it uses its own handle.
+//! The app's connector is called within connecting: under the lock of the slot in a call, since other calls have no
+//! connection before it, and under none in a heartbeat. Its provider of access tokens is asked on another thread, for
+//! which a call waits likewise. Either gets an error at once when it uses its own handle.
 //!
 //! Each thread detaches from the interpreter before it waits for a lock: the holder needs the interpreter to end its
 //! call. Events wait until the locks are released, since a subscriber may call the handle.
@@ -251,6 +251,8 @@ impl<S: Session> Connection<S> {
         }
         self.check_not_connecting()?;
         let shared = &self.0.shared;
+        // Before the wait for the lock: a provider that is asked now does not know of it.
+        shared.hooks.tokens.signed_in();
         S::detached(|| {
             let mut slot = shared.slot.lock();
             slot.limiter.forgive_refused_login();
@@ -276,13 +278,13 @@ impl<S: Session> Connection<S> {
         self.0.close()
     }
 
-    /// Checks that this thread is not making this connection, in a provider of access tokens or a connector of the app:
-    /// a call would wait for itself.
+    /// Checks that this thread does not run a provider of access tokens, or a connector, for this connection: a call would
+    /// wait for itself.
     ///
     /// # Errors
     /// `InvalidInput`.
     pub(crate) fn check_not_connecting(&self) -> Result<()> {
-        if self.0.shared.hooks.is_connecting() {
+        if self.0.shared.hooks.run_app_code() {
             let text = "a provider of access tokens, or a connector, can't use the handle that it works for, but for \
                         status() and stats()";
             return Err(Error::invalid_input(text));
@@ -479,11 +481,10 @@ impl<S: Session> Shared<S> {
             return;
         }
         if self.admit_renewal(slot) {
-            // A token server that does not answer leaves time for the call itself.
-            let deadline = deadline.share(3);
+            // A token server that does not answer leaves time for the call itself, and so does the old session.
             let limiter = &mut slot.limiter;
-            let renewed = self.hooks.connect(deadline, || limiter.admit(Instant::now()));
-            self.install_renewed(slot, renewed);
+            let renewed = self.hooks.connect(deadline.share(3), || limiter.admit(Instant::now()));
+            self.install_renewed(slot, renewed, deadline.share(3));
         }
     }
 
@@ -493,14 +494,14 @@ impl<S: Session> Shared<S> {
         let now = Instant::now();
         let is_admitted = slot.limiter.has_room(now) && slot.limiter.admit(now).is_ok();
         if !is_admitted {
-            self.hooks.tokens.postpone_renewal(None);
+            self.hooks.tokens.postpone_renewal(Duration::ZERO);
         }
         is_admitted
     }
 
     /// Puts a new session in the place of one whose access token ends soon. After a failure the old one stays, as long as
     /// the server lets it; but not when the account's owner must sign in again.
-    fn install_renewed(&self, slot: &mut SessionSlot<S>, renewed: Result<S>) {
+    fn install_renewed(&self, slot: &mut SessionSlot<S>, renewed: Result<S>, deadline: Deadline) {
         if slot.ended.is_some() {
             return; // Dropping the new session closes it.
         }
@@ -511,12 +512,14 @@ impl<S: Session> Shared<S> {
                 slot.limiter.connected();
                 self.status.lock().state = State::Connected;
                 // Its claims and leases go on in the new session.
-                let _ = old.map(|old| self.leave(old));
+                let _ = old.map(|old| Self::leave(old, deadline));
                 events::emit(|| tracing::info!("connected again, before the access token ends"));
             }
             Err(error) if error.kind() == ErrorKind::SignInNeeded => self.lose(slot, &error),
             Err(error) => {
-                self.hooks.tokens.postpone_renewal(error.retry_after());
+                let now = Instant::now();
+                let error = slot.limiter.failed(error, now);
+                self.hooks.tokens.postpone_renewal(slot.limiter.wait(now));
                 self.note(&error);
                 events::emit(move || {
                     tracing::warn!(error = %format!("{error:#}"), "no new session before the access token ends");
@@ -578,16 +581,17 @@ impl<S: Session> Shared<S> {
     /// Sends LOGOUT or QUIT and closes the session, after the hook that leaves it: a shared mailbox's claims are
     /// released, within the same timeout.
     fn close_session(&self, session: S) -> Result<()> {
-        self.leave_after(session, &self.hooks.before_close)
+        let deadline = Deadline::after(CLOSE_TIMEOUT.min(self.options.timeout));
+        Self::leave_after(session, deadline, &self.hooks.before_close)
     }
 
-    /// Sends LOGOUT or QUIT and closes a session that another one has replaced.
-    fn leave(&self, session: S) -> Result<()> {
-        self.leave_after(session, |_| ())
+    /// Sends LOGOUT or QUIT, and closes a session that another one has replaced.
+    fn leave(session: S, deadline: Deadline) -> Result<()> {
+        Self::leave_after(session, Deadline::after(CLOSE_TIMEOUT.min(deadline.left())), |_| ())
     }
 
-    fn leave_after(&self, mut session: S, before_close: impl Fn(&mut S)) -> Result<()> {
-        let guard = session.watch(Deadline::after(CLOSE_TIMEOUT.min(self.options.timeout)));
+    fn leave_after(mut session: S, deadline: Deadline, before_close: impl Fn(&mut S)) -> Result<()> {
+        let guard = session.watch(deadline);
         session.unpark();
         let _ = session.stop_listening(false); // A failure comes again at LOGOUT.
         before_close(&mut session);

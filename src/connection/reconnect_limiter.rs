@@ -33,6 +33,7 @@ const TRANSIENT_LOGIN_FACTOR: u32 = 10;
 /// | mailbox refused, or the login for a cause beside the credentials | 1 min | 5 min | both |
 /// | login refused without a clear reason | 1 min | 1 h | both |
 /// | access token refused, and the one in its place, too | 10 s | 5 min | both |
+/// | access token refused, and no other in its place | 5 min | 5 min | both |
 /// | credentials refused clearly | | | neither: the handle has ended |
 ///
 /// A wait that the server names goes before these if it is longer, and is an hour at most.

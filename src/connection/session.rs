@@ -1,9 +1,9 @@
 //! The protocol side of a connection: a logged-in session, and how one handle makes and leaves it.
 
-use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Traffic;
+use crate::app_code::{self, Mark};
 use crate::config::AccessToken;
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -139,7 +139,7 @@ impl<S: Session> SessionHooks<S> {
     /// # Errors
     /// Those of the last attempt.
     pub(super) fn connect(&self, deadline: Deadline, admit: impl FnOnce() -> Result<()>) -> Result<S> {
-        let _mark = Connecting::begin(self.address());
+        let _mark = Mark::new(self.tokens.address());
         let attempt = || self.tokens.log_in(deadline, |token| (self.connect)(deadline, token));
         match attempt() {
             Err(error) if error.is_refused_token() && admit().is_ok() => {
@@ -150,16 +150,9 @@ impl<S: Session> SessionHooks<S> {
         }
     }
 
-    /// Returns `true` if this thread is connecting by these hooks: it runs code of the app, a provider of access tokens
-    /// or a connector.
-    pub(super) fn is_connecting(&self) -> bool {
-        let marked = |connecting: &RefCell<Vec<usize>>| connecting.borrow().contains(&self.address());
-        // A thread that is ending has no such list any more, and connects for no call of the app's code.
-        CONNECTING.try_with(marked).unwrap_or(false)
-    }
-
-    fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+    /// Returns `true` if this thread runs code of the app for this connection: a provider of access tokens or a connector.
+    pub(super) fn run_app_code(&self) -> bool {
+        app_code::is_marked(self.tokens.address())
     }
 
     /// Sets the server, so that a silent one does not delay the heartbeats of others.
@@ -178,26 +171,5 @@ impl<S: Session> SessionHooks<S> {
     pub(crate) fn before_close(mut self, hook: impl Fn(&mut S) + Send + Sync + 'static) -> Self {
         self.before_close = Box::new(hook);
         self
-    }
-}
-
-thread_local! {
-    /// The hooks by which this thread is connecting, by their addresses.
-    static CONNECTING: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Marks hooks as connecting on this thread, until the drop.
-struct Connecting;
-
-impl Connecting {
-    fn begin(address: usize) -> Self {
-        let _ = CONNECTING.try_with(|connecting| connecting.borrow_mut().push(address));
-        Self
-    }
-}
-
-impl Drop for Connecting {
-    fn drop(&mut self) {
-        let _ = CONNECTING.try_with(|connecting| connecting.borrow_mut().pop());
     }
 }

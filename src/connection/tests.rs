@@ -460,6 +460,55 @@ fn replacing_sessions_leaves_half_of_the_connections_to_calls() {
     assert_eq!((connects(&log), connection.status().state), (half, State::Connected));
 }
 
+/// A session may outlive its token by far.
+#[test]
+fn a_session_that_can_not_be_replaced_costs_few_refused_tokens() {
+    let refused = || failure(ErrorKind::Auth).mark_refused_token();
+    let (connection, log) = with_tokens(move |n| if n == 1 { Ok(()) } else { Err(refused()) });
+    for _ in 0..100 {
+        connection.0.shared.hooks.tokens.renew_now();
+        connection.once(connection.deadline(), |_| Ok(())).unwrap();
+    }
+    assert_eq!(
+        (connects(&log), connection.status().state),
+        (3, State::Connected),
+        "one with each of two tokens"
+    );
+    // As long as that wait lasts.
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    assert_eq!(connection.once(soon(), |_| Ok(())).unwrap_err().kind(), ErrorKind::Auth);
+    assert_eq!(connects(&log), 3);
+}
+
+/// Without a token there is no call; but each one ends, and so does the handle.
+#[test]
+fn a_provider_that_never_answers_holds_no_call_and_no_close() {
+    let (release, held) = mpsc::channel::<()>();
+    let (held, asked) = (Mutex::new(held), AtomicUsize::new(0));
+    let credentials = Credentials::oauth2("alice", move |_| {
+        if asked.fetch_add(1, Ordering::SeqCst) > 0 {
+            let _ = held.lock().recv(); // Until the end of the test.
+        }
+        Ok(AccessToken::new("token"))
+    });
+    let log = Arc::<Log>::default();
+    let connect = move |_: Deadline, _: Option<&AccessToken>| {
+        Ok(Fake { log: Arc::clone(&log), noop: Ok(()), noops: None })
+    };
+    let hooks = SessionHooks::with_tokens(Tokens::new(&credentials), connect);
+    let options = ConnectionOptions { heartbeat: NEVER, ..ConnectionOptions::default() };
+    let connection = Connection::open(options, hooks).unwrap();
+    let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    for _ in 0..2 {
+        let brief = Deadline::after(Duration::from_millis(50));
+        let error = connection.once(brief, |_| Ok(())).unwrap_err();
+        assert_eq!((error.kind(), connection.status().state), (ErrorKind::Timeout, State::Disconnected));
+    }
+    connection.signed_in().unwrap();
+    connection.close().unwrap();
+    drop(release);
+}
+
 #[test]
 fn a_new_token_in_place_of_a_refused_one_counts_as_another_connection() {
     let refused = || failure(ErrorKind::Auth).mark_refused_token();

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::certs::{Authority, Issued};
 use super::process::{self, ProcessGroup};
-use super::{jwt, lmtp};
+use super::{jwt, lmtp, token_server};
 
 const CONFIGURATION: &str = include_str!("dovecot.conf");
 
@@ -34,8 +34,10 @@ pub struct DovecotOptions {
     pub mailbox_format: String,
     /// The mechanisms by which access tokens are taken, such as `oauthbearer xoauth2`; none by default.
     ///
-    /// The tokens are those of [`jwt::mint`], for any user.
+    /// The tokens are those of [`jwt::mint`], for any user, which Dovecot validates by itself.
     pub token_mechanisms: String,
+    /// The address at which Dovecot asks about each token in place of that, by a POST (RFC 7662).
+    pub introspection_url: Option<String>,
     /// More lines for the configuration.
     pub extra: String,
 }
@@ -46,6 +48,7 @@ impl Default for DovecotOptions {
             capability: None,
             mailbox_format: "maildir".to_owned(),
             token_mechanisms: String::new(),
+            introspection_url: None,
             extra: String::new(),
         }
     }
@@ -169,14 +172,17 @@ impl Dovecot {
         self.end_sessions("TERM");
     }
 
-    /// Ends the user's logged-in connections with a `BYE`, as a provider does when it revokes a token.
+    /// Ends the user's logged-in connections with a `BYE`, as a provider does when it revokes a token. Returns `true` if
+    /// there are any.
     ///
     /// # Panics
     ///
-    /// If `doveadm` fails.
-    pub fn kick(&self, user: &str) {
+    /// If `doveadm` can't run.
+    pub fn kick(&self, user: &str) -> bool {
         let mut kick = Command::new(process::program("doveadm", "dovecot-imapd dovecot-lmtpd"));
-        process::output(kick.arg("-c").arg(self.dir().join("conf")).args(["kick", user]));
+        let kick = kick.arg("-c").arg(self.dir().join("conf")).args(["kick", user]);
+        let kick = kick.stdout(Stdio::null()).stderr(Stdio::null());
+        kick.status().expect("doveadm runs").success()
     }
 
     /// Sends a signal to the processes of all logged-in IMAP connections, without waiting.
@@ -213,12 +219,21 @@ impl Dovecot {
         fs::write(self.dir().join("key.pem"), key_pem).expect("Dovecot's key");
         fs::write(self.dir().join("conf"), self.configuration(options)).expect("Dovecot's configuration");
         if !options.token_mechanisms.is_empty() {
-            self.take_tokens();
+            self.take_tokens(options.introspection_url.as_deref());
         }
     }
 
-    /// Writes the settings and the key by which Dovecot validates access tokens by itself.
-    fn take_tokens(&self) {
+    /// Writes the settings by which Dovecot asks about access tokens, or validates them by itself with a key.
+    fn take_tokens(&self, introspection_url: Option<&str>) {
+        if let Some(url) = introspection_url {
+            let settings = format!(
+                "introspection_mode = post\nintrospection_url = {url}\nactive_attribute = active\nactive_value = true\n\
+                 username_attribute = username\nscope = {}\nclient_id = dovecot\nclient_secret = {}\n",
+                jwt::SCOPE,
+                token_server::CLIENT_SECRET
+            );
+            return fs::write(self.dir().join("oauth2"), settings).expect("Dovecot's settings of tokens");
+        }
         let keys = self.dir().join("keys/default/HS256");
         fs::create_dir_all(&keys).expect("a folder for the key of tokens");
         fs::write(keys.join("default"), jwt::key()).expect("the key of tokens");
