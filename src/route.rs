@@ -3,6 +3,7 @@
 //! The connector is code of the app. It runs with no lock of this module held, and detached from the interpreter.
 //! Neither its panics nor its errors end a handle.
 
+use std::error::Error as _;
 use std::io;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -41,7 +42,21 @@ fn by_connector(
     // The panic hook has reported the panic.
     let connected = connected.map_err(|_| Error::config(format!("{action}: the connector panicked")))?;
     deadline.check(action)?;
-    connected.map_err(|error| Error::during(ErrorKind::Connect, action, &bounded(&error.to_string())))
+    connected.map_err(|error| Error::during(ErrorKind::Connect, action, &bounded(&with_causes(&error))))
+}
+
+/// Returns the text of an error, with those causes that it does not name itself.
+fn with_causes(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let named = cause.to_string();
+        if !text.contains(&named) {
+            text.extend([": ", &named]);
+        }
+        source = cause.source();
+    }
+    text
 }
 
 /// Undoes settings of a dialogue before, or of an asynchronous runtime.
@@ -53,4 +68,18 @@ fn reset(socket: &TcpStream) -> io::Result<()> {
 
 fn failed(action: &str) -> Error {
     Error::new(ErrorKind::Connect, format!("{action} failed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_causes_of_a_connectors_error_are_named_once() {
+        let inner = Error::new(ErrorKind::Connect, "tunnel down").with_source(io::Error::other("no route"));
+        assert_eq!(with_causes(&io::Error::other(inner.clone())), "tunnel down: no route");
+        let outer = Error::new(ErrorKind::Connect, "ssh: tunnel down").with_source(inner);
+        assert_eq!(with_causes(&io::Error::other(outer)), "ssh: tunnel down: no route");
+        assert_eq!(with_causes(&io::Error::other("no")), "no");
+    }
 }
