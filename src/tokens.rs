@@ -181,9 +181,12 @@ impl Tokens {
         self.provider.is_some() && ASKING.try_with(asks).unwrap_or(false)
     }
 
-    /// Records that the account's owner has signed in: a lost grant that is told of a request before is old news.
+    /// Records that the account's owner has signed in: a request before it is not waited for any more, and its answer that
+    /// the grant is gone is old news.
     pub(crate) fn signed_in(&self) {
-        self.state.lock().sign_ins += 1;
+        let mut state = self.state.lock();
+        state.sign_ins += 1;
+        state.question = None;
     }
 
     fn address(&self) -> usize {
@@ -231,7 +234,7 @@ impl Tokens {
     /// Starts the thread that asks the provider.
     fn run(&self, provider: Provider, question: Arc<Question>, request: TokenRequest) -> Result<()> {
         // Those of this thread, too: their calls wait for this answer.
-        let mut asking = ASKING.with_borrow(Clone::clone);
+        let mut asking = ASKING.try_with(|asking| asking.borrow().clone()).unwrap_or_default();
         asking.push(self.address());
         let span = tracing::Span::current();
         let ask = move || {
