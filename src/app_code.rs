@@ -29,13 +29,12 @@ impl Drop for Mark {
     }
 }
 
-/// Returns the marks of this thread.
+/// Returns the marks of this thread; none of one that is ending.
 pub(crate) fn marks() -> Vec<usize> {
-    MARKED.with_borrow(Clone::clone)
+    MARKED.try_with(|marked| marked.borrow().clone()).unwrap_or_default()
 }
 
-/// Returns `true` if this thread runs code of the app for the connection.
+/// Returns `true` if this thread runs code of the app for the connection; not for a thread that is ending.
 pub(crate) fn is_marked(address: usize) -> bool {
-    // A thread that is ending has no such list any more, and runs no code of the app.
     MARKED.try_with(|marked| marked.borrow().contains(&address)).unwrap_or(false)
 }

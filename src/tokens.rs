@@ -170,9 +170,12 @@ impl Tokens {
         self.state.lock().renew_at = SystemTime::now().checked_add(wait.max(POSTPONEMENT));
     }
 
-    /// Records that the account's owner has signed in: a lost grant that is told of a request before is old news.
+    /// Records that the account's owner has signed in: a request before it is not waited for any more, and its answer that
+    /// the grant is gone is old news.
     pub(crate) fn signed_in(&self) {
-        self.state.lock().sign_ins += 1;
+        let mut state = self.state.lock();
+        state.sign_ins += 1;
+        state.question = None;
     }
 
     /// Returns a number that only this connection has.

@@ -172,6 +172,42 @@ fn a_consumer_that_waits_gets_its_mail_from_the_session_that_replaces_another() 
     assert!(status.last_error.is_none(), "{status:?}");
 }
 
+/// Both servers let a session outlive its token. Takes some seconds: the lives of three tokens.
+#[rstest]
+fn each_message_arrives_once_over_sessions_whose_tokens_end() {
+    const SECONDS: i64 = 2;
+    let site = taking(BOTH);
+    let credentials = || {
+        Credentials::oauth2(ALICE, |_| {
+            let token = mint(&Claims { seconds: SECONDS, ..Claims::of(ALICE) });
+            Ok(AccessToken::new(token).expires_in(Duration::from_secs(SECONDS.unsigned_abs())))
+        })
+    };
+    let (imap, smtp) = (imap(&site, credentials()).unwrap(), smtp(&site, credentials()).unwrap());
+    let received = Mutex::new(Vec::new());
+    let mut sent = 0;
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            for delivery in imap.consume() {
+                let delivery = delivery.unwrap();
+                received.lock().unwrap().push(delivery.message().unwrap().id.parse::<usize>().unwrap());
+                imap.ack([&delivery]).unwrap();
+            }
+        });
+        wait_until("sessions with other tokens", || {
+            assert!(smtp.send(&message(&sent.to_string(), "hello")).unwrap().all_accepted());
+            sent += 1;
+            imap.stats().reconnects >= 3 && smtp.stats().reconnects >= 3
+        });
+        wait_until("the messages", || received.lock().unwrap().len() >= sent);
+        let _ = imap.drain(Duration::from_secs(5));
+    });
+    let mut received = received.into_inner().unwrap();
+    received.sort_unstable();
+    assert_eq!(received, (0..sent).collect::<Vec<_>>());
+    assert_eq!((imap.status().state, smtp.status().state), (State::Connected, State::Connected));
+}
+
 #[rstest]
 fn passwords_are_taken_beside_tokens() {
     let site = taking(BOTH);

@@ -128,6 +128,21 @@ fn a_lost_grant_of_a_request_before_the_sign_in_is_old_news() {
     assert_eq!(renewals.lock().len(), 2);
 }
 
+/// Such as a window that the user has closed.
+#[test]
+fn after_the_sign_in_a_request_before_is_not_waited_for() {
+    let (tokens, renewals) = tokens(|n| {
+        if n == 1 {
+            thread::park_timeout(Duration::from_secs(600));
+        }
+        Ok(nth(n))
+    });
+    ask_in_vain(&tokens);
+    tokens.signed_in();
+    assert_eq!(log_in(&tokens, soon(), Ok(())).unwrap(), "token-2");
+    assert_eq!(renewals.lock().len(), 2);
+}
+
 /// A token server limits requests; a refresh token may be used up by each.
 #[test]
 fn while_the_server_is_away_one_new_token_is_asked_for() {

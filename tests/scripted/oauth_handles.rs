@@ -1,7 +1,7 @@
 //! Handles whose access tokens are refused, end, or can't be got any more.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use pymail::{AccessToken, Credentials, Error, ErrorKind, Imap, ImapConfig, Server, Smtp, State};
@@ -227,6 +227,28 @@ fn a_provider_that_takes_all_of_the_time_is_a_timeout() {
     assert_eq!(server.connections(), 0);
 }
 
+#[rstest]
+fn a_provider_that_never_returns_is_a_timeout() {
+    let (inbox, relay) = (microsoft(|_| Step::Usual).start(), Script::smtp(&["AUTH XOAUTH2"]).start());
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let credentials = || {
+        let held = Arc::clone(&held);
+        Credentials::oauth2(ALICE, move |_| {
+            let _ = held.lock().unwrap().recv(); // Until the end of the test.
+            Ok(AccessToken::new(MARKED))
+        })
+    };
+    let moment = Duration::from_millis(100);
+    let errors = [
+        Imap::connect(imap_config(&inbox, credentials()).timeout(moment)).map(drop).unwrap_err(),
+        Smtp::connect(smtp_config(&relay, credentials()).timeout(moment)).map(drop).unwrap_err(),
+    ];
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::Timeout), "{errors:?}");
+    assert_eq!((inbox.connections(), relay.connections()), (0, 0));
+    drop(release);
+}
+
 /// Any other call would wait for itself.
 #[rstest]
 fn a_provider_may_ask_its_own_handle_for_the_status_only() {
@@ -270,6 +292,17 @@ fn a_session_whose_token_ends_soon_is_replaced_between_two_calls() {
     assert_eq!((status.state, status.last_error.is_none()), (State::Connected, true), "{status:?}");
     assert_eq!((server.connections(), asked.renewals()), (2, vec![false, false]));
     assert_eq!((server.heard("LOGOUT").len(), imap.stats().reconnects), (1, 1));
+}
+
+#[rstest]
+fn the_goodbye_of_the_old_session_leaves_time_for_the_call() {
+    let server = microsoft(|_| Step::Usual).on("LOGOUT", |_| Step::Nothing).start();
+    let asked = Asked::default();
+    let life = |nth| if nth == 1 { SHORT } else { HOUR };
+    let credentials = asked.by(move |nth| Ok(AccessToken::new(token(nth)).expires_in(life(nth))));
+    let imap = Imap::connect(imap_config(&server, credentials).timeout(Duration::from_secs(4))).unwrap();
+    noop_until_asked(&imap, &asked, 2);
+    assert_eq!((server.heard("LOGOUT").len(), server.connections()), (1, 2));
 }
 
 #[rstest]
