@@ -154,6 +154,7 @@ mod fetched;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod idna;
 mod imap;
 mod message;
 mod python; // the only module that embeds CPython
