@@ -162,7 +162,7 @@ impl fmt::Debug for MessageId {
 ///
 /// # Addresses
 ///
-/// An address to send from or to is a mailbox (RFC 5321, section 4.1.2) of at most 254 visible characters, without a
+/// An address to send from or to is a mailbox (RFC 5321, section 4.1.2) of at most 254 octets, without blanks, a
 /// display name, angle brackets, a quoted part, or `(),;:\`. All recipients are named in To: there is no Bcc.
 ///
 /// | beyond ASCII | is sent |

@@ -54,8 +54,8 @@ impl Pace {
         let pace = Arc::clone(self);
         let function = PyCFunction::new_closure(py, None, None, move |args: &Bound<'_, PyTuple>, _| {
             let (octets,): (Option<u64>,) = args.extract()?;
-            // Detached: moving a deadline takes the waiter's lock.
-            let left = args.py().detach(|| octets.map_or_else(|| pace.final_reply(), |n| pace.sent(n)));
+            // Attached: the waiter's lock is held for moments, and never by a thread that waits to attach.
+            let left = octets.map_or_else(|| pace.final_reply(), |n| pace.sent(n));
             Ok::<_, PyErr>(left.as_secs_f64())
         });
         function.map(Bound::unbind)
