@@ -104,6 +104,21 @@ def _present(smtp: Smtp, mechanism: str, response: str, end: str) -> tuple[Reply
         return (WRONG_PASSWORD, "the connection was lost behind the refusal"), reason
 
 
+def log_in_by_certificate(smtp: Smtp, user: str) -> None:
+    """Logs in by the client certificate (EXTERNAL, RFC 4422, appendix A); raises Refused if it is not accepted."""
+    if "EXTERNAL" not in _names(smtp.esmtp_features.get("auth", "")):
+        raise Refused(None, "the server offers no login by certificate (EXTERNAL)")
+    name = _encoded(user)
+    code, text = _command(smtp, "AUTH", f"EXTERNAL {name}")
+    if code in SYNTAX_ERROR:
+        code, text = _command(smtp, "AUTH", "EXTERNAL")
+    if code == CHALLENGE:
+        code, text = _command(smtp, name)
+    code, text = _end(smtp, code, text)
+    if code >= 400:
+        raise Refused(str(code), text)
+
+
 def _clearest(refusals: list[Reply]) -> Reply:
     """Returns the first refusal that is transient or about the password, else the first one about logins."""
     telling = [reply for reply in refusals if reply[0] < 500 or reply[0] == WRONG_PASSWORD]

@@ -63,6 +63,7 @@ class Flight:
         self._in_flight.append(commands)
         try:
             self.dialogue.smtp.send(b"".join(commands) + data)
+            self.dialogue.sent(len(data))
         except smtplib.SMTPServerDisconnected:
             self._is_broken = True  # replies that the server sent before may still be read
 
@@ -76,7 +77,8 @@ class Flight:
                 # No server refuses RSET: after a surplus reply, this is the one to the message before.
                 raise OutOfStep(f"{code} is no reply to RSET: {text}")
         replies = [self.dialogue.reply_to_sent(command) for command in commands[:-1]]
-        end = self.dialogue.reply_to_sent(commands[-1], may_close=True)
+        with self.dialogue.final_reply():
+            end = self.dialogue.reply_to_sent(commands[-1], may_close=True)
         if is_positive(end) and self._is_broken and len(self._in_flight) == 1:
             raise NoReply(f"{end[0]} before a message's end: {end[1]}")
         self.dialogue.has_ended_one = True

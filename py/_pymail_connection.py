@@ -23,7 +23,7 @@ from _pymail_imap_parse import (
 )
 from _pymail_imaplib_ext import Bad, Metered
 from _pymail_tls import TlsContext
-from _pymail_transport import RESPONSE_LIMIT, Refused, Trust, adopt_socket
+from _pymail_transport import RESET, RESPONSE_LIMIT, Refused, Trust, adopt_socket, is_reset
 
 # Untagged responses, by their kinds.
 Untagged = dict[str, list[Any]]
@@ -103,9 +103,11 @@ class Connection:
             raise ssl.SSLError("the server offers no STARTTLS: use Server::tls, on its port for TLS")
         try:
             self.imap.starttls(TlsContext(trust))
-        except BaseException:
+        except BaseException as error:
             with suppress(OSError):
                 self.close()
+            if is_reset(error):
+                raise ConnectionError(RESET) from None
             raise
         # imaplib keeps untagged responses from before TLS, which an attacker can forge.
         self.imap.untagged_responses.clear()

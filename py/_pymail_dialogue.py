@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import smtplib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from _pymail_smtplib_ext import Message, NoReply, Reply, Smtp, as_text
 
@@ -23,6 +25,8 @@ class Dialogue:
     """An SMTP connection after EHLO."""
 
     smtp: Smtp
+    # Of octets that were sent, or None before and after a final reply: returns the seconds that are left.
+    pace: Callable[[int | None], float]
 
     def __init__(self) -> None:
         # True before the first command after login: no refusal can be about an idle connection yet.
@@ -42,6 +46,19 @@ class Dialogue:
         """Returns the next reply."""
         code, text = self.smtp.getreply()
         return code, as_text(text)
+
+    def sent(self, octets: int) -> None:
+        """Takes the time that octets of a message have earned."""
+        self.smtp.meter.set_deadline(self.pace(octets))
+
+    @contextmanager
+    def final_reply(self) -> Iterator[None]:
+        """Gives the reply to a message's end its own time."""
+        self.smtp.meter.set_deadline(self.pace(None))
+        try:
+            yield
+        finally:
+            self.smtp.meter.set_deadline(self.pace(None))
 
     def reply_to_sent(self, command: bytes, *, may_close: bool = False) -> Reply:
         """Returns the reply to a command in flight.
@@ -77,8 +94,10 @@ class Dialogue:
         """Returns the MAIL, RCPT and DATA commands of a message."""
         sender, recipients, data = message
         size = f" SIZE={len(data)}" if self.smtp.has_extn("size") else ""
+        # Without BODY: the text is ASCII, and only the header is not (RFC 6531, section 3.6).
+        utf8 = "" if "".join((sender, *recipients)).isascii() else " SMTPUTF8"
         rcpts = [f"RCPT TO:<{recipient}>\r\n" for recipient in recipients]
-        return [line.encode("ascii") for line in (f"MAIL FROM:<{sender}>{size}\r\n", *rcpts)] + [DATA]
+        return [line.encode() for line in (f"MAIL FROM:<{sender}>{utf8}{size}\r\n", *rcpts)] + [DATA]
 
 
 def in_step(command: bytes, reply: Reply, yes: int) -> Reply:

@@ -52,6 +52,14 @@ class LoggingIn(Connection):
             raise
         return self._capabilities()
 
+    def login_by_certificate(self, user: str) -> list[str]:
+        """Logs in as this user by the client certificate; returns the capabilities after login."""
+        if "AUTH=EXTERNAL" not in self.imap.capabilities:
+            raise Refused(None, "the server offers no login by certificate (EXTERNAL)")
+        self._exchange("AUTHENTICATE", "EXTERNAL", _base64(user.encode()))
+        self.imap.state = "AUTH"
+        return self._capabilities()
+
     def login_with_token(self, responses: list[Response]) -> list[str]:
         """Logs in by an access token; returns the capabilities after login."""
         try:

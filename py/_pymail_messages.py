@@ -147,16 +147,19 @@ class OneByOne:
         """
         smtp = self.dialogue.smtp
         is_large = len(data) > ONE_WRITE
-        if smtp.has_unsolicited() or (is_large and not smtp.upload(data)):
+        if smtp.has_unsolicited() or (is_large and not smtp.upload(data, self.dialogue.sent)):
             return self._interrupted(answers), []
         is_whole = True
         try:
             try:
                 smtp.send((b"" if is_large else data) + END + ahead)
+                if not is_large:
+                    self.dialogue.sent(len(data))
             except smtplib.SMTPServerDisconnected:
                 is_whole = False  # a refusal that was sent before may still be read
             later = next(upcoming, [])
-            code, text = in_step(AT_THE_END, self.dialogue.reply(), 200)
+            with self.dialogue.final_reply():
+                code, text = in_step(AT_THE_END, self.dialogue.reply(), 200)
             if code < 300 and not is_whole:
                 raise NoReply(f"{code} before the end of DATA: {text}")
         except BaseException as error:  # from here on the outcome is unknown

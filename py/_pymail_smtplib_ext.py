@@ -11,6 +11,7 @@ import smtplib
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from _pymail_transport import Meter, NoGreeting, pattern, quick_ack
@@ -170,8 +171,11 @@ class Smtp(smtplib.SMTP):
         self.meter.sent += len(octets)
         quick_ack(self.sock)
 
-    def upload(self, data: bytes) -> bool:
-        """Sends a message's data; returns False as soon as the server replies or the connection is lost."""
+    def upload(self, data: bytes, report: Callable[[int], None]) -> bool:
+        """Sends a message's data, and reports the octets of each write.
+
+        Returns False as soon as the server replies or the connection is lost.
+        """
         assert self.sock is not None
         reader, left, events = self._reader(), memoryview(data), select.POLLIN | select.POLLOUT
         ready = select.poll()
@@ -187,6 +191,7 @@ class Smtp(smtplib.SMTP):
                     sent = self.sock.send(left[:ONE_WRITE])
                     left = left[sent:]
                     self.meter.sent += sent
+                    report(sent)
                 except ssl.SSLWantReadError:
                     wanted = select.POLLIN
                 except (BlockingIOError, ssl.SSLWantWriteError):

@@ -13,8 +13,9 @@ from itertools import islice
 from time import monotonic
 from typing import Any
 
-# Extra roots as PEM texts, and the system's certificate file, which is used where OpenSSL finds none of its own.
-Trust = tuple[list[str], str]
+# Extra roots as PEM texts; the system's certificate file, which is used where OpenSSL finds none of its own; and a
+# file with a client certificate and its key, if there is one.
+Trust = tuple[list[str], str, "str | None"]
 
 # Octets that a response may have beside message data: lists of UIDs, the flags of a large mailbox.
 RESPONSE_LIMIT = 16 << 20
@@ -51,6 +52,20 @@ class NoGreeting(Exception):
 
     def __init__(self) -> None:
         super().__init__("the server closed the connection")
+
+
+# Of a connection that is reset right after the handshake: the alert that tells why may be lost then.
+RESET = "reset after the TLS handshake, as by a server that requires a certificate of its clients"
+
+
+class BadClientCertificate(Exception):
+    """OpenSSL does not take the client certificate or its key."""
+
+
+def is_reset(error: BaseException) -> bool:
+    """Returns True for a connection that was reset, also within TLS."""
+    causes = (error, error.__context__)
+    return any(isinstance(cause, (ConnectionError, ssl.SSLEOFError)) for cause in causes)
 
 
 def clear_frames(error: BaseException | None) -> None:
@@ -122,8 +137,21 @@ def tls_context(trust: Trust) -> ssl.SSLContext:
     companies have, and accepts a certificate that is itself trusted, whichever authority signed it. Only the
     second default is used here.
     """
+    pems, system_file, identity = trust
     where = (os.environ.get("SSL_CERT_FILE", ""), "SSL_CERT_DIR" in os.environ)
-    return _tls_context(tuple(trust[0]), trust[1], *where, int(monotonic() / CONTEXT_SECONDS))
+    age = int(monotonic() / CONTEXT_SECONDS)
+    if identity is None:
+        return _tls_context(tuple(pems), system_file, *where, age)
+    # Not shared: a context keeps the key.
+    context: ssl.SSLContext = _tls_context.__wrapped__(tuple(pems), system_file, *where, age)
+    try:
+        context.load_cert_chain(identity, password="")  # without a password, OpenSSL asks at the terminal
+    except ssl.SSLError as error:
+        reason = error.reason or str(error)
+        is_other = reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH")
+        why = "the private key is another certificate's" if is_other else "it can't be used"
+        raise BadClientCertificate(f"the client certificate: {why} [{reason}]") from None
+    return context
 
 
 @lru_cache(maxsize=8)

@@ -9,16 +9,17 @@ from __future__ import annotations
 import re
 import smtplib
 import ssl
+from collections.abc import Callable
 from itertools import groupby
 from typing import Any
 
-from _pymail_auth import log_in, log_in_with_token
+from _pymail_auth import log_in, log_in_by_certificate, log_in_with_token
 from _pymail_bdat import Flight, fits
 from _pymail_bearer import Response
 from _pymail_dialogue import Dialogue, OutOfStep
 from _pymail_messages import OneByOne
 from _pymail_smtplib_ext import Message, Smtp, as_text
-from _pymail_transport import Refused, Trust, adopt_socket, clear_frames, tls_context
+from _pymail_transport import RESET, Refused, Trust, adopt_socket, clear_frames, is_reset, tls_context
 from _pymail_verdicts import Outcome
 
 
@@ -59,7 +60,12 @@ class Session(Dialogue):
             self.close()
             raise ssl.SSLError("the server offers no STARTTLS: use Server::tls, on its port for TLS")
         self.smtp.starttls(context=tls_context(trust))
-        self.ehlo_refusal = self.smtp.hello()
+        try:
+            self.ehlo_refusal = self.smtp.hello()
+        except smtplib.SMTPServerDisconnected as error:
+            if is_reset(error):
+                raise smtplib.SMTPServerDisconnected(RESET) from None
+            raise
 
     def login(self, user: str, password: str) -> None:
         """Logs in by a mechanism that the server offers and accepts; raises Refused if it accepts none."""
@@ -69,6 +75,11 @@ class Session(Dialogue):
         except BaseException as error:
             clear_frames(error)
             raise
+
+    def login_by_certificate(self, user: str) -> None:
+        """Logs in as this user by the client certificate; raises Refused if the server does not accept it."""
+        self._check_login()
+        log_in_by_certificate(self.smtp, user)
 
     def login_with_token(self, responses: list[Response]) -> None:
         """Logs in by an access token; raises RefusedToken if the server does not accept it."""
@@ -91,8 +102,13 @@ class Session(Dialogue):
         limit = self.smtp.esmtp_features.get("size", "")
         return int(limit) if re.fullmatch(r"[0-9]{1,18}", limit) else 0
 
-    def send(self, messages: list[Message], window: int) -> list[Outcome]:
+    def has_smtputf8(self) -> bool:
+        """Returns True if the server takes addresses beyond ASCII (RFC 6531)."""
+        return bool(self.smtp.has_extn("smtputf8"))
+
+    def send(self, messages: list[Message], window: int, pace: Callable[[int | None], float]) -> list[Outcome]:
         """Sends messages in order, up to `window` in one flight; returns an outcome for each."""
+        self.pace = pace
         outcomes: list[Outcome] = []
         in_flight = False
         can_fly = window > 1 and self.smtp.has_extn("chunking") and self.smtp.has_extn("pipelining")
@@ -113,6 +129,8 @@ class Session(Dialogue):
                 outcomes[last] = Outcome(error=error, may_have_arrived=True)
             outcomes.extend([Outcome(error=error)] * (len(messages) - len(outcomes)))
             self.smtp.close()  # if all messages have an outcome, the next call reports the lost connection
+        finally:
+            del self.pace  # it refers to the socket
         return outcomes
 
     def end_session(self) -> None:

@@ -52,6 +52,11 @@ impl Deadline {
         Self { at: Instant::now() + timeout, timeout, call: self.call }
     }
 
+    /// Returns this deadline, moved to another moment.
+    pub(crate) fn moved_to(self, at: Instant) -> Self {
+        Self { at, ..self }
+    }
+
     /// Returns `true` if both are of the same call: steps of one verb, which share its deadline.
     pub(crate) fn is_of_same_call(self, other: Self) -> bool {
         self.call == other.call
@@ -70,7 +75,7 @@ impl Deadline {
 }
 
 /// Formats a duration in seconds, without trailing zeros: `60 s`, `0.3 s`.
-fn seconds(duration: Duration) -> String {
+pub(crate) fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())
 }
 

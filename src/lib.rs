@@ -173,6 +173,7 @@ mod fetched;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod idna;
 mod imap;
 mod message;
 mod proxy;

@@ -27,7 +27,8 @@ fn converse() -> Vec<Result<Receipt>> {
     let server = Server::unencrypted("127.0.0.1").port(server::port());
     let config = SmtpConfig::new(server, Credentials::new("alice", SECRET))
         .heartbeat(Duration::from_secs(3_600))
-        .timeout(Duration::from_secs(2));
+        .timeout(Duration::from_secs(2))
+        .reply_timeout(Duration::from_secs(2));
     let message =
         |body: &str| Message::new(body, "alice@example.org", ["bob@example.org", "eve@example.org"], body);
     match Smtp::connect(config) {

@@ -34,11 +34,12 @@ pub(crate) struct Login {
     pub(crate) secret: Secret,
 }
 
-/// A password, or the function that returns access tokens.
+/// A password, the function that returns access tokens, or none: the client certificate tells who logs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Secret {
     Password(Password),
     Token(TokenSource),
+    Certificate,
 }
 
 /// The user name and the password of an account, or the source of its access tokens. `Debug` shows the user name only.
@@ -130,6 +131,16 @@ impl Credentials {
         Self { login: Some(Login { user: user.into(), secret: Secret::Token(TokenSource::new(provider)) }) }
     }
 
+    /// Makes credentials of a user name alone: the server knows the user by the
+    /// [client certificate](crate::Server::client_certificate_pem), without which connecting is
+    /// [`Config`](crate::ErrorKind::Config).
+    ///
+    /// Logs in by the mechanism EXTERNAL (RFC 4422, appendix A), with the user name as the identity to act as. Servers
+    /// must be told to offer it: Dovecot by `auth_mechanisms` and `auth_ssl_username_from_cert`.
+    pub fn external(user: impl Into<String>) -> Self {
+        Self { login: Some(Login { user: user.into(), secret: Secret::Certificate }) }
+    }
+
     /// Makes empty credentials, for an SMTP relay without login. IMAP always needs a login.
     #[must_use]
     pub fn none() -> Self {
@@ -142,6 +153,11 @@ impl Credentials {
         self.login.as_ref().map(|login| login.user.as_str())
     }
 
+    /// Returns `true` for a login by a client certificate.
+    pub(super) fn needs_certificate(&self) -> bool {
+        self.login.as_ref().is_some_and(|login| login.secret == Secret::Certificate)
+    }
+
     /// # Errors
     /// `Config` for an empty user name, and for CR, LF or NUL, which could end the command that carries them.
     pub(super) fn check(&self) -> Result<()> {
@@ -150,6 +166,7 @@ impl Credentials {
             Secret::Password(password) => has_breaks(password.reveal()),
             // Ends a field of the response that has the token.
             Secret::Token(_) => user.contains('\u{1}'),
+            Secret::Certificate => false,
         };
         if user.is_empty() || has_breaks(user) || is_broken {
             let why =

@@ -19,6 +19,7 @@ pub use self::proxy::Proxy;
 pub(crate) use self::proxy::{ProxyLogin, ProxyProtocol, authority};
 pub use self::route::ConnectRequest;
 pub(crate) use self::route::{Connector, Route};
+pub(crate) use self::server::Identity;
 pub use self::server::{Security, Server};
 pub(crate) use self::token::TokenSource;
 pub use self::token::{AccessToken, TokenRequest};
@@ -160,7 +161,12 @@ macro_rules! common_setters {
         /// `noop` one for each connection.
         ///
         /// A longer call ends with [`ErrorKind::Timeout`](crate::ErrorKind::Timeout), and its connection is closed.
-        /// Large messages on slow networks need a longer timeout.
+        ///
+        /// Sending has more time, by the size of the message: a second for each 8 KiB of it that the server has taken,
+        /// and the [`reply_timeout`](crate::SmtpConfig::reply_timeout) for the reply to its end. A server that takes
+        /// nothing is given up after one timeout all the same. Fetching has not, since the lease of a
+        /// [`shared`](crate::ImapConfig::shared) mailbox relies on it: large messages on slow networks need a longer
+        /// timeout there.
         #[must_use]
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.common.options.timeout = timeout;

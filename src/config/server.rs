@@ -1,5 +1,6 @@
 //! The address of a server, and the encryption of its connections.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, TcpStream};
@@ -7,6 +8,7 @@ use std::net::{IpAddr, TcpStream};
 use super::route::{ConnectRequest, Connector, Route};
 use super::{Credentials, Proxy};
 use crate::error::{Error, Result};
+use crate::idna;
 
 /// The encryption of a connection to a [`Server`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +31,10 @@ pub enum Security {
 /// Default ports: 993 and 465 for implicit TLS, 143 and 587 for STARTTLS (RFC 8314), 143 and 25 without encryption. An
 /// absolute host name, with a dot at its end, is resolved as such and verified without the dot.
 ///
-/// A host is a name or an IP address, an IPv6 one without brackets: at least one character, without blanks. It is
-/// checked when a handle connects.
+/// A host is a name or an IP address, an IPv6 one without brackets: at least one character, without blanks. A name
+/// beyond ASCII is turned into its ASCII form (RFC 5890), by which DNS and certificates know it: `bücher.example` into
+/// `xn--bcher-kva.example`; letters are lower-cased, and `ß` stays `ß`. Names with symbols or decomposed letters have
+/// none. A host is checked when a handle connects.
 ///
 /// ```
 /// use pymail::Server;
@@ -46,6 +50,14 @@ pub struct Server {
     pub(crate) security: Security,
     pub(crate) roots: Vec<String>,
     pub(crate) route: Route,
+    pub(crate) identity: Option<Identity>,
+}
+
+/// A client certificate with its chain, and its private key, as PEM texts. `Debug` shows neither.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    certificates: String,
+    key: String,
 }
 
 impl Server {
@@ -70,7 +82,9 @@ impl Server {
     }
 
     fn new(host: impl Into<String>, security: Security) -> Self {
-        Self { host: host.into(), port: None, security, roots: Vec::new(), route: Route::Direct }
+        let host: String = host.into();
+        let host = idna::to_ascii(&host).map(Cow::into_owned).unwrap_or(host);
+        Self { host, port: None, security, roots: Vec::new(), route: Route::Direct, identity: None }
     }
 
     /// Sets the port. Default: see [`Server`]. The encryption does not follow from the port.
@@ -143,7 +157,7 @@ impl Server {
         self.route.proxy()
     }
 
-    /// Returns the host name or address.
+    /// Returns the host name, in its ASCII form, or the address.
     #[must_use]
     pub fn get_host(&self) -> &str {
         &self.host
@@ -181,6 +195,33 @@ impl Server {
         self
     }
 
+    /// Shows the server a client certificate, if it asks for one. `certificates` is a PEM text (RFC 7468) with the
+    /// certificate, followed by those of intermediate authorities; `key` is one with its private key. Both may be the
+    /// same text.
+    ///
+    /// Some servers demand a certificate before they take a login: without one, or with one that they don't trust,
+    /// connecting is [`ErrorKind::Tls`](crate::ErrorKind::Tls). A text without a certificate or a key, an encrypted key,
+    /// and a key of another certificate are [`ErrorKind::Config`](crate::ErrorKind::Config). `openssl pkey -in key.pem`
+    /// decrypts a key, and `openssl pkcs12 -in file.p12 -nodes` makes such texts of a PKCS #12 file.
+    ///
+    /// The key appears in no error, log or `Debug`, and stays in memory: OpenSSL is given it as a file without a name,
+    /// in memory, for the time of a handshake. On a system without such files it is one in the temporary folder, that
+    /// its owner alone can read and that is removed after the handshake.
+    ///
+    /// ```no_run
+    /// # fn main() -> std::io::Result<()> {
+    /// let (certificates, key) = (std::fs::read_to_string("app.pem")?, std::fs::read_to_string("app.key")?);
+    /// let server = pymail::Server::tls("imap.example.org").client_certificate_pem(certificates, key);
+    /// # let _ = server;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn client_certificate_pem(mut self, certificates: impl Into<String>, key: impl Into<String>) -> Self {
+        self.identity = Some(Identity { certificates: certificates.into(), key: key.into() });
+        self
+    }
+
     /// Returns the host and the port, by which servers are told apart.
     pub(crate) fn address(&self) -> (String, Option<u16>) {
         (self.host.clone(), self.port)
@@ -203,14 +244,20 @@ impl Server {
     }
 
     /// # Errors
-    /// `Config` for a bad host name, PEM text without a certificate, a proxy that can't work, and credentials without
-    /// encryption to another host.
+    /// `Config` for a bad host name, PEM text without a certificate or a key, a proxy that can't work, and credentials
+    /// without encryption to another host.
     pub(super) fn check(&self, credentials: &Credentials) -> Result<()> {
         if !is_host_name(&self.host) {
             return Err(Error::config(format!("{:?} is not a host name", self.host)));
         }
+        idna::to_ascii(&self.host)
+            .map_err(|why| Error::config(format!("{:?} is not a host name: it {why}", self.host)))?;
         if self.certificates().iter().any(String::is_empty) {
             return Err(Error::config("the PEM text contains no certificate"));
+        }
+        self.identity.as_ref().map_or(Ok(()), |identity| identity.check(self.security))?;
+        if credentials.needs_certificate() && self.identity.is_none() {
+            return Err(Error::config("Credentials::external needs Server::client_certificate_pem"));
         }
         self.route.proxy().map_or(Ok(()), Proxy::check)?;
         if self.security == Security::None && credentials.login.is_some() && !self.is_local() {
@@ -233,6 +280,41 @@ pub(super) fn is_loopback(host: &str) -> bool {
     is_name || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+impl Identity {
+    /// Returns the certificates and the key, without the text between them.
+    pub(crate) fn pem(&self) -> String {
+        certificates(&self.certificates) + private_key(&self.key).unwrap_or_default()
+    }
+
+    /// # Errors
+    /// `Config` for texts without a certificate or a plain key, and without encryption.
+    fn check(&self, security: Security) -> Result<()> {
+        let key = private_key(&self.key);
+        let is_encrypted = |key: &str| key.contains("ENCRYPTED");
+        let why = if certificates(&self.certificates).is_empty() {
+            "the PEM text of the client certificate contains no certificate"
+        } else if key.is_none() {
+            "the PEM text of the client certificate's key contains no private key"
+        } else if key.is_some_and(is_encrypted) {
+            "the client certificate's private key is encrypted: decrypt it first, by openssl pkey -in key.pem"
+        } else if security == Security::None {
+            "a client certificate needs encryption: use Server::tls or Server::starttls"
+        } else {
+            return Ok(());
+        };
+        Err(Error::config(why))
+    }
+}
+
+/// Returns the first private key of a PEM text, of any kind: `PRIVATE KEY`, `RSA PRIVATE KEY`, `ENCRYPTED PRIVATE KEY`.
+fn private_key(pem: &str) -> Option<&str> {
+    const LABEL: &str = "PRIVATE KEY-----";
+    let label = pem.find(LABEL)?;
+    let begin = pem[..label].rfind("-----BEGIN ")?;
+    let end = label + LABEL.len() + pem[label + LABEL.len()..].find(LABEL)? + LABEL.len();
+    Some(&pem[begin..end]).filter(|key| key.is_ascii())
+}
+
 /// Returns the certificates of a PEM text, one after the other.
 fn certificates(pem: &str) -> String {
     let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----");
@@ -243,13 +325,14 @@ fn certificates(pem: &str) -> String {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port, security, roots, route } = self;
+        let Self { host, port, security, roots, route, identity } = self;
         f.debug_struct("Server")
             .field("host", host)
             .field("port", port)
             .field("security", security)
             .field("added_certificates", &roots.len())
             .field("route", route)
+            .field("has_client_certificate", &identity.is_some())
             .finish()
     }
 }

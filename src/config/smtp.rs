@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Common, Credentials, Server};
+use super::{ALLOWED_DURATIONS, Common, Credentials, Server};
 use crate::error::{Error, Result};
 
 /// Longer than IMAP's, since servers limit NOOPs: see [`SmtpConfig::heartbeat`].
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// By RFC 5321, section 4.5.3.2.6: a client that gives up earlier gets duplicates delivered.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The configuration of an [`Smtp`](crate::Smtp) handle.
 ///
@@ -17,7 +20,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 /// | [`window`](Self::window) | 1 | the messages in flight on a connection |
 /// | [`connections`](Self::connections) | 1 | for sending in parallel |
 /// | [`hello_name`](Self::hello_name) | host name or address | the client's name in EHLO |
-/// | [`timeout`](Self::timeout) | 60 s | of each call |
+/// | [`timeout`](Self::timeout) | 60 s | of each call, and of each step of a large message |
+/// | [`reply_timeout`](Self::reply_timeout) | 10 min | of the reply to a message's end |
 /// | [`heartbeat`](Self::heartbeat) | 30 s | the idle time before a NOOP |
 /// | [`backoff`](Self::backoff) | 1 s to 5 min | between attempts in the background |
 /// | [`max_connects_per_minute`](Self::max_connects_per_minute) | 30 | of each connection |
@@ -39,6 +43,7 @@ pub struct SmtpConfig {
     pub(crate) resend_unknown: bool,
     pub(crate) window: usize,
     pub(crate) connections: usize,
+    pub(crate) reply_timeout: Duration,
 }
 
 impl SmtpConfig {
@@ -47,7 +52,14 @@ impl SmtpConfig {
     pub fn new(server: Server, credentials: Credentials) -> Self {
         let mut common = Common::new(server, credentials);
         common.options.heartbeat = HEARTBEAT;
-        Self { common, hello_name: None, resend_unknown: false, window: 1, connections: 1 }
+        Self {
+            common,
+            hello_name: None,
+            resend_unknown: false,
+            window: 1,
+            connections: 1,
+            reply_timeout: REPLY_TIMEOUT,
+        }
     }
 
     common_setters!();
@@ -94,6 +106,20 @@ impl SmtpConfig {
         self
     }
 
+    /// Sets the longest wait for the server's reply to the end of a message. Default 10 min, as RFC 5321, section
+    /// 4.5.3.2.6, demands; 1 ms to a week.
+    ///
+    /// Servers store a message, check it for spam and forward it before they reply. A client that gives up earlier does
+    /// not know if the message was delivered: a longer wait ends with
+    /// [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). This time does not count for the
+    /// [`timeout`](Self::timeout). Other calls of the handle wait for their turn meanwhile, and
+    /// [`close`](crate::Smtp::close) waits, too.
+    #[must_use]
+    pub fn reply_timeout(mut self, timeout: Duration) -> Self {
+        self.reply_timeout = timeout;
+        self
+    }
+
     /// Sets the client's name in EHLO (RFC 5321, section 4.1.1.1).
     ///
     /// Default: the machine's host name if it is fully qualified, such as `app.example.org`, else the connection's
@@ -123,6 +149,12 @@ impl SmtpConfig {
         self.connections
     }
 
+    /// Returns the [`reply_timeout`](Self::reply_timeout).
+    #[must_use]
+    pub fn get_reply_timeout(&self) -> Duration {
+        self.reply_timeout
+    }
+
     /// Returns the [`hello_name`](Self::hello_name), if one is set.
     #[must_use]
     pub fn get_hello_name(&self) -> Option<&str> {
@@ -141,6 +173,9 @@ impl SmtpConfig {
         }
         if !(1..=100).contains(&self.window) || !(1..=32).contains(&self.connections) {
             return Err(Error::config("window must be 1 to 100, and connections 1 to 32"));
+        }
+        if !ALLOWED_DURATIONS.contains(&self.reply_timeout) {
+            return Err(Error::config("reply_timeout must be 1 ms to a week"));
         }
         Ok(())
     }

@@ -96,6 +96,48 @@ fn an_absolute_host_name_is_verified_without_its_dot() {
     assert!(SmtpConfig::new(Server::tls("."), Credentials::none()).check().is_err());
 }
 
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\nczNjcmV0\n-----END PRIVATE KEY-----\n";
+const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAA==\n-----END ENCRYPTED PRIVATE KEY-----\n";
+const OLD_ENCRYPTED: &str =
+    "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\nAA==\n-----END RSA PRIVATE KEY-----\n";
+
+#[rstest]
+#[case::no_certificate("", KEY, "contains no certificate")]
+#[case::no_key(CERTIFICATE, CERTIFICATE, "contains no private key")]
+#[case::half_a_key(CERTIFICATE, &KEY[..40], "contains no private key")]
+#[case::encrypted(CERTIFICATE, ENCRYPTED, "is encrypted")]
+#[case::encrypted_as_long_ago(CERTIFICATE, OLD_ENCRYPTED, "is encrypted")]
+fn a_client_certificate_without_a_usable_key_is_a_config_error(
+    #[case] certificates: &str,
+    #[case] key: &str,
+    #[case] told: &str,
+) {
+    let server = Server::tls("mail.test").client_certificate_pem(certificates, key);
+    let error = SmtpConfig::new(server, Credentials::none()).check().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains(told), "{error}");
+}
+
+#[test]
+fn a_client_certificate_is_taken_out_of_any_text_and_its_key_is_never_shown() {
+    let text = format!("Bag\n{KEY}subject=b\u{fc}cher\n{CERTIFICATE}more\n{CERTIFICATE}");
+    let server = Server::tls("mail.test").client_certificate_pem(&*text, &*text);
+    assert_eq!(
+        server.identity.as_ref().map(|identity| identity.pem().replace('\n', "")),
+        Some([CERTIFICATE, CERTIFICATE, KEY].concat().replace('\n', ""))
+    );
+    let config = SmtpConfig::new(server, Credentials::none());
+    assert!(config.check().is_ok());
+    assert!(!format!("{config:?}").contains("czNjcmV0"), "{config:?}");
+}
+
+#[test]
+fn a_client_certificate_needs_encryption() {
+    let server = Server::unencrypted("localhost").client_certificate_pem(CERTIFICATE, KEY);
+    assert_eq!(SmtpConfig::new(server, Credentials::none()).check().unwrap_err().kind(), ErrorKind::Config);
+}
+
 #[test]
 fn a_name_for_ehlo_is_one_word() {
     let with =

@@ -232,7 +232,7 @@ fn is_address(word: &str, is_in_brackets: bool) -> bool {
 }
 
 /// Returns `true` for zero-width and bidirectional control characters, which copied addresses may contain.
-fn is_invisible(c: char) -> bool {
+pub(super) fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 

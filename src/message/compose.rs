@@ -16,7 +16,8 @@
 //! ```
 //!
 //! The mail is ASCII with short lines, which no server changes: base64 protects line ends, blanks, dots and `From `
-//! lines, and the size reveals a truncated body. A body that is not UTF-8 is `application/octet-stream`.
+//! lines, and the size reveals a truncated body. Only an address whose local part is beyond ASCII is in UTF-8 (RFC 6532);
+//! the server must have SMTPUTF8 for it. A body that is not UTF-8 is `application/octet-stream`.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -28,8 +29,10 @@ use mail_builder::headers::message_id::MessageId as MessageIdHeader;
 use mail_builder::headers::raw::Raw;
 use mail_builder::mime::{BodyPart, MimePart};
 
+use super::address::is_invisible;
 use super::{Message, property_headers};
 use crate::error::{Error, Result};
+use crate::idna;
 
 /// The longest id, in bytes, that stays readable in the Subject. A much longer one may have no blank at which a line of
 /// at most 998 octets can be folded (RFC 5322, section 2.1.1).
@@ -49,13 +52,12 @@ const MAX_ENCODED_TEXT: usize = 63;
 /// many or too long properties.
 pub(crate) fn compose(message: &Message, tag: &str) -> Result<Vec<u8>> {
     check_message(message)?;
-    let to: Vec<Address<'_>> =
-        message.sent_to.iter().map(|to| Address::new_address(None::<&str>, to)).collect();
+    let to: Vec<Address<'_>> = message.sent_to.iter().map(|to| mailbox(to)).collect();
     // A receiver fetches the first octets of a mail: the fields that it decides by precede a long To.
     let mut builder = MessageBuilder::new()
         .header("Subject", Raw::new(format!("{tag} {}", id_in_subject(&message.id))))
         .message_id(MessageIdHeader::new(message.message_id.as_str()))
-        .from(Address::new_address(None::<&str>, &message.sent_by))
+        .from(mailbox(&message.sent_by))
         .to(Address::new_list(to))
         .body(body_part(message));
     for (name, value) in &message.properties {
@@ -65,6 +67,29 @@ pub(crate) fn compose(message: &Message, tag: &str) -> Result<Vec<u8>> {
     let mut data = Vec::new();
     builder.serialize(&mut data);
     Ok(with_final_line_end(dot_stuffed(data)))
+}
+
+fn mailbox(address: &str) -> Address<'_> {
+    Address::new_address(None::<&str>, on_the_wire(address))
+}
+
+/// Returns an address as it is sent: with its domain in ASCII.
+pub(crate) fn on_the_wire(address: &str) -> Cow<'_, str> {
+    if address.is_ascii() {
+        return address.into();
+    }
+    let parts = address.rsplit_once('@').map(|(local, domain)| (local, idna::to_ascii(domain)));
+    match parts {
+        Some((local, Ok(domain))) => format!("{local}@{domain}").into(),
+        _ => address.into(), // refused by `check_address`
+    }
+}
+
+/// Returns the first address of a message that a server must have SMTPUTF8 for (RFC 6531): its local part is beyond
+/// ASCII.
+pub(crate) fn needs_smtputf8(message: &Message) -> Option<&str> {
+    let mut addresses = std::iter::once(&message.sent_by).chain(&message.sent_to);
+    addresses.find(|address| !on_the_wire(address).is_ascii()).map(String::as_str)
 }
 
 /// The Content-Type of a body that is UTF-8, and of any other.
@@ -105,19 +130,25 @@ fn check_message(message: &Message) -> Result<()> {
     std::iter::once(&message.sent_by).chain(&message.sent_to).try_for_each(|address| check_address(address))
 }
 
-/// Checks that an address is a mailbox (RFC 5321, section 4.1.2) in ASCII, without quoted parts.
+/// Checks that an address is a mailbox (RFC 5321, section 4.1.2; RFC 6531, section 3.3) without quoted parts.
 ///
 /// The check keeps a command on its line and an address in its angle brackets; it is the server that knows if the
 /// address exists. The 254 characters are those of a path with its brackets (RFC 5321, section 4.5.3.1.3). Nor may it
 /// contain an encoded word, which some readers would decode although RFC 2047, section 5, forbids it there.
 fn check_address(address: &str) -> Result<()> {
-    let allowed = |c: char| c.is_ascii_graphic() && !"<>(),;:\\\"".contains(c);
-    let parts = address.rsplit_once('@');
-    let has_both = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
-    if has_both && address.len() <= 254 && address.chars().all(allowed) && !address.contains("=?") {
+    let allowed = |c: char| match c {
+        ..='~' => c.is_ascii_graphic() && !"<>(),;:\\\"".contains(c),
+        c => !c.is_control() && !c.is_whitespace() && !is_invisible(c),
+    };
+    let invalid = |why| Error::message(format!("{address:?} is not a valid address{why}"));
+    let (local, domain) = address.rsplit_once('@').unwrap_or_default();
+    let ascii = idna::to_ascii(domain).map_err(|why| invalid(format!(": its domain {why}")))?;
+    let is_bounded = local.len() + 1 + ascii.len() <= 254;
+    let has_both = !local.is_empty() && !domain.is_empty();
+    if has_both && is_bounded && address.chars().all(allowed) && !address.contains("=?") {
         return Ok(());
     }
-    Err(Error::message(format!("{address:?} is not a valid address, such as alice@example.org")))
+    Err(invalid(", such as alice@example.org".into()))
 }
 
 /// Returns the id as it is if every mail program displays it unchanged, else as encoded words.
@@ -237,13 +268,43 @@ mod tests {
     #[case::no_local("@example.org")]
     #[case::two("eve@example.org, mallory@example.org")]
     #[case::brackets("<eve@example.org>")]
-    #[case::non_ascii("ève@example.org")]
+    #[case::another_dot_in_the_domain("eve@ex\u{2024}ample.org")]
+    #[case::decomposed_domain("eve@bu\u{308}cher.example")]
+    #[case::blank_beyond_ascii("\u{e8}ve\u{a0}x@example.org")]
+    #[case::control_beyond_ascii("\u{e8}ve\u{85}@example.org")]
+    #[case::bidirectional("\u{e8}ve\u{202e}@example.org")]
     #[case::encoded_word("=?utf-8?q?eve?=@example.org")]
     fn an_invalid_address_is_a_message_error(#[case] address: &str) {
         let to = Message::new("1", "alice@example.org", address, "");
         let by = Message::new("1", address, "bob@example.org", "");
         assert_eq!(compose(&to, "TAG").unwrap_err().kind(), ErrorKind::Message);
         assert_eq!(compose(&by, "TAG").unwrap_err().kind(), ErrorKind::Message);
+    }
+
+    #[test]
+    fn a_domain_beyond_ascii_is_sent_in_its_ascii_form() {
+        let message = Message::new("1", "alice@B\u{fc}cher.example", "bob@stra\u{df}e.example", "");
+        let text = composed(&message);
+        assert!(
+            text.contains("\r\nFrom: <alice@xn--bcher-kva.example>\r\nTo: <bob@xn--strae-oqa.example>\r\n"),
+            "{text}"
+        );
+        assert!(text.contains("@xn--bcher-kva.example>\r\n") && text.is_ascii(), "{text}");
+        assert_eq!(needs_smtputf8(&message), None);
+    }
+
+    #[test]
+    fn an_address_beyond_ascii_is_sent_in_utf_8_and_received_as_it_was() {
+        let to = ["bob@example.org", "j\u{fc}rgen@b\u{fc}cher.example", "\u{7528}\u{6237}@example.org"];
+        let message = Message::new("1", "\u{e8}ve@example.org", to, "");
+        let mail = compose(&message, "TAG").unwrap();
+        assert!(composed(&message).contains("\r\nFrom: <\u{e8}ve@example.org>\r\n"));
+        assert_eq!(needs_smtputf8(&message), Some("\u{e8}ve@example.org"));
+        let received = crate::message::parse(&mail, "TAG").unwrap().unwrap().message;
+        let wire: Vec<String> = message.sent_to.iter().map(|to| on_the_wire(to).into_owned()).collect();
+        assert_eq!((received.sent_by.as_str(), &received.sent_to), ("\u{e8}ve@example.org", &wire));
+        // An answer to it can be sent.
+        assert!(compose(&Message::new("2", &*received.sent_to[1], received.sent_by, ""), "TAG").is_ok());
     }
 
     #[test]

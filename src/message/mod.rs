@@ -42,7 +42,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::{FromStr, Utf8Error};
 
-pub(crate) use compose::compose;
+pub(crate) use compose::{compose, needs_smtputf8, on_the_wire};
 pub(crate) use identity::{Identity, IdentityHasher, Origin, origin};
 pub(crate) use json::WireBody;
 pub(crate) use note::{DeadMail, NO_NOTE, Note, note};
@@ -52,6 +52,7 @@ pub(crate) use parse::{Parsed, parse};
 
 use self::property_headers::Properties;
 use crate::error::{Error, Result};
+use crate::idna;
 
 /// A message's globally unique identifier (RFC 5322, section 3.6.4), made before the first attempt to send.
 ///
@@ -83,6 +84,7 @@ impl MessageId {
         // Nothing in a process works without the system's random numbers.
         getrandom::fill(&mut bits).expect("the system has random numbers");
         let domain = sender.rsplit_once('@').map_or("localhost", |(_, domain)| domain);
+        let domain = &*idna::to_ascii(domain).unwrap_or_default();
         let ascii = domain.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
         let domain = if ascii && !domain.is_empty() { domain } else { "localhost" };
         Self(format!("{:032x}@{domain}", u128::from_be_bytes(bits)))
@@ -160,10 +162,16 @@ impl fmt::Debug for MessageId {
 ///
 /// # Addresses
 ///
-/// An address to send from or to is a mailbox (RFC 5321, section 4.1.2) of at most 254 visible ASCII characters,
-/// without a display name, angle brackets, a quoted part, or `(),;:\`. Internationalised domains are written in their
-/// ASCII form, `xn--...`; a local part beyond ASCII (SMTPUTF8, RFC 6531) is an error. All recipients are named in To:
-/// there is no Bcc.
+/// An address to send from or to is a mailbox (RFC 5321, section 4.1.2) of at most 254 octets, without blanks, a
+/// display name, angle brackets, a quoted part, or `(),;:\`. All recipients are named in To: there is no Bcc.
+///
+/// | beyond ASCII | is sent |
+/// | --- | --- |
+/// | the domain, `bob@bücher.example` | in its ASCII form, `bob@xn--bcher-kva.example`, by any server; with the rules for a host in [`Server`](crate::Server) |
+/// | the part before the `@`, `jürgen@example.org` | in UTF-8 (RFC 6532), by a server with SMTPUTF8 (RFC 6531) |
+///
+/// Without SMTPUTF8, a message with such an address is an error that names it, and nothing is sent, not to other
+/// recipients either: each copy has all addresses in its header. To reach the others, send a message to them alone.
 ///
 /// # Another program's mail
 ///

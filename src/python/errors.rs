@@ -3,10 +3,11 @@
 //! | exception, the first that fits | while connecting | at login | later |
 //! | --- | --- | --- | --- |
 //! | `Refused` of `py/`: NO, BAD, 4xx, 5xx | `Refused` | `Auth` or `Refused` | `Refused` |
+//! | `BadClientCertificate` of `py/` | `Config` | | |
 //! | a timeout, or raised from one | `Timeout` | `Timeout` | `Timeout` |
 //! | the end of a TLS connection | `Connect` | `Disconnected` | `Disconnected` |
 //! | a certificate that is not accepted | `Tls` | `Tls` | `Tls` |
-//! | any other `SSLError` | `Tls` | `Disconnected` | `Disconnected` |
+//! | any other `SSLError`, or raised from one | `Tls` | `Disconnected` | `Disconnected` |
 //! | `ImportError`, `MemoryError`, `SystemError`, Ctrl-C, exit | `Runtime` | `Runtime` | `Runtime` |
 //! | all others: of imaplib, smtplib, sockets, `py/` itself | `Connect` | `Disconnected` | `Disconnected` |
 //!
@@ -90,11 +91,15 @@ pub(super) fn error(exception: &Bound<'_, PyBaseException>, context: CallContext
     if classes.iter().any(|class| class == "KeyboardInterrupt") {
         hand_back_interrupt(); // meant for the host, whose handler has not run
     }
-    let kind = kind(exception, &classes, context.phase);
     let text = context.text(exception);
+    let mut kind = kind(exception, &classes, context.phase);
+    if kind == ErrorKind::Connect && tls::is_about_client_certificate(&text) {
+        kind = ErrorKind::Tls;
+    }
     let class = classes.into_iter().next().unwrap_or_default();
     let error = if kind == ErrorKind::Tls {
-        let explained = tls::explain(exception, &text);
+        let cause = raised_from(exception).filter(is_tls);
+        let explained = tls::explain(cause.as_ref().unwrap_or(exception), &text);
         Error::during(kind, context.action, &explained)
     } else {
         Error::during(kind, context.action, &text)
@@ -122,12 +127,17 @@ fn reply_code(text: &str) -> Option<String> {
 /// Timeouts come first: they are `OSError`s, as lost connections are, and smtplib wraps them in its own exceptions.
 fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase) -> ErrorKind {
     let is = |name: &str| classes.iter().any(|class| class == name);
-    if is_timeout(exception) || raised_from(exception).is_some_and(|cause| is_timeout(&cause)) {
+    if is("BadClientCertificate") {
+        ErrorKind::Config
+    } else if is_timeout(exception) || raised_from(exception).is_some_and(|cause| is_timeout(&cause)) {
         ErrorKind::Timeout
     } else if is("SSLEOFError") || is("SSLZeroReturnError") {
         // A connection that ends in the middle of a handshake is lost, like any other.
         if phase == Phase::Connect { ErrorKind::Connect } else { ErrorKind::Disconnected }
-    } else if is("SSLCertVerificationError") || (is("SSLError") && phase == Phase::Connect) {
+    } else if is("SSLCertVerificationError")
+        || (phase == Phase::Connect
+            && (is_tls(exception) || raised_from(exception).is_some_and(|cause| is_tls(&cause))))
+    {
         ErrorKind::Tls
     } else if ["ImportError", "MemoryError", "SystemError", "KeyboardInterrupt", "SystemExit"]
         .into_iter()
@@ -139,6 +149,13 @@ fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase
     } else {
         ErrorKind::Disconnected
     }
+}
+
+/// Returns `true` for an error of TLS, and not for the end of its connection.
+fn is_tls(exception: &Bound<'_, PyBaseException>) -> bool {
+    let classes = class_names(exception);
+    let is = |name: &str| classes.iter().any(|class| class == name);
+    is("SSLError") && !is("SSLEOFError") && !is("SSLZeroReturnError")
 }
 
 /// Returns `true` for the timeout of a socket, under each of its names.

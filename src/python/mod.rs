@@ -9,9 +9,10 @@
 //! - `exit_guard` and `runtime`: the start of the interpreter, and `attached`, by which every call enters it.
 //! - `modules`: the files in `py/`, loaded on first use.
 //! - `bearer`: the responses of logins by access token.
+//! - `identity_file`: a client certificate with its key, for Python's `ssl`.
 //! - `py_session`: a connection's Python object, with its deadline, traffic and secrets.
 //! - `protocol`: the [`Session`](crate::connection::Session) that a connection supervises.
-//! - `pending` and `smtp`: messages with their outcomes, and an SMTP session.
+//! - `pending`, `pace` and `smtp`: messages with their outcomes, the time for each, and an SMTP session.
 //! - `profile` and `imap`: an IMAP session, and the facts about its server that outlive it.
 //! - `mailboxes`, `portions`, `receive`, `commands`, `mails`, `visits`, `copies` and `elsewhere`: the commands of an IMAP session.
 //!
@@ -61,11 +62,13 @@ mod errors;
 mod exit_guard;
 #[cfg(fuzzing)]
 pub(crate) mod fuzz;
+mod identity_file;
 mod idle;
 mod imap;
 mod mailboxes;
 mod mails;
 mod modules;
+mod pace;
 #[cfg(test)]
 mod password_leaks;
 mod pending;

@@ -9,7 +9,10 @@
 //!
 //! A second attempt sends the same octets, with the same Message-ID, so that the receiver can drop a duplicate.
 
+use std::time::Duration;
+
 use crate::codes::{self, Verdict};
+use crate::deadline::seconds;
 use crate::error::{Error, ErrorKind, Result, bounded};
 use crate::message::{Message, compose};
 use crate::throttle::requested_wait;
@@ -98,6 +101,13 @@ pub(crate) fn not_sent() -> Error {
 /// Returns the error of a message that the server may have received.
 pub(super) fn unknown(error: Error) -> Error {
     let text = "delivery unknown: connection lost before the final reply";
+    Error::new(ErrorKind::OutcomeUnknown, text).caused_by(error)
+}
+
+/// Returns the error of a message whose final reply has not come in time.
+pub(super) fn no_final_reply(limit: Duration, error: Error) -> Error {
+    let text =
+        format!("delivery unknown: no final reply within {} (SmtpConfig::reply_timeout)", seconds(limit));
     Error::new(ErrorKind::OutcomeUnknown, text).caused_by(error)
 }
 

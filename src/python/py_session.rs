@@ -2,7 +2,7 @@
 //!
 //! Not `Sync`: the connection's lock gives it to one thread at a time.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{IntoRawFd as _, RawFd};
 
 use base64_simd::STANDARD;
@@ -12,6 +12,7 @@ use pyo3::types::PyTuple;
 
 use super::bearer::{self, Response};
 use super::errors::{self, CallContext, Phase};
+use super::identity_file::IdentityFile;
 use super::modules::Module;
 use super::runtime::attached;
 use crate::config::{AccessToken, Common, Login, Secret, Security, Server};
@@ -19,7 +20,7 @@ use crate::connection::Traffic;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::route;
-use crate::waiter::{Beat, Guard, Watched};
+use crate::waiter::{Beat, Guard, Watched, WatchedCommand};
 
 /// A protocol: its Python module, its name in errors, and its default ports.
 pub(super) struct Service {
@@ -53,6 +54,8 @@ pub(crate) struct PySession {
     /// The deadline of the next call. Python gets it, too: after a shutdown, its reads still return what was received
     /// before, for seconds.
     deadline: Cell<Deadline>,
+    /// The call that is watched last, whose deadline can be moved.
+    command: RefCell<Option<WatchedCommand>>,
 }
 
 impl PySession {
@@ -106,7 +109,14 @@ impl PySession {
             })
         });
         let (traffic, deadline) = (Cell::default(), Cell::new(deadline));
-        let opened = object.map(|object| Self { object: Some(object), secrets, watched, traffic, deadline });
+        let opened = object.map(|object| Self {
+            object: Some(object),
+            secrets,
+            watched,
+            traffic,
+            deadline,
+            command: RefCell::default(),
+        });
         let opened = guard.map_timeout(opened.and_then(|opened| begin(opened, log_in)), &action);
         let hints = is_silent.get() && server.security != Security::Tls;
         opened.map_err(|error| if hints { with_tls_hint(error) } else { error })
@@ -115,7 +125,24 @@ impl PySession {
     /// Sets the deadline of the next calls: the connection is shut down then, unless the guard was dropped before.
     pub(super) fn watch(&self, deadline: Deadline) -> Guard {
         self.deadline.set(deadline);
-        self.watched.until(deadline)
+        let guard = self.watched.until(deadline);
+        self.command.replace(guard.command());
+        guard
+    }
+
+    /// Returns the deadline of the call under way.
+    pub(super) fn deadline(&self) -> Deadline {
+        self.deadline.get()
+    }
+
+    /// Notes where the deadline of the call under way was moved to.
+    pub(super) fn set_deadline(&self, deadline: Deadline) {
+        self.deadline.set(deadline);
+    }
+
+    /// Returns the call under way, whose deadline can be moved.
+    pub(super) fn command(&self) -> Option<WatchedCommand> {
+        self.command.borrow().clone()
     }
 
     /// Runs the heartbeat when octets arrive.
@@ -149,6 +176,7 @@ impl PySession {
         let capabilities: Option<Vec<String>> = match log_in {
             LogIn::Nothing => None,
             LogIn::Password(user, password) => self.call_in(context, "login", (user, password))?,
+            LogIn::Certificate(user) => self.call_in(context, "login_by_certificate", (user,))?,
             LogIn::Token(_, responses) => {
                 self.call_in(context, "login_with_token", (Vec::from(responses),))?
             }
@@ -257,7 +285,8 @@ fn new_object(
         Security::StartTls => "starttls",
         Security::None => "none",
     };
-    let trust = (server.certificates(), system_cert_file());
+    let identity = server.identity.as_ref().map(IdentityFile::new).transpose()?;
+    let trust = (server.certificates(), system_cert_file(), identity.as_ref().map(IdentityFile::path));
     let (host, seconds) = (server.host_without_dot(), deadline.left().as_secs_f64());
     let object = match hello_name {
         Some(name) => class.call1((descriptor, host, port, security, trust, seconds, name)),
@@ -282,6 +311,8 @@ pub(super) enum LogIn<'a> {
     Nothing,
     /// The user name and the password.
     Password(&'a str, &'a str),
+    /// The user name; the certificate is known from the handshake.
+    Certificate(&'a str),
     /// The token, and the responses by which it is sent.
     Token(&'a str, [Response; 2]),
 }
@@ -293,6 +324,7 @@ impl<'a> LogIn<'a> {
         let Some(Login { user, secret }) = &common.credentials.login else { return Ok(Self::Nothing) };
         Ok(match (secret, token) {
             (Secret::Password(password), _) => Self::Password(user, password.reveal()),
+            (Secret::Certificate, _) => Self::Certificate(user),
             (Secret::Token(_), Some(token)) => {
                 let responses = bearer::responses(service, &common.server, port, (user, token))?;
                 Self::Token(token.reveal(), responses)
@@ -318,7 +350,7 @@ impl<'a> LogIn<'a> {
         // Without padding, which a server may leave out when it sends it back.
         let encoded = |text: &str| STANDARD.encode_to_string(text).trim_end_matches('=').to_owned();
         let (mut forms, secret) = match self {
-            Self::Nothing => return Vec::new(),
+            Self::Nothing | Self::Certificate(_) => return Vec::new(),
             Self::Password(user, password) => {
                 (vec![encoded(&format!("\0{user}\0{password}")), encoded(password)], *password)
             }

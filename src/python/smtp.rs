@@ -20,12 +20,14 @@ use pyo3::types::{PyBytes, PyList};
 
 use super::errors::{self, CallContext};
 use super::modules;
-use super::pending::{Pending, Reply, Sent, not_sent, refused, unknown};
+use super::pace::Pace;
+use super::pending::{Pending, Reply, Sent, no_final_reply, not_sent, refused, unknown};
 use super::protocol::Protocol;
 use super::py_session::{LogIn, PySession, Service};
 use crate::config::{AccessToken, SmtpConfig};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
+use crate::message::{needs_smtputf8, on_the_wire};
 
 /// RFC 8314: 465 with implicit TLS, 587 for submission; 25 between servers.
 ///
@@ -59,8 +61,12 @@ pub(crate) struct SmtpSession {
     ///
     /// From the last EHLO (SIZE, RFC 1870). Spares the upload of a message that would be refused.
     size_limit: u64,
+    /// `true` if the server takes addresses beyond ASCII (SMTPUTF8, RFC 6531).
+    has_smtputf8: bool,
     /// The most messages in one flight ([`SmtpConfig::window`]).
     window: usize,
+    /// The timeout, and the limit of a final reply ([`SmtpConfig::reply_timeout`]).
+    limits: (Duration, Duration),
     /// NOOPs and RSETs since the login or the last accepted message.
     idle_commands: u32,
     /// The moment of the login.
@@ -85,7 +91,15 @@ impl SmtpSession {
     fn begin(python: PySession, log_in: LogIn<'_>, config: &SmtpConfig) -> Result<Self> {
         python.login(&SERVICE, &config.common, log_in)?;
         let size_limit = python.call("size_limit", (), "reading SIZE")?;
-        Ok(Self { python, size_limit, window: config.window, idle_commands: 0, since: Instant::now() })
+        let has_smtputf8 = python.call("has_smtputf8", (), "reading SMTPUTF8")?;
+        let limits = (config.common.options.timeout, config.reply_timeout);
+        let (window, since) = (config.window, Instant::now());
+        Ok(Self { python, size_limit, has_smtputf8, window, limits, idle_commands: 0, since })
+    }
+
+    /// Returns the deadline of the call under way, which [`send`](Self::send) moves.
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.python.deadline()
     }
 
     /// Sends the messages that are due, in order, and sets the outcome of each. After the connection is lost, the rest
@@ -93,10 +107,10 @@ impl SmtpSession {
     ///
     /// Errors are in the outcomes alone: if one of them ends the connection, the caller must drop the session.
     pub(crate) fn send(&mut self, pending: &mut [Pending<'_>]) {
-        let is_too_large = |it: &Pending<'_>| self.size_limit > 0 && it.wire.len() as u64 > self.size_limit;
-        for message in pending.iter_mut().filter(|it| it.is_due && is_too_large(it)) {
-            message.is_due = false;
-            message.outcome = Some(Err(self.too_large(message)));
+        for message in pending.iter_mut().filter(|it| it.is_due) {
+            if let Err(error) = self.check(message) {
+                (message.is_due, message.outcome) = (false, Some(Err(error)));
+            }
         }
         let due: Vec<_> = pending.iter_mut().filter(|it| it.is_due).collect();
         let mut outcomes = self.exchange(&due).map(Vec::into_iter);
@@ -111,11 +125,23 @@ impl SmtpSession {
         }
     }
 
-    /// Returns the error of a message that the server would refuse for its size.
-    fn too_large(&self, message: &Pending<'_>) -> Error {
-        let (size, limit) = (message.wire.len(), self.size_limit);
-        let text = format!("the message has {size} bytes on the wire; the server's SIZE is {limit}");
-        Error::new(ErrorKind::TooLarge, text)
+    /// Checks that the server takes the size and the addresses of a message.
+    ///
+    /// # Errors
+    /// `TooLarge`; `Message` for an address beyond ASCII.
+    fn check(&self, Pending { message, wire, .. }: &Pending<'_>) -> Result<()> {
+        let (size, limit) = (wire.len(), self.size_limit);
+        if limit > 0 && size as u64 > limit {
+            let text = format!("the message has {size} bytes on the wire; the server's SIZE is {limit}");
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+        match needs_smtputf8(message) {
+            Some(address) if !self.has_smtputf8 => {
+                let needs = "needs SMTPUTF8 (RFC 6531), which the server does not offer";
+                Err(Error::message(format!("nothing was sent: the address {address:?} {needs}")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Calls Python's `send`; returns an outcome for each.
@@ -132,17 +158,21 @@ impl SmtpSession {
             return Ok(Vec::new());
         }
         let context = self.python.context("sending");
+        let pace = Pace::new(self.python.deadline(), self.limits, self.python.command());
         let args = |py: Python<'_>| {
             let list = PyList::empty(py);
             for Pending { message, wire, .. } in messages {
-                list.append((&message.sent_by, &message.sent_to, PyBytes::new(py, wire)))?;
+                let to: Vec<_> = message.sent_to.iter().map(|to| on_the_wire(to)).collect();
+                list.append((on_the_wire(&message.sent_by), to, PyBytes::new(py, wire)))?;
             }
-            Ok((list.unbind(), self.window))
+            Ok((list.unbind(), self.window, pace.for_python(py)?))
         };
         let sent = self.python.with(context, "send", args, |outcomes| {
             let outcomes: Vec<Outcome<'_>> = outcomes.extract()?;
-            Ok(outcomes.into_iter().map(|outcome| outcome_from_py(outcome, context)).collect())
+            let overdue = pace.overdue();
+            Ok(outcomes.into_iter().map(|outcome| outcome_from_py(outcome, context, overdue)).collect())
         });
+        self.python.set_deadline(pace.deadline());
         // An error of the call itself tells nothing of how far it came, unless it never began.
         sent.map_err(|error| if error.kind() == ErrorKind::Closed { error } else { unknown(error) })
     }
@@ -152,13 +182,24 @@ impl SmtpSession {
 /// recipients' replies; or the error that ended the attempt, and `true` if the message may have arrived in spite of it.
 type Outcome<'py> = (String, Option<Reply>, Vec<Reply>, Option<Bound<'py, PyBaseException>>, bool);
 
-/// Converts one outcome. With neither a reply nor an error, which `py/` never returns, the message is unknown.
-fn outcome_from_py(outcome: Outcome<'_>, context: CallContext<'_>) -> Result<Sent> {
+/// Converts one outcome. `overdue` is the limit of a final reply that the server has not kept. With neither a reply nor
+/// an error, which `py/` never returns, the message is unknown.
+fn outcome_from_py(
+    outcome: Outcome<'_>,
+    context: CallContext<'_>,
+    overdue: Option<Duration>,
+) -> Result<Sent> {
     let (stage, reply, answers, error, may_have_arrived) = outcome;
     let hidden = |(code, text): Reply| (code, context.hide(text));
     let answers: Vec<Reply> = answers.into_iter().map(hidden).collect();
     match (error, reply.map(hidden)) {
-        (Some(error), _) if may_have_arrived => Err(unknown(errors::error(&error, context))),
+        (Some(error), _) if may_have_arrived => {
+            let error = errors::error(&error, context);
+            Err(match overdue {
+                Some(limit) => no_final_reply(limit, error),
+                None => unknown(error),
+            })
+        }
         (Some(error), _) => Err(errors::error(&error, context)),
         (None, Some(reply)) if stage.is_empty() => Ok(Sent { reply, answers }),
         (None, Some(reply)) => Err(refused(&stage, &reply, &answers)),

@@ -11,9 +11,11 @@ use pyo3::types::{PyCFunction, PyList};
 mod hosts;
 pub(super) use pymail_test_support as support;
 
+use self::support::certs::Authority;
 use self::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
 use self::support::jwt;
 use self::support::postfix::Postfix;
+use self::support::process::wait_until;
 use self::support::script::{Script, Step};
 use super::py_session::PySession;
 use super::runtime::attached;
@@ -98,6 +100,30 @@ fn no_python_object_keeps_the_password_after_login() {
             .find(|text| text.contains("horse 7d3f") || text.contains("AGFsaWNlQGV4YW1wbGUudGVzd"));
         assert_eq!(kept, None);
     }
+}
+
+#[test]
+fn neither_a_python_object_nor_a_file_keeps_the_key_of_a_client_certificate() {
+    let dovecot = Dovecot::start();
+    let postfix = Postfix::start(&dovecot);
+    let client = Authority::new().issue_client(ALICE);
+    let (mut imap, mut smtp) = (alice(&dovecot), alices_smtp(&dovecot, &postfix));
+    for server in [&mut imap.common.server, &mut smtp.common.server] {
+        *server = server.clone().client_certificate_pem(&*client.cert_pem, &*client.key_pem);
+    }
+    let imap = ImapSession::connect(&imap, &Arc::default(), None, soon()).unwrap();
+    let smtp = SmtpSession::connect(&smtp, None, soon()).unwrap();
+    let line = client.key_pem.lines().nth(1).unwrap();
+    for texts in [texts(&imap.python), texts(&smtp.python)] {
+        assert_eq!(texts.iter().find(|text| text.contains(line)), None);
+    }
+    let has_key = |file: std::fs::DirEntry| {
+        std::fs::read_link(file.path()).is_ok_and(|name| name.to_string_lossy().contains("memfd:pymail"))
+    };
+    // Other tests of this process may have such a file for a moment.
+    wait_until("the end of the keys' files", || {
+        !std::fs::read_dir("/proc/self/fd").unwrap().flatten().any(has_key)
+    });
 }
 
 #[test]

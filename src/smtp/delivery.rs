@@ -125,7 +125,7 @@ fn send_window(
     config: &SmtpConfig,
     window: &mut [Pending<'_>],
 ) -> Option<Error> {
-    let deadline = connection.deadline();
+    let mut deadline = connection.deadline();
     let mut fruitless = 0;
     let mut ended_by = None;
     loop {
@@ -133,7 +133,7 @@ fn send_window(
         if before == 0 {
             break;
         }
-        if let Err(error) = attempt(connection, deadline, window) {
+        if let Err(error) = attempt(connection, &mut deadline, window) {
             due_mut(window).for_each(|it| it.outcome = Some(Err(error.clone())));
             ended_by = Some(error);
             break;
@@ -161,22 +161,23 @@ fn not_tried_after(error: &Error) -> Error {
     }
 }
 
-/// Sends the due messages once.
+/// Sends the due messages once; moves the deadline by the time that they have earned and the final replies have taken.
 ///
 /// # Errors
 /// `Timeout` when an attempt before has used up the time; the error of connecting, before anything was sent.
 fn attempt(
     connection: &Connection<SmtpSession>,
-    deadline: Deadline,
+    deadline: &mut Deadline,
     window: &mut [Pending<'_>],
 ) -> Result<()> {
     if due(window).any(|it| it.outcome.is_some()) {
         deadline.check("sending")?; // else connecting, which does not begin any more, would be named
     }
     let mut is_connected = false;
-    let answer = connection.once(deadline, |session| {
+    let answer = connection.once(*deadline, |session| {
         is_connected = true;
         session.send(window);
+        *deadline = session.deadline();
         // An error that ends the connection makes the connection replace it.
         let lost = due(window).filter_map(Pending::error).find(|error| error.ends_connection());
         lost.map_or(Ok(()), |error| Err(error.clone()))

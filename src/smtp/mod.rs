@@ -97,16 +97,20 @@ impl Smtp {
     ///
     /// If the connection is lost before the message was sent, it is sent again on a new one, once.
     ///
+    /// Ends within the [`timeout`](SmtpConfig::timeout), a second for each 8 KiB of the message, and the
+    /// [`reply_timeout`](SmtpConfig::reply_timeout) for the final reply (RFC 5321, section 4.5.3.2); the last two count
+    /// for each attempt. Where the server takes nothing, it ends after one timeout.
+    ///
     /// # Errors
     /// The errors of [every call](Smtp#errors-of-every-call), with which the message was not sent, and:
     /// - `Message` when it can't be composed: an id that is empty or over 4,096 bytes, an invalid
-    ///   [address](Message#addresses), no recipient;
+    ///   [address](Message#addresses), no recipient, or an address beyond ASCII on a server without SMTPUTF8;
     /// - `InvalidInput` for [properties](Message::with_property) beyond their limits;
     /// - `TooLarge` when it exceeds the server's SIZE (RFC 1870), or the server refuses it for its size (552, 5.2.3,
     ///   5.3.4);
     /// - `Refused` when the server refuses the message or every recipient. It
     ///   [is transient](crate::Error::is_transient) if any recipient may be accepted later;
-    /// - `OutcomeUnknown` when the connection is lost, or the time is up, after the message's last byte (up to 64 KiB:
+    /// - `OutcomeUnknown` when the connection is lost, or the reply's time is up, after the message's last byte (up to 64 KiB:
     ///   after its first one) and before the final reply.
     pub fn send(&self, message: &Message) -> Result<Receipt> {
         let result = self.send_all(std::slice::from_ref(message)).pop();
@@ -120,7 +124,8 @@ impl Smtp {
     /// when three messages in a row each ended two connections; the remaining messages get that error. Of several
     /// connections, the others go on.
     ///
-    /// Up to 100 messages or 8 MiB of bodies share one [`timeout`](SmtpConfig::timeout); the whole call has none. A
+    /// Up to 100 messages or 8 MiB of bodies share one [`timeout`](SmtpConfig::timeout), which grows as that of
+    /// [`send`](Smtp::send), and each has the [`reply_timeout`](SmtpConfig::reply_timeout); the whole call has none. A
     /// [`window`](SmtpConfig::window) is faster over distances, and so are several
     /// [`connections`](SmtpConfig::connections).
     #[must_use = "each message has its own result"]

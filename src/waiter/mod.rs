@@ -33,7 +33,7 @@ pub(crate) use self::heartbeat::{Beat, Heartbeat, KeepAlive, slack};
 #[cfg(feature = "async")]
 pub(crate) use self::timer::Timer;
 use self::watched::Command;
-pub(crate) use self::watched::{Guard, Watched};
+pub(crate) use self::watched::{Guard, Watched, WatchedCommand};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The waiter of this process, dropped with the last connection.

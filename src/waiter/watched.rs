@@ -6,6 +6,9 @@
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::{Beat, Due, Key, Waiter, failure};
 use crate::deadline::Deadline;
@@ -16,6 +19,8 @@ pub(super) struct Command {
     socket: Arc<TcpStream>,
     /// `true` after the waiter has shut the socket down.
     timed_out: AtomicBool,
+    /// The place among the times that the waiter waits for; changed under its lock only.
+    key: Mutex<Key>,
 }
 
 impl Command {
@@ -46,13 +51,16 @@ impl Watched {
 
     /// Shuts the socket down at the deadline, unless the guard is dropped before.
     pub(crate) fn until(&self, deadline: Deadline) -> Guard {
-        let command =
-            Arc::new(Command { socket: Arc::clone(&self.socket), timed_out: AtomicBool::new(false) });
         let mut waits = self.waiter.queue.waits.lock();
         let key = (deadline.at(), waits.next_number());
+        let command = Arc::new(Command {
+            socket: Arc::clone(&self.socket),
+            timed_out: AtomicBool::new(false),
+            key: Mutex::new(key),
+        });
         self.waiter.queue.add(&mut waits, key.0, key.1, Due::Command(Arc::clone(&command)));
         drop(waits);
-        Guard { deadline, watched: Some((Arc::clone(&self.waiter), key, command)) }
+        Guard { deadline, watched: Some(WatchedCommand { waiter: Arc::clone(&self.waiter), command }) }
     }
 
     /// Runs the heartbeat when octets arrive, or the connection ends; once, and at once if it has happened.
@@ -84,10 +92,40 @@ impl Drop for Watched {
     }
 }
 
+/// A command, and the waiter that shuts its socket down.
+#[derive(Clone)]
+pub(crate) struct WatchedCommand {
+    waiter: Arc<Waiter>,
+    command: Arc<Command>,
+}
+
+impl WatchedCommand {
+    /// Moves the deadline of the command; without effect once it has passed, and after the command's end.
+    pub(crate) fn move_to(&self, at: Instant) {
+        let mut waits = self.waiter.queue.waits.lock();
+        let mut key = self.command.key.lock();
+        if let Some(due) = waits.due.remove(&*key) {
+            key.0 = at;
+            self.waiter.queue.add(&mut waits, at, key.1, due);
+        }
+    }
+
+    /// Returns `true` if the waiter has shut the socket down.
+    pub(crate) fn has_timed_out(&self) -> bool {
+        self.command.timed_out.load(Ordering::SeqCst)
+    }
+
+    /// Ends the watch.
+    fn forget(&self) {
+        let mut waits = self.waiter.queue.waits.lock();
+        waits.due.remove(&*self.command.key.lock());
+    }
+}
+
 /// A command under watch, until it is dropped.
 pub(crate) struct Guard {
     deadline: Deadline,
-    watched: Option<(Arc<Waiter>, Key, Arc<Command>)>,
+    watched: Option<WatchedCommand>,
 }
 
 impl Guard {
@@ -99,7 +137,12 @@ impl Guard {
 
     /// Returns `true` if the waiter has shut the socket down.
     pub(crate) fn has_timed_out(&self) -> bool {
-        self.watched.as_ref().is_some_and(|(_, _, command)| command.timed_out.load(Ordering::SeqCst))
+        self.watched.as_ref().is_some_and(WatchedCommand::has_timed_out)
+    }
+
+    /// Returns the command, whose deadline can be moved; `None` for a session without a socket.
+    pub(crate) fn command(&self) -> Option<WatchedCommand> {
+        self.watched.clone()
     }
 
     /// Replaces an error that is due to the deadline by `Timeout` of the command that failed, by default of `action`.
@@ -123,8 +166,8 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some((waiter, key, _)) = &self.watched {
-            waiter.queue.waits.lock().due.remove(key);
+        if let Some(watched) = &self.watched {
+            watched.forget();
         }
     }
 }
@@ -133,7 +176,7 @@ impl Drop for Guard {
 mod tests {
     use std::io::Read as _;
     use std::net::TcpListener;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
     use crate::error::Error;

@@ -202,7 +202,8 @@ impl App<'_> {
     /// Sends, and closes.
     pub fn send(&self, diary: &mut Diary, messages: &[Message]) {
         let config = SmtpConfig::new(self.server(), self.credentials());
-        let config = config.tag(TAG).timeout(self.deadline()).heartbeat(self.heartbeat());
+        let config = config.tag(TAG).timeout(self.deadline()).reply_timeout(self.deadline() / 2);
+        let config = config.heartbeat(self.heartbeat());
         let config = config.max_connects_per_minute(6_000).backoff(SOON, SOON);
         let config = config.resend_unknown(self.scenario.verb == Verb::Resend);
         diary.sent = messages.iter().map(|message| (message.clone(), Fate::Unsent)).collect();

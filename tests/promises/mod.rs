@@ -1,6 +1,7 @@
 //! The README's promises, by their names there, each on every kind of server.
 
 mod at_least_once;
+mod client_certificates;
 mod dead_letters;
 mod depth;
 mod exact;
@@ -14,5 +15,6 @@ mod secret;
 mod several_consumers;
 mod stays_up;
 mod tls;
+mod utf8_addresses;
 mod walk;
 mod wrong_security;

@@ -22,6 +22,8 @@ mod oauth_handles;
 mod smtp;
 mod smtp_login;
 mod smtp_replies;
+mod smtp_time;
+mod smtp_utf8;
 mod throttled;
 
 use std::time::Duration;
@@ -53,7 +55,8 @@ fn imap(server: &Scripted) -> Imap {
 }
 
 fn smtp_config(server: &Scripted, credentials: Credentials) -> SmtpConfig {
-    SmtpConfig::new(open(server), credentials).tag(TAG).heartbeat(NEVER).timeout(BRIEFLY)
+    let config = SmtpConfig::new(open(server), credentials).tag(TAG).heartbeat(NEVER);
+    config.timeout(BRIEFLY).reply_timeout(BRIEFLY)
 }
 
 fn smtp(server: &Scripted) -> Smtp {

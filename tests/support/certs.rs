@@ -59,6 +59,15 @@ impl Authority {
         self.sign(params)
     }
 
+    /// Signs a client certificate for this name.
+    pub fn issue_client(&self, name: &str) -> Issued {
+        let mut params = named(name);
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
     fn sign(&self, mut params: CertificateParams) -> Issued {
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().expect("a key for the server");

@@ -1,7 +1,8 @@
 """A mail server that prints the data it has received, in the clear and under TLS: a line of JSON for each connection.
 
 Its one argument is a JSON object: protocol ("imap", "smtp"), certificate and key (files), version (the only one
-of TLS that it speaks, or null), and way: "tls", "starttls", or an attack on STARTTLS by a man in the middle:
+of TLS that it speaks, or null), client_authority (of the certificates that it demands of clients, or null), and
+way: "tls", "starttls", or an attack on STARTTLS by a man in the middle:
 
 stripped: STARTTLS is not offered. early: its response comes before the command. untagged: other text comes before
 the response. together: other text comes with the response, such as responses to the next commands.
@@ -25,6 +26,9 @@ def context() -> ssl.SSLContext:
     """Return the server's certificate and versions."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.load_cert_chain(GIVEN["certificate"], GIVEN["key"])
+    if GIVEN["client_authority"]:
+        made.verify_mode = ssl.CERT_REQUIRED
+        made.load_verify_locations(cadata=GIVEN["client_authority"])
     if GIVEN["version"]:
         # OpenSSL 3 refuses old versions otherwise.
         made.set_ciphers("ALL:@SECLEVEL=0")
@@ -53,7 +57,17 @@ class Talk:
             print(json.dumps(self.heard), flush=True)
 
     def encrypt(self) -> None:
-        self.sock = context().wrap_socket(self.sock, server_side=True)
+        tls = context().wrap_socket(self.sock, server_side=True, do_handshake_on_connect=False)
+        self.sock = tls
+        try:
+            tls.do_handshake()
+        except ssl.SSLError:
+            # Closed with octets unread, the connection would be reset, and the alert that tells why lost.
+            self.sock = socket.socket(fileno=tls.detach())
+            self.sock.shutdown(socket.SHUT_WR)
+            while self.sock.recv(65536):
+                pass
+            raise
         self.heard["is_encrypted"] = True
 
     def say(self, *lines: str) -> None:
@@ -111,7 +125,7 @@ class Talk:
     def smtp(self, name: str) -> None:
         offers = GIVEN["way"] not in ("tls", "stripped") and not self.heard["is_encrypted"]
         said = {
-            "EHLO": ["250-here", *(["250-STARTTLS"] if offers else []), "250 AUTH PLAIN"],
+            "EHLO": ["250-here", *(["250-STARTTLS"] if offers else []), "250 AUTH PLAIN EXTERNAL"],
             "AUTH": ["535 5.7.8 no" if REFUSES else "235 yes"],
             "QUIT": ["221 bye"],
         }.get(name, ["250 yes"])

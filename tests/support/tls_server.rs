@@ -52,6 +52,15 @@ pub struct TlsServer {
 impl TlsServer {
     /// Starts a server.
     pub fn start(options: &TlsServerOptions<'_>) -> Self {
+        Self::launch(options, None)
+    }
+
+    /// Starts a server that demands a client certificate by this authority.
+    pub fn demanding(options: &TlsServerOptions<'_>, authority_pem: &str) -> Self {
+        Self::launch(options, Some(authority_pem))
+    }
+
+    fn launch(options: &TlsServerOptions<'_>, client_authority: Option<&str>) -> Self {
         let folder = TempDir::new().expect("a folder for the certificate");
         let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
         fs::write(&certificate, &options.issued.cert_pem).expect("the certificate");
@@ -59,7 +68,7 @@ impl TlsServer {
         let protocol = format!("{:?}", options.protocol).to_lowercase();
         let given = serde_json::json!({
             "protocol": protocol, "way": options.way, "version": options.version,
-            "certificate": certificate, "key": key,
+            "certificate": certificate, "key": key, "client_authority": client_authority,
         });
         let mut command = python();
         command.args(["-I", "-W", "ignore", "-c", include_str!("tls_server.py"), &given.to_string()]);

@@ -10,7 +10,18 @@ pub(super) fn explain(exception: &Bound<'_, PyBaseException>, text: &str) -> Str
     let code = exception.getattr("verify_code").and_then(|code| code.extract::<u32>()).ok();
     let reason = exception.getattr("reason").and_then(|reason| reason.extract::<String>()).ok();
     let explanation = code.and_then(certificate).or_else(|| reason.as_deref().and_then(handshake));
+    let explanation =
+        explanation.or_else(|| is_about_client_certificate(text).then_some(NEEDS_CLIENT_CERTIFICATE));
     explanation.map_or_else(|| text.to_owned(), |explanation| format!("{explanation} [{text}]"))
+}
+
+const NEEDS_CLIENT_CERTIFICATE: &str =
+    "the server requires a client certificate that it trusts: Server::client_certificate_pem";
+
+/// Returns `true` for the words by which Postfix refuses a client after the handshake, in place of an alert: `421 4.7.1
+/// localhost Error: No client certificate presented`, or `Client certificate not trusted`.
+pub(super) fn is_about_client_certificate(text: &str) -> bool {
+    text.to_ascii_lowercase().contains("client certificate")
 }
 
 /// Explains a certificate that OpenSSL does not accept (`X509_V_ERR_*`).
@@ -58,11 +69,20 @@ fn handshake(reason: &str) -> Option<&'static str> {
         | "DH_KEY_TOO_SMALL"
         | "LEGACY_SIGALG_DISALLOWED_OR_UNSUPPORTED"
         | "UNSAFE_LEGACY_RENEGOTIATION_DISABLED" => {
-            "the server supports no cipher, key or signature that is strong enough"
+            "the server supports no cipher, key or signature that is strong enough, or requires a client certificate \
+             (Server::client_certificate_pem)"
         }
         "TLSV13_ALERT_CERTIFICATE_REQUIRED" => {
-            "the server requires a client certificate, which pymail has not"
+            "the server requires a client certificate: Server::client_certificate_pem"
         }
+        "TLSV1_ALERT_UNKNOWN_CA" => "the server does not know the authority of the client certificate",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED" => "for the server, the client certificate has expired",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED" => "for the server, the client certificate is revoked",
+        "SSLV3_ALERT_BAD_CERTIFICATE"
+        | "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE"
+        | "SSLV3_ALERT_CERTIFICATE_UNKNOWN"
+        | "TLSV1_ALERT_ACCESS_DENIED"
+        | "TLSV1_ALERT_DECRYPT_ERROR" => "the server does not accept the client certificate",
         _ => return None,
     })
 }

@@ -10,7 +10,7 @@ use super::scripted::{answered, at, closes, says};
 use super::support::process::free_port;
 use super::support::script::{Script, Step};
 use super::support::tls_server::Protocol;
-use super::{ErrorPath, MARKED, USER, error_path, shown, smtp_config, smtp_fails, smtp_shows};
+use super::{ErrorPath, MARKED, MARKED_WORD, USER, error_path, shown, smtp_config, smtp_fails, smtp_shows};
 use crate::{Message, Result, Server, Smtp};
 
 const PLAIN: &[&str] = &["AUTH PLAIN"];
@@ -25,6 +25,13 @@ pub(super) fn error_paths() -> Vec<ErrorPath> {
         }),
         error_path("an unknown host", || smtp_fails(smtp_config(Server::starttls("no-such-host.invalid")))),
     ];
+    paths.push(error_path("a client certificate with a key that is none", || {
+        let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let key = format!("-----BEGIN PRIVATE KEY-----\n{MARKED_WORD}\n-----END PRIVATE KEY-----\n");
+        let server = Script::smtp(PLAIN).start();
+        let at = Server::tls("localhost").port(server.port());
+        smtp_fails(smtp_config(at.client_certificate_pem(certificate, key)))
+    }));
     paths.extend(tls(Protocol::Smtp, |server| smtp_fails(smtp_config(server))));
     paths.extend(greetings());
     paths.extend(logins());

@@ -29,7 +29,8 @@ fn server(row: &Row, extensions: &[&str], malice: &Malice) -> Scripted {
 
 fn config(row: &Row, server: &Scripted) -> SmtpConfig {
     let credentials = if row.at == "AUTH" { Credentials::new(ALICE, MARKED) } else { Credentials::none() };
-    smtp_config(server, credentials).timeout(deadline()).max_connects_per_minute(1_000)
+    let config = smtp_config(server, credentials).timeout(deadline()).reply_timeout(deadline() / 4);
+    config.max_connects_per_minute(1_000)
 }
 
 /// Checks a server that replies badly until the method has returned, and well afterwards.
