@@ -1,6 +1,6 @@
 //! What failures mean, in words, and what to do.
 
-use pymail::{Error, ErrorKind, Imap};
+use pymail::{Error, ErrorKind};
 
 use crate::options::{Endpoint, Options, Security, TAG};
 use crate::report::{Done, Trouble};
@@ -62,7 +62,13 @@ pub(crate) fn connecting(error: &Error, at: &Endpoint) -> Trouble {
         }
         _ => "The server does not greet as a mail server does: check the port; or it refuses this machine for now.".into(),
     };
-    Trouble::new(text, advice)
+    Trouble::new(for_users(&text), advice)
+}
+
+/// Returns the error of TLS without OpenSSL's own text, and without the advice for programmers.
+fn for_users(text: &str) -> &str {
+    let ends = [" [", ": Server::", ": use Server::"].iter().filter_map(|end| text.find(end));
+    &text[..ends.min().unwrap_or(text.len())]
 }
 
 /// Checks that a login is possible by what the server offers.
@@ -182,12 +188,10 @@ pub(crate) fn search_misses() -> Trouble {
     )
 }
 
-pub(crate) fn not_searchable(imap: &Imap) -> Trouble {
-    let reads = if imap.status().reads_subjects { ", nor in the Subjects" } else { "" };
+pub(crate) fn not_there() -> Trouble {
     Trouble::new(
-        format!("SEARCH does not find the tag of the message that was just stored in INBOX{reads}"),
-        "The server's index is late or broken, or a rule has moved the message: run the doctor again. pymail finds new mail \
-         by its Subjects once it is announced; messages that came before that may wait.",
+        "the message that was just stored in INBOX is not the last one there, and SEARCH does not find its tag",
+        "A rule of the account has moved the message, or the server shows it late: look for it, and run the doctor again.",
     )
 }
 

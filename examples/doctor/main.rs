@@ -50,8 +50,8 @@ fn examine(options: &Options) -> ExitCode {
         let _ = tracing::subscriber::set_global_default(Transcript);
     }
     let mut report = Report::new(options.json);
-    let imap = options.imap.as_ref().map(|at| imap::examine(&mut report, options, at));
-    let smtp = options.smtp.as_ref().map(|at| smtp::examine(&mut report, options, at));
-    mail::examine(&mut report, options, imap, smtp);
+    let imap = options.imap.as_ref().and_then(|at| imap::examine(&mut report, options, at));
+    let smtp = options.smtp.as_ref().and_then(|at| smtp::examine(&mut report, options, at));
+    mail::examine(&mut report, options, imap.as_ref(), smtp.as_ref());
     if report.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

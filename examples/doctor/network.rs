@@ -21,8 +21,7 @@ pub(crate) fn reach(
     later: &[&str],
 ) -> Option<ServerInfo> {
     let skip = |report: &mut Report, first: &[&str], why: &str| {
-        report.skip(service, first, why);
-        report.skip(service, later, why);
+        report.skip(service, &[first, later].concat(), why);
     };
     let Some(addresses) = report.step(service, "addresses", || resolve(at)) else {
         skip(report, &["connect", "tls", "greeting"], "the host has no address");
@@ -53,7 +52,10 @@ pub(crate) fn reach(
         skip(report, &["greeting"], "TLS has failed");
     }
     let info = info?;
-    report.step(service, "greeting", || Ok((info.greeting.clone(), ())));
+    // Without a code, such as the capabilities, which have a step of their own.
+    let greeting = info.greeting.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    let greeting = greeting.map_or(&*info.greeting, |(_, text)| text).to_owned();
+    report.step(service, "greeting", || Ok((greeting, ())));
     Some(info)
 }
 

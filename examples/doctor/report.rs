@@ -50,6 +50,10 @@ impl Report {
 
     /// Prints steps that can't run, and why.
     pub(crate) fn skip(&mut self, service: &str, names: &[&str], why: &str) {
+        if !self.is_json {
+            println!("{:<8}{service:<5}{}: {why}", "skipped", names.join(", "));
+            return;
+        }
         for name in names {
             self.print(service, name, "skipped", why, None, None);
         }

@@ -631,13 +631,13 @@ impl Imap {
     ///
     /// # Errors
     /// The errors of [every call](Imap#errors-of-every-call), and:
-    /// - `InvalidInput` for an invalid mailbox name, and an empty mail;
+    /// - `InvalidInput` for an invalid mailbox name, an empty mail, and one with a NUL;
     /// - `Refused` when the mailbox does not exist, or the server does not take the mail;
     /// - `OutcomeUnknown` when the connection is lost, or the time is up, after APPEND was sent.
     pub fn append(&self, mailbox: &str, mail: &[u8]) -> Result<()> {
         check_mailbox(mailbox, ErrorKind::InvalidInput)?;
-        if mail.is_empty() {
-            return Err(Error::invalid_input("an empty mail can't be stored"));
+        if mail.is_empty() || mail.contains(&0) {
+            return Err(Error::invalid_input("a mail that is empty, or has a NUL in it, can't be stored"));
         }
         in_span(&verb_span!("imap.append"), || {
             self.connection.once(self.connection.deadline(), |session| verbs::append(session, mailbox, mail))

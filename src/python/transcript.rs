@@ -108,7 +108,7 @@ impl Transcript {
         };
         let (protocol, connection, began) = (self.protocol, self.connection, self.began);
         for Line { is_sent, at, text } in waiting {
-            let at_ms = (at - began).as_secs_f64() * 1e3;
+            let at_ms = ((at - began).as_secs_f64() * 1e4).round() / 10.0;
             events::emit(move || {
                 tracing::trace!(target: "pymail::wire", protocol, connection, sent = is_sent, at_ms, "{text}");
             });
