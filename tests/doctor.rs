@@ -1,8 +1,9 @@
 //! Tests that `examples/doctor` names the cause of each broken account. Its outputs are the samples of docs/doctor.md;
 //! with `PYMAIL_WRITE_SAMPLES=1` they are written there.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,7 @@ use crate::fixtures::{dovecot, postfix};
 use crate::line_protocol::example;
 use crate::mail_site::{ALICE, Site};
 use crate::support::certs::{Authority, Issued};
-use crate::support::dovecot::{Dovecot, DovecotOptions};
+use crate::support::dovecot::{Dovecot, DovecotOptions, PASSWORD};
 use crate::support::jwt::{Claims, mint};
 use crate::support::postfix::{Postfix, PostfixOptions};
 use crate::support::process::free_port;
@@ -287,11 +288,16 @@ fn a_printed_token_logs_in() {
 
 #[test]
 fn an_archive_that_can_not_be_made_is_named() {
-    let server = Script::imap(&["IDLE", "MOVE", "UIDPLUS"])
-        .says("CREATE", "TAG NO [NOPERM] Permission denied\r\n")
-        .says("STATUS", "TAG NO [NONEXISTENT] no such mailbox\r\n")
-        .start();
-    let doctor = Doctor::new("x").imap("/plain", server.port());
+    let rights = tempfile::NamedTempFile::new().unwrap();
+    // All rights but to create (k) and to delete (x) mailboxes.
+    fs::write(rights.path(), "* owner lrwstipea\n").unwrap();
+    fs::set_permissions(rights.path(), Permissions::from_mode(0o644)).unwrap();
+    let extra = format!(
+        "mail_plugins = $mail_plugins acl\nplugin {{\n  acl = vfile:{}:cache_secs=0\n}}\n",
+        rights.path().display()
+    );
+    let dovecot = Dovecot::with(&DovecotOptions { extra, ..DovecotOptions::default() });
+    let doctor = Doctor::new(PASSWORD).trusts(dovecot.ca_pem()).imap("", dovecot.imaps_port());
     doctor.finds("no-archive", "Permission denied", "may create no mailbox");
 }
 
@@ -339,8 +345,7 @@ fn a_full_mailbox_is_named() {
     let extra = "mail_plugins = $mail_plugins quota\nplugin {\n  quota = count:User quota\n  quota_rule = *:storage=1B\n  \
                  quota_vsizes = yes\n}\n";
     let dovecot = Dovecot::with(&DovecotOptions { extra: extra.into(), ..DovecotOptions::default() });
-    let password = crate::support::dovecot::PASSWORD;
-    let doctor = Doctor::new(password).trusts(dovecot.ca_pem()).imap("", dovecot.imaps_port());
+    let doctor = Doctor::new(PASSWORD).trusts(dovecot.ca_pem()).imap("", dovecot.imaps_port());
     doctor.finds("full", "OVERQUOTA", "The mailbox is full");
 }
 
