@@ -115,7 +115,7 @@ class Connection:
     def _starttls(self, trust: Trust) -> None:
         if self.imap.state != "NONAUTH" or "STARTTLS" not in self.imap.capabilities:
             self.close()
-            raise ssl.SSLError("the server offers no STARTTLS")
+            raise ssl.SSLError("the server offers no STARTTLS: use Server::tls, on its port for TLS")
         try:
             self.imap.starttls(TlsContext(trust))
         except BaseException:

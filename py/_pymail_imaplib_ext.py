@@ -10,7 +10,7 @@ from time import sleep
 from typing import Any
 
 from _pymail_imap_parse import as_text, parse_uint32
-from _pymail_transport import Meter, Wire, pattern
+from _pymail_transport import Meter, NoGreeting, Wire, pattern
 
 # imaplib knows the name only since its patch releases of 2026.
 imaplib.Commands.setdefault("MOVE", ("SELECTED",))
@@ -105,7 +105,10 @@ class Metered(imaplib.IMAP4):
     def _receive(self, most: int = CHUNK) -> bytes:
         """Receives at least one octet; raises at the end of the connection, so that no loop waits for more."""
         octets: bytes = self.sock.recv(most)
-        if not self.meter.count_received(len(octets)):
+        is_in_time = self.meter.count_received(len(octets))
+        if not self.meter.received:
+            raise NoGreeting
+        if not is_in_time:
             raise self.abort(self.meter.violation())
         if not octets:
             raise self.abort("the server closed the connection")

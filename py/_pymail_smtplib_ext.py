@@ -13,7 +13,7 @@ import ssl
 import sys
 from typing import Any
 
-from _pymail_transport import Meter, Wire, pattern, quick_ack
+from _pymail_transport import Meter, NoGreeting, Wire, pattern, quick_ack
 
 # Code and text.
 Reply = tuple[int, str]
@@ -87,7 +87,10 @@ class _ReplyReader:
     def _receive(self) -> bool:
         octets = self.sock.recv(CHUNK)
         self._buffer += octets
-        if not self.meter.count_received(len(octets)):
+        is_in_time = self.meter.count_received(len(octets))
+        if not self.meter.received:
+            raise NoGreeting
+        if not is_in_time:
             raise NoReply(self.meter.violation())
         return octets != b""
 

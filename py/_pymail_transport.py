@@ -53,6 +53,13 @@ class Refused(Exception):
         super().__init__(code, text)
 
 
+class NoGreeting(Exception):
+    """The connection ended before the server had sent anything."""
+
+    def __init__(self) -> None:
+        super().__init__("the server closed the connection")
+
+
 def clear_frames(error: BaseException | None) -> None:
     """Clears the frames that an exception and its contexts refer to: after a failed login they hold the password.
 

@@ -64,7 +64,7 @@ class Session(Dialogue):
     def _starttls(self, trust: Trust) -> None:
         if not self.smtp.has_extn("starttls"):
             self.close()
-            raise ssl.SSLError("the server offers no STARTTLS")
+            raise ssl.SSLError("the server offers no STARTTLS: use Server::tls, on its port for TLS")
         self.smtp.starttls(context=tls_context(trust))
         self.ehlo_refusal = self.smtp.hello()
 

@@ -178,7 +178,8 @@ mod waiter;
 #[cfg(feature = "async")]
 pub use crate::asynchronous::AsyncCall;
 pub use crate::config::{
-    AccessToken, Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig, TokenRequest,
+    AccessToken, Credentials, DEFAULT_TAG, ImapConfig, PasswordKind, Provider, ProviderLimits, SearchKind,
+    Security, Server, SmtpConfig, TokenRequest,
 };
 pub use crate::connection::{Latency, Push, State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result, TokenRefusal};
@@ -215,6 +216,7 @@ const _: () = {
     assert_send_sync::<Status>();
     assert_send_sync::<AccessToken>();
     assert_send_sync::<TokenRequest>();
+    assert_send_sync::<Provider>();
     assert_send_sync::<ImapConfig>();
     assert_send_sync::<SmtpConfig>();
 };
@@ -239,3 +241,7 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../docs/push.md")]
 struct AboutPush;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/providers.md")]
+struct AboutProviders;

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use crate::codes;
-use crate::config::{AccessToken, Credentials, Login, Provider, Secret, TokenRequest};
+use crate::config::{AccessToken, Credentials, Login, Secret, TokenRequest, TokenSource};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result, bounded};
 use crate::throttle::MAX_WAIT;
@@ -34,7 +34,7 @@ thread_local! {
 /// The access tokens of one connection; none for logins by password.
 #[derive(Default)]
 pub(crate) struct Tokens {
-    provider: Option<Provider>,
+    provider: Option<TokenSource>,
     state: Mutex<State>,
 }
 
@@ -101,7 +101,7 @@ impl Tokens {
     }
 
     /// Returns a token, and `true` if it is new: one that was asked for with `renew`.
-    fn token(&self, provider: &Provider, deadline: Deadline) -> Result<(AccessToken, bool)> {
+    fn token(&self, provider: &TokenSource, deadline: Deadline) -> Result<(AccessToken, bool)> {
         let renew = self.state.lock().renew;
         let token = self.ask(provider, renew, deadline)?;
         if renew || !self.is_spent(&token) {
@@ -162,7 +162,7 @@ impl Tokens {
     }
 
     /// Asks the app for a token, and checks it.
-    fn ask(&self, provider: &Provider, renew: bool, deadline: Deadline) -> Result<AccessToken> {
+    fn ask(&self, provider: &TokenSource, renew: bool, deadline: Deadline) -> Result<AccessToken> {
         const ACTION: &str = "asking for an access token";
         deadline.check(ACTION)?;
         let request = TokenRequest { renew, timeout: deadline.left() };

@@ -172,7 +172,7 @@ fn each_step_is_an_object_with_json(#[from(postfix)] site: Site) {
 #[test]
 fn invalid_options_are_said() {
     for (options, word) in [
-        (&["--user", "alice"][..], "--imap or --smtp"),
+        (&["--user", "alice"][..], "--imap, --smtp or --preset"),
         (&["--imap", "a"], "--user"),
         (&["--imap", "a:b", "--user", ALICE], "no port"),
         (&["--imap", "a/ssl", "--user", ALICE], "tls, starttls or plain"),
@@ -180,6 +180,8 @@ fn invalid_options_are_said() {
         (&["--imap", "a", "--user", ALICE], "PYMAIL_PASSWORD"),
         (&["--imap", "a", "--user", ALICE, "--oauth"], "PYMAIL_TOKEN"),
         (&["--frob"], "no option"),
+        (&["--preset", "nowhere", "--user", ALICE], "no preset \"nowhere\", only: gmail"),
+        (&["--preset", "gmail", "--user", ALICE], "PYMAIL_PASSWORD"),
     ] {
         let mut command = Command::new(example("doctor"));
         let output =

@@ -1,8 +1,8 @@
 //! What failures mean, in words, and what to do.
 
-use pymail::{Error, ErrorKind};
+use pymail::{Error, ErrorKind, PasswordKind, Security};
 
-use crate::options::{Endpoint, Options, Security, TAG};
+use crate::options::{Endpoint, Options, TAG};
 use crate::report::{Done, Trouble};
 
 pub(crate) fn unknown_host(host: &str, why: &str) -> Trouble {
@@ -67,7 +67,8 @@ pub(crate) fn connecting(error: &Error, at: &Endpoint) -> Trouble {
 
 /// Returns the error of TLS without OpenSSL's own text, and without the advice for programmers.
 fn for_users(text: &str) -> &str {
-    let ends = [" [", ": Server::", ": use Server::"].iter().filter_map(|end| text.find(end));
+    let ends =
+        [" [", ": Server::", ": use Server::", ", use Server::"].iter().filter_map(|end| text.find(end));
     &text[..ends.min().unwrap_or(text.len())]
 }
 
@@ -99,8 +100,16 @@ pub(crate) fn login(error: &Error, options: &Options) -> Trouble {
     let lower = text.to_lowercase();
     let has = |words: &[&str]| words.iter().any(|words| lower.contains(words));
     let advice = match error.kind() {
-        ErrorKind::Auth | ErrorKind::Refused if options.has_token => token(error),
+        ErrorKind::Auth | ErrorKind::Refused if options.has_token => token(error, options),
         ErrorKind::SignInNeeded => "Sign in again, so that access tokens can be made.".into(),
+        ErrorKind::Auth if options.provider.as_ref().is_some_and(|it| it.password.is_none()) => {
+            "The provider accepts no passwords: log in with --oauth (docs/providers.md).".into()
+        }
+        ErrorKind::Auth if options.provider.as_ref().is_some_and(|it| it.password == Some(PasswordKind::App)) => {
+            "The provider accepts no password of the account: make an app password (docs/providers.md), and check the user \
+             name."
+                .into()
+        }
         ErrorKind::Auth if has(&["application-specific", "app password", "app-specific"]) => {
             "Make an app password in the account's security settings, and use it in place of the password.".into()
         }
@@ -119,19 +128,19 @@ pub(crate) fn login(error: &Error, options: &Options) -> Trouble {
     Trouble::new(text, advice)
 }
 
-fn token(error: &Error) -> String {
+fn token(error: &Error, options: &Options) -> String {
+    let scopes = options.provider.as_ref().map(|it| it.oauth2_scopes.join(" ")).unwrap_or_default();
+    let scopes = if scopes.is_empty() { "the provider's scopes of IMAP and SMTP".into() } else { scopes };
     let refusal = error.token_refusal();
     let scope = refusal.map(|refusal| refusal.scope.clone()).unwrap_or_default();
     let is_scope = refusal.is_some_and(|refusal| refusal.status.contains("scope"));
     match (is_scope, &*scope) {
-        (true, "") => "The token has not the scope for mail: ask for the provider's scopes of IMAP and SMTP.".into(),
+        (true, "") => format!("The token has not the scope for mail: ask for {scopes}."),
         (_, scope) if !scope.is_empty() => format!(
             "The token is not accepted: it may be expired, for another user, or without the scope {scope}, which the server \
              wants."
         ),
-        _ => "The token is not accepted: it may be expired, for another user, or without the provider's scopes of IMAP and \
-              SMTP."
-            .into(),
+        _ => format!("The token is not accepted: it may be expired, for another user, or without {scopes}."),
     }
 }
 

@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::time::{Duration, SystemTime};
 
-use pymail::{ErrorKind, ServerInfo, TlsInfo};
+use pymail::{ErrorKind, Security, ServerInfo, TlsInfo};
 
 use crate::advice;
 use crate::calendar::day;
-use crate::options::{Endpoint, Options, Security};
+use crate::options::{Endpoint, Options};
 use crate::report::{Report, Trouble};
 
 /// A certificate that ends within this time is reported.
@@ -39,7 +39,7 @@ pub(crate) fn reach(
             info = Some(found);
             words.map(|words| (words, ()))
         }
-        Err(error) if at.security == Security::Plain && error.kind() != ErrorKind::Tls => {
+        Err(error) if at.security == Security::None && error.kind() != ErrorKind::Tls => {
             refused_greeting = Some(error);
             Ok(("none: anyone on the way can read and change everything".into(), ()))
         }

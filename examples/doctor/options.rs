@@ -4,16 +4,18 @@ use std::env;
 use std::process::Command;
 use std::time::Duration;
 
-use pymail::{AccessToken, Credentials, Error, ImapConfig, Server, SmtpConfig};
+use pymail::{AccessToken, Credentials, Error, ImapConfig, Provider, Security, Server, SmtpConfig};
 
 /// The tag of the test messages, and the name of the archive: no app's.
 pub(crate) const TAG: &str = "__PYMAIL_DOCTOR__";
 
 pub(crate) const USAGE: &str = "\
-usage: doctor --user USER [--imap HOST[:PORT][/SECURITY]] [--smtp HOST[:PORT][/SECURITY]] [--address ADDRESS]
-              [--oauth | --oauth-command COMMAND] [--json] [--transcript] [--timeout SECONDS] [--wait SECONDS]
+usage: doctor --user USER [--preset NAME] [--imap HOST[:PORT][/SECURITY]] [--smtp HOST[:PORT][/SECURITY]]
+              [--address ADDRESS] [--oauth | --oauth-command COMMAND] [--json] [--transcript]
+              [--timeout SECONDS] [--wait SECONDS]
 
   --user USER              who logs in to both servers, with the password in PYMAIL_PASSWORD
+  --preset NAME            takes both servers from pymail's preset of a provider, such as gmail
   --imap, --smtp           the servers; one of them is enough. SECURITY is tls, starttls, or plain (on this machine only);
                            without it, IMAP's port 143 and all of SMTP's ports but 465 have STARTTLS, the others TLS
   --address ADDRESS        sender and recipient, when the user name is no address
@@ -27,14 +29,6 @@ usage: doctor --user USER [--imap HOST[:PORT][/SECURITY]] [--smtp HOST[:PORT][/S
 Certificates in the file that SSL_CERT_FILE names are trusted as well. The exit status is 0 if all is well, 1 if a step has
 failed, 2 for invalid options.";
 
-/// The encryption of a connection.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Security {
-    Tls,
-    StartTls,
-    Plain,
-}
-
 /// The address of a server.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
@@ -47,6 +41,7 @@ pub(crate) struct Endpoint {
 pub(crate) struct Options {
     pub(crate) imap: Option<Endpoint>,
     pub(crate) smtp: Option<Endpoint>,
+    pub(crate) provider: Option<Provider>,
     pub(crate) address: String,
     pub(crate) has_token: bool,
     credentials: Credentials,
@@ -60,7 +55,7 @@ impl Options {
     /// Parses the arguments; returns `None` for `--help`.
     pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>, String> {
         let (mut user, mut address, mut command) = (None, None, None);
-        let (mut imap, mut smtp) = (None, None);
+        let (mut imap, mut smtp, mut provider) = (None, None, None);
         let (mut oauth, mut json, mut transcript) = (false, false, false);
         let (mut timeout, mut wait) = (20, 60);
         while let Some(name) = args.next() {
@@ -68,6 +63,7 @@ impl Options {
             match &*name {
                 "--help" | "-h" => return Ok(None),
                 "--user" => user = Some(value()?),
+                "--preset" => provider = Some(preset(&value()?)?),
                 "--address" => address = Some(value()?),
                 "--imap" => imap = Some(endpoint(&value()?, 993, |port| port == 143)?),
                 "--smtp" => smtp = Some(endpoint(&value()?, 587, |port| port != 465)?),
@@ -81,8 +77,12 @@ impl Options {
             }
         }
         let user = user.ok_or("--user is missing")?;
+        if let Some(provider) = &provider {
+            imap = imap.or_else(|| Some(Endpoint::of(&provider.imap_server, 993, 143)));
+            smtp = smtp.or_else(|| Some(Endpoint::of(&provider.smtp_server, 465, 587)));
+        }
         if imap.is_none() && smtp.is_none() {
-            return Err("--imap or --smtp is missing".into());
+            return Err("--imap, --smtp or --preset is missing".into());
         }
         let address = address.unwrap_or_else(|| user.clone());
         if !address.contains('@') {
@@ -98,7 +98,18 @@ impl Options {
             None => Credentials::new(user, variable("PYMAIL_PASSWORD", "the password")?),
         };
         let (timeout, wait) = (Duration::from_secs(timeout), Duration::from_secs(wait));
-        Ok(Some(Self { imap, smtp, address, has_token, credentials, json, transcript, timeout, wait }))
+        Ok(Some(Self {
+            imap,
+            smtp,
+            provider,
+            address,
+            has_token,
+            credentials,
+            json,
+            transcript,
+            timeout,
+            wait,
+        }))
     }
 
     pub(crate) fn imap_config(&self, at: &Endpoint) -> ImapConfig {
@@ -111,11 +122,18 @@ impl Options {
 }
 
 impl Endpoint {
+    /// Returns the address of a preset's server.
+    fn of(server: &Server, tls: u16, starttls: u16) -> Self {
+        let security = server.get_security();
+        let usual = if security == Security::Tls { tls } else { starttls };
+        Self { host: server.get_host().into(), port: server.get_port().unwrap_or(usual), security }
+    }
+
     fn server(&self) -> Server {
         let server = match self.security {
             Security::Tls => Server::tls(&self.host),
             Security::StartTls => Server::starttls(&self.host),
-            Security::Plain => Server::unencrypted(&self.host),
+            Security::None => Server::unencrypted(&self.host),
         };
         server.port(self.port)
     }
@@ -128,6 +146,11 @@ fn variable(name: &str, secret: &str) -> Result<String, String> {
 fn seconds(name: &str, value: &str) -> Result<u64, String> {
     let number = value.parse().ok().filter(|number| (1..=3_600).contains(number));
     number.ok_or_else(|| format!("{name} is a number of seconds, up to 3600, not {value:?}"))
+}
+
+fn preset(name: &str) -> Result<Provider, String> {
+    let names = || Provider::all().iter().map(|provider| provider.name).collect::<Vec<_>>().join(", ");
+    Provider::by_name(name).ok_or_else(|| format!("there is no preset {name:?}, only: {}", names()))
 }
 
 /// Runs the command, and returns the first line that it prints.
@@ -159,7 +182,7 @@ fn endpoint(text: &str, default: u16, is_starttls: impl Fn(u16) -> bool) -> Resu
     let security = match security {
         Some("tls") => Security::Tls,
         Some("starttls") => Security::StartTls,
-        Some("plain") => Security::Plain,
+        Some("plain") => Security::None,
         Some(other) => return Err(format!("{other:?} in {text:?} is not tls, starttls or plain")),
         None if is_starttls(port) => Security::StartTls,
         None => Security::Tls,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::token::{AccessToken, Provider, TokenRequest};
+use super::token::{AccessToken, TokenRequest, TokenSource};
 use crate::error::{Error, Result};
 
 /// A password, without `Display` and `Serialize`; its `Debug` is `Password(..)`.
@@ -33,7 +33,7 @@ pub(crate) struct Login {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Secret {
     Password(Password),
-    Token(Provider),
+    Token(TokenSource),
 }
 
 /// The user name and the password of an account, or the source of its access tokens. `Debug` shows the user name only.
@@ -115,7 +115,7 @@ impl Credentials {
         user: impl Into<String>,
         provider: impl Fn(TokenRequest) -> Result<AccessToken> + Send + Sync + 'static,
     ) -> Self {
-        Self { login: Some(Login { user: user.into(), secret: Secret::Token(Provider::new(provider)) }) }
+        Self { login: Some(Login { user: user.into(), secret: Secret::Token(TokenSource::new(provider)) }) }
     }
 
     /// Makes empty credentials, for an SMTP relay without login. IMAP always needs a login.

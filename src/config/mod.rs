@@ -1,6 +1,7 @@
 //! The configuration of handles: server, credentials, tag and limits.
 
 mod credentials;
+mod provider;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -11,9 +12,9 @@ use std::time::Duration;
 
 pub use self::credentials::Credentials;
 pub(crate) use self::credentials::{Login, Secret};
-pub(crate) use self::server::Security;
-pub use self::server::Server;
-pub(crate) use self::token::Provider;
+pub use self::provider::{PasswordKind, Provider, ProviderLimits, SearchKind};
+pub use self::server::{Security, Server};
+pub(crate) use self::token::TokenSource;
 pub use self::token::{AccessToken, TokenRequest};
 use crate::error::{Error, ErrorKind, Result};
 

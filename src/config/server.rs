@@ -5,11 +5,14 @@ use std::fmt;
 use super::Credentials;
 use crate::error::{Error, Result};
 
-/// The encryption of a connection.
+/// The encryption of a connection to a [`Server`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Security {
+pub enum Security {
+    /// TLS from the first octet on: [`Server::tls`].
     Tls,
+    /// TLS after STARTTLS, which is required: [`Server::starttls`].
     StartTls,
+    /// No encryption: [`Server::unencrypted`].
     None,
 }
 
@@ -83,6 +86,12 @@ impl Server {
     #[must_use]
     pub fn get_port(&self) -> Option<u16> {
         self.port
+    }
+
+    /// Returns the encryption.
+    #[must_use]
+    pub fn get_security(&self) -> Security {
+        self.security
     }
 
     /// Trusts the certificates in this PEM text (RFC 7468) as well as the system's roots. Can be called several times.

@@ -88,9 +88,9 @@ pub struct TokenRequest {
 
 /// The function of the app that returns access tokens. Equal to its clones.
 #[derive(Clone)]
-pub(crate) struct Provider(Arc<dyn Fn(TokenRequest) -> Result<AccessToken> + Send + Sync>);
+pub(crate) struct TokenSource(Arc<dyn Fn(TokenRequest) -> Result<AccessToken> + Send + Sync>);
 
-impl Provider {
+impl TokenSource {
     pub(super) fn new(
         provider: impl Fn(TokenRequest) -> Result<AccessToken> + Send + Sync + 'static,
     ) -> Self {
@@ -103,16 +103,16 @@ impl Provider {
     }
 }
 
-impl PartialEq for Provider {
+impl PartialEq for TokenSource {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for Provider {}
+impl Eq for TokenSource {}
 
-impl fmt::Debug for Provider {
+impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Provider(..)")
+        f.write_str("TokenSource(..)")
     }
 }

@@ -126,6 +126,11 @@ pub(super) fn error(exception: &Bound<'_, PyBaseException>, context: CallContext
     error.with_source(Raised(class))
 }
 
+/// Returns `true` for the exception of a connection that ended before the server had sent anything.
+pub(super) fn is_no_greeting(exception: &Bound<'_, PyBaseException>) -> bool {
+    class_names(exception).iter().any(|class| class == "NoGreeting")
+}
+
 /// Returns the SMTP reply code (4xx, 5xx) that a text begins with.
 ///
 /// `py/` raises a lost connection with the reply that came before it, such as `421 closing`.

@@ -99,13 +99,17 @@ impl PySession {
         let secrets = log_in.secrets();
         let transcript = Transcript::begin(service.name, &secrets);
         let context = CallContext { phase: Phase::Connect, action: &action, secrets: &secrets };
+        let is_silent = Cell::new(false);
         let object = attached(|py| {
             let class = service.module.session_class(py)?;
             // Python owns the descriptor from here on, and closes it.
             let descriptor = socket.into_raw_fd();
             let object =
                 new_object(&class, descriptor, server, port, hello_name, deadline, transcript.as_ref());
-            object.map_err(|e| owned(py, &e, context))
+            object.map_err(|e| {
+                is_silent.set(errors::is_no_greeting(e.value(py)));
+                owned(py, &e, context)
+            })
         });
         if let Some(transcript) = &transcript {
             transcript.emit();
@@ -119,7 +123,9 @@ impl PySession {
             deadline,
             transcript,
         });
-        guard.map_timeout(opened.and_then(|opened| begin(opened, log_in)), &action)
+        let opened = guard.map_timeout(opened.and_then(|opened| begin(opened, log_in)), &action);
+        let hints = is_silent.get() && server.security != Security::Tls;
+        opened.map_err(|error| if hints { with_tls_hint(error) } else { error })
     }
 
     /// Sets the deadline of the next calls: the connection is shut down then, unless the guard was dropped before.
@@ -250,6 +256,13 @@ impl PySession {
         }
         result
     }
+}
+
+/// Adds what may be the cause when a server sends no greeting: it waits for the client to begin with TLS.
+fn with_tls_hint(error: crate::Error) -> crate::Error {
+    let hint = "no greeting came: if this port is for implicit TLS, as 993 and 465 are, use Server::tls";
+    let (kind, text) = (error.kind(), format!("{error}; {hint}"));
+    error.reworded(kind, text)
 }
 
 /// The commands, the octets sent and the octets received so far.

@@ -15,3 +15,4 @@ mod several_consumers;
 mod stays_up;
 mod tls;
 mod walk;
+mod wrong_security;
