@@ -62,7 +62,8 @@ class Flight:
         self.dialogue.is_fresh = False
         self._in_flight.append(commands)
         try:
-            self.dialogue.smtp.send(b"".join(commands) + data)
+            before = b"".join(commands)
+            self.dialogue.smtp.send(before + data, len(before), len(before) + len(data))
             self.dialogue.sent(len(data))
         except smtplib.SMTPServerDisconnected:
             self._is_broken = True  # replies that the server sent before may still be read

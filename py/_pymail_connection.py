@@ -23,7 +23,17 @@ from _pymail_imap_parse import (
 )
 from _pymail_imaplib_ext import Bad, Metered
 from _pymail_tls import TlsContext
-from _pymail_transport import RESET, RESPONSE_LIMIT, Refused, Trust, adopt_socket, is_reset
+from _pymail_transport import (
+    RESET,
+    RESPONSE_LIMIT,
+    Refused,
+    TlsFacts,
+    Trust,
+    Wire,
+    adopt_socket,
+    is_reset,
+    tls_facts,
+)
 
 # Untagged responses, by their kinds.
 Untagged = dict[str, list[Any]]
@@ -58,7 +68,16 @@ class Connection:
     # The responses to a MOVE with a search behind it, among which its result may be.
     moved: Untagged | None = None
 
-    def __init__(self, descriptor: int, host: str, port: int, security: str, trust: Trust, seconds: float) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        host: str,
+        port: int,
+        security: str,
+        trust: Trust,
+        seconds: float,
+        wire: Wire | None = None,
+    ) -> None:
         self.inbox = ""
         self.validity = 0
         self.has_uidplus = False
@@ -76,7 +95,7 @@ class Connection:
         self._ahead_since, self._ahead_limit = 0.0, 0
         self._drops = 0
         sock = adopt_socket(descriptor, host, security, trust, TlsContext)
-        self.imap = Metered(sock, host, port, seconds)
+        self.imap = Metered(sock, host, port, seconds, wire)
         if security == "starttls":
             self._starttls(trust)
         if self.imap.state != "NONAUTH":
@@ -96,6 +115,12 @@ class Connection:
     def traffic(self) -> tuple[int, int, int]:
         """Returns the counts of commands, octets sent, and octets received so far."""
         return self.imap.tagnum, self.imap.meter.sent, self.imap.meter.received
+
+    def describe(self) -> tuple[str, TlsFacts | None, list[str]]:
+        """Returns the greeting, the facts of TLS, and the capabilities before the login."""
+        greeting = self.imap.welcome if isinstance(self.imap.welcome, bytes) else b""
+        tls = tls_facts(getattr(self.imap.sock, "tls", None))
+        return as_text(greeting.removeprefix(b"* OK")).strip(), tls, list(self.imap.capabilities)
 
     def _starttls(self, trust: Trust) -> None:
         if self.imap.state != "NONAUTH" or "STARTTLS" not in self.imap.capabilities:

@@ -10,7 +10,7 @@ from time import sleep
 from typing import Any
 
 from _pymail_imap_parse import as_text, parse_uint32
-from _pymail_transport import Meter, NoGreeting, pattern
+from _pymail_transport import Meter, NoGreeting, Wire, pattern
 
 # imaplib knows the name only since its patch releases of 2026.
 imaplib.Commands.setdefault("MOVE", ("SELECTED",))
@@ -75,8 +75,10 @@ class Metered(imaplib.IMAP4):
     # The octets that may still come so.
     early_room = 0
 
-    def __init__(self, sock: socket.socket, host: str, port: int, seconds: float) -> None:
-        self.meter = Meter(seconds)
+    def __init__(
+        self, sock: socket.socket, host: str, port: int, seconds: float, wire: Wire | None = None
+    ) -> None:
+        self.meter = Meter(seconds, wire)
         self._adopted = sock
         # Octets that were received and not all parsed, and where the unparsed ones begin.
         self._buffer = b""
@@ -129,6 +131,8 @@ class Metered(imaplib.IMAP4):
 
     def read(self, size: int) -> bytes:
         """Returns the next octets of a literal."""
+        if self.meter.wire is not None:
+            self.meter.wire(False, b"", size)
         self._charge(size)
         piece = self._buffer[self._at : self._at + size]
         self._at += len(piece)
@@ -183,6 +187,8 @@ class Metered(imaplib.IMAP4):
         line = self._line()
         while not line:
             line = self._line()
+        if self.meter.wire is not None:
+            self.meter.wire(False, line, 0)
         if line.startswith(b"+"):
             self.continuation_response = _challenge(line[1:].strip())  # type: ignore[assignment]
             return None
@@ -345,6 +351,8 @@ class Metered(imaplib.IMAP4):
         if expunges is None:
             return False
         self.expunged += 1
+        if self.meter.wire is not None:
+            self.meter.wire(False, expunges[0], 0)
         octets = expunges.end() - self._at
         self.exists = max(0, self.exists - self._buffer.count(b"\n", self._at, expunges.end()))
         self._at += octets
@@ -353,6 +361,8 @@ class Metered(imaplib.IMAP4):
 
     def send(self, data: Any) -> None:
         """Sends and counts octets."""
+        if self.meter.wire is not None:
+            self.meter.wire(True, data, 0)
         super().send(data)
         self.meter.sent += len(data)
 

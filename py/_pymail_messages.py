@@ -152,7 +152,7 @@ class OneByOne:
         is_whole = True
         try:
             try:
-                smtp.send((b"" if is_large else data) + END + ahead)
+                smtp.send((b"" if is_large else data) + END + ahead, 0, 0 if is_large else len(data))
                 if not is_large:
                     self.dialogue.sent(len(data))
             except smtplib.SMTPServerDisconnected:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from _pymail_transport import Meter, NoGreeting, pattern, quick_ack
+from _pymail_transport import Meter, NoGreeting, Wire, pattern, quick_ack
 
 # Code and text.
 Reply = tuple[int, str]
@@ -97,6 +97,8 @@ class _ReplyReader:
 
     def _take(self, end: int) -> bytes:
         taken, self._buffer = self._buffer[:end], self._buffer[end:]
+        if self.meter.wire is not None:
+            self.meter.wire(False, taken, 0)
         if not self.meter.charge(len(taken)):
             raise NoReply(self.meter.violation())
         return taken
@@ -133,8 +135,19 @@ class _ReplyReader:
 class Smtp(smtplib.SMTP):
     """An SMTP client on a connected socket, with TLS or before STARTTLS, that counts and limits what it reads."""
 
-    def __init__(self, sock: socket.socket, host: str, port: int, seconds: float, local_name: str) -> None:
-        self.meter = Meter(seconds)
+    # The text of the greeting.
+    greeting = ""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        host: str,
+        port: int,
+        seconds: float,
+        local_name: str,
+        wire: Wire | None = None,
+    ) -> None:
+        self.meter = Meter(seconds, wire)
         self.replies = 0
         self._is_greeting = False
         self._adopted = sock
@@ -142,6 +155,12 @@ class Smtp(smtplib.SMTP):
 
     def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
         return self._adopted
+
+    def connect(self, *args: Any, **kwargs: Any) -> tuple[int, bytes]:
+        """Reads the greeting, and keeps its text."""
+        code, text = super().connect(*args, **kwargs)
+        self.greeting = as_text(text)
+        return code, text
 
     def hello(self) -> Reply | None:
         """Sends EHLO, and HELO if that is refused with a permanent code; returns that refusal of EHLO."""
@@ -158,12 +177,18 @@ class Smtp(smtplib.SMTP):
             raise smtplib.SMTPHeloError(code, text)
         return refusal
 
-    def send(self, s: Any) -> None:
-        """Sends everything. Keeps the socket open on failure: the server's last reply can still be read."""
+    def send(self, s: Any, begin: int = 0, end: int = 0) -> None:
+        """Sends everything, of which the octets from `begin` to `end` are a message's, and all others commands.
+
+        Keeps the socket open on failure: the server's last reply can still be read.
+        """
         octets = s.encode(self.command_encoding) if isinstance(s, str) else s
         if self.sock is None:
             raise smtplib.SMTPServerDisconnected("the connection is closed")
         sys.audit("smtplib.send", self, octets)
+        if self.meter.wire is not None:
+            self.meter.wire(True, octets[:begin], end - begin)
+            self.meter.wire(True, octets[end:], 0)
         try:
             self.sock.sendall(octets)
         except OSError as error:
@@ -177,6 +202,8 @@ class Smtp(smtplib.SMTP):
         Returns False as soon as the server replies or the connection is lost.
         """
         assert self.sock is not None
+        if self.meter.wire is not None:
+            self.meter.wire(True, b"", len(data))
         reader, left, events = self._reader(), memoryview(data), select.POLLIN | select.POLLOUT
         ready = select.poll()
         ready.register(self.sock, events)

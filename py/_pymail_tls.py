@@ -26,9 +26,9 @@ class TlsSocket:
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
         self._sock = sock
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._received, self._to_send, server_hostname=host)
+        self.tls = context.wrap_bio(self._received, self._to_send, server_hostname=host)
         try:
-            self._complete(self._tls.do_handshake)
+            self._complete(self.tls.do_handshake)
         except ssl.SSLError:
             with suppress(OSError):  # the alert that tells the server why
                 self._flush()
@@ -60,7 +60,7 @@ class TlsSocket:
         """
         while True:
             try:
-                return self._tls.read(most)
+                return self.tls.read(most)
             except ssl.SSLWantReadError:
                 self._flush()  # the answer to a request for new keys
                 octets = self._sock.recv(CHUNK, flags)
@@ -72,7 +72,7 @@ class TlsSocket:
         """Sends all octets, in records of 16 KiB."""
         left = memoryview(data)
         while left:
-            left = left[self._complete(self._tls.write, left) :]
+            left = left[self._complete(self.tls.write, left) :]
 
     def makefile(self, _mode: str) -> io.BytesIO:
         """Returns a file without octets: imaplib makes one and closes it, and nothing is read from it."""

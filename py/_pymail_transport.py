@@ -17,6 +17,13 @@ from typing import Any
 # file with a client certificate and its key, if there is one.
 Trust = tuple[list[str], str, "str | None"]
 
+# Notes a line for the transcript: True if it was sent, the line, and the count of further octets.
+Wire = Callable[[bool, bytes, int], None]
+# The names in a certificate, its issuer, and the begin and the end of its validity in seconds since 1970.
+Certificate = tuple[list[str], str, float, float]
+# The version of TLS, the cipher, the server's certificate, and the subjects of the chain from that to its root.
+TlsFacts = tuple[str, str, Certificate, list[str]]
+
 # Octets that a response may have beside message data: lists of UIDs, the flags of a large mailbox.
 RESPONSE_LIMIT = 16 << 20
 # Octets charged for each Python object that a response creates: even a line of one octet takes memory and time.
@@ -86,7 +93,9 @@ def clear_frames(error: BaseException | None) -> None:
 class Meter:
     """The traffic of one connection, the octets that the current response may still have, and the deadline."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, wire: Wire | None = None) -> None:
+        # None without a transcript.
+        self.wire = wire
         self.sent = 0
         self.received = 0
         self.remaining = RESPONSE_LIMIT
@@ -179,6 +188,26 @@ def _tls_context(
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= PARTIAL_CHAIN
     return context
+
+
+def tls_facts(tls: Any) -> TlsFacts | None:
+    """Returns what is known of an `ssl.SSLSocket` or `ssl.SSLObject`; None for a socket without TLS."""
+    if not hasattr(tls, "getpeercert"):
+        return None
+    certificate = tls.getpeercert()
+    names = [name for _, name in certificate.get("subjectAltName", ())]
+    begin, end = (ssl.cert_time_to_seconds(certificate[key]) for key in ("notBefore", "notAfter"))
+    # Public, and then as DER, only from Python 3.13 on; Python 3.9 has none.
+    get_chain = getattr(getattr(tls, "_sslobj", None), "get_verified_chain", list)
+    chain = [_name(link.get_info()["subject"]) for link in get_chain()]
+    facts = (names, _name(certificate["issuer"]), float(begin), float(end))
+    return tls.version() or "", (tls.cipher() or ("",))[0], facts, chain
+
+
+def _name(parts: Any) -> str:
+    """Returns the common name of a subject or issuer, or its last part."""
+    pairs = [pair for part in parts for pair in part]
+    return next((value for key, value in pairs if key == "commonName"), pairs[-1][1] if pairs else "")
 
 
 def _is_hashed(folder: str) -> bool:

@@ -19,7 +19,18 @@ from _pymail_bearer import Response
 from _pymail_dialogue import Dialogue, OutOfStep
 from _pymail_messages import OneByOne
 from _pymail_smtplib_ext import Message, Smtp, as_text
-from _pymail_transport import RESET, Refused, Trust, adopt_socket, clear_frames, is_reset, tls_context
+from _pymail_transport import (
+    RESET,
+    Refused,
+    TlsFacts,
+    Trust,
+    Wire,
+    adopt_socket,
+    clear_frames,
+    is_reset,
+    tls_context,
+    tls_facts,
+)
 from _pymail_verdicts import Outcome
 
 
@@ -35,10 +46,11 @@ class Session(Dialogue):
         trust: Trust,
         seconds: float,
         local_name: str,
+        wire: Wire | None = None,
     ) -> None:
         sock = adopt_socket(descriptor, host, security, trust, tls_context)
         try:
-            self.smtp = Smtp(sock, host, port, seconds, local_name)
+            self.smtp = Smtp(sock, host, port, seconds, local_name, wire)
             self.ehlo_refusal = self.smtp.hello()
             if security == "starttls":
                 self._starttls(trust)
@@ -54,6 +66,12 @@ class Session(Dialogue):
     def traffic(self) -> tuple[int, int, int]:
         """Returns the counts of commands, octets sent, and octets received so far."""
         return self.smtp.replies, self.smtp.meter.sent, self.smtp.meter.received
+
+    def describe(self) -> tuple[str, TlsFacts | None, list[str]]:
+        """Returns the greeting, the facts of TLS, and the extensions with their parameters."""
+        features = self.smtp.esmtp_features.items()
+        extensions = [f"{name.upper()} {parameters}".strip() for name, parameters in features]
+        return self.smtp.greeting, tls_facts(self.smtp.sock), extensions
 
     def _starttls(self, trust: Trust) -> None:
         if not self.smtp.has_extn("starttls"):

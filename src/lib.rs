@@ -148,6 +148,12 @@
 //! the body), `message_hash` (FNV-1a of the Message-ID, 64 bits), `latency_ms` (after an announcement) and `error`. No
 //! span has text of a message in it: no id, address, property or body.
 //!
+//! The transcript of a connection is emitted at the level `TRACE`, with the target `pymail::wire`: each line that is sent or
+//! received, with the fields `protocol`, `connection` (a number), `sent` and `at_ms` (since the connection was made). It has
+//! the names of commands, names of mailboxes and the status lines of the server, and counts of octets in place of secrets,
+//! addresses, search texts, headers and bodies. A subscriber must want it when the connection is made; otherwise it costs
+//! nothing.
+//!
 //! # The host process
 //!
 //! The interpreter starts on first use, isolated from the environment, with the standard library of the loaded
@@ -181,12 +187,14 @@ mod python; // the only module that embeds CPython
 mod route;
 mod runtime;
 mod secrets;
+mod server_info;
 mod signal;
 mod smtp;
 mod spans;
 mod tcp;
 mod throttle;
 mod tokens;
+mod transcript;
 mod uid;
 mod waiter;
 
@@ -203,6 +211,7 @@ pub use crate::imap::{AsyncConsumer, AsyncDeadLetters, AsyncDeliveries, AsyncIma
 pub use crate::imap::{Batch, Consumer, DeadLetter, DeadLetters, Deliveries, Delivery, Depth, Imap, RawMail};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::runtime::Runtime;
+pub use crate::server_info::{ServerInfo, TlsInfo};
 #[cfg(feature = "async")]
 pub use crate::smtp::AsyncSmtp;
 pub use crate::smtp::{Answer, Receipt, Smtp};
@@ -225,6 +234,7 @@ const _: () = {
     assert_send_sync::<Receipt>();
     assert_send_sync::<Answer>();
     assert_send_sync::<UidSet>();
+    assert_send_sync::<ServerInfo>();
     assert_send_sync::<Error>();
     assert_send_sync::<Status>();
     assert_send_sync::<AccessToken>();

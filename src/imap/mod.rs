@@ -83,6 +83,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 use crate::python::{ImapSession, ServerProfile};
+use crate::server_info::ServerInfo;
 use crate::spans::{in_span, verb_span};
 use crate::tokens::Tokens;
 use crate::uid::UidSet;
@@ -614,6 +615,61 @@ impl Imap {
         in_span(&verb_span!("imap.fetch_uids"), || {
             self.connection
                 .repeat(self.connection.deadline(), |session| verbs::fetch(session, uids, &self.config))
+        })
+    }
+
+    /// Stores a mail in a mailbox, with `\Seen`: APPEND (RFC 3501, section 6.3.11).
+    ///
+    /// The mail is whole: headers, an empty line and the body (RFC 5322). Lone CRs and LFs become CRLF. Never repeated after
+    /// a loss, since that could store it twice. The mailbox is named, and must exist, as for [`copy`](Imap::copy).
+    ///
+    /// ```no_run
+    /// # fn store(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// imap.append("Sent", b"From: alice@example.org\r\nSubject: lunch\r\n\r\nat one?\r\n")
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The errors of [every call](Imap#errors-of-every-call), and:
+    /// - `InvalidInput` for an invalid mailbox name, an empty mail, and one with a NUL;
+    /// - `Refused` when the mailbox does not exist, or the server does not take the mail;
+    /// - `OutcomeUnknown` when the connection is lost, or the time is up, after APPEND was sent.
+    pub fn append(&self, mailbox: &str, mail: &[u8]) -> Result<()> {
+        check_mailbox(mailbox, ErrorKind::InvalidInput)?;
+        if mail.is_empty() || mail.contains(&0) {
+            return Err(Error::invalid_input("a mail that is empty, or has a NUL in it, can't be stored"));
+        }
+        in_span(&verb_span!("imap.append"), || {
+            self.connection.once(self.connection.deadline(), |session| verbs::append(session, mailbox, mail))
+        })
+    }
+
+    /// Connects, encrypted as configured, and leaves without a login: to find out why a login fails, or what a server offers.
+    ///
+    /// ```no_run
+    /// # fn show(config: &pymail::ImapConfig) -> pymail::Result<()> {
+    /// let info = pymail::Imap::probe(config)?;
+    /// println!("{:?}, logins by {}", info.tls.map(|tls| tls.version), info.mechanisms.join(", "));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `Config`, `Connect`, `Tls`, `Timeout` and `Runtime`, as [`connect`](Imap::connect).
+    pub fn probe(config: &ImapConfig) -> Result<ServerInfo> {
+        config.check()?;
+        in_span(&verb_span!("imap.probe"), || ImapSession::probe(config))
+    }
+
+    /// Returns the facts about the server, with the capabilities after the login and the name of the archive.
+    ///
+    /// Sends nothing, unless a connection must be made.
+    ///
+    /// # Errors
+    /// The errors of [every call](Imap#errors-of-every-call).
+    pub fn server_info(&self) -> Result<ServerInfo> {
+        in_span(&verb_span!("imap.server_info"), || {
+            self.connection.repeat(self.connection.deadline(), ImapSession::server_info)
         })
     }
 

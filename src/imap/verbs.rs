@@ -45,6 +45,14 @@ pub(super) fn copy(session: &mut ImapSession, set: &UidSet, mailbox: &str) -> Re
     })
 }
 
+/// Appends a mail to a mailbox. Once APPEND was sent, a loss is `OutcomeUnknown`.
+pub(super) fn append(session: &mut ImapSession, mailbox: &str, mail: &[u8]) -> Result<()> {
+    let before = session.traffic().sent;
+    let appended = session.append_to_existing(mailbox, mail);
+    let is_sent = session.traffic().sent > before;
+    appended.map_err(|error| if is_sent { outcome_unknown(error) } else { error })
+}
+
 /// Turns the loss of the connection, or a timeout, into `OutcomeUnknown`: the command was sent.
 pub(super) fn outcome_unknown(error: Error) -> Error {
     if !matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout) {

@@ -80,6 +80,15 @@ impl ImapSession {
         })
     }
 
+    /// Appends a mail to a mailbox, which must exist, with `\Seen`.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`; a lost connection, after which the mail may be stored.
+    pub(crate) fn append_to_existing(&mut self, mailbox: &str, mail: &[u8]) -> Result<()> {
+        self.python.run("append", (mailbox, Cow::Borrowed(mail)), "APPEND")
+    }
+
     /// Returns the UIDNEXT of another mailbox; `None` when the server does not send it.
     ///
     /// Another value than before shows that mail was added; the same one that none was, as UIDs only ascend (RFC 3501,

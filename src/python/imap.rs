@@ -61,6 +61,8 @@ pub(crate) struct ImapSession {
     ///
     /// Tagged mail moves there. With the prefix of the personal namespace: `INBOX.TAG` on Cyrus and Courier.
     pub(super) archive: String,
+    /// The capabilities after the login.
+    pub(super) capabilities: Vec<String>,
     /// The hierarchy delimiter; empty for none.
     pub(super) delimiter: String,
     /// `true` if the archive had no messages when this connection was made.
@@ -145,6 +147,7 @@ impl ImapSession {
             idle: if has("IDLE") { Idle::Ended } else { Idle::Missing },
             profile,
             python,
+            capabilities,
         };
         session.make_archive(archives)?;
         Ok(session)

@@ -267,6 +267,9 @@ impl ImapSession {
                 found.map(read).transpose()
             },
         )?;
+        if let (Some(transcript), Some((_, (octets, _)))) = (self.python.transcript(), &found) {
+            transcript.note_handed_over(octets.len());
+        }
         Ok(found.map(|(uids, first)| {
             let window = Window { uids: UidSet::new(self.validity(), uids), ..window };
             Prefetched { window, first }

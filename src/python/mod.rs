@@ -10,11 +10,13 @@
 //! - `modules`: the files in `py/`, loaded on first use.
 //! - `bearer`: the responses of logins by access token.
 //! - `identity_file`: a client certificate with its key, for Python's `ssl`.
+//! - `transcript`: the lines of a connection, as events.
 //! - `py_session`: a connection's Python object, with its deadline, traffic and secrets.
 //! - `protocol`: the [`Session`](crate::connection::Session) that a connection supervises.
 //! - `pending`, `pace` and `smtp`: messages with their outcomes, the time for each, and an SMTP session.
 //! - `profile` and `imap`: an IMAP session, and the facts about its server that outlive it.
 //! - `mailboxes`, `portions`, `receive`, `commands`, `mails`, `visits`, `copies` and `elsewhere`: the commands of an IMAP session.
+//! - `server_info`: the facts about a server, also without a login.
 //!
 //! # Invariants
 //!
@@ -78,11 +80,13 @@ mod protocol;
 mod py_session;
 mod receive;
 mod runtime;
+mod server_info;
 mod sigint;
 mod smtp;
 #[cfg(test)]
 mod tests;
 mod threads;
+mod transcript;
 mod visits;
 
 pub(crate) use commands::{Copied, Since};

@@ -4,17 +4,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{IntoRawFd as _, RawFd};
+use std::sync::Arc;
 
 use base64_simd::STANDARD;
 use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{IntoPyDict as _, PyTuple};
 
 use super::bearer::{self, Response};
 use super::errors::{self, CallContext, Phase};
 use super::identity_file::IdentityFile;
 use super::modules::Module;
 use super::runtime::attached;
+use super::transcript::Transcript;
 use crate::config::{AccessToken, Common, Login, Secret, Security, Server};
 use crate::connection::Traffic;
 use crate::deadline::Deadline;
@@ -56,6 +58,8 @@ pub(crate) struct PySession {
     deadline: Cell<Deadline>,
     /// The call that is watched last, whose deadline can be moved.
     command: RefCell<Option<WatchedCommand>>,
+    /// `None` unless a subscriber wanted it when the connection was made.
+    transcript: Option<Arc<Transcript>>,
 }
 
 impl PySession {
@@ -96,18 +100,23 @@ impl PySession {
         let watched = Watched::new(&socket)?;
         let guard = watched.until(deadline);
         let secrets = log_in.secrets();
+        let transcript = Transcript::begin(service.name, &secrets);
         let context = CallContext { phase: Phase::Connect, action: &action, secrets: &secrets };
         let is_silent = Cell::new(false);
         let object = attached(|py| {
             let class = service.module.session_class(py)?;
             // Python owns the descriptor from here on, and closes it.
             let descriptor = socket.into_raw_fd();
-            let object = new_object(&class, descriptor, server, port, hello_name, deadline);
+            let object =
+                new_object(&class, descriptor, server, port, hello_name, deadline, transcript.as_ref());
             object.map_err(|e| {
                 is_silent.set(errors::is_no_greeting(e.value(py)));
                 owned(py, &e, context)
             })
         });
+        if let Some(transcript) = &transcript {
+            transcript.emit();
+        }
         let (traffic, deadline) = (Cell::default(), Cell::new(deadline));
         let opened = object.map(|object| Self {
             object: Some(object),
@@ -116,6 +125,7 @@ impl PySession {
             traffic,
             deadline,
             command: RefCell::default(),
+            transcript,
         });
         let opened = guard.map_timeout(opened.and_then(|opened| begin(opened, log_in)), &action);
         let hints = is_silent.get() && server.security != Security::Tls;
@@ -207,6 +217,11 @@ impl PySession {
         self.with(self.context(action), method, |_| Ok(args), |_| Ok(()))
     }
 
+    /// Returns the transcript, if there is one.
+    pub(super) fn transcript(&self) -> Option<&Transcript> {
+        self.transcript.as_deref()
+    }
+
     /// Returns the context of a call after the login.
     pub(super) fn context<'a>(&'a self, action: &'a str) -> CallContext<'a> {
         CallContext { phase: Phase::Command, action, secrets: &self.secrets }
@@ -244,7 +259,7 @@ impl PySession {
     where
         A: for<'py> IntoPyObject<'py, Target = PyTuple>,
     {
-        attached(|py| {
+        let result = attached(|py| {
             let object = self.object(py);
             let seconds = self.deadline.get().left().as_secs_f64();
             let called = args(py).and_then(|args| object.call_method1("call", (seconds, method, args)));
@@ -257,7 +272,11 @@ impl PySession {
                 self.traffic.set(Traffic { commands, sent, received });
             }
             called.and_then(|(value, _)| read(value)).map_err(|e| owned(py, &e, context))
-        })
+        });
+        if let Some(transcript) = &self.transcript {
+            transcript.emit();
+        }
+        result
     }
 }
 
@@ -279,6 +298,7 @@ fn new_object(
     port: u16,
     hello_name: Option<&str>,
     deadline: Deadline,
+    transcript: Option<&Arc<Transcript>>,
 ) -> PyResult<Py<PyAny>> {
     let security = match server.security {
         Security::Tls => "tls",
@@ -288,9 +308,11 @@ fn new_object(
     let identity = server.identity.as_ref().map(IdentityFile::new).transpose()?;
     let trust = (server.certificates(), system_cert_file(), identity.as_ref().map(IdentityFile::path));
     let (host, seconds) = (server.host_without_dot(), deadline.left().as_secs_f64());
+    let py = class.py();
+    let wire = transcript.map(|it| [("wire", it.function(py)?)].into_py_dict(py)).transpose()?;
     let object = match hello_name {
-        Some(name) => class.call1((descriptor, host, port, security, trust, seconds, name)),
-        None => class.call1((descriptor, host, port, security, trust, seconds)),
+        Some(name) => class.call((descriptor, host, port, security, trust, seconds, name), wire.as_ref()),
+        None => class.call((descriptor, host, port, security, trust, seconds), wire.as_ref()),
     };
     object.map(Bound::unbind)
 }

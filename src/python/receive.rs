@@ -118,7 +118,13 @@ impl ImapSession {
     fn next_chunk(&mut self, progress: &Progress, buffer: &mut Vec<u8>, action: &str) -> Result<Chunk> {
         let args = (&*progress.others, &*progress.rest, progress.needed);
         let context = self.python.context(action);
-        self.python.with(context, "next_chunk", |_| Ok(args), |chunk| Chunk::read(&chunk, buffer))
+        let before = buffer.len();
+        let chunk =
+            self.python.with(context, "next_chunk", |_| Ok(args), |chunk| Chunk::read(&chunk, buffer));
+        if let Some(transcript) = self.python.transcript() {
+            transcript.note_handed_over(buffer.len() - before);
+        }
+        chunk
     }
 
     /// Fetches attributes of some messages with one command; returns them, and the refusal if the server refused some.

@@ -33,7 +33,7 @@ use crate::message::{needs_smtputf8, on_the_wire};
 ///
 /// Mail is submitted on 465 or 587 (section 3.3); 25 is for a relay that needs no login.
 /// The line of a response has 12,288 octets with its end (RFC 4954, section 4); Postfix takes 12,288 without it.
-const SERVICE: Service = Service {
+pub(super) const SERVICE: Service = Service {
     module: &modules::SMTP,
     name: "SMTP",
     tls: 465,

@@ -19,6 +19,7 @@ use crate::connection::{Connection, Session as _, SessionHooks, State, Stats, St
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::python::{SmtpSession, not_sent};
+use crate::server_info::ServerInfo;
 use crate::spans::{in_span, verb_span};
 use crate::tokens::Tokens;
 
@@ -91,6 +92,15 @@ impl Smtp {
         let connect = || (0..config.connections).map(open).collect::<Result<Vec<_>>>();
         let connections = in_span(&verb_span!("smtp.connect"), connect)?;
         Ok(Self { connections: connections.into(), turns: Arc::default(), config })
+    }
+
+    /// Connects, encrypted as configured, and leaves without a login: to find out why a login fails, or what a server offers.
+    ///
+    /// # Errors
+    /// `Config`, `Connect`, `Tls`, `Timeout` and `Runtime`, as [`connect`](Smtp::connect).
+    pub fn probe(config: &SmtpConfig) -> Result<ServerInfo> {
+        config.check()?;
+        in_span(&verb_span!("smtp.probe"), || SmtpSession::probe(config))
     }
 
     /// Sends one message; returns after the server has accepted it for at least one recipient.

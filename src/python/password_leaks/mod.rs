@@ -202,6 +202,10 @@ fn no_error_path_shows_a_secret_or_leaves_it_in_python() {
     .into_iter()
     .flatten();
     assert_eq!(leaks(paths), Vec::<String>::new());
+    // The transcripts of all dialogues are among the events.
+    for line in ["LOGIN (", "AUTHENTICATE XOAUTH2", "AUTH PLAIN (", "AUTH XOAUTH2 ("] {
+        assert!(EVENTS.text().contains(line), "no {line}");
+    }
 }
 
 /// Checks the search itself: a secret that is there is found.
