@@ -26,22 +26,25 @@ pub struct Claims<'a> {
     pub seconds: i64,
     /// The octets by which the token is longer than it need be, about three quarters of them.
     pub padding: usize,
+    /// Tells tokens of one second apart.
+    pub id: u64,
 }
 
 impl<'a> Claims<'a> {
     /// Returns those of a token that is valid for an hour.
     pub fn of(user: &'a str) -> Self {
-        Self { user, scope: SCOPE, seconds: 3_600, padding: 0 }
+        Self { user, scope: SCOPE, seconds: 3_600, padding: 0, id: 0 }
     }
 }
 
 /// Returns a token with these claims.
 pub fn mint(claims: &Claims<'_>) -> String {
-    let Claims { user, scope, seconds, padding } = claims;
+    let Claims { user, scope, seconds, padding, id } = claims;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs().cast_signed();
     let (issued, end, padding) = (now.min(now + seconds) - 1, now + seconds, "x".repeat(*padding));
     let body = serde_json::json!({
-        "sub": user, "iss": "https://issuer.example.test", "scope": scope, "iat": issued, "exp": end, "pad": padding
+        "sub": user, "iss": "https://issuer.example.test", "scope": scope, "iat": issued, "exp": end, "pad": padding,
+        "jti": id.to_string()
     });
     let encoded = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
     let signed = [encoded(r#"{"typ":"JWT","alg":"HS256"}"#), encoded(&body.to_string())].join(".");

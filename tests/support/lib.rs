@@ -29,6 +29,7 @@ pub mod relay;
 pub mod script;
 pub mod strategies;
 pub mod tls_server;
+pub mod token_server;
 pub mod verdict;
 
 use std::env;
