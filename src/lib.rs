@@ -156,6 +156,8 @@ mod fetched;
 pub mod fuzz;
 mod imap;
 mod message;
+#[cfg(feature = "oauth")]
+pub mod oauth;
 mod python; // the only module that embeds CPython
 mod runtime;
 mod signal;
@@ -170,7 +172,7 @@ mod waiter;
 #[cfg(feature = "async")]
 pub use crate::asynchronous::AsyncCall;
 pub use crate::config::{
-    AccessToken, Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig, TokenRequest,
+    AccessToken, Credentials, DEFAULT_TAG, ImapConfig, Server, SmtpConfig, TokenId, TokenRequest,
 };
 pub use crate::connection::{Latency, Push, State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result, TokenRefusal};

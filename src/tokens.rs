@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use crate::codes;
-use crate::config::{AccessToken, Credentials, Login, Provider, Secret, TokenRequest};
+use crate::config::{AccessToken, Credentials, Login, Provider, Secret, TokenId, TokenRequest};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result, bounded};
 use crate::throttle::MAX_WAIT;
@@ -40,8 +40,8 @@ pub(crate) struct Tokens {
 
 #[derive(Default)]
 struct State {
-    /// `true` after the last token was refused, or has ended a session.
-    renew: bool,
+    /// The token that was refused last, or has ended a session.
+    stale: Option<TokenId>,
     /// The token of the last login.
     last: Option<AccessToken>,
     /// The token that was refused just now, and its refusal; none if it was new.
@@ -85,7 +85,7 @@ impl Tokens {
         match &result {
             Ok(_) => *state = State { renew_at: renewal(&token), last: Some(token), ..State::default() },
             Err(error) if error.is_refused_token() => {
-                state.renew = true;
+                state.stale = Some(token.id());
                 state.refused = Some((token, error.clone())).filter(|_| !is_new);
             }
             Err(_) => {}
@@ -102,12 +102,12 @@ impl Tokens {
 
     /// Returns a token, and `true` if it is new: one that was asked for with `renew`.
     fn token(&self, provider: &Provider, deadline: Deadline) -> Result<(AccessToken, bool)> {
-        let renew = self.state.lock().renew;
-        let token = self.ask(provider, renew, deadline)?;
-        if renew || !self.is_spent(&token) {
-            return Ok((token, renew));
+        let stale = self.state.lock().stale;
+        let token = self.ask(provider, stale, deadline)?;
+        if stale.is_some() || !self.is_spent(&token) {
+            return Ok((token, stale.is_some()));
         }
-        self.ask(provider, true, deadline).map(|token| (token, true))
+        self.ask(provider, Some(token.id()), deadline).map(|token| (token, true))
     }
 
     /// Returns `true` for a token that has ended, and for that of a session that is to be replaced.
@@ -125,7 +125,9 @@ impl Tokens {
         let is_of_session = matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::OutcomeUnknown);
         let mut state = self.state.lock();
         state.renew_at = None;
-        state.renew |= is_of_session && codes::is_token_ended(error.code(), &error.to_string());
+        if is_of_session && codes::is_token_ended(error.code(), &error.to_string()) {
+            state.stale = state.last.as_ref().map(AccessToken::id).or(state.stale);
+        }
     }
 
     /// Returns the time until the session of the last login is to be replaced, if its token's end is known.
@@ -161,11 +163,11 @@ impl Tokens {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Asks the app for a token, and checks it.
-    fn ask(&self, provider: &Provider, renew: bool, deadline: Deadline) -> Result<AccessToken> {
+    /// Asks the app for a token, in place of a stale one if there is any, and checks it.
+    fn ask(&self, provider: &Provider, stale: Option<TokenId>, deadline: Deadline) -> Result<AccessToken> {
         const ACTION: &str = "asking for an access token";
         deadline.check(ACTION)?;
-        let request = TokenRequest { renew, timeout: deadline.left() };
+        let request = TokenRequest { renew: stale.is_some(), stale, timeout: deadline.left() };
         ASKING.with_borrow_mut(|asking| asking.push(self.address()));
         let asked = catch_unwind(AssertUnwindSafe(|| provider.ask(request)));
         ASKING.with_borrow_mut(Vec::pop);
@@ -181,17 +183,20 @@ impl Tokens {
     }
 }
 
-/// Returns the error for a provider's error. Only that of a lost grant keeps its kind: none of the others ends a handle.
+/// Returns the error for a provider's error. A lost grant and a wrong configuration keep their kinds, since they don't
+/// pass by themselves. No error ends a handle.
 fn unavailable(action: &str, error: &Error) -> Error {
-    let is_grant_gone = error.kind() == ErrorKind::SignInNeeded;
-    let kind = if is_grant_gone { ErrorKind::SignInNeeded } else { ErrorKind::Connect };
-    let wait = error.retry_after().filter(|_| !is_grant_gone).map(|wait| wait.min(MAX_WAIT));
+    let kind = match error.kind() {
+        kind @ (ErrorKind::SignInNeeded | ErrorKind::Config) => kind,
+        _ => ErrorKind::Connect,
+    };
+    let wait = error.retry_after().filter(|_| kind == ErrorKind::Connect).map(|wait| wait.min(MAX_WAIT));
     Error::during(kind, action, &bounded(&format!("{error:#}"))).with_retry_after(wait)
 }
 
 /// Returns the time from which a session with this token is to be replaced. None for a token that the server has taken
 /// after its end: its end, or this clock, is wrong.
-fn renewal(token: &AccessToken) -> Option<SystemTime> {
+pub(crate) fn renewal(token: &AccessToken) -> Option<SystemTime> {
     let left = token.time_left().filter(|left| !left.is_zero())?;
     token.get_expires_at()?.checked_sub(MARGIN.min(left / MARGIN_SHARE))
 }

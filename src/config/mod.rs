@@ -14,7 +14,7 @@ pub(crate) use self::credentials::{Login, Secret};
 pub(crate) use self::server::Security;
 pub use self::server::Server;
 pub(crate) use self::token::Provider;
-pub use self::token::{AccessToken, TokenRequest};
+pub use self::token::{AccessToken, TokenId, TokenRequest};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The default tag.
