@@ -108,7 +108,8 @@
 //!
 //! With [access tokens](Credentials::oauth2), the app is asked for one at every connect, and again when one is refused or
 //! has ended. A refused token never ends the handle. When the app says that the account's owner must sign in again
-//! ([`Error::grant_gone`]), the handle rests until [`Imap::signed_in`] or [`Smtp::signed_in`].
+//! ([`Error::grant_gone`]), the handle rests until [`Imap::signed_in`] or [`Smtp::signed_in`]. With the feature `oauth`, the
+//! module `oauth` has a source of tokens from Google, Microsoft and other token servers.
 //!
 //! # Monitoring
 //!
@@ -211,6 +212,15 @@ const _: () = {
     assert_send_sync::<SmtpConfig>();
 };
 
+#[cfg(feature = "oauth")]
+const _: () = {
+    const fn assert_send_sync<T: Send + Sync>() {}
+    assert_send_sync::<oauth::Client>();
+    assert_send_sync::<oauth::TokenSource>();
+    assert_send_sync::<oauth::DeviceSignIn>();
+    assert_send_sync::<oauth::BrowserSignIn>();
+};
+
 /// Fails to compile when a future or a stream can't be spawned, or polled without being pinned.
 #[cfg(feature = "async")]
 const _: () = {
@@ -224,7 +234,7 @@ const _: () = {
     assert_spawns::<AsyncDeadLetters>();
 };
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "oauth"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::client::Client;
 use super::http::checked;
-use super::response::{Failure, Fields, Reply, Tokens, seconds, text};
+use super::response::{Failure, Fields, Reply, Tokens, no_refresh_token, seconds, text};
 use super::secret::{RefreshToken, Secret};
 use crate::error::{Error, ErrorKind, Result, bounded};
 
@@ -203,11 +203,7 @@ impl State {
         self.is_polling = false;
         let mut wait = self.interval;
         match answer {
-            Ok(tokens) => {
-                let missing =
-                    "the token server gives no refresh token: at Microsoft, add the scope offline_access";
-                self.outcome = Some(tokens.refresh_token.ok_or_else(|| Error::config(missing)));
-            }
+            Ok(tokens) => self.outcome = Some(tokens.refresh_token.ok_or_else(no_refresh_token)),
             Err(failure) => match failure.code.as_deref() {
                 Some("authorization_pending") => {}
                 Some("slow_down") => {

@@ -38,12 +38,12 @@ impl Endpoints {
     /// Returns Google's. The scope of mail is [`GMAIL_SCOPE`].
     ///
     /// Google's device codes are not for mail: it answers `invalid_scope`. Its users sign in
-    /// in a browser on the machine of the app (RFC 8252).
+    /// [by a browser](super::Client::sign_in_by_browser).
     #[must_use]
     pub fn google() -> Self {
         Self::new("https://oauth2.googleapis.com/token")
             .device_authorization("https://oauth2.googleapis.com/device/code")
-            .authorization("https://accounts.google.com/o/oauth2/v2/auth")
+            .authorization("https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&prompt=consent")
     }
 
     /// Returns Microsoft's: of a tenant by its id or domain, or `common` (all accounts), `organizations` (Microsoft 365)

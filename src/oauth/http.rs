@@ -196,6 +196,18 @@ pub(super) fn encoded(text: &str) -> String {
     text.bytes().map(encode).collect()
 }
 
+/// Decodes a value of a query.
+pub(super) fn decoded(text: &str) -> String {
+    let (mut octets, mut rest) = (Vec::new(), text.as_bytes());
+    while let [first, tail @ ..] = rest {
+        let hex = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
+        let octet = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        octets.push(octet.unwrap_or(if *first == b'+' { b' ' } else { *first }));
+        rest = if octet.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&octets).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use rstest::rstest;
@@ -221,5 +233,15 @@ mod tests {
     #[test]
     fn reserved_characters_and_others_beyond_ascii_are_encoded() {
         assert_eq!(encoded("a-Z_0.~ :&=+%é"), "a-Z_0.~%20%3A%26%3D%2B%25%C3%A9");
+    }
+
+    #[rstest]
+    #[case("a%20b+c%C3%a9", "a b cé")]
+    #[case("%", "%")]
+    #[case("%4", "%4")]
+    #[case("%zz%+1", "%zz% 1")]
+    #[case("%ff", "\u{fffd}")]
+    fn values_are_decoded_whatever_they_are(#[case] text: &str, #[case] expected: &str) {
+        assert_eq!(decoded(text), expected);
     }
 }

@@ -1,5 +1,5 @@
 //! Access tokens from a token server, for [`Credentials::oauth2`](crate::Credentials::oauth2): by refresh token, client
-//! credentials or device code. Feature `oauth`.
+//! credentials, device code or browser. Feature `oauth`.
 //!
 //! ```no_run
 //! use std::fs;
@@ -16,9 +16,9 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] is the app as it is registered with its provider; register your own, for which no secret of this crate
-//! stands in. [`Client::sign_in_by_device`] gets the first refresh token, with a code that the user enters in any browser;
-//! an app can also get it by its own means. A [`TokenSource`] turns it into access tokens, one request at a time for all
+//! A [`Client`] is the app as it is registered with its provider; this crate has no registration of its own.
+//! [`Client::sign_in_by_device`] gets the first refresh token with a code that the user enters in any browser,
+//! [`Client::sign_in_by_browser`] with a browser on this machine, which Gmail needs; an app may get it by its own means. A [`TokenSource`] turns it into access tokens, one request at a time for all
 //! handles of the account.
 //!
 //! # A crash while a refresh token is rotated
@@ -38,6 +38,7 @@
 
 // Why ureq and forms of our own: see Cargo.toml.
 
+mod browser;
 mod client;
 mod device;
 mod endpoints;
@@ -46,6 +47,7 @@ mod response;
 mod secret;
 mod source;
 
+pub use self::browser::BrowserSignIn;
 pub use self::client::Client;
 pub use self::device::DeviceSignIn;
 pub use self::endpoints::{Endpoints, GMAIL_SCOPE, MICROSOFT_APP_SCOPE, MICROSOFT_SCOPES};

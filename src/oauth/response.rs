@@ -162,6 +162,11 @@ impl Reply {
     }
 }
 
+/// Returns the error of a sign-in whose access token would be its last one.
+pub(super) fn no_refresh_token() -> Error {
+    Error::config("the token server gives no refresh token: at Microsoft, add the scope offline_access")
+}
+
 /// Returns a field's text, unless it is empty.
 pub(super) fn text<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())

@@ -1,5 +1,6 @@
 //! The feature `oauth`, against a token server over HTTPS, and Dovecot with its tokens.
 
+mod browser;
 mod device;
 mod failures;
 mod handles;
