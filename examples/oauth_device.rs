@@ -5,8 +5,8 @@
 //! oauth_device CLIENT_ID FILE TOKEN_URL DEVICE_URL SCOPE...   another provider
 //! ```
 //!
-//! The refresh token is in `FILE` afterwards, which only its owner can read. The client secret is `OAUTH_CLIENT_SECRET`,
-//! if the provider has given the app one; the proxy is that of the environment.
+//! The refresh token is in `FILE` afterwards, which only its owner can read. The client secret is
+//! `OAUTH_CLIENT_SECRET`, if the provider has given the app one; the proxy is that of the environment.
 
 use std::env;
 use std::error::Error;

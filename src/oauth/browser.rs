@@ -1,5 +1,5 @@
-//! Signing in with a browser on this machine (RFC 8252): the provider's page sends the browser back to a port of the app,
-//! with a code, which the app exchanges with a proof that it began the sign-in (PKCE, RFC 7636).
+//! Signing in with a browser on this machine (RFC 8252): the provider's page sends the browser back to a port of the
+//! app, with a code, which the app exchanges with a proof that it began the sign-in (PKCE, RFC 7636).
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -25,15 +25,15 @@ const MAX_REQUEST: u64 = 16 * 1_024;
 
 /// A sign-in that the user completes in a browser on this machine (RFC 8252). Clones are one sign-in.
 ///
-/// The browser is sent back to `http://localhost` at a free port, which Google allows for its clients of the type Desktop,
-/// and Microsoft for those with the redirect URI `http://localhost` of the platform for desktop apps.
+/// The browser is sent back to `http://localhost` at a free port, which Google allows for its clients of the type
+/// Desktop, and Microsoft for those with the redirect URI `http://localhost` of the platform for desktop apps.
 ///
 /// ```no_run
 /// use std::time::Duration;
 /// use pymail::oauth::{Client, Endpoints, GMAIL_SCOPE};
 ///
 /// # fn main() -> pymail::Result<()> {
-/// let client = Client::new(Endpoints::google(), "id.apps.googleusercontent.com").secret("of the app").scopes([GMAIL_SCOPE]);
+/// let client = Client::new(Endpoints::google(), "client id").secret("client secret").scopes([GMAIL_SCOPE]);
 /// let sign_in = client.sign_in_by_browser("alice@gmail.com")?;
 /// println!("Open {}", sign_in.url()); // or have the system open it
 /// let refresh_token = sign_in.wait(Duration::from_secs(600))?;
@@ -131,9 +131,10 @@ impl BrowserSignIn {
     /// [`DeviceSignIn::wait`](super::DeviceSignIn::wait).
     ///
     /// # Errors
-    /// `Timeout` after `limit`: it may be called again. `Closed` after [`cancel`](Self::cancel). `SignInNeeded` if the user
-    /// has refused; `Config` for a client or a scope that the server does not accept, and if there is no refresh token.
-    /// Those of [a source](super::TokenSource#errors-of-the-source), after which another sign-in must be started.
+    /// `Timeout` after `limit`: it may be called again. `Closed` after [`cancel`](Self::cancel). `SignInNeeded` if the
+    /// user has refused; `Config` for a client or a scope that the server does not accept, and if there is no refresh
+    /// token. Those of [a source](super::TokenSource#errors-of-the-source), after which another sign-in must be
+    /// started.
     pub fn wait(&self, limit: Duration) -> Result<RefreshToken> {
         let code = self.0.shared.wait(limit)?;
         let SignIn { client, redirect_uri, verifier, .. } = &*self.0;
@@ -181,8 +182,8 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Serves browsers until the sign-in has an answer or is dropped. A browser opens connections that it may not use: each
-    /// has a thread.
+    /// Serves browsers until the sign-in has an answer or is dropped. A browser opens connections that it may not use:
+    /// each has a thread.
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
         for stream in listener.incoming() {
             let State { is_cancelled, answer } = &*self.state.lock();

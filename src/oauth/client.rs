@@ -16,13 +16,13 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An app as it is registered with a provider (RFC 6749, section 2), and how it reaches the token server.
 ///
-/// TLS is verified against the system's roots (and `SSL_CERT_FILE`) and those added. Redirects are not followed. Without
-/// a [`proxy`](Self::proxy) the connection is direct, whatever the environment says. `Debug` shows no secret.
+/// TLS is verified against the system's roots (and `SSL_CERT_FILE`) and those added. Redirects are not followed.
+/// Without a [`proxy`](Self::proxy) the connection is direct, whatever the environment says. `Debug` shows no secret.
 ///
 /// ```
 /// use pymail::oauth::{Client, Endpoints, MICROSOFT_SCOPES};
 ///
-/// let client = Client::new(Endpoints::microsoft("common"), "00000000-0000-0000-0000-000000000000").scopes(MICROSOFT_SCOPES);
+/// let client = Client::new(Endpoints::microsoft("common"), "client id").scopes(MICROSOFT_SCOPES);
 /// # let _ = client;
 /// ```
 #[derive(Clone)]
@@ -81,8 +81,8 @@ impl Client {
         self
     }
 
-    /// Connects by this proxy: `http://`, `https://` (both by CONNECT) or `socks5://`, with `USER:PASSWORD@` if need be,
-    /// percent-encoded.
+    /// Connects by this proxy: `http://`, `https://` (both by CONNECT) or `socks5://`, with `USER:PASSWORD@` if need
+    /// be, percent-encoded.
     #[must_use]
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxies = Proxies::One(Secret::new(url));
@@ -100,8 +100,8 @@ impl Client {
     /// Sets the time of a request to the token server, from the look-up of its name to the end of its answer. Default
     /// 30 s.
     ///
-    /// A handle does not wait longer than for its own timeout. The request goes on meanwhile, so that a refresh token that
-    /// comes late is not lost.
+    /// A handle does not wait longer than for its own timeout. The request goes on meanwhile, so that a refresh token
+    /// that comes late is not lost.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -111,10 +111,10 @@ impl Client {
     /// Returns a source of access tokens by a refresh token (RFC 6749, section 6). Connects when it is first asked.
     ///
     /// Many providers answer with a new refresh token: Microsoft each time, others so that the old one ends
-    /// (*rotation*). `keep` gets each new one, on a thread of its own, and stores it durably in the place of the old one.
-    /// No access token that came with it is used before `keep` has returned `Ok`. If it fails or panics, the source
-    /// returns an error and offers the same refresh token again when it is next asked, at first after a second; the
-    /// old one is not used any more. An error's text is shown: it must have no secret in it.
+    /// (*rotation*). `keep` gets each new one, on a thread of its own, and stores it durably in the place of the old
+    /// one. No access token that came with it is used before `keep` has returned `Ok`. If it fails or panics, the
+    /// source returns an error and offers the same refresh token again when it is next asked, at first after a second;
+    /// the old one is not used any more. An error's text is shown: it must have no secret in it.
     ///
     /// ```no_run
     /// use std::fs;
@@ -122,7 +122,7 @@ impl Client {
     ///
     /// # fn main() -> std::io::Result<()> {
     /// let kept = RefreshToken::new(fs::read_to_string("refresh-token")?);
-    /// let client = Client::new(Endpoints::google(), "id.apps.googleusercontent.com").secret("of the app").scopes([GMAIL_SCOPE]);
+    /// let client = Client::new(Endpoints::google(), "client id").secret("client secret").scopes([GMAIL_SCOPE]);
     /// let source = client.refresh_token(kept, |new| fs::write("refresh-token", new.reveal()));
     /// let account = source.credentials("alice@gmail.com");
     /// # Ok(())

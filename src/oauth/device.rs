@@ -34,7 +34,7 @@ const LIFE: Duration = Duration::from_secs(600);
 /// use pymail::oauth::{Client, Endpoints, MICROSOFT_SCOPES};
 ///
 /// # fn main() -> pymail::Result<()> {
-/// let client = Client::new(Endpoints::microsoft("common"), "00000000-0000-0000-0000-000000000000").scopes(MICROSOFT_SCOPES);
+/// let client = Client::new(Endpoints::microsoft("common"), "client id").scopes(MICROSOFT_SCOPES);
 /// let sign_in = client.sign_in_by_device()?;
 /// println!("Open {} and enter {}", sign_in.verification_uri(), sign_in.user_code());
 /// let refresh_token = sign_in.wait(Duration::from_secs(900))?;
@@ -139,17 +139,19 @@ impl DeviceSignIn {
         self.0.end.saturating_duration_since(Instant::now())
     }
 
-    /// Waits until the user has signed in, at most for `limit`, and returns the refresh token. The app keeps it, and makes a
-    /// source of it: [`Client::refresh_token`], or [`TokenSource::replace_refresh_token`] if it has one.
+    /// Waits until the user has signed in, at most for `limit`, and returns the refresh token. The app keeps it, and
+    /// makes a source of it: [`Client::refresh_token`], or [`TokenSource::replace_refresh_token`] if it has one.
     ///
-    /// Polls in the interval that the server names, longer after each `slow_down`; goes on after failures of the network.
+    /// Polls in the interval that the server names, longer after each `slow_down`; goes on after failures of the
+    /// network.
     ///
     /// [`TokenSource::replace_refresh_token`]: super::TokenSource::replace_refresh_token
     ///
     /// # Errors
-    /// `Timeout` after `limit`: it may be called again. `Closed` after [`cancel`](Self::cancel). `SignInNeeded` if the user
-    /// has refused or the code has expired: start another sign-in. `Config` for a client or a scope that the server does
-    /// not accept, and if there is no refresh token: Microsoft gives one for the scope `offline_access` only.
+    /// `Timeout` after `limit`: it may be called again. `Closed` after [`cancel`](Self::cancel). `SignInNeeded` if the
+    /// user has refused or the code has expired: start another sign-in. `Config` for a client or a scope that the
+    /// server does not accept, and if there is no refresh token: Microsoft gives one for the scope `offline_access`
+    /// only.
     pub fn wait(&self, limit: Duration) -> Result<RefreshToken> {
         let Shared { end, changed, .. } = &*self.0;
         let until = Instant::now().checked_add(limit).map_or(*end, |until| until.min(*end));

@@ -10,8 +10,8 @@ pub const MICROSOFT_SCOPES: [&str; 3] = [
     "offline_access",
 ];
 
-/// The scope of Microsoft 365 for [client credentials](super::Client::client_credentials): all that the administrator has
-/// given the app.
+/// The scope of Microsoft 365 for [client credentials](super::Client::client_credentials): all that the administrator
+/// has given the app.
 pub const MICROSOFT_APP_SCOPE: &str = "https://outlook.office365.com/.default";
 
 /// The addresses of a token server: `https` ones, or `http` ones on a loopback host.
@@ -19,7 +19,8 @@ pub const MICROSOFT_APP_SCOPE: &str = "https://outlook.office365.com/.default";
 /// ```
 /// use pymail::oauth::Endpoints;
 ///
-/// let company = Endpoints::new("https://login.example.org/token").device_authorization("https://login.example.org/device");
+/// let company = Endpoints::new("https://login.example.org/token")
+///     .device_authorization("https://login.example.org/device");
 /// # let _ = company;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +47,9 @@ impl Endpoints {
             .authorization("https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&prompt=consent")
     }
 
-    /// Returns Microsoft's: of a tenant by its id or domain, or `common` (all accounts), `organizations` (Microsoft 365)
-    /// or `consumers` (Outlook.com). Client credentials need a tenant. The scopes of mail are [`MICROSOFT_SCOPES`] and
-    /// [`MICROSOFT_APP_SCOPE`].
+    /// Returns Microsoft's: of a tenant by its id or domain, or `common` (all accounts), `organizations` (Microsoft
+    /// 365) or `consumers` (Outlook.com). Client credentials need a tenant. The scopes of mail are [`MICROSOFT_SCOPES`]
+    /// and [`MICROSOFT_APP_SCOPE`].
     #[must_use]
     pub fn microsoft(tenant: &str) -> Self {
         let url = |last: &str| format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/{last}");

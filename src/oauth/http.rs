@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use rustls::crypto::ring;
 use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
@@ -19,6 +20,9 @@ use crate::error::{Error, ErrorKind, Result, bounded};
 /// The variables of the environment that name a proxy.
 const PROXY_VARIABLES: [&str; 6] =
     ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+
+/// All but the unreserved characters (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The proxy of a client.
 #[derive(Clone)]
@@ -114,6 +118,9 @@ impl Request<'_> {
                 return Err(Error::config("the PEM text contains no certificate"));
             }
         }
+        if all.is_empty() {
+            return Err(Error::config("this system has no trusted roots: name them by SSL_CERT_FILE"));
+        }
         Ok(all)
     }
 
@@ -187,25 +194,14 @@ pub(super) fn checked(url: &str) -> Result<String> {
     }
 }
 
-/// Encodes a text for a form or a query (RFC 3986, section 2.3).
+/// Encodes a text for a form or a query.
 pub(super) fn encoded(text: &str) -> String {
-    let encode = |octet: u8| match octet {
-        b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'-' | b'.' | b'_' | b'~' => char::from(octet).to_string(),
-        _ => format!("%{octet:02X}"),
-    };
-    text.bytes().map(encode).collect()
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 /// Decodes a value of a query.
 pub(super) fn decoded(text: &str) -> String {
-    let (mut octets, mut rest) = (Vec::new(), text.as_bytes());
-    while let [first, tail @ ..] = rest {
-        let hex = tail.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        let octet = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        octets.push(octet.unwrap_or(if *first == b'+' { b' ' } else { *first }));
-        rest = if octet.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8_lossy(&octets).into_owned()
+    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 #[cfg(test)]

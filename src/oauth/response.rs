@@ -263,6 +263,7 @@ mod tests {
     #[case(Some("999999999"), 503, Some(3_600))]
     #[case(Some("Sun, 06 Nov 1994 08:49:37 GMT"), 503, Some(0))]
     #[case(Some("Sunday, 06-Nov-94 08:49:37 GMT"), 503, Some(0))]
+    #[case(Some("Fri, 31 Dec 9999 23:59:59 GMT"), 503, Some(3_600))]
     #[case(Some("soon"), 503, None)]
     #[case(None, 429, Some(5))]
     #[case(None, 503, None)]

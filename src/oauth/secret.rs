@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A refresh token (RFC 6749, section 1.5), by which an app gets access tokens until it is revoked. `Debug` does not show
-/// it.
+/// A refresh token (RFC 6749, section 1.5), by which an app gets access tokens until it is revoked. `Debug` does not
+/// show it.
 ///
 /// ```
 /// let token = pymail::oauth::RefreshToken::new("1//s3cret");

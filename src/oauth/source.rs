@@ -33,14 +33,16 @@ pub(super) enum Grant {
 
 /// A source of access tokens for [`Credentials::oauth2`]. Clones are one source: they share a cache and its requests.
 ///
-/// However many handles ask at a time, one request is on the way, on a thread of its own. All that ask meanwhile wait for
-/// it, each no longer than its own timeout, and get its token or its error. After an error, the source returns it without
-/// another request for as long as the server asks (`Retry-After`, at most an hour), else for 1 s, doubled up to a minute.
-/// A token that a handle has found to be [stale](TokenRequest::stale) is replaced once, for all handles that had it.
+/// However many handles ask at a time, one request is on the way, on a thread of its own. All that ask meanwhile wait
+/// for it, each no longer than its own timeout, and get its token or its error. After an error, the source returns it
+/// without another request for as long as the server asks (`Retry-After`, at most an hour), else for 1 s, doubled up to
+/// a minute. A token that a handle has found to be [stale](TokenRequest::stale) is replaced once, for all handles that
+/// had it.
 ///
-/// A token is served until shortly before its end: a quarter of its time, at most 2 min. From then on it is replaced when a
-/// handle connects; while the token server is away, the old one serves to its end. The end is that of `expires_in`, from
-/// before the request on, by the clock of this machine; without `expires_in`, a token serves until a server refuses it.
+/// A token is served until shortly before its end: a quarter of its time, at most 2 min. From then on it is replaced
+/// when a handle connects; while the token server is away, the old one serves to its end. The end is that of
+/// `expires_in`, from before the request on, by the clock of this machine; without `expires_in`, a token serves until a
+/// server refuses it.
 ///
 /// The handles that ask are blocked meanwhile; of an `AsyncImap`, only the thread of the pool that runs its call.
 ///
@@ -189,7 +191,8 @@ impl State {
 }
 
 impl Shared {
-    /// Asks the token server. Hands a new refresh token to the app before it returns the access token that came with it.
+    /// Asks the token server. Hands a new refresh token to the app before it returns the access token that came with
+    /// it.
     fn fetch(&self) -> Result<AccessToken> {
         if let Some(token) = self.keep_new()?.filter(is_valid) {
             return Ok(token);
@@ -297,5 +300,41 @@ fn is_valid(token: &AccessToken) -> bool {
 impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenSource").field("client", &self.0.client).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::endpoints::Endpoints;
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    /// Returns a source whose token server is away, with a token that is to be replaced by now.
+    fn source(token: &AccessToken) -> TokenSource {
+        let client = Client::new(Endpoints::new("http://localhost:1/token"), "app");
+        let source = client.client_credentials();
+        let mut state = source.0.state.lock();
+        (state.cached, state.renew_at) = (Some(token.clone()), Some(SystemTime::now()));
+        drop(state);
+        source
+    }
+
+    #[test]
+    fn an_old_token_serves_to_its_end_while_the_token_server_is_away() {
+        let token = AccessToken::new("old").expires_in(HOUR);
+        let source = source(&token);
+        let request = TokenRequest::new(HOUR);
+        assert_eq!(source.token(request).unwrap(), token);
+        assert_eq!(source.0.state.lock().failures, 1);
+        assert_eq!(source.token(request).unwrap(), token);
+        let stale = source.token(TokenRequest::for_another(token.id(), HOUR)).unwrap_err();
+        assert!(stale.is_transient() && stale.retry_after().is_some(), "{stale:?}");
+    }
+
+    #[test]
+    fn a_token_that_has_ended_does_not_serve() {
+        let source = source(&AccessToken::new("old").expires_in(Duration::ZERO));
+        assert!(source.token(TokenRequest::new(HOUR)).unwrap_err().is_transient());
     }
 }

@@ -55,7 +55,7 @@ fn polls_go_on_while_the_user_is_busy_and_the_server_is_away() {
 }
 
 fn device_response() -> serde_json::Value {
-    json!({ "device_code": "device-code-0", "user_code": "ABCD", "verification_url": "https://g.example/", "interval": 1 })
+    json!({ "device_code": "device-code-0", "user_code": "ABCD", "verification_url": "https://g.example/" })
 }
 
 /// Takes 6 s: the first interval, and that after `slow_down`.

@@ -46,6 +46,19 @@ fn many_handles_of_one_account_make_one_request_and_one_renewal() {
     assert_eq!(server.requests(), 2);
 }
 
+#[cfg(feature = "async")]
+#[rstest]
+fn futures_take_their_tokens_from_the_same_source() {
+    let (dovecot, server) = (dovecot(), TokenServer::start());
+    let source = source(&server);
+    connect(&dovecot, &source).unwrap().noop().unwrap();
+    smol::block_on(async {
+        let imap = pymail::AsyncImap::connect(config(&dovecot, &source)).await.unwrap();
+        imap.noop().await.unwrap();
+    });
+    assert_eq!(server.requests(), 1);
+}
+
 /// Ends the session, and has the next token asked for.
 fn end(dovecot: &Dovecot, source: &TokenSource) {
     dovecot.kick(USER);

@@ -1,15 +1,19 @@
 //! New refresh tokens reach the app before the access token that came with them is used.
 
-use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{self, Command};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use std::{env, fs, io, thread};
 
-use pymail::ErrorKind;
-use pymail::oauth::{RefreshToken, TokenSource};
+use pymail::oauth::{Client, Endpoints, RefreshToken, TokenSource};
+use pymail::{ErrorKind, TokenRequest};
 use rstest::rstest;
+use tempfile::TempDir;
 
 use crate::support::process::wait_until;
 use crate::support::token_server::{Fault, TokenServer};
-use crate::{USER, ask, assert_hidden, client, renew};
+use crate::{LONG, USER, ask, assert_hidden, client, renew};
 
 fn rotating() -> TokenServer {
     let server = TokenServer::start();
@@ -97,7 +101,7 @@ fn an_access_token_stays_unused_while_the_app_stores_the_refresh_token() {
         drop(wait.lock());
         Ok(())
     });
-    let request = pymail::TokenRequest::new(std::time::Duration::from_millis(50));
+    let request = TokenRequest::new(Duration::from_millis(50));
     wait_until("the offer", || source.token(request).is_err() && offered.all().len() == 1);
     assert!(source.token(request).is_err());
     drop(closed);
@@ -119,7 +123,7 @@ fn a_new_refresh_token_that_was_lost_needs_a_sign_in_unless_the_server_is_patien
     drop(lost);
 
     if is_patient {
-        server.change(|settings| settings.grace = crate::LONG);
+        server.change(|settings| settings.grace = LONG);
     }
     let restarted = offered.source(&server, &old, |_, _| Ok(()));
     let kind = ask(&restarted).map(drop).map_err(|error| {
@@ -129,6 +133,45 @@ fn a_new_refresh_token_that_was_lost_needs_a_sign_in_unless_the_server_is_patien
     });
     assert_eq!(kind, if is_patient { Ok(()) } else { Err(ErrorKind::SignInNeeded) });
     assert_eq!(offered.all().len(), usize::from(is_patient));
+}
+
+/// A process of its own dies while it is to keep the new refresh token: before it has stored it, and after.
+#[rstest]
+fn a_process_that_dies_at_a_rotation_goes_on_if_it_has_stored_the_new_token(
+    #[values(false, true)] has_stored: bool,
+) {
+    let (server, folder) = (rotating(), TempDir::new().unwrap());
+    let file = folder.path().join("refresh-token");
+    fs::write(&file, server.sign_in(USER)).unwrap();
+    let mut process = Command::new(env::current_exe().unwrap());
+    process.args(["--exact", "rotation::a_process_that_dies", "--nocapture"]);
+    process.env("PYMAIL_TEST_FILE", &file).env("PYMAIL_TEST_HTTP_PORT", server.http_port().to_string());
+    let output = process.env("PYMAIL_TEST_STORES", has_stored.to_string()).output().unwrap();
+    assert_eq!((output.status.signal(), server.requests()), (Some(SIGABRT), 1), "{output:?}");
+
+    let kept = fs::read_to_string(&file).unwrap();
+    let kind =
+        ask(&Offered::default().source(&server, &kept, |_, _| Ok(()))).map(drop).map_err(|it| it.kind());
+    assert_eq!(kind, if has_stored { Ok(()) } else { Err(ErrorKind::SignInNeeded) });
+}
+
+const SIGABRT: i32 = 6;
+
+/// Does nothing unless another test has started this process.
+#[test]
+fn a_process_that_dies() {
+    let Some(file) = env::var_os("PYMAIL_TEST_FILE") else { return };
+    let (port, stores) =
+        (env::var("PYMAIL_TEST_HTTP_PORT").unwrap(), env::var("PYMAIL_TEST_STORES").unwrap());
+    let token = RefreshToken::new(fs::read_to_string(&file).unwrap());
+    let client = Client::new(Endpoints::new(format!("http://127.0.0.1:{port}/token")), "app");
+    let source = client.refresh_token(token, move |new| {
+        if stores == "true" {
+            fs::write(&file, new.reveal())?;
+        }
+        process::abort()
+    });
+    drop(ask(&source));
 }
 
 #[rstest]
@@ -152,7 +195,7 @@ fn the_answer_to_a_refresh_token_that_was_replaced_meanwhile_is_dropped() {
     server.revoke(&first);
     server.change(|settings| settings.holds = true);
     let second = server.sign_in(USER);
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         let asking = scope.spawn(|| ask(&source));
         wait_until("the request", || server.requests() == 1);
         source.replace_refresh_token(RefreshToken::new(&second));
