@@ -36,8 +36,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// A setting can't work, such as a tag with a line break; or a provider of access tokens has panicked, or returned a
-    /// token that can't be sent; or a [connector](crate::Server::connector) has panicked.
+    /// A setting can't work, such as a tag with a line break; or a provider of access tokens has panicked, returned a
+    /// token that can't be sent, or (feature `oauth`) is a client that the token server does not accept; or a
+    /// [connector](crate::Server::connector) has panicked.
     Config,
     /// An argument of a call can't work, such as a mailbox name with a line break. Nothing was sent.
     InvalidInput,

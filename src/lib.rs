@@ -108,7 +108,8 @@
 //!
 //! With [access tokens](Credentials::oauth2), the app is asked for one at every connect, and again when one is refused or
 //! has ended. A refused token never ends the handle. When the app says that the account's owner must sign in again
-//! ([`Error::grant_gone`]), the handle rests until [`Imap::signed_in`] or [`Smtp::signed_in`].
+//! ([`Error::grant_gone`]), the handle rests until [`Imap::signed_in`] or [`Smtp::signed_in`]. With the feature `oauth`, the
+//! module `oauth` has a source of tokens from Google, Microsoft and other token servers.
 //!
 //! # Networks
 //!
@@ -182,6 +183,8 @@ pub mod fuzz;
 mod idna;
 mod imap;
 mod message;
+#[cfg(feature = "oauth")]
+pub mod oauth;
 mod proxy;
 mod python; // the only module that embeds CPython
 mod route;
@@ -202,7 +205,7 @@ mod waiter;
 pub use crate::asynchronous::AsyncCall;
 pub use crate::config::{
     AccessToken, ConnectRequest, Credentials, DEFAULT_TAG, ImapConfig, PasswordKind, Provider,
-    ProviderLimits, Proxy, SearchKind, Security, Server, SmtpConfig, TokenRequest,
+    ProviderLimits, Proxy, SearchKind, Security, Server, SmtpConfig, TokenId, TokenRequest,
 };
 pub use crate::connection::{Latency, Push, State, Stats, Status};
 pub use crate::error::{Error, ErrorKind, Result, TokenRefusal};
@@ -246,6 +249,15 @@ const _: () = {
     assert_send_sync::<SmtpConfig>();
 };
 
+#[cfg(feature = "oauth")]
+const _: () = {
+    const fn assert_send_sync<T: Send + Sync>() {}
+    assert_send_sync::<oauth::Client>();
+    assert_send_sync::<oauth::TokenSource>();
+    assert_send_sync::<oauth::DeviceSignIn>();
+    assert_send_sync::<oauth::BrowserSignIn>();
+};
+
 /// Fails to compile when a future or a stream can't be spawned, or polled without being pinned.
 #[cfg(feature = "async")]
 const _: () = {
@@ -259,7 +271,7 @@ const _: () = {
     assert_spawns::<AsyncDeadLetters>();
 };
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "oauth"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
 

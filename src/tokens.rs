@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::app_code::{self, Mark};
 use crate::codes;
-use crate::config::{AccessToken, Credentials, Login, Secret, TokenRequest, TokenSource};
+use crate::config::{AccessToken, Credentials, Login, Secret, TokenId, TokenRequest, TokenSource};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result, bounded};
 use crate::throttle::MAX_WAIT;
@@ -49,8 +49,8 @@ pub(crate) struct Tokens {
 
 #[derive(Default)]
 struct State {
-    /// `true` if the next request is for a new token: the last one was refused, or has ended a session.
-    renew: bool,
+    /// The token in whose place the next request is for another one: it was refused, or has ended a session.
+    stale: Option<TokenId>,
     /// The last token that was asked for as a new one, until a login.
     renewed: Option<AccessToken>,
     /// The token of the last login.
@@ -126,9 +126,12 @@ impl Tokens {
 
     /// Returns a token that has not ended, as far as that is known.
     fn token(&self, provider: &TokenSource, deadline: Deadline) -> Result<AccessToken> {
-        let renew = self.state.lock().renew;
-        let token = self.ask(provider, renew, deadline)?;
-        if renew || !self.is_spent(&token) { Ok(token) } else { self.ask(provider, true, deadline) }
+        let stale = self.state.lock().stale;
+        let token = self.ask(provider, stale, deadline)?;
+        if stale.is_some() || !self.is_spent(&token) {
+            return Ok(token);
+        }
+        self.ask(provider, Some(token.id()), deadline)
     }
 
     /// Returns `true` for a token that has ended, and for that of a session that is to be replaced.
@@ -146,7 +149,9 @@ impl Tokens {
         let is_of_session = matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::OutcomeUnknown);
         let mut state = self.state.lock();
         state.renew_at = None;
-        state.renew |= is_of_session && codes::is_token_ended(error.code(), &error.to_string());
+        if is_of_session && codes::is_token_ended(error.code(), &error.to_string()) {
+            state.stale = state.last.as_ref().map(AccessToken::id).or(state.stale);
+        }
     }
 
     /// Returns the time until the session of the last login is to be replaced, if its token's end is known.
@@ -183,21 +188,22 @@ impl Tokens {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Asks the app for a token, and checks it. Waits until the deadline; the provider may take longer.
-    fn ask(&self, provider: &TokenSource, renew: bool, deadline: Deadline) -> Result<AccessToken> {
+    /// Asks the app for a token, in place of a stale one if there is any, and checks it. Waits until the deadline; the
+    /// provider may take longer.
+    fn ask(&self, provider: &TokenSource, stale: Option<TokenId>, deadline: Deadline) -> Result<AccessToken> {
         loop {
             deadline.check(ACTION)?;
-            let question = self.question(provider, renew, deadline)?;
+            let question = self.question(provider, stale, deadline)?;
             let answer = question.wait(deadline)?;
             let mut state = self.state.lock();
             let is_first = state.question.take_if(|asked| Arc::ptr_eq(asked, &question)).is_some();
             let is_old_news = is_grant_gone(&answer) && question.sign_ins != state.sign_ins;
-            if is_old_news || (renew && !question.renew) {
+            if is_old_news || (stale.is_some() && !question.renew) {
                 continue;
             }
             let token = answer?;
             if question.renew && is_first {
-                state.renew = false; // Not to be replaced, too, before the server has seen it.
+                state.stale = None; // Not to be replaced, too, before the server has seen it.
                 state.renewed = Some(token.clone());
             }
             return Ok(token);
@@ -205,7 +211,13 @@ impl Tokens {
     }
 
     /// Returns the request that is under way, or was answered too late, if its answer is of use; else a new one.
-    fn question(&self, provider: &TokenSource, renew: bool, deadline: Deadline) -> Result<Arc<Question>> {
+    fn question(
+        &self,
+        provider: &TokenSource,
+        stale: Option<TokenId>,
+        deadline: Deadline,
+    ) -> Result<Arc<Question>> {
+        let renew = stale.is_some();
         let mut state = self.state.lock();
         if let Some(question) = state.question.take_if(|question| question.is_of_use(renew)) {
             return Ok(Arc::clone(state.question.insert(question)));
@@ -217,7 +229,11 @@ impl Tokens {
             answer: Mutex::default(),
             answered: Condvar::new(),
         });
-        self.run(provider.clone(), Arc::clone(&question), TokenRequest { renew, timeout: deadline.left() })?;
+        self.run(
+            provider.clone(),
+            Arc::clone(&question),
+            TokenRequest { renew, stale, timeout: deadline.left() },
+        )?;
         Ok(Arc::clone(state.question.insert(question)))
     }
 
@@ -248,7 +264,7 @@ impl State {
         if !std::mem::take(&mut refused.is_just_now) || refused.token.reveal() != token.reveal() {
             return None;
         }
-        self.renew = true;
+        self.stale = Some(token.id());
         Some(all_there_is(refused.error.clone()))
     }
 
@@ -268,11 +284,13 @@ impl State {
         if !error.is_refused_token() {
             // A server may refuse a token in words that do not tell, or by hanging up.
             let has_failed_before = is_same(self.failed.as_ref(), &token);
-            self.renew |= has_failed_before && !is_new && is_of_login(error.kind());
+            if has_failed_before && !is_new && is_of_login(error.kind()) {
+                self.stale = Some(token.id());
+            }
             self.failed = Some(token);
             return error;
         }
-        self.renew = true;
+        self.stale = Some(token.id());
         let was_refused =
             self.refused.as_ref().is_some_and(|refused| refused.token.reveal() == token.reveal());
         self.refused = Some(Refused { token, error: error.clone(), is_just_now: !is_new });
@@ -337,17 +355,20 @@ fn is_same(one: Option<&AccessToken>, other: &AccessToken) -> bool {
     one.is_some_and(|one| one.reveal() == other.reveal())
 }
 
-/// Returns the error for a provider's error. Only that of a lost grant keeps its kind: none of the others ends a handle.
+/// Returns the error for a provider's error. A lost grant and a wrong configuration keep their kinds, since they don't
+/// pass by themselves. No error ends a handle.
 fn unavailable(error: &Error) -> Error {
-    let is_grant_gone = error.kind() == ErrorKind::SignInNeeded;
-    let kind = if is_grant_gone { ErrorKind::SignInNeeded } else { ErrorKind::Connect };
-    let wait = error.retry_after().filter(|_| !is_grant_gone).map(|wait| wait.min(MAX_WAIT));
+    let kind = match error.kind() {
+        kind @ (ErrorKind::SignInNeeded | ErrorKind::Config) => kind,
+        _ => ErrorKind::Connect,
+    };
+    let wait = error.retry_after().filter(|_| kind == ErrorKind::Connect).map(|wait| wait.min(MAX_WAIT));
     Error::during(kind, ACTION, &bounded(&format!("{error:#}"))).with_retry_after(wait)
 }
 
 /// Returns the time from which a session with this token is to be replaced, by the time that was left when the login
 /// began. None for a token that the server has taken after its end: its end, or this clock, is wrong.
-fn renewal(token: &AccessToken, left: Option<Duration>) -> Option<SystemTime> {
+pub(crate) fn renewal(token: &AccessToken, left: Option<Duration>) -> Option<SystemTime> {
     let left = left.filter(|left| !left.is_zero())?;
     token.get_expires_at()?.checked_sub(MARGIN.min(left / MARGIN_SHARE))
 }

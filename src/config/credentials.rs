@@ -88,9 +88,12 @@ impl Credentials {
     /// | the same refused token again | returns [`Auth`](crate::ErrorKind::Auth), and tries again after 5 min |
     /// | a token with which two logins in a row fail for another cause | asks with [`renew`](TokenRequest::renew) next |
     /// | a token that ends soon | replaces the session before that, between two calls |
+    /// | `Config`, such as `TokenSource` of the feature `oauth` for a wrong client secret | returns it, and tries again |
     /// | [`Error::token_unavailable`], or any other error | returns [`Connect`](crate::ErrorKind::Connect), and tries again, not before the wait that the error names |
     /// | [`Error::grant_gone`] | returns [`SignInNeeded`](crate::ErrorKind::SignInNeeded), and does not connect before [`signed_in`](crate::Imap::signed_in) |
     /// | an empty token, or one with spaces, control characters or others beyond ASCII; nothing, since it panics | returns [`Config`](crate::ErrorKind::Config), and tries again |
+    ///
+    /// With the feature `oauth`, a `TokenSource` is such a provider, with a cache for many handles.
     ///
     /// Logs in by OAUTHBEARER (RFC 7628) where the server offers it, since its refusals name the cause, else by
     /// XOAUTH2. Tokens go over TLS or the loopback only, as passwords do.
@@ -107,7 +110,8 @@ impl Credentials {
     /// let cache: Mutex<Option<AccessToken>> = Mutex::default();
     /// let account = Credentials::oauth2("alice@example.org", move |request| {
     ///     let mut cache = cache.lock().unwrap();
-    ///     if let Some(token) = cache.as_ref().filter(|_| !request.renew) {
+    ///     // Another handle of the account may have renewed it.
+    ///     if let Some(token) = cache.as_ref().filter(|token| request.stale != Some(token.id())) {
     ///         return Ok(token.clone());
     ///     }
     ///     // The app's own client: a refresh token for an access token (RFC 6749, section 6).

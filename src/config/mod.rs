@@ -22,7 +22,7 @@ pub(crate) use self::route::{Connector, Route};
 pub(crate) use self::server::Identity;
 pub use self::server::{Security, Server};
 pub(crate) use self::token::TokenSource;
-pub use self::token::{AccessToken, TokenRequest};
+pub use self::token::{AccessToken, TokenId, TokenRequest};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The default tag.

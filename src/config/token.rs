@@ -1,7 +1,8 @@
 //! Access tokens of OAuth 2.0, and the function of the app that returns them.
 
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crate::error::Result;
@@ -52,6 +53,13 @@ impl AccessToken {
         self.end
     }
 
+    /// Returns the id by which a cache tells this token from others: the same for equal tokens.
+    #[must_use]
+    pub fn id(&self) -> TokenId {
+        static KEYS: OnceLock<RandomState> = OnceLock::new();
+        TokenId(KEYS.get_or_init(RandomState::new).hash_one(&self.secret))
+    }
+
     /// Returns the token, for the login.
     pub(crate) fn reveal(&self) -> &str {
         &self.secret
@@ -75,6 +83,10 @@ impl fmt::Debug for AccessToken {
     }
 }
 
+/// The id of an access token within this process: not secret, and of no meaning elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenId(u64);
+
 /// A request for an access token, by a handle that is about to connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -82,8 +94,25 @@ pub struct TokenRequest {
     /// `true` if the token of the last request is of no use any more: the server has refused it, has ended a session
     /// with it, logins with it fail, or it ends soon. A token from a cache is likely to be the same one: fetch a new one.
     pub renew: bool,
+    /// With `renew`, the [id](AccessToken::id) of that token. A cache of many handles that has another token by now may
+    /// return it: then a token that all of them had is renewed once, and not by each.
+    pub stale: Option<TokenId>,
     /// The rest of the time that the call has for connecting. A token that comes later is for the next attempt.
     pub timeout: Duration,
+}
+
+impl TokenRequest {
+    /// Makes a request for any token, with this timeout.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Self {
+        Self { renew: false, stale: None, timeout }
+    }
+
+    /// Makes a request for another token than this one.
+    #[must_use]
+    pub fn for_another(stale: TokenId, timeout: Duration) -> Self {
+        Self { renew: true, stale: Some(stale), timeout }
+    }
 }
 
 /// The function of the app that returns access tokens. Equal to its clones.

@@ -114,7 +114,7 @@ fn tests() -> Outcome {
     let bench = ["--locked", "--package", "pymail-bench"];
     // Without a named target, cargo also builds the examples, which some tests run.
     cargo(&["test", "--locked", "--no-run"])?;
-    let of_features = ["--lib", "--test", "asynchronous", "--test", "metrics"];
+    let of_features = ["--lib", "--test", "asynchronous", "--test", "metrics", "--test", "oauth"];
     cargo(&[&["test", "--locked", "--no-run", "--all-features"], &of_features[..]].concat())?;
     cargo(&[&members[..], &["--no-run"]].concat())?;
     cargo(&[&["build"], &bench[..]].concat())?;

@@ -96,6 +96,7 @@ mod tests {
             "--test all",
             "--test asynchronous --all-features",
             "--test metrics --all-features",
+            "--test oauth --all-features",
             "--test faults",
             "--test consumers",
             "--test soak",

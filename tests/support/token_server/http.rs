@@ -128,7 +128,7 @@ fn parse_form(text: &str) -> Form {
 fn decode(text: &str) -> String {
     let (mut octets, mut rest) = (Vec::new(), text.as_bytes());
     while let [first, tail @ ..] = rest {
-        let hex = (*first == b'%').then(|| tail.get(..2)).flatten();
+        let hex = tail.get(..2).filter(|hex| *first == b'%' && hex.iter().all(u8::is_ascii_hexdigit));
         let decoded = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
         octets.push(decoded.unwrap_or(if *first == b'+' { b' ' } else { *first }));
         rest = if decoded.is_some() { &tail[2..] } else { tail };

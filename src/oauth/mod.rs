@@ -1,0 +1,55 @@
+//! Access tokens from a token server, for [`Credentials::oauth2`](crate::Credentials::oauth2): by refresh token, client
+//! credentials, device code or browser. Feature `oauth`.
+//!
+//! ```no_run
+//! use std::fs;
+//! use pymail::oauth::{Client, Endpoints, MICROSOFT_SCOPES, RefreshToken};
+//! use pymail::{Imap, ImapConfig, Server};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! let client = Client::new(Endpoints::microsoft("common"), "the id of the app").scopes(MICROSOFT_SCOPES);
+//! let kept = RefreshToken::new(fs::read_to_string("refresh-token")?);
+//! let source = client.refresh_token(kept, |new| fs::write("refresh-token", new.reveal()));
+//! let server = Server::tls("outlook.office365.com");
+//! let imap = Imap::connect(ImapConfig::new(server, source.credentials("alice@example.org")))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Client`] is the app as it is registered with its provider; this crate has no registration of its own.
+//! [`Client::sign_in_by_device`] gets the first refresh token with a code that the user enters in any browser,
+//! [`Client::sign_in_by_browser`] with a browser on this machine, which Gmail needs; an app may get it by its own
+//! means. A [`TokenSource`] turns it into access tokens, one request at a time for all handles of the account.
+//!
+//! # A crash while a refresh token is rotated
+//!
+//! A new refresh token is with the app's function before the access token that came with it is used. Yet a process can
+//! die after the server has sent it and before the app has stored it, or the response can be lost. The app then has the
+//! old one only. Microsoft takes it further on; Google does not rotate; others take it for some seconds or a minute
+//! more. Where there is no such time, or it is over, a server that watches for reuse (RFC 9700, section 4.14.2) refuses
+//! the old token and ends the new one: `invalid_grant`, and the handle is in
+//! [`State::SignInNeeded`](crate::State::SignInNeeded). The user must sign in again; no client can prevent that.
+//!
+//! # Secrets
+//!
+//! No error, event and `Debug` of this crate shows an access token, a refresh token, a device code, a client secret or
+//! a proxy's password. The HTTP client beneath (`ureq`) writes whole requests to the crate `log` at the level TRACE,
+//! with the target `ureq_proto`: an app that installs a logger for that level must leave this target out.
+
+// Why ureq and forms of our own: see Cargo.toml.
+
+mod browser;
+mod client;
+mod device;
+mod endpoints;
+mod http;
+mod response;
+mod secret;
+mod source;
+
+pub use self::browser::BrowserSignIn;
+pub use self::client::Client;
+pub use self::device::DeviceSignIn;
+pub use self::endpoints::{Endpoints, GMAIL_SCOPE, MICROSOFT_APP_SCOPE, MICROSOFT_SCOPES};
+pub use self::secret::RefreshToken;
+pub use self::source::TokenSource;

@@ -1,0 +1,58 @@
+//! Refresh tokens and other secrets, which no text shows.
+
+use std::fmt;
+
+/// A refresh token (RFC 6749, section 1.5), by which an app gets access tokens until it is revoked. `Debug` does not
+/// show it.
+///
+/// ```
+/// let token = pymail::oauth::RefreshToken::new("1//s3cret");
+/// assert_eq!(format!("{token:?}"), "RefreshToken(..)");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct RefreshToken(String);
+
+impl RefreshToken {
+    /// Makes a refresh token of the text that the app has kept.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// Returns the text, for the app to keep: readable for its user only.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RefreshToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RefreshToken(..)")
+    }
+}
+
+/// Another secret: a client secret, a device code, a proxy's address with its password.
+#[derive(Clone)]
+pub(super) struct Secret(String);
+
+impl Secret {
+    pub(super) fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Removes secrets from a text from elsewhere, which may repeat what was sent.
+pub(super) fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
+    let secrets = secrets.into_iter().filter(|secret| !secret.is_empty());
+    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
+}
