@@ -188,17 +188,17 @@ impl Tokens {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Asks the app for a token, in place of a stale one if there is any, and checks it. Waits until the deadline; the
+    /// Asks the app for a token, in place of an old one if there is any, and checks it. Waits until the deadline; the
     /// provider may take longer.
-    fn ask(&self, provider: &TokenSource, stale: Option<TokenId>, deadline: Deadline) -> Result<AccessToken> {
+    fn ask(&self, provider: &TokenSource, old: Option<TokenId>, deadline: Deadline) -> Result<AccessToken> {
         loop {
             deadline.check(ACTION)?;
-            let question = self.question(provider, stale, deadline)?;
+            let question = self.question(provider, old, deadline)?;
             let answer = question.wait(deadline)?;
             let mut state = self.state.lock();
             let is_first = state.question.take_if(|asked| Arc::ptr_eq(asked, &question)).is_some();
             let is_old_news = is_grant_gone(&answer) && question.sign_ins != state.sign_ins;
-            if is_old_news || (stale.is_some() && !question.renew) {
+            if is_old_news || (old.is_some() && !question.renew) {
                 continue;
             }
             let token = answer?;
@@ -214,10 +214,10 @@ impl Tokens {
     fn question(
         &self,
         provider: &TokenSource,
-        stale: Option<TokenId>,
+        old: Option<TokenId>,
         deadline: Deadline,
     ) -> Result<Arc<Question>> {
-        let renew = stale.is_some();
+        let renew = old.is_some();
         let mut state = self.state.lock();
         if let Some(question) = state.question.take_if(|question| question.is_of_use(renew)) {
             return Ok(Arc::clone(state.question.insert(question)));
@@ -229,16 +229,16 @@ impl Tokens {
             answer: Mutex::default(),
             answered: Condvar::new(),
         });
-        self.run(
+        Self::run(
             provider.clone(),
             Arc::clone(&question),
-            TokenRequest { renew, stale, timeout: deadline.left() },
+            TokenRequest { renew, stale: old, timeout: deadline.left() },
         )?;
         Ok(Arc::clone(state.question.insert(question)))
     }
 
     /// Starts the thread that asks the provider.
-    fn run(&self, provider: TokenSource, question: Arc<Question>, request: TokenRequest) -> Result<()> {
+    fn run(provider: TokenSource, question: Arc<Question>, request: TokenRequest) -> Result<()> {
         // This thread, and the calls that it is in, wait for the answer. It has the mark of this connection, too.
         let marks = app_code::marks();
         let span = tracing::Span::current();
