@@ -90,12 +90,14 @@ fn an_error_that_comes_too_late_is_old() {
 #[test]
 fn a_request_for_a_new_token_is_not_answered_by_one_before() {
     let (tokens, renewals, answer) = slow();
+    answer.send(Ok(nth(1))).unwrap();
+    log_in(&tokens, soon(), Ok(())).unwrap();
     ask_in_vain(&tokens);
     tokens.note_loss(&Error::new(ErrorKind::Disconnected, "Session invalidated - AccessTokenExpired"));
-    answer.send(Ok(nth(1))).unwrap();
     answer.send(Ok(nth(2))).unwrap();
-    assert_eq!(log_in(&tokens, soon(), Ok(())).unwrap(), "token-2");
-    assert_eq!(*renewals.lock(), [false, true]);
+    answer.send(Ok(nth(3))).unwrap();
+    assert_eq!(log_in(&tokens, soon(), Ok(())).unwrap(), "token-3");
+    assert_eq!(*renewals.lock(), [false, false, true]);
 }
 
 #[test]
