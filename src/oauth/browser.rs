@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Result, bounded};
 /// The time that a browser has to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
-/// The longest request line that is read.
+/// The longest request that is read, in octets.
 const MAX_REQUEST: u64 = 16 * 1_024;
 
 /// A sign-in that the user completes in a browser on this machine (RFC 8252). Clones are one sign-in.
@@ -203,8 +203,10 @@ impl Shared {
     /// Answers one request; `None` if the browser hangs up or sends something else.
     fn serve(&self, mut stream: TcpStream) -> Option<()> {
         stream.set_read_timeout(Some(REQUEST_TIME)).ok()?;
-        let mut line = String::new();
-        BufReader::new((&stream).take(MAX_REQUEST)).read_line(&mut line).ok()?;
+        let mut lines = BufReader::new((&stream).take(MAX_REQUEST)).lines();
+        let line = lines.next()?.ok()?;
+        // To its end: a connection that is closed with octets unread is reset, and the answer with it.
+        lines.map_while(Result::ok).find(String::is_empty)?;
         let target = line.split(' ').nth(1)?;
         let (status, text) = match self.answer(target.split_once('?').map_or("", |(_, query)| query)) {
             Some(answer) => {

@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 /// The default time of a request to the token server.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The longest time of any wait: longer ones overflow.
+pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3_600);
+
 /// An app as it is registered with a provider (RFC 6749, section 2), and how it reaches the token server.
 ///
 /// TLS is verified against the system's roots (and `SSL_CERT_FILE`) and those added. Redirects are not followed.
@@ -98,13 +101,13 @@ impl Client {
     }
 
     /// Sets the time of a request to the token server, from the look-up of its name to the end of its answer. Default
-    /// 30 s.
+    /// 30 s, at most a week.
     ///
     /// A handle does not wait longer than for its own timeout. The request goes on meanwhile, so that a refresh token
     /// that comes late is not lost.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST_TIMEOUT);
         self
     }
 

@@ -30,13 +30,18 @@
 //! the old token and ends the new one: `invalid_grant`, and the handle is in
 //! [`State::SignInNeeded`](crate::State::SignInNeeded). The user must sign in again; no client can prevent that.
 //!
+//! # The HTTP client
+//!
+//! `ureq` sends the forms: it blocks as this crate does, and adds 21 crates. `oauth2` on top of it would add 48 more for
+//! the same forms, and hides `invalid_grant` behind a status. TLS is by `rustls` with `ring`, without a C library; the
+//! roots are the system's. Addresses of a host are tried one after another: on a network with a dead IPv6, a request to
+//! a server with many IPv6 addresses may end by its timeout.
+//!
 //! # Secrets
 //!
 //! No error, event and `Debug` of this crate shows an access token, a refresh token, a device code, a client secret or
 //! a proxy's password. The HTTP client beneath (`ureq`) writes whole requests to the crate `log` at the level TRACE,
 //! with the target `ureq_proto`: an app that installs a logger for that level must leave this target out.
-
-// Why ureq and forms of our own: see Cargo.toml.
 
 mod browser;
 mod client;

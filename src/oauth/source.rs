@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::client::Client;
+use super::client::{Client, LONGEST_TIMEOUT};
 use super::response::Failure;
 use super::secret::{RefreshToken, redact};
 use crate::config::{AccessToken, Credentials, TokenRequest};
@@ -137,7 +137,7 @@ impl TokenSource {
 
     /// Waits for the request that is on the way, or for a new one.
     fn wait(&self, state: &mut MutexGuard<'_, State>, timeout: Duration) -> Result<AccessToken> {
-        let until = Instant::now() + timeout;
+        let until = Instant::now() + timeout.min(LONGEST_TIMEOUT);
         if !state.is_asking {
             self.start()?;
             state.is_asking = true;

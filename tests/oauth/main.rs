@@ -4,6 +4,7 @@ mod browser;
 mod device;
 mod failures;
 mod handles;
+mod log;
 mod proxies;
 mod rotation;
 mod sharing;

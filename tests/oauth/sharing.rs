@@ -102,3 +102,10 @@ fn a_token_that_has_ended_is_replaced() {
     assert_ne!(ask(&source).unwrap(), ask(&source).unwrap());
     assert_eq!(server.requests(), 2);
 }
+
+#[rstest]
+fn no_timeout_is_too_long() {
+    let server = TokenServer::start();
+    let client = crate::client(&server).timeout(Duration::MAX);
+    client.client_credentials().token(TokenRequest::new(Duration::MAX)).unwrap();
+}
