@@ -42,4 +42,7 @@ def parse_reason(challenge: bytes | str) -> Reason | None:
 
 def _field(fields: dict[str, object], name: str) -> str:
     value = fields.get(name, "")
-    return str(value)[:MAX_TEXT] if isinstance(value, (str, int)) else ""
+    if not isinstance(value, (str, int)):
+        return ""
+    # JSON can name half of a character (a surrogate), which is no text.
+    return str(value)[:MAX_TEXT].encode("utf-8", "replace").decode()

@@ -169,9 +169,8 @@ fn refused_exception(exception: &Bound<'_, PyBaseException>, context: CallContex
     let args = exception.getattr("args").and_then(|args| args.extract());
     let (code, text): Refusal = args.unwrap_or_else(|_| (None, text(exception)));
     // Of a refused access token only: the status and the scope.
-    let reason = exception.getattr("reason").and_then(|reason| reason.extract::<(String, String)>());
-    match reason {
-        Ok(reason) => refused_token((code, text), reason, context),
+    match exception.getattr("reason") {
+        Ok(reason) => refused_token((code, text), reason.extract().unwrap_or_default(), context),
         Err(_) => refused(code, text, context),
     }
 }

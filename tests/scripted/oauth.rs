@@ -339,6 +339,7 @@ fn smtp_repeats_a_token_for_a_server_that_does_not_take_it_with_the_command(
 #[case::a_word("no")]
 #[case::other_types(r#"{"status":[1],"scope":{"a":2}}"#)]
 #[case::no_text("\u{0}\u{1}")]
+#[case::without_text(r#"{"status":"","scope":""}"#)]
 #[case::deep(&"[".repeat(5_000))]
 fn a_reason_that_can_not_be_read_is_answered_and_left_out(#[case] reason: &str) {
     let script = Script::imap(&["AUTH=XOAUTH2"]).says("AUTHENTICATE", "+ \r\n");
@@ -355,6 +356,32 @@ fn a_reason_that_can_not_be_read_is_answered_and_left_out(#[case] reason: &str) 
         assert_hidden(&error);
     }
     assert_eq!((asked.renewals(), same.renewals()), (vec![false, true], vec![false, true]));
+}
+
+/// JSON can name half of a character, which is no text. The refusal is of a token all the same, and ends no handle.
+#[rstest]
+#[case::escaped(r#"{"status":"\ud800","scope":"mail"}"#.into())]
+#[case::in_octets([&b"{\"status\":\""[..], &[0xED, 0xA0, 0x80], &b"\",\"scope\":\"mail\"}"[..]].concat())]
+fn a_reason_with_half_a_character_is_one(#[case] reason: Vec<u8>) {
+    let reason = format!("{}\r\n", BASE64_STANDARD.encode(reason));
+    let inbox = {
+        let reason = format!("+ {reason}");
+        let script = microsoft(move |_| Step::Say(reason.clone()));
+        script.on("", |heard| Step::say(FAILED).when(heard.text.is_empty())).start()
+    };
+    let relay = Script::smtp(&["AUTH XOAUTH2"])
+        .says("AUTH", format!("334 {reason}"))
+        .on("", |heard| Step::say(NOT_YOU).when(heard.text.is_empty()))
+        .start();
+    let asked = [Asked::default(), Asked::default()];
+    let errors = [
+        imap(&inbox, asked[0].credentials()).map(drop).unwrap_err(),
+        smtp(&relay, asked[1].credentials()).map(drop).unwrap_err(),
+    ];
+    for (error, asked) in errors.iter().zip(asked) {
+        assert!(error.kind() == ErrorKind::Auth && error.is_transient(), "{error:?}");
+        assert_eq!((&*error.token_refusal().unwrap().scope, asked.renewals()), ("mail", vec![false, true]));
+    }
 }
 
 #[rstest]
