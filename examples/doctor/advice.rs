@@ -1,4 +1,4 @@
-//! What failures mean, in words, and what to do.
+//! The causes of failures, in words, with remedies.
 
 use pymail::{Error, ErrorKind, PasswordKind, Security};
 
