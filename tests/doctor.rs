@@ -73,8 +73,8 @@ impl Doctor {
         self.command.output().unwrap()
     }
 
-    /// Runs it, and checks that it has failed, that it says `cause` and `advice`, and that the sample in docs/doctor.md says
-    /// the same.
+    /// Runs it, and checks that it has failed, that it says `cause` and `advice`, and that the sample in docs/doctor.md
+    /// says the same.
     fn finds(mut self, sample: &str, cause: &str, advice: &str) {
         let output = self.run();
         let text = String::from_utf8(output.stdout).unwrap();
@@ -103,7 +103,8 @@ fn without_time(line: &str) -> String {
     line.to_owned()
 }
 
-/// Returns the parts of an output that do not depend on the versions of the servers: of steps that have passed, the names.
+/// Returns the parts of an output that do not depend on the versions of the servers: of steps that have passed, the
+/// names.
 fn essence(text: &str) -> Vec<&str> {
     let of = |line| if str::starts_with(line, "passed") { &line[..26.min(line.len())] } else { line };
     text.lines().map(|line| of(line).trim_end()).collect()
