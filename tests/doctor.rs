@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rstest::rstest;
 use serde_json::Value;
 
-use crate::fixtures::{dovecot, postfix};
+use crate::fixtures::{courier, cyrus, dovecot, embedded, exim, postfix};
 use crate::line_protocol::example;
 use crate::mail_site::{ALICE, Site};
 use crate::support::certs::{Authority, Issued};
@@ -152,6 +152,21 @@ fn a_healthy_account_passes_each_step_and_is_left_clean(#[from(postfix)] site: S
     let ports = site.ports();
     let shown = shown.join("\n").replace(&format!(":{}", ports.imaps), ":993");
     check_sample("healthy", &shown.replace(&format!(":{}", ports.smtp), ":587"));
+}
+
+#[rstest]
+#[case::pymap(embedded())]
+#[ignore = "for --all-servers"]
+#[case::on_cyrus(cyrus())]
+#[ignore = "for --all-servers"]
+#[case::on_courier(courier())]
+#[ignore = "for --all-servers"]
+#[case::by_exim(exim())]
+fn other_servers_are_healthy_too(#[case] site: Site) {
+    let output = Doctor::of(&site).run();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("mail idle"), "{text}");
+    assert!(site.imap().search("ALL").unwrap().is_empty());
 }
 
 #[rstest]
