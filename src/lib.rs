@@ -149,11 +149,11 @@
 //! the body), `message_hash` (FNV-1a of the Message-ID, 64 bits), `latency_ms` (after an announcement) and `error`. No
 //! span has text of a message in it: no id, address, property or body.
 //!
-//! The transcript of a connection is emitted at the level `TRACE`, with the target `pymail::wire`: each line that is sent or
-//! received, with the fields `protocol`, `connection` (a number), `sent` and `at_ms` (since the connection was made). It has
-//! the names of commands, names of mailboxes and the status lines of the server, and counts of octets in place of secrets,
-//! addresses, search texts, headers and bodies. A subscriber must want it when the connection is made; otherwise it costs
-//! nothing.
+//! The transcript of a connection is emitted at the level `TRACE`, with the target `pymail::wire`: each line that is sent
+//! or received, with the fields `protocol`, `connection` (a number), `sent` and `at_ms` (since the connection was made).
+//! It has the names of commands, names of mailboxes and the status lines of the server, and counts of octets in place of
+//! secrets, addresses, search texts, headers and bodies. A subscriber must want it when the connection is made; otherwise
+//! it costs nothing.
 //!
 //! # The host process
 //!

@@ -20,7 +20,8 @@ pub struct ServerInfo {
     pub capabilities: Vec<String>,
     /// The login mechanisms on offer, such as `PLAIN` and `XOAUTH2`; `LOGIN` also for IMAP's command of that name.
     pub mechanisms: Vec<String>,
-    /// The name of the archive on this server, with the prefix of the personal namespace (RFC 2342). `None` from `probe`.
+    /// The name of the archive on this server, with the prefix of the personal namespace (RFC 2342). `None` from
+    /// `probe`.
     pub archive: Option<String>,
     /// The hierarchy delimiter of mailbox names, such as `/`; empty if there is no hierarchy. `None` from `probe`.
     pub delimiter: Option<String>,
@@ -38,7 +39,8 @@ pub struct TlsInfo {
     pub names: Vec<String>,
     /// The common name of the certificate's issuer.
     pub issuer: String,
-    /// The common names of the certificates that were verified, from the server's to the trusted one. Empty on Python 3.9.
+    /// The common names of the certificates that were verified, from the server's to the trusted one. Empty on Python
+    /// 3.9.
     pub chain: Vec<String>,
     /// The begin of the certificate's validity.
     pub not_before: SystemTime,

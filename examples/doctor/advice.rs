@@ -1,4 +1,4 @@
-//! What failures mean, in words, and what to do.
+//! The causes of failures, in words, with remedies.
 
 use pymail::{Error, ErrorKind, PasswordKind, Security};
 
@@ -118,7 +118,7 @@ pub(crate) fn login(error: &Error, options: &Options) -> Trouble {
         }
         ErrorKind::Auth => {
             "Check the user name (often the whole address) and the password. With two-factor login, most providers want \
-             an app password; Microsoft 365 and Google's companies want --oauth."
+             an app password; Microsoft 365 and Google Workspace want --oauth."
                 .into()
         }
         ErrorKind::Connect => "No access token could be made: see the command's own output.".into(),

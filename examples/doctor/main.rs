@@ -1,17 +1,18 @@
 //! Checks an account from the host name to a message's round trip, and says what is wrong and what to do.
 //!
 //! ```text
-//! PYMAIL_PASSWORD=... cargo run --example doctor -- --user alice@example.org --imap imap.example.org --smtp smtp.example.org
+//! PYMAIL_PASSWORD=... cargo run --example doctor -- --user alice@example.org --imap imap.example.org
 //! ```
 //!
 //! `--help` lists the options; docs/doctor.md explains the steps, with the output for broken accounts.
 //!
-//! It stores one message in the inbox and sends another one to the own address, both with the tag `__PYMAIL_DOCTOR__`, and
-//! removes both at the end, as well as those of runs that were killed. The empty mailbox of that name stays: it is the
-//! archive, which an app's handle creates, too.
+//! It stores one message in the inbox and sends another one to the own address, both with the tag `__PYMAIL_DOCTOR__`,
+//! and removes both at the end, as well as those of runs that were killed. The empty mailbox of that name stays: it is
+//! the archive, which an app's handle creates, too.
 //!
-//! With `--json`, each line is an object with `service` (`imap`, `smtp` or `mail`), `step`, `outcome` (`passed`, `failed` or
-//! `skipped`), `ms` (`null` if skipped), `text`, and `advice` (`null` unless failed). No output has a password or a token in it.
+//! With `--json`, each line is an object with `service` (`imap`, `smtp` or `mail`), `step`, `outcome` (`passed`,
+//! `failed` or `skipped`), `ms` (`null` if skipped), `text`, and `advice` (`null` unless failed). No output has a
+//! password or a token in it.
 
 mod advice;
 mod calendar;

@@ -620,8 +620,9 @@ impl Imap {
 
     /// Stores a mail in a mailbox, with `\Seen`: APPEND (RFC 3501, section 6.3.11).
     ///
-    /// The mail is whole: headers, an empty line and the body (RFC 5322). Lone CRs and LFs become CRLF. Never repeated after
-    /// a loss, since that could store it twice. The mailbox is named, and must exist, as for [`copy`](Imap::copy).
+    /// The mail is whole: headers, an empty line and the body (RFC 5322). Lone CRs and LFs become CRLF. Never repeated
+    /// after a loss, since that could store it twice. The mailbox is named, and must exist, as for
+    /// [`copy`](Imap::copy).
     ///
     /// ```no_run
     /// # fn store(imap: &pymail::Imap) -> pymail::Result<()> {
@@ -644,7 +645,8 @@ impl Imap {
         })
     }
 
-    /// Connects, encrypted as configured, and leaves without a login: to find out why a login fails, or what a server offers.
+    /// Connects, encrypted as configured, and leaves without a login: to find out why a login fails, or what a server
+    /// offers.
     ///
     /// ```no_run
     /// # fn show(config: &pymail::ImapConfig) -> pymail::Result<()> {

@@ -1,7 +1,8 @@
-//! The transcript of a connection: each line as an event of `tracing`, at the level `TRACE`, with the target `pymail::wire`.
+//! The transcript of a connection: each line as an event of `tracing`, at the level `TRACE`, with the target
+//! `pymail::wire`.
 //!
-//! Python passes lines on, while attached, to a function that notes them without their secrets. The events are emitted after
-//! the call, when no lock is held and the interpreter is free.
+//! Python passes lines on, while attached, to a function that notes them without their secrets. The events are emitted
+//! after the call, when no lock is held and the interpreter is free.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -100,7 +101,8 @@ impl Transcript {
         }
     }
 
-    /// Emits the events of the lines so far. Called detached, and under the locks of a call: events wait for their release.
+    /// Emits the events of the lines so far. Called detached, and under the locks of a call: events wait for their
+    /// release.
     pub(super) fn emit(&self) {
         let (waiting, left_out) = {
             let mut noted = self.noted.lock();

@@ -8,6 +8,7 @@ use crate::config::SmtpConfig;
 use crate::connection::{Stats, Status};
 use crate::error::Result;
 use crate::message::Message;
+use crate::server_info::ServerInfo;
 
 /// An [`Smtp`] whose verbs are futures, on any runtime.
 ///
@@ -38,6 +39,12 @@ impl AsyncSmtp {
     /// A dropped future closes the connections that it makes.
     pub fn connect(config: SmtpConfig) -> AsyncCall<Result<Self>> {
         AsyncCall::without_handle(move || Smtp::connect(config).map(Self::from))
+    }
+
+    /// Connects without a login as [`Smtp::probe`] does, with the same errors.
+    pub fn probe(config: &SmtpConfig) -> AsyncCall<Result<ServerInfo>> {
+        let config = config.clone();
+        AsyncCall::without_handle(move || Smtp::probe(&config))
     }
 
     /// Returns the blocking handle, with the same connections.

@@ -94,7 +94,8 @@ impl Smtp {
         Ok(Self { connections: connections.into(), turns: Arc::default(), config })
     }
 
-    /// Connects, encrypted as configured, and leaves without a login: to find out why a login fails, or what a server offers.
+    /// Connects, encrypted as configured, and leaves without a login: to find out why a login fails, or what a server
+    /// offers.
     ///
     /// # Errors
     /// `Config`, `Connect`, `Tls`, `Timeout` and `Runtime`, as [`connect`](Smtp::connect).

@@ -1,8 +1,8 @@
 //! The lines of a transcript: what was sent and received, without secrets and without text of mail.
 //!
-//! Shown are the names of commands, the arguments that are known to be safe, and the status lines of the server. The octets of
-//! all else are counted. The caller hides the known secrets in the lines as well, as it does in errors: a server can send
-//! back what it was sent.
+//! Shown are the names of commands, the arguments that are known to be safe, and the status lines of the server. The
+//! octets of all else are counted. The caller hides the known secrets in the lines as well, as it does in errors: a
+//! server can send back what it was sent.
 
 mod imap;
 mod smtp;

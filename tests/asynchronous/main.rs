@@ -8,6 +8,7 @@ mod fixtures;
 mod idle;
 #[path = "../mail_site.rs"]
 mod mail_site;
+mod server_info;
 mod streams;
 
 use pymail_test_support as support;

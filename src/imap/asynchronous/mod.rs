@@ -15,6 +15,7 @@ use crate::asynchronous::{AsyncCall, Handle};
 use crate::config::ImapConfig;
 use crate::connection::{Stats, Status};
 use crate::error::Result;
+use crate::server_info::ServerInfo;
 use crate::uid::UidSet;
 
 /// An [`Imap`] whose verbs are futures and whose [`consume`](Self::consume) is a stream, on any runtime.
@@ -86,6 +87,17 @@ impl AsyncImap {
     /// A dropped future closes the connection that it makes.
     pub fn connect(config: ImapConfig) -> AsyncCall<Result<Self>> {
         AsyncCall::without_handle(move || Imap::connect(config).map(Self::from))
+    }
+
+    /// Connects without a login as [`Imap::probe`] does, with the same errors.
+    pub fn probe(config: &ImapConfig) -> AsyncCall<Result<ServerInfo>> {
+        let config = config.clone();
+        AsyncCall::without_handle(move || Imap::probe(&config))
+    }
+
+    /// Returns the facts about the server as [`Imap::server_info`] does, with the same errors.
+    pub fn server_info(&self) -> AsyncCall<Result<ServerInfo>> {
+        self.0.call(Imap::server_info)
     }
 
     /// Returns the blocking handle, with the same connection.
@@ -191,6 +203,12 @@ impl AsyncImap {
     pub fn fetch_uids(&self, uids: &UidSet) -> AsyncCall<Result<Vec<RawMail>>> {
         let uids = uids.clone();
         self.0.call(move |imap| imap.fetch_uids(&uids))
+    }
+
+    /// Stores a mail as [`Imap::append`] does, with the same errors. Copies it, since a future can't borrow it.
+    pub fn append(&self, mailbox: &str, mail: &[u8]) -> AsyncCall<Result<()>> {
+        let (mailbox, mail) = (mailbox.to_owned(), mail.to_vec());
+        self.0.call(move |imap| imap.append(&mailbox, &mail))
     }
 
     /// Copies mails as [`Imap::copy`] does, with the same errors.
