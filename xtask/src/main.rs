@@ -18,8 +18,8 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test       install the mail servers of the tests, then check formatting, lints, tests and docs
-             [--all-servers: also on Cyrus, Courier, OpenSMTPD and Exim, and on the oldest and the newest Python
-             that are found]
+             [--all-servers: also on Cyrus, Courier, OpenSMTPD and Exim, by access tokens, and on the oldest and the
+             newest Python that are found]
              [--python PATH: only run the tests, with this Python; --all-pythons: with each that is found]
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
   ship       bundle the example, follow docs/shipping.md, and run the result in an empty root; run in an
