@@ -33,8 +33,8 @@
 //! # The HTTP client
 //!
 //! `ureq` sends the forms: it blocks as this crate does, and adds 21 crates. `oauth2` on top of it would add 48 more
-//! for the same forms, and hides `invalid_grant` behind a status. TLS is by `rustls` with `ring`, without a C library;
-//! the roots are the system's. Addresses of a host are tried one after another: on a network with a dead IPv6, a
+//! for the same forms, and hides `invalid_grant` behind a status. TLS is by `rustls` with `ring`, whose build needs a C
+//! compiler; the roots are the system's. Addresses of a host are tried one after another: on a network with a dead IPv6, a
 //! request to a server with many IPv6 addresses may end by its timeout.
 //!
 //! # Secrets
