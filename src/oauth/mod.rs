@@ -24,18 +24,18 @@
 //! # A crash while a refresh token is rotated
 //!
 //! A new refresh token is with the app's function before the access token that came with it is used. Yet a process can
-//! die after the server has sent it and before the app has stored it, or the response can be lost. The app then has the
-//! old one only. Microsoft takes it further on; Google does not rotate; others take it for some seconds or a minute
-//! more. Where there is no such time, or it is over, a server that watches for reuse (RFC 9700, section 4.14.2) refuses
-//! the old token and ends the new one: `invalid_grant`, and the handle is in
+//! die, or exit, after the server has sent it and before the app has stored it, or the response can be lost. The app
+//! then has the old one only. Microsoft takes it further on; Google does not rotate; others take it for some seconds or
+//! a minute more. Where there is no such time, or it is over, a server that watches for reuse (RFC 9700, section
+//! 4.14.2) refuses the old token and ends the new one: `invalid_grant`, and the handle is in
 //! [`State::SignInNeeded`](crate::State::SignInNeeded). The user must sign in again; no client can prevent that.
 //!
 //! # The HTTP client
 //!
-//! `ureq` sends the forms: it blocks as this crate does, and adds 21 crates. `oauth2` on top of it would add 48 more for
-//! the same forms, and hides `invalid_grant` behind a status. TLS is by `rustls` with `ring`, without a C library; the
-//! roots are the system's. Addresses of a host are tried one after another: on a network with a dead IPv6, a request to
-//! a server with many IPv6 addresses may end by its timeout.
+//! `ureq` sends the forms: it blocks as this crate does, and adds 21 crates. `oauth2` on top of it would add 48 more
+//! for the same forms, and hides `invalid_grant` behind a status. TLS is by `rustls` with `ring`, whose build needs a C
+//! compiler; the roots are the system's. Addresses of a host are tried one after another: on a network with a dead IPv6, a
+//! request to a server with many IPv6 addresses may end by its timeout.
 //!
 //! # Secrets
 //!

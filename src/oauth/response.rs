@@ -183,9 +183,31 @@ pub(super) fn seconds(fields: &Fields, name: &str) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn no_response_makes_the_reader_panic_or_show_what_was_sent(
+            status in 100_u16..1_000,
+            code in "[a-z_]{0,20}|invalid_grant|slow_down",
+            text in "\\PC{0,40}s3cret\\PC{0,40}",
+            life in any::<f64>(),
+            retry_after in proptest::option::of("[0-9]{0,25}|\\PC{0,40}"),
+        ) {
+            let fields = serde_json::json!({
+                "error": code, "error_description": text, "access_token": text, "token_type": text, "expires_in": life
+            });
+            for body in [fields.to_string(), text.clone()] {
+                let reply = Reply { retry_after: retry_after.clone(), ..reply(status, &body) };
+                if let Err(failure) = reply.tokens() {
+                    prop_assert!(!format!("{:?}", failure.error).contains("s3cret"), "{:?}", failure.error);
+                }
+            }
+        }
+    }
 
     fn reply(status: u16, body: &str) -> Reply {
         Reply {
