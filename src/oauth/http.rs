@@ -15,7 +15,7 @@ use ureq::{Agent, Proxy};
 
 use super::response::{MAX_BODY, Reply};
 use super::secret::{Secret, redact};
-use crate::error::{Error, ErrorKind, Result, bounded};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The variables of the environment that name a proxy.
 const PROXY_VARIABLES: [&str; 6] =
@@ -137,7 +137,7 @@ impl Request<'_> {
             error => (ErrorKind::Connect, error.to_string()),
         };
         let secrets = self.secrets().chain(self.proxies.secret());
-        Error::new(kind, format!("the token server {server}: {}", bounded(&redact(&reason, secrets))))
+        Error::new(kind, format!("the token server {server}: {}", redact(&reason, secrets)))
     }
 }
 

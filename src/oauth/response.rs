@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::secret::{RefreshToken, redact};
 use crate::config::AccessToken;
 use crate::date;
-use crate::error::{Error, ErrorKind, bounded};
+use crate::error::{Error, ErrorKind};
 use crate::throttle::MAX_WAIT;
 
 /// The largest body that is read, in octets. Tokens are a few thousand long.
@@ -148,7 +148,7 @@ impl Reply {
     fn described(&self, fields: &Fields) -> String {
         let shown = |name| text(fields, name).map(|value| format!(": {value}")).unwrap_or_default();
         let whole = shown("error") + &shown("error_description");
-        bounded(&redact(&whole, self.secrets.iter().map(String::as_str)))
+        redact(&whole, self.secrets.iter().map(String::as_str))
     }
 
     /// Returns the wait in `Retry-After`, in seconds or until a date (RFC 9110, section 10.2.3).
@@ -256,7 +256,7 @@ mod tests {
         assert_eq!(error.kind(), kind);
         assert_eq!(
             error.to_string(),
-            format!("the token server login.example: {code}: the token [secret]  is gone")
+            format!("the token server login.example: {code}: the token (..)  is gone")
         );
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::secrets;
+
 /// A refresh token (RFC 6749, section 1.5), by which an app gets access tokens until it is revoked. `Debug` does not
 /// show it.
 ///
@@ -51,8 +53,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Removes secrets from a text from elsewhere, which may repeat what was sent.
+/// Removes secrets from a text from elsewhere, which may repeat what was sent, and makes it printable.
 pub(super) fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    let secrets = secrets.into_iter().filter(|secret| !secret.is_empty());
-    secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
+    let secrets: Vec<String> = secrets.into_iter().map(str::to_owned).collect();
+    secrets::hide(text.to_owned(), &secrets)
 }

@@ -13,7 +13,7 @@ use super::client::{Client, LONGEST_TIMEOUT};
 use super::response::Failure;
 use super::secret::{RefreshToken, redact};
 use crate::config::{AccessToken, Credentials, TokenRequest};
-use crate::error::{Error, ErrorKind, Result, bounded};
+use crate::error::{Error, ErrorKind, Result};
 use crate::tokens::renewal;
 
 /// The wait after a first failed request; each further one doubles it.
@@ -254,7 +254,7 @@ impl Shared {
                 let mut state = self.state.lock();
                 return Ok(if state.sign_in == sign_in { state.unkept.take() } else { None });
             }
-            Ok(Err(error)) => bounded(&redact(&error.to_string(), [token.reveal()])),
+            Ok(Err(error)) => redact(&error.to_string(), [token.reveal()]),
             // The panic hook has reported the panic.
             Err(_) => "the app's function panicked".to_owned(),
         };
