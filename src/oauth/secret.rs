@@ -1,4 +1,4 @@
-//! Refresh tokens and other secrets, which no text shows.
+//! Refresh tokens and other secrets, which no error and no `Debug` shows.
 
 use std::fmt;
 
@@ -13,12 +13,12 @@ use std::fmt;
 pub struct RefreshToken(String);
 
 impl RefreshToken {
-    /// Makes a refresh token of the text that the app has kept.
+    /// Makes a refresh token of the text that the app has stored.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// Returns the text, for the app to keep: readable for its user only.
+    /// Returns the text, for the app to store where only its user can read it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -51,7 +51,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Removes secrets from a text from elsewhere, which may repeat what was sent.
+/// Replaces the secrets in a text of the server, the HTTP client or the app, which may repeat them.
 pub(super) fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
     let secrets = secrets.into_iter().filter(|secret| !secret.is_empty());
     secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
