@@ -26,7 +26,8 @@ const MAX_REQUEST: u64 = 16 * 1_024;
 /// A sign-in that the user completes in a browser on this machine (RFC 8252). Clones share it.
 ///
 /// The browser is sent back to `http://localhost` at a free port. Google allows that for clients of the type "Desktop
-/// app", Microsoft for those with the redirect URI `http://localhost` of the platform "Mobile and desktop applications".
+/// app", Microsoft for those with the redirect URI `http://localhost` of the platform "Mobile and desktop
+/// applications".
 ///
 /// ```no_run
 /// use std::time::Duration;

@@ -86,19 +86,19 @@ impl Client {
         self
     }
 
-    /// Connects through this proxy: `http://` or `https://` (both by CONNECT), `socks5h://` (the proxy resolves the host
-    /// name) or `socks5://` (this machine resolves it), with a percent-encoded `USER:PASSWORD@` if the proxy wants a
-    /// login.
+    /// Connects through this proxy: `http://` or `https://` (both by CONNECT), `socks5h://` (the proxy resolves the
+    /// host name) or `socks5://` (this machine resolves it), with a percent-encoded `USER:PASSWORD@` if the proxy wants
+    /// a login.
     ///
-    /// The proxy of a mail server is set apart from it, by [`Server::proxy`](crate::Server::proxy).
+    /// The mail servers' proxy is another setting: [`Server::proxy`](crate::Server::proxy).
     #[must_use]
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxies = Proxies::One(Secret::new(url));
         self
     }
 
-    /// Connects through the proxy in the environment, if there is one: the first valid one of `ALL_PROXY`, `HTTPS_PROXY`
-    /// and `HTTP_PROXY`, in upper or lower case, except to the hosts in `NO_PROXY`.
+    /// Connects through the proxy in the environment, if there is one: the first valid one of `ALL_PROXY`,
+    /// `HTTPS_PROXY` and `HTTP_PROXY`, in upper or lower case, except to the hosts in `NO_PROXY`.
     ///
     /// For mail servers, [`Proxy::from_env`](crate::Proxy::from_env) prefers the names in lower case, does not read
     /// `HTTP_PROXY`, and has another default port: 1080 also for `http://`, where this is 80.

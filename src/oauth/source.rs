@@ -156,7 +156,8 @@ impl TokenSource {
         }
     }
 
-    /// Starts a request on a thread of its own: after its callers have timed out, it may still bring a new refresh token.
+    /// Starts a request on a thread of its own: after its callers have timed out, it may still bring a new refresh
+    /// token.
     fn start(&self) -> Result<()> {
         let shared = Arc::clone(&self.0);
         let run = move || {
