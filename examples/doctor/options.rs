@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pymail::{AccessToken, Credentials, Error, ImapConfig, Provider, Security, Server, SmtpConfig};
 
-/// The tag of the test messages, and the name of the archive: no app's.
+/// The tag of the test messages, and the name of the archive. No app uses it.
 pub(crate) const TAG: &str = "__PYMAIL_DOCTOR__";
 
 pub(crate) const USAGE: &str = "\
