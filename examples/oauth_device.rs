@@ -1,9 +1,12 @@
-//! Signs in with a code that the user enters in a browser on any device (RFC 8628), and keeps the refresh token.
+//! Signs in with a code that the user enters in a browser on any device (RFC 8628), and stores the refresh token.
 //!
 //! ```text
-//! oauth_device CLIENT_ID FILE                                 Microsoft 365 and Outlook.com
-//! oauth_device CLIENT_ID FILE TOKEN_URL DEVICE_URL SCOPE...   another provider
+//! cargo run --features oauth --example oauth_device -- CLIENT_ID FILE
+//! cargo run --features oauth --example oauth_device -- CLIENT_ID FILE TOKEN_URL DEVICE_URL SCOPE...
 //! ```
+//!
+//! The first line is for Microsoft 365 and Outlook.com, the second for another provider. Google gives no device codes
+//! for mail: its users sign in by a browser, with `Client::sign_in_by_browser`.
 //!
 //! The refresh token is in `FILE` afterwards, which only its owner can read. The client secret is
 //! `OAUTH_CLIENT_SECRET`, if the provider has given the app one; the proxy is that of the environment.

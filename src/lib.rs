@@ -54,7 +54,8 @@
 //!
 //! [`Imap::consume`] waits for messages, which the server announces at once where it has IDLE; [`Imap::wait`] is for
 //! apps with loops of their own. [`Imap::fetch`] returns what is there, or an empty batch. Every call blocks; with the
-//! feature `async`, `AsyncImap` and `AsyncSmtp` have the same verbs as futures, on any runtime, and streams of messages.
+//! feature `async`, `AsyncImap` and `AsyncSmtp` have the same verbs as futures, on any runtime, and streams of
+//! messages.
 //!
 //! # Sending
 //!
@@ -93,37 +94,41 @@
 //!
 //! # Staying connected
 //!
-//! Every call that sends commands returns by its [`timeout`](ImapConfig::timeout), by default 60 s by the wall clock, even when the server
-//! never answers. [`Smtp::send_all`] has one for every 100 messages or 8 MiB.
+//! Every call that sends commands returns by its [`timeout`](ImapConfig::timeout), by default 60 s by the wall clock,
+//! even when the server never answers. [`Smtp::send_all`] has one for every 100 messages or 8 MiB.
 //!
 //! Background threads, shared by all handles, send a NOOP after 10 s without traffic (SMTP: 30 s), notice dead
-//! connections, and reconnect with growing waits. A call does not wait for them and reconnects at once, with three
-//! exceptions: the [rate limit](ImapConfig::max_connects_per_minute) is reached, the server asked to wait, or the login
-//! or the mailbox was refused. Then it returns the last error, with the wait in [`retry_after`](Error::retry_after). A call that comes
+//! connections, and reconnect with growing waits. A call does not wait for them and reconnects at once, unless the
+//! [rate limit](ImapConfig::max_connects_per_minute) is reached, the server asked to wait, or the login or the mailbox
+//! was refused. Then it returns the last error, with the wait in [`retry_after`](Error::retry_after). A call that comes
 //! during a NOOP waits for its answer: a round trip, or on a dead connection up to one heartbeat interval.
 //!
 //! The handle ends when the server says clearly that the credentials are wrong. After any other refused login it
 //! retries: first after 10 s when the refusal is transient, after a minute when the server gives no clear reason, then
-//! less often, up to once in 5 min or an hour.
+//! less often, down to once in 5 min or an hour.
 //!
-//! With [access tokens](Credentials::oauth2), the app is asked for one at every connect, and again when one is refused or
-//! has ended. A refused token never ends the handle. When the app says that the account's owner must sign in again
-//! ([`Error::grant_gone`]), the handle rests until [`Imap::signed_in`] or [`Smtp::signed_in`]. With the feature `oauth`, the
-//! module `oauth` has a source of tokens from Google, Microsoft and other token servers.
+//! With [access tokens](Credentials::oauth2), the app is asked for one at every connect, and again when one is refused
+//! or has ended. A refused token never ends the handle. When the app says that the account's owner must sign in again
+//! ([`Error::grant_gone`]), the handle makes no connection until [`Imap::signed_in`] or [`Smtp::signed_in`]. With the
+//! feature `oauth`, the module `oauth` signs users in and gets tokens from Google, Microsoft and other token servers.
 //!
 //! # Networks
 //!
 //! A host name is resolved at every connect. Of several addresses, IPv6 and IPv4 by turns, the next one is tried after
 //! 250 ms, or as soon as one fails (RFC 8305); the first that accepts is used.
 //!
-//! [`Server::proxy`] connects through a [`Proxy`], by SOCKS5 or HTTP CONNECT, and [`Server::connector`] by a function of the
-//! app. The proxy variables of the environment are read by [`Proxy::from_env`] only.
+//! [`Server::proxy`] connects through a [`Proxy`], by SOCKS5 or HTTP CONNECT, and [`Server::connector`] by a function
+//! of the app. [`Server::add_root_certificate_pem`] trusts a company's certificate authority, and
+//! [`Server::client_certificate_pem`] shows the server a client certificate. The proxy variables of the environment are
+//! read by [`Proxy::from_env`] only, and, for token servers, by `oauth::Client::proxy_from_env`.
 //!
 //! ```no_run
 //! # use pymail::{Credentials, Imap, ImapConfig, Proxy, Server};
-//! # fn main() -> pymail::Result<()> {
-//! let proxy = Proxy::socks5("proxy.example.org", 1080).login("alice", "s3cret");
-//! let server = Server::tls("imap.example.org").proxy(proxy);
+//! # fn connect(authority: &str, certificate: &str, key: &str) -> pymail::Result<()> {
+//! let server = Server::tls("imap.example.org")
+//!     .proxy(Proxy::socks5("proxy.example.org", 1080).login("alice", "s3cret"))
+//!     .add_root_certificate_pem(authority)
+//!     .client_certificate_pem(certificate, key);
 //! let imap = Imap::connect(ImapConfig::new(server, Credentials::new("alice@example.org", "correct horse")))?;
 //! # Ok(())
 //! # }
@@ -135,25 +140,25 @@
 //! [`Smtp::stats`] return counts of commands, octets, messages and failures, the number of messages that wait, and the
 //! times from an announcement to its delivery. Neither waits for a call on the connection.
 //!
-//! With the feature `metrics`, the recorder that the app has installed (crate `metrics`) gets these counts whenever they
-//! change, on the thread that has made the call, or on a background thread. As for events, no lock is held then; a panic of
-//! the recorder is an event.
+//! With the feature `metrics`, the recorder that the app has installed (crate `metrics`) gets these counts whenever
+//! they change, on the thread of the call or on a background thread. No lock is held then; a panic of the recorder is
+//! an event.
 //!
 //! Losses, reconnections and other incidents are emitted as events of the `tracing` crate, at the level `WARN` when
 //! something failed, else `INFO`. They are emitted after all locks are released, so a subscriber may call the handle.
 //! No event and no `Debug` shows a password or an access token.
 //!
 //! Each verb has a span at the level `INFO`, such as `imap.fetch` and `smtp.send`, with the fields `messages`,
-//! `elapsed_ms` and `error`, the [`ErrorKind`]. Each delivery has a span at the level `DEBUG`, `imap.delivery`, from the
-//! moment when the app gets it until it drops it, with `uid`, `uid_validity`, `count` (of deliveries), `size` (octets of
-//! the body), `message_hash` (FNV-1a of the Message-ID, 64 bits), `latency_ms` (after an announcement) and `error`. No
-//! span has text of a message in it: no id, address, property or body.
+//! `elapsed_ms` and `error`, the [`ErrorKind`]. Each delivery has a span at the level `DEBUG`, `imap.delivery`, from
+//! the moment when the app gets it until it drops it, with `uid`, `uid_validity`, `count` (of deliveries), `size`
+//! (octets of the body), `message_hash` (FNV-1a of the Message-ID, 64 bits), `latency_ms` (after an announcement) and
+//! `error`. No span has text of a message in it: no id, address, property or body.
 //!
-//! The transcript of a connection is emitted at the level `TRACE`, with the target `pymail::wire`: each line that is sent
-//! or received, with the fields `protocol`, `connection` (a number), `sent` and `at_ms` (since the connection was made).
-//! It has the names of commands, names of mailboxes and the status lines of the server, and counts of octets in place of
-//! secrets, addresses, search texts, headers and bodies. A subscriber must want it when the connection is made; otherwise
-//! it costs nothing.
+//! The transcript of a connection is emitted at the level `TRACE`, with the target `pymail::wire`: each line that is
+//! sent or received, with the fields `protocol`, `connection` (a number), `sent` and `at_ms` (since the connection was
+//! made). It has the names of commands, names of mailboxes and the status lines of the server, and counts of octets in
+//! place of secrets, addresses, search texts, headers and bodies. There is one for connections that are made while a
+//! subscriber is interested in that target; otherwise it costs nothing.
 //!
 //! # The host process
 //!
@@ -164,7 +169,8 @@
 //! After a `fork`, the child's handles return [`ErrorKind::Runtime`]. A child that executes another program
 //! (`std::process::Command`) is not affected.
 //!
-//! Needs CPython 3.9 to 3.15 with a shared libpython, on Unix. An app needs an rpath to libpython: see the README.
+//! pymail needs CPython 3.9 to 3.15 with a shared libpython, on Unix. An app needs an rpath to libpython: see the
+//! README.
 
 mod app_code;
 #[cfg(feature = "async")]

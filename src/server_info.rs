@@ -1,4 +1,4 @@
-//! The facts about a server that a diagnosis needs.
+//! The facts about a server: greeting, TLS, capabilities and login mechanisms.
 
 use std::time::SystemTime;
 
@@ -7,18 +7,19 @@ use serde::Serialize;
 /// The facts that a server tells about itself, from [`Imap::probe`](crate::Imap::probe),
 /// [`Imap::server_info`](crate::Imap::server_info) and [`Smtp::probe`](crate::Smtp::probe).
 ///
-/// All texts are the server's own, at most 400 characters each.
+/// The texts are as the server sends them, at most 400 characters each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ServerInfo {
     /// The text of the greeting.
     pub greeting: String,
-    /// The facts of TLS; `None` without encryption.
+    /// The connection's TLS; `None` without encryption.
     pub tls: Option<TlsInfo>,
     /// IMAP: the capabilities in upper case, such as `IDLE`; many servers announce most of them after the login only.
     /// SMTP: the extensions with their parameters, such as `SIZE 35882577`.
     pub capabilities: Vec<String>,
-    /// The login mechanisms on offer, such as `PLAIN` and `XOAUTH2`; `LOGIN` also for IMAP's command of that name.
+    /// The login mechanisms on offer, such as `PLAIN` and `XOAUTH2`. `LOGIN` also stands for IMAP's command of that
+    /// name.
     pub mechanisms: Vec<String>,
     /// The name of the archive on this server, with the prefix of the personal namespace (RFC 2342). `None` from
     /// `probe`.
@@ -42,7 +43,7 @@ pub struct TlsInfo {
     /// The common names of the certificates that were verified, from the server's to the trusted one. Empty on Python
     /// 3.9.
     pub chain: Vec<String>,
-    /// The begin of the certificate's validity.
+    /// The start of the certificate's validity.
     pub not_before: SystemTime,
     /// The end of the certificate's validity.
     pub not_after: SystemTime,

@@ -59,7 +59,7 @@ struct State {
     refused: Option<Refused>,
     /// The token of the last attempt that has failed for another cause.
     failed: Option<AccessToken>,
-    /// The time from which the session of the last login is to be replaced.
+    /// The time from which the session of the last login is due for renewal.
     renew_at: Option<SystemTime>,
     /// The request that is under way, or was answered too late.
     question: Option<Arc<Question>>,
@@ -134,7 +134,7 @@ impl Tokens {
         self.ask(provider, Some(token.id()), deadline)
     }
 
-    /// Returns `true` for a token that has ended, and for that of a session that is to be replaced.
+    /// Returns `true` for a token that has ended, and for that of a session that is due for renewal.
     fn is_spent(&self, token: &AccessToken) -> bool {
         let state = self.state.lock();
         let is_last = is_same(state.last.as_ref(), token);
@@ -154,13 +154,13 @@ impl Tokens {
         }
     }
 
-    /// Returns the time until the session of the last login is to be replaced, if its token's end is known.
+    /// Returns the time until the session of the last login is due for renewal, if its token's end is known.
     pub(crate) fn time_to_renewal(&self) -> Option<Duration> {
         let at = self.state.lock().renew_at?;
         Some(at.duration_since(SystemTime::now()).unwrap_or_default())
     }
 
-    /// Returns `true` if the session of the last login is to be replaced.
+    /// Returns `true` if the session of the last login is due for renewal.
     pub(crate) fn is_renewal_due(&self) -> bool {
         is_past(self.state.lock().renew_at)
     }
@@ -366,7 +366,7 @@ fn unavailable(error: &Error) -> Error {
     Error::during(kind, ACTION, &bounded(&format!("{error:#}"))).with_retry_after(wait)
 }
 
-/// Returns the time from which a session with this token is to be replaced, by the time that was left when the login
+/// Returns the time from which a session with this token is due for renewal, by the time that was left when the login
 /// began. None for a token that the server has taken after its end: its end, or this clock, is wrong.
 pub(crate) fn renewal(token: &AccessToken, left: Option<Duration>) -> Option<SystemTime> {
     let left = left.filter(|left| !left.is_zero())?;

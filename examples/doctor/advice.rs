@@ -179,7 +179,7 @@ pub(crate) fn append(error: &Error) -> Trouble {
     Trouble::new(format!("{error}"), advice)
 }
 
-/// Explains an error of a step that is not special.
+/// Explains an error of a step without advice of its own.
 pub(crate) fn later(error: &Error) -> Trouble {
     let advice = match error.kind() {
         ErrorKind::Timeout => "The server is too slow, or hangs: try again, with a longer --timeout.",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pymail::{AccessToken, Credentials, Error, ImapConfig, Provider, Security, Server, SmtpConfig};
 
-/// The tag of the test messages, and the name of the archive: no app's.
+/// The tag of the test messages, and the name of the archive. No app uses it.
 pub(crate) const TAG: &str = "__PYMAIL_DOCTOR__";
 
 pub(crate) const USAGE: &str = "\
@@ -14,20 +14,20 @@ usage: doctor --user USER [--preset NAME] [--imap HOST[:PORT][/SECURITY]] [--smt
               [--address ADDRESS] [--oauth | --oauth-command COMMAND] [--json] [--transcript]
               [--timeout SECONDS] [--wait SECONDS]
 
-  --user USER              who logs in to both servers, with the password in PYMAIL_PASSWORD
+  --user USER              the user name at both servers; the password is in PYMAIL_PASSWORD
   --preset NAME            takes both servers from pymail's preset of a provider, such as gmail
   --imap, --smtp           the servers; one of them is enough. SECURITY is tls, starttls, or plain (on this machine only);
                            without it, IMAP's port 143 and all of SMTP's ports but 465 have STARTTLS, the others TLS
   --address ADDRESS        sender and recipient, when the user name is no address
   --oauth                  logs in by the access token in PYMAIL_TOKEN, in place of a password
-  --oauth-command COMMAND  logs in by access tokens: a shell command prints one each time
+  --oauth-command COMMAND  logs in by access tokens, each the first line that the shell command prints
   --json                   prints one JSON object for each step
   --transcript             prints the dialogue to stderr, without secrets and without text of mail
   --timeout SECONDS        the time limit of each step (default 20)
   --wait SECONDS           the longest wait for the message that was sent (default 60)
 
-Certificates in the file that SSL_CERT_FILE names are trusted as well. The exit status is 0 if all is well, 1 if a step has
-failed, 2 for invalid options.";
+The authorities in the file that SSL_CERT_FILE names are trusted besides the system's. The exit status is 0 if no step has
+failed, 1 if one has, 2 for invalid options.";
 
 /// The address of a server.
 #[derive(Clone)]

@@ -19,7 +19,7 @@ impl Trouble {
 /// A step's result: its words, and its value for later steps.
 pub(crate) type Done<T> = Result<(String, T), Trouble>;
 
-/// Prints each step, and remembers if all were well.
+/// Prints each step, and remembers if one has failed.
 pub(crate) struct Report {
     is_json: bool,
     pub(crate) is_well: bool,

@@ -34,7 +34,7 @@ pub(crate) struct Login {
     pub(crate) secret: Secret,
 }
 
-/// A password, the function that returns access tokens, or none: the client certificate tells who logs in.
+/// A password, the function that returns access tokens, or none: then the client certificate names the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Secret {
     Password(Password),
@@ -71,29 +71,29 @@ impl Credentials {
         }
     }
 
-    /// Makes credentials of a user name and access tokens of OAuth 2.0, for which the app is asked at every connect.
+    /// Makes credentials of a user name and a `provider` of access tokens (OAuth 2.0): a function of the app that is
+    /// called at every connect. With the feature `oauth`, `oauth::TokenSource` is such a provider, with a cache for all
+    /// handles of an account.
     ///
-    /// The provider returns a token, from a cache of its own or from the network. It runs on a thread of its own, in the
-    /// span of the call. Its time counts within the [`timeout`](crate::ImapConfig::timeout) of the call, in the background
-    /// within 20 s; [`TokenRequest::timeout`] is what is left of it. If it takes longer, the call returns
-    /// [`Timeout`](crate::ErrorKind::Timeout), and the next attempt waits for the same answer; after 10 min, the provider is
-    /// asked again. The interpreter is free meanwhile. The provider may ask the handle for `status()` and `stats()`; other
-    /// calls of that handle are [`InvalidInput`](crate::ErrorKind::InvalidInput) within it, since they would wait for
-    /// themselves.
+    /// The provider returns a token, from a cache of its own or from the network. It runs on a thread of its own, in
+    /// the span of the call. Its time counts within the [`timeout`](crate::ImapConfig::timeout) of the call, in the
+    /// background within 20 s; [`TokenRequest::timeout`] is the rest of that. If it takes longer, the call returns
+    /// [`Timeout`](crate::ErrorKind::Timeout), and the next attempt waits for the same answer; after 10 min, the
+    /// provider is called again. The interpreter is free meanwhile. The provider may ask the handle for `status()` and
+    /// `stats()`; other calls of that handle are [`InvalidInput`](crate::ErrorKind::InvalidInput) within it, since they
+    /// would wait for themselves.
     ///
     /// | the provider returns | the handle |
     /// | --- | --- |
     /// | a token | logs in |
     /// | a token that the server refuses | asks once more, with [`renew`](TokenRequest::renew), and connects anew if it gets another one; after a second refusal it returns [`Auth`](crate::ErrorKind::Auth), and tries again after 10 s, doubled up to the longest [`backoff`](crate::ImapConfig::backoff) |
     /// | the same refused token again | returns [`Auth`](crate::ErrorKind::Auth), and tries again after 5 min |
-    /// | a token with which two logins in a row fail for another cause | asks with [`renew`](TokenRequest::renew) next |
+    /// | a token with which two logins in a row fail for another cause | asks for another one next, with [`renew`](TokenRequest::renew) |
     /// | a token that ends soon | replaces the session before that, between two calls |
-    /// | `Config`, such as `TokenSource` of the feature `oauth` for a wrong client secret | returns it, and tries again |
+    /// | an error of the kind `Config`, as `oauth::TokenSource` does for a wrong client secret | returns it, and tries again |
     /// | [`Error::token_unavailable`], or any other error | returns [`Connect`](crate::ErrorKind::Connect), and tries again, not before the wait that the error names |
     /// | [`Error::grant_gone`] | returns [`SignInNeeded`](crate::ErrorKind::SignInNeeded), and does not connect before [`signed_in`](crate::Imap::signed_in) |
-    /// | an empty token, or one with spaces, control characters or others beyond ASCII; nothing, since it panics | returns [`Config`](crate::ErrorKind::Config), and tries again |
-    ///
-    /// With the feature `oauth`, a `TokenSource` is such a provider, with a cache for many handles.
+    /// | an empty token, or one with spaces, control characters or characters beyond ASCII; or it panics | returns [`Config`](crate::ErrorKind::Config), and tries again |
     ///
     /// Logs in by OAUTHBEARER (RFC 7628) where the server offers it, since its refusals name the cause, else by
     /// XOAUTH2. Tokens go over TLS or the loopback only, as passwords do.
@@ -135,12 +135,11 @@ impl Credentials {
         Self { login: Some(Login { user: user.into(), secret: Secret::Token(TokenSource::new(provider)) }) }
     }
 
-    /// Makes credentials of a user name alone: the server knows the user by the
-    /// [client certificate](crate::Server::client_certificate_pem), without which connecting is
-    /// [`Config`](crate::ErrorKind::Config).
+    /// Makes credentials of a user name alone: the [client certificate](crate::Server::client_certificate_pem) is the
+    /// login. Without one, connecting is [`Config`](crate::ErrorKind::Config).
     ///
     /// Logs in by the mechanism EXTERNAL (RFC 4422, appendix A), with the user name as the identity to act as. Servers
-    /// must be told to offer it: Dovecot by `auth_mechanisms` and `auth_ssl_username_from_cert`.
+    /// offer it only if they are configured to: Dovecot by `auth_mechanisms` and `auth_ssl_username_from_cert`.
     pub fn external(user: impl Into<String>) -> Self {
         Self { login: Some(Login { user: user.into(), secret: Secret::Certificate }) }
     }
@@ -168,7 +167,7 @@ impl Credentials {
         let Some(Login { user, secret }) = &self.login else { return Ok(()) };
         let is_broken = match secret {
             Secret::Password(password) => has_breaks(password.reveal()),
-            // Ends a field of the response that has the token.
+            // It would end a field of the response that has the token.
             Secret::Token(_) => user.contains('\u{1}'),
             Secret::Certificate => false,
         };

@@ -159,8 +159,8 @@ impl ImapConfig {
         self
     }
 
-    /// Sets the most messages that the consumers of a handle have in flight together: fetched by a consumer, and neither
-    /// acknowledged nor returned. By default there is no limit; at least 1. Other queues call it prefetch.
+    /// Sets the most messages that the consumers of a handle have in flight together: fetched by a consumer, and
+    /// neither acknowledged nor returned. By default there is no limit; at least 1. Other queues call it prefetch.
     ///
     /// When it is reached, [`Imap::consume`](crate::Imap::consume) blocks until one is acknowledged or returned, or a
     /// consumer is dropped. So an app that acknowledges many messages together needs a limit of as many.
@@ -191,11 +191,12 @@ impl ImapConfig {
     /// mailbox within another. A mail beside each names the reason.
     ///
     /// A delivery has failed when the app calls [`reject`](crate::Imap::reject) or [`nack`](crate::Imap::nack), or when
-    /// the handle ends before the acknowledgement. A fetch counts a delivery of each message of its batch, also of those
-    /// that the app has not come to when it ends; a consumer fetches at most ten at a time, therefore. The keywords `$PymailDelivery1` and so on keep the count on the server; on a server
-    /// without keywords, the count ends with the handle. An unreadable message is delivered as an error once. A message
-    /// that the server refuses to return, and whose headers show the tag, is moved unread: at once when other messages
-    /// come and its error is permanent, else after so many failures.
+    /// the handle ends before the acknowledgement. A fetch counts a delivery of each message of its batch, also of
+    /// those that the app has not come to when it ends; a consumer fetches at most ten at a time, therefore. The
+    /// keywords `$PymailDelivery1` and so on keep the count on the server; on a server without keywords, the count ends
+    /// with the handle. An unreadable message is delivered as an error once. A message that the server refuses to
+    /// return, and whose headers show the tag, is moved unread: at once when other messages come and its error is
+    /// permanent, else after so many failures.
     #[must_use]
     pub fn dead_letters(mut self, after: u32) -> Self {
         self.dead_letters = Some(after);

@@ -164,9 +164,9 @@ macro_rules! common_setters {
         ///
         /// Sending has more time, by the size of the message: a second for each 8 KiB of it that the server has taken,
         /// and the [`reply_timeout`](crate::SmtpConfig::reply_timeout) for the reply to its end. A server that takes
-        /// nothing is given up after one timeout all the same. Fetching has not, since the lease of a
-        /// [`shared`](crate::ImapConfig::shared) mailbox relies on it: large messages on slow networks need a longer
-        /// timeout there.
+        /// nothing is given up after one timeout all the same. Fetching has no more time, since the lease of a
+        /// [`shared`](crate::ImapConfig::shared) mailbox relies on the timeout: to fetch large messages on slow
+        /// networks, set a longer one.
         #[must_use]
         pub fn timeout(mut self, timeout: Duration) -> Self {
             self.common.options.timeout = timeout;

@@ -26,15 +26,16 @@ pub enum Security {
 /// TLS certificates are verified against the system's trust roots and those added by
 /// [`add_root_certificate_pem`](Server::add_root_certificate_pem). The rules are the same on every Python: TLS 1.2 or
 /// later, with the default ciphers of Python 3.10; a certificate authority needs no key usage extension, which Python
-/// 3.13 demands by default. An error names the reason.
+/// 3.13 demands by default. The file that `SSL_CERT_FILE` names is trusted besides the system's roots. An error names
+/// the reason.
 ///
 /// Default ports: 993 and 465 for implicit TLS, 143 and 587 for STARTTLS (RFC 8314), 143 and 25 without encryption. An
 /// absolute host name, with a dot at its end, is resolved as such and verified without the dot.
 ///
 /// A host is a name or an IP address, an IPv6 one without brackets: at least one character, without blanks. A name
-/// beyond ASCII is turned into its ASCII form (RFC 5890), by which DNS and certificates know it: `bücher.example` into
+/// beyond ASCII is turned into its ASCII form (RFC 5890), which DNS and certificates use: `bücher.example` into
 /// `xn--bcher-kva.example`; letters are lower-cased, and `ß` stays `ß`. Names with symbols or decomposed letters have
-/// none. A host is checked when a handle connects.
+/// no ASCII form. A host is checked when a handle connects.
 ///
 /// ```
 /// use pymail::Server;
@@ -111,8 +112,8 @@ impl Server {
         self
     }
 
-    /// Connects by a function of the app, for all ways that pymail does not know: a proxy of another kind, a VPN, a
-    /// bound interface. Replaces a [`proxy`](Self::proxy).
+    /// Connects by a function of the app: through a proxy of another kind, a VPN or a certain interface. Replaces a
+    /// [`proxy`](Self::proxy).
     ///
     /// The function returns a connected socket; pymail sets it to blocking, without timeouts, and owns it from then on.
     /// TLS and the login follow on it, and verify the server by its host name. It must be a socket of the operating
@@ -120,7 +121,7 @@ impl Server {
     ///
     /// The function runs on the thread that connects: that of a call, or one of the background threads that all handles
     /// share. Its time counts within the [`timeout`](crate::ImapConfig::timeout) of the call, in the background within
-    /// 20 s; [`ConnectRequest::timeout`] is what is left of it. The interpreter is free meanwhile. The function may ask
+    /// 20 s; [`ConnectRequest::timeout`] is the rest of that. The interpreter is free meanwhile. The function may ask
     /// the handle for `status()` and `stats()`; other calls of that handle are
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) within it, since they would wait for themselves.
     ///
@@ -175,7 +176,7 @@ impl Server {
         self.security
     }
 
-    /// Trusts the certificates in this PEM text (RFC 7468) as well as the system's roots. Can be called several times.
+    /// Trusts the certificates in this PEM text (RFC 7468) besides the system's roots. Can be called several times.
     ///
     /// Root, intermediate and server certificates are accepted; each is trusted without the certificate that signed it.
     /// Text between the certificates is ignored; without any certificate, connecting is
@@ -196,17 +197,17 @@ impl Server {
     }
 
     /// Shows the server a client certificate, if it asks for one. `certificates` is a PEM text (RFC 7468) with the
-    /// certificate, followed by those of intermediate authorities; `key` is one with its private key. Both may be the
-    /// same text.
+    /// certificate, followed by those of intermediate authorities; `key` is a PEM text with the private key. Both may
+    /// be the same text.
     ///
     /// Some servers demand a certificate before they take a login: without one, or with one that they don't trust,
-    /// connecting is [`ErrorKind::Tls`](crate::ErrorKind::Tls). A text without a certificate or a key, an encrypted key,
-    /// and a key of another certificate are [`ErrorKind::Config`](crate::ErrorKind::Config). `openssl pkey -in key.pem`
-    /// decrypts a key, and `openssl pkcs12 -in file.p12 -nodes` makes such texts of a PKCS #12 file.
+    /// connecting is [`ErrorKind::Tls`](crate::ErrorKind::Tls). A text without a certificate or a key, an encrypted
+    /// key, and a key of another certificate are [`ErrorKind::Config`](crate::ErrorKind::Config). A key is decrypted by
+    /// `openssl pkey -in key.pem`, and a PKCS #12 file turned into such a text by `openssl pkcs12 -in file.p12 -nodes`.
     ///
-    /// The key appears in no error, log or `Debug`, and stays in memory: OpenSSL is given it as a file without a name,
-    /// in memory, for the time of a handshake. On a system without such files it is one in the temporary folder, that
-    /// its owner alone can read and that is removed after the handshake.
+    /// The key appears in no error, log or `Debug`, and stays in memory: for each handshake, OpenSSL reads it from a
+    /// file without a name, in memory. On a system without such files, it is a file in the temporary folder that its
+    /// owner alone can read, and that is removed after the handshake.
     ///
     /// ```no_run
     /// # fn main() -> std::io::Result<()> {
@@ -238,7 +239,7 @@ impl Server {
         self.host.strip_suffix('.').unwrap_or(&self.host)
     }
 
-    /// Returns `true` if nothing that is sent leaves this machine: the loopback of a proxy elsewhere is not ours.
+    /// Returns `true` if connections stay on this machine: the loopback of a proxy elsewhere is not ours.
     fn is_local(&self) -> bool {
         is_loopback(&self.host) && self.route.proxy().is_none_or(Proxy::is_loopback)
     }

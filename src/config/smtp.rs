@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::{ALLOWED_DURATIONS, Common, Credentials, Server};
 use crate::error::{Error, Result};
 
-/// Longer than IMAP's, since servers limit NOOPs: see [`SmtpConfig::heartbeat`].
+/// The default heartbeat, longer than IMAP's, since servers limit NOOPs: see [`SmtpConfig::heartbeat`].
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-/// By RFC 5321, section 4.5.3.2.6: a client that gives up earlier gets duplicates delivered.
+/// The default wait for the reply to a message, as RFC 5321, section 4.5.3.2.6, demands.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// The configuration of an [`Smtp`](crate::Smtp) handle.
@@ -20,8 +20,8 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(600);
 /// | [`window`](Self::window) | 1 | the messages in flight on a connection |
 /// | [`connections`](Self::connections) | 1 | for sending in parallel |
 /// | [`hello_name`](Self::hello_name) | host name or address | the client's name in EHLO |
-/// | [`timeout`](Self::timeout) | 60 s | of each call, and of each step of a large message |
-/// | [`reply_timeout`](Self::reply_timeout) | 10 min | of the reply to a message's end |
+/// | [`timeout`](Self::timeout) | 60 s | of each call; a large message has more |
+/// | [`reply_timeout`](Self::reply_timeout) | 10 min | of the reply to the end of a message |
 /// | [`heartbeat`](Self::heartbeat) | 30 s | the idle time before a NOOP |
 /// | [`backoff`](Self::backoff) | 1 s to 5 min | between attempts in the background |
 /// | [`max_connects_per_minute`](Self::max_connects_per_minute) | 30 | of each connection |
@@ -109,11 +109,10 @@ impl SmtpConfig {
     /// Sets the longest wait for the server's reply to the end of a message. Default 10 min, as RFC 5321, section
     /// 4.5.3.2.6, demands; 1 ms to a week.
     ///
-    /// Servers store a message, check it for spam and forward it before they reply. A client that gives up earlier does
-    /// not know if the message was delivered: a longer wait ends with
-    /// [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown). This time does not count for the
-    /// [`timeout`](Self::timeout). Other calls of the handle wait for their turn meanwhile, and
-    /// [`close`](crate::Smtp::close) waits, too.
+    /// A server stores the message, checks it for spam and may forward it before it replies. After this time the error
+    /// is [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown): the message may have been delivered, and sending it
+    /// again may make a duplicate. The wait is not part of the [`timeout`](Self::timeout). Meanwhile, other calls of
+    /// the handle wait for their turn, and so does [`close`](crate::Smtp::close).
     #[must_use]
     pub fn reply_timeout(mut self, timeout: Duration) -> Self {
         self.reply_timeout = timeout;

@@ -25,12 +25,12 @@ pub struct AccessToken {
 impl AccessToken {
     /// Makes a token of unknown end: at least one printable ASCII character, without spaces (RFC 6750, section 2.1).
     ///
-    /// With the user name, IMAP takes about 6,000 characters, SMTP about 9,000.
+    /// Together with the user name, it has about 6,000 characters at most with IMAP, and 9,000 with SMTP.
     pub fn new(secret: impl Into<String>) -> Self {
         Self { secret: secret.into(), end: None }
     }
 
-    /// Sets the time at which the token ends. A session with it is replaced before, between two calls.
+    /// Sets the time at which the token ends. Before that time, the session is replaced, between two calls.
     #[must_use]
     pub fn expires_at(mut self, end: SystemTime) -> Self {
         self.end = Some(end);
@@ -65,7 +65,7 @@ impl AccessToken {
         &self.secret
     }
 
-    /// Returns `true` if the token can be sent: what ends a line or a field would end the response that has it.
+    /// Returns `true` if the token can be sent: a control character would end the response that has it.
     pub(crate) fn is_sendable(&self) -> bool {
         !self.secret.is_empty() && self.secret.bytes().all(|octet| octet.is_ascii_graphic())
     }
@@ -91,13 +91,13 @@ pub struct TokenId(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenRequest {
-    /// `true` if the token of the last request is of no use any more: the server has refused it, has ended a session
-    /// with it, logins with it fail, or it ends soon. A token from a cache is likely to be the same one: fetch a new one.
+    /// `true` if the token of the last request is of no use any more: the server has refused it, or has ended a session
+    /// with it; logins with it fail; or it ends soon. Fetch a new one: a cache is likely to have that one.
     pub renew: bool,
-    /// With `renew`, the [id](AccessToken::id) of that token. A cache of many handles that has another token by now may
-    /// return it: then a token that all of them had is renewed once, and not by each.
+    /// With `renew`, the [id](AccessToken::id) of that token. A cache that has another token by now may return it: so a
+    /// token that many handles had is renewed once, and not once for each.
     pub stale: Option<TokenId>,
-    /// The rest of the time that the call has for connecting. A token that comes later is for the next attempt.
+    /// The rest of the time that the call has for connecting. A token that comes later is used for the next attempt.
     pub timeout: Duration,
 }
 

@@ -23,10 +23,11 @@ const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// The longest request that is read, in octets.
 const MAX_REQUEST: u64 = 16 * 1_024;
 
-/// A sign-in that the user completes in a browser on this machine (RFC 8252). Clones are one sign-in.
+/// A sign-in that the user completes in a browser on this machine (RFC 8252). Clones share it.
 ///
-/// The browser is sent back to `http://localhost` at a free port, which Google allows for its clients of the type
-/// Desktop, and Microsoft for those with the redirect URI `http://localhost` of the platform for desktop apps.
+/// The browser is sent back to `http://localhost` at a free port. Google allows that for clients of the type "Desktop
+/// app", Microsoft for those with the redirect URI `http://localhost` of the platform "Mobile and desktop
+/// applications".
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -53,7 +54,7 @@ struct SignIn {
     address: SocketAddr,
 }
 
-/// The state that the thread with the port shares.
+/// The state that callers and the thread that listens share.
 struct Shared {
     /// The value by which the browser shows that it comes from this sign-in (RFC 6749, section 10.12).
     expected: Secret,
@@ -127,14 +128,13 @@ impl BrowserSignIn {
     }
 
     /// Waits until the user has signed in, at most for `limit` and the [`timeout`](Client::timeout) of one request, and
-    /// returns the refresh token. The app keeps it, and makes a source of it, as after
-    /// [`DeviceSignIn::wait`](super::DeviceSignIn::wait).
+    /// returns the refresh token. The app stores it, and makes a source of it: [`Client::refresh_token`], or
+    /// [`TokenSource::replace_refresh_token`](super::TokenSource::replace_refresh_token) if it has one.
     ///
     /// # Errors
-    /// `Timeout` after `limit`: it may be called again. `Closed` after [`cancel`](Self::cancel). `SignInNeeded` if the
-    /// user has refused; `Config` for a client or a scope that the server does not accept, and if there is no refresh
-    /// token. Those of [a source](super::TokenSource#errors-of-the-source), after which another sign-in must be
-    /// started.
+    /// `Timeout` after `limit`: call it again. `Closed` after [`cancel`](Self::cancel). After any other error, start
+    /// another sign-in: `SignInNeeded` if the user has refused; `Config` for a client or a scope that the server does
+    /// not accept, and if there is no refresh token; those of [a source](super::TokenSource#errors-of-the-source).
     pub fn wait(&self, limit: Duration) -> Result<RefreshToken> {
         let code = self.0.shared.wait(limit)?;
         let SignIn { client, redirect_uri, verifier, .. } = &*self.0;
@@ -205,7 +205,7 @@ impl Shared {
         stream.set_read_timeout(Some(REQUEST_TIME)).ok()?;
         let mut lines = BufReader::new((&stream).take(MAX_REQUEST)).lines();
         let line = lines.next()?.ok()?;
-        // To its end: a connection that is closed with octets unread is reset, and the answer with it.
+        // To its end: a connection that is closed with unread octets is reset, and the answer is lost.
         lines.map_while(Result::ok).find(String::is_empty)?;
         let target = line.split(' ').nth(1)?;
         let (status, text) = match self.answer(target.split_once('?').map_or("", |(_, query)| query)) {
@@ -249,7 +249,7 @@ impl Shared {
 }
 
 impl Drop for SignIn {
-    /// Ends the thread with the port.
+    /// Ends the thread that listens.
     fn drop(&mut self) {
         self.shared.cancel();
         let _ = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
@@ -268,7 +268,7 @@ fn base64_url(octets: &[u8]) -> String {
     base64_simd::URL_SAFE_NO_PAD.encode_to_string(octets)
 }
 
-/// Shows no code; the URL has the `state`, by which another program could end the sign-in.
+/// Shows neither the code nor the URL, whose `state` would let another program end the sign-in.
 impl fmt::Debug for BrowserSignIn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BrowserSignIn").field("redirect_uri", &self.0.redirect_uri).finish_non_exhaustive()

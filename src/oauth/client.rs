@@ -11,16 +11,18 @@ use super::secret::{RefreshToken, Secret};
 use super::source::{Grant, TokenSource};
 use crate::error::{Error, Result};
 
-/// The default time of a request to the token server.
+/// The default time limit of a request to the token server.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest time of any wait: longer ones overflow.
+/// The longest wait: longer ones overflow.
 pub(super) const LONGEST_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// An app as it is registered with a provider (RFC 6749, section 2), and how it reaches the token server.
 ///
-/// TLS is verified against the system's roots (and `SSL_CERT_FILE`) and those added. Redirects are not followed.
-/// Without a [`proxy`](Self::proxy) the connection is direct, whatever the environment says. `Debug` shows no secret.
+/// TLS is verified against the system's roots, or, if `SSL_CERT_FILE` or `SSL_CERT_DIR` is set, those in their place
+/// (a mail [`Server`](crate::Server) takes them besides the system's); and against those
+/// [added](Self::add_root_certificate_pem). There are no client certificates, and redirects are not followed. Without a
+/// [`proxy`](Self::proxy) the connection is direct, whatever the environment says. `Debug` shows no secret.
 ///
 /// ```
 /// use pymail::oauth::{Client, Endpoints, MICROSOFT_SCOPES};
@@ -77,34 +79,40 @@ impl Client {
         self
     }
 
-    /// Trusts the certificate authorities in this PEM text as well as the system's roots. Can be called several times.
+    /// Trusts the certificate authorities in this PEM text besides the system's roots. Can be called several times.
     #[must_use]
     pub fn add_root_certificate_pem(mut self, pem: impl Into<String>) -> Self {
         self.roots.push(pem.into());
         self
     }
 
-    /// Connects by this proxy: `http://`, `https://` (both by CONNECT) or `socks5://`, with `USER:PASSWORD@` if need
-    /// be, percent-encoded.
+    /// Connects through this proxy: `http://` or `https://` (both by CONNECT), `socks5h://` (the proxy resolves the
+    /// host name) or `socks5://` (this machine resolves it), with a percent-encoded `USER:PASSWORD@` if the proxy wants
+    /// a login.
+    ///
+    /// The mail servers' proxy is another setting: [`Server::proxy`](crate::Server::proxy).
     #[must_use]
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxies = Proxies::One(Secret::new(url));
         self
     }
 
-    /// Connects by the proxy in the environment, if there is one: the first of `ALL_PROXY`, `HTTPS_PROXY` and
-    /// `HTTP_PROXY`, in upper or lower case, but for the hosts in `NO_PROXY`.
+    /// Connects through the proxy in the environment, if there is one: the first valid one of `ALL_PROXY`,
+    /// `HTTPS_PROXY` and `HTTP_PROXY`, in upper or lower case, except to the hosts in `NO_PROXY`.
+    ///
+    /// For mail servers, [`Proxy::from_env`](crate::Proxy::from_env) prefers the names in lower case, does not read
+    /// `HTTP_PROXY`, and has another default port: 1080 also for `http://`, where this is 80.
     #[must_use]
     pub fn proxy_from_env(mut self) -> Self {
         self.proxies = Proxies::Environment;
         self
     }
 
-    /// Sets the time of a request to the token server, from the look-up of its name to the end of its answer. Default
-    /// 30 s, at most a week.
+    /// Sets the time limit of a request to the token server, from the look-up of its name to the end of its answer.
+    /// Default 30 s, at most a week.
     ///
-    /// A handle does not wait longer than for its own timeout. The request goes on meanwhile, so that a refresh token
-    /// that comes late is not lost.
+    /// A handle waits no longer than its own timeout. The request goes on after that, so that a late refresh token is
+    /// not lost.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(LONGEST_TIMEOUT);
@@ -113,20 +121,22 @@ impl Client {
 
     /// Returns a source of access tokens by a refresh token (RFC 6749, section 6). Connects when it is first asked.
     ///
-    /// Many providers answer with a new refresh token: Microsoft each time, others so that the old one ends
-    /// (*rotation*). `keep` gets each new one, on a thread of its own, and stores it durably in the place of the old
-    /// one. No access token that came with it is used before `keep` has returned `Ok`. If it fails or panics, the
-    /// source returns an error and offers the same refresh token again when it is next asked, at first after a second;
-    /// the old one is not used any more. An error's text is shown: it must have no secret in it.
+    /// Many providers answer with a new refresh token: Microsoft each time; others end the old one with it
+    /// (*rotation*). The source calls `keep` with each new one, on a thread of its own; `keep` stores it durably in the
+    /// place of the old one, where only the app's user can read it. The access token that came with it is used only
+    /// after `keep` has returned `Ok`. If `keep` fails or panics, the source returns an error, and calls it with the
+    /// same refresh token again when it is next asked, at first after a second; it does not send the old one any more.
+    /// The text of an error of `keep` is shown: it must have no secret in it.
     ///
     /// ```no_run
-    /// use std::fs;
     /// use pymail::oauth::{Client, Endpoints, GMAIL_SCOPE, RefreshToken};
     ///
+    /// # fn load() -> std::io::Result<String> { unimplemented!() }
+    /// # fn store(_: &RefreshToken) -> std::io::Result<()> { unimplemented!() }
     /// # fn main() -> std::io::Result<()> {
-    /// let kept = RefreshToken::new(fs::read_to_string("refresh-token")?);
     /// let client = Client::new(Endpoints::google(), "client id").secret("client secret").scopes([GMAIL_SCOPE]);
-    /// let source = client.refresh_token(kept, |new| fs::write("refresh-token", new.reveal()));
+    /// // `load` and `store` are the app's: a keyring, or a file that only its user can read.
+    /// let source = client.refresh_token(RefreshToken::new(load()?), store);
     /// let account = source.credentials("alice@gmail.com");
     /// # Ok(())
     /// # }
@@ -143,8 +153,8 @@ impl Client {
     /// [`secret`](Self::secret).
     ///
     /// At Microsoft, the administrator gives the app its mailboxes; the scope is
-    /// [`MICROSOFT_APP_SCOPE`](super::MICROSOFT_APP_SCOPE), and the user of the handle names the mailbox. Google has no
-    /// such grant.
+    /// [`MICROSOFT_APP_SCOPE`](super::MICROSOFT_APP_SCOPE), the endpoints are those of a tenant, and the user of the
+    /// handle names the mailbox. Google has no such grant.
     #[must_use]
     pub fn client_credentials(&self) -> TokenSource {
         TokenSource::new(self.clone(), Grant::ClientCredentials, None)

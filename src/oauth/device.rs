@@ -27,7 +27,7 @@ const SLOW_DOWN: Duration = Duration::from_secs(5);
 /// The life of a code, if the server names none.
 const LIFE: Duration = Duration::from_secs(600);
 
-/// A sign-in that the user completes in a browser, on any device (RFC 8628). Clones are one sign-in.
+/// A sign-in that the user completes in a browser, on any device (RFC 8628). Clones share it.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -61,7 +61,7 @@ struct State {
     next_poll: Instant,
     is_polling: bool,
     is_cancelled: bool,
-    /// The end of the sign-in, until a caller takes it.
+    /// The result of the sign-in, until a caller takes it.
     outcome: Option<Result<RefreshToken>>,
 }
 
@@ -139,7 +139,7 @@ impl DeviceSignIn {
         self.0.end.saturating_duration_since(Instant::now())
     }
 
-    /// Waits until the user has signed in, at most for `limit`, and returns the refresh token. The app keeps it, and
+    /// Waits until the user has signed in, at most for `limit`, and returns the refresh token. The app stores it, and
     /// makes a source of it: [`Client::refresh_token`], or [`TokenSource::replace_refresh_token`] if it has one.
     ///
     /// Polls in the interval that the server names, longer after each `slow_down`; goes on after failures of the
@@ -148,7 +148,7 @@ impl DeviceSignIn {
     /// [`TokenSource::replace_refresh_token`]: super::TokenSource::replace_refresh_token
     ///
     /// # Errors
-    /// `Timeout` after `limit`: it may be called again. `Closed` after [`cancel`](Self::cancel). `SignInNeeded` if the
+    /// `Timeout` after `limit`: call it again. `Closed` after [`cancel`](Self::cancel). `SignInNeeded` if the
     /// user has refused or the code has expired: start another sign-in. `Config` for a client or a scope that the
     /// server does not accept, and if there is no refresh token: Microsoft gives one for the scope `offline_access`
     /// only.

@@ -36,9 +36,9 @@ impl Endpoints {
         Self { token: token.into(), device_authorization: None, authorization: None }
     }
 
-    /// Returns Google's. The scope of mail is [`GMAIL_SCOPE`].
+    /// Returns Google's endpoints. The scope of mail is [`GMAIL_SCOPE`].
     ///
-    /// Google's device codes are not for mail: it answers `invalid_scope`. Its users sign in
+    /// Google gives no device codes for mail: it answers `invalid_scope`. Its users sign in
     /// [by a browser](super::Client::sign_in_by_browser).
     #[must_use]
     pub fn google() -> Self {
@@ -47,9 +47,9 @@ impl Endpoints {
             .authorization("https://accounts.google.com/o/oauth2/v2/auth?access_type=offline&prompt=consent")
     }
 
-    /// Returns Microsoft's: of a tenant by its id or domain, or `common` (all accounts), `organizations` (Microsoft
-    /// 365) or `consumers` (Outlook.com). Client credentials need a tenant. The scopes of mail are [`MICROSOFT_SCOPES`]
-    /// and [`MICROSOFT_APP_SCOPE`].
+    /// Returns Microsoft's endpoints: of a tenant by its id or domain, or `common` (all accounts), `organizations`
+    /// (Microsoft 365) or `consumers` (Outlook.com). Client credentials need a tenant. The scopes of mail are
+    /// [`MICROSOFT_SCOPES`] for users, and [`MICROSOFT_APP_SCOPE`] for client credentials.
     #[must_use]
     pub fn microsoft(tenant: &str) -> Self {
         let url = |last: &str| format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/{last}");

@@ -1,4 +1,4 @@
-//! One form by HTTPS, and its response, which is bounded in size and time.
+//! Posts a form by HTTPS; the response is bounded in size and time.
 
 use std::env;
 use std::error::Error as StdError;
@@ -73,7 +73,7 @@ impl Request<'_> {
         Ok(Reply { server, status, retry_after, body, asked_at, secrets })
     }
 
-    /// Returns the values that no text may show: all but those that are no secrets by their names.
+    /// Returns the values that no text may show: those of all fields but the public ones, and the password.
     fn secrets(&self) -> impl Iterator<Item = &str> {
         let public = ["grant_type", "scope", "client_id", "redirect_uri"];
         let fields =
@@ -99,8 +99,8 @@ impl Request<'_> {
         Ok(config.build().into())
     }
 
-    /// Returns the trusted authorities. The system's are read for each request, which is a rare one, so that changes
-    /// count at once.
+    /// Returns the trusted authorities. The system's are read for each request, so that changes count at once: requests
+    /// are rare.
     fn trusted(&self) -> Result<Vec<Certificate<'static>>> {
         let system = rustls_native_certs::load_native_certs();
         let system = system.certs.iter().map(|der| Certificate::from_der(der).to_owned());
@@ -147,7 +147,7 @@ fn is_of_tls(error: &io::Error) -> bool {
 
 impl Proxies {
     /// # Errors
-    /// `Config` for an address that is none.
+    /// `Config` for an invalid address.
     fn proxy(&self) -> Result<Option<Proxy>> {
         match self {
             Self::None => Ok(None),

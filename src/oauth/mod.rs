@@ -2,16 +2,16 @@
 //! credentials, device code or browser. Feature `oauth`.
 //!
 //! ```no_run
-//! use std::fs;
 //! use pymail::oauth::{Client, Endpoints, MICROSOFT_SCOPES, RefreshToken};
-//! use pymail::{Imap, ImapConfig, Server};
+//! use pymail::{Imap, Provider};
 //!
+//! # fn load() -> std::io::Result<String> { unimplemented!() }
+//! # fn store(_: &RefreshToken) -> std::io::Result<()> { unimplemented!() }
 //! # fn main() -> std::io::Result<()> {
-//! let client = Client::new(Endpoints::microsoft("common"), "the id of the app").scopes(MICROSOFT_SCOPES);
-//! let kept = RefreshToken::new(fs::read_to_string("refresh-token")?);
-//! let source = client.refresh_token(kept, |new| fs::write("refresh-token", new.reveal()));
-//! let server = Server::tls("outlook.office365.com");
-//! let imap = Imap::connect(ImapConfig::new(server, source.credentials("alice@example.org")))?;
+//! let client = Client::new(Endpoints::microsoft("common"), "client id").scopes(MICROSOFT_SCOPES);
+//! // `load` and `store` are the app's: a keyring, or a file that only its user can read.
+//! let source = client.refresh_token(RefreshToken::new(load()?), store);
+//! let imap = Imap::connect(Provider::microsoft365().imap(source.credentials("alice@example.org")))?;
 //! # Ok(())
 //! # }
 //! ```
@@ -23,23 +23,23 @@
 //!
 //! # A crash while a refresh token is rotated
 //!
-//! A new refresh token is with the app's function before the access token that came with it is used. Yet a process can
-//! die, or exit, after the server has sent it and before the app has stored it, or the response can be lost. The app
-//! then has the old one only. Microsoft takes it further on; Google does not rotate; others take it for some seconds or
-//! a minute more. Where there is no such time, or it is over, a server that watches for reuse (RFC 9700, section
-//! 4.14.2) refuses the old token and ends the new one: `invalid_grant`, and the handle is in
-//! [`State::SignInNeeded`](crate::State::SignInNeeded). The user must sign in again; no client can prevent that.
+//! The app stores a new refresh token before the access token that came with it is used. Yet a process can die or exit
+//! after the server has sent the token and before the app has stored it, or the response can be lost. The app then has
+//! the old one only. Microsoft still takes it; Google does not rotate; others take it for some seconds or a minute
+//! more. After that, a server that watches for reuse (RFC 9700, section 4.14.2) refuses the old token and revokes the
+//! new one: `invalid_grant`, and the handle is in [`State::SignInNeeded`](crate::State::SignInNeeded). The user must
+//! sign in again; no client can prevent that.
 //!
 //! # The HTTP client
 //!
-//! `ureq` sends the forms: it blocks as this crate does, and adds 21 crates. `oauth2` on top of it would add 48 more
-//! for the same forms, and hides `invalid_grant` behind a status. TLS is by `rustls` with `ring`, whose build needs a C
-//! compiler; the roots are the system's. Addresses of a host are tried one after another: on a network with a dead IPv6, a
-//! request to a server with many IPv6 addresses may end by its timeout.
+//! `ureq` sends the forms, and blocks as this crate does. TLS is by `rustls` with `ring`, whose build needs a C
+//! compiler: certificates are verified by its rules, not by those of [`Server`](crate::Server). The addresses of a host
+//! are tried one after another: on a network with a dead IPv6, a request to a server with many IPv6 addresses may end
+//! by its timeout.
 //!
 //! # Secrets
 //!
-//! No error, event and `Debug` of this crate shows an access token, a refresh token, a device code, a client secret or
+//! No error, event or `Debug` of this crate shows an access token, a refresh token, a device code, a client secret or
 //! a proxy's password. The HTTP client beneath (`ureq`) writes whole requests to the crate `log` at the level TRACE,
 //! with the target `ureq_proto`: an app that installs a logger for that level must leave this target out.
 

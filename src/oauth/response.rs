@@ -27,7 +27,7 @@ const GRANT_GONE: [&str; 7] = [
     "account_selection_required",
 ];
 
-/// Errors of OAuth that pass, whatever the status.
+/// Transient errors of OAuth, whatever the status.
 const TEMPORARY: [&str; 4] =
     ["temporarily_unavailable", "server_error", "slow_down", "authorization_pending"];
 
@@ -38,7 +38,7 @@ pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) retry_after: Option<String>,
     pub(super) body: Vec<u8>,
-    /// The time before the request, from which `expires_in` counts: the token is at least that old.
+    /// The time before the request. `expires_in` counts from then on, so that no token is taken to live too long.
     pub(super) asked_at: SystemTime,
     /// The secrets of the request.
     pub(super) secrets: Vec<String>,
@@ -72,7 +72,7 @@ impl Reply {
     ///
     /// # Errors
     /// `SignInNeeded` for a grant that is gone, `Config` for other refusals of the request, and `Connect` for a server
-    /// that is busy, or whose response is none of OAuth.
+    /// that is busy, or whose response is not one of OAuth.
     pub(super) fn fields(&self) -> Result<Fields, Failure> {
         let fields = serde_json::from_slice::<Fields>(&self.body).ok();
         if self.status == 429 || self.status == 408 || self.status >= 500 {
@@ -162,7 +162,7 @@ impl Reply {
     }
 }
 
-/// Returns the error of a sign-in whose access token would be its last one.
+/// Returns the error of a sign-in without a refresh token.
 pub(super) fn no_refresh_token() -> Error {
     Error::config("the token server gives no refresh token: at Microsoft, add the scope offline_access")
 }

@@ -1,4 +1,4 @@
-//! Refresh tokens and other secrets, which no text shows.
+//! Refresh tokens and other secrets, which no error and no `Debug` shows.
 
 use std::fmt;
 
@@ -15,12 +15,12 @@ use crate::secrets;
 pub struct RefreshToken(String);
 
 impl RefreshToken {
-    /// Makes a refresh token of the text that the app has kept.
+    /// Makes a refresh token of the text that the app has stored.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
 
-    /// Returns the text, for the app to keep: readable for its user only.
+    /// Returns the text, for the app to store where only its user can read it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -53,7 +53,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Removes secrets from a text from elsewhere, which may repeat what was sent, and makes it printable.
+/// Replaces the secrets in a text of the server, the HTTP client or the app, which may repeat them, and makes it printable.
 pub(super) fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
     let secrets: Vec<String> = secrets.into_iter().map(str::to_owned).collect();
     secrets::hide(text.to_owned(), &secrets)

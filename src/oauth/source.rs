@@ -25,37 +25,37 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The function of the app that stores a new refresh token.
 pub(super) type Keep = Box<dyn Fn(&RefreshToken) -> io::Result<()> + Send + Sync>;
 
-/// The grant by which access tokens are asked for.
+/// The grant that a request for an access token uses.
 pub(super) enum Grant {
     RefreshToken(Keep),
     ClientCredentials,
 }
 
-/// A source of access tokens for [`Credentials::oauth2`]. Clones are one source: they share a cache and its requests.
+/// A source of access tokens for [`Credentials::oauth2`]. Clones share its cache and its requests.
 ///
-/// However many handles ask at a time, one request is on the way, on a thread of its own. All that ask meanwhile wait
-/// for it, each no longer than its own timeout, and get its token or its error. After an error, the source returns it
-/// without another request for as long as the server asks (`Retry-After`, at most an hour), else for 1 s, doubled up to
-/// a minute. A token that a handle has found to be [stale](TokenRequest::stale) is replaced once, for all handles that
-/// had it.
+/// There is one request at a time, on a thread of its own. All handles that need a token wait for it, each no longer
+/// than its own timeout, and get its token or its error. After an error, the source makes no request for a while, and
+/// returns the same error: for as long as the server asks (`Retry-After`, at most an hour; 5 s after 429 and
+/// `slow_down` without it), else for 1 s, doubled up to a minute. A token that a handle calls
+/// [stale](TokenRequest::stale) is replaced once, for all handles that had it.
 ///
-/// A token is served until shortly before its end: a quarter of its time, at most 2 min. From then on it is replaced
-/// when a handle connects; while the token server is away, the old one serves to its end. The end is that of
-/// `expires_in`, from before the request on, by the clock of this machine; without `expires_in`, a token serves until a
-/// server refuses it.
+/// A token is replaced shortly before its end, when a handle connects in the last quarter of its life, or in the last 2
+/// min if that is less. While the token server is away, the old one is used to its end. The end is `expires_in` after
+/// the start of the request, by this machine's clock; without `expires_in`, a token is used until a server refuses it.
 ///
-/// The handles that ask are blocked meanwhile; of an `AsyncImap`, only the thread of the pool that runs its call.
+/// A call that waits for a token blocks its thread; a call of an `AsyncImap` blocks one of the pool.
 ///
 /// # Errors of the source
 ///
 /// | the token server | the error | a handle |
 /// | --- | --- | --- |
-/// | `invalid_grant`, `interaction_required` and the like | [`SignInNeeded`](ErrorKind::SignInNeeded) | rests until [`signed_in`](crate::Imap::signed_in); call [`replace_refresh_token`](Self::replace_refresh_token) before |
-/// | `invalid_client`, `unauthorized_client`, `invalid_scope`, other 3xx and 4xx | [`Config`](ErrorKind::Config) | returns it, and tries again later: the handle lives |
+/// | `invalid_grant`, `interaction_required` and the like | [`SignInNeeded`](ErrorKind::SignInNeeded) | makes no connection until [`signed_in`](crate::Imap::signed_in); call [`replace_refresh_token`](Self::replace_refresh_token) before |
+/// | `invalid_client`, `unauthorized_client`, `invalid_scope` and other errors of OAuth; 3xx and other 4xx | [`Config`](ErrorKind::Config) | returns it, and tries again later: the handle lives |
 /// | can't be verified | [`Tls`](ErrorKind::Tls) | returns [`Connect`](ErrorKind::Connect) with the reason, and tries again |
 /// | is not reachable or silent; 408, 429, 5xx, `temporarily_unavailable`, `slow_down`; sends something else than a token | [`Connect`](ErrorKind::Connect) | the same, not before the wait that the server asks for |
 ///
-/// The texts name the server and the reason, and have no token or secret in them.
+/// If the app could not store a new refresh token, the error is `Connect` as well. The texts name the server and the
+/// reason, and have no token or secret in them.
 #[derive(Clone)]
 pub struct TokenSource(Arc<Shared>);
 
@@ -71,7 +71,7 @@ struct State {
     refresh_token: Option<RefreshToken>,
     /// The number of times that the app has replaced the refresh token.
     sign_in: u64,
-    /// The access token that came with a refresh token which the app has not kept yet.
+    /// The access token that came with a refresh token which the app has not stored yet.
     unkept: Option<AccessToken>,
     cached: Option<AccessToken>,
     /// The time from which the cached token is replaced.
@@ -95,13 +95,13 @@ impl TokenSource {
         Self(Arc::new(Shared { client, grant, state, ended: Condvar::new() }))
     }
 
-    /// Returns credentials of this user by these tokens, for any number of handles.
+    /// Returns credentials of this user, with these tokens, for any number of handles.
     pub fn credentials(&self, user: impl Into<String>) -> Credentials {
         let source = self.clone();
         Credentials::oauth2(user, move |request| source.token(request))
     }
 
-    /// Returns a token, of the cache or of the token server, within the timeout of the request.
+    /// Returns a token from the cache or from the token server, within the timeout of the request.
     ///
     /// # Errors
     /// See [the table](Self#errors-of-the-source).
@@ -123,11 +123,11 @@ impl TokenSource {
         }
     }
 
-    /// Goes on with the refresh token of another sign-in of the same account. Call
-    /// [`Imap::signed_in`](crate::Imap::signed_in) or [`Smtp::signed_in`](crate::Smtp::signed_in) afterwards, on each
-    /// handle that rests.
+    /// Goes on with the refresh token of another sign-in of the same account. After that, call
+    /// [`Imap::signed_in`](crate::Imap::signed_in) or [`Smtp::signed_in`](crate::Smtp::signed_in) on each handle in
+    /// [`State::SignInNeeded`](crate::State::SignInNeeded).
     ///
-    /// The token is the app's to keep: this call does not hand it back.
+    /// The app stores the token itself: this call does not pass it to `keep`.
     pub fn replace_refresh_token(&self, token: RefreshToken) {
         let mut state = self.0.state.lock();
         let State { sign_in, is_asking, asked_for, ended, .. } = *state;
@@ -156,7 +156,8 @@ impl TokenSource {
         }
     }
 
-    /// Starts a request on a thread of its own: one that a caller has given up may still bring a new refresh token.
+    /// Starts a request on a thread of its own: after its callers have timed out, it may still bring a new refresh
+    /// token.
     fn start(&self) -> Result<()> {
         let shared = Arc::clone(&self.0);
         let run = move || {
@@ -191,7 +192,7 @@ impl State {
 }
 
 impl Shared {
-    /// Asks the token server. Hands a new refresh token to the app before it returns the access token that came with
+    /// Asks the token server. Passes a new refresh token to the app before it returns the access token that came with
     /// it.
     fn fetch(&self) -> Result<AccessToken> {
         if let Some(token) = self.keep_new()?.filter(is_valid) {
@@ -239,7 +240,8 @@ impl Shared {
         }
     }
 
-    /// Hands a refresh token that the app has not kept yet to it. Returns the access token that came with it, if any.
+    /// Passes a new refresh token to the app, unless the app has stored it. Returns the access token that came with it,
+    /// if any.
     fn keep_new(&self) -> Result<Option<AccessToken>> {
         let Grant::RefreshToken(keep) = &self.grant else { return Ok(None) };
         let (sign_in, token) = {
@@ -310,7 +312,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
-    /// Returns a source whose token server is away, with a token that is to be replaced by now.
+    /// Returns a source whose token server is away, and whose token is due for renewal.
     fn source(token: &AccessToken) -> TokenSource {
         let client = Client::new(Endpoints::new("http://localhost:1/token"), "app");
         let source = client.client_credentials();

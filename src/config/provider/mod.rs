@@ -12,7 +12,7 @@ use super::{Credentials, ImapConfig, Server, SmtpConfig};
 /// none publishes its figure.
 const CONNECTS_PER_MINUTE: u32 = 10;
 
-/// The recheck where SEARCH is unreliable: it is a recheck that notices this.
+/// The recheck where SEARCH is unreliable: only a recheck notices mail that SEARCH misses.
 const RECHECK: Duration = Duration::from_secs(30);
 
 /// The servers, ports, encryption and published limits of a mail provider, as plain data.
@@ -47,8 +47,8 @@ const RECHECK: Duration = Duration::from_secs(30);
 pub struct Provider {
     /// The name, such as `gmail`, by which [`by_name`](Self::by_name) finds the provider.
     pub name: &'static str,
-    /// The domains of the provider's addresses, in lower case; the best-known ones. Empty where customers have domains
-    /// of their own.
+    /// The best-known domains of the provider's addresses, in lower case. Empty where customers have domains of their
+    /// own.
     pub domains: &'static [&'static str],
     /// The IMAP server.
     pub imap_server: Server,
@@ -73,7 +73,7 @@ pub struct Provider {
 pub enum PasswordKind {
     /// The password of the account.
     Account,
-    /// A password of the app alone, which the account's owner makes in the account's settings. Also called app-specific
+    /// A password for one app, which the account's owner makes in the account's settings. Also called app-specific
     /// password, application password or authorization code.
     App,
 }
@@ -83,9 +83,9 @@ pub enum PasswordKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SearchKind {
-    /// Nothing else is known than RFC 3501: SEARCH finds any part of a Subject.
+    /// SEARCH finds any part of a Subject, as RFC 3501 demands: nothing else was reported.
     Substrings,
-    /// SEARCH finds whole words. A tag of letters and digits is one; other characters may end a word.
+    /// SEARCH finds whole words. A tag of letters and digits is one word; other characters may end it.
     Words,
     /// SEARCH was reported to find nothing, everything, or not all mail.
     Unreliable,

@@ -3,7 +3,7 @@
 use super::{PasswordKind, Provider, ProviderLimits, SearchKind};
 use crate::config::Server;
 
-/// A provider's MB is not always 1,000,000 bytes: the smaller reading.
+/// The bytes of a provider's MB: the smaller reading, since some count 1,048,576.
 const MB: u64 = 1_000_000;
 
 /// Makes a server with implicit TLS.
@@ -93,10 +93,10 @@ impl Provider {
         Self { name: "google-workspace", domains: &[], limits, ..gmail }
     }
 
-    /// Returns the settings of Microsoft 365, for work and school: OAuth 2.0 only.
+    /// Returns the settings of Microsoft 365, for work and school: OAuth 2.0.
     ///
     /// SMTP still takes passwords where the tenant's administrator allows it, by default until the end of December
-    /// 2026.
+    /// 2026; IMAP takes none.
     ///
     /// Sources: learn.microsoft.com, "Authenticate an IMAP, POP or SMTP connection using OAuth" (scopes), "Exchange
     /// Online limits" (recipients a day, messages a minute), and `Set-Mailbox` (recipients of a message: the default,

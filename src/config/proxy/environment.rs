@@ -18,23 +18,23 @@ const DEFAULT_PORT: u16 = 1080;
 
 impl Proxy {
     /// Returns the proxy that the environment names for a server's host; `None` if it names none. pymail reads these
-    /// variables here and nowhere else.
+    /// variables here only, and, for token servers, in `oauth::Client::proxy_from_env`.
     ///
     /// | variable | taken |
     /// | --- | --- |
     /// | `all_proxy`, `ALL_PROXY`, `https_proxy`, `HTTPS_PROXY` | the first one that is set and not empty: `[SCHEME://][USER[:PASSWORD]@]HOST[:PORT]` |
     /// | `no_proxy`, `NO_PROXY` | the first one that is set and not empty: hosts without a proxy |
     ///
-    /// - The scheme is `http` (also if there is none), `socks5` or `socks5h`. With both of the latter, the proxy resolves
-    ///   the host name; `socks5` has curl resolve it. A path after the port is ignored.
+    /// - The scheme is `http` (also if there is none), `socks5` or `socks5h`. With `socks5`, too, the proxy resolves
+    ///   the host name, while curl does it itself. A path after the port is ignored.
     /// - An IPv6 address is within brackets. The default port is 1080, as in curl, also for `http`.
     /// - User name and password are percent-encoded UTF-8.
-    /// - `no_proxy` is read as by curl: names and addresses, separated by commas or blanks. A name stands for itself and
-    ///   all names below it, with or without a dot before it; an address, in CIDR notation too (`10.0.0.0/8`,
-    ///   `fd00::/8`), for hosts that are given as addresses; `*` for all hosts. Names are not resolved, and case does not
+    /// - `no_proxy` is read as by curl: names and addresses, separated by commas or blanks. A name, with or without a
+    ///   dot before it, stands for itself and all names below it; an address or a network (`10.0.0.0/8`, `fd00::/8`)
+    ///   for hosts that are configured as addresses; `*` for all hosts. Names are not resolved, and case does not
     ///   count.
     ///
-    /// `http_proxy` is for HTTP without encryption, and not read.
+    /// `http_proxy` is for HTTP without encryption, and is not read.
     ///
     /// ```no_run
     /// use pymail::{Proxy, Server};

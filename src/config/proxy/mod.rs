@@ -23,13 +23,13 @@ pub(crate) struct ProxyLogin {
     pub(crate) password: Password,
 }
 
-/// A proxy through which a server is connected to: SOCKS5 (RFC 1928) or CONNECT over HTTP (RFC 9110, section 9.3.6).
+/// A proxy between the app and a server: SOCKS5 (RFC 1928) or CONNECT over HTTP (RFC 9110, section 9.3.6).
 ///
 /// The server's host name goes to the proxy as it is configured, and is resolved there: it may be one that only the
 /// proxy knows. With TLS, the server is verified as without a proxy, and the proxy sees no more than its name and port.
 /// The connection to the proxy itself is not encrypted: its [`login`](Proxy::login) can be read on the way.
 ///
-/// All that is said to the proxy counts within the [`timeout`](crate::ImapConfig::timeout) of the call. `Debug`, errors
+/// The dialogue with the proxy counts within the [`timeout`](crate::ImapConfig::timeout) of the call. `Debug`, errors
 /// and events show the proxy's address and the user name, never the password.
 ///
 /// ```
@@ -48,7 +48,7 @@ pub(crate) struct ProxyLogin {
 /// | kind | cause |
 /// | --- | --- |
 /// | [`Connect`](crate::ErrorKind::Connect) | the proxy is not reached, closes at once, refuses (a SOCKS reply in words; the HTTP status with its reason), wants a login, or does not speak its protocol |
-/// | [`Connect`](crate::ErrorKind::Connect), with 1 min of [`retry_after`](crate::Error::retry_after) | the proxy refused the login; the handle tries no sooner, since many refusals could lock the account |
+/// | [`Connect`](crate::ErrorKind::Connect), with 1 min of [`retry_after`](crate::Error::retry_after) | the proxy refused the login; the handle does not try sooner, since many refusals could lock the account |
 /// | [`Timeout`](crate::ErrorKind::Timeout) | the proxy did not answer within the time of the call |
 /// | [`Config`](crate::ErrorKind::Config) | the host name is bad, or the login can't be sent |
 ///
