@@ -6,6 +6,7 @@ mod bad_input;
 mod checkers;
 mod corpus;
 mod deliveries;
+mod dialects;
 mod extension;
 mod fault_proxy;
 mod fixtures;
