@@ -70,13 +70,18 @@ def parse_namespaces(untagged: dict[str, list[Any]]) -> list[tuple[str, str]]:
 
 
 def archive_names(name: str, namespaces: list[tuple[str, str]], delimiter: str) -> list[str]:
-    """Returns the names to try for the archive, in order: with the prefix, within INBOX, without hierarchy."""
+    """Returns the names to try for the archive, in order: with the prefix, within INBOX, without hierarchy.
+
+    The last one is within `Folders`, where alone Proton Mail Bridge creates mailboxes.
+    """
     names = [add_prefix(name, namespaces)]
     if delimiter:
         inner = "INBOX" + delimiter
         if not names[0].upper().startswith(inner):
             names.append(inner + name)
-        names += [add_prefix(name.replace(delimiter, "-"), namespaces)] if delimiter in name else []
+        flat = name.replace(delimiter, "-")
+        names += [add_prefix(flat, namespaces)] if delimiter in name else []
+        names.append("Folders" + delimiter + flat)
     return list(dict.fromkeys(names))
 
 

@@ -96,6 +96,13 @@ const NOT_THE_PASSWORD: [&str; 12] = [
     "not enabled",
 ];
 
+/// Texts of refused logins that name the password among the causes, whatever the code says: the same one again could
+/// lock the account.
+///
+/// QQ: `password is incorrect, login frequency limited, or system is busy`; Proton Mail Bridge: `454 4.7.0 invalid
+/// username or password`.
+const MAYBE_THE_PASSWORD: [&str; 3] = ["password is incorrect", "username or password", "wrong password"];
+
 /// IMAP codes of wrong credentials (RFC 5530).
 const WRONG_CREDENTIALS: [&str; 3] = ["AUTHENTICATIONFAILED", "AUTHORIZATIONFAILED", "EXPIRED"];
 
@@ -141,7 +148,8 @@ pub(crate) fn is_transient(code: Option<&str>, text: &str) -> bool {
 /// Classifies an SMTP reply to a message or, with `of_recipient`, to a recipient.
 ///
 /// The enhanced code goes first: by RFC 3463, 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 (routing server failure)
-/// and 5.4.5 (congestion; Gmail's daily limit) are transient in any class, and 5.2.3 and 5.3.4 are about the size. A
+/// and 5.4.5 (congestion; Gmail's daily limit) are transient in any class, and 5.2.3 and 5.3.4 are about the size;
+/// Exchange's limit of a day is 5.2.0 with `SubmissionQuotaExceededException`. A
 /// bare 552 is about the size, a full mailbox, or too many recipients (RFC 5321, section 4.5.3.1.10), which is
 /// transient.
 pub(crate) fn smtp(code: u16, text: &str, of_recipient: bool) -> Verdict {
@@ -150,6 +158,7 @@ pub(crate) fn smtp(code: u16, text: &str, of_recipient: bool) -> Verdict {
         (400..=499, _)
         | (_, Some((4, _, _) | (5, 2, 2) | (5, 3, 1) | (5, 4, 3 | 5)))
         | (552, Some((5, 5, 3))) => Verdict::Transient,
+        (_, Some((5, 2, 0))) if has(text, "quotaexceeded") => Verdict::Transient,
         (_, Some((5, 2, 3) | (5, 3, 4))) => Verdict::TooLarge,
         (552, Some((5, 2, _))) => Verdict::Permanent,
         (552, None) if is_full(text) || (of_recipient && has(text, "recipients")) => Verdict::Transient,
@@ -165,8 +174,10 @@ pub(crate) fn login(code: Option<&str>, text: &str) -> Login {
     let is_other = is_transient || NOT_THE_PASSWORD.iter().any(|words| has(text, words));
     let wrong_or =
         |is_clear: bool| if is_clear && !is_other { Login::WrongCredentials } else { Login::Unclear };
+    let may_be_password = MAYBE_THE_PASSWORD.iter().any(|words| has(text, words));
     match code {
         Some(code) if WRONG_CREDENTIALS.contains(&code) => wrong_or(true),
+        None | Some("454") if may_be_password => Login::Unclear,
         Some(code) if code.starts_with('4') || TRANSIENT_CODES.contains(&code) => Login::Later,
         Some("535") if matches!(enhanced(text), Some((4, _, _))) => Login::Later,
         Some("535") => wrong_or(!is_policy(text)),
@@ -341,6 +352,13 @@ mod tests {
     #[case(554, "5.3.4 Message too big for system", false, Verdict::TooLarge)]
     #[case(523, "(5.2.3) too long", false, Verdict::TooLarge)]
     #[case(550, "5.4.1 Recipient address rejected: Access denied", true, Verdict::Permanent)]
+    #[case(
+        554,
+        "5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; ..",
+        false,
+        Verdict::Transient
+    )]
+    #[case(554, "5.2.0 STOREDRV.Submission.Exception:SendAsDeniedException; ..", false, Verdict::Permanent)]
     #[case(554, "5.4.6 too many hops", false, Verdict::Permanent)]
     #[case(550, "no such user", true, Verdict::Permanent)]
     #[case(550, "4.4 beers", true, Verdict::Permanent)]
@@ -396,6 +414,8 @@ mod tests {
     #[case(Some("BAD"), "what?", Login::Other)]
     #[case(Some("BAD"), "server busy", Login::Later)]
     #[case(None, "Login failed.", Login::Unclear)]
+    #[case(None, "Login fail. The password is incorrect, or system is busy", Login::Unclear)]
+    #[case(Some("454"), "4.7.0 invalid username or password", Login::Unclear)]
     #[case(None, "server busy", Login::Later)]
     fn only_a_clear_refusal_means_wrong_credentials(
         #[case] code: Option<&str>,

@@ -6,6 +6,7 @@ mod bad_input;
 mod checkers;
 mod corpus;
 mod deliveries;
+mod dialects;
 mod doctor;
 mod extension;
 mod fault_proxy;

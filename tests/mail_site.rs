@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use pymail::{AccessToken, Credentials, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
 
+use crate::support::certs::Issued;
 use crate::support::courier::Courier;
 use crate::support::cyrus::Cyrus;
+use crate::support::dialect::{Dialect, DialectProxy, Login, Protocol, Search, Security, TOKEN};
 use crate::support::dovecot::{self, Dovecot, DovecotOptions};
 use crate::support::embedded::Embedded;
 use crate::support::exim::Exim;
@@ -53,6 +55,39 @@ pub enum Site {
     Exim { exim: Exim, dovecot: Dovecot },
     /// Postfix, delivering to Dovecot; Alice logs in by access tokens, which are kept here.
     WithTokens { postfix: Postfix, dovecot: Dovecot, tokens: Arc<Mutex<Vec<String>>> },
+    /// Postfix and Dovecot behind proxies that make them speak as a provider does.
+    Dialect(Box<Provider>),
+}
+
+/// A provider's dialect in front of Postfix and Dovecot.
+pub struct Provider {
+    pub dialect: Dialect,
+    pub imap: DialectProxy,
+    pub smtp: DialectProxy,
+    /// The certificate to trust.
+    root_pem: String,
+    postfix: Postfix,
+    dovecot: Dovecot,
+}
+
+impl Provider {
+    /// Starts the servers and the proxies.
+    fn start(dialect: &Dialect) -> Self {
+        let extra = format!("namespace inbox {{\n  separator = {}\n}}", dialect.imap.delimiter);
+        let dovecot = Dovecot::with(&DovecotOptions { extra, ..DovecotOptions::default() });
+        let postfix = Postfix::start(&dovecot);
+        let (shown, root_pem) = if dialect.is_self_signed {
+            let shown = Issued::self_signed(&["127.0.0.1", dovecot::HOST]);
+            let root_pem = shown.cert_pem.clone();
+            (shown, root_pem)
+        } else {
+            (dovecot.issue(), dovecot.ca_pem().to_owned())
+        };
+        let proxy = |protocol, to| DialectProxy::start(dialect, protocol, to, &shown, dovecot.ca_pem());
+        let (imap, smtp) =
+            (proxy(Protocol::Imap, dovecot.imap_port()), proxy(Protocol::Smtp, postfix.smtps_port()));
+        Self { dialect: *dialect, imap, smtp, root_pem, postfix, dovecot }
+    }
 }
 
 /// The ports of a site's servers.
@@ -80,9 +115,44 @@ impl Site {
         Self::WithTokens { postfix: Postfix::start(&dovecot), dovecot, tokens: Arc::default() }
     }
 
+    /// Starts a provider's dialect in front of Postfix and Dovecot.
+    pub fn dialect(dialect: &Dialect) -> Self {
+        Self::Dialect(Box::new(Provider::start(dialect)))
+    }
+
+    /// Returns the provider of a site that speaks a dialect.
+    pub fn provider(&self) -> Option<&Provider> {
+        if let Self::Dialect(provider) = self { Some(provider) } else { None }
+    }
+
+    /// Returns `true` if the receiving server has MOVE.
+    pub fn has_move(&self) -> bool {
+        match self {
+            Self::Courier { .. } => false,
+            Self::Dialect(provider) => provider.dialect.imap.has("MOVE"),
+            _ => true,
+        }
+    }
+
+    /// Returns `true` if a text that SEARCH looks for decides what it finds.
+    pub fn searches_texts(&self) -> bool {
+        let search = self.provider().map_or(Search::Substring, |it| it.dialect.imap.search);
+        !matches!(search, Search::Nothing | Search::Everything)
+    }
+
+    /// Returns `true` if clients may create keywords.
+    pub fn keeps_keywords(&self) -> bool {
+        match self {
+            Self::Embedded(_) => false,
+            Self::Dialect(provider) => provider.dialect.imap.has_keywords,
+            _ => true,
+        }
+    }
+
     /// Returns the Dovecot of a site that has one.
     pub fn dovecot(&self) -> &Dovecot {
         match self {
+            Self::Dialect(provider) => &provider.dovecot,
             Self::Real { dovecot, .. }
             | Self::OpenSmtpd { dovecot, .. }
             | Self::Exim { dovecot, .. }
@@ -105,6 +175,7 @@ impl Site {
             | Self::Cyrus { postfix, .. }
             | Self::Courier { postfix, .. }
             | Self::WithTokens { postfix, .. } => Some(postfix),
+            Self::Dialect(provider) => Some(&provider.postfix),
             Self::Embedded(_) | Self::OpenSmtpd { .. } | Self::Exim { .. } => None,
         }
     }
@@ -120,6 +191,7 @@ impl Site {
             Self::Embedded(server) => server.ca_pem(),
             Self::Cyrus { cyrus, .. } => cyrus.ca_pem(),
             Self::Courier { courier, .. } => courier.ca_pem(),
+            Self::Dialect(provider) => &provider.root_pem,
             Self::Real { .. } | Self::OpenSmtpd { .. } | Self::Exim { .. } | Self::WithTokens { .. } => {
                 self.dovecot().ca_pem()
             }
@@ -132,6 +204,7 @@ impl Site {
             Self::Embedded(server) => (server.imap_port(), server.imaps_port()),
             Self::Cyrus { cyrus, .. } => (cyrus.imap_port(), cyrus.imaps_port()),
             Self::Courier { courier, .. } => (courier.imap_port(), courier.imaps_port()),
+            Self::Dialect(provider) => (provider.imap.port(), provider.imap.port()),
             Self::Real { .. } | Self::OpenSmtpd { .. } | Self::Exim { .. } | Self::WithTokens { .. } => {
                 (self.dovecot().imap_port(), self.dovecot().imaps_port())
             }
@@ -144,13 +217,19 @@ impl Site {
             Self::Embedded(server) => server.smtp_port(),
             Self::OpenSmtpd { opensmtpd, .. } => opensmtpd.port(),
             Self::Exim { exim, .. } => exim.submission_port(),
+            Self::Dialect(provider) => provider.smtp.port(),
         };
         Ports { imap, imaps, smtp }
     }
 
-    /// Returns a mailbox's name on this site: Cyrus and Courier, as Debian configures them, want all within INBOX.
+    /// Returns a mailbox's name on this site: Cyrus and Courier, as Debian configures them, want all within INBOX, and
+    /// Proton Mail Bridge within Folders.
     pub fn mailbox(&self, name: &str) -> String {
-        let prefix = if matches!(self, Self::Cyrus { .. } | Self::Courier { .. }) { "INBOX." } else { "" };
+        let prefix = match self {
+            Self::Cyrus { .. } | Self::Courier { .. } => "INBOX.",
+            Self::Dialect(provider) => provider.dialect.imap.creates_within,
+            _ => "",
+        };
         if name == "INBOX" { name.to_owned() } else { format!("{prefix}{name}") }
     }
 
@@ -158,20 +237,39 @@ impl Site {
     pub fn codes_of_a_refused_password(&self) -> [Option<&'static str>; 2] {
         let imap = match self {
             Self::Cyrus { .. } | Self::Courier { .. } => None,
+            Self::Dialect(provider) if !provider.dialect.imap.wrong_password.contains('[') => None,
             _ => Some("AUTHENTICATIONFAILED"),
         };
+        if let Self::Dialect(provider) = self {
+            return [imap, provider.dialect.smtp.wrong_password.get(..3)];
+        }
         // OpenSMTPD has no AUTH here.
         [imap, if matches!(self, Self::OpenSmtpd { .. }) { None } else { Some("535") }]
     }
 
-    /// Returns the IMAP server with STARTTLS.
+    /// Returns the IMAP server with STARTTLS, or as the provider offers it.
     pub fn imap_server(&self) -> Server {
+        self.offered().unwrap_or_else(|| self.starttls_server())
+    }
+
+    /// Returns the IMAP server as the provider offers it, on a site that speaks a dialect.
+    fn offered(&self) -> Option<Server> {
+        let server = match self.provider()?.dialect.imap.security {
+            Security::Tls => Server::tls(dovecot::HOST),
+            Security::StartTls => Server::starttls("127.0.0.1"),
+        };
+        Some(server.port(self.ports().imaps).add_root_certificate_pem(self.ca_pem()))
+    }
+
+    fn starttls_server(&self) -> Server {
         Server::starttls(dovecot::HOST).port(self.ports().imap).add_root_certificate_pem(self.ca_pem())
     }
 
-    /// Returns the IMAP server with implicit TLS.
+    /// Returns the IMAP server with implicit TLS, or as the provider offers it.
     pub fn imaps_server(&self) -> Server {
-        Server::tls(dovecot::HOST).port(self.ports().imaps).add_root_certificate_pem(self.ca_pem())
+        let usual =
+            || Server::tls(dovecot::HOST).port(self.ports().imaps).add_root_certificate_pem(self.ca_pem());
+        self.offered().unwrap_or_else(usual)
     }
 
     /// Returns the SMTP server, with STARTTLS if it has that.
@@ -185,6 +283,9 @@ impl Site {
 
     /// Returns Alice's credentials.
     pub fn credentials(&self) -> Credentials {
+        if self.takes_the_token() {
+            return Credentials::oauth2(ALICE, |_| Ok(AccessToken::new(TOKEN)));
+        }
         let Self::WithTokens { tokens, .. } = self else { return Credentials::new(ALICE, self.password()) };
         let tokens = Arc::clone(tokens);
         Credentials::oauth2(ALICE, move |_| {
@@ -194,17 +295,31 @@ impl Site {
         })
     }
 
+    /// Returns `true` if Alice logs in by an access token.
+    pub fn takes_tokens(&self) -> bool {
+        matches!(self, Self::WithTokens { .. }) || self.takes_the_token()
+    }
+
+    /// Returns `true` if Alice logs in by the token of the dialects.
+    fn takes_the_token(&self) -> bool {
+        self.provider().is_some_and(|it| it.dialect.login == Login::Token)
+    }
+
     /// Returns Alice's credentials with this secret in place of the right one.
     pub fn credentials_with(&self, secret: &'static str) -> Credentials {
-        match self {
-            Self::WithTokens { .. } => Credentials::oauth2(ALICE, move |_| Ok(AccessToken::new(secret))),
-            _ => Credentials::new(ALICE, secret),
+        if self.takes_tokens() {
+            Credentials::oauth2(ALICE, move |_| Ok(AccessToken::new(secret)))
+        } else {
+            Credentials::new(ALICE, secret)
         }
     }
 
     /// Returns the password, and the access tokens that Alice has logged in by.
     pub fn secrets(&self) -> Vec<String> {
         let password = self.password().to_owned();
+        if self.takes_the_token() {
+            return vec![password, TOKEN.to_owned()];
+        }
         let Self::WithTokens { tokens, .. } = self else { return vec![password] };
         [vec![password], tokens.lock().unwrap().clone()].concat()
     }
@@ -240,7 +355,11 @@ impl Site {
 
     /// Returns another client on Alice's account, with the tests' names of mailboxes; one for each thread.
     pub fn other_client(&self) -> Arc<OtherClient> {
-        let (port, ca) = (self.ports().imaps, Some(self.ca_pem()));
+        let (port, ca) = match self {
+            // Past the proxy: the client tells what is on the server.
+            Self::Dialect(provider) => (provider.dovecot.imaps_port(), Some(provider.dovecot.ca_pem())),
+            _ => (self.ports().imaps, Some(self.ca_pem())),
+        };
         let connect = || {
             OtherClient::connect(dovecot::HOST, port, "tls", ALICE, self.password(), ca)
                 .expect("another client logs in")

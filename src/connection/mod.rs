@@ -229,10 +229,12 @@ impl<S: Session> Connection<S> {
             let mut slot = slot.ok_or_else(|| deadline.error(action))?;
             deadline.check(action)?; // A command without time would cost the connection.
             self.0.shared.renew_between_verbs(&mut slot, deadline);
+            let was_listening = slot.session.as_ref().is_some_and(S::is_listening);
             let result = call(&self.0.shared, &mut slot);
             slot.last_call = Instant::now();
             drop(slot);
-            if self.0.shared.arrivals.is_awaited() {
+            // After IDLE the next beat may be minutes away: at its renewal.
+            if was_listening || self.0.shared.arrivals.is_awaited() {
                 self.wake_heartbeat();
             }
             result
@@ -409,7 +411,16 @@ impl<S: Session> Shared<S> {
             Err(error) if error.ends_connection() => self.lose(slot, error),
             // The work succeeded just before the waiter shut the socket down.
             _ if guard.has_timed_out() => self.lose(slot, &deadline.error("the last command")),
-            _ => slot.session = Some(session),
+            result => {
+                if let Err(error) = result
+                    && error.code() != Some("INUSE")
+                {
+                    // Exchange closes the connection behind such a refusal: the wait holds for the next one, too. Not
+                    // that for other consumers of the mailbox.
+                    slot.limiter.honor_retry_after(error, Instant::now());
+                }
+                slot.session = Some(session);
+            }
         }
         result
     }

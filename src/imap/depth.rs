@@ -1,5 +1,6 @@
 //! Counts the messages that wait, and the dead letters.
 
+use super::dead_mailbox::{list, within};
 use super::inbox::Inbox;
 use super::search::search;
 use super::{Imap, dead_letters, search_criteria};
@@ -60,6 +61,17 @@ fn count_waiting(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> R
 fn count_dead_letters(session: &mut ImapSession) -> Result<usize> {
     match session.existing_child(dead_letters::MAILBOX)? {
         None | Some((_, Some(0))) => Ok(0),
-        Some((mailbox, _)) => session.count_in(&mailbox, &format!("UNDELETED {NO_NOTE}")),
+        Some((mailbox, messages)) => {
+            let count = session.count_in(&mailbox, &format!("UNDELETED {NO_NOTE}"))?;
+            // Each letter has its note: such a server ignores the texts, or finds nothing by them.
+            let is_doubtful = messages.is_some_and(|all| count == 0 || u32::try_from(count) == Ok(all));
+            if is_doubtful { count_by_headers(session) } else { Ok(count) }
+        }
     }
+}
+
+/// Returns the number of mails among the dead letters that are no notes by their headers.
+fn count_by_headers(session: &mut ImapSession) -> Result<usize> {
+    let letters = within(session, true, None, list)?.unwrap_or_default();
+    Ok(letters.iter().map(|letter| 1 + letter.duplicates.len()).sum())
 }

@@ -1,7 +1,8 @@
 //! Audits SEARCH by the Subjects of the mail that it did not find, and takes its place where it is unreliable.
 //!
 //! Some servers find nothing, or whole words only, or new mail much later. A server that finds too much needs no audit:
-//! foreign mail is recognised when it is fetched.
+//! foreign mail is recognised when it is fetched. Until a SEARCH has found something, one that finds nothing in an inbox
+//! with mail is audited at once: an app that runs for a moment would never receive anything where SEARCH finds nothing.
 //!
 //! ```text
 //!  each `recheck` ─▶ SEARCH UNDELETED ─▶ SEARCH UNDELETED SUBJECT ─▶ FETCH the Subjects of the rest, newest first
@@ -25,18 +26,26 @@ const MAX_AUDITED: usize = 500;
 /// The same once SEARCH has turned out unreliable.
 const MAX_READ: usize = 10_000;
 
+/// The most times that an audit lists all mail, while more arrives.
+const MAX_LISTS: usize = 3;
+
 /// The messages of one inbox whose Subjects were read.
 #[derive(Debug)]
 pub(super) struct Subjects {
     audited_at: Instant,
     is_search_unreliable: bool,
+    /// `true` once a SEARCH has found something.
+    has_found: bool,
+    /// The count of messages in the inbox at the last audit.
+    audited_count: u32,
     /// Messages that SEARCH did not find: with the tag, and without.
     read: Option<(UidSet, UidSet)>,
 }
 
 impl Default for Subjects {
     fn default() -> Self {
-        Self { audited_at: Instant::now(), is_search_unreliable: false, read: None }
+        let audited_at = Instant::now();
+        Self { audited_at, is_search_unreliable: false, has_found: false, audited_count: 0, read: None }
     }
 }
 
@@ -44,6 +53,12 @@ impl Subjects {
     /// Returns `true` if the next SEARCH has to be audited.
     pub(super) fn is_due(&self, imap: &Imap) -> bool {
         self.is_search_unreliable || self.audited_at.elapsed() >= imap.config.common.options.recheck
+    }
+
+    /// Returns `true` if no SEARCH has found anything so far.
+    fn is_unproven(&mut self, found: &UidSet) -> bool {
+        self.has_found |= !found.is_empty();
+        !self.has_found
     }
 
     /// Forgets what was read: UIDs name other messages under another UIDVALIDITY.
@@ -71,21 +86,45 @@ pub(super) fn audited(
     session: &mut ImapSession,
     imap: &Imap,
     inbox: &mut Inbox,
-    search: impl FnOnce(&mut ImapSession, &mut Inbox) -> Result<UidSet>,
+    search: impl Fn(&mut ImapSession, &mut Inbox) -> Result<UidSet>,
 ) -> Result<UidSet> {
-    let all = match inbox.subjects.is_due(imap).then(|| session.search("UNDELETED")) {
-        Some(Err(error)) if error.kind() != ErrorKind::Refused => return Err(error),
-        Some(Ok(all)) => Some(all),
-        Some(Err(_)) | None => None,
-    };
-    let found = search(session, inbox)?;
-    let Some(all) = all else { return Ok(found) };
+    if !inbox.subjects.is_due(imap) {
+        let found = search(session, inbox)?;
+        if !inbox.subjects.is_unproven(&found) || session.count()? == inbox.subjects.audited_count {
+            return Ok(found);
+        }
+    }
+    let (mut all, mut found) = list_and_search(session, inbox, &search)?;
+    for _ in 1..MAX_LISTS {
+        if all.as_ref().is_none_or(|(_, count)| session.count().is_ok_and(|now| now == *count)) {
+            break;
+        }
+        (all, found) = list_and_search(session, inbox, &search)?;
+    }
+    let Some((all, count)) = all else { return Ok(found) };
     let missed = read_subjects(session, imap, inbox, &all, &found)?;
     inbox.subjects.audited_at = Instant::now();
+    inbox.subjects.audited_count = count;
     if !missed.is_empty() && !std::mem::replace(&mut inbox.subjects.is_search_unreliable, true) {
         imap.connection.report_unreliable_search(missed.len());
     }
     Ok(UidSet::new(found.validity(), found.iter().chain(missed.iter())))
+}
+
+/// Lists all mail, with the count of messages then, and runs the search; no list if it is refused.
+///
+/// A message that arrives between the two is in neither where SEARCH is unreliable.
+fn list_and_search(
+    session: &mut ImapSession,
+    inbox: &mut Inbox,
+    search: &impl Fn(&mut ImapSession, &mut Inbox) -> Result<UidSet>,
+) -> Result<(Option<(UidSet, u32)>, UidSet)> {
+    let all = match session.search("UNDELETED") {
+        Err(error) if error.kind() != ErrorKind::Refused => return Err(error),
+        Err(_) => None,
+        Ok(all) => Some((all, session.count()?)),
+    };
+    Ok((all, search(session, inbox)?))
 }
 
 /// Reads the Subjects of the newest messages that are neither found nor read; returns all messages with the tag that

@@ -64,6 +64,11 @@ impl ImapSession {
         Ok(UidSet::new(self.validity(), uids))
     }
 
+    /// Returns the count of messages in the inbox, as announced: no command is sent.
+    pub(crate) fn count(&mut self) -> Result<u32> {
+        self.call("count", (), "SEARCH")
+    }
+
     /// Appends a message to a mailbox, which is created if it is missing.
     ///
     /// With `\Seen`. A server that refuses APPEND has stored nothing (RFC 3501, section 6.3.11), so that the second

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | any | `TAG` with the prefix of the personal namespace (RFC 2342) |
 //! | refuses it | within INBOX: `INBOX.TAG`; then with `-` for each delimiter in the name |
+//! | refuses them, too | within Folders: `Folders/TAG`, as Proton Mail Bridge wants it |
 //!
 //! `dead` and `claims` are within the archive, or beside it, as `TAG-dead`, where the server allows no mailbox within
 //! another; an existing mailbox of either name comes first.

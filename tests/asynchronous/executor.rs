@@ -47,9 +47,14 @@ impl Wakes {
 
     /// Waits until there were more wake-ups than before.
     pub fn wait_for_more_than(&self, before: usize) {
+        assert!(self.comes_within(PATIENCE, before), "no wake-up");
+    }
+
+    /// Returns `true` as soon as there were more wake-ups than before; `false` if none comes within the time.
+    fn comes_within(&self, time: Duration, before: usize) -> bool {
         let count = self.count.lock().unwrap();
-        let waited = self.changed.wait_timeout_while(count, PATIENCE, |count| *count <= before).unwrap();
-        assert!(!waited.1.timed_out(), "no wake-up");
+        let waited = self.changed.wait_timeout_while(count, time, |count| *count <= before).unwrap();
+        !waited.1.timed_out()
     }
 }
 
@@ -91,6 +96,22 @@ impl DropPoint {
 
     /// Drops a future there. Returns its output if it has ended before.
     pub fn drop<T>(self, future: impl Future<Output = T>) -> Option<T> {
+        self.drop_by(future, |wakes, before| {
+            wakes.wait_for_more_than(before);
+            true
+        })
+    }
+
+    /// Drops a future there, or where no wake-up comes within this time: it may wait for mail already.
+    pub fn drop_within<T>(self, time: Duration, future: impl Future<Output = T>) -> Option<T> {
+        self.drop_by(future, |wakes, before| wakes.comes_within(time, before))
+    }
+
+    fn drop_by<T>(
+        self,
+        future: impl Future<Output = T>,
+        is_woken: impl Fn(&Wakes, usize) -> bool,
+    ) -> Option<T> {
         let wakes = Arc::<Wakes>::default();
         let mut future = pin!(future);
         for polls in 1..=self.polls {
@@ -98,8 +119,8 @@ impl DropPoint {
             if let Poll::Ready(output) = poll(future.as_mut(), &wakes) {
                 return Some(output);
             }
-            if polls < self.polls || self.woken {
-                wakes.wait_for_more_than(before);
+            if (polls < self.polls || self.woken) && !is_woken(&wakes, before) {
+                return None;
             }
         }
         None

@@ -102,7 +102,7 @@ fn a_redriven_message_is_delivered_its_full_number_of_times_and_its_note_is_gone
 /// A consumer that is not the operator's handle, and remembers what it has acknowledged.
 #[apply(every_site)]
 fn a_redriven_message_is_delivered_to_other_consumers_also_if_they_have_acknowledged_it(#[case] site: Site) {
-    let keeps_keywords = !matches!(site, Site::Embedded(_));
+    let keeps_keywords = site.keeps_keywords();
     site.deliver(&[message("bad", "a")]);
     let lease = Duration::from_secs(300);
     let consumer = Imap::connect(config(&site, 1).shared(lease)).unwrap();

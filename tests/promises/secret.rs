@@ -42,7 +42,7 @@ fn failing(site: &Site) -> Vec<Server> {
 
 #[apply(every_site)]
 fn a_password_is_in_no_error_no_debug_and_no_trace(#[case] site: Site) {
-    let marked = if matches!(site, Site::WithTokens { .. }) { MARKED_TOKEN } else { MARKED };
+    let marked = if site.takes_tokens() { MARKED_TOKEN } else { MARKED };
     let events = Events::default();
     tracing::subscriber::with_default(events.clone(), || {
         for server in failing(&site) {

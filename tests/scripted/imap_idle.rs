@@ -104,7 +104,11 @@ fn a_call_goes_out_on_a_new_connection_when_the_server_does_not_end_idle(#[case]
     // A connection that was heard of just before counts as alive.
     assert!(!imap.wait(Duration::from_secs(7)).unwrap());
     imap.noop().unwrap();
-    assert_eq!((server.connections(), server.heard("NOOP").len()), (2, 4), "one before each IDLE");
+    assert_eq!(
+        (server.connections(), server.heard("NOOP").len()),
+        (2, 6),
+        "also before each search of the fetch"
+    );
 }
 
 #[rstest]
@@ -121,6 +125,18 @@ fn a_wait_goes_on_on_a_new_connection_and_finds_what_came_meanwhile(#[case] firs
     assert_eq!(server.connections(), 2);
 }
 
+/// The longest interval without a command is that of heartbeats again, not that of IDLE's renewal.
+#[test]
+fn the_heartbeat_goes_on_after_a_wait() {
+    let server = Script::imap(IDLE).on("IDLE", |_| Step::say("+ idling\r\n")).start();
+    let imap = waiting(config(&server).heartbeat(Duration::from_millis(50)));
+    // IDLE is renewed once, soon after its begin, and then for minutes not.
+    assert!(!imap.wait(Duration::from_secs(3)).unwrap());
+    imap.noop().unwrap();
+    let before = server.heard("NOOP").len();
+    wait_until("heartbeats", || server.heard("NOOP").len() > before + 2);
+}
+
 #[test]
 fn a_server_that_ends_idle_by_itself_is_heard_again_after_a_heartbeat() {
     let idle = |heard: &Heard| match heard.nth {
@@ -135,8 +151,8 @@ fn a_server_that_ends_idle_by_itself_is_heard_again_after_a_heartbeat() {
 
 #[test]
 fn a_message_that_arrived_between_noop_and_idle_is_found_by_a_second_look() {
-    // The first NOOP is that of the fetch, the second one that before IDLE.
-    let announced = |heard: &Heard| Step::say("* 10 EXISTS\r\nTAG OK done\r\n").when(heard.nth == 3);
+    // The first NOOPs are those of the fetch and of its audit, the next one that before IDLE.
+    let announced = |heard: &Heard| Step::say("* 10 EXISTS\r\nTAG OK done\r\n").when(heard.nth == 5);
     let server = Script::imap(IDLE).on("NOOP", announced).start();
     let imap = waiting(config(&server));
     assert!(imap.wait(PATIENCE).unwrap());

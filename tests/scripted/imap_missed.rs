@@ -30,11 +30,12 @@ fn waiting(server: &Scripted) -> Imap {
 
 /// The server announces a message behind the result of the search, which has missed it.
 #[rstest]
-#[case::behind_the_result("* SEARCH\r\n* 10 EXISTS\r\nTAG OK done\r\n")]
-#[case::behind_one_that_was_found("* 10 EXISTS\r\n* SEARCH\r\n* 11 EXISTS\r\nTAG OK done\r\n")]
+#[case::behind_the_result("* SEARCH 1\r\n* 10 EXISTS\r\nTAG OK done\r\n")]
+#[case::behind_one_that_was_found("* 10 EXISTS\r\n* SEARCH 1\r\n* 11 EXISTS\r\nTAG OK done\r\n")]
 fn a_message_that_is_announced_behind_a_search_result_ends_the_wait(#[case] found: &'static str) {
-    let server = Script::imap(&["MOVE", "UIDPLUS", "IDLE"])
-        .on("UID SEARCH", move |heard| Step::say(found).when(heard.nth == 1))
+    // A search that has never found anything would be audited.
+    let server = holding(&["MOVE", "UIDPLUS", "IDLE"], &[mail(1, "hello")])
+        .ahead("UID SEARCH", move |heard| Step::say(found).when(heard.nth == 1))
         .start();
     let imap = waiting(&server);
     assert!(imap.wait(PATIENCE).unwrap());
@@ -235,9 +236,9 @@ fn a_message_that_comes_during_a_visit_ends_the_wait(#[case] next: u32, #[case] 
         format!("* 8 EXISTS\r\n{codes}TAG OK [READ-WRITE] done\r\n")
     };
     let server = Script::imap(&["MOVE", "UIDPLUS", "IDLE", "ESEARCH"])
-        .says("STATUS \"__TEST__-dead", "* STATUS \"__TEST__-dead\" (MESSAGES 1)\r\nTAG OK done\r\n")
+        .says("STATUS \"__TEST__-dead", "* STATUS \"__TEST__-dead\" (MESSAGES 2)\r\nTAG OK done\r\n")
         .on("SELECT", move |heard| Step::say(selected(if heard.nth == 1 { 9 } else { next })))
-        .says("UID SEARCH RETURN (COUNT)", "* ESEARCH (TAG \"TAG\") UID COUNT 0\r\nTAG OK done\r\n")
+        .says("UID SEARCH RETURN (COUNT)", "* ESEARCH (TAG \"TAG\") UID COUNT 1\r\nTAG OK done\r\n")
         .start();
     let imap = waiting(&server);
     imap.depth().unwrap();

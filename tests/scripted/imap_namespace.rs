@@ -203,6 +203,8 @@ fn consumers_share_a_log_beside_the_archive() {
 #[rstest]
 #[case::of_inbox("\".\"", TAG, |name: &str| (!name.starts_with("INBOX.")).then_some("Invalid mailbox name"), "INBOX.__TEST__")]
 #[case::on_one_level("\"/\"", "Archive/done", no_inferiors, "Archive-done")]
+#[case::of_folders("\"/\"", TAG, |name: &str| (!name.starts_with("Folders/")).then_some("operation not allowed"), "Folders/__TEST__")]
+#[case::of_folders_on_one_level("\"/\"", "a/b", |name: &str| (!name.starts_with("Folders/")).then_some("no"), "Folders/a-b")]
 #[case::of_inbox_on_one_level("\"/\"", "Archive/done", |name: &str| (!name.starts_with("INBOX/")).then_some("no"), "INBOX/Archive/done")]
 fn the_archive_gets_a_name_that_the_server_accepts(
     #[case] delimiter: &str,

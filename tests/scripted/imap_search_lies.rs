@@ -65,6 +65,36 @@ fn fetch_finds_it_too_and_reads_each_subject_once() {
     assert_eq!(reads.count(), 1);
 }
 
+/// An app that runs for a moment has no time for a recheck.
+#[test]
+fn the_first_fetch_finds_it_where_search_has_never_found_anything() {
+    let server = finding("").start();
+    let imap = Imap::connect(imap_config(&server).recheck(Duration::from_secs(3_600))).unwrap();
+    for _ in 0..2 {
+        let uids: Vec<u32> = imap.fetch().unwrap().iter().map(|delivery| delivery.uid().get()).collect();
+        assert_eq!(uids, OURS);
+    }
+    assert!(imap.status().reads_subjects);
+}
+
+#[test]
+fn an_inbox_of_foreign_mail_is_audited_once_until_it_changes() {
+    let server = finding("")
+        .ahead("UID SEARCH UNDELETED", |heard| {
+            let found = if heard.text.contains("SUBJECT") { "" } else { " 1 2 4" };
+            Step::Say(format!("* SEARCH{found}\r\nTAG OK done\r\n"))
+        })
+        .on("NOOP", |heard| Step::say("* 10 EXISTS\r\nTAG OK done\r\n").when(heard.nth == 5))
+        .start();
+    let imap = Imap::connect(imap_config(&server).recheck(Duration::from_secs(3_600))).unwrap();
+    let audits = || server.heard("UID SEARCH UNDELETED").iter().filter(|it| !it.contains("SUBJECT")).count();
+    for _ in 0..5 {
+        assert!(imap.fetch().unwrap().is_empty());
+    }
+    assert_eq!(audits(), 2, "{:?}", server.heard("UID"));
+    assert!(!imap.status().reads_subjects);
+}
+
 #[rstest]
 #[case::exactly("3 5")]
 #[case::everything("1 2 3 4 5 6")]

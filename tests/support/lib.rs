@@ -12,6 +12,7 @@ pub mod books;
 pub mod certs;
 pub mod courier;
 pub mod cyrus;
+pub mod dialect;
 pub mod dovecot;
 pub mod embedded;
 pub mod events;

@@ -18,9 +18,10 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   test       install the mail servers of the tests, then check formatting, lints, tests and docs
-             [--all-servers: also on Cyrus, Courier, OpenSMTPD and Exim, by access tokens, and on the oldest and the
-             newest Python that are found]
+             [--all-servers: also on Cyrus, Courier, OpenSMTPD and Exim, by access tokens, on some providers' dialects, and
+             on the oldest and the newest Python that are found]
              [--python PATH: only run the tests, with this Python; --all-pythons: with each that is found]
+  dialects   run the promise tests on the dialect of each provider, most of which --all-servers leaves out
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
   ship       bundle the example, follow docs/shipping.md, and run the result in an empty root; run in an
              extension module of Python
@@ -38,7 +39,21 @@ usage: cargo xtask COMMAND
   fuzz       run each fuzz target for ten minutes [--minutes M] [--target NAME]";
 
 /// The names of the test cases on servers, or by logins, that only `--all-servers` has.
-const ON_ALL_SERVERS: [&str; 5] = ["on_cyrus", "on_courier", "by_opensmtpd", "by_exim", "with_tokens"];
+const ON_ALL_SERVERS: [&str; 10] = [
+    "on_cyrus",
+    "on_courier",
+    "by_opensmtpd",
+    "by_exim",
+    "with_tokens",
+    "on_microsoft",
+    "on_icloud",
+    "on_yahoo",
+    "on_netease",
+    "on_proton",
+];
+
+/// The names of the test cases on the other dialects, which differ less from those above. That of Gmail always runs.
+const ON_OTHER_DIALECTS: [&str; 5] = ["on_qq", "on_gmx", "on_yandex", "on_zoho", "on_fastmail"];
 
 /// The time after which other Pythons are left out: CI ends a run that takes twice as long.
 const TIME_FOR_OTHERS: Duration = Duration::from_secs(20 * 60);
@@ -52,6 +67,7 @@ fn main() -> ExitCode {
         Some("test") => test(&args.collect::<Vec<_>>()),
         Some("consumers") => consumers(&args.collect::<Vec<_>>()),
         Some("soak") => soak(&args.collect::<Vec<_>>()),
+        Some("dialects") => dialects(),
         Some("bundle") => ship::bundle(&args.collect::<Vec<_>>()),
         Some("ship") => ship(),
         Some("guards") => guards(),
@@ -141,15 +157,29 @@ fn on_other_pythons(taken: Duration) -> Outcome {
 
 /// Runs the promise tests on the other servers, and the tests of hosts that are slow to build.
 fn on_all_servers() -> Outcome {
-    for tests in [&["--test", "all"][..], &["--test", "asynchronous", "--all-features"]] {
-        run(&mut parallel::test(&[tests, &["--", "--include-ignored"], &ON_ALL_SERVERS[..]].concat()))?;
-    }
+    promise_tests(&ON_ALL_SERVERS)?;
     // Without Courier, which is slow at this, and varies: `cargo xtask consumers` includes it.
     let quick = ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
     consumers(&quick.map(str::to_owned))?;
     without_a_pool()?;
     outbox()?;
     ship()
+}
+
+/// Runs the cases with these names of all promise tests.
+fn promise_tests(cases: &[&str]) -> Outcome {
+    for tests in [&["--test", "all"][..], &["--test", "asynchronous", "--all-features"]] {
+        run(&mut parallel::test(&[tests, &["--", "--include-ignored"], cases].concat()))?;
+    }
+    Ok(())
+}
+
+/// Runs the promise tests on the dialect of each provider.
+fn dialects() -> Outcome {
+    servers::install()?;
+    let on_dialects = ON_ALL_SERVERS.iter().filter(|name| !matches!(**name, "on_cyrus" | "on_courier"));
+    let on_dialects = on_dialects.filter(|name| name.starts_with("on_")).chain(&ON_OTHER_DIALECTS);
+    promise_tests(&on_dialects.chain(&["on_gmail", "dialects::"]).copied().collect::<Vec<_>>())
 }
 
 /// Checks the example that is a workspace of its own, and kills it 100 times.

@@ -5,11 +5,11 @@
 
 mod dialogue;
 mod fault;
-mod pieces;
-mod side;
+pub(crate) mod pieces;
+pub(crate) mod side;
 mod state;
 mod talk;
-mod tls;
+pub(crate) mod tls;
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -2,13 +2,13 @@
 
 /// A line with its end, or a whole literal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Piece {
+pub(crate) enum Piece {
     Line(Vec<u8>),
     Literal(Vec<u8>),
 }
 
 impl Piece {
-    pub(super) fn octets(&self) -> &[u8] {
+    pub(crate) fn octets(&self) -> &[u8] {
         match self {
             Self::Line(octets) | Self::Literal(octets) => octets,
         }
@@ -17,28 +17,28 @@ impl Piece {
 
 /// Splits a stream into pieces, and keeps an incomplete piece.
 #[derive(Default)]
-pub(super) struct Cutter {
+pub(crate) struct Cutter {
     pending: Vec<u8>,
     literal: Option<usize>,
 }
 
 impl Cutter {
-    pub(super) fn feed(&mut self, octets: &[u8]) {
+    pub(crate) fn feed(&mut self, octets: &[u8]) {
         self.pending.extend_from_slice(octets);
     }
 
     /// Expects a literal of this many octets next.
-    pub(super) fn expect(&mut self, literal: usize) {
+    pub(crate) fn expect(&mut self, literal: usize) {
         self.literal = Some(literal);
     }
 
     /// Expects a line next after all.
-    pub(super) fn expect_none(&mut self) {
+    pub(crate) fn expect_none(&mut self) {
         self.literal = None;
     }
 
     /// Returns the next whole piece.
-    pub(super) fn next(&mut self) -> Option<Piece> {
+    pub(crate) fn next(&mut self) -> Option<Piece> {
         if let Some(length) = self.literal {
             return (self.pending.len() >= length).then(|| {
                 self.literal = None;
@@ -50,13 +50,13 @@ impl Cutter {
     }
 
     /// Returns the incomplete piece at the end of the stream.
-    pub(super) fn rest(&mut self) -> Vec<u8> {
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.pending)
     }
 }
 
 /// Returns the length of the literal that an IMAP line announces: `{n}` or `{n+}` at its end.
-pub(super) fn literal_after(line: &[u8]) -> Option<usize> {
+pub(crate) fn literal_after(line: &[u8]) -> Option<usize> {
     let line = line.strip_suffix(b"\r\n")?.strip_suffix(b"}")?;
     let line = line.strip_suffix(b"+").unwrap_or(line);
     let begin = line.iter().rposition(|&octet| octet == b'{')?;
@@ -64,14 +64,14 @@ pub(super) fn literal_after(line: &[u8]) -> Option<usize> {
 }
 
 /// Returns the line with another length of its literal.
-pub(super) fn announcing(line: &[u8], length: usize) -> Vec<u8> {
+pub(crate) fn announcing(line: &[u8], length: usize) -> Vec<u8> {
     let brace = line.iter().rposition(|&octet| octet == b'{').unwrap_or(0);
     let end = if line.ends_with(b"+}\r\n") { "+}\r\n" } else { "}\r\n" };
     [&line[..=brace], length.to_string().as_bytes(), end.as_bytes()].concat()
 }
 
 /// Returns the length of the chunk after a BDAT command (RFC 3030).
-pub(super) fn chunk_after(line: &[u8]) -> Option<usize> {
+pub(crate) fn chunk_after(line: &[u8]) -> Option<usize> {
     let line = std::str::from_utf8(line).ok()?;
     let mut words = line.split_ascii_whitespace();
     words.next().filter(|word| word.eq_ignore_ascii_case("BDAT"))?;
@@ -79,7 +79,7 @@ pub(super) fn chunk_after(line: &[u8]) -> Option<usize> {
 }
 
 /// Replaces a text by another, everywhere; returns `None` without a match.
-pub(super) fn replaced(line: &[u8], from: &str, to: &str) -> Option<Vec<u8>> {
+pub(crate) fn replaced(line: &[u8], from: &str, to: &str) -> Option<Vec<u8>> {
     let from = from.as_bytes();
     let mut out = Vec::new();
     let mut rest = line;

@@ -9,13 +9,13 @@ use rustls::Connection;
 use socket2::SockRef;
 
 /// The client's or the server's end. One thread reads, several may write.
-pub(super) struct Side {
+pub(crate) struct Side {
     socket: TcpStream,
     tls: Mutex<Option<Connection>>,
 }
 
 impl Side {
-    pub(super) fn new(socket: TcpStream, tls: Option<Connection>) -> io::Result<Self> {
+    pub(crate) fn new(socket: TcpStream, tls: Option<Connection>) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         let side = Self { socket, tls: Mutex::new(tls) };
         side.flush(&mut side.locked())?;
@@ -23,7 +23,7 @@ impl Side {
     }
 
     /// Reads the next bytes, out of TLS; empty at the end of the stream.
-    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         let mut raw = [0; 16 << 10];
         loop {
             let length = (&self.socket).read(&mut raw)?;
@@ -51,12 +51,12 @@ impl Side {
         outcome.map(|()| plain)
     }
 
-    pub(super) fn write(&self, plain: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, plain: &[u8]) -> io::Result<()> {
         self.write_into(&mut self.locked(), plain)
     }
 
     /// Writes the last bytes before TLS, and begins TLS before the other thread can read the bytes after them.
-    pub(super) fn write_then_secure(&self, plain: &[u8], connection: Connection) -> io::Result<()> {
+    pub(crate) fn write_then_secure(&self, plain: &[u8], connection: Connection) -> io::Result<()> {
         let mut tls = self.locked();
         self.write_into(&mut tls, plain)?;
         *tls = Some(connection);
@@ -81,29 +81,29 @@ impl Side {
         Ok(())
     }
 
-    pub(super) fn is_encrypted(&self) -> bool {
+    pub(crate) fn is_encrypted(&self) -> bool {
         self.locked().as_ref().is_some_and(|connection| !connection.is_handshaking())
     }
 
     /// Ends writing; reading goes on.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         // Fails if the other side has closed first.
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
     /// Ends both directions; a thread that reads here wakes up.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     /// Makes the last owner's drop reset the connection, and wakes a thread that reads here.
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
         let _ = self.socket.shutdown(Shutdown::Read);
     }
 
     /// Reads and discards until the other side ends.
-    pub(super) fn drain(&self) {
+    pub(crate) fn drain(&self) {
         let mut raw = [0; 16 << 10];
         while (&self.socket).read(&mut raw).is_ok_and(|length| length > 0) {}
     }

@@ -11,14 +11,14 @@ use super::super::certs::Issued;
 use super::super::dovecot::HOST;
 
 /// The TLS configurations of both ends.
-pub(super) struct Tls {
+pub(crate) struct Tls {
     server: Arc<ServerConfig>,
     client: Arc<ClientConfig>,
 }
 
 impl Tls {
     /// Makes configurations with this certificate for the client, and this authority for the server.
-    pub(super) fn new(shown: &Issued, trusted_pem: &str) -> Self {
+    pub(crate) fn new(shown: &Issued, trusted_pem: &str) -> Self {
         let chain = CertificateDer::pem_slice_iter(shown.cert_pem.as_bytes());
         let chain = chain.collect::<Result<_, _>>().expect("the proxy's certificate");
         let key = PrivateKeyDer::from_pem_slice(shown.key_pem.as_bytes()).expect("the proxy's key");
@@ -42,12 +42,12 @@ impl Tls {
     }
 
     /// Returns the proxy's end towards the client.
-    pub(super) fn accept(&self) -> Connection {
+    pub(crate) fn accept(&self) -> Connection {
         ServerConnection::new(Arc::clone(&self.server)).expect("a TLS server").into()
     }
 
     /// Returns the proxy's end towards the server.
-    pub(super) fn connect(&self) -> Connection {
+    pub(crate) fn connect(&self) -> Connection {
         let name = ServerName::try_from(HOST).expect("the servers' name");
         ClientConnection::new(Arc::clone(&self.client), name).expect("a TLS client").into()
     }
