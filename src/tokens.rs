@@ -167,9 +167,10 @@ impl Tokens {
         is_past(self.state.lock().renew_at)
     }
 
-    /// Has the session replaced as soon as may be.
+    /// Has the session replaced as soon as may be: the last login's was dropped in its favour. That one's token serves.
     pub(crate) fn renew_now(&self) {
-        self.state.lock().renew_at = Some(SystemTime::now());
+        let mut state = self.state.lock();
+        (state.last, state.renew_at) = (None, Some(SystemTime::now()));
     }
 
     /// Puts the replacement off after a failure, for this wait or longer.

@@ -447,6 +447,17 @@ fn a_lost_grant_of_a_heartbeat_before_the_sign_in_ends_no_handle() {
     }
 }
 
+#[test]
+fn a_session_that_a_call_kept_from_replacing_the_old_one_costs_no_further_token() {
+    let (connection, renewals) = with_provider(|_| Ok(AccessToken::new("token").expires_in(NEVER)));
+    let shared = &connection.0.shared;
+    // As the heartbeat does after a call that came meanwhile.
+    drop(shared.hooks.connect(soon(), || Ok(())).unwrap());
+    shared.hooks.tokens.renew_now();
+    connection.once(soon(), |_| Ok(())).unwrap();
+    assert_eq!(renewals.load(Ordering::SeqCst), 0);
+}
+
 /// Makes a connection seem idle for long, whose token ends soon.
 fn let_end_soon(connection: &Connection<Fake>) {
     let shared = &connection.0.shared;
