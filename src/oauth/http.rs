@@ -14,8 +14,9 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_p
 use ureq::{Agent, Proxy};
 
 use super::response::{MAX_BODY, Reply};
-use super::secret::{Secret, redact};
-use crate::error::{Error, ErrorKind, Result, bounded};
+use super::secret::Secret;
+use crate::error::{Error, ErrorKind, Result};
+use crate::secrets;
 
 /// The variables of the environment that name a proxy.
 const PROXY_VARIABLES: [&str; 6] =
@@ -69,16 +70,15 @@ impl Request<'_> {
             Err(_) if status >= 400 => Vec::new(),
             body => body.map_err(failed)?,
         };
-        let secrets = self.secrets().map(str::to_owned).collect();
-        Ok(Reply { server, status, retry_after, body, asked_at, secrets })
+        Ok(Reply { server, status, retry_after, body, asked_at, secrets: self.secrets() })
     }
 
     /// Returns the values that no text may show: all but those that are no secrets by their names.
-    fn secrets(&self) -> impl Iterator<Item = &str> {
+    fn secrets(&self) -> Vec<String> {
         let public = ["grant_type", "scope", "client_id", "redirect_uri"];
         let fields =
             self.form.iter().filter(move |(name, _)| !public.contains(name)).map(|(_, value)| *value);
-        fields.chain(self.basic.map(|(_, password)| password))
+        fields.chain(self.basic.map(|(_, password)| password)).map(str::to_owned).collect()
     }
 
     fn agent(&self) -> Result<Agent> {
@@ -136,8 +136,9 @@ impl Request<'_> {
             }
             error => (ErrorKind::Connect, error.to_string()),
         };
-        let secrets = self.secrets().chain(self.proxies.secret());
-        Error::new(kind, format!("the token server {server}: {}", bounded(&redact(&reason, secrets))))
+        // Of a proxy, ureq names at most the host, and the status of its answer.
+        let reason = secrets::hide(reason, &self.secrets());
+        Error::new(kind, format!("the token server {server}: {reason}"))
     }
 }
 
@@ -163,13 +164,6 @@ impl Proxies {
                 }
                 Ok(proxy)
             }
-        }
-    }
-
-    fn secret(&self) -> Option<&str> {
-        match self {
-            Self::One(url) => Some(url.reveal()),
-            _ => None,
         }
     }
 }

@@ -11,9 +11,10 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::client::{Client, LONGEST_TIMEOUT};
 use super::response::Failure;
-use super::secret::{RefreshToken, redact};
+use super::secret::RefreshToken;
 use crate::config::{AccessToken, Credentials, TokenRequest};
-use crate::error::{Error, ErrorKind, Result, bounded};
+use crate::error::{Error, ErrorKind, Result};
+use crate::secrets;
 use crate::tokens::renewal;
 
 /// The wait after a first failed request; each further one doubles it.
@@ -254,7 +255,7 @@ impl Shared {
                 let mut state = self.state.lock();
                 return Ok(if state.sign_in == sign_in { state.unkept.take() } else { None });
             }
-            Ok(Err(error)) => bounded(&redact(&error.to_string(), [token.reveal()])),
+            Ok(Err(error)) => secrets::hide(error.to_string(), &[token.reveal().to_owned()]),
             // The panic hook has reported the panic.
             Err(_) => "the app's function panicked".to_owned(),
         };
