@@ -72,7 +72,9 @@ struct State {
     refresh_token: Option<RefreshToken>,
     /// The number of times that the app has replaced the refresh token.
     sign_in: u64,
-    /// The access token that came with a refresh token which the app has not kept yet.
+    /// `true` while the app has not kept the refresh token yet.
+    is_unkept: bool,
+    /// The access token that came with it.
     unkept: Option<AccessToken>,
     cached: Option<AccessToken>,
     /// The time from which the cached token is replaced.
@@ -128,7 +130,8 @@ impl TokenSource {
     /// [`Imap::signed_in`](crate::Imap::signed_in) or [`Smtp::signed_in`](crate::Smtp::signed_in) afterwards, on each
     /// handle that rests.
     ///
-    /// The token is the app's to keep: this call does not hand it back.
+    /// The token is the app's to keep: it is not handed back, unless the app's function is just about to store an older
+    /// one, which would take its place.
     pub fn replace_refresh_token(&self, token: RefreshToken) {
         let mut state = self.0.state.lock();
         let State { sign_in, is_asking, asked_for, ended, .. } = *state;
@@ -233,7 +236,7 @@ impl Shared {
         match tokens.refresh_token.filter(|new| is_kept && new.reveal() != old) {
             None => Ok(Some(tokens.access_token)),
             Some(new) => {
-                state.refresh_token = Some(new);
+                (state.refresh_token, state.is_unkept) = (Some(new), true);
                 state.unkept = Some(tokens.access_token);
                 Ok(None)
             }
@@ -246,14 +249,22 @@ impl Shared {
         let (sign_in, token) = {
             let state = self.state.lock();
             match &state.refresh_token {
-                Some(token) if state.unkept.is_some() => (state.sign_in, token.clone()),
+                Some(token) if state.is_unkept => (state.sign_in, token.clone()),
                 _ => return Ok(None),
             }
         };
-        let reason = match catch_unwind(AssertUnwindSafe(|| keep(&token))) {
+        let kept = catch_unwind(AssertUnwindSafe(|| keep(&token)));
+        let mut state = self.state.lock();
+        if state.sign_in != sign_in {
+            // The app may have stored this one in the place of that of its sign-in.
+            state.is_unkept = true;
+            drop(state);
+            return self.keep_new();
+        }
+        let reason = match kept {
             Ok(Ok(())) => {
-                let mut state = self.state.lock();
-                return Ok(if state.sign_in == sign_in { state.unkept.take() } else { None });
+                state.is_unkept = false;
+                return Ok(state.unkept.take());
             }
             Ok(Err(error)) => secrets::hide(error.to_string(), &[token.reveal().to_owned()]),
             // The panic hook has reported the panic.
