@@ -81,6 +81,21 @@ impl Request<'_> {
         fields.chain(self.basic.map(|(_, password)| password)).map(str::to_owned).collect()
     }
 
+    /// Returns the proxy. What is not encrypted goes through none but on this machine, as mail does.
+    fn proxy(&self) -> Result<Option<Proxy>> {
+        let proxy = self.proxies.proxy()?;
+        let leaves = |uri: &Uri| {
+            uri.scheme_str() == Some("http")
+                && proxy.as_ref().is_some_and(|it| !it.is_no_proxy(uri) && !is_loopback(it.host()))
+        };
+        if self.url.parse().is_ok_and(|uri| leaves(&uri)) {
+            return Err(Error::config(
+                "without HTTPS, the token server can't be reached through a proxy elsewhere",
+            ));
+        }
+        Ok(proxy)
+    }
+
     fn agent(&self) -> Result<Agent> {
         let tls = TlsConfig::builder()
             .provider(TlsProvider::Rustls)
@@ -89,7 +104,7 @@ impl Request<'_> {
             .build();
         let config = Agent::config_builder()
             .tls_config(tls)
-            .proxy(self.proxies.proxy()?)
+            .proxy(self.proxy()?)
             .timeout_global(Some(self.timeout))
             .http_status_as_error(false)
             .max_redirects(0)
@@ -178,14 +193,17 @@ pub(super) fn checked(url: &str) -> Result<String> {
     let (Some(uri), Some(authority)) = (&uri, authority) else {
         return Err(Error::config("the address of the token server is no URL of HTTPS"));
     };
-    let host = authority.host().trim_matches(['[', ']']);
-    let is_loopback = host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     match uri.scheme_str() {
         Some("https") => Ok(authority.to_string()),
-        Some("http") if is_loopback => Ok(authority.to_string()),
+        Some("http") if is_loopback(authority.host()) => Ok(authority.to_string()),
         _ => Err(Error::config(format!("the token server {authority} must be reached by HTTPS"))),
     }
+}
+
+/// Returns `true` for `localhost` and loopback addresses. Other names are not resolved.
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Encodes a text for a form or a query.
@@ -218,6 +236,24 @@ mod tests {
         let server = checked(url);
         assert_eq!(server.as_deref().map_err(Error::kind), expected);
         assert!(!format!("{server:?}").contains("secret"));
+    }
+
+    #[rstest]
+    #[case("http://alice:s3cret@proxy.invalid:3128", ErrorKind::Config)]
+    #[case("socks5://proxy.invalid", ErrorKind::Config)]
+    #[case("http://127.0.0.1:1", ErrorKind::Connect)]
+    fn what_is_not_encrypted_goes_through_no_proxy_elsewhere(#[case] proxy: &str, #[case] kind: ErrorKind) {
+        let request = Request {
+            url: "http://localhost:1/token",
+            form: vec![("refresh_token", "s3cret")],
+            basic: None,
+            roots: &[],
+            proxies: &Proxies::One(Secret::new(proxy)),
+            timeout: Duration::from_secs(60),
+        };
+        let error = request.post().map(drop).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
     }
 
     #[test]
