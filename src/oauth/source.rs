@@ -41,7 +41,8 @@ pub(super) enum Grant {
 /// had it.
 ///
 /// A token is served until shortly before its end: a quarter of its time, at most 2 min. From then on it is replaced
-/// when a handle connects; while the token server is away, the old one serves to its end. The end is that of
+/// when a handle connects; while the token server is away, the old one serves to its end, after half of the handle's
+/// time if the token server is silent. The end is that of
 /// `expires_in`, from before the request on, by the clock of this machine; without `expires_in`, a token serves until a
 /// server refuses it.
 ///
@@ -114,9 +115,10 @@ impl TokenSource {
         {
             return Ok(token.clone());
         }
+        let patience = state.patience(&request);
         let result = match state.recent_failure() {
             Some(error) => Err(error),
-            None => self.wait(&mut state, request.timeout),
+            None => self.wait(&mut state, patience),
         };
         match result {
             Err(error) if error.is_transient() => {
@@ -180,6 +182,12 @@ impl State {
     fn cached(&self, request: &TokenRequest) -> Option<&AccessToken> {
         let is_another = |token: &&AccessToken| request.stale.is_some_and(|stale| stale != token.id());
         self.cached.as_ref().filter(|token| !request.renew || is_another(token))
+    }
+
+    /// Returns the time to wait for another token. Half of the caller's while the old one serves: it must log in yet.
+    fn patience(&self, request: &TokenRequest) -> Duration {
+        let serves = self.cached(request).is_some_and(is_valid);
+        if serves { request.timeout / 2 } else { request.timeout }
     }
 
     fn is_renewal_due(&self) -> bool {
@@ -342,6 +350,21 @@ mod tests {
         assert_eq!(source.token(request).unwrap(), token);
         let stale = source.token(TokenRequest::for_another(token.id(), HOUR)).unwrap_err();
         assert!(stale.is_transient() && stale.retry_after().is_some(), "{stale:?}");
+    }
+
+    #[test]
+    fn a_silent_token_server_leaves_time_for_a_login_with_the_old_token() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/token", listener.local_addr().unwrap());
+        let token = AccessToken::new("old").expires_in(HOUR);
+        let source = Client::new(Endpoints::new(url), "app").client_credentials();
+        {
+            let mut state = source.0.state.lock();
+            (state.cached, state.renew_at) = (Some(token.clone()), Some(SystemTime::now()));
+            assert_eq!(state.patience(&TokenRequest::new(HOUR)), HOUR / 2);
+            assert_eq!(state.patience(&TokenRequest::for_another(token.id(), HOUR)), HOUR);
+        }
+        assert_eq!(source.token(TokenRequest::new(Duration::from_secs(2))).unwrap(), token);
     }
 
     #[test]
