@@ -3,7 +3,6 @@
 use std::env;
 use std::error::Error as StdError;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,6 +14,7 @@ use ureq::{Agent, Proxy};
 
 use super::response::{MAX_BODY, Reply};
 use super::secret::Secret;
+use crate::config::is_loopback;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secrets;
 
@@ -86,7 +86,7 @@ impl Request<'_> {
         let proxy = self.proxies.proxy()?;
         let leaves = |uri: &Uri| {
             uri.scheme_str() == Some("http")
-                && proxy.as_ref().is_some_and(|it| !it.is_no_proxy(uri) && !is_loopback(it.host()))
+                && proxy.as_ref().is_some_and(|it| !it.is_no_proxy(uri) && !is_local(it.host()))
         };
         if self.url.parse().is_ok_and(|uri| leaves(&uri)) {
             return Err(Error::config(
@@ -195,15 +195,14 @@ pub(super) fn checked(url: &str) -> Result<String> {
     };
     match uri.scheme_str() {
         Some("https") => Ok(authority.to_string()),
-        Some("http") if is_loopback(authority.host()) => Ok(authority.to_string()),
+        Some("http") if is_local(authority.host()) => Ok(authority.to_string()),
         _ => Err(Error::config(format!("the token server {authority} must be reached by HTTPS"))),
     }
 }
 
-/// Returns `true` for `localhost` and loopback addresses. Other names are not resolved.
-fn is_loopback(host: &str) -> bool {
-    let host = host.trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+/// Returns `true` if the host of a URL is this machine.
+fn is_local(host: &str) -> bool {
+    is_loopback(host.trim_matches(['[', ']']))
 }
 
 /// Encodes a text for a form or a query.
