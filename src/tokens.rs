@@ -65,6 +65,8 @@ struct State {
     question: Option<Arc<Question>>,
     /// The number of sign-ins by the account's owner.
     sign_ins: u64,
+    /// `true` after the answer that the grant is gone, until a sign-in or a login.
+    is_grant_gone: bool,
 }
 
 /// A token that the server has refused.
@@ -165,9 +167,10 @@ impl Tokens {
         is_past(self.state.lock().renew_at)
     }
 
-    /// Has the session replaced as soon as may be.
+    /// Has the session replaced as soon as may be: the last login's was dropped in its favour. That one's token serves.
     pub(crate) fn renew_now(&self) {
-        self.state.lock().renew_at = Some(SystemTime::now());
+        let mut state = self.state.lock();
+        (state.last, state.renew_at) = (None, Some(SystemTime::now()));
     }
 
     /// Puts the replacement off after a failure, for this wait or longer.
@@ -180,7 +183,13 @@ impl Tokens {
     pub(crate) fn signed_in(&self) {
         let mut state = self.state.lock();
         state.sign_ins += 1;
+        state.is_grant_gone = false;
         state.question = None;
+    }
+
+    /// Returns `true` if the grant is gone, and the account's owner has not signed in since.
+    pub(crate) fn is_grant_gone(&self) -> bool {
+        self.state.lock().is_grant_gone
     }
 
     /// Returns a number that only this connection has.
@@ -201,6 +210,7 @@ impl Tokens {
             if is_old_news || (old.is_some() && !question.renew) {
                 continue;
             }
+            state.is_grant_gone |= is_grant_gone(&answer);
             let token = answer?;
             if question.renew && is_first {
                 state.stale = None; // Not to be replaced, too, before the server has seen it.

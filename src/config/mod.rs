@@ -20,6 +20,8 @@ pub(crate) use self::proxy::{ProxyLogin, ProxyProtocol, authority};
 pub use self::route::ConnectRequest;
 pub(crate) use self::route::{Connector, Route};
 pub(crate) use self::server::Identity;
+#[cfg(feature = "oauth")]
+pub(crate) use self::server::is_loopback;
 pub use self::server::{Security, Server};
 pub(crate) use self::token::TokenSource;
 pub use self::token::{AccessToken, TokenId, TokenRequest};

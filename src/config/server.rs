@@ -276,7 +276,7 @@ pub(super) fn is_host_name(host: &str) -> bool {
 }
 
 /// Returns `true` for `localhost` and loopback addresses. Other names are not resolved.
-pub(super) fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let is_name = host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost");
     is_name || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

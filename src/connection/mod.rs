@@ -526,7 +526,7 @@ impl<S: Session> Shared<S> {
                 let _ = old.map(|old| Self::leave(old, deadline));
                 events::emit(|| tracing::info!("connected again, before the access token ends"));
             }
-            Err(error) if error.kind() == ErrorKind::SignInNeeded => self.lose(slot, &error),
+            Err(error) if self.is_sign_in_needed(&error) => self.lose(slot, &error),
             Err(error) => {
                 let now = Instant::now();
                 let error = slot.limiter.failed(error, now);
@@ -572,7 +572,7 @@ impl<S: Session> Shared<S> {
         self.hooks.tokens.note_loss(error);
         slot.session = None;
         slot.limiter.honor_retry_after(error, Instant::now());
-        let is_sign_in_needed = error.kind() == ErrorKind::SignInNeeded;
+        let is_sign_in_needed = self.is_sign_in_needed(error);
         let is_end = is_sign_in_needed || error.is_wrong_credentials();
         if is_end && slot.ended.is_none() {
             slot.ended = Some(error.clone());
@@ -587,6 +587,12 @@ impl<S: Session> Shared<S> {
         if is_end {
             self.arrivals.end(); // Those who wait get the error.
         }
+    }
+
+    /// Returns `true` if the handle rests after this error. The heartbeat may have got it before a sign-in, and waited
+    /// for the lock since.
+    fn is_sign_in_needed(&self, error: &Error) -> bool {
+        error.kind() == ErrorKind::SignInNeeded && self.hooks.tokens.is_grant_gone()
     }
 
     /// Sends LOGOUT or QUIT and closes the session, after the hook that leaves it: a shared mailbox's claims are

@@ -404,6 +404,60 @@ fn with_tokens(
     (Connection::open(options, hooks).unwrap(), log)
 }
 
+/// Returns a connection whose nth token is `answer(n)`, n from 1; and the number of requests for another token.
+fn with_provider(
+    answer: impl Fn(usize) -> Result<AccessToken> + Send + Sync + 'static,
+) -> (Connection<Fake>, Arc<AtomicUsize>) {
+    let (asked, renewals) = (AtomicUsize::new(0), Arc::<AtomicUsize>::default());
+    let ours = Arc::clone(&renewals);
+    let credentials = Credentials::oauth2("alice", move |request| {
+        ours.fetch_add(usize::from(request.renew), Ordering::SeqCst);
+        answer(asked.fetch_add(1, Ordering::SeqCst) + 1)
+    });
+    let log = Arc::<Log>::default();
+    let connect = move |_: Deadline, _: Option<&AccessToken>| {
+        Ok(Fake { log: Arc::clone(&log), noop: Ok(()), noops: None })
+    };
+    let hooks = SessionHooks::with_tokens(Tokens::new(&credentials), connect);
+    let options = ConnectionOptions { heartbeat: NEVER, ..ConnectionOptions::default() };
+    (Connection::open(options, hooks).unwrap(), renewals)
+}
+
+/// The heartbeat asks without the lock, and a call or the sign-in itself may have the lock meanwhile.
+#[test]
+fn a_lost_grant_of_a_heartbeat_before_the_sign_in_ends_no_handle() {
+    let gone = || Error::grant_gone("invalid_grant");
+    for is_renewal in [false, true] {
+        let (connection, _) =
+            with_provider(move |n| if n == 2 { Err(gone()) } else { Ok(AccessToken::new("token")) });
+        let shared = &connection.0.shared;
+        if !is_renewal {
+            let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+        }
+        let connected = shared.hooks.connect(soon(), || Ok(()));
+        shared.hooks.tokens.signed_in(); // Without waking the real heartbeat, which would connect.
+        if is_renewal {
+            shared.install_renewed(&mut shared.slot.lock(), connected, soon());
+        } else {
+            let error = shared.install(&mut shared.slot.lock(), connected).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::SignInNeeded);
+        }
+        assert_ne!(connection.status().state, State::SignInNeeded);
+        connection.once(soon(), |_| Ok(())).unwrap();
+    }
+}
+
+#[test]
+fn a_session_that_a_call_kept_from_replacing_the_old_one_costs_no_further_token() {
+    let (connection, renewals) = with_provider(|_| Ok(AccessToken::new("token").expires_in(NEVER)));
+    let shared = &connection.0.shared;
+    // As the heartbeat does after a call that came meanwhile.
+    drop(shared.hooks.connect(soon(), || Ok(())).unwrap());
+    shared.hooks.tokens.renew_now();
+    connection.once(soon(), |_| Ok(())).unwrap();
+    assert_eq!(renewals.load(Ordering::SeqCst), 0);
+}
+
 /// Makes a connection seem idle for long, whose token ends soon.
 fn let_end_soon(connection: &Connection<Fake>) {
     let shared = &connection.0.shared;

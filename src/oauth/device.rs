@@ -153,8 +153,10 @@ impl DeviceSignIn {
     /// server does not accept, and if there is no refresh token: Microsoft gives one for the scope `offline_access`
     /// only.
     pub fn wait(&self, limit: Duration) -> Result<RefreshToken> {
-        let Shared { end, changed, .. } = &*self.0;
-        let until = Instant::now().checked_add(limit).map_or(*end, |until| until.min(*end));
+        let Shared { client, end, changed, .. } = &*self.0;
+        // Of a poll that began before the end: the user may have been just in time.
+        let last = *end + client.timeout;
+        let until = Instant::now().checked_add(limit).map_or(last, |until| until.min(last));
         let mut state = self.0.state.lock();
         loop {
             if state.is_cancelled {
@@ -164,7 +166,7 @@ impl DeviceSignIn {
                 return outcome;
             }
             let now = Instant::now();
-            if now >= *end {
+            if now >= last || (now >= *end && !state.is_polling) {
                 return Err(Error::grant_gone("the code has expired: start another sign-in"));
             }
             if now >= until {
@@ -174,7 +176,7 @@ impl DeviceSignIn {
                 self.start_poll()?;
                 state.is_polling = true;
             }
-            let next = if state.is_polling { until } else { until.min(state.next_poll) };
+            let next = if state.is_polling { until } else { until.min(state.next_poll).min(*end) };
             changed.wait_until(&mut state, next);
         }
     }
@@ -235,7 +237,9 @@ impl fmt::Debug for DeviceSignIn {
 
 #[cfg(test)]
 mod tests {
+    use super::super::endpoints::Endpoints;
     use super::*;
+    use crate::config::AccessToken;
 
     fn state() -> State {
         let next_poll = Instant::now();
@@ -262,5 +266,31 @@ mod tests {
         assert_eq!(wait_after("authorization_pending", ErrorKind::Connect), seconds(10));
         assert_eq!(wait_after("server_error", ErrorKind::Connect), seconds(20));
         assert_eq!(wait_after("slow_down", ErrorKind::Connect), seconds(15));
+    }
+
+    #[test]
+    fn a_poll_from_before_the_end_of_the_code_is_waited_for() {
+        let client = Client::new(Endpoints::new("http://localhost:1/token"), "app");
+        let sign_in = DeviceSignIn(Arc::new(Shared {
+            client,
+            device_code: Secret::new("device-code"),
+            user_code: String::new(),
+            verification_uri: String::new(),
+            verification_uri_complete: None,
+            end: Instant::now() + Duration::from_millis(100),
+            state: Mutex::new(state()),
+            changed: Condvar::new(),
+        }));
+        let shared = Arc::clone(&sign_in.0);
+        let poll = thread::spawn(move || {
+            while Instant::now() < shared.end + Duration::from_millis(100) {
+                thread::park_timeout(Duration::from_millis(10));
+            }
+            let (access_token, refresh_token) = (AccessToken::new("a"), Some(RefreshToken::new("r")));
+            shared.state.lock().note(Ok(Tokens { access_token, refresh_token }));
+            shared.changed.notify_all();
+        });
+        assert_eq!(sign_in.wait(Duration::MAX).unwrap().reveal(), "r");
+        poll.join().unwrap();
     }
 }

@@ -14,7 +14,8 @@ pub const MICROSOFT_SCOPES: [&str; 3] = [
 /// has given the app.
 pub const MICROSOFT_APP_SCOPE: &str = "https://outlook.office365.com/.default";
 
-/// The addresses of a token server: `https` ones, or `http` ones on a loopback host.
+/// The addresses of a token server: `https` ones, or `http` ones on a loopback host, which are not reached through
+/// a proxy elsewhere.
 ///
 /// ```
 /// use pymail::oauth::Endpoints;

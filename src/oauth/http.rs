@@ -3,7 +3,6 @@
 use std::env;
 use std::error::Error as StdError;
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -14,8 +13,10 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider, parse_p
 use ureq::{Agent, Proxy};
 
 use super::response::{MAX_BODY, Reply};
-use super::secret::{Secret, redact};
+use super::secret::Secret;
+use crate::config::is_loopback;
 use crate::error::{Error, ErrorKind, Result};
+use crate::secrets;
 
 /// The variables of the environment that name a proxy.
 const PROXY_VARIABLES: [&str; 6] =
@@ -69,16 +70,30 @@ impl Request<'_> {
             Err(_) if status >= 400 => Vec::new(),
             body => body.map_err(failed)?,
         };
-        let secrets = self.secrets().map(str::to_owned).collect();
-        Ok(Reply { server, status, retry_after, body, asked_at, secrets })
+        Ok(Reply { server, status, retry_after, body, asked_at, secrets: self.secrets() })
     }
 
     /// Returns the values that no text may show: those of all fields but the public ones, and the password.
-    fn secrets(&self) -> impl Iterator<Item = &str> {
+    fn secrets(&self) -> Vec<String> {
         let public = ["grant_type", "scope", "client_id", "redirect_uri"];
         let fields =
             self.form.iter().filter(move |(name, _)| !public.contains(name)).map(|(_, value)| *value);
-        fields.chain(self.basic.map(|(_, password)| password))
+        fields.chain(self.basic.map(|(_, password)| password)).map(str::to_owned).collect()
+    }
+
+    /// Returns the proxy. What is not encrypted goes through none but on this machine, as mail does.
+    fn proxy(&self) -> Result<Option<Proxy>> {
+        let proxy = self.proxies.proxy()?;
+        let leaves = |uri: &Uri| {
+            uri.scheme_str() == Some("http")
+                && proxy.as_ref().is_some_and(|it| !it.is_no_proxy(uri) && !is_local(it.host()))
+        };
+        if self.url.parse().is_ok_and(|uri| leaves(&uri)) {
+            return Err(Error::config(
+                "without HTTPS, the token server can't be reached through a proxy elsewhere",
+            ));
+        }
+        Ok(proxy)
     }
 
     fn agent(&self) -> Result<Agent> {
@@ -89,7 +104,7 @@ impl Request<'_> {
             .build();
         let config = Agent::config_builder()
             .tls_config(tls)
-            .proxy(self.proxies.proxy()?)
+            .proxy(self.proxy()?)
             .timeout_global(Some(self.timeout))
             .http_status_as_error(false)
             .max_redirects(0)
@@ -136,8 +151,9 @@ impl Request<'_> {
             }
             error => (ErrorKind::Connect, error.to_string()),
         };
-        let secrets = self.secrets().chain(self.proxies.secret());
-        Error::new(kind, format!("the token server {server}: {}", redact(&reason, secrets)))
+        // Of a proxy, ureq names at most the host, and the status of its answer.
+        let reason = secrets::hide(reason, &self.secrets());
+        Error::new(kind, format!("the token server {server}: {reason}"))
     }
 }
 
@@ -165,13 +181,6 @@ impl Proxies {
             }
         }
     }
-
-    fn secret(&self) -> Option<&str> {
-        match self {
-            Self::One(url) => Some(url.reveal()),
-            _ => None,
-        }
-    }
 }
 
 /// Checks an address of a token server, and returns its host and port.
@@ -184,14 +193,16 @@ pub(super) fn checked(url: &str) -> Result<String> {
     let (Some(uri), Some(authority)) = (&uri, authority) else {
         return Err(Error::config("the address of the token server is no URL of HTTPS"));
     };
-    let host = authority.host().trim_matches(['[', ']']);
-    let is_loopback = host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     match uri.scheme_str() {
         Some("https") => Ok(authority.to_string()),
-        Some("http") if is_loopback => Ok(authority.to_string()),
+        Some("http") if is_local(authority.host()) => Ok(authority.to_string()),
         _ => Err(Error::config(format!("the token server {authority} must be reached by HTTPS"))),
     }
+}
+
+/// Returns `true` if the host of a URL is this machine.
+fn is_local(host: &str) -> bool {
+    is_loopback(host.trim_matches(['[', ']']))
 }
 
 /// Encodes a text for a form or a query.
@@ -224,6 +235,24 @@ mod tests {
         let server = checked(url);
         assert_eq!(server.as_deref().map_err(Error::kind), expected);
         assert!(!format!("{server:?}").contains("secret"));
+    }
+
+    #[rstest]
+    #[case("http://alice:s3cret@proxy.invalid:3128", ErrorKind::Config)]
+    #[case("socks5://proxy.invalid", ErrorKind::Config)]
+    #[case("http://127.0.0.1:1", ErrorKind::Connect)]
+    fn what_is_not_encrypted_goes_through_no_proxy_elsewhere(#[case] proxy: &str, #[case] kind: ErrorKind) {
+        let request = Request {
+            url: "http://localhost:1/token",
+            form: vec![("refresh_token", "s3cret")],
+            basic: None,
+            roots: &[],
+            proxies: &Proxies::One(Secret::new(proxy)),
+            timeout: Duration::from_secs(60),
+        };
+        let error = request.post().map(drop).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
     }
 
     #[test]

@@ -4,10 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value};
 
-use super::secret::{RefreshToken, redact};
+use super::secret::RefreshToken;
 use crate::config::AccessToken;
 use crate::date;
 use crate::error::{Error, ErrorKind};
+use crate::secrets;
 use crate::throttle::MAX_WAIT;
 
 /// The largest body that is read, in octets. Tokens are a few thousand long.
@@ -148,7 +149,7 @@ impl Reply {
     fn described(&self, fields: &Fields) -> String {
         let shown = |name| text(fields, name).map(|value| format!(": {value}")).unwrap_or_default();
         let whole = shown("error") + &shown("error_description");
-        redact(&whole, self.secrets.iter().map(String::as_str))
+        secrets::hide(whole, &self.secrets)
     }
 
     /// Returns the wait in `Retry-After`, in seconds or until a date (RFC 9110, section 10.2.3).
@@ -258,6 +259,16 @@ mod tests {
             error.to_string(),
             format!("the token server login.example: {code}: the token (..)  is gone")
         );
+    }
+
+    #[rstest]
+    #[case::cut("AQDh4mVq8c2Wj6Zt0bRr")]
+    #[case::encoded("1%2F%2F0gAQDh4mVq8c2Wj6Zt0bRrXy5uNk3e")]
+    fn pieces_and_codings_of_a_secret_are_hidden(#[case] echo: &str) {
+        let body = format!(r#"{{"error":"invalid_request","error_description":"bad token {echo}"}}"#);
+        let secrets = vec!["1//0gAQDh4mVq8c2Wj6Zt0bRrXy5uNk3e".to_owned()];
+        let error = Reply { secrets, ..reply(400, &body) }.tokens().unwrap_err().error;
+        assert!(error.to_string().ends_with(": bad token (..)"), "{error}");
     }
 
     #[rstest]

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::secrets;
-
 /// A refresh token (RFC 6749, section 1.5), by which an app gets access tokens until it is revoked. `Debug` does not
 /// show it.
 ///
@@ -51,10 +49,4 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
     }
-}
-
-/// Replaces the secrets in a text of the server, the HTTP client or the app, which may repeat them, and makes it printable.
-pub(super) fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    let secrets: Vec<String> = secrets.into_iter().map(str::to_owned).collect();
-    secrets::hide(text.to_owned(), &secrets)
 }

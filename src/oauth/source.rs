@@ -11,9 +11,10 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::client::{Client, LONGEST_TIMEOUT};
 use super::response::Failure;
-use super::secret::{RefreshToken, redact};
+use super::secret::RefreshToken;
 use crate::config::{AccessToken, Credentials, TokenRequest};
 use crate::error::{Error, ErrorKind, Result};
+use crate::secrets;
 use crate::tokens::renewal;
 
 /// The wait after a first failed request; each further one doubles it.
@@ -40,8 +41,9 @@ pub(super) enum Grant {
 /// [stale](TokenRequest::stale) is replaced once, for all handles that had it.
 ///
 /// A token is replaced shortly before its end, when a handle connects in the last quarter of its life, or in the last 2
-/// min if that is less. While the token server is away, the old one is used to its end. The end is `expires_in` after
-/// the start of the request, by this machine's clock; without `expires_in`, a token is used until a server refuses it.
+/// min if that is less. While the token server is away, the old one is used to its end; if it is silent, after half of the
+/// handle's time. The end is `expires_in` after the start of the request, by this machine's clock; without `expires_in`, a
+/// token is used until a server refuses it.
 ///
 /// A call that waits for a token blocks its thread; a call of an `AsyncImap` blocks one of the pool.
 ///
@@ -71,7 +73,9 @@ struct State {
     refresh_token: Option<RefreshToken>,
     /// The number of times that the app has replaced the refresh token.
     sign_in: u64,
-    /// The access token that came with a refresh token which the app has not stored yet.
+    /// `true` while the app has not stored the refresh token yet.
+    is_unkept: bool,
+    /// The access token that came with it.
     unkept: Option<AccessToken>,
     cached: Option<AccessToken>,
     /// The time from which the cached token is replaced.
@@ -111,9 +115,10 @@ impl TokenSource {
         {
             return Ok(token.clone());
         }
+        let patience = state.patience(&request);
         let result = match state.recent_failure() {
             Some(error) => Err(error),
-            None => self.wait(&mut state, request.timeout),
+            None => self.wait(&mut state, patience),
         };
         match result {
             Err(error) if error.is_transient() => {
@@ -127,7 +132,8 @@ impl TokenSource {
     /// [`Imap::signed_in`](crate::Imap::signed_in) or [`Smtp::signed_in`](crate::Smtp::signed_in) on each handle in
     /// [`State::SignInNeeded`](crate::State::SignInNeeded).
     ///
-    /// The app stores the token itself: this call does not pass it to `keep`.
+    /// The app stores the token itself: this call does not pass it to `keep`, unless `keep` is just about to store an older
+    /// one, which would take its place.
     pub fn replace_refresh_token(&self, token: RefreshToken) {
         let mut state = self.0.state.lock();
         let State { sign_in, is_asking, asked_for, ended, .. } = *state;
@@ -177,6 +183,12 @@ impl State {
     fn cached(&self, request: &TokenRequest) -> Option<&AccessToken> {
         let is_another = |token: &&AccessToken| request.stale.is_some_and(|stale| stale != token.id());
         self.cached.as_ref().filter(|token| !request.renew || is_another(token))
+    }
+
+    /// Returns the time to wait for another token. Half of the caller's while the old one serves: it must log in yet.
+    fn patience(&self, request: &TokenRequest) -> Duration {
+        let serves = self.cached(request).is_some_and(is_valid);
+        if serves { request.timeout / 2 } else { request.timeout }
     }
 
     fn is_renewal_due(&self) -> bool {
@@ -233,7 +245,7 @@ impl Shared {
         match tokens.refresh_token.filter(|new| is_kept && new.reveal() != old) {
             None => Ok(Some(tokens.access_token)),
             Some(new) => {
-                state.refresh_token = Some(new);
+                (state.refresh_token, state.is_unkept) = (Some(new), true);
                 state.unkept = Some(tokens.access_token);
                 Ok(None)
             }
@@ -247,16 +259,24 @@ impl Shared {
         let (sign_in, token) = {
             let state = self.state.lock();
             match &state.refresh_token {
-                Some(token) if state.unkept.is_some() => (state.sign_in, token.clone()),
+                Some(token) if state.is_unkept => (state.sign_in, token.clone()),
                 _ => return Ok(None),
             }
         };
-        let reason = match catch_unwind(AssertUnwindSafe(|| keep(&token))) {
+        let kept = catch_unwind(AssertUnwindSafe(|| keep(&token)));
+        let mut state = self.state.lock();
+        if state.sign_in != sign_in {
+            // The app may have stored this one in the place of that of its sign-in.
+            state.is_unkept = true;
+            drop(state);
+            return self.keep_new();
+        }
+        let reason = match kept {
             Ok(Ok(())) => {
-                let mut state = self.state.lock();
-                return Ok(if state.sign_in == sign_in { state.unkept.take() } else { None });
+                state.is_unkept = false;
+                return Ok(state.unkept.take());
             }
-            Ok(Err(error)) => redact(&error.to_string(), [token.reveal()]),
+            Ok(Err(error)) => secrets::hide(error.to_string(), &[token.reveal().to_owned()]),
             // The panic hook has reported the panic.
             Err(_) => "the app's function panicked".to_owned(),
         };
@@ -332,6 +352,21 @@ mod tests {
         assert_eq!(source.token(request).unwrap(), token);
         let stale = source.token(TokenRequest::for_another(token.id(), HOUR)).unwrap_err();
         assert!(stale.is_transient() && stale.retry_after().is_some(), "{stale:?}");
+    }
+
+    #[test]
+    fn a_silent_token_server_leaves_time_for_a_login_with_the_old_token() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/token", listener.local_addr().unwrap());
+        let token = AccessToken::new("old").expires_in(HOUR);
+        let source = Client::new(Endpoints::new(url), "app").client_credentials();
+        {
+            let mut state = source.0.state.lock();
+            (state.cached, state.renew_at) = (Some(token.clone()), Some(SystemTime::now()));
+            assert_eq!(state.patience(&TokenRequest::new(HOUR)), HOUR / 2);
+            assert_eq!(state.patience(&TokenRequest::for_another(token.id(), HOUR)), HOUR);
+        }
+        assert_eq!(source.token(TokenRequest::new(Duration::from_secs(2))).unwrap(), token);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::thread;
 use parking_lot::Mutex;
 
 use super::Receipt;
+use crate::app_code::{self, Mark};
 use crate::config::SmtpConfig;
 use crate::connection::{Connection, Session as _};
 use crate::deadline::Deadline;
@@ -91,13 +92,16 @@ fn send_in_parallel(
             }
         }
     };
+    let marks = app_code::marks();
     if let Some((first, others)) = connections.split_first() {
         thread::scope(|scope| {
             for connection in others {
+                let send = || {
+                    Mark::inherit(marks.clone());
+                    work(connection);
+                };
                 // If the thread can't be started, the others do its part.
-                let _ = thread::Builder::new()
-                    .name("pymail-sender".into())
-                    .spawn_scoped(scope, || work(connection));
+                let _ = thread::Builder::new().name("pymail-sender".into()).spawn_scoped(scope, send);
             }
             work(first);
         });

@@ -204,3 +204,26 @@ fn the_answer_to_a_refresh_token_that_was_replaced_meanwhile_is_dropped() {
     });
     assert_eq!((sent(&server), offered.all().len()), (vec![first, second], 1));
 }
+
+/// The app has stored its own, and then the one that its function was still busy with.
+#[rstest]
+fn after_an_older_refresh_token_that_is_being_kept_the_app_gets_its_own_again() {
+    let (server, offered) = (rotating(), Offered::default());
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().unwrap();
+    let wait = Arc::clone(&gate);
+    let source = offered.source(&server, &server.sign_in(USER), move |_, _| {
+        drop(wait.lock());
+        Ok(())
+    });
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| ask(&source));
+        wait_until("the offer", || offered.all().len() == 1);
+        server.change(|settings| settings.rotates = false);
+        let second = server.sign_in(USER);
+        source.replace_refresh_token(RefreshToken::new(&second));
+        drop(closed);
+        asking.join().unwrap().unwrap();
+        assert_eq!(offered.all()[1..], [second]);
+    });
+}

@@ -271,6 +271,28 @@ fn a_provider_may_ask_its_own_handle_for_the_status_only() {
     imap.close().unwrap();
 }
 
+/// A call that is sent on several connections at a time is made on several threads.
+#[rstest]
+fn a_provider_waits_for_none_of_several_connections_that_wait_for_it() {
+    let server = Script::smtp(&["AUTH XOAUTH2"]).on("NOOP", first_hangs_up).start();
+    let (own, seen) = (Arc::<OnceLock<Smtp>>::default(), Arc::<Mutex<Vec<ErrorKind>>>::default());
+    let (handle, kinds) = (Arc::clone(&own), Arc::clone(&seen));
+    let credentials = Asked::default().by(move |nth| {
+        if let Some(smtp) = handle.get() {
+            let messages: Vec<_> = (0..20).map(|n| message(&n.to_string(), "a")).collect();
+            // The first connection of a call is another one each time.
+            let sent = (0..2).flat_map(|_| smtp.send_all(&messages));
+            kinds.lock().unwrap().extend(sent.filter_map(|result| Some(result.err()?.kind())));
+        }
+        Ok(AccessToken::new(token(nth)))
+    });
+    let config = smtp_config(&server, credentials).connections(2).timeout(Duration::from_secs(30));
+    own.set(Smtp::connect(config).unwrap()).map_err(drop).unwrap();
+    own.get().unwrap().noop().unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(seen.len() < 40 && seen.iter().all(|kind| *kind == ErrorKind::InvalidInput), "{seen:?}");
+}
+
 /// Makes NOOPs until the provider was asked so often.
 fn noop_until_asked(imap: &Imap, asked: &Asked, times: usize) {
     wait_until("another token", || {
