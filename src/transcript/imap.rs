@@ -185,7 +185,7 @@ fn shown_search(program: &str) -> String {
     shown.collect::<String>()
 }
 
-/// Returns the words of a part without quotation marks. A number behind a text, such as an argument of HEADER, may be one.
+/// Returns the words of a part without quotation marks, without texts. A number behind a text may be one, too.
 fn known_words(part: &str, is_behind_text: bool) -> String {
     const HIDDEN: &str = "..";
     let is_set = |word: &str| word.bytes().all(|octet| octet.is_ascii_digit() || b":,*$".contains(&octet));
