@@ -72,13 +72,14 @@ class Flight:
         """Reads the replies to the oldest message in flight; returns its outcome."""
         commands = self._in_flight[0]
         was_fresh = commands[0] is not RSET
-        if not was_fresh:
-            code, text = self.dialogue.reply_to_sent(commands.pop(0))
-            if code >= 300:
-                # No server refuses RSET: after a surplus reply, this is the one to the message before.
-                raise OutOfStep(f"{code} is no reply to RSET: {text}")
-        replies = [self.dialogue.reply_to_sent(command) for command in commands[:-1]]
+        # All replies: the message's end was sent, and a server may send them together (RFC 2920, section 3.2).
         with self.dialogue.final_reply():
+            if not was_fresh:
+                code, text = self.dialogue.reply_to_sent(commands.pop(0))
+                if code >= 300:
+                    # No server refuses RSET: after a surplus reply, this is the one to the message before.
+                    raise OutOfStep(f"{code} is no reply to RSET: {text}")
+            replies = [self.dialogue.reply_to_sent(command) for command in commands[:-1]]
             end = self.dialogue.reply_to_sent(commands[-1], may_close=True)
         if is_positive(end) and self._is_broken and len(self._in_flight) == 1:
             raise NoReply(f"{end[0]} before a message's end: {end[1]}")

@@ -199,7 +199,8 @@ class Metered(imaplib.IMAP4):
         elif tagged := pattern(_TAGGED).match(line):
             self._take_tagged(tagged[1].upper(), tagged[2].upper().decode(), tagged[3])
         else:
-            raise self.abort(f"unexpected response: {line[:100]!r}")
+            # Whole: half a password would not be recognised. Rust shortens it.
+            raise self.abort(f"unexpected response: {line!r}")
         return line
 
     def _line(self) -> bytes:

@@ -90,6 +90,16 @@ def clear_frames(error: BaseException | None) -> None:
         error = error.__context__
 
 
+def drop_tracebacks(error: BaseException | None) -> None:
+    """Drops the tracebacks of an exception that is kept, and of its contexts.
+
+    They refer to the frame that keeps it: the cycle would keep the server's text, mails and the socket alive.
+    """
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
+
+
 class Meter:
     """The traffic of one connection, the octets that the current response may still have, and the deadline."""
 

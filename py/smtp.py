@@ -27,6 +27,7 @@ from _pymail_transport import (
     Wire,
     adopt_socket,
     clear_frames,
+    drop_tracebacks,
     is_reset,
     tls_context,
     tls_facts,
@@ -136,8 +137,7 @@ class Session(Dialogue):
                 sender = Flight(self, some, window) if in_flight else OneByOne(self, some)
                 outcomes.extend(sender.outcomes())
         except BaseException as error:  # KeyboardInterrupt too: the outcomes so far stay valid
-            # The traceback refers to this frame: the cycle would keep the server's text alive.
-            error.__traceback__ = None
+            drop_tracebacks(error)
             is_doubtful = self.smtp.has_extn("pipelining") and isinstance(error, OutOfStep)
             last = len(outcomes) - 1
             while in_flight and last >= 0 and outcomes[last].error is error:

@@ -349,6 +349,23 @@ fn messages_that_were_never_sent_are_not_unknown_when_sending_ends() {
     assert_eq!(rest, [Some(ErrorKind::Disconnected); 150], "{:?}", outcomes[249]);
 }
 
+/// A server may hold back the replies to MAIL and RCPT until it has worked on the message, which it has received whole.
+#[test]
+fn in_a_flight_all_replies_to_a_message_may_come_as_late_as_the_final_one() {
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    let late = |_, nth| {
+        if nth == 2 {
+            std::thread::sleep(TIMEOUT + Duration::from_millis(300));
+        }
+        "250 ok\r\n"
+    };
+    let smtp = Smtp::connect(flying(chunking(late, |_, _| Some("250 taken\r\n"))).timeout(TIMEOUT)).unwrap();
+    for outcome in smtp.send_all(&messages(3)) {
+        assert!(outcome.unwrap().all_accepted());
+    }
+    assert_eq!(smtp.stats().reconnects, 0);
+}
+
 #[test]
 fn in_a_flight_a_server_that_takes_20_messages_a_session_gets_all_once() {
     let limit = "452 4.5.3 too many messages in this session\r\n";

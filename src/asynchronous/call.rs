@@ -153,6 +153,7 @@ impl<T> fmt::Debug for AsyncCall<T> {
 mod tests {
     use std::pin::pin;
     use std::sync::mpsc::channel;
+    use std::time::Duration;
 
     use super::*;
 
@@ -175,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_call_that_is_dropped_before_its_turn_is_not_run() {
-        let turns = Arc::new(Turns::new(1));
+        let turns = Arc::new(Turns::new(1, Duration::from_secs(60)));
         let (release, may_end) = channel::<()>();
         let (done, is_done) = channel();
         let call = |number: u32| {

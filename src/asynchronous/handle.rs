@@ -1,6 +1,7 @@
 //! A handle whose verbs run on the pool.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::call::AsyncCall;
 use super::pool;
@@ -16,9 +17,9 @@ pub(crate) struct Handle<H: Send + 'static> {
 }
 
 impl<H: Send + Sync + 'static> Handle<H> {
-    /// Wraps a handle that runs as many calls at the same time.
-    pub(crate) fn new(blocking: H, calls: usize) -> Arc<Self> {
-        Arc::new(Self { blocking: Some(blocking), turns: Arc::new(Turns::new(calls)) })
+    /// Wraps a handle that runs as many calls at the same time; others wait in line, for a timeout at most.
+    pub(crate) fn new(blocking: H, calls: usize, timeout: Duration) -> Arc<Self> {
+        Arc::new(Self { blocking: Some(blocking), turns: Arc::new(Turns::new(calls, timeout)) })
     }
 
     /// Returns the blocking handle.
@@ -44,10 +45,10 @@ impl<H: Send + Sync + 'static> Handle<H> {
         AsyncCall::new(None, move || verb(handle.blocking()))
     }
 
-    /// Runs `verb` in its turn; no future waits for it.
+    /// Runs `verb` in its turn, however late that is; no future waits for it.
     pub(crate) fn spawn(self: &Arc<Self>, verb: impl FnOnce(&H) + Send + 'static) {
         let handle = Arc::clone(self);
-        self.turns.run(Box::new(move || verb(handle.blocking())));
+        self.turns.run_in_the_end(Box::new(move || verb(handle.blocking())));
     }
 }
 

@@ -73,7 +73,9 @@ impl Pace {
     fn final_reply(&self) -> Duration {
         let mut state = self.state.lock();
         let allowed = if let Some(left) = state.left.take() {
-            state.is_reply_overdue = self.command.as_ref().is_some_and(WatchedCommand::has_timed_out);
+            let has_timed_out = self.command.as_ref().is_some_and(WatchedCommand::has_timed_out);
+            // Without time left, the timeout was over before the wait, and with it the connection.
+            state.is_reply_overdue = has_timed_out && !left.is_zero();
             left
         } else {
             state.left = Some(state.deadline.left());
@@ -103,7 +105,11 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::net::{TcpListener, TcpStream};
+
     use super::*;
+    use crate::waiter::Watched;
 
     const TIMEOUT: Duration = Duration::from_secs(60);
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -131,5 +137,19 @@ mod tests {
         let left = pace.final_reply();
         assert!(left <= TIMEOUT && left > Duration::from_secs(50), "{left:?}");
         assert!(pace.deadline().left() <= TIMEOUT && pace.overdue().is_none());
+    }
+
+    #[test]
+    fn a_timeout_before_the_wait_for_a_final_reply_is_not_that_replys() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (_peer, watched) = (listener.accept().unwrap(), Watched::new(&client).unwrap());
+        let deadline = Deadline::after(Duration::from_millis(1));
+        let guard = watched.until(deadline);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        let pace = Pace::new(deadline, (TIMEOUT, HOUR), guard.command());
+        pace.final_reply();
+        pace.final_reply();
+        assert!(guard.has_timed_out() && pace.overdue().is_none());
     }
 }

@@ -100,8 +100,8 @@ impl AsyncSmtp {
 /// Makes the verbs of a handle futures; the two share its connections.
 impl From<Smtp> for AsyncSmtp {
     fn from(smtp: Smtp) -> Self {
-        let calls = smtp.connections.len();
-        Self(Handle::new(smtp, calls))
+        let (calls, timeout) = (smtp.connections.len(), smtp.config.common.options.timeout);
+        Self(Handle::new(smtp, calls, timeout))
     }
 }
 

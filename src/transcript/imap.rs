@@ -23,6 +23,9 @@ const PLAIN: [&str; 13] = [
     "STORE",
 ];
 
+/// The words of a search program behind which a text of the app comes.
+const BEFORE_TEXT: [&str; 7] = ["BODY", "FROM", "HEADER", "KEYWORD", "SUBJECT", "TEXT", "TO"];
+
 /// The words of a search program that are no text of the app.
 const OF_SEARCH: [&str; 22] = [
     "ALL",
@@ -177,21 +180,27 @@ fn shown_search(program: &str) -> String {
     // The texts, and quotation marks within them, are between the others.
     let unquoted = program.replace("\\\\", "").replace("\\\"", "");
     let parts = unquoted.split('"').enumerate();
-    let shown = parts.map(|(nth, part)| if nth % 2 == 1 { "\"..\"".into() } else { known_words(part) });
+    let shown =
+        parts.map(|(nth, part)| if nth % 2 == 1 { "\"..\"".into() } else { known_words(part, nth > 0) });
     shown.collect::<String>()
 }
 
-fn known_words(part: &str) -> String {
+/// Returns the words of a part without quotation marks, without texts. A number behind a text may be one, too.
+fn known_words(part: &str, is_behind_text: bool) -> String {
+    const HIDDEN: &str = "..";
     let is_set = |word: &str| word.bytes().all(|octet| octet.is_ascii_digit() || b":,*$".contains(&octet));
-    let known = |word: &str| {
-        let bare = word.trim_matches(['(', ')']);
-        if is_set(bare) || OF_SEARCH.contains(&&*bare.to_ascii_uppercase()) {
-            word.to_owned()
-        } else {
-            "..".into()
+    let mut last = if is_behind_text { HIDDEN.to_owned() } else { String::new() };
+    let shown = part.split(' ').map(|word| {
+        let bare = word.trim_matches(['(', ')']).to_ascii_uppercase();
+        if bare.is_empty() {
+            return word;
         }
-    };
-    part.split(' ').map(known).collect::<Vec<_>>().join(" ")
+        let is_text = BEFORE_TEXT.contains(&&*last) || (last == HIDDEN && is_set(&bare));
+        let is_shown = !is_text && (is_set(&bare) || OF_SEARCH.contains(&&*bare));
+        last = if is_shown { bare } else { HIDDEN.into() };
+        if is_shown { word } else { HIDDEN }
+    });
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -209,6 +218,11 @@ mod tests {
         r#"UID SEARCH RETURN (COUNT) 1:9 UNDELETED SUBJECT "a \"s3cret\" tag" FROM bob"#,
         r#"UID SEARCH RETURN (COUNT) 1:9 UNDELETED SUBJECT ".." FROM .."#
     )]
+    #[case::numbers(
+        "SEARCH UID 5:9 SUBJECT 4711 (TEXT 1) HEADER to 2",
+        "SEARCH UID 5:9 SUBJECT .. (TEXT .. HEADER .. .."
+    )]
+    #[case::number_behind_a_text(r#"SEARCH 7 HEADER "x" 4711"#, r#"SEARCH 7 HEADER ".." .."#)]
     #[case::mailbox(r#"CREATE "__APP__""#, r#"CREATE "__APP__""#)]
     #[case::append(r#"APPEND "INBOX" (\Seen) {310}"#, r#"APPEND "INBOX" (\Seen) {310}"#)]
     #[case::fetch("UID FETCH 1:5 (UID FLAGS BODY.PEEK[]<0.9>)", "UID FETCH 1:5 (UID FLAGS BODY.PEEK[]<0.9>)")]

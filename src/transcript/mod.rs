@@ -27,13 +27,14 @@ impl Lines {
         }
     }
 
-    /// Returns the lines to be shown for whole lines that were received.
+    /// Returns the lines to be shown for lines that were received; SMTP's have their ends, IMAP's need none.
     pub(crate) fn received(&mut self, octets: &[u8]) -> Vec<String> {
-        let line = |line| match self {
-            Self::Imap(lines) => lines.received(line),
-            Self::Smtp(lines) => lines.received(line),
-        };
-        split(octets).map(line).collect()
+        match self {
+            Self::Imap(lines) => split(octets).map(|line| lines.received(line)).collect(),
+            // Half a line, behind which the connection has ended, may have half a password, which can't be hidden.
+            Self::Smtp(_) if !octets.ends_with(b"\n") => vec![counted(octets.len())],
+            Self::Smtp(lines) => split(octets).map(|line| lines.received(line)).collect(),
+        }
     }
 }
 

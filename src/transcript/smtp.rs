@@ -108,6 +108,13 @@ mod tests {
     }
 
     #[test]
+    fn half_a_line_is_counted_since_it_may_have_half_a_secret() {
+        let mut lines = Lines::Smtp(SmtpLines::default());
+        assert_eq!(lines.received(b"535 5.7.8 s3cr"), ["(14 octets)"]);
+        assert_eq!(lines.received(b"535 5.7.8 no\r\n"), ["535 5.7.8 no"]);
+    }
+
+    #[test]
     fn a_message_is_shown_without_addresses() {
         let mut lines = Lines::Smtp(SmtpLines::default());
         let sent = lines.sent(b"MAIL FROM:<a@b.c> SIZE=5\r\nRCPT TO:<\"x > y\"@b.c>\r\nDATA\r\n");

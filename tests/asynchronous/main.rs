@@ -10,5 +10,6 @@ mod idle;
 mod mail_site;
 mod server_info;
 mod streams;
+mod turns;
 
 use pymail_test_support as support;

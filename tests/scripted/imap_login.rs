@@ -294,3 +294,11 @@ fn an_inbox_that_can_not_be_worked_with_is_refused(#[case] select: &str, #[case]
     let error = Imap::connect(imap_config(&server)).unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some(code)), "{error:?}");
 }
+
+#[rstest]
+fn a_password_in_the_middle_of_a_long_strange_line_is_not_cut_before_it_is_hidden() {
+    let line = format!("!{}{MARKED} again\r\n", "x".repeat(95));
+    let server = Script::imap(&[]).says("NOOP", line).start();
+    let error = imap(&server).noop().unwrap_err();
+    assert!(error.to_string().contains("xxx(..)"), "{error}");
+}

@@ -10,6 +10,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
 
 use self::output::{drip, say_without_end, tagged};
 
@@ -28,6 +31,8 @@ pub enum Step {
     Drip(Vec<u8>),
     /// Send this text and hang up.
     SayAndClose(String),
+    /// Send this text and reset the connection.
+    SayAndReset(String),
     /// Hang up.
     Close,
     /// Send nothing, and keep listening.
@@ -264,6 +269,11 @@ impl Talk {
             Step::Say(text) => (text.into_bytes(), true),
             Step::Octets(octets) => (octets, true),
             Step::SayAndClose(text) => (text.into_bytes(), false),
+            Step::SayAndReset(text) => {
+                // The drop is a reset then.
+                SockRef::from(stream).set_linger(Some(Duration::ZERO)).ok()?;
+                (text.into_bytes(), false)
+            }
             Step::Usual | Step::Nothing => (Vec::new(), true),
             Step::Close => return None,
             Step::Endless(first, again) => return say_without_end(stream, &tagged(&first, tag), &again),

@@ -256,7 +256,8 @@ impl AsyncImap {
 /// Makes the verbs of a handle futures; the two share its connection.
 impl From<Imap> for AsyncImap {
     fn from(imap: Imap) -> Self {
-        Self(Handle::new(imap, 1))
+        let timeout = imap.config.common.options.timeout;
+        Self(Handle::new(imap, 1, timeout))
     }
 }
 

@@ -12,6 +12,10 @@ pub(super) fn closes(text: &str) -> Step {
     Step::SayAndClose(text.replace("SECRET", MARKED))
 }
 
+pub(super) fn resets(text: &str) -> Step {
+    Step::SayAndReset(text.replace("SECRET", MARKED))
+}
+
 pub(super) fn at(server: &Scripted) -> Server {
     Server::unencrypted("localhost").port(server.port())
 }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::imap::tls;
-use super::scripted::{answered, at, closes, says};
+use super::scripted::{answered, at, closes, resets, says};
 use super::support::process::free_port;
 use super::support::script::{Script, Step};
 use super::support::tls_server::Protocol;
@@ -128,6 +128,7 @@ fn messages() -> Vec<ErrorPath> {
         verb("a refused message", ".", says("552 SECRET\r\n"), send),
         verb("a 421 for a message", ".", closes("421 SECRET\r\n"), send),
         verb("no answer to a message", ".", closes("SECRET\r\n"), send),
+        verb("a reset within the answer to a message", ".", resets("250-SECRET\r\n"), send),
         verb("a 421 for a sender", "MAIL", closes("421 SECRET\r\n"), send),
         verb("a refused NOOP", "NOOP", closes("421 SECRET\r\n"), Smtp::noop),
         verb("a stopped handle", "QUIT", closes("221 SECRET\r\n"), |smtp| {
