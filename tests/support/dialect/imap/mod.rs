@@ -65,7 +65,7 @@ struct Talk<'a> {
     ends_at: Option<Instant>,
     /// The length of the literal that the last line has announced.
     awaits: Option<usize>,
-    /// What the server has said about new and removed messages while the proxy asked it.
+    /// Responses about new and removed messages that came while the proxy asked the server.
     news: Vec<u8>,
 }
 
