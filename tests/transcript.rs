@@ -42,8 +42,8 @@ fn a_transcript_has_neither_the_password_nor_text_of_mail(#[case] site: Site) {
         assert!(smtp.send(&sent).unwrap().all_accepted());
         crate::support::process::wait_until("the messages", || imap.fetch().unwrap().len() == 2);
         let batch = imap.fetch().unwrap();
-        let uids = imap.search("SUBJECT lunch").unwrap();
-        assert_eq!(imap.fetch_uids(&uids).unwrap().len(), 1);
+        let found = imap.fetch_uids(&imap.search("SUBJECT lunch").unwrap()).unwrap();
+        assert!(found.len() == 1 || !site.searches_texts(), "{}", found.len());
         batch.ack().unwrap();
         imap.close().unwrap();
         smtp.close().unwrap();
