@@ -145,8 +145,11 @@ fn come_and_go(begun: &AtomicUsize, connects: usize, books: &Mutex<Books>) {
 /// Uses one handle, whose sessions are replaced before their tokens end, and after the server has ended them.
 fn stays(is_imap: bool, is_over: &AtomicBool, books: &Mutex<Books>) {
     let app = App::new(BOB, true);
-    let (imap, smtp) =
-        if is_imap { (Some(imap(&app).unwrap()), None) } else { (None, Some(smtp(&app).unwrap())) };
+    let (imap, smtp) = if is_imap {
+        (Some(unless_ended(|| imap(&app))), None)
+    } else {
+        (None, Some(unless_ended(|| smtp(&app))))
+    };
     let (mut lost, mut late) = (0, 0);
     while !is_over.load(Ordering::SeqCst) {
         let (done, status) = match (&imap, &smtp) {
@@ -173,6 +176,16 @@ fn stays(is_imap: bool, is_over: &AtomicBool, books: &Mutex<Books>) {
     (books.lost, books.late_errors) = (books.lost + lost, books.late_errors + late);
     books.replaced += reconnects.unwrap_or_default();
     books.add(&wallet);
+}
+
+/// Connects, once more if the server ends the session within the login.
+fn unless_ended<T>(connect: impl Fn() -> pymail::Result<T>) -> T {
+    loop {
+        match connect() {
+            Err(error) if error.kind() == ErrorKind::Disconnected => {}
+            connected => return connected.unwrap(),
+        }
+    }
 }
 
 /// Returns `true` for the refusal of a token that has ended since the app returned it.
@@ -256,7 +269,8 @@ impl Wallet {
         self.expired += usize::from(was_expired);
         // As one that the app has kept for a while. Dovecot's clock may be behind for a second.
         let seconds = if was_expired { -LIFE } else { LIFE };
-        let (end, secret) = (now() + seconds, mint(&Claims { seconds, ..Claims::of(user) }));
+        let claims = Claims { seconds, id: self.requests as u64, ..Claims::of(user) };
+        let (end, secret) = (now() + seconds, mint(&claims));
         self.last = Some(Token { secret: secret.clone(), end, was_expired });
         Token { secret, end, was_expired }
     }
