@@ -1,5 +1,6 @@
 //! The commands of the project, `cargo xtask COMMAND`: tests, checks, benchmarks, bundles.
 
+mod debian;
 mod fuzz;
 mod guards;
 mod msrv;
@@ -7,10 +8,12 @@ mod parallel;
 mod pythons;
 mod servers;
 mod ship;
+mod systems;
+mod toolchain;
 mod words;
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -25,6 +28,7 @@ usage: cargo xtask COMMAND
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
   ship       bundle the example, follow docs/shipping.md, and run the result in an empty root; run in an
              extension module of Python
+  systems    check that the sources compile for macOS
   guards     check the errors of builds that can't work, the public API for types of PyO3, the dependencies for
              a newer Rust, and the words of names and comments
   deny       check the licences, sources and known defects of all dependencies
@@ -70,6 +74,7 @@ fn main() -> ExitCode {
         Some("dialects") => dialects(),
         Some("bundle") => ship::bundle(&args.collect::<Vec<_>>()),
         Some("ship") => ship(),
+        Some("systems") => systems::check(),
         Some("guards") => guards(),
         Some("deny") => deny(&args.collect::<Vec<_>>()),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
@@ -302,6 +307,11 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
+/// Returns the folder of all that is built or unpacked.
+fn target_folder() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// Runs a command to its end, and prints it and its time.
 fn run(command: &mut Command) -> Outcome {
     let line = line_of(command);
@@ -313,6 +323,16 @@ fn run(command: &mut Command) -> Outcome {
     }
     eprintln!("({:.1} s)", start.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Returns the standard output of a command.
+fn output_of(program: &str, args: &[&str]) -> Result<String, String> {
+    let line = format!("{program} {}", args.join(" "));
+    let output = step(program, args).output().map_err(|error| format!("{line}: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("{line}: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    String::from_utf8(output.stdout).map_err(|error| format!("{line}: {error}"))
 }
 
 /// Returns a command as it is typed.
