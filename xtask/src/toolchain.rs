@@ -10,34 +10,36 @@ use std::process::Command;
 
 use super::{Outcome, debian, output_of, run, step, target_folder};
 
-/// A compiler with the standard library of a system.
+/// A compiler with the standard libraries of some systems.
 pub(super) struct Toolchain {
-    target: &'static str,
+    targets: &'static [&'static str],
     /// The folder of Debian's compiler; `None` for the default compiler.
     unpacked: Option<PathBuf>,
 }
 
 impl Toolchain {
-    /// Provides a compiler for programs of a system (`"build"`), or only to check sources for it (`"check"`): the default
-    /// one if it has the standard library, or else Debian's, unpacked and built once under `target/`.
+    /// Provides a compiler for programs of these systems (`"build"`), or only to check sources for them (`"check"`): the
+    /// default one if it has the standard libraries, or else Debian's, unpacked and built once under `target/`.
     ///
     /// # Errors
     ///
-    /// The default compiler has no standard library for this system, and this is not Debian as root.
-    pub(super) fn provide(target: &'static str, command: &str) -> Result<Self, String> {
+    /// The default compiler lacks a standard library, and this is not Debian as root.
+    pub(super) fn provide(targets: &'static [&'static str], command: &str) -> Result<Self, String> {
         let sysroot = output_of("rustc", &["--print", "sysroot"])?;
-        if library_folder(Path::new(sysroot.trim()), target).exists() {
-            return Ok(Self { target, unpacked: None });
+        if lacking(targets, Path::new(sysroot.trim())).is_empty() {
+            return Ok(Self { targets, unpacked: None });
         }
-        let unpacked = unpack(target)?;
-        let this = Self { target, unpacked: Some(unpacked.clone()) };
+        let unpacked = unpack(targets)?;
+        let this = Self { targets, unpacked: Some(unpacked.clone()) };
         this.build_std(&unpacked, command)?;
         Ok(this)
     }
 
-    /// Returns a cargo command for the system, with results in `target/other-systems`.
+    /// Returns a cargo command for all of the systems, with results in `target/other-systems`.
     pub(super) fn cargo(&self, command: &str, args: &[&str]) -> Command {
-        let mut cargo = step("cargo", &[&[command, "--target", self.target], args].concat());
+        let targets = self.targets.iter().flat_map(|target| ["--target", target]);
+        let mut cargo = step("cargo", &[command]);
+        cargo.args(targets).args(args);
         cargo.env("CARGO_TARGET_DIR", target_folder().join("other-systems"));
         if let Some(unpacked) = &self.unpacked {
             let libraries = unpacked.join(format!("usr/lib/{ARCH}-linux-gnu"));
@@ -46,10 +48,11 @@ impl Toolchain {
         cargo
     }
 
-    /// Builds the standard library once, and puts it where the compiler looks for it.
+    /// Builds the missing standard libraries, and puts them where the compiler looks for them.
     fn build_std(&self, unpacked: &Path, command: &str) -> Outcome {
-        let library = library_folder(&unpacked.join("usr"), self.target);
-        if library.exists() {
+        let sysroot = unpacked.join("usr");
+        let lacking = lacking(self.targets, &sysroot);
+        if lacking.is_empty() {
             return Ok(());
         }
         let folder = unpacked.join("empty-crate");
@@ -59,23 +62,26 @@ impl Toolchain {
         // The first variable makes unstable options usable on a stable compiler.
         build.env("RUSTC_BOOTSTRAP", "1").env("CARGO_PROFILE_DEV_DEBUG", "0").env_remove("RUSTFLAGS");
         run(build.env("CARGO_TARGET_DIR", folder.join("target")).current_dir(&folder))?;
-        let results = folder.join("target").join(self.target).join("debug/deps");
         let extension = if command == "check" { "rmeta" } else { "rlib" };
-        copy_libraries(&results, extension, &library).map_err(failed)?;
+        for target in lacking {
+            let results = folder.join("target").join(target).join("debug/deps");
+            copy_libraries(&results, extension, &library_folder(&sysroot, target)).map_err(failed)?;
+        }
         fs::remove_dir_all(&folder).map_err(failed)
     }
 }
 
 /// Unpacks Debian's compiler, with the sources of its standard library.
-fn unpack(target: &str) -> Result<PathBuf, String> {
+fn unpack(targets: &[&str]) -> Result<PathBuf, String> {
     let folder = target_folder().join("toolchain");
     if debian::is_unpacked(&folder) {
         return Ok(folder);
     }
     if !debian::is_root() {
         return Err(format!(
-            "the Rust compiler has no standard library for {target}. Run this once, then repeat your command \
-             (on Debian as root, its packages are used):\n\n  rustup target add {target}"
+            "the Rust compiler has not every standard library. Run this once, then repeat your command \
+             (on Debian as root, its packages are used):\n\n  rustup target add {}",
+            targets.join(" ")
         ));
     }
     eprintln!("unpacking a Rust compiler with the sources of its standard library (once)");
@@ -107,6 +113,11 @@ fn copy_libraries(results: &Path, extension: &str, library: &Path) -> io::Result
         }
     }
     fs::rename(filling, library)
+}
+
+/// Returns the systems whose standard library a compiler lacks.
+fn lacking(targets: &[&'static str], sysroot: &Path) -> Vec<&'static str> {
+    targets.iter().copied().filter(|target| !library_folder(sysroot, target).exists()).collect()
 }
 
 /// Returns the folder of a system's libraries in a compiler's folder.
