@@ -68,11 +68,12 @@ pub(super) fn unpack(folder: &Path, packages: &[&str]) -> Outcome {
 }
 
 /// Returns the library packages that a package depends on, of alternatives the first. Its other dependencies are for a
-/// machine that runs it as a service: users, logs, a second mail server.
+/// machine that runs it as a service, or compiles with it: users, logs, a second mail server, headers.
 fn needed(package: &Path) -> Result<Vec<String>, String> {
     let field = Command::new("dpkg-deb").arg("--field").arg(package).arg("Depends").output();
     let field = field.map_err(|error| format!("dpkg-deb: {error}"))?;
     let depends = String::from_utf8_lossy(&field.stdout).into_owned();
     let names = depends.split(',').filter_map(|dependency| dependency.split(['|', '(', ':']).next());
-    Ok(names.map(|name| name.trim().to_owned()).filter(|name| name.starts_with("lib")).collect())
+    let libraries = names.map(str::trim).filter(|name| name.starts_with("lib") && !name.ends_with("-dev"));
+    Ok(libraries.map(str::to_owned).collect())
 }
