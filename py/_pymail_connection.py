@@ -94,7 +94,7 @@ class Connection:
         self._ahead: list[tuple[tuple[str, ...], str]] = []
         self._ahead_since, self._ahead_limit = 0.0, 0
         self._drops = 0
-        sock = adopt_socket(descriptor, host, security, trust, TlsContext)
+        sock = adopt_socket(descriptor, host, security, trust, seconds, TlsContext)
         self.imap = Metered(sock, host, port, seconds, wire)
         if security == "starttls":
             self._starttls(trust)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import imaplib
 import socket
+import sys
 from contextlib import suppress
-from socket import MSG_DONTWAIT
 from time import sleep
 from typing import Any
 
 from _pymail_imap_parse import as_text, parse_uint32
+from _pymail_socket import limit_wait
 from _pymail_transport import Meter, NoGreeting, Wire, pattern
 
 # imaplib knows the name only since its patch releases of 2026.
@@ -26,6 +27,8 @@ GATHERED_OCTETS = 256 << 10
 BULK_OCTETS = 512 << 10
 FEW_OCTETS = 64 << 10
 GATHER_SECONDS = 0.0003
+# On Windows, a sleep may take 16 ms.
+GATHERS = sys.platform != "win32"
 # As text, compiled by `re` on first use.
 _EXPUNGES = rb"(?:\* \d{1,10} EXPUNGE\r\n)+"
 _UNTAGGED = rb'(?s)\*[ \t]+(?:(\d+)[ \t]+)?([^\s\d\[\](){}"][^\s\[\](){}"]*)[ \t]*(.*)'
@@ -49,6 +52,8 @@ class Bad(imaplib.IMAP4.error):
 
 class Metered(imaplib.IMAP4):
     """An IMAP client on a connected socket, with TLS or before STARTTLS, that counts and limits what it reads."""
+
+    sock: Any  # a `Socket` or a `TlsSocket`
 
     # Not requested yet.
     capabilities: tuple[str, ...] = ()
@@ -104,6 +109,7 @@ class Metered(imaplib.IMAP4):
 
     def _receive(self, most: int = CHUNK) -> bytes:
         """Receives at least one octet; raises at the end of the connection, so that no loop waits for more."""
+        limit_wait(self.sock, self.meter.left())
         octets: bytes = self.sock.recv(most)
         is_in_time = self.meter.count_received(len(octets))
         if not self.meter.received:
@@ -295,7 +301,7 @@ class Metered(imaplib.IMAP4):
         pieces: list[bytes] = []
         length = self._receive_all(min(needed, HANDOVER_OCTETS), pieces, CHUNK)
         length += self._receive_available(GATHERED_OCTETS - length, pieces)
-        if self.fetched >= BULK_OCTETS and length < FEW_OCTETS:
+        if GATHERS and self.fetched >= BULK_OCTETS and length < FEW_OCTETS:
             sleep(GATHER_SECONDS)
             length += self._receive_available(GATHERED_OCTETS - length, pieces)
         self.fetched += length
@@ -307,9 +313,9 @@ class Metered(imaplib.IMAP4):
         An error is not lost: that of a connection that has ended comes again at the next wait.
         """
         # Many servers send TLS records of 2 KiB, and `recv` returns one: no other call for each.
-        receive, received = self.sock.recv, 0
+        receive, received = self.sock.recv_arrived, 0
         with suppress(OSError):  # mostly since nothing is there
-            while received < most and (octets := receive(CHUNK, MSG_DONTWAIT)):
+            while received < most and (octets := receive(CHUNK)):
                 pieces.append(octets)
                 received += len(octets)
         self.meter.count_received(received)
@@ -321,7 +327,7 @@ class Metered(imaplib.IMAP4):
             while self._has_response():
                 self._get_response()
             try:
-                octets = self.sock.recv(CHUNK, MSG_DONTWAIT)
+                octets = self.sock.recv_arrived(CHUNK)
             except BlockingIOError:
                 return
             if not octets:
@@ -364,6 +370,7 @@ class Metered(imaplib.IMAP4):
         """Sends and counts octets."""
         if self.meter.wire is not None:
             self.meter.wire(True, data, 0)
+        limit_wait(self.sock, self.meter.left())
         super().send(data)
         self.meter.sent += len(data)
 

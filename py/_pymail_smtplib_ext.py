@@ -6,7 +6,6 @@ Anything but a reply by RFC 5321, section 4.2, raises NoReply: smtplib accepts a
 from __future__ import annotations
 
 import re
-import select
 import smtplib
 import socket
 import ssl
@@ -14,7 +13,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from _pymail_transport import Meter, NoGreeting, Wire, pattern, quick_ack
+from _pymail_socket import limit_wait, quick_ack, wait_ready
+from _pymail_transport import Meter, NoGreeting, Wire, pattern
 
 # Code and text.
 Reply = tuple[int, str]
@@ -49,8 +49,6 @@ class _ReplyReader:
         self._buffer = b""
         # Inside a reply of several lines, its code and hyphen: some servers leave them out before plain text.
         self._continued = b""
-        self._readable = select.poll()
-        self._readable.register(sock, select.POLLIN)
 
     def one_line(self) -> tuple[int, bytes] | None:
         """Returns the next reply if it has one line of the usual form, ten times as fast as smtplib; else None."""
@@ -86,7 +84,10 @@ class _ReplyReader:
         return line
 
     def _receive(self) -> bool:
-        octets = self.sock.recv(CHUNK)
+        limit_wait(self.sock, self.meter.left())
+        return self._take_in(self.sock.recv(CHUNK))
+
+    def _take_in(self, octets: bytes) -> bool:
         self._buffer += octets
         is_in_time = self.meter.count_received(len(octets))
         if not self.meter.received:
@@ -108,11 +109,11 @@ class _ReplyReader:
         self._buffer = self._buffer.lstrip(b"\r\n")
         if self._buffer:
             return True
-        if not (getattr(self.sock, "pending", int)() or self._readable.poll(0)):
+        if not (getattr(self.sock, "pending", int)() or wait_ready(self.sock, True, False, 0)):
             return False
         self.sock.settimeout(0)  # a readable socket may have TLS records without data
         try:
-            has_ended = not self._receive()
+            has_ended = not self._take_in(self.sock.recv(CHUNK))
             self._buffer = self._buffer.lstrip(b"\r\n")
             return has_ended or self._buffer != b""
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -189,6 +190,7 @@ class Smtp(smtplib.SMTP):
         if self.meter.wire is not None:
             self.meter.wire(True, octets[:begin], end - begin)
             self.meter.wire(True, octets[end:], 0)
+        limit_wait(self.sock, self.meter.left())
         try:
             self.sock.sendall(octets)
         except OSError as error:
@@ -204,29 +206,26 @@ class Smtp(smtplib.SMTP):
         assert self.sock is not None
         if self.meter.wire is not None:
             self.meter.wire(True, b"", len(data))
-        reader, left, events = self._reader(), memoryview(data), select.POLLIN | select.POLLOUT
-        ready = select.poll()
-        ready.register(self.sock, events)
+        reader, left = self._reader(), memoryview(data)
+        reading = writing = True
         try:
             while left:
-                ready.poll()
-                if reader.is_readable():
+                if not wait_ready(self.sock, reading, writing, self.meter.left()) or reader.is_readable():
                     return False
                 self.sock.settimeout(0)
-                wanted = events
+                reading = writing = True
                 try:
                     sent = self.sock.send(left[:ONE_WRITE])
                     left = left[sent:]
                     self.meter.sent += sent
                     report(sent)
                 except ssl.SSLWantReadError:
-                    wanted = select.POLLIN
+                    writing = False
                 except (BlockingIOError, ssl.SSLWantWriteError):
                     pass
-                except OSError:
-                    return False
-                ready.modify(self.sock, wanted)
             return True
+        except OSError:
+            return False
         finally:
             self.sock.settimeout(None)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
-import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from _pymail_socket import Socket
 from _pymail_transport import Trust, tls_context
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class TlsSocket:
     An `ssl.SSLSocket` takes two system calls for each TLS record, and many servers send records of 2 KiB.
     """
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, host: str) -> None:
+    def __init__(self, sock: Socket, context: ssl.SSLContext, host: str) -> None:
         self._sock = sock
         self._received, self._to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._received, self._to_send, server_hostname=host)
@@ -53,20 +53,28 @@ class TlsSocket:
         if self._to_send.pending:
             self._sock.sendall(self._to_send.read())
 
-    def recv(self, most: int, flags: int = 0) -> bytes:
-        """Returns octets that were decrypted; none at the end of the connection.
+    def recv(self, most: int) -> bytes:
+        """Returns octets that were decrypted; none at the end of the connection."""
+        return self._recv(most, self._sock.recv)
 
-        With `MSG_DONTWAIT`, raises BlockingIOError when there is no whole record.
-        """
+    def recv_arrived(self, most: int) -> bytes:
+        """Returns octets of records that have arrived whole; raises BlockingIOError if there is none."""
+        return self._recv(most, self._sock.recv_arrived)
+
+    def _recv(self, most: int, receive: Callable[[int], bytes]) -> bytes:
         while True:
             try:
                 return self.tls.read(most)
             except ssl.SSLWantReadError:
                 self._flush()  # the answer to a request for new keys
-                octets = self._sock.recv(CHUNK, flags)
+                octets = receive(CHUNK)
                 if not octets:  # with or without the alert that announces it
                     return b""
                 self._received.write(octets)
+
+    def settimeout(self, seconds: float) -> None:
+        """Limits each wait."""
+        self._sock.settimeout(seconds)
 
     def sendall(self, data: bytes) -> None:
         """Sends all octets, in records of 16 KiB."""
@@ -93,6 +101,6 @@ class TlsContext:
     def __init__(self, trust: Trust) -> None:
         self._trust = trust
 
-    def wrap_socket(self, sock: socket.socket, server_hostname: str) -> TlsSocket:
+    def wrap_socket(self, sock: Socket, server_hostname: str) -> TlsSocket:
         """Returns the socket with TLS, after the handshake."""
         return TlsSocket(sock, tls_context(self._trust), server_hostname)

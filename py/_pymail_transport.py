@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +11,8 @@ from functools import cache, lru_cache
 from itertools import islice
 from time import monotonic
 from typing import Any
+
+from _pymail_socket import Socket, limit_wait, tune
 
 # Extra roots as PEM texts; the system's certificate file, which is used where OpenSSL finds none of its own; and a
 # file with a client certificate and its key, if there is one.
@@ -116,6 +117,10 @@ class Meter:
         """Sets the deadline of the next calls, in seconds from now."""
         self.end = monotonic() + seconds + GRACE
 
+    def left(self) -> float:
+        """Returns the seconds until the deadline, and a little more."""
+        return max(0.001, self.end - monotonic())
+
     def count_received(self, octets: int) -> bool:
         """Counts octets that were received; returns False after the deadline."""
         self.received += octets
@@ -132,14 +137,17 @@ class Meter:
         return "the response exceeds its size limit" if self.remaining < 0 else "the deadline has passed"
 
 
-def adopt_socket(descriptor: int, host: str, security: str, trust: Trust, context: Callable[[Trust], Any]) -> Any:
+def adopt_socket(
+    descriptor: int, host: str, security: str, trust: Trust, seconds: float, context: Callable[[Trust], Any]
+) -> Any:
     """Returns the socket that Rust has connected, with TLS for "tls", by the `wrap_socket` of a context.
 
-    It blocks without a timeout; Rust shuts it down at the deadline.
+    It blocks without a timeout; Rust shuts it down at the deadline, in so many seconds.
     """
-    sock = socket.socket(fileno=descriptor)
+    sock = Socket(fileno=descriptor)
     try:
         sock.settimeout(None)  # the host may have set a default
+        limit_wait(sock, seconds + GRACE)
         tune(sock)
         return context(trust).wrap_socket(sock, server_hostname=host) if security == "tls" else sock
     except BaseException:
@@ -228,16 +236,3 @@ def _is_hashed(folder: str) -> bool:
             return len(list(islice(hashed, FEWEST_SYSTEM_ROOTS))) == FEWEST_SYSTEM_ROOTS
     except OSError:
         return False
-
-
-def tune(sock: socket.socket) -> None:
-    """Sends small commands at once, and lets the kernel notice a dead peer."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    quick_ack(sock)
-
-
-def quick_ack(sock: socket.socket) -> None:
-    """Acknowledges the next data at once: a server with Nagle's algorithm would wait 40 ms for that."""
-    if hasattr(socket, "TCP_QUICKACK"):  # Linux
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

@@ -49,7 +49,7 @@ class Session(Dialogue):
         local_name: str,
         wire: Wire | None = None,
     ) -> None:
-        sock = adopt_socket(descriptor, host, security, trust, tls_context)
+        sock = adopt_socket(descriptor, host, security, trust, seconds, tls_context)
         try:
             self.smtp = Smtp(sock, host, port, seconds, local_name, wire)
             self.ehlo_refusal = self.smtp.hello()

@@ -199,6 +199,7 @@ mod secrets;
 mod server_info;
 mod signal;
 mod smtp;
+mod socket;
 mod spans;
 mod tcp;
 mod throttle;

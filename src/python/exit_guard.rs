@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::threads::{is_attached, this_thread};
+use super::runtime::{ThreadId, this_thread};
+use super::threads::is_attached;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest time for which the end of the process waits for running calls.
@@ -39,7 +40,7 @@ struct Calls {
     /// `true` once no further call may enter.
     is_closed: bool,
     /// The thread that ends the process; `None` before, and where only a host's Python ends.
-    exiting: Option<libc::pthread_t>,
+    exiting: Option<ThreadId>,
 }
 
 /// A running call; it is counted until the drop.

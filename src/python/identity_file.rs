@@ -1,12 +1,11 @@
 //! A client certificate with its key as a file: Python's `ssl` takes both from files only.
 //!
-//! On Linux the file is in memory and has no name; elsewhere, and without `/proc`, it is in the temporary folder, with
-//! the mode 0600, as long as the handshake takes. Python gets its path, and never the key.
+//! On Linux the file is in memory and has no name; elsewhere, and without `/proc`, it is in the temporary folder, as
+//! long as the handshake takes, and only the user can read it. Python gets its path, and never the key.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
 use crate::config::Identity;
@@ -34,7 +33,11 @@ impl IdentityFile {
         let random = getrandom::u64().map_err(|_| io::Error::other("the system has no random numbers"))?;
         let name = format!("pymail-{}-{random:016x}", std::process::id());
         let path = std::env::temp_dir().join(name);
-        let open = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)] // on Windows, the temporary folder is the user's own
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let open = options.open(&path)?;
         Ok(Self { path, open, has_name: true })
     }
 
@@ -69,15 +72,18 @@ impl Drop for IdentityFile {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
     fn a_file_in_the_temporary_folder_is_its_owners_and_goes() {
         let file = IdentityFile::in_folder().unwrap();
         let path = PathBuf::from(file.path());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        #[cfg(unix)]
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&path).unwrap().permissions()) & 0o777,
+            0o600
+        );
+        assert!(path.is_file());
         drop(file);
         assert!(!path.exists());
     }

@@ -3,6 +3,8 @@
 //! Their module names begin with `_pymail_`, so that they clash with no module of the host.
 //!
 //! ```text
+//!    socket
+//!      ▲
 //!  transport ◀─┬─ imap_parse ◀── imaplib_ext ◀─┬─ connection ◀─┬─ login ◀── receive ◀── idle ◀── imap.py
 //!      ▲       ├─ tls ◀────────────────────────┘               │
 //!      │       └─ bearer ◀─┬───────────────────────────────────┘
@@ -54,7 +56,8 @@ macro_rules! module {
     };
 }
 
-static TRANSPORT: Module = module!("_pymail_transport", "_pymail_transport.py", &[]);
+static SOCKET: Module = module!("_pymail_socket", "_pymail_socket.py", &[]);
+static TRANSPORT: Module = module!("_pymail_transport", "_pymail_transport.py", &[&SOCKET]);
 static IMAP_PARSE: Module = module!("_pymail_imap_parse", "_pymail_imap_parse.py", &[&TRANSPORT]);
 static IMAPLIB_EXT: Module = module!("_pymail_imaplib_ext", "_pymail_imaplib_ext.py", &[&IMAP_PARSE]);
 static TLS: Module = module!("_pymail_tls", "_pymail_tls.py", &[&TRANSPORT]);

@@ -3,7 +3,6 @@
 //! Not `Sync`: the connection's lock gives it to one thread at a time.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::{IntoRawFd as _, RawFd};
 use std::sync::Arc;
 
 use base64_simd::STANDARD;
@@ -22,6 +21,7 @@ use crate::connection::Traffic;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::route;
+use crate::socket::{Descriptor, into_descriptor};
 use crate::waiter::{Beat, Guard, Watched, WatchedCommand};
 
 /// A protocol: its Python module, its name in errors, and its default ports.
@@ -106,7 +106,7 @@ impl PySession {
         let object = attached(|py| {
             let class = service.module.session_class(py)?;
             // Python owns the descriptor from here on, and closes it.
-            let descriptor = socket.into_raw_fd();
+            let descriptor = into_descriptor(socket);
             let object =
                 new_object(&class, descriptor, server, port, hello_name, deadline, transcript.as_ref());
             object.map_err(|e| {
@@ -293,7 +293,7 @@ type Counts = (u64, u64, u64);
 /// Calls the class `Session` with a connected socket.
 fn new_object(
     class: &Bound<'_, PyAny>,
-    descriptor: RawFd,
+    descriptor: Descriptor,
     server: &Server,
     port: u16,
     hello_name: Option<&str>,

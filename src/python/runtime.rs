@@ -18,7 +18,12 @@
 #![allow(unsafe_code)]
 
 mod interpreter;
+#[cfg(unix)]
 mod openssl;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::ffi::c_int;
 use std::path::PathBuf;
@@ -30,7 +35,16 @@ use pyo3::prelude::*;
 use pyo3::types::PyCFunction;
 
 pub(super) use self::interpreter::home;
-use self::interpreter::{HOME, check_version, initialize, runtime_error, stdlib};
+use self::interpreter::{HOME, check_stdlib, check_version, initialize, runtime_error};
+#[cfg(unix)]
+use self::openssl::prevent_exit_cleanup;
+pub(super) use self::system::{SigintAction, ThreadId, this_thread};
+#[cfg(unix)]
+use self::unix as system;
+#[cfg(windows)]
+use self::windows as system;
+#[cfg(windows)]
+use self::windows::prevent_exit_cleanup;
 use super::errors::import_error;
 use super::exit_guard;
 use super::sigint::keeping_sigint;
@@ -62,8 +76,8 @@ pub(crate) fn start_in(home: Option<PathBuf>) -> Result<()> {
     if let Some(home) = home {
         // SAFETY: this call only reads whether an interpreter runs; it needs no GIL.
         let is_running = STARTED.get().is_some() || unsafe { ffi::Py_IsInitialized() } != 0;
-        if !is_running && !home.join(stdlib()).is_dir() {
-            return Err(runtime_error(format!("no {} in {}", stdlib(), home.display())));
+        if !is_running {
+            check_stdlib(&home)?;
         }
         if HOME.get() != Some(&home) && (is_running || HOME.set(home).is_err()) {
             return Err(Error::config("Python is already running, with another home"));
@@ -139,7 +153,7 @@ fn start() -> Result<()> {
 
 /// Imports the modules that register `atexit` hooks, so that ours, registered later, runs before those.
 fn import_modules(py: Python<'_>) -> Result<()> {
-    openssl::prevent_exit_cleanup(py);
+    prevent_exit_cleanup(py);
     without_collector(py, || {
         for module in ["signal", "ssl"] {
             py.import(module).map_err(|e| import_error(py, module, &e))?;
@@ -194,6 +208,7 @@ mod tests {
 
     use super::*;
 
+    #[cfg(unix)]
     #[test]
     #[ignore = "forks; runs in a child process of a test in python::tests"]
     fn in_a_fork() {

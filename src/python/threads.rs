@@ -1,4 +1,4 @@
-//! Tells which thread this is, and if it is attached to the interpreter.
+//! Tells if this thread is attached to the interpreter.
 #![allow(unsafe_code)]
 
 use pyo3::ffi;
@@ -7,10 +7,4 @@ use pyo3::ffi;
 pub(super) fn is_attached() -> bool {
     // SAFETY: both calls only read the state of the interpreter and of this thread, and are allowed at any time.
     unsafe { ffi::Py_IsInitialized() != 0 && ffi::PyGILState_Check() != 0 }
-}
-
-/// Returns this thread's identity; `std` has none for a thread that is ending.
-pub(super) fn this_thread() -> libc::pthread_t {
-    // SAFETY: allowed at any time.
-    unsafe { libc::pthread_self() }
 }

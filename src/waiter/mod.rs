@@ -212,7 +212,13 @@ impl Waits {
         while let Some(first) = self.due.first_entry() {
             let (at, number) = *first.key();
             match first.get() {
-                Due::Command(command) if at <= now => command.shut_down(),
+                Due::Command(command) if at <= now => {
+                    if let Some(again) = command.shut_down(now) {
+                        let due = first.remove();
+                        self.due.insert(again, due);
+                        continue;
+                    }
+                }
                 Due::Beat(slack) if at <= now + *slack => self.beats.make_ready(number),
                 #[cfg(feature = "async")]
                 Due::Wake(waker) if at <= now => self.woken.push(waker.clone()),

@@ -1,7 +1,7 @@
 //! Shuts a socket down when a command overruns its deadline.
 //!
 //! A socket's own timeout begins again with each byte that arrives. The waiter shuts the socket down through a
-//! duplicate of its descriptor, which wakes the thread that reads.
+//! duplicate of its descriptor, and wakes the thread that reads.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::{Beat, Due, Key, Waiter, failure};
 use crate::deadline::Deadline;
 use crate::error::{ErrorKind, Result};
+use crate::socket::{WAKE_AGAIN, wake_waiting};
 
 /// A command under way.
 pub(super) struct Command {
@@ -24,10 +25,15 @@ pub(super) struct Command {
 }
 
 impl Command {
-    /// Shuts the socket down. The connection may be closed already.
-    pub(super) fn shut_down(&self) {
+    /// Shuts the socket down, and wakes the thread that waits on it. Returns the time for the next wake-up, where the
+    /// system needs more than one, until the command is no longer watched.
+    pub(super) fn shut_down(&self, now: Instant) -> Option<Key> {
         self.timed_out.store(true, Ordering::SeqCst);
-        let _ = self.socket.shutdown(Shutdown::Both);
+        let _ = self.socket.shutdown(Shutdown::Both); // The connection may be closed already.
+        wake_waiting(&self.socket);
+        let mut key = self.key.lock();
+        key.0 = now + WAKE_AGAIN?;
+        Some(*key)
     }
 }
 
@@ -104,6 +110,9 @@ impl WatchedCommand {
     pub(crate) fn move_to(&self, at: Instant) {
         let mut waits = self.waiter.queue.waits.lock();
         let mut key = self.command.key.lock();
+        if self.has_timed_out() {
+            return;
+        }
         if let Some(due) = waits.due.remove(&*key) {
             key.0 = at;
             self.waiter.queue.add(&mut waits, at, key.1, due);

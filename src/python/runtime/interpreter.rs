@@ -4,14 +4,14 @@
 //! libpython that is loaded, or those above the one that the crate was built with. The environment is not read: neither
 //! PYTHONHOME and PYTHONPATH, nor `python3` on PATH.
 
-use std::ffi::{CStr, CString, OsStr, c_void};
+use std::ffi::CStr;
 use std::mem::MaybeUninit;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use pyo3::ffi;
 
+use super::system::{self, HOME_SEPARATOR, libpython};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The home that the host has named.
@@ -42,11 +42,34 @@ fn is_version(running: &str, built: &str) -> bool {
     is_same && running.contains("free-threading build") == is_free
 }
 
-/// Returns the folder of the standard library, in its home, that CPython needs first.
+/// Returns `true` if a home has the standard library, as far as CPython needs it first.
 ///
 /// Without it a start fails, and can't be tried again: its existence is checked before.
-pub(super) fn stdlib() -> String {
-    format!("lib/python{}/encodings", env!("PYMAIL_PYTHON_VERSION"))
+fn has_stdlib(home: &Path) -> bool {
+    system::stdlib().iter().any(|path| home.join(path).exists())
+}
+
+/// Checks that a home has the standard library, and a path that CPython takes as one.
+pub(super) fn check_stdlib(home: &Path) -> Result<()> {
+    if !has_stdlib(home) {
+        return Err(runtime_error(format!("no {} in {}", stdlib(), home.display())));
+    }
+    check_separator(home)
+}
+
+fn check_separator(home: &Path) -> Result<()> {
+    if home.to_string_lossy().contains(HOME_SEPARATOR) {
+        return Err(runtime_error(format!(
+            "Python can't have a home with {HOME_SEPARATOR}: {}",
+            home.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Returns the name of the standard library in errors.
+fn stdlib() -> String {
+    system::stdlib().join(" or ")
 }
 
 /// Returns the folder above the standard library that belongs to the libpython in this process.
@@ -57,38 +80,21 @@ pub(in crate::python) fn home() -> Result<PathBuf> {
         return Ok(home.clone());
     }
     let library = libpython().ok_or_else(|| runtime_error("can't tell where libpython was loaded from"))?;
-    let stdlib = stdlib();
     let built_with = option_env!("PYMAIL_PYTHON_LIB_DIR").map(Path::new);
     let homes = library.ancestors().chain(built_with.into_iter().flat_map(Path::ancestors));
-    let found = homes.into_iter().find(|dir| dir.join(&stdlib).is_dir());
+    let found = homes.into_iter().find(|dir| has_stdlib(dir));
     found.map(Path::to_owned).ok_or_else(|| {
         runtime_error(format!(
-            "no {stdlib} in any folder above {}: ship the standard library",
+            "no {} in any folder above {}: ship the standard library",
+            stdlib(),
             library.display()
         ))
     })
 }
 
-/// Returns the file that has CPython's code: a shared libpython, or the program itself when libpython is static.
-fn libpython() -> Option<PathBuf> {
-    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-    let symbol = ffi::Py_IsInitialized as *const c_void;
-    // SAFETY: `symbol` is the address of a function in this process and `info` has room for the answer,
-    // whose name, where there is one, lives as long as the library is loaded.
-    let name = unsafe {
-        if libc::dladdr(symbol, info.as_mut_ptr()) == 0 || info.assume_init_ref().dli_fname.is_null() {
-            return None;
-        }
-        CStr::from_ptr(info.assume_init_ref().dli_fname)
-    };
-    // Symbolic links are resolved: in a virtual environment or a package they lead to the real installation.
-    std::fs::canonicalize(OsStr::from_bytes(name.to_bytes())).ok()
-}
-
 /// Starts an isolated interpreter: no environment, no user site, no signal handlers, no `site`.
 pub(super) fn initialize(home: &Path) -> Result<()> {
-    let program = home.join(format!("bin/python{}", env!("PYMAIL_PYTHON_VERSION")));
-    let (home, program) = (c_path(home)?, c_path(&program)?);
+    check_separator(home)?;
     // SAFETY: no interpreter exists, and `STARTED` lets one thread in here. Both configurations are
     // initialised by CPython before they are read, and cleared after; the strings outlive the calls.
     unsafe {
@@ -103,7 +109,7 @@ pub(super) fn initialize(home: &Path) -> Result<()> {
         config.site_import = 0;
         config.install_signal_handlers = 0;
         config.write_bytecode = 0;
-        let outcome = configure_and_run(config, &program, &home);
+        let outcome = configure_and_run(config, home);
         ffi::PyConfig_Clear(config);
         outcome?;
         // The interpreter starts with this thread attached; between calls, no thread is.
@@ -117,12 +123,12 @@ pub(super) fn initialize(home: &Path) -> Result<()> {
 /// # Safety
 ///
 /// `config` is initialised, and the interpreter is not.
-unsafe fn configure_and_run(config: &mut ffi::PyConfig, program: &CStr, home: &CStr) -> Result<()> {
+unsafe fn configure_and_run(config: &mut ffi::PyConfig, home: &Path) -> Result<()> {
     let whole: *mut ffi::PyConfig = config;
-    // SAFETY: the fields belong to `config`, the strings are NUL-terminated.
+    // SAFETY: the fields belong to `config`.
     unsafe {
-        check(ffi::PyConfig_SetBytesString(whole, &raw mut (*whole).program_name, program.as_ptr()))?;
-        check(ffi::PyConfig_SetBytesString(whole, &raw mut (*whole).home, home.as_ptr()))?;
+        check(system::set_path(whole, &raw mut (*whole).program_name, &system::program(home))?)?;
+        check(system::set_path(whole, &raw mut (*whole).home, home)?)?;
         check(ffi::Py_InitializeFromConfig(whole))
     }
 }
@@ -139,11 +145,6 @@ fn check(status: ffi::PyStatus) -> Result<()> {
     }
 }
 
-/// Converts a path; `Runtime` for one with a NUL.
-fn c_path(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| runtime_error("NUL in the path of libpython"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,6 +155,14 @@ mod tests {
         assert!(libpython().unwrap().starts_with(&home));
         let version = format!("lib/python{}/imaplib.py", env!("PYMAIL_PYTHON_VERSION"));
         assert!(home.join(version).is_file());
+    }
+
+    #[test]
+    fn a_home_that_cpython_would_split_is_refused() {
+        let home = format!("a{HOME_SEPARATOR}b");
+        let error = check_separator(Path::new(&home)).unwrap_err();
+        assert!(error.to_string().contains(&home), "{error}");
+        check_separator(Path::new("a b")).unwrap();
     }
 
     #[test]

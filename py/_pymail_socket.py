@@ -1,0 +1,70 @@
+"""The socket of a connection: what arrived is received without a wait, and a wait ends, on every system."""
+
+from __future__ import annotations
+
+import select
+import socket
+import sys
+from typing import Any
+
+
+class Socket(socket.socket):
+    """A socket that Rust has connected."""
+
+    __slots__ = ()
+
+    if sys.platform == "win32":
+
+        def recv_arrived(self, most: int) -> bytes:
+            """Returns octets that have arrived; raises BlockingIOError if there are none."""
+            self.settimeout(0)
+            try:
+                return self.recv(most)
+            finally:
+                self.settimeout(None)
+
+    else:
+
+        def recv_arrived(self, most: int) -> bytes:
+            """Returns octets that have arrived; raises BlockingIOError if there are none."""
+            return self.recv(most, socket.MSG_DONTWAIT)
+
+
+if sys.platform == "win32":
+
+    def limit_wait(sock: Any, seconds: float) -> None:
+        """Limits each of the next waits to so many seconds.
+
+        Rust ends a wait at the deadline, by a cancellation that a driver of the system may not know.
+        """
+        sock.settimeout(seconds)
+
+    def wait_ready(sock: Any, reading: bool, writing: bool, seconds: float) -> bool:
+        """Returns True as soon as octets, or the end, can be read, or octets can be sent; False at the limit."""
+        sockets = [sock]
+        return any(select.select(sockets * reading, sockets * writing, [], seconds))
+
+else:
+
+    def limit_wait(sock: Any, seconds: float) -> None:
+        """Does nothing: Rust ends a wait at the deadline."""
+
+    def wait_ready(sock: Any, reading: bool, writing: bool, seconds: float) -> bool:
+        """Returns True as soon as octets, or the end, can be read, or octets can be sent; False at the limit."""
+        # Not by `select`, which takes no descriptor beyond 1023.
+        ready = select.poll()
+        ready.register(sock, select.POLLIN * reading | select.POLLOUT * writing)
+        return bool(ready.poll(seconds * 1000))
+
+
+def tune(sock: socket.socket) -> None:
+    """Sends small commands at once, and lets the kernel notice a dead peer."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    quick_ack(sock)
+
+
+def quick_ack(sock: socket.socket) -> None:
+    """Acknowledges the next data at once: a server with Nagle's algorithm would wait 40 ms for that."""
+    if hasattr(socket, "TCP_QUICKACK"):  # Linux
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
