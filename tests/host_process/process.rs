@@ -115,7 +115,7 @@ fn looks_around() {
     assert_eq!(surroundings(), before);
 }
 
-fn surroundings() -> (String, BTreeMap<String, String>, String, u32) {
+fn surroundings() -> (String, BTreeMap<String, String>, String, libc::mode_t) {
     // SAFETY: queries a name, which is copied before any other call.
     let locale = unsafe { CStr::from_ptr(libc::setlocale(libc::LC_ALL, std::ptr::null())) };
     let locale = locale.to_string_lossy().into_owned();
