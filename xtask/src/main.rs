@@ -31,7 +31,7 @@ usage: cargo xtask COMMAND
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
   ship       bundle the example, follow docs/shipping.md, and run the result in an empty root; run in an
              extension module of Python
-  systems    check that the sources compile for macOS
+  systems    check that the sources compile for macOS and, with Visual Studio, for Windows
   guards     check the errors of builds that can't work, the public API for types of PyO3, the dependencies for
              a newer Rust, and the words of names and comments
   deny       check the licences, sources and known defects of all dependencies
