@@ -22,22 +22,44 @@ pub(super) fn build_errors_name_the_remedy() -> Outcome {
     };
     check_build_error(
         &folder,
+        &[],
         "PYO3_CONFIG_FILE",
         &config(true)?,
         "install its development files (Debian: libpython3.11-dev;",
     )?;
-    check_build_error(&folder, "PYO3_CONFIG_FILE", &config(false)?, "an app must be linked with -rdynamic")?;
     check_build_error(
         &folder,
+        &[],
+        "PYO3_CONFIG_FILE",
+        &config(false)?,
+        "an app must be linked with -rdynamic",
+    )?;
+    check_build_error(
+        &folder,
+        &[],
         "PYO3_PYTHON",
         "/nonexistent/python3",
         "failed to run the Python interpreter at /nonexistent/python3",
+    )?;
+    check_build_error(
+        &folder,
+        // Other crates fail before, for want of a standard library.
+        &["--package", "pyo3-ffi", "--keep-going"],
+        "CARGO_BUILD_TARGET",
+        "x86_64-pc-windows-gnu",
+        "PYO3_CROSS_PYTHON_VERSION or either an abi3-py3* or abi3t-py3* feature must be specified",
     )?;
     // A changed PATH does not make PyO3 search again, so this needs a target folder of its own.
     let folder = root().join("target/refusals-without-python");
     let programs = folder.join("programs");
     link_all_but_python(&programs).map_err(|error| format!("{}: {error}", programs.display()))?;
-    check_build_error(&folder, "PATH", &programs.display().to_string(), "no Python 3.x interpreter found")
+    check_build_error(
+        &folder,
+        &[],
+        "PATH",
+        &programs.display().to_string(),
+        "no Python 3.x interpreter found",
+    )
 }
 
 /// Makes a folder of links to all programs on the PATH, except Pythons.
@@ -58,12 +80,14 @@ fn link_all_but_python(folder: &Path) -> io::Result<()> {
 }
 
 /// Runs `cargo check` with a variable set, and checks that its errors contain a text.
-fn check_build_error(folder: &Path, name: &str, value: &str, wanted: &str) -> Outcome {
-    eprintln!("\n$ {name}={value} cargo check");
+fn check_build_error(folder: &Path, args: &[&str], name: &str, value: &str, wanted: &str) -> Outcome {
+    eprintln!("\n$ {name}={value} cargo check {}", args.join(" "));
     let mut check = step("cargo", &["check", "--locked", "--target-dir"]);
     let output = check
         .arg(folder)
+        .args(args)
         .env_remove("VIRTUAL_ENV")
+        .env_remove("PYO3_CROSS_PYTHON_VERSION")
         .env(name, value)
         .output()
         .map_err(|error| format!("cargo check: {error}"))?;
