@@ -31,7 +31,7 @@ pub fn free_port() -> u16 {
 
 /// Counts in a file that all test binaries of a user share: they run at the same time.
 fn next_turn() -> io::Result<u32> {
-    let user = fs::metadata("/proc/self")?.uid();
+    let user = tempfile::tempfile()?.metadata()?.uid();
     let path = env::temp_dir().join(format!("pymail-tests-{user}-ports"));
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
     file.lock()?; // until the file is closed
@@ -84,6 +84,26 @@ pub fn program(name: &str, package: &str) -> PathBuf {
 /// Always.
 pub fn needs(thing: &str, remedy: &str) -> ! {
     panic!("this run needs {thing} ({remedy})")
+}
+
+/// Returns a file or folder of Linux that tells about this process, such as `task`.
+///
+/// # Panics
+///
+/// By [`needs`] on another system.
+pub fn of_this_process(name: &str) -> PathBuf {
+    let path = Path::new("/proc/self").join(name);
+    if path.exists() { path } else { needs("Linux", "its /proc shows what a process holds") }
+}
+
+/// Listens on a free port of a loopback address; macOS has only the first one by itself.
+///
+/// # Panics
+///
+/// By [`needs`] on a machine without this address.
+pub fn listen(ip: &str) -> TcpListener {
+    let listener = TcpListener::bind((ip, 0));
+    listener.unwrap_or_else(|_| needs(ip, &format!("macOS: sudo ifconfig lo0 alias {ip} up")))
 }
 
 /// Returns a command's standard output, trimmed.
