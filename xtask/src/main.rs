@@ -12,6 +12,7 @@ mod ship;
 mod systems;
 mod toolchain;
 mod words;
+mod workflows;
 
 use std::env;
 use std::io;
@@ -32,6 +33,7 @@ usage: cargo xtask COMMAND
   ship       bundle the example, follow docs/shipping.md, and run the result in an empty root; run in an
              extension module of Python
   systems    check that the sources compile for macOS and, with Visual Studio, for Windows
+  workflows  check the files of GitHub Actions, where npm is installed
   guards     check the errors of builds that can't work, the public API for types of PyO3, the dependencies for
              a newer Rust, and the words of names and comments
   deny       check the licences, sources and known defects of all dependencies
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Some("bundle") => ship::bundle(&args.collect::<Vec<_>>()),
         Some("ship") => ship(),
         Some("systems") => systems::check(),
+        Some("workflows") => workflows::check(),
         Some("guards") => guards(),
         Some("deny") => deny(&args.collect::<Vec<_>>()),
         Some("bench") => bench(&args.collect::<Vec<_>>()),
@@ -123,6 +126,8 @@ fn test(args: &[String]) -> Outcome {
     }
     guards()?;
     if all_servers {
+        systems::check()?;
+        workflows::check()?;
         if is_installed("deny") {
             deny(&["--offline".to_owned()])?;
         } else {
