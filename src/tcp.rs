@@ -110,6 +110,8 @@ mod tests {
     use std::net::TcpListener;
     use std::time::Instant;
 
+    use pymail_test_support::process::listen;
+
     use super::*;
 
     fn connected(host: &str, port: u16, within: Duration) -> Result<TcpStream> {
@@ -141,7 +143,7 @@ mod tests {
 
     impl Dead {
         fn at(ip: &str) -> Self {
-            let listener = TcpListener::bind((ip, 0)).unwrap();
+            let listener = listen(ip);
             let address = listener.local_addr().unwrap();
             let short = Duration::from_millis(100);
             let waiting = std::iter::from_fn(|| TcpStream::connect_timeout(&address, short).ok()).collect();
@@ -154,7 +156,7 @@ mod tests {
     }
 
     fn listening() -> (TcpListener, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.3:0").unwrap();
+        let listener = listen("127.0.0.3");
         let address = listener.local_addr().unwrap();
         (listener, address)
     }

@@ -15,7 +15,7 @@ use pymail::{AccessToken, Credentials, Error, ErrorKind, Imap, ImapConfig, Serve
 
 use crate::mail_site::{ALICE, Site};
 use crate::support::jwt::{Claims, mint};
-use crate::support::process::wait_until;
+use crate::support::process::{of_this_process, wait_until};
 
 /// The variable with the number of connections: 10,000 when run by hand.
 const CONNECTS: &str = "PYMAIL_CONNECTS_BY_TOKEN";
@@ -307,19 +307,19 @@ struct Resources {
 impl Resources {
     fn once_idle() -> Self {
         wait_until("the end of all connections", || sockets() == 0);
-        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let status = fs::read_to_string(of_this_process("status")).unwrap();
         let field = |name: &str| -> f64 {
             let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
             line.split_whitespace().next().unwrap().parse().unwrap()
         };
-        let descriptors = fs::read_dir("/proc/self/fd").unwrap().count();
-        let threads = fs::read_dir("/proc/self/task").unwrap().count();
+        let descriptors = fs::read_dir(of_this_process("fd")).unwrap().count();
+        let threads = fs::read_dir(of_this_process("task")).unwrap().count();
         Self { rss_mb: field("VmRSS:") / 1_024.0, threads, descriptors }
     }
 }
 
 fn sockets() -> usize {
-    let entries = fs::read_dir("/proc/self/fd").unwrap();
+    let entries = fs::read_dir(of_this_process("fd")).unwrap();
     let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
     links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }

@@ -319,6 +319,10 @@ fn new_object(
 
 /// Returns this system's file of trust roots, for an OpenSSL that was built for another system; empty if there is none.
 fn system_cert_file() -> String {
+    // openssl-probe does not know this one, in which Apple ships the roots for its own LibreSSL.
+    if cfg!(target_os = "macos") {
+        return "/etc/ssl/cert.pem".into();
+    }
     let file = openssl_probe::probe().cert_file;
     file.map(|file| file.display().to_string()).unwrap_or_default()
 }

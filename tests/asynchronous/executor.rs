@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
+use crate::support::process::of_this_process;
+
 /// The longest wait for a wake-up on a busy machine. Courier looks for new mail once a minute.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -134,7 +136,7 @@ pub async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
 
 /// Returns the number of threads of this process with a name that begins so.
 pub fn threads(name: &str) -> usize {
-    let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let threads = std::fs::read_dir(of_this_process("task")).unwrap().flatten();
     let names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
     names.filter(|it| it.starts_with(name)).count()
 }

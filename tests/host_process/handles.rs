@@ -13,7 +13,7 @@ use rstest::rstest;
 use super::{child, imap, passes, smtp};
 use crate::fixtures::embedded;
 use crate::mail_site::{ALICE, Site};
-use crate::support::process::Stopwatch;
+use crate::support::process::{Stopwatch, of_this_process};
 
 const EXITS: usize = 300;
 
@@ -158,14 +158,14 @@ fn drops_its_handles() {
 }
 
 fn threads() -> Vec<String> {
-    let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
+    let tasks = fs::read_dir(of_this_process("task")).unwrap().flatten();
     tasks
         .filter_map(|task| Some(fs::read_to_string(task.path().join("comm")).ok()?.trim().to_owned()))
         .collect()
 }
 
 fn sockets() -> usize {
-    let files = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let files = fs::read_dir(of_this_process("fd")).unwrap().flatten();
     files
         .filter(|file| fs::read_link(file.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:")))
         .count()

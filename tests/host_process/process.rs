@@ -17,6 +17,7 @@ use rstest::rstest;
 use super::{child, imap, passes, round_trip, smtp};
 use crate::fixtures::embedded;
 use crate::mail_site::{Site, message};
+use crate::support::process::of_this_process;
 
 /// Long enough for a process to end by a signal.
 const LONG: Duration = Duration::from_secs(30);
@@ -115,7 +116,7 @@ fn looks_around() {
     assert_eq!(surroundings(), before);
 }
 
-fn surroundings() -> (String, BTreeMap<String, String>, String, u32) {
+fn surroundings() -> (String, BTreeMap<String, String>, String, libc::mode_t) {
     // SAFETY: queries a name, which is copied before any other call.
     let locale = unsafe { CStr::from_ptr(libc::setlocale(libc::LC_ALL, std::ptr::null())) };
     let locale = locale.to_string_lossy().into_owned();
@@ -183,7 +184,7 @@ fn forks() {
 #[rstest]
 fn a_host_may_name_another_home_for_python(#[from(embedded)] site: Site) {
     // As an app that ships a standard library of its own.
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let maps = fs::read_to_string(of_this_process("maps")).unwrap();
     let libpython =
         maps.lines().find_map(|line| line.split_whitespace().last().filter(|it| it.contains("libpython3")));
     let is_stdlib = |path: &PathBuf| path.join("encodings").is_dir();

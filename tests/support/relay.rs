@@ -1,10 +1,12 @@
 //! A TCP relay on the loopback: the same server under another address, with connections that can be cut or stalled.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::process::listen;
 
 /// A relay that runs until the process ends.
 pub struct Relay {
@@ -23,7 +25,7 @@ impl Relay {
 
     /// Starts a relay from an address to a port on `127.0.0.1`.
     pub fn start(host: &str, to: u16) -> Self {
-        let listener = TcpListener::bind((host, 0)).expect("a port for the relay");
+        let listener = listen(host);
         let port = listener.local_addr().expect("the relay's port").port();
         let (open, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Gate::default()));
         let relay = Self { port, open: Arc::clone(&open), gate: Arc::clone(&gate) };

@@ -3,10 +3,9 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::{Outcome, cargo, root, run, step};
+use super::{Outcome, cargo, root, run, step, symlink};
 
 /// A configuration file that `PyO3` takes in place of a Python.
 const CONFIG: &str = "implementation=CPython\nversion=3.11\nabi3=false\nlib_name=python3.11\nlib_dir=/nonexistent\n\
@@ -23,22 +22,44 @@ pub(super) fn build_errors_name_the_remedy() -> Outcome {
     };
     check_build_error(
         &folder,
+        &[],
         "PYO3_CONFIG_FILE",
         &config(true)?,
         "install its development files (Debian: libpython3.11-dev;",
     )?;
-    check_build_error(&folder, "PYO3_CONFIG_FILE", &config(false)?, "an app must be linked with -rdynamic")?;
     check_build_error(
         &folder,
+        &[],
+        "PYO3_CONFIG_FILE",
+        &config(false)?,
+        "an app must be linked with -rdynamic",
+    )?;
+    check_build_error(
+        &folder,
+        &[],
         "PYO3_PYTHON",
         "/nonexistent/python3",
         "failed to run the Python interpreter at /nonexistent/python3",
+    )?;
+    check_build_error(
+        &folder,
+        // Other crates fail before, for want of a standard library.
+        &["--package", "pyo3-ffi", "--keep-going"],
+        "CARGO_BUILD_TARGET",
+        "x86_64-pc-windows-gnu",
+        "PYO3_CROSS_PYTHON_VERSION or either an abi3-py3* or abi3t-py3* feature must be specified",
     )?;
     // A changed PATH does not make PyO3 search again, so this needs a target folder of its own.
     let folder = root().join("target/refusals-without-python");
     let programs = folder.join("programs");
     link_all_but_python(&programs).map_err(|error| format!("{}: {error}", programs.display()))?;
-    check_build_error(&folder, "PATH", &programs.display().to_string(), "no Python 3.x interpreter found")
+    check_build_error(
+        &folder,
+        &[],
+        "PATH",
+        &programs.display().to_string(),
+        "no Python 3.x interpreter found",
+    )
 }
 
 /// Makes a folder of links to all programs on the PATH, except Pythons.
@@ -52,19 +73,21 @@ fn link_all_but_python(folder: &Path) -> io::Result<()> {
     for program in programs.filter(|program| !program.file_name().to_string_lossy().starts_with("python")) {
         let link = folder.join(program.file_name());
         if !link.is_symlink() {
-            symlink(program.path(), link)?;
+            symlink(&program.path(), &link)?;
         }
     }
     Ok(())
 }
 
 /// Runs `cargo check` with a variable set, and checks that its errors contain a text.
-fn check_build_error(folder: &Path, name: &str, value: &str, wanted: &str) -> Outcome {
-    eprintln!("\n$ {name}={value} cargo check");
+fn check_build_error(folder: &Path, args: &[&str], name: &str, value: &str, wanted: &str) -> Outcome {
+    eprintln!("\n$ {name}={value} cargo check {}", args.join(" "));
     let mut check = step("cargo", &["check", "--locked", "--target-dir"]);
     let output = check
         .arg(folder)
+        .args(args)
         .env_remove("VIRTUAL_ENV")
+        .env_remove("PYO3_CROSS_PYTHON_VERSION")
         .env(name, value)
         .output()
         .map_err(|error| format!("cargo check: {error}"))?;

@@ -6,13 +6,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use super::{Outcome, root, step};
+use super::{Outcome, output_of, root};
 
 /// Checks that no dependency of an app with pymail requires a newer Rust than pymail does.
 pub(super) fn no_dependency_requires_a_newer_rust() -> Outcome {
-    let metadata = output_of(&["metadata", "--locked", "--format-version", "1"])?;
+    let metadata = output_of("cargo", &["metadata", "--locked", "--format-version", "1"])?;
     let edges = ["--edges", "normal,build", "--prefix", "none"];
-    let tree = output_of(&[&["tree", "--locked", "--package", "pymail"], &edges[..]].concat())?;
+    let tree = output_of("cargo", &[&["tree", "--locked", "--package", "pymail"], &edges[..]].concat())?;
     let packages: BTreeSet<_> = tree.lines().filter_map(package).collect();
     let ours = packages.iter().find(|(name, _)| *name == "pymail");
     let ours = ours.and_then(|ours| rust_version(&metadata, *ours)).ok_or("pymail states no rust-version")?;
@@ -40,16 +40,6 @@ fn check_readme(rust: &str) -> Outcome {
         fs::read_to_string(root().join("README.md")).map_err(|error| format!("README.md: {error}"))?;
     let wanted = format!("You need Rust {rust} or later");
     if readme.contains(&wanted) { Ok(()) } else { Err(format!("README.md lacks {wanted:?}")) }
-}
-
-/// Returns the output of a cargo command.
-fn output_of(args: &[&str]) -> Result<String, String> {
-    let line = format!("cargo {}", args.join(" "));
-    let output = step("cargo", args).output().map_err(|error| format!("{line}: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("{line}: {}", String::from_utf8_lossy(&output.stderr)));
-    }
-    String::from_utf8(output.stdout).map_err(|error| format!("{line}: {error}"))
 }
 
 /// Parses name and version from a line of `cargo tree`.

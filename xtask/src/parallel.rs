@@ -7,6 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
+use super::left_out::{self, Failure};
 use super::{Outcome, line_of, root, step};
 
 /// Test threads for each CPU.
@@ -16,7 +17,7 @@ const THREADS_A_CPU: usize = 4;
 ///
 /// # Errors
 ///
-/// A command has failed; the others run to their ends.
+/// A command has failed, not only by tests that this machine can't run; the others run to their ends.
 pub(super) fn run(commands: Vec<Command>) -> Outcome {
     for command in &commands {
         eprintln!("\n$ {} &", line_of(command));
@@ -39,9 +40,12 @@ fn one(number: usize, mut command: Command) -> Outcome {
     let errors = output.try_clone().map_err(failed)?;
     let status = command.stdout(output).stderr(errors).status().map_err(failed)?;
     let said = fs::read(&log).map_err(failed)?;
-    let seconds = start.elapsed().as_secs_f64();
-    eprintln!("\n$ {line}\n{}({seconds:.1} s)", String::from_utf8_lossy(&said));
-    if status.success() { Ok(()) } else { Err(format!("{line}: {status}")) }
+    let said = String::from_utf8_lossy(&said);
+    let failure = (!status.success()).then(|| Failure::read(status.code(), &said));
+    let shown = failure.as_ref().map_or(said.as_ref(), |failure| &failure.shown);
+    eprintln!("\n$ {line}\n{shown}({:.1} s)", start.elapsed().as_secs_f64());
+    failure.iter().flat_map(|failure| &failure.needs).for_each(|need| left_out::count(need));
+    if failure.is_some_and(|failure| failure.is_real) { Err(format!("{line}: {status}")) } else { Ok(()) }
 }
 
 fn log(number: usize) -> io::Result<PathBuf> {
@@ -110,14 +114,10 @@ mod tests {
 
     #[test]
     fn all_run_to_their_ends_and_each_failure_is_reported() {
-        let shell = |script: &str| {
-            let mut command = Command::new("sh");
-            command.args(["-c", script]);
-            command
-        };
-        assert_eq!(run(vec![shell("true"), shell("echo said")]), Ok(()));
-        let failed = run(vec![shell("exit 3"), shell("true"), shell("exit 4")]).unwrap_err();
+        let rustc = |option: &str| step("rustc", &[option]);
+        assert_eq!(run(vec![rustc("--version"), rustc("--help")]), Ok(()));
+        let failed = run(vec![rustc("--three"), rustc("--version"), rustc("--four")]).unwrap_err();
         assert_eq!(failed.lines().count(), 2, "{failed}");
-        assert!(failed.contains("exit 3: exit status: 3") && failed.contains("exit 4: exit status: 4"));
+        assert!(failed.contains("rustc --three: exit") && failed.contains("rustc --four: exit"), "{failed}");
     }
 }
