@@ -3,10 +3,9 @@
 use std::env;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::{Outcome, cargo, root, run, step};
+use super::{Outcome, cargo, root, run, step, symlink};
 
 /// A configuration file that `PyO3` takes in place of a Python.
 const CONFIG: &str = "implementation=CPython\nversion=3.11\nabi3=false\nlib_name=python3.11\nlib_dir=/nonexistent\n\
@@ -52,7 +51,7 @@ fn link_all_but_python(folder: &Path) -> io::Result<()> {
     for program in programs.filter(|program| !program.file_name().to_string_lossy().starts_with("python")) {
         let link = folder.join(program.file_name());
         if !link.is_symlink() {
-            symlink(program.path(), link)?;
+            symlink(&program.path(), &link)?;
         }
     }
     Ok(())

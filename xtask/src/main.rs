@@ -10,6 +10,7 @@ mod ship;
 mod words;
 
 use std::env;
+use std::io;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -300,6 +301,14 @@ fn step(program: &str, args: &[&str]) -> Command {
 /// Returns the project's folder.
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Makes a symbolic link to a file.
+fn symlink(file: &Path, link: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    return std::os::unix::fs::symlink(file, link);
+    #[cfg(windows)]
+    return std::os::windows::fs::symlink_file(file, link);
 }
 
 /// Runs a command to its end, and prints it and its time.

@@ -110,14 +110,10 @@ mod tests {
 
     #[test]
     fn all_run_to_their_ends_and_each_failure_is_reported() {
-        let shell = |script: &str| {
-            let mut command = Command::new("sh");
-            command.args(["-c", script]);
-            command
-        };
-        assert_eq!(run(vec![shell("true"), shell("echo said")]), Ok(()));
-        let failed = run(vec![shell("exit 3"), shell("true"), shell("exit 4")]).unwrap_err();
+        let rustc = |option: &str| step("rustc", &[option]);
+        assert_eq!(run(vec![rustc("--version"), rustc("--help")]), Ok(()));
+        let failed = run(vec![rustc("--three"), rustc("--version"), rustc("--four")]).unwrap_err();
         assert_eq!(failed.lines().count(), 2, "{failed}");
-        assert!(failed.contains("exit 3: exit status: 3") && failed.contains("exit 4: exit status: 4"));
+        assert!(failed.contains("rustc --three: exit") && failed.contains("rustc --four: exit"), "{failed}");
     }
 }

@@ -5,11 +5,10 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Outcome, parallel, root, run, step};
+use super::{Outcome, parallel, root, run, step, symlink};
 
 /// The oldest CPython that `PyO3` 0.30 embeds.
 const OLDEST: (u32, u32) = (3, 9);
