@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use tempfile::TempDir;
 
@@ -13,6 +13,8 @@ use super::process::{self, ProcessGroup};
 use super::{jwt, lmtp, token_server};
 
 const CONFIGURATION: &str = include_str!("dovecot.conf");
+
+const PACKAGES: &str = "dovecot-imapd dovecot-lmtpd";
 
 /// Every user's password: with characters that IMAP quotes, and easy to find in a text.
 pub const PASSWORD: &str = r#"cor"rect \horse 7d3f"#;
@@ -87,8 +89,9 @@ impl Dovecot {
     ///
     /// # Panics
     ///
-    /// If Dovecot isn't installed or doesn't start; the message holds its log.
+    /// By [`process::needs`] if Dovecot isn't installed; if it doesn't start, with its log.
     pub fn with(options: &DovecotOptions) -> Self {
+        program();
         (0..5).find_map(|_| Self::try_with(options)).expect("free ports for Dovecot")
     }
 
@@ -179,7 +182,7 @@ impl Dovecot {
     ///
     /// If `doveadm` can't run.
     pub fn kick(&self, user: &str) -> bool {
-        let mut kick = Command::new(process::program("doveadm", "dovecot-imapd dovecot-lmtpd"));
+        let mut kick = Command::new(process::program("doveadm", PACKAGES));
         let kick = kick.arg("-c").arg(self.dir().join("conf")).args(["kick", user]);
         let kick = kick.stdout(Stdio::null()).stderr(Stdio::null());
         kick.status().expect("doveadm runs").success()
@@ -274,6 +277,10 @@ impl Dovecot {
         process::wait_until("Dovecot's start", || ready.exists() || group.has_ended());
         if group.has_ended() {
             let log = self.log();
+            // One of its services is in a package of its own.
+            if log.contains("access(") && log.contains("failed: No such file or directory") {
+                process::needs("all of dovecot", &format!("Debian: apt install {PACKAGES}"));
+            }
             assert!(log.contains("Address already in use"), "Dovecot doesn't start:\n{log}");
             return false;
         }
@@ -282,12 +289,26 @@ impl Dovecot {
     }
 
     fn spawn(&self) -> ProcessGroup {
-        let mut command = Command::new(process::program("dovecot", "dovecot-imapd dovecot-lmtpd"));
+        let mut command = Command::new(program());
         command.arg("-F").arg("-c").arg(self.dir().join("conf")).stdin(Stdio::null());
         let output = fs::File::create(self.dir().join("output")).expect("a file for Dovecot's output");
         let errors = output.try_clone().expect("a second handle on Dovecot's output");
         ProcessGroup::spawn(command.stdout(output).stderr(errors)).expect("Dovecot runs")
     }
+}
+
+/// Returns the path of Dovecot 2.3; later versions do not read these settings.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let program = process::program("dovecot", PACKAGES);
+        let version = process::output(Command::new(&program).arg("--version"));
+        let version = version.split(' ').next().unwrap_or_default();
+        if !version.starts_with("2.3.") {
+            process::needs("dovecot 2.3", &format!("this one is {version}; Debian 12 has 2.3"));
+        }
+        program
+    })
 }
 
 /// Returns the settings for access tokens, if there are mechanisms for them.

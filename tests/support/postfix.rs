@@ -104,7 +104,9 @@ impl Postfix {
     ///
     /// If this process isn't root's, or Postfix isn't installed or doesn't start; the message holds its log.
     pub fn with(receiver: &impl Receiver, options: &PostfixOptions) -> Self {
-        assert!(process::is_root(), "Postfix starts only as root");
+        if !process::is_root() {
+            process::needs("root", "Postfix starts only as root");
+        }
         (0..5).find_map(|_| Self::try_with(receiver, options)).expect("free ports for Postfix")
     }
 

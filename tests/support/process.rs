@@ -6,7 +6,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -66,7 +66,7 @@ pub fn is_open(port: u16) -> bool {
 ///
 /// # Panics
 ///
-/// If it isn't installed; the message names `package`.
+/// By [`needs`] if it isn't installed; the message names `package`.
 pub fn program(name: &str, package: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
@@ -74,7 +74,16 @@ pub fn program(name: &str, package: &str) -> PathBuf {
         .chain(usual)
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
-        .unwrap_or_else(|| panic!("{name} isn't installed; on Debian: apt install {package}"))
+        .unwrap_or_else(|| needs(name, &format!("Debian: apt install {package}")))
+}
+
+/// Fails a test that can't run on this machine. `cargo xtask test` reads the message, leaves the test out and reports it.
+///
+/// # Panics
+///
+/// Always.
+pub fn needs(thing: &str, remedy: &str) -> ! {
+    panic!("this run needs {thing} ({remedy})")
 }
 
 /// Returns a command's standard output, trimmed.
@@ -145,7 +154,14 @@ impl ProcessGroup {
     /// # Errors
     ///
     /// The command can't be started.
+    ///
+    /// # Panics
+    ///
+    /// By [`needs`] if this system has no `/proc`.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
+        if !Path::new("/proc/self/stat").exists() {
+            needs("Linux", "its /proc shows the processes of a server");
+        }
         let leader = command.process_group(0).spawn()?;
         let watcher = watch(leader.id())?;
         Ok(Self { leader, watcher })

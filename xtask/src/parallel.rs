@@ -7,6 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
+use super::left_out::{self, Failure};
 use super::{Outcome, line_of, root, step};
 
 /// Test threads for each CPU.
@@ -16,7 +17,7 @@ const THREADS_A_CPU: usize = 4;
 ///
 /// # Errors
 ///
-/// A command has failed; the others run to their ends.
+/// A command has failed, not only by tests that this machine can't run; the others run to their ends.
 pub(super) fn run(commands: Vec<Command>) -> Outcome {
     for command in &commands {
         eprintln!("\n$ {} &", line_of(command));
@@ -39,9 +40,12 @@ fn one(number: usize, mut command: Command) -> Outcome {
     let errors = output.try_clone().map_err(failed)?;
     let status = command.stdout(output).stderr(errors).status().map_err(failed)?;
     let said = fs::read(&log).map_err(failed)?;
-    let seconds = start.elapsed().as_secs_f64();
-    eprintln!("\n$ {line}\n{}({seconds:.1} s)", String::from_utf8_lossy(&said));
-    if status.success() { Ok(()) } else { Err(format!("{line}: {status}")) }
+    let said = String::from_utf8_lossy(&said);
+    let failure = (!status.success()).then(|| Failure::read(status.code(), &said));
+    let shown = failure.as_ref().map_or(said.as_ref(), |failure| &failure.shown);
+    eprintln!("\n$ {line}\n{shown}({:.1} s)", start.elapsed().as_secs_f64());
+    failure.iter().flat_map(|failure| &failure.needs).for_each(|need| left_out::count(need));
+    if failure.is_some_and(|failure| failure.is_real) { Err(format!("{line}: {status}")) } else { Ok(()) }
 }
 
 fn log(number: usize) -> io::Result<PathBuf> {
