@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, date_time_ymd,
 };
+use serde::{Deserialize, Serialize};
 
 /// A private certificate authority.
 pub struct Authority {
@@ -14,6 +15,7 @@ pub struct Authority {
 }
 
 /// A server certificate with its key, both as PEM.
+#[derive(Serialize, Deserialize)]
 pub struct Issued {
     /// The certificate, without its authority's.
     pub cert_pem: String,

@@ -10,59 +10,12 @@ use tempfile::TempDir;
 
 use super::certs::{Authority, Issued};
 use super::process::{self, ProcessGroup};
+pub use super::server_options::{DovecotOptions, HOST, PASSWORD, REMOTE_NAME, dovecot_without};
 use super::{jwt, lmtp, token_server};
 
 const CONFIGURATION: &str = include_str!("dovecot.conf");
 
 const PACKAGES: &str = "dovecot-imapd dovecot-lmtpd";
-
-/// Every user's password: with characters that IMAP quotes, and easy to find in a text.
-pub const PASSWORD: &str = r#"cor"rect \horse 7d3f"#;
-
-/// The host name to connect to: the certificate is made for this name and for `127.0.0.1`.
-pub const HOST: &str = "localhost";
-
-/// Another name in the certificate, which this machine can't resolve: a proxy may know it.
-pub const REMOTE_NAME: &str = "mail.remote.invalid";
-
-/// The options of a server.
-#[derive(Clone, Debug)]
-pub struct DovecotOptions {
-    /// The whole capability line after login, to hide `MOVE` or `UIDPLUS`; by default Dovecot's own.
-    ///
-    /// Dovecot still obeys the hidden commands.
-    pub capability: Option<String>,
-    /// The mailbox format: `maildir` (the default), `sdbox` or `mdbox`.
-    pub mailbox_format: String,
-    /// The mechanisms by which access tokens are taken, such as `oauthbearer xoauth2`; none by default.
-    ///
-    /// The tokens are those of [`jwt::mint`], for any user, which Dovecot validates by itself.
-    pub token_mechanisms: String,
-    /// The address at which Dovecot asks about each token in place of that, by a POST (RFC 7662).
-    pub introspection_url: Option<String>,
-    /// More lines for the configuration.
-    pub extra: String,
-}
-
-impl Default for DovecotOptions {
-    fn default() -> Self {
-        Self {
-            capability: None,
-            mailbox_format: "maildir".to_owned(),
-            token_mechanisms: String::new(),
-            introspection_url: None,
-            extra: String::new(),
-        }
-    }
-}
-
-/// Returns options of a Dovecot that hides these capabilities.
-pub fn dovecot_without(hidden: &[&str]) -> DovecotOptions {
-    let all =
-        "IMAP4rev1 SASL-IR LOGIN-REFERRALS ID ENABLE IDLE LITERAL+ UIDPLUS MOVE ESEARCH SEARCHRES CONDSTORE";
-    let shown: Vec<&str> = all.split(' ').filter(|name| !hidden.contains(name)).collect();
-    DovecotOptions { capability: Some(shown.join(" ")), ..DovecotOptions::default() }
-}
 
 /// A running Dovecot, where any user may log in with [`PASSWORD`].
 pub struct Dovecot {

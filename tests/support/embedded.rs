@@ -12,9 +12,13 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::{env, fs};
 
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::certs::Authority;
+use super::process::python;
+#[cfg(windows)]
+use super::remote::{self, Call, EmbeddedStarted, Lines, Start};
 use super::target_dir;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/embedded");
@@ -25,7 +29,7 @@ const OLDEST: (u32, u32) = (3, 9);
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The options of an embedded server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EmbeddedOptions {
     /// The largest message that SMTP accepts, in octets; 32 MiB by default.
     pub size_limit: u32,
@@ -45,13 +49,24 @@ impl Default for EmbeddedOptions {
 /// A running server. Dropping it ends its process.
 #[derive(Debug)]
 pub struct Embedded {
-    child: Child,
+    process: Process,
     imap: u16,
     imaps: u16,
     smtp: u16,
     ca_pem: String,
-    // Kept for the paths in the server's arguments; the server reads the files only once.
-    _identity: [NamedTempFile; 2],
+}
+
+/// The process of a server.
+#[derive(Debug)]
+enum Process {
+    Child {
+        child: Child,
+        // Kept for the paths in the server's arguments; the server reads the files only once.
+        _identity: [NamedTempFile; 2],
+    },
+    /// One of the system on which Wine runs.
+    #[cfg(windows)]
+    Remote(Lines),
 }
 
 impl Embedded {
@@ -76,6 +91,12 @@ impl Embedded {
     /// # Errors
     /// As for [`start`](Self::start).
     pub fn with(options: &EmbeddedOptions) -> Result<Self> {
+        #[cfg(windows)]
+        if env::var_os(remote::ADDRESS).is_some() {
+            let (lines, its) = remote::start::<EmbeddedStarted>(&Start::Embedded(options.clone()))?;
+            let EmbeddedStarted { imap, imaps, smtp, ca_pem } = its;
+            return Ok(Self { process: Process::Remote(lines), imap, imaps, smtp, ca_pem });
+        }
         let python = installed()?;
         let authority = Authority::new();
         let issued = authority.issue(&[Self::HOST, "127.0.0.1"]);
@@ -84,7 +105,8 @@ impl Embedded {
         let output = child.stdout.take();
         // From here on, a drop ends the process.
         let ca_pem = authority.pem().to_owned();
-        let mut server = Self { child, imap: 0, imaps: 0, smtp: 0, ca_pem, _identity: identity };
+        let process = Process::Child { child, _identity: identity };
+        let mut server = Self { process, imap: 0, imaps: 0, smtp: 0, ca_pem };
         server.wait_until_ready(output)?;
         Ok(server)
     }
@@ -111,15 +133,22 @@ impl Embedded {
 
     /// Kills the process, as a crash would; clients see their connections close.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        match &mut self.process {
+            Process::Child { child, .. } => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            #[cfg(windows)]
+            Process::Remote(lines) => lines.call(&Call::Kill),
+        }
     }
 
     fn wait_until_ready(&mut self, output: Option<ChildStdout>) -> Result<()> {
         let mut line = String::new();
         BufReader::new(output.ok_or("the embedded mail server has no output")?).read_line(&mut line)?;
         if line.is_empty() {
-            return Err(format!("the embedded mail server didn't start: {}", self.child.wait()?).into());
+            self.kill();
+            return Err("the embedded mail server didn't start: its own output says more".into());
         }
         let ports: serde_json::Value = serde_json::from_str(&line)?;
         for (name, port) in [("imap", &mut self.imap), ("imaps", &mut self.imaps), ("smtp", &mut self.smtp)] {
@@ -195,9 +224,9 @@ fn install(base: &str, parent: &Path, environment: &Path) -> Result<()> {
 
 /// Returns the path and version of the Python to build on, by its own word: `python3` may be a shim.
 fn base_python() -> Result<(String, (u32, u32))> {
-    let name =
-        env::var("PYO3_PYTHON").unwrap_or_else(|_| if cfg!(windows) { "python" } else { "python3" }.into());
-    let output = run(Command::new(&name).args(["-c", ABOUT])).map_err(|error| {
+    let program = python();
+    let name = program.display();
+    let output = run(Command::new(&program).args(["-c", ABOUT])).map_err(|error| {
         format!("{error}\nThe embedded mail server needs Python 3.9 or later; PYO3_PYTHON names another")
     })?;
     let about = String::from_utf8(output.stdout)?;

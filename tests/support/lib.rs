@@ -10,29 +10,45 @@
 
 pub mod books;
 pub mod certs;
+#[cfg(unix)]
 pub mod courier;
+#[cfg(unix)]
 pub mod cyrus;
 pub mod dialect;
+#[cfg(unix)]
 pub mod dovecot;
 pub mod embedded;
 pub mod events;
+#[cfg(unix)]
 pub mod exim;
 pub mod fault_proxy;
+pub mod files;
+#[cfg(unix)]
 pub mod jail;
 pub mod jwt;
 pub mod lmtp;
+#[cfg(unix)]
 pub mod opensmtpd;
 pub mod other_client;
+#[cfg(unix)]
 pub mod passwords;
+#[cfg(unix)]
 pub mod postfix;
 pub mod process;
 pub mod proxy;
 pub mod relay;
+pub mod remote;
 pub mod script;
+mod server_options;
 pub mod strategies;
 pub mod tls_server;
 pub mod token_server;
 pub mod verdict;
+
+#[cfg(windows)]
+pub use self::remote::absent::{courier, cyrus, exim, opensmtpd};
+#[cfg(windows)]
+pub use self::remote::{dovecot, postfix};
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -39,7 +39,7 @@ struct Talk {
 }
 
 impl OtherClient {
-    /// Logs in with the `python3` on `PATH`.
+    /// Logs in with the Python on the `PATH`.
     ///
     /// `security` is `tls`, `starttls` or `plain`; without `ca_pem` the system's roots are trusted.
     ///
@@ -54,7 +54,15 @@ impl OtherClient {
         password: &str,
         ca_pem: Option<&str>,
     ) -> Result<Self> {
-        Self::connect_with(Path::new("python3"), host, port, security, user, password, ca_pem)
+        Self::connect_with(
+            Path::new(if cfg!(windows) { "python" } else { "python3" }),
+            host,
+            port,
+            security,
+            user,
+            password,
+            ca_pem,
+        )
     }
 
     /// Like [`OtherClient::connect`], with this Python interpreter, 3.9 or later.

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::certs::Issued;
 use super::dovecot::Dovecot;
 use super::process::{self, ProcessGroup};
+pub use super::server_options::PostfixOptions;
 
 const MAIN: &str = include_str!("postfix.cf");
 const MASTER: &str = include_str!("postfix.master.cf");
@@ -37,23 +38,6 @@ const OWNED: [&str; 13] = [
     "queue/saved",
     "queue/trace",
 ];
-
-/// The options of a server.
-#[derive(Clone, Debug)]
-pub struct PostfixOptions {
-    /// The largest message in octets; 60 MB by default.
-    pub message_size_limit: u64,
-    /// `true` to announce `PIPELINING`, the default.
-    pub pipelining: bool,
-    /// More lines for `main.cf`.
-    pub extra: String,
-}
-
-impl Default for PostfixOptions {
-    fn default() -> Self {
-        Self { message_size_limit: 60_000_000, pipelining: true, extra: String::new() }
-    }
-}
 
 /// A server with mailboxes, beside which a Postfix can run.
 pub trait Receiver {

@@ -1,15 +1,21 @@
-//! Free ports, waiting for a condition, and process groups that end with their owner.
+//! Free ports, waiting for a condition, and processes.
+
+#[cfg(unix)]
+mod group;
 
 use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+
+#[cfg(unix)]
+pub(super) use self::group::kill;
+#[cfg(unix)]
+pub use self::group::{Member, ProcessGroup};
 
 /// The longest wait for a server before a test fails: more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -31,8 +37,7 @@ pub fn free_port() -> u16 {
 
 /// Counts in a file that all test binaries of a user share: they run at the same time.
 fn next_turn() -> io::Result<u32> {
-    let user = tempfile::tempfile()?.metadata()?.uid();
-    let path = env::temp_dir().join(format!("pymail-tests-{user}-ports"));
+    let path = env::temp_dir().join(format!("pymail-tests-{}ports", user()?));
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
     file.lock()?; // until the file is closed
     let mut text = String::new();
@@ -41,6 +46,25 @@ fn next_turn() -> io::Result<u32> {
     file.rewind()?;
     write!(file, "{:010}", turn.wrapping_add(1))?;
     Ok(turn)
+}
+
+/// Returns the user's number, since all users share the temporary folder.
+#[cfg(unix)]
+fn user() -> io::Result<String> {
+    let user = std::os::unix::fs::MetadataExt::uid(&tempfile::tempfile()?.metadata()?);
+    Ok(format!("{user}-"))
+}
+
+/// Returns nothing: each user has a temporary folder.
+#[cfg(windows)]
+fn user() -> io::Result<String> {
+    Ok(String::new())
+}
+
+/// Returns the Python in `PYO3_PYTHON` if that is set, else the one on the `PATH`.
+pub fn python() -> PathBuf {
+    let usual = if cfg!(windows) { "python" } else { "python3" };
+    env::var_os("PYO3_PYTHON").unwrap_or_else(|| usual.into()).into()
 }
 
 /// Waits until `ready` returns `true`.
@@ -153,113 +177,6 @@ pub fn is_root() -> bool {
     output(Command::new("id").arg("-u")) == "0"
 }
 
-/// A process and its descendants, killed on drop, and also when this process is killed.
-pub struct ProcessGroup {
-    leader: Child,
-    watcher: Child,
-}
-
-/// A living member of a [`ProcessGroup`].
-#[derive(Clone, Debug)]
-pub struct Member {
-    /// The process id.
-    pub pid: u32,
-    /// The program's short name, such as `imap`.
-    pub name: String,
-}
-
-impl ProcessGroup {
-    /// Starts `command` as the leader of a process group of its own.
-    ///
-    /// # Errors
-    ///
-    /// The command can't be started.
-    ///
-    /// # Panics
-    ///
-    /// By [`needs`] if this system has no `/proc`.
-    pub fn spawn(command: &mut Command) -> io::Result<Self> {
-        if !Path::new("/proc/self/stat").exists() {
-            needs("Linux", "its /proc shows the processes of a server");
-        }
-        let leader = command.process_group(0).spawn()?;
-        let watcher = watch(leader.id())?;
-        Ok(Self { leader, watcher })
-    }
-
-    /// Returns the leader's process id, which is also the group's.
-    pub fn id(&self) -> u32 {
-        self.leader.id()
-    }
-
-    /// Returns `true` if the leader has ended.
-    pub fn has_ended(&mut self) -> bool {
-        !matches!(self.leader.try_wait(), Ok(None))
-    }
-
-    /// Returns the living members of the group.
-    pub fn members(&self) -> Vec<Member> {
-        members(self.id())
-    }
-
-    /// Returns `true` if the leader listens on this loopback port.
-    pub fn listens(&self, port: u16) -> bool {
-        let sockets = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
-        let listening = sockets.lines().filter_map(|line| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            let this = fields.len() > 9 && fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A";
-            this.then(|| format!("socket:[{}]", fields[9]))
-        });
-        let listening: Vec<String> = listening.collect();
-        let files = fs::read_dir(format!("/proc/{}/fd", self.id())).into_iter().flatten().flatten();
-        let mut targets = files.filter_map(|file| fs::read_link(file.path()).ok());
-        targets.any(|target| listening.iter().any(|it| target.as_os_str() == it.as_str()))
-    }
-
-    /// Sends a signal, such as `KILL`, to all members with this short name; returns their process ids.
-    pub fn signal(&self, name: &str, signal: &str) -> Vec<u32> {
-        let pids: Vec<u32> = self.members().iter().filter(|it| it.name == name).map(|it| it.pid).collect();
-        kill(signal, pids.iter().map(ToString::to_string));
-        pids
-    }
-
-    /// Sends a signal, such as `KILL`, to all members with this short name, and waits for their ends.
-    pub fn end(&self, name: &str, signal: &str) {
-        let pids = self.signal(name, signal);
-        wait_until(&format!("the end of {name}"), || !self.members().iter().any(|it| pids.contains(&it.pid)));
-    }
-}
-
-impl Drop for ProcessGroup {
-    fn drop(&mut self) {
-        // The watcher first: it must not kill a later group with the same id.
-        let _ = self.watcher.kill();
-        let _ = self.watcher.wait();
-        let group = self.id();
-        kill("KILL", [format!("-{group}")]);
-        becomes_true(|| self.has_ended() && members(group).is_empty());
-    }
-}
-
-/// Starts a shell that kills the group once its standard input, held by this process, closes.
-fn watch(group: u32) -> io::Result<Child> {
-    let script = "read -r _; kill -s KILL -- -\"$1\"";
-    Command::new("sh")
-        .args(["-c", script, "sh", &group.to_string()])
-        .process_group(0)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-}
-
-/// Sends a signal, such as `KILL`, to processes, or to groups with a `-` before their ids.
-pub(super) fn kill(signal: &str, targets: impl IntoIterator<Item = String>) {
-    let script = "signal=$1; shift; kill -s \"$signal\" -- \"$@\" 2>/dev/null";
-    // A target that has ended already is fine.
-    let _ = Command::new("sh").args(["-c", script, "sh", signal]).args(targets).status();
-}
-
 /// Returns `true` if `ready` does so within [`PATIENCE`].
 pub(super) fn becomes_true(mut ready: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
@@ -270,26 +187,4 @@ pub(super) fn becomes_true(mut ready: impl FnMut() -> bool) -> bool {
         thread::park_timeout(Duration::from_millis(2));
     }
     true
-}
-
-fn members(group: u32) -> Vec<Member> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter(|entry| entry.file_name().as_encoded_bytes()[0].is_ascii_digit())
-        .filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok())
-        .filter_map(|stat| member(&stat, group))
-        .collect()
-}
-
-/// Parses `pid (name) state parent group ...`; leaves out zombies, which hold nothing any more.
-fn member(stat: &str, group: u32) -> Option<Member> {
-    let (pid, rest) = stat.split_once(" (")?;
-    let (name, rest) = rest.rsplit_once(") ")?;
-    let mut fields = rest.split(' ');
-    let state = fields.next()?;
-    let its_group = fields.nth(1)?;
-    let alive = !matches!(state, "Z" | "X");
-    (alive && its_group == group.to_string())
-        .then(|| Member { pid: pid.parse().unwrap_or(0), name: name.to_owned() })
 }

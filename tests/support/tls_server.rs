@@ -2,7 +2,6 @@
 //! of TLS that rustls, for good reasons, does not.
 
 use std::cell::RefCell;
-use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -11,7 +10,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::certs::Issued;
-use super::process::output;
+use super::process::{output, python};
 
 /// The protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +69,7 @@ impl TlsServer {
             "protocol": protocol, "way": options.way, "version": options.version,
             "certificate": certificate, "key": key, "client_authority": client_authority,
         });
-        let mut command = python();
+        let mut command = Command::new(python());
         command.args(["-I", "-W", "ignore", "-c", include_str!("tls_server.py"), &given.to_string()]);
         let mut process = command.stdout(Stdio::piped()).spawn().expect("python3 runs");
         let told = RefCell::new(BufReader::new(process.stdout.take().expect("a pipe")));
@@ -91,18 +90,13 @@ impl TlsServer {
             context.minimum_version = ssl.TLSVersion.TLSv1\n\
             sock = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n\
             print(context.wrap_socket(sock).version())";
-        output(python().args(["-I", "-W", "ignore", "-c", client, &self.port.to_string()]))
+        output(Command::new(python()).args(["-I", "-W", "ignore", "-c", client, &self.port.to_string()]))
     }
 
     /// Returns the data of the next connection that has ended.
     pub fn heard(&self) -> Heard {
         serde_json::from_str(&line(&self.told)).expect("what was heard")
     }
-}
-
-/// Returns the Python in `PYO3_PYTHON` if that is set, else `python3`.
-fn python() -> Command {
-    Command::new(env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into()))
 }
 
 fn line(told: &RefCell<BufReader<ChildStdout>>) -> String {
