@@ -48,6 +48,16 @@ pub(super) fn program(home: &Path) -> PathBuf {
     home.join(format!("bin/python{}", env!("PYMAIL_PYTHON_VERSION")))
 }
 
+/// Does nothing: Python finds all modules by its home.
+///
+/// # Safety
+///
+/// None is needed.
+pub(super) unsafe fn set_module_folders(_: *mut ffi::PyConfig, _: &Path) -> Result<ffi::PyStatus> {
+    // SAFETY: returns a value.
+    Ok(unsafe { ffi::PyStatus_Ok() })
+}
+
 /// Sets a path in the configuration of the interpreter.
 ///
 /// # Safety

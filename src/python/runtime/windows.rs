@@ -58,8 +58,7 @@ pub(super) fn libpython() -> Option<PathBuf> {
 /// Returns the paths in a home of which one must exist: the standard library as a folder, or as the zip of the
 /// embeddable package.
 pub(super) fn stdlib() -> Vec<String> {
-    let version = env!("PYMAIL_PYTHON_VERSION").trim_end_matches('t').replace('.', "");
-    vec![r"Lib\encodings".into(), format!("python{version}.zip")]
+    vec![r"Lib\encodings".into(), zip()]
 }
 
 /// Returns the program that runs the Python of a home.
@@ -77,13 +76,50 @@ pub(super) unsafe fn set_path(
     field: *mut *mut libc::wchar_t,
     path: &Path,
 ) -> Result<ffi::PyStatus> {
+    let path = wide(path)?;
+    // SAFETY: the field belongs to `config`, the string is NUL-terminated.
+    Ok(unsafe { ffi::PyConfig_SetString(config, field, path.as_ptr()) })
+}
+
+/// Sets where modules are: the folders of a home, installed or embeddable. Python would look for extension modules in
+/// `DLLs` and beside the app, and the embeddable package has them beside its DLL.
+///
+/// # Safety
+///
+/// `config` is initialised, and the interpreter is not.
+pub(super) unsafe fn set_module_folders(config: *mut ffi::PyConfig, home: &Path) -> Result<ffi::PyStatus> {
+    let places = [home.join(zip()), home.join("DLLs"), home.join("Lib"), home.to_owned()];
+    for place in places {
+        let place = wide(&place)?;
+        // SAFETY: the list belongs to `config`, the string is NUL-terminated.
+        let status =
+            unsafe { ffi::PyWideStringList_Append(&raw mut (*config).module_search_paths, place.as_ptr()) };
+        // SAFETY: the status was made by CPython.
+        if unsafe { ffi::PyStatus_Exception(status) } != 0 {
+            return Ok(status);
+        }
+    }
+    // SAFETY: the field belongs to `config`; the other call returns a value.
+    unsafe {
+        (*config).module_search_paths_set = 1;
+        Ok(ffi::PyStatus_Ok())
+    }
+}
+
+/// Returns a path as CPython takes it.
+fn wide(path: &Path) -> Result<Vec<u16>> {
     let mut path: Vec<u16> = plain(path).as_os_str().encode_wide().collect();
     if path.contains(&0) {
         return Err(runtime_error("NUL in the path of the Python DLL"));
     }
     path.push(0);
-    // SAFETY: the field belongs to `config`, the string is NUL-terminated.
-    Ok(unsafe { ffi::PyConfig_SetString(config, field, path.as_ptr()) })
+    Ok(path)
+}
+
+/// Returns the name of the standard library of the embeddable package.
+fn zip() -> String {
+    let version = env!("PYMAIL_PYTHON_VERSION").trim_end_matches('t').replace('.', "");
+    format!("python{version}.zip")
 }
 
 /// Returns the path without the prefix `\\?\`, which `std::fs::canonicalize` adds: Python would append `/`, which is no
