@@ -8,12 +8,27 @@ import sys
 from typing import Any
 
 
+# The error of Windows for a wait that Rust has cancelled.
+OPERATION_ABORTED = 995
+
+
 class Socket(socket.socket):
     """A socket that Rust has connected."""
 
     __slots__ = ()
 
     if sys.platform == "win32":
+
+        def recv(self, most: int, flags: int = 0) -> bytes:
+            """Returns octets; none at the end, also of a wait that was cancelled or limited, as after a shutdown."""
+            try:
+                return super().recv(most, flags)
+            except socket.timeout:
+                return b""
+            except OSError as error:
+                if error.winerror == OPERATION_ABORTED:
+                    return b""
+                raise
 
         def recv_arrived(self, most: int) -> bytes:
             """Returns octets that have arrived; raises BlockingIOError if there are none."""
