@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -16,6 +15,7 @@ use proptest::test_runner::TestRunner;
 use super::parse::{Parsed, parse_leniently};
 use super::{Message, compose, is_ours};
 use crate::error::Result;
+use pymail_test_support::process::python;
 use pymail_test_support::strategies::{Foreign, Parts, config, foreign, parts, properties, tag};
 
 fn message((id, sent_by, sent_to, body): Parts) -> Message {
@@ -40,13 +40,12 @@ struct Composer {
 
 impl Composer {
     fn start() -> Self {
-        let program = env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into());
-        let mut command = Command::new(program);
+        let mut command = Command::new(python());
         command
-            .args(["-I", "-c", include_str!("../../tests/properties/compose.py")])
+            .args(["-I", "-X", "utf8", "-c", include_str!("../../tests/properties/compose.py")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let mut process = command.spawn().expect("python3 runs");
+        let mut process = command.spawn().expect("Python runs");
         let (input, output) = (process.stdin.take().expect("a pipe"), process.stdout.take().expect("a pipe"));
         Self { process, input, output: BufReader::new(output) }
     }

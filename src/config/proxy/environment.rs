@@ -164,7 +164,10 @@ fn has_address(entry: &str, ip: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[cfg(unix)]
     use std::os::unix::ffi::OsStringExt as _;
+    #[cfg(windows)]
+    use std::os::windows::ffi::OsStringExt as _;
 
     use rstest::rstest;
 
@@ -216,7 +219,11 @@ mod tests {
 
     #[test]
     fn a_variable_beyond_unicode_is_a_config_error() {
-        let value = |name: &str| (name == "ALL_PROXY").then(|| OsString::from_vec(vec![b'p', 0xff]));
+        #[cfg(unix)]
+        let beyond_unicode = || OsString::from_vec(vec![b'p', 0xff]);
+        #[cfg(windows)]
+        let beyond_unicode = || OsString::from_wide(&[u16::from(b'p'), 0xd800]);
+        let value = |name: &str| (name == "ALL_PROXY").then(beyond_unicode);
         assert_eq!(from_variables("mail.test", value).unwrap_err().kind(), ErrorKind::Config);
     }
 

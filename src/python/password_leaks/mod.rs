@@ -1,6 +1,7 @@
 //! Promise 9 on every error path: no password and no access token is in an error, `Debug`, event, panic or Python object.
 
 mod dead_letters;
+#[cfg(unix)]
 mod fork;
 mod imap;
 mod scripted;
