@@ -7,11 +7,13 @@ mod checkers;
 mod corpus;
 mod deliveries;
 mod dialects;
+#[cfg(unix)]
 mod doctor;
 mod extension;
 mod fault_proxy;
 mod fixtures;
 mod foreign_mail;
+#[cfg(unix)]
 mod host_process;
 mod introspection;
 mod line_protocol;
@@ -23,6 +25,7 @@ mod protocol_trace;
 mod proxies;
 mod scripted;
 mod server_info;
+#[cfg(unix)]
 mod shipped;
 mod short_lived_tokens;
 mod smtp_pipelining;

@@ -8,6 +8,7 @@ use rstest::rstest;
 
 use crate::fixtures::postfix;
 use crate::mail_site::{ALICE, Site};
+use crate::support::process::python;
 
 /// The host's own state, before and after.
 const HOST: &str = "
@@ -22,6 +23,9 @@ assert before == (list(sys.path), signal.getsignal(signal.SIGINT), sys.getswitch
 assert sys.modules['imaplib'].mark_of_the_host == 42
 ";
 
+/// The name of a module that Python finds.
+const MODULE: &str = if cfg!(windows) { "pymail_extension.pyd" } else { "pymail_extension.so" };
+
 /// The number of times that the interpreter ends during a heartbeat.
 const ENDS: usize = 20;
 
@@ -31,16 +35,15 @@ fn inside_an_extension_module_the_round_trip_passes_and_the_interpreter_ends(#[f
     let module = env::var("PYMAIL_EXTENSION").expect("the module's file");
     let folder = tempfile::tempdir().unwrap();
     let ca = folder.path().join("ca.pem");
-    fs::copy(module, folder.path().join("pymail_extension.so")).unwrap();
+    fs::copy(module, folder.path().join(MODULE)).unwrap();
     fs::write(&ca, site.ca_pem()).unwrap();
     let ports = site.ports();
     for _ in 0..ENDS {
-        let python = env::var("PYO3_PYTHON").unwrap_or_else(|_| "python3".into());
-        let mut host = Command::new(python);
+        let mut host = Command::new(python());
         host.args(["-c", HOST]).arg(folder.path());
         host.args([ports.imaps.to_string(), ports.smtp.to_string(), ALICE.into(), site.password().into()]);
         let output = host.arg(&ca).output().unwrap();
         assert!(output.status.success(), "{output:?}");
-        assert_eq!((output.stdout, output.stderr), (b"it came back\n".to_vec(), Vec::new()));
+        assert_eq!((output.stdout.trim_ascii_end(), output.stderr), (&b"it came back"[..], Vec::new()));
     }
 }

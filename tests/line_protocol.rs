@@ -1,5 +1,6 @@
 //! Tests that `examples/stdio` is a drop-in for the two Python servers of the subprocess version.
 
+use std::env::consts::EXE_EXTENSION;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::postfix;
 use crate::mail_site::{ALICE, REFUSED, Site};
-use crate::support::process::wait_until;
+use crate::support::process::{python, wait_until};
 
 /// A process of one of the two versions.
 struct Talker {
@@ -73,7 +74,7 @@ impl Drop for Talker {
 /// Returns the path of an example, which Cargo builds beside the tests.
 pub fn example(name: &str) -> PathBuf {
     let tests = std::env::current_exe().unwrap();
-    let example = tests.ancestors().nth(2).unwrap().join("examples").join(name);
+    let example = tests.ancestors().nth(2).unwrap().join("examples").join(name).with_extension(EXE_EXTENSION);
     assert!(example.exists(), "no {}: `cargo build --example {name}` makes it", example.display());
     example
 }
@@ -86,7 +87,7 @@ fn ours(service: &str) -> Command {
 
 fn theirs(service: &str) -> Command {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/subprocess");
-    let mut command = Command::new("python3");
+    let mut command = Command::new(python());
     command.arg(folder.join(format!("{service}_server.py")));
     command
 }
@@ -161,6 +162,7 @@ fn a_message_that_cannot_be_read_is_an_error_line(#[from(postfix)] site: Site) {
     assert!(got.len() == 1 && got[0]["Error"].is_string(), "{got:?}");
 }
 
+#[cfg(unix)]
 #[rstest]
 fn ctrl_c_still_ends_the_host(#[from(postfix)] site: Site) {
     use std::os::unix::process::ExitStatusExt as _;

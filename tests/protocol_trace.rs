@@ -1,8 +1,7 @@
 //! The commands on the wire, from Dovecot's raw log: the number of round trips, and commands that must never be sent.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs;
 use std::time::Duration;
 
 use pymail::{Imap, ImapConfig, Server};
@@ -10,6 +9,7 @@ use rstest::{fixture, rstest};
 
 use crate::mail_site::{ALICE, Site, TAG, message};
 use crate::support::dovecot::DovecotOptions;
+use crate::support::files::set_mode;
 use crate::support::postfix::PostfixOptions;
 use crate::support::process::wait_until;
 
@@ -22,7 +22,7 @@ fn logging() -> Site {
     // Dovecot logs once the folder exists; it does not create it.
     let folder = folder(&site);
     fs::create_dir(&folder).unwrap();
-    fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
+    set_mode(&folder, 0o777).unwrap();
     site
 }
 

@@ -322,8 +322,9 @@ fn a_connector_may_ask_its_own_handle_for_the_status_only() {
 fn child(name: &str, proxy: &str, port: u16) {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--ignored", "--exact", &format!("proxies::{name}"), "--test-threads=1"]);
-    command.env("ALL_PROXY", proxy).env("HTTPS_PROXY", proxy).env("CHILD_PORT", port.to_string());
     command.env_remove("all_proxy").env_remove("https_proxy").env_remove("no_proxy").env_remove("NO_PROXY");
+    // After that: to Windows, both spellings are the same variable.
+    command.env("ALL_PROXY", proxy).env("HTTPS_PROXY", proxy).env("CHILD_PORT", port.to_string());
     let Output { status, stdout, stderr } = command.output().unwrap();
     let text = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(status.success() && text.contains("1 passed"), "{status:?}: {text}");

@@ -33,7 +33,7 @@ fn paths(folder: &Path) -> Vec<PathBuf> {
 fn mail(path: &Path, number: usize) -> Mail {
     let raw = fs::read(path).expect("a mail of the corpus");
     let file = path.strip_prefix(FOLDER).expect("a path in the corpus").to_str().expect("a name in UTF-8");
-    Mail { file: file.to_owned(), octets: with_tag(&with_crlf(&raw), number) }
+    Mail { file: file.replace('\\', "/"), octets: with_tag(&with_crlf(&raw), number) }
 }
 
 /// Converts line ends to CRLF, as LMTP requires.

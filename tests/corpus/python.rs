@@ -1,6 +1,5 @@
 //! Parses mails with Python's email package, and compares the result with pymail's.
 
-use std::env;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -10,6 +9,7 @@ use pymail::Message;
 use serde::Deserialize;
 
 use super::Part;
+use crate::support::process::python;
 
 const SCRIPT: &str = include_str!("read.py");
 
@@ -48,13 +48,12 @@ fn without_blanks(text: &str) -> String {
     text.split_whitespace().collect()
 }
 
-/// Parses mails in a Python process: `PYO3_PYTHON` if that is set, else `python3`.
+/// Parses mails in a Python process.
 pub(super) fn read<'a>(mails: impl Iterator<Item = &'a [u8]>) -> Vec<Reading> {
     let question: Vec<String> = mails.map(|mail| BASE64_STANDARD.encode(mail)).collect();
     let question = serde_json::to_vec(&question).expect("a list of texts is JSON");
-    let program = env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into());
-    let mut command = Command::new(program);
-    command.args(["-I", "-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut command = Command::new(python());
+    command.args(["-I", "-X", "utf8", "-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut python = command.spawn().expect("python3 runs");
     // Python writes only after the end of its input, so that no pipe can block both sides.
     python.stdin.take().expect("a pipe").write_all(&question).expect("Python reads its input");

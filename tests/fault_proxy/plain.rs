@@ -88,7 +88,8 @@ fn silence_swallows_everything_and_keeps_the_connection(
     let mut client = if place == Place::accept() { Plain::to(proxy.port()) } else { logged_in(&proxy) };
     client.patience(BRIEFLY);
     for _ in 0..2 {
-        assert_eq!(client.ask("b", "NOOP").unwrap_err().kind(), ErrorKind::WouldBlock);
+        let kind = client.ask("b", "NOOP").unwrap_err().kind();
+        assert!([ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&kind), "{kind:?}"); // the latter on Windows
     }
     assert_eq!((proxy.hits(), proxy.open()), (1, 1));
     drop(proxy);

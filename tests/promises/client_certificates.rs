@@ -1,7 +1,6 @@
 //! Client certificates: shown to a server that asks, and each refusal said in words.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use pymail::{Credentials, Error, ErrorKind, Imap, ImapConfig, Server, Smtp, SmtpConfig};
@@ -11,6 +10,7 @@ use tempfile::TempDir;
 use crate::mail_site::{ALICE, Site, TAG, message};
 use crate::support::certs::{Authority, Issued};
 use crate::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
+use crate::support::files::{path_for_servers, shared_folder};
 use crate::support::postfix::PostfixOptions;
 use crate::support::tls_server::{
     Protocol::{self, Imap as IMAP, Smtp as SMTP},
@@ -131,13 +131,12 @@ fn smtp_logs_in_by_certificate_alone() {
 fn file_of(clients: &Authority, folder: &TempDir) -> String {
     let file = folder.path().join("clients.pem");
     fs::write(&file, clients.pem()).expect("the authority of clients");
-    file.to_str().expect("a temporary folder in UTF-8").to_owned()
+    path_for_servers(&file)
 }
 
 #[rstest]
 fn dovecot_takes_logins_of_clients_with_a_certificate_only() {
-    let (clients, folder) = (Authority::new(), TempDir::new().expect("a folder"));
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a folder for Dovecot");
+    let (clients, folder) = (Authority::new(), shared_folder());
     let file = file_of(&clients, &folder);
     let extra = format!(
         "ssl_ca = <{file}\nssl_require_crl = no\nssl_verify_client_cert = yes\nauth_ssl_require_client_cert = yes\n"
@@ -161,8 +160,7 @@ fn dovecot_takes_logins_of_clients_with_a_certificate_only() {
 
 #[rstest]
 fn dovecot_takes_a_login_by_certificate_alone() {
-    let (clients, folder) = (Authority::new(), TempDir::new().expect("a folder"));
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("a folder for Dovecot");
+    let (clients, folder) = (Authority::new(), shared_folder());
     let file = file_of(&clients, &folder);
     let extra = format!(
         "ssl_ca = <{file}\nssl_require_crl = no\nssl_verify_client_cert = yes\nauth_ssl_username_from_cert = yes\n\
@@ -184,7 +182,7 @@ fn dovecot_takes_a_login_by_certificate_alone() {
 
 #[rstest]
 fn postfix_takes_mail_of_clients_with_a_certificate_only() {
-    let (clients, folder) = (Authority::new(), TempDir::new().expect("a folder"));
+    let (clients, folder) = (Authority::new(), shared_folder());
     let extra = format!("smtpd_tls_CAfile = {}\nsmtpd_tls_req_ccert = yes\n", file_of(&clients, &folder));
     let postfix = PostfixOptions { extra, ..PostfixOptions::default() };
     let site = Site::real(&DovecotOptions::default(), &postfix);

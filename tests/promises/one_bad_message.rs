@@ -1,7 +1,5 @@
 //! One bad message: it harms only itself, and no message is taken for another.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +9,7 @@ use rstest_reuse::apply;
 
 use crate::fixtures::{every_site, postfix};
 use crate::mail_site::{ALICE, Site, TAG, mail, message};
+use crate::support::files::set_mode;
 
 /// Returns the error kinds of deliveries, and the ids of readable ones.
 fn kinds(imap: &Imap) -> Vec<Result<String, ErrorKind>> {
@@ -166,7 +165,7 @@ fn a_mail_at_which_dovecot_hangs_up_keeps_no_other_back(
     let imap = Imap::connect(config).unwrap();
     let damaged = plant_damaged(&site);
     if !has_headers {
-        std::fs::set_permissions(damaged, Permissions::from_mode(0o0)).unwrap();
+        set_mode(&damaged, 0o0).unwrap();
     }
     let came = kinds(&imap);
     assert_eq!(came.iter().filter(|it| it.is_ok()).count(), 3, "{came:?}");
@@ -187,7 +186,7 @@ fn a_damaged_mail_in_the_archive_keeps_nothing_back(#[from(postfix)] site: Site)
     let folder = site.dovecot().dir().join(format!("mail/{ALICE}/mail/.{TAG}"));
     let mut archived = ["cur", "new"].iter().flat_map(|sub| folder.join(sub).read_dir().unwrap());
     let archived = archived.next().unwrap().unwrap().path();
-    std::fs::set_permissions(archived, Permissions::from_mode(0o0)).unwrap();
+    set_mode(&archived, 0o0).unwrap();
     std::fs::remove_file(folder.join("dovecot.index.cache")).unwrap();
     site.deliver(&[message("3", "a")]);
     let imap = site.imap();

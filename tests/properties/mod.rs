@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -15,6 +14,7 @@ use rstest::rstest;
 use serde::Deserialize;
 
 use crate::mail_site::TAG;
+use crate::support::process::python;
 use crate::support::script::Script;
 use crate::support::strategies::{Parts, config, properties, usual_parts};
 
@@ -54,9 +54,11 @@ struct Reader {
 
 impl Reader {
     fn start() -> Self {
-        let program = env::var_os("PYO3_PYTHON").unwrap_or_else(|| "python3".into());
-        let mut command = Command::new(program);
-        command.args(["-I", "-c", include_str!("read.py")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut command = Command::new(python());
+        command
+            .args(["-I", "-X", "utf8", "-c", include_str!("read.py")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut process = command.spawn().expect("python3 runs");
         let (input, output) = (process.stdin.take().expect("a pipe"), process.stdout.take().expect("a pipe"));
         Self { process, input, output: BufReader::new(output) }
