@@ -11,6 +11,7 @@ mod servers;
 mod ship;
 mod systems;
 mod toolchain;
+mod windows;
 mod words;
 mod workflows;
 
@@ -28,6 +29,9 @@ usage: cargo xtask COMMAND
              [--all-servers: also on Cyrus, Courier, OpenSMTPD and Exim, by access tokens, on some providers' dialects, and
              on the oldest and the newest Python that are found]
              [--python PATH: only run the tests, with this Python; --all-pythons: with each that is found]
+             [--windows: install Wine, and run the tests that need no other program of this system as Windows programs, on
+             Windows' own Pythons]
+  wine       run a Windows program as these tests do: EXE ARGS; PYO3_CROSS_PYTHON_VERSION names its Python
   dialects   run the promise tests on the dialect of each provider, most of which --all-servers leaves out
   bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
   ship       bundle the example, follow docs/shipping.md, and run the result in an empty root; run in an
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         Some("dialects") => dialects(),
         Some("bundle") => ship::bundle(&args.collect::<Vec<_>>()),
         Some("ship") => ship(),
+        Some("wine") => windows::run_program(&args.collect::<Vec<_>>()),
         Some("systems") => systems::check(),
         Some("workflows") => workflows::check(),
         Some("guards") => guards(),
@@ -105,6 +110,7 @@ fn test(args: &[String]) -> Outcome {
     let all_servers = match args {
         [] => false,
         [flag] if flag == "--all-servers" => true,
+        [flag] if flag == "--windows" => return windows::test(),
         [flag] if flag == "--all-pythons" => return test_pythons(&pythons::all()),
         [flag, path] if flag == "--python" => return test_python(Path::new(path)),
         _ => return Err(USAGE.to_owned()),

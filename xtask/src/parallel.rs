@@ -56,10 +56,15 @@ fn log(number: usize) -> io::Result<PathBuf> {
 
 /// Returns a command that runs these tests, with more threads than CPUs.
 pub(super) fn test(args: &[&str]) -> Command {
-    let cpus = thread::available_parallelism().map_or(1, usize::from);
     let mut command = step("cargo", &[&["test", "--locked"], args].concat());
-    command.env("RUST_TEST_THREADS", (THREADS_A_CPU * cpus).to_string());
+    use_more_threads(&mut command);
     command
+}
+
+/// Has tests run on more threads than there are CPUs.
+pub(super) fn use_more_threads(tests: &mut Command) {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    tests.env("RUST_TEST_THREADS", (THREADS_A_CPU * cpus).to_string());
 }
 
 /// Returns a command for each test target of the library: the integration tests in Cargo.toml, the unit tests, and the

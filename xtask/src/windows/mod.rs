@@ -1,0 +1,92 @@
+//! `cargo xtask test --windows`: the library and its tests for Windows, built here and run under Wine, with Windows' own
+//! `CPython` embedded.
+
+mod python;
+mod servers;
+mod wine;
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use self::python::Python;
+use self::servers::Servers;
+pub(super) use self::wine::run_program;
+use super::toolchain::Toolchain;
+use super::{Outcome, debian, parallel, run, target_folder};
+
+const TARGETS: &[&str] = &["x86_64-pc-windows-gnu"];
+
+/// The compiler of the programs' C parts, and Wine.
+const PACKAGES: [&str; 2] = ["gcc-mingw-w64-x86-64-win32", "wine64"];
+const FILES: [&str; 2] = ["/usr/bin/x86_64-w64-mingw32-gcc", "/usr/lib/wine/wine64"];
+
+/// A script that shows that a Python runs under Wine, with all that pymail imports.
+const ABOUT: &str = "import sys, ssl, imaplib, smtplib; print(sys.version, ssl.OPENSSL_VERSION)";
+
+/// Runs the tests on the oldest, the default and the newest Windows Python.
+pub(super) fn test() -> Outcome {
+    install()?;
+    let toolchain = Toolchain::provide(TARGETS, "build")?;
+    wine::provide()?;
+    for python in &python::ALL {
+        python.provide()?;
+        eprintln!("{}", wine::python_output(python, ABOUT)?);
+    }
+    let servers = Servers::start()?;
+    python::ALL.iter().try_for_each(|python| test_on(&toolchain, python, &servers))
+}
+
+/// Runs the tests on one Python: all of them on the default one. PyO3 links each version by another name, so its
+/// dependents are built for each.
+fn test_on(toolchain: &Toolchain, python: &Python, servers: &Servers) -> Outcome {
+    eprintln!("\nWindows Python {}", python.minor);
+    let command = |args: &[&str]| cargo(toolchain, python, servers, args);
+    let all: &[&[&str]] = &[&["--lib"], &["--test", "all"]];
+    let targets = if python.minor == python::DEFAULT { all } else { &all[..1] };
+    // Some tests run examples.
+    run(&mut command(&["build", "--examples"])?)?;
+    run(&mut command(&[&["test", "--no-run"], &*targets.concat()].concat())?)?;
+    let mut steps = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "1000"])?];
+    for target in targets {
+        steps.push(command(&[&["test"], *target].concat())?);
+    }
+    parallel::run(steps)
+}
+
+/// Returns a cargo command that builds for Windows and a Python, and runs programs under Wine.
+fn cargo(
+    toolchain: &Toolchain,
+    python: &Python,
+    servers: &Servers,
+    args: &[&str],
+) -> Result<Command, String> {
+    let this = env::current_exe().map_err(|error| format!("the path of xtask: {error}"))?;
+    let mut command = toolchain.cargo(args[0], &[&["--locked"], &args[1..]].concat());
+    command.env("PYO3_CROSS_PYTHON_VERSION", python.minor);
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0"); // smaller, and sooner linked
+    command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", format!("{} wine", this.display()));
+    command.env(servers::ADDRESS, &servers.address);
+    parallel::use_more_threads(&mut command);
+    Ok(command)
+}
+
+/// Returns the folder of all that only this command needs.
+fn folder() -> PathBuf {
+    target_folder().join("windows")
+}
+
+/// Installs Wine and a C compiler for Windows if they are missing.
+fn install() -> Outcome {
+    if FILES.iter().all(|file| Path::new(file).exists()) {
+        return Ok(());
+    }
+    if !debian::is_root() {
+        return Err(format!(
+            "--windows needs Wine and mingw, and on Debian as root, it installs them: {}",
+            PACKAGES.join(" ")
+        ));
+    }
+    eprintln!("installing Wine and a C compiler for Windows (once)");
+    debian::install(&PACKAGES)
+}
