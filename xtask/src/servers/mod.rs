@@ -50,7 +50,7 @@ fn advice() -> String {
 }
 
 /// Returns `true` if packages can be installed: as root on Debian or a derivative.
-fn is_debian_root() -> bool {
+pub(super) fn is_debian_root() -> bool {
     let output = Command::new("id").arg("-u").output();
     let is_root = output.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
     is_root && Path::new("/etc/debian_version").exists()
