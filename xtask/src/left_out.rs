@@ -71,25 +71,35 @@ impl Failure {
         })
     }
 
-    /// Reads the output of a test program before its last line, and this line.
-    fn of_tests(tests: &str, result: &str) -> Option<Self> {
+    /// Reads the output of a test program, before and after the beginning of its last line, the counts.
+    fn of_tests(tests: &str, counts: &str) -> Option<Self> {
         // The last list of failed tests: before it, a test may have printed the output of another test program.
-        let (tests, list) = tests.rsplit_once("\nfailures:\n")?;
-        let failed: Vec<&str> = list.lines().filter_map(|line| line.strip_prefix("    ")).collect();
+        let (tests, names) = tests.rsplit_once("\nfailures:\n")?;
+        let failed: Vec<&str> = names.lines().filter_map(|line| line.strip_prefix("    ")).collect();
         let (left_out, real): (Vec<_>, Vec<_>) =
             sections(tests, &failed).into_iter().partition(|(_, output)| need(output).is_some());
-        let mut shown = tests.split("\nfailures:\n").next()?.to_owned();
+        let mut shown = tests.split("\nfailures:\n").next()?.to_owned() + "\n";
         for (name, _) in &left_out {
             shown = shown.replace(&format!("test {name} ... FAILED"), &format!("test {name} ... left out"));
         }
-        let real = real.iter().map(|(name, output)| format!("\n---- {name} ----\n{output}"));
-        let is_real = left_out.len() < failed.len() || failed.is_empty();
-        let counts = is_real.then(|| format!("\ntest result: {result}"));
-        shown.push('\n');
-        shown.extend(real.chain(counts));
+        shown.extend(real.iter().map(|(name, output)| format!("\n---- {name} ----\n{output}")));
+        let is_real = failed.is_empty() || left_out.len() < failed.len();
+        shown = shown + "\ntest result: " + &without(counts, left_out.len(), is_real)?;
         let needs = left_out.iter().filter_map(|(_, output)| need(output)).map(str::to_owned).collect();
         Some(Self { shown, needs, is_real })
     }
+}
+
+/// Returns the counts of a test program, which are followed by words of cargo, without tests that are left out.
+fn without(counts: &str, left_out: usize, is_real: bool) -> Option<String> {
+    let (before, after) = counts.split_once(" failed;")?;
+    let (before, failed) = before.rsplit_once(' ')?;
+    let failed = failed.parse::<usize>().ok()?.checked_sub(left_out)?;
+    if is_real {
+        return Some(format!("{before} {failed} failed; {left_out} left out;{after}"));
+    }
+    let before = before.replacen("FAILED", "ok", 1);
+    Some(format!("{before} {failed} failed; {left_out} left out;{}\n", after.lines().next()?))
 }
 
 /// Returns the output of each failed test.
@@ -146,7 +156,9 @@ mod tests {
         let failure = read("needy", NEEDY);
         assert_eq!(failure.needs, ["dovecot (apt install dovecot)"; 2]);
         assert!(!failure.is_real);
-        for text in ["test passes ... ok", "test on_a_server ... left out"] {
+        for text in
+            ["test passes ... ok", "test on_a_server ... left out", "ok. 1 passed; 0 failed; 2 left out;"]
+        {
             assert!(failure.shown.contains(text), "{}", failure.shown);
         }
         assert!(!failure.shown.contains("FAILED") && !failure.shown.contains(NEEDS), "{}", failure.shown);
@@ -157,7 +169,11 @@ mod tests {
         let failure = read("broken", &format!("{NEEDY} #[test] fn broken() {{ panic!(\"as it is\") }}"));
         assert!(failure.is_real && failure.needs.len() == 2);
         assert!(failure.shown.contains("---- broken ----") && failure.shown.contains("as it is"));
-        assert!(!failure.shown.contains(NEEDS) && failure.shown.contains("3 failed"), "{}", failure.shown);
+        assert!(
+            !failure.shown.contains(NEEDS) && failure.shown.contains("1 failed; 2 left out;"),
+            "{}",
+            failure.shown
+        );
     }
 
     #[test]
