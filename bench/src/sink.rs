@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::job::Result;
+use crate::support::process::program;
 
 const DEADLINE: Duration = Duration::from_mins(1);
 const GLANCE: Duration = Duration::from_millis(5);
@@ -76,7 +77,7 @@ impl Drop for Sink {
 }
 
 fn command(port: u16) -> Command {
-    let mut command = Command::new("smtp-sink");
+    let mut command = Command::new(program("smtp-sink", "postfix"));
     // As root it needs the option to drop its rights, and as another user it refuses the option.
     if is_root() {
         command.args(["-u", "nobody"]);

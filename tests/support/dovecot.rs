@@ -277,6 +277,10 @@ impl Dovecot {
         process::wait_until("Dovecot's start", || ready.exists() || group.has_ended());
         if group.has_ended() {
             let log = self.log();
+            // One of its services is in a package of its own.
+            if log.contains("access(") && log.contains("failed: No such file or directory") {
+                process::needs("all of dovecot", &format!("Debian: apt install {PACKAGES}"));
+            }
             assert!(log.contains("Address already in use"), "Dovecot doesn't start:\n{log}");
             return false;
         }
