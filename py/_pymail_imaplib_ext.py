@@ -95,7 +95,7 @@ class Metered(imaplib.IMAP4):
     def _create_socket(self, timeout: float | None) -> socket.socket:
         return self._adopted
 
-    def _refresh_capabilities(self) -> None:
+    def _refresh_capabilities(self, *args: Any, **kwargs: Any) -> None:
         """Requests the capabilities before login only.
 
         From 2026 on, imaplib calls this after login too, where it would drop the capabilities that came with the
@@ -105,7 +105,7 @@ class Metered(imaplib.IMAP4):
             return
         if self._tls_established:  # an attacker can forge what came before TLS
             self.untagged_responses.pop("CAPABILITY", None)
-        super()._refresh_capabilities()  # type: ignore[misc]
+        super()._refresh_capabilities(*args, **kwargs)  # type: ignore[misc]
 
     def _receive(self, most: int = CHUNK) -> bytes:
         """Receives at least one octet; raises at the end of the connection, so that no loop waits for more."""

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use pymail::{Credentials, Delivery, ErrorKind, Imap, ImapConfig, Server};
 use rstest::{fixture, rstest};
 
-use self::differences::{DIFFERENCES, ERRORS, Entry, UNREAD_BY_PYTHON};
+use self::differences::{DIFFERENCES, DIFFERENCES_OF_SOME, ERRORS, Entry, UNREAD_BY_PYTHON};
 use self::mails::Mail;
 use crate::support::dovecot::{Dovecot, HOST, PASSWORD};
 
@@ -112,6 +112,9 @@ fn text_and_sender_agree_with_python_except_where_listed(corpus: &Corpus) {
         }
     }
     assert_listed(&unread, UNREAD_BY_PYTHON, "not parsed by Python");
+    for (file, part, _) in DIFFERENCES_OF_SOME {
+        different.remove(&(*file, *part));
+    }
     assert_listed(&different, DIFFERENCES, "parsed differently");
 }
 

@@ -190,4 +190,13 @@ for name, codec in sorted(names.items()):
         }
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
+
+    #[test]
+    fn a_code_page_has_all_names_of_its_registration() {
+        // The registry of IANA has them; Python has them from 3.15 on.
+        for name in ["IBM00858", "CCSID00858", "CP00858", "PC-Multilingual-850+euro", "csIBM00858", "cp858"] {
+            assert_eq!(decode(name, b"10 \xd5"), Decoded::lossless("10 \u{20ac}"), "{name}");
+        }
+        assert!(decode("cp00", b"10 \xd5").lost.is_some());
+    }
 }

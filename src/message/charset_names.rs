@@ -203,11 +203,14 @@ fn without_year(part: &str) -> &str {
     part.len().checked_sub(4).filter(|length| *length > 0).map_or(part, |length| &part[..length])
 }
 
-/// Returns `850` for `cp850`, `ibm850` and the like.
+/// Returns `850` for `cp850`, `ibm850`, `IBM00850` and the like.
 fn code_page_number(name: &str) -> Option<&str> {
     let digits = name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
-    let kinds = ["", "cp", "ibm", "dos", "oem", "windows", "win", "ms", "mswin", "windowscp", "codepage"];
-    kinds.contains(&&name[..name.len() - digits.len()]).then_some(digits).filter(|digits| !digits.is_empty())
+    let kind = &name[..name.len() - digits.len()];
+    let kinds =
+        ["", "cp", "ibm", "ccsid", "dos", "oem", "windows", "win", "ms", "mswin", "windowscp", "codepage"];
+    let number = digits.trim_start_matches('0');
+    kinds.contains(&kind).then_some(number).filter(|number| !number.is_empty())
 }
 
 /// Returns the upper half of a single-octet charset that Python knows and browsers do not.
@@ -226,6 +229,7 @@ fn code_page(name: &str) -> Option<&'static str> {
         "pc8codepage437" => of("cp437"),
         "pc775baltic" => of("cp775"),
         "pc850multilingual" => of("cp850"),
+        "pcmultilingual850euro" => of("cp858"),
         "pcp852" => of("cp852"),
         "pc862latinhebrew" => of("cp862"),
         _ => None,

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyList};
 
 mod hosts;
+mod stdlib;
 pub(super) use pymail_test_support as support;
 
 use self::support::certs::Authority;

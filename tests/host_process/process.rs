@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt as _;
 use std::panic::catch_unwind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -187,14 +187,14 @@ fn a_host_may_name_another_home_for_python(#[from(embedded)] site: Site) {
     let maps = fs::read_to_string(of_this_process("maps")).unwrap();
     let libpython =
         maps.lines().find_map(|line| line.split_whitespace().last().filter(|it| it.contains("libpython3")));
-    let is_stdlib = |path: &PathBuf| path.join("encodings").is_dir();
-    let libraries =
-        Path::new(libpython.unwrap()).ancestors().filter_map(|home| home.join("lib").read_dir().ok());
-    let mut libraries = libraries.flatten().flatten().map(|entry| entry.path());
-    let stdlib = libraries.find(is_stdlib).unwrap();
+    let libpython = Path::new(libpython.unwrap());
+    // Other Pythons may have theirs beside it.
+    let name = libpython.file_name().unwrap().to_str().unwrap().trim_start_matches("lib");
+    let name = name.split(".so").next().unwrap();
+    let mut folders = libpython.ancestors().map(|home| home.join("lib").join(name));
+    let stdlib = folders.find(|folder| folder.join("encodings").is_dir()).unwrap();
     let home = tempfile::tempdir().unwrap();
-    let (folder, mark) =
-        (home.path().join("lib").join(stdlib.file_name().unwrap()), home.path().join("mark"));
+    let (folder, mark) = (home.path().join("lib").join(name), home.path().join("mark"));
     fs::create_dir_all(&folder).unwrap();
     for entry in fs::read_dir(&stdlib).unwrap().map(Result::unwrap) {
         if entry.file_name() != "imaplib.py" && entry.file_name() != "__pycache__" {

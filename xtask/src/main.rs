@@ -28,7 +28,8 @@ usage: cargo xtask COMMAND
              and elsewhere leave out the tests that need them
              [--all-servers: also on Cyrus, Courier, OpenSMTPD and Exim, by access tokens, on some providers' dialects, and
              on the oldest and the newest Python that are found]
-             [--python PATH: only run the tests, with this Python; --all-pythons: with each that is found]
+             [--python PATH: only run the tests, with this Python, or some of them with --quick; --all-pythons: with each
+             that is found; --newer-pythons: with CPython 3.14 and 3.15 of a newer Debian, where this one has neither]
              [--windows: install Wine, and run the tests that need no other program of this system as Windows programs, on
              Windows' own Pythons]
   wine       run a Windows program as these tests do: EXE ARGS; PYO3_CROSS_PYTHON_VERSION names its Python
@@ -112,7 +113,11 @@ fn test(args: &[String]) -> Outcome {
         [flag] if flag == "--all-servers" => true,
         [flag] if flag == "--windows" => return windows::test(),
         [flag] if flag == "--all-pythons" => return test_pythons(&pythons::all()),
-        [flag, path] if flag == "--python" => return test_python(Path::new(path)),
+        [flag, options @ ..] if flag == "--newer-pythons" => return test_newer_pythons(options),
+        [flag, path] if flag == "--python" => return test_pythons(&[python(path)?]),
+        [flag, path, quick] if flag == "--python" && quick == "--quick" => {
+            return python(path)?.test_quickly();
+        }
         _ => return Err(USAGE.to_owned()),
     };
     let start = Instant::now();
@@ -179,6 +184,13 @@ fn on_other_pythons(taken: Duration) -> Outcome {
     }
     let pythons = pythons::test_ends()?;
     eprintln!("\n{pythons}");
+    let newer = pythons::newer::missing();
+    if let Some(why) = pythons::newer::why_not(&newer) {
+        eprintln!("\nleft out: {why}");
+        return Ok(());
+    }
+    pythons::newer::test(&newer, &["--quick".to_owned()])?;
+    eprintln!("\ntested on Python {}", newer.join(", "));
     Ok(())
 }
 
@@ -250,10 +262,9 @@ fn deny(args: &[String]) -> Outcome {
     cargo(&[&["deny", "--locked", "--workspace", "check", "--hide-inclusion-graph"], which].concat())
 }
 
-fn test_python(program: &Path) -> Outcome {
-    let python = pythons::Python::at(program);
-    let none = || format!("{} is not a CPython 3.9 to 3.15 with a shared library", program.display());
-    test_pythons(&[python.ok_or_else(none)?])
+fn python(path: &str) -> Result<pythons::Python, String> {
+    let python = pythons::Python::at(Path::new(path));
+    python.ok_or_else(|| format!("{path} is not a CPython 3.9 to 3.15 with a shared library"))
 }
 
 fn test_pythons(pythons: &[pythons::Python]) -> Outcome {
@@ -262,6 +273,11 @@ fn test_pythons(pythons: &[pythons::Python]) -> Outcome {
     }
     servers::install_if_possible()?;
     pythons.iter().try_for_each(pythons::Python::test)
+}
+
+fn test_newer_pythons(options: &[String]) -> Outcome {
+    servers::install()?;
+    pythons::newer::test(&pythons::newer::missing(), options)
 }
 
 fn ship() -> Outcome {

@@ -1,5 +1,7 @@
 //! The Pythons on this machine that pymail can be built with, and the tests on one of them.
 
+pub(super) mod newer;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
@@ -48,6 +50,12 @@ impl Python {
         self.test_in(&format!("python-{}", self.version), parallel::every_test()?)
     }
 
+    /// Runs the unit tests and those on servers, in a target folder for all Pythons: crates that do not link Python are
+    /// built once. The tests of faults and load, and the examples in the docs, take as long again.
+    pub(super) fn test_quickly(&self) -> Outcome {
+        self.test_in("other-pythons", vec![parallel::test(&["--test", "all"]), parallel::test(&["--lib"])])
+    }
+
     fn test_in(&self, folder: &str, mut tests: Vec<Command>) -> Outcome {
         eprintln!("\nPython {} at {}", self.version, self.program.display());
         let folder = root().join("target").join(folder);
@@ -68,10 +76,7 @@ impl Python {
 pub(super) fn test_ends() -> Result<String, String> {
     let built = built_with()?;
     let ends = ends(all(), built);
-    // One target folder: crates that do not link Python are built once for both. The tests of faults and load, and the
-    // examples in the docs, are for `--python`: they take as long again.
-    let tests = || vec![parallel::test(&["--test", "all"]), parallel::test(&["--lib"])];
-    ends.iter().try_for_each(|end| end.test_in("python-ends", tests()))?;
+    ends.iter().try_for_each(Python::test_quickly)?;
     let (default, others) = (format!("{}.{}", built.0, built.1), ends.iter().map(|end| end.version.as_str()));
     let versions: Vec<&str> = [default.as_str()].into_iter().chain(others).collect();
     let alone = if ends.is_empty() { " only: no older or newer Python found" } else { "" };
