@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::postfix;
 use crate::mail_site::{ALICE, REFUSED, Site};
-use crate::support::process::{python, wait_until};
+use crate::support::process::{needs, python, wait_until};
 
 /// A process of one of the two versions.
 struct Talker {
@@ -86,6 +86,9 @@ fn ours(service: &str) -> Command {
 }
 
 fn theirs(service: &str) -> Command {
+    if cfg!(windows) {
+        needs("Unix", "the subprocess version selects on a pipe");
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/subprocess");
     let mut command = Command::new(python());
     command.arg(folder.join(format!("{service}_server.py")));
