@@ -53,6 +53,7 @@ pub(super) fn program(home: &Path) -> PathBuf {
 /// # Safety
 ///
 /// None is needed.
+#[expect(clippy::unnecessary_wraps, reason = "as on Windows")]
 pub(super) unsafe fn set_module_folders(_: *mut ffi::PyConfig, _: &Path) -> Result<ffi::PyStatus> {
     // SAFETY: returns a value.
     Ok(unsafe { ffi::PyStatus_Ok() })

@@ -1,23 +1,31 @@
 //! One end of a connection: a socket, with or without TLS around it.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustls::Connection;
 use socket2::SockRef;
 
+/// The longest wait of a read on Windows before it looks if the side was closed.
+const LONGEST_READ: Duration = Duration::from_millis(20);
+
 /// The client's or the server's end. One thread reads, several may write.
 pub(crate) struct Side {
     socket: TcpStream,
+    /// Set when no more is read.
+    is_closed: AtomicBool,
     tls: Mutex<Option<Connection>>,
 }
 
 impl Side {
     pub(crate) fn new(socket: TcpStream, tls: Option<Connection>) -> io::Result<Self> {
         socket.set_nodelay(true)?;
-        let side = Self { socket, tls: Mutex::new(tls) };
+        // A shutdown does not wake a thread that reads there.
+        socket.set_read_timeout(cfg!(windows).then_some(LONGEST_READ))?;
+        let side = Self { socket, is_closed: AtomicBool::new(false), tls: Mutex::new(tls) };
         side.flush(&mut side.locked())?;
         Ok(side)
     }
@@ -26,13 +34,27 @@ impl Side {
     pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
         let mut raw = [0; 16 << 10];
         loop {
-            let length = (&self.socket).read(&mut raw)?;
+            let length = self.receive(&mut raw)?;
             if length == 0 {
                 return Ok(Vec::new());
             }
             let plain = self.opened(&raw[..length])?;
             if !plain.is_empty() {
                 return Ok(plain);
+            }
+        }
+    }
+
+    /// Reads the next bytes as they are; none at the end of the stream.
+    fn receive(&self, raw: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match (&self.socket).read(raw) {
+                Err(error) if error.kind() == ErrorKind::TimedOut => {
+                    if self.is_closed.load(Ordering::SeqCst) {
+                        return Ok(0);
+                    }
+                }
+                read => return read,
             }
         }
     }
@@ -93,11 +115,13 @@ impl Side {
 
     /// Ends both directions; a thread that reads here wakes up.
     pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
     /// Makes the last owner's drop reset the connection, and wakes a thread that reads here.
     pub(crate) fn reset(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
         let _ = self.socket.shutdown(Shutdown::Read);
     }
@@ -105,7 +129,7 @@ impl Side {
     /// Reads and discards until the other side ends.
     pub(crate) fn drain(&self) {
         let mut raw = [0; 16 << 10];
-        while (&self.socket).read(&mut raw).is_ok_and(|length| length > 0) {}
+        while self.receive(&mut raw).is_ok_and(|length| length > 0) {}
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<Connection>> {
