@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::libraries::Library;
+use super::libraries::Library;
 use crate::{Result, copy as copy_file, output};
 
 /// The modules that pymail's Python files import, without these files themselves.
