@@ -32,7 +32,8 @@ pub(crate) fn fill(options: &Options) -> Result<Report> {
     }
     finds_its_own(&bin.join(name), &lib, &libpython.soname)?;
     let missing = licences::copy(&native, library.licence.as_deref(), &out.join("licences"))?;
-    Report::of(out, missing)
+    let without_text = |name| format!("no licence text is found for {name}: put it into licences");
+    Report::of(out, &[bin.join(name)], missing.into_iter().map(without_text).collect())
 }
 
 /// Checks that the app in its new place loads the libpython beside it.
