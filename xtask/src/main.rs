@@ -34,7 +34,8 @@ usage: cargo xtask COMMAND
              Windows' own Pythons]
   wine       run a Windows program as these tests do: EXE ARGS; PYO3_CROSS_PYTHON_VERSION names its Python
   dialects   run the promise tests on the dialect of each provider, most of which --all-servers leaves out
-  bundle     make a folder that runs on a machine without Python --binary PATH --out DIR [--python PATH]
+  bundle     make a folder that runs on a machine without Python, for Linux or Windows
+             --binary PATH --out DIR [--python PATH: for Windows, the zip of Python's embeddable package]
   ship       bundle the example, follow docs/shipping.md, and run the result in an empty root; run in an
              extension module of Python
   systems    check that the sources compile for macOS and, with Visual Studio, for Windows
