@@ -27,10 +27,18 @@ pub(super) fn is_needed(file: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::env;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
 
+    use super::super::package::Package;
     use super::*;
-    use crate::imports;
+    use crate::{Options, bundle, imports, output};
+
+    /// Imports the modules of its arguments, and the codec of host names.
+    const IMPORT: &str = "import importlib, sys; [importlib.import_module(name) for name in sys.argv[1:]]; \
+                          print('\\xfc.example'.encode('idna'))";
 
     /// The modules that only other systems have, or only a script in an argument needs.
     const NOT_OF_WINDOWS: [&str; 2] = ["linecache.py", "posixpath.py"];
@@ -55,5 +63,26 @@ mod tests {
         let (known, others): (Vec<_>, Vec<_>) = files.partition(|file| is_needed(&format!("{file}c")));
         assert!(known.contains(&"imaplib.py"), "{known:?}");
         assert!(others.iter().all(|file| NOT_OF_WINDOWS.contains(file)), "{others:?}");
+    }
+
+    /// `EMBEDDABLE` names the package, and `WINEPREFIX` a Windows installation of Wine's.
+    #[test]
+    #[ignore = "for cargo xtask test --windows, which has Wine and Windows Pythons"]
+    fn a_windows_python_imports_all_from_its_bundle() {
+        let package = PathBuf::from(env::var_os("EMBEDDABLE").expect("the path of an embeddable package"));
+        let folder = env::temp_dir().join(format!("pymail-bundle-{}-python", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let python = folder.join("python.exe");
+        fs::write(&python, Package::open(&package).unwrap().need("python.exe").unwrap()).unwrap();
+        let out = folder.join("bundle");
+        let report = bundle(&Options { binary: python, out: out.clone(), python: Some(package) }).unwrap();
+        assert!(!report.to_string().contains('\n'), "a DLL is missing: {report}");
+        // A file: for a script in an argument, Python 3.13 imports more.
+        let script = out.join("import.py");
+        fs::write(&script, IMPORT).unwrap();
+        let mut wine = Command::new("/usr/lib/wine/wine64");
+        wine.arg(out.join("python.exe")).args(["-I", "-S"]).arg(script).args(imports::ALL);
+        assert_eq!(output(wine.env("WINEDEBUG", "-all")).unwrap().trim_end(), "b'xn--tda.example'");
+        fs::remove_dir_all(folder).unwrap();
     }
 }
