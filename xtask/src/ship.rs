@@ -67,7 +67,8 @@ fn runs_in_an_empty_root(bundle: &Path) -> Outcome {
     run(step("cargo", &test).env("PYMAIL_SHIPPED_APP", bundle))
 }
 
-fn clear(folder: &Path) -> Outcome {
+/// Removes a folder, if it exists.
+pub(super) fn clear(folder: &Path) -> Outcome {
     match folder.exists().then(|| fs::remove_dir_all(folder)) {
         Some(Err(error)) => Err(format!("{}: {error}", folder.display())),
         _ => Ok(()),
