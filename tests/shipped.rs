@@ -1,4 +1,4 @@
-//! A bundled app, in a root with nothing but the app and libc.
+//! A bundled app, in a root with nothing but the app and libc, and in a Windows with nothing but the app.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -16,6 +16,12 @@ use crate::mail_site::{ALICE, Site};
 const BUNDLE: &str = "PYMAIL_SHIPPED_APP";
 
 const PLACE: &str = "/srv/some where/app";
+
+/// The variable with the path of the bundle for Windows, set by `cargo xtask test --windows`, with `WINEPREFIX`.
+const WINDOWS_BUNDLE: &str = "PYMAIL_SHIPPED_WINDOWS_APP";
+
+/// A folder with blanks, umlauts and letters of no code page of Western Europe, in the folder of a Windows installation.
+const WINDOWS_PLACE: &str = "drive_c/users/Zoë Łukasz/Mein Büro/app";
 
 /// The limit beside libpython: Debian's libpython 3.11 has 8 MB, and 20 MB is the limit of Python. Others are larger.
 const MOST_BESIDE_LIBPYTHON: u64 = 12_000_000;
@@ -51,6 +57,27 @@ fn a_bundled_app_runs_in_an_empty_root(
     let output = command.env_clear().env("PATH", path).output().unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "it came back\n");
+}
+
+#[rstest]
+#[ignore = "for cargo xtask test --windows, which builds and bundles the app, and makes a prefix of Wine's"]
+fn a_bundled_app_runs_in_windows_without_python(#[from(postfix)] site: Site) {
+    let prefix = PathBuf::from(env::var_os("WINEPREFIX").expect("a fresh prefix"));
+    let app = prefix.join(WINDOWS_PLACE);
+    copy_all(&env::var_os(WINDOWS_BUNDLE).map(PathBuf::from).expect("the folder of the bundle"), &app);
+    let program =
+        files(&app).into_iter().find(|file| file.extension().is_some_and(|it| it == "exe")).unwrap();
+    put(&prefix, Path::new("/drive_c/ca.pem"), site.ca_pem().as_bytes());
+    let ports = site.ports();
+    let args = ["127.0.0.1", &ports.imaps.to_string(), &ports.smtp.to_string(), ALICE, site.password()];
+    let mut command = Command::new("/usr/lib/wine/wine64");
+    command.arg(&program).args(args).arg(r"C:\ca.pem");
+    // The locale tells Wine how file names are encoded.
+    let home = env::var_os("HOME").unwrap_or_default();
+    command.env_clear().envs([("HOME", home), ("WINEPREFIX", prefix.into())]);
+    let output = command.envs([("LC_ALL", "C.UTF-8"), ("WINEDEBUG", "-all")]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim_end(), "it came back");
 }
 
 #[test]

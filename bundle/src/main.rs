@@ -2,25 +2,34 @@
 //!
 //! ```text
 //! pymail-bundle --binary target/release/app --out dist [--python /usr/bin/python3]
+//! pymail-bundle --binary target/x86_64-pc-windows-gnu/release/app.exe --out dist --python python-3.11.9-embed-amd64.zip
 //! ```
 //!
-//! The folder has the app in `bin`, libpython and what else it links in `lib`, the part of the standard library that
-//! pymail needs in `lib/python3.X`, compiled, and the licences of all that in `licences`. It works from any place.
+//! For Linux, the folder has the app in `bin`, libpython and what else it links in `lib`, and the part of the standard
+//! library that pymail needs in `lib/python3.X`, compiled. For Windows, all that lies beside the app, and the standard
+//! library is a zip. The licences of Python and of the libraries are in `licences`. The folder works from any place.
+//!
+//! The app's file tells which system it is for; the bundler need not run on that system.
 
-mod libraries;
-mod licences;
+mod imports;
+mod linux;
 mod report;
-mod stdlib;
+mod windows;
 
 use std::env;
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use self::libraries::{Library, is_python, linked_by};
+use object::FileKind;
+
 use self::report::Report;
 
-const USAGE: &str = "usage: pymail-bundle --binary PATH --out DIR [--python PATH]";
+const USAGE: &str = "\
+usage: pymail-bundle --binary PATH --out DIR [--python PATH]
+
+--python names the Python to take: on Linux the program, if it is not found; for Windows the zip of the embeddable package";
 
 /// A result whose error is one sentence.
 type Result<T> = std::result::Result<T, String>;
@@ -65,45 +74,36 @@ fn bundle(options: &Options) -> Result<Report> {
     if out.read_dir().is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(format!("{} is not empty", out.display()));
     }
+    let fill = match system_of(&options.binary)? {
+        System::Linux => linux::fill,
+        System::Windows => windows::fill,
+    };
     fill(options).inspect_err(|_| drop(fs::remove_dir_all(out)))
 }
 
-fn fill(options: &Options) -> Result<Report> {
-    let Options { binary, out, python } = options;
-    let linked = linked_by(binary)?;
-    let libpython = linked.iter().find(|library| is_python(&library.soname));
-    let libpython = libpython.ok_or_else(|| format!("{} links no shared libpython", binary.display()))?;
-    let name = binary.file_name().ok_or(USAGE)?;
-    let (bin, lib) = (out.join("bin"), out.join("lib"));
-    copy(binary, &bin.join(name))?;
-    let library = stdlib::copy(&stdlib::python_of(libpython, python.as_deref())?, &lib)?;
-    let mut native: Vec<Library> = linked.clone();
-    for extension in &library.extensions {
-        native.extend(linked_by(extension)?);
-    }
-    native.retain(|library| !library.is_of_the_system());
-    native.sort();
-    native.dedup_by(|one, other| one.soname == other.soname);
-    for library in &native {
-        copy(&library.path, &lib.join(&library.soname))?;
-    }
-    finds_its_own(&bin.join(name), &lib, &libpython.soname)?;
-    let missing = licences::copy(&native, library.licence.as_deref(), &out.join("licences"))?;
-    Report::of(out, missing)
+/// A system that an app is built for.
+enum System {
+    Linux,
+    Windows,
 }
 
-/// Checks that the app in its new place loads the libpython beside it.
-fn finds_its_own(app: &Path, lib: &Path, soname: &str) -> Result<()> {
-    let wanted = lib.join(soname).canonicalize().map_err(|error| format!("{}: {error}", lib.display()))?;
-    let found = linked_by(app)?.into_iter().find(|library| library.soname == soname);
-    if found.is_some_and(|library| library.path.canonicalize().is_ok_and(|path| path == wanted)) {
-        return Ok(());
+fn system_of(binary: &Path) -> Result<System> {
+    let octets = fs::read(binary).map_err(named(binary))?;
+    match FileKind::parse(&*octets) {
+        Ok(FileKind::Elf32 | FileKind::Elf64) => Ok(System::Linux),
+        Ok(FileKind::Pe32 | FileKind::Pe64) => Ok(System::Windows),
+        Ok(FileKind::MachO64 | FileKind::MachOFat32 | FileKind::MachOFat64) => Err(format!(
+            "{} is for macOS, for which no folder is made: docs/shipping.md has the steps for an .app",
+            binary.display()
+        )),
+        _ => Err(format!("{} is no program of Linux or Windows", binary.display())),
     }
-    Err(format!(
-        "{} does not look for libpython in the folder lib beside bin. Say so in the app's build.rs, before any other \
-         rpath, and build it again:\n\n  println!(\"cargo::rustc-link-arg=-Wl,--disable-new-dtags,-rpath,$ORIGIN/../lib\");",
-        app.display()
-    ))
+}
+
+/// Returns a function that puts a path before an error.
+fn named<E: Display>(path: &Path) -> impl Fn(E) -> String {
+    let path = path.display().to_string();
+    move |error| format!("{path}: {error}")
 }
 
 /// Copies a file, following links, and makes its folder.

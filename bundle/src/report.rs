@@ -12,28 +12,28 @@ pub(crate) struct Report {
     app: u64,
     openssl: u64,
     python: u64,
-    missing: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Report {
-    pub(crate) fn of(out: &Path, missing: Vec<String>) -> Result<Self> {
-        let mut report = Self { out: out.into(), app: 0, openssl: 0, python: 0, missing };
-        report.add(out).map_err(|error| format!("{}: {error}", out.display()))?;
+    /// Sums up a folder's files, of which `apps` are the app's own.
+    pub(crate) fn of(out: &Path, apps: &[PathBuf], notes: Vec<String>) -> Result<Self> {
+        let mut report = Self { out: out.into(), app: 0, openssl: 0, python: 0, notes };
+        report.add(out, apps).map_err(|error| format!("{}: {error}", out.display()))?;
         Ok(report)
     }
 
-    fn add(&mut self, folder: &Path) -> std::io::Result<()> {
+    fn add(&mut self, folder: &Path, apps: &[PathBuf]) -> std::io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();
             if entry.file_type()?.is_dir() {
-                self.add(&path)?;
+                self.add(&path, apps)?;
                 continue;
             }
             let name = entry.file_name().to_string_lossy().into_owned();
-            let is_app = path.parent().is_some_and(|parent| parent.ends_with("bin"));
             let kind = match () {
-                () if is_app => &mut self.app,
+                () if apps.contains(&path) => &mut self.app,
                 () if name.starts_with("libssl") || name.starts_with("libcrypto") => &mut self.openssl,
                 () => &mut self.python,
             };
@@ -49,8 +49,8 @@ impl fmt::Display for Report {
         let all = self.app + self.openssl + self.python;
         write!(f, "{}: {} (", self.out.display(), mega(all))?;
         write!(f, "app {}, Python {}, OpenSSL {})", mega(self.app), mega(self.python), mega(self.openssl))?;
-        for name in &self.missing {
-            write!(f, "\nno licence text is found for {name}: put it into licences")?;
+        for note in &self.notes {
+            write!(f, "\n{note}")?;
         }
         Ok(())
     }

@@ -3,8 +3,12 @@
 use std::env;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use super::{Outcome, cargo, root, run, step};
+
+/// The systems that headings of docs/shipping.md name.
+const SYSTEMS: [&str; 3] = ["Linux", "Windows", "macOS"];
 
 /// Runs `pymail-bundle`, which apps use, too.
 pub(super) fn bundle(args: &[String]) -> Outcome {
@@ -23,17 +27,21 @@ pub(super) fn example() -> Outcome {
     runs_in_an_empty_root(&out)
 }
 
-/// Runs the steps of docs/shipping.md, word for word, in an empty folder.
+/// Follows docs/shipping.md for Linux, and runs the result.
 pub(super) fn guide() -> Outcome {
-    let text = root().join("docs/shipping.md");
-    let text = fs::read_to_string(&text).map_err(|error| format!("{}: {error}", text.display()))?;
     let folder = env::temp_dir().join(format!("pymail-guide-{}", std::process::id()));
-    clear(&folder)?;
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut shell = step("sh", &["-eux", "-c", &steps(&text)]);
-    run(shell.current_dir(&folder).env("PYMAIL", root()))?;
+    follow_guide("Linux", &folder, &mut step("sh", &[]))?;
     runs_in_an_empty_root(&folder.join("postbox/unpacked"))?;
     clear(&folder)
+}
+
+/// Runs the steps of docs/shipping.md for a system, word for word, in an empty folder.
+pub(super) fn follow_guide(system: &str, folder: &Path, shell: &mut Command) -> Outcome {
+    let text = root().join("docs/shipping.md");
+    let text = fs::read_to_string(&text).map_err(|error| format!("{}: {error}", text.display()))?;
+    clear(folder)?;
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    run(shell.args(["-eux", "-c", &steps(&text, system)]).current_dir(folder).env("PYMAIL", root()))
 }
 
 /// Builds a Python extension module with pymail, and runs it in interpreters that end before the process.
@@ -45,9 +53,12 @@ pub(super) fn extension() -> Outcome {
     run(step("cargo", &test).env("PYMAIL_EXTENSION", module))
 }
 
-/// Returns the shell blocks of a guide.
-fn steps(text: &str) -> String {
-    let blocks = text.split("```sh\n").skip(1);
+/// Returns the shell blocks of a guide, without those of sections whose heading names another system.
+fn steps(text: &str, system: &str) -> String {
+    let others = SYSTEMS.into_iter().filter(|other| *other != system);
+    let is_of_another = |heading: &str| others.clone().any(|other| heading.contains(other));
+    let sections = text.split("\n## ").filter(|section| !is_of_another(section.lines().next().unwrap_or("")));
+    let blocks = sections.flat_map(|section| section.split("```sh\n").skip(1));
     blocks.filter_map(|block| block.split("```").next()).collect()
 }
 
@@ -56,7 +67,8 @@ fn runs_in_an_empty_root(bundle: &Path) -> Outcome {
     run(step("cargo", &test).env("PYMAIL_SHIPPED_APP", bundle))
 }
 
-fn clear(folder: &Path) -> Outcome {
+/// Removes a folder, if it exists.
+pub(super) fn clear(folder: &Path) -> Outcome {
     match folder.exists().then(|| fs::remove_dir_all(folder)) {
         Some(Err(error)) => Err(format!("{}: {error}", folder.display())),
         _ => Ok(()),
@@ -68,8 +80,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_guides_steps_are_its_blocks_for_a_shell() {
-        let text = "Do:\n\n```sh\na\nb\n```\n\nand\n\n```toml\nc\n```\n\n```sh\nd\n```\n";
-        assert_eq!(steps(text), "a\nb\nd\n");
+    fn the_guides_steps_are_its_blocks_for_a_shell_and_a_system() {
+        let text = "# Guide\n\n```sh\na\nb\n```\n\n```toml\nc\n```\n\n## On Linux\n\nFor Windows, see below.\n\n\
+                    ```sh\nd\n```\n\n## On Windows\n\n```sh\ne\n```\n\n## At last\n\n```sh\nf\n```\n";
+        assert_eq!(steps(text, "Linux"), "a\nb\nd\nf\n");
+        assert_eq!(steps(text, "Windows"), "a\nb\ne\nf\n");
     }
 }

@@ -8,10 +8,11 @@ const MACOS: &[&str] = &["aarch64-apple-darwin", "x86_64-apple-darwin"];
 /// Windows with the linker of Visual Studio, of which there is no free one.
 const WINDOWS: &[&str] = &["x86_64-pc-windows-msvc"];
 
-/// Checks that the library compiles for macOS and Windows, and for macOS its tests and examples.
+/// Checks that the library and these commands compile for macOS and Windows, and for macOS the tests and examples.
 pub(super) fn check() -> Outcome {
-    check_for(MACOS, &["--lib", "--tests", "--examples"])?;
-    check_for(WINDOWS, &["--lib"])
+    let packages = ["--package", "pymail", "--package", "xtask", "--lib", "--bins"];
+    check_for(MACOS, &[&packages[..], &["--tests", "--examples"]].concat())?;
+    check_for(WINDOWS, &packages)
 }
 
 fn check_for(systems: &'static [&'static str], what: &[&str]) -> Outcome {

@@ -41,11 +41,16 @@ impl Toolchain {
         let mut cargo = step("cargo", &[command]);
         cargo.args(targets).args(args);
         cargo.env("CARGO_TARGET_DIR", target_folder().join("other-systems"));
+        self.use_in(&mut cargo);
+        cargo
+    }
+
+    /// Has cargo, as this command runs it, use the compiler.
+    pub(super) fn use_in(&self, command: &mut Command) {
         if let Some(unpacked) = &self.unpacked {
             let libraries = unpacked.join(format!("usr/lib/{ARCH}-linux-gnu"));
-            cargo.env("RUSTC", unpacked.join("usr/bin/rustc")).env("LD_LIBRARY_PATH", libraries);
+            command.env("RUSTC", unpacked.join("usr/bin/rustc")).env("LD_LIBRARY_PATH", libraries);
         }
-        cargo
     }
 
     /// Builds the missing standard libraries, and puts them where the compiler looks for them.

@@ -20,12 +20,9 @@ const MINORS: [u32; 2] = [14, 15];
 ///
 /// # Errors
 ///
-/// A test fails, or [`why_not`].
+/// A test fails, or those of [`provide`].
 pub(crate) fn test(versions: &[String], options: &[String]) -> Outcome {
-    if let Some(why) = why_not(versions) {
-        return Err(why);
-    }
-    install(versions)?;
+    provide(versions)?;
     let xtask = env::current_exe().map_err(|error| format!("xtask: {error}"))?;
     versions.iter().try_for_each(|version| {
         let python = format!("/usr/bin/python{version}");
@@ -40,31 +37,35 @@ pub(crate) fn missing() -> Vec<String> {
     missing.map(|minor| format!("3.{minor}")).collect()
 }
 
-/// Returns the reason why these versions can't be installed on this machine, if there is one.
-pub(crate) fn why_not(versions: &[String]) -> Option<String> {
+/// Installs the versions in the overlay, once.
+///
+/// # Errors
+///
+/// They can't be installed on this machine.
+pub(crate) fn provide(versions: &[String]) -> Outcome {
     let names = versions.join(" and ");
     if names.is_empty() {
-        return None;
+        return Ok(());
     }
     if !debian::is_root() {
-        return Some(format!("CPython {names}, beside the Pythons of this machine, needs root on Debian"));
+        return Err(format!("CPython {names}, beside the Pythons of this machine, needs root on Debian"));
     }
     let why = match make_folders().and_then(|()| in_overlay().arg("true").output()) {
-        Ok(output) if output.status.success() => return None,
+        Ok(output) if output.status.success() => return install(versions),
         Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
         Err(error) => error.to_string(),
     };
-    Some(format!("CPython {names} needs an overlay of this machine's root: {}", why.trim()))
+    Err(format!("CPython {names} needs an overlay of this machine's root: {}", why.trim()))
 }
 
 fn make_folders() -> io::Result<()> {
     ["upper", "work", "root"].iter().try_for_each(|name| fs::create_dir_all(folder().join(name)))
 }
 
-/// Installs the versions in the overlay, once.
+/// Installs the versions, unless they are installed.
 fn install(versions: &[String]) -> Outcome {
     let (folder, names) = (folder(), versions.join(" and "));
-    if names.is_empty() || fs::read_to_string(folder.join("installed")).is_ok_and(|it| it == names) {
+    if fs::read_to_string(folder.join("installed")).is_ok_and(|it| it == names) {
         return Ok(());
     }
     eprintln!("\ninstalling CPython {names} in {} (once)", folder.display());

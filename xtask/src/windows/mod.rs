@@ -3,6 +3,7 @@
 
 mod python;
 mod servers;
+mod ship;
 mod wine;
 
 use std::env;
@@ -41,7 +42,8 @@ pub(super) fn test() -> Outcome {
         eprintln!("not run: {name}: {reason}");
     }
     let servers = Servers::start()?;
-    python::ALL.iter().try_for_each(|python| test_on(&toolchain, python, &servers))
+    python::ALL.iter().try_for_each(|python| test_on(&toolchain, python, &servers))?;
+    ship::test(&toolchain)
 }
 
 /// Runs the tests on one Python: all of them on the default one. PyO3 links each version by another name, so its

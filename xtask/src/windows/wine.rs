@@ -26,9 +26,11 @@ const AFTER_END: Duration = Duration::from_secs(10);
 /// Makes the prefix if it is missing.
 pub(super) fn provide() -> Outcome {
     let prefix = prefix();
-    if prefix.exists() {
-        return Ok(());
-    }
+    if prefix.exists() { Ok(()) } else { make(&prefix) }
+}
+
+/// Makes a prefix.
+pub(super) fn make(prefix: &Path) -> Outcome {
     let filling = prefix.with_extension("new");
     let failed = |error: io::Error| format!("{}: {error}", filling.display());
     if filling.exists() {
@@ -44,7 +46,7 @@ pub(super) fn provide() -> Outcome {
     run(compiler.args(["-shared", "-o"]).arg(library).arg(source).arg("-ladvapi32"))?;
     // Its server writes the registry when it ends.
     run(Command::new("/usr/lib/wine/wineserver").arg("--wait").env("WINEPREFIX", &filling))?;
-    fs::rename(&filling, &prefix).map_err(failed)
+    fs::rename(&filling, prefix).map_err(failed)
 }
 
 /// Runs a Windows program, `EXE ARGS`, and exits as it does. It has the Windows Python of `PYO3_CROSS_PYTHON_VERSION` on its path, and pipes

@@ -4,11 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::libraries::Library;
-use crate::{Result, copy as copy_file, output};
-
-/// The modules that pymail's Python files import, without these files themselves.
-const IMPORTS: [&str; 7] = ["__future__", "imaplib", "json", "smtplib", "ssl", "stringprep", "typing"];
+use super::libraries::Library;
+use crate::{Result, copy as copy_file, imports, output};
 
 /// The folder `lib`, from `lib/python3.X/lib-dynload`.
 const LIB_OF_A_MODULE: &[u8] = b"$ORIGIN/../..";
@@ -48,8 +45,7 @@ fn version_of(soname: &str) -> &str {
 
 /// Copies the imported modules into `lib/python3.X`, and compiles them.
 pub(crate) fn copy(python: &Path, lib: &Path) -> Result<Stdlib> {
-    let args = ["-I", "-S", "-c", include_str!("modules.py")];
-    let told = output(Command::new(python).args(args).args(IMPORTS))?;
+    let told = imports::run(python)?;
     let mut lines = told.lines();
     let (Some(folder), Some(licence), Some(native)) = (lines.next(), lines.next(), lines.next()) else {
         return Err(format!("{} tells nothing of its standard library", python.display()));
@@ -137,22 +133,5 @@ mod tests {
             "libpython3.11d.so.1.0",
         ];
         assert_eq!(versions.map(version_of), ["3.11", "3.14t", "3.14t", "3.11"]);
-    }
-
-    #[test]
-    fn all_that_pymails_files_import_is_imported() {
-        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../py").read_dir().unwrap().flatten();
-        let text: String = files.map(|file| fs::read_to_string(file.path()).unwrap()).collect();
-        let words = text
-            .lines()
-            .map(str::trim)
-            .filter(|line| line.starts_with("import ") || line.starts_with("from "));
-        let modules =
-            words.filter_map(|line| line.split(' ').nth(1)).filter(|name| !name.starts_with("_pymail"));
-        let mut script = String::from("import sys\n");
-        script.extend(IMPORTS.map(|name| format!("import {name}\n")));
-        script.extend(modules.map(|name| format!("assert '{name}' in sys.modules, '{name}'\n")));
-        assert!(script.contains("'imaplib'") && script.contains("'contextlib'"), "{script}");
-        output(Command::new("python3").args(["-I", "-S", "-c", &script])).unwrap();
     }
 }

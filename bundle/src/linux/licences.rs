@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::libraries::{Library, is_python};
+use super::libraries::{Library, is_python};
 use crate::{Result, copy as copy_file, output};
 
 /// Copies the licences, and returns the names of files without one here.
