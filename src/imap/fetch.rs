@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 
+use super::archived_ids::is_read_due;
 use super::batch::Fate;
 use super::cursor::Cursor;
 use super::inbox::{Candidate, Inbox};
@@ -108,16 +109,11 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Returns `true`, once, if the archive should be read for duplicates before this fetch. A prefetched one has
-    /// checked that there is nothing to read.
-    pub(super) fn wants_archive_read(&mut self) -> bool {
-        !self.chosen.is_empty() && !std::mem::replace(&mut self.is_archive_read, true)
-    }
-
-    /// Fetches all chosen messages but the suspects.
+    /// Fetches all chosen messages but the suspects. Returns `false`, once, if the archive is to be read for duplicates
+    /// before that. A prefetch has made sure that there is nothing to read.
     ///
     /// May be called again after a loss. A round without a refusal also shows that the server has recovered: the next
-    /// transient refusal counts as such again.
+    /// transient refusal counts as such again. When UIDVALIDITY has changed, the messages that have arrived are all.
     ///
     /// # Errors
     ///
@@ -127,7 +123,15 @@ impl<'a> Fetch<'a> {
         session: &mut ImapSession,
         inbox: &mut Inbox,
         budget: &mut FailureBudget,
-    ) -> Result<()> {
+    ) -> Result<bool> {
+        if self.validity != session.validity() {
+            self.cancel();
+            return Ok(true);
+        }
+        let is_archive_read = self.chosen.is_empty() || std::mem::replace(&mut self.is_archive_read, true);
+        if !is_archive_read && is_read_due(session, self.imap, inbox) {
+            return Ok(false);
+        }
         fetch_all_but_suspects(session, inbox, budget, &mut PreviewRequest(self))?;
         if self.large.is_none() {
             self.large = Some(self.reader.take_large_within_budget(inbox));
@@ -139,7 +143,7 @@ impl<'a> Fetch<'a> {
         if !budget.has_refusals() && !self.chosen.is_empty() {
             inbox.set_refused_as_transient(false);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Searches for the absent messages. Those that the server finds are not expunged, and become suspects.
@@ -167,7 +171,7 @@ impl<'a> Fetch<'a> {
     }
 
     /// Drops the chosen messages, since the inbox has another UIDVALIDITY; delivers those that have arrived.
-    pub(super) fn cancel(&mut self) {
+    fn cancel(&mut self) {
         self.chosen.clear();
         self.more = true;
     }

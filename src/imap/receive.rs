@@ -24,7 +24,7 @@
 //! When UIDVALIDITY has changed on the new connection, the round ends with the messages that have arrived; their UIDs
 //! are those of before, and `ack` finds them by Message-ID.
 
-use super::archived_ids::{is_read_due, load_archived_ids};
+use super::archived_ids::load_archived_ids;
 use super::cursor::Cursor;
 use super::fetch::Fetch;
 use super::inbox::{Candidate, Inbox};
@@ -102,14 +102,8 @@ fn receive_rounds(
     budget.stopped.or_else(unreported).map_or(Ok(Vec::new()), Err)
 }
 
-/// The next step of a round, after one that did not fail. Reading the archive is a call of its own, with a share of the
-/// time, so that its failure does not end the round.
-enum Step {
-    ReadArchive,
-    Done,
-}
-
-/// Chooses messages and fetches all but the suspects, on a new connection after each loss.
+/// Chooses messages and fetches all but the suspects, on a new connection after each loss. They are chosen once: a new
+/// connection goes on with those that are missing.
 ///
 /// # Errors
 ///
@@ -124,12 +118,17 @@ fn fetch_round<'a>(
     let mut fetch = None;
     loop {
         inbox.suspects().take_lost_at();
-        let step = imap
-            .connection
-            .once(deadline, |session| run_step(session, imap, inbox, cursor, &mut fetch, budget));
-        match step {
-            Ok(Step::ReadArchive) => load_archived_ids(imap, inbox, deadline),
-            Ok(Step::Done) => return Ok(fetch),
+        let result = imap.connection.once(deadline, |session| {
+            let fetch = match &mut fetch {
+                Some(fetch) => fetch,
+                none => none.insert(choose(session, imap, inbox, cursor)?),
+            };
+            fetch.fetch(session, inbox, budget)
+        });
+        match result {
+            Ok(true) => return Ok(fetch),
+            // In a call of its own, with a share of the time, so that its failure does not end the round.
+            Ok(false) => load_archived_ids(imap, inbox, deadline),
             Err(error) => {
                 let is_at_message = budget.count_loss_at_message(imap, inbox, &error);
                 if budget.admits_reconnect(&error, is_at_message) {
@@ -143,32 +142,6 @@ fn fetch_round<'a>(
             }
         }
     }
-}
-
-/// Goes on with a round on this session, unless the archive has to be read first.
-///
-/// On a new connection the round goes on with what it has chosen: it is not chosen again.
-fn run_step<'a>(
-    session: &mut ImapSession,
-    imap: &'a Imap,
-    inbox: &mut Inbox,
-    cursor: &Cursor,
-    fetch: &mut Option<Fetch<'a>>,
-    budget: &mut FailureBudget,
-) -> Result<Step> {
-    let fetch = match fetch {
-        Some(fetch) => fetch,
-        none => none.insert(choose(session, imap, inbox, cursor)?),
-    };
-    if fetch.validity != session.validity() {
-        fetch.cancel();
-        return Ok(Step::Done);
-    }
-    if fetch.wants_archive_read() && is_read_due(session, imap, inbox) {
-        return Ok(Step::ReadArchive);
-    }
-    fetch.fetch(session, inbox, budget)?;
-    Ok(Step::Done)
 }
 
 /// Chooses the messages of a round: prefetched ones if no others wait; else claimed ones, or the oldest.
