@@ -175,11 +175,15 @@
 mod app_code;
 #[cfg(feature = "async")]
 mod asynchronous;
+mod backoff;
+mod claims;
 mod codes;
 mod config;
 mod connection;
 mod date;
 mod deadline;
+mod delivery;
+mod duplicates;
 mod error;
 mod events;
 mod fetched;
@@ -188,7 +192,9 @@ mod fetched;
 pub mod fuzz;
 mod idna;
 mod imap;
+mod in_flight;
 mod message;
+mod moves;
 #[cfg(feature = "oauth")]
 pub mod oauth;
 mod proxy;
@@ -206,6 +212,7 @@ mod tokens;
 mod transcript;
 mod uid;
 mod waiter;
+mod withheld;
 
 #[cfg(feature = "async")]
 pub use crate::asynchronous::AsyncCall;
@@ -214,10 +221,11 @@ pub use crate::config::{
     ProviderLimits, Proxy, SearchKind, Security, Server, SmtpConfig, TokenId, TokenRequest,
 };
 pub use crate::connection::{Latency, Push, State, Stats, Status};
+pub use crate::delivery::Delivery;
 pub use crate::error::{Error, ErrorKind, Result, TokenRefusal};
 #[cfg(feature = "async")]
 pub use crate::imap::{AsyncConsumer, AsyncDeadLetters, AsyncDeliveries, AsyncImap};
-pub use crate::imap::{Batch, Consumer, DeadLetter, DeadLetters, Deliveries, Delivery, Depth, Imap, RawMail};
+pub use crate::imap::{Batch, Consumer, DeadLetter, DeadLetters, Deliveries, Depth, Imap, RawMail};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::runtime::Runtime;
 pub use crate::server_info::{ServerInfo, TlsInfo};

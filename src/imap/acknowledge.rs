@@ -14,24 +14,24 @@
 //! ```
 //!
 //! An acknowledgement may be repeated, by the connection after a loss, by the app after an error, and in part: `done`
-//! has the messages that have left the inbox, and [`UnconfirmedCopies`](super::unconfirmed_copies::UnconfirmedCopies)
+//! has the messages that have left the inbox, and [`UnconfirmedCopies`](crate::moves::UnconfirmedCopies)
 //! those that may be in both mailboxes. They are looked for before anything is moved again, so that no message is
 //! archived twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::ahead::next_fetch;
-use super::batch::{ValidityGroup, group_by_validity};
-use super::headers::{Headers, fetch_headers};
 use super::inbox::Inbox;
-use super::moves::Move;
 use super::search::search;
 use super::{Delivery, Imap};
 use crate::deadline::Deadline;
+use crate::delivery::{ValidityGroup, group_by_validity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Identity;
+use crate::moves::Move;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
+use crate::withheld::{Headers, fetch_headers};
 
 /// Archives the deliveries, and the duplicates of earlier acknowledged messages that are in the inbox.
 ///
@@ -196,7 +196,7 @@ fn find_by_identity(
 ) -> Result<Found> {
     let wanted: HashSet<Identity> = group.identities().collect();
     let candidates = search(session, imap, inbox)?;
-    let fetched = fetch_headers(session, inbox, &candidates)?;
+    let fetched = fetch_headers(session, inbox.suspects(), &candidates)?;
     let identity = |headers: &Headers| Identity::read(&headers.octets).filter(|it| wanted.contains(it));
     let uids: BTreeMap<Uid, Identity> =
         fetched.iter().filter_map(|(uid, headers)| Some((*uid, identity(headers)?))).collect();

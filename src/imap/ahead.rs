@@ -18,7 +18,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::archived_ids::is_read_due;
 use super::cursor::Cursor;
 use super::inbox::Inbox;
 use super::prefetch::limits;
@@ -149,7 +148,7 @@ fn new_mail(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox, cursor: &
     let is_prefetched = cursor.most(imap.config.batch) == imap.config.batch
         && !inbox.suspects().has_due()
         && !inbox.subjects.is_due(imap)
-        && !is_read_due(session, imap, inbox);
+        && !inbox.acknowledged().is_read_due(session);
     let (count, most) = limits(&imap.config);
     is_prefetched.then(|| Ahead::NewMail { criteria: imap.search_criteria(inbox), count, most })
 }

@@ -187,7 +187,7 @@ impl Consumer {
 pub(super) struct Next {
     /// The time from which one may be handed out.
     pub(super) until: Option<Instant>,
-    /// The [returns](super::in_flight::InFlight::returns) before the fetch.
+    /// The [returns](crate::in_flight::InFlight::returns) before the fetch.
     returns: u64,
 }
 

@@ -23,14 +23,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::batch::Fate;
 use super::inbox::Inbox;
-use super::moves::Move;
 use super::{Delivery, Imap};
 use crate::deadline::Deadline;
+use crate::delivery::Fate;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 use crate::message::note;
+use crate::moves::Move;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
 

@@ -3,7 +3,7 @@
 use super::dead_mailbox::{list, within};
 use super::inbox::Inbox;
 use super::search::search;
-use super::{Imap, dead_letters, search_criteria};
+use super::{Imap, dead_letters};
 use crate::deadline::Deadline;
 use crate::error::{ErrorKind, Result};
 use crate::message::NO_NOTE;
@@ -44,7 +44,7 @@ fn count_waiting(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> R
     let can_count = inbox.unsearchable(validity).is_empty() && !inbox.subjects.is_due(imap);
     if can_count && settled.chunks().len() < 2 {
         let except = if settled.is_empty() { String::new() } else { format!(" NOT UID {settled}") };
-        let counted = session.count_matches(&(search_criteria(&imap.config.common.tag) + &except));
+        let counted = session.count_matches(&(imap.config.search_criteria() + &except));
         match counted {
             Ok(Some(count)) => return Ok(count),
             // A SEARCH finds the mail that causes it.

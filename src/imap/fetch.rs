@@ -13,18 +13,17 @@
 
 use std::collections::BTreeSet;
 
-use super::archived_ids::is_read_due;
-use super::batch::Fate;
 use super::cursor::Cursor;
 use super::inbox::{Candidate, Inbox};
-use super::isolate::{FailureBudget, Request, Response, fetch_all_but_suspects};
 use super::reader::Reader;
 use super::single::{empty_response, withheld_error};
 use super::windows::{Previews, WholeMails};
 use super::{Delivery, Imap};
+use crate::delivery::Fate;
 use crate::error::{Error, Result};
 use crate::python::{ImapSession, Part};
 use crate::uid::{Uid, UidSet, UidValidity};
+use crate::withheld::{FailureBudget, Request, Response, Suspects, fetch_all_but_suspects};
 
 /// The result of a finished [`Fetch`].
 pub(super) struct Outcome {
@@ -129,19 +128,19 @@ impl<'a> Fetch<'a> {
             return Ok(true);
         }
         let is_archive_read = self.chosen.is_empty() || std::mem::replace(&mut self.is_archive_read, true);
-        if !is_archive_read && is_read_due(session, self.imap, inbox) {
+        if !is_archive_read && inbox.acknowledged().is_read_due(session) {
             return Ok(false);
         }
-        fetch_all_but_suspects(session, inbox, budget, &mut PreviewRequest(self))?;
+        fetch_all_but_suspects(session, budget, &mut PreviewRequest { fetch: self, inbox })?;
         if self.large.is_none() {
             self.large = Some(self.reader.take_large_within_budget(inbox));
         }
-        fetch_all_but_suspects(session, inbox, budget, &mut WholeRequest(self))?;
+        fetch_all_but_suspects(session, budget, &mut WholeRequest { fetch: self, inbox })?;
         if budget.stopped.is_none() {
             self.verify_absent(session, inbox)?;
         }
         if !budget.has_refusals() && !self.chosen.is_empty() {
-            inbox.set_refused_as_transient(false);
+            inbox.suspects().no_refusal();
         }
         Ok(true)
     }
@@ -228,17 +227,20 @@ impl<'a> Fetch<'a> {
 }
 
 /// The request for previews.
-pub(super) struct PreviewRequest<'f, 'a>(pub(super) &'f mut Fetch<'a>);
+pub(super) struct PreviewRequest<'f, 'a> {
+    pub(super) fetch: &'f mut Fetch<'a>,
+    pub(super) inbox: &'f mut Inbox,
+}
 
 impl Request for PreviewRequest<'_, '_> {
     fn missing(&self) -> UidSet {
-        let mut missing = self.0.reader.unfetched(self.0.previewed.clone());
-        missing.retain(|uid| !self.0.absent.contains(&uid));
+        let mut missing = self.fetch.reader.unfetched(self.fetch.previewed.clone());
+        missing.retain(|uid| !self.fetch.absent.contains(&uid));
         missing
     }
 
-    fn send(&mut self, session: &mut ImapSession, inbox: &mut Inbox, part: &UidSet) -> Result<Response> {
-        let Fetch { imap, reader, .. } = &mut *self.0;
+    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
+        let (Fetch { imap, reader, .. }, inbox) = (&mut *self.fetch, &mut *self.inbox);
         let sizes = *inbox.sizes();
         let mut previews = Previews::new(part, sizes, reader.byte_budget(), &imap.config);
         let failure =
@@ -248,37 +250,48 @@ impl Request for PreviewRequest<'_, '_> {
     }
 
     fn arrived(&self) -> usize {
-        self.0.reader.arrived()
+        self.fetch.reader.arrived()
     }
 
     fn set_absent(&mut self, uids: &UidSet) {
         // A full reader drops what arrives: that is not absent.
-        if !self.0.reader.is_full() {
-            self.0.absent.extend(uids.iter());
+        if !self.fetch.reader.is_full() {
+            self.fetch.absent.extend(uids.iter());
         }
+    }
+
+    fn suspects(&mut self) -> &mut Suspects {
+        self.inbox.suspects()
     }
 }
 
 /// The request for whole messages.
-struct WholeRequest<'f, 'a>(&'f mut Fetch<'a>);
+struct WholeRequest<'f, 'a> {
+    fetch: &'f mut Fetch<'a>,
+    inbox: &'f mut Inbox,
+}
 
 impl Request for WholeRequest<'_, '_> {
     fn missing(&self) -> UidSet {
-        let large = self.0.large.iter().flatten().map(|(uid, _)| *uid);
-        UidSet::new(self.0.validity, large.filter(|uid| self.0.is_unfetched(*uid)))
+        let large = self.fetch.large.iter().flatten().map(|(uid, _)| *uid);
+        UidSet::new(self.fetch.validity, large.filter(|uid| self.fetch.is_unfetched(*uid)))
     }
 
-    fn send(&mut self, session: &mut ImapSession, inbox: &mut Inbox, part: &UidSet) -> Result<Response> {
-        let large = self.0.large.iter().flatten().copied();
+    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
+        let large = self.fetch.large.iter().flatten().copied();
         let mails: Vec<(Uid, u64)> = large.filter(|(uid, _)| part.contains(*uid)).collect();
-        self.0.fetch_whole(session, inbox, &mails)
+        self.fetch.fetch_whole(session, self.inbox, &mails)
     }
 
     fn arrived(&self) -> usize {
-        self.0.reader.arrived()
+        self.fetch.reader.arrived()
     }
 
     fn set_absent(&mut self, uids: &UidSet) {
-        self.0.absent.extend(uids.iter());
+        self.fetch.absent.extend(uids.iter());
+    }
+
+    fn suspects(&mut self) -> &mut Suspects {
+        self.inbox.suspects()
     }
 }

@@ -15,14 +15,14 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Delivery;
-use super::acknowledged::Acknowledged;
 use super::ahead::LastBatch;
 use super::cursor::Cursor;
-use super::in_flight::InFlight;
 use super::subjects::Subjects;
-use super::suspects::Suspects;
-use super::unconfirmed_copies::UnconfirmedCopies;
+use crate::duplicates::Acknowledged;
+use crate::in_flight::InFlight;
+use crate::moves::UnconfirmedCopies;
 use crate::uid::{Uid, UidSet, UidValidity};
+use crate::withheld::Suspects;
 
 /// The SEARCH results still to fetch, and the mail that is not to be fetched or delivered again.
 ///
@@ -37,8 +37,6 @@ pub(super) struct Inbox {
     suspects: Suspects,
     /// Mail whose Subject the server can't search. Counts as found by each SEARCH, for as long as it is in the inbox.
     unsearchable: Option<UidSet>,
-    /// `true` if the last refusal was treated as transient.
-    refused_as_transient: bool,
     /// Mail that is not fetched again, found by the last SEARCH.
     settled: BTreeMap<Uid, Settled>,
     sizes: Sizes,
@@ -93,9 +91,9 @@ pub(super) enum Settled {
 }
 
 impl Inbox {
-    /// Creates an empty state that remembers the newest `dedup_window` acknowledged messages.
-    pub(super) fn new(dedup_window: usize, in_flight: Arc<InFlight>) -> Self {
-        Self { acknowledged: Acknowledged::new(dedup_window), in_flight, ..Self::default() }
+    /// Creates an empty state.
+    pub(super) fn new(acknowledged: Acknowledged, in_flight: Arc<InFlight>) -> Self {
+        Self { acknowledged, in_flight, ..Self::default() }
     }
 
     /// Resets the state if it is of another UIDVALIDITY.
@@ -255,11 +253,6 @@ impl Inbox {
         &mut self.suspects
     }
 
-    /// Records whether the last refusal was treated as transient; returns the value before.
-    pub(super) fn set_refused_as_transient(&mut self, is_transient: bool) -> bool {
-        std::mem::replace(&mut self.refused_as_transient, is_transient)
-    }
-
     /// Records the size of a candidate that has to be fetched whole.
     pub(super) fn set_size(&mut self, validity: UidValidity, uid: Uid, size: u64) {
         if let Some(candidate) = self.with_validity(validity).candidates.get_mut(&uid) {
@@ -405,7 +398,7 @@ mod tests {
 
     #[test]
     fn candidates_that_the_cursor_skipped_come_before_those_after_it() {
-        let mut state = Inbox::new(1, Arc::default());
+        let mut state = Inbox::default();
         state.update_candidates(&UidSet::new(validity(), (1..=6).map(uid)));
         state.settle(validity(), uid(5), Settled::Foreign);
         state.set_size(validity(), uid(4), 99);
@@ -420,7 +413,7 @@ mod tests {
 
     #[test]
     fn returns_are_counted_until_the_message_leaves_the_inbox_or_uidvalidity_changes() {
-        let mut state = Inbox::new(1, Arc::default());
+        let mut state = Inbox::default();
         let here = UidSet::new(validity(), [uid(1)]);
         let other = UidValidity::new(8, "inbox");
         let count = |state: &mut Inbox, validity| {
@@ -442,7 +435,7 @@ mod tests {
 
     #[test]
     fn withheld_candidates_come_when_they_are_due_and_in_a_walk() {
-        let mut state = Inbox::new(1, Arc::default());
+        let mut state = Inbox::default();
         state.update_candidates(&UidSet::new(validity(), [uid(1), uid(2)]));
         let backoff = (Duration::ZERO, Duration::ZERO);
         state.suspects().withhold(uid(1), &Error::message("refused"), Duration::ZERO, backoff);
@@ -466,7 +459,7 @@ mod tests {
 
     #[test]
     fn rejecting_a_message_of_an_earlier_uidvalidity_releases_none_of_the_current_one() {
-        let (mut state, uid) = (Inbox::new(1, Arc::default()), uid(1));
+        let (mut state, uid) = (Inbox::default(), uid(1));
         let [before, now] = [7, 8].map(|number| UidValidity::new(number, "inbox"));
         state.delivery_counts(before).hand_out(&UidSet::new(before, [uid]), 1);
         state.delivery_counts(now).hand_out(&UidSet::new(now, [uid]), 2);

@@ -23,13 +23,10 @@
 //! ends, and no other verb sees it half done.
 
 mod acknowledge;
-mod acknowledged;
 mod ahead;
-mod archived_ids;
 #[cfg(feature = "async")]
 mod asynchronous;
 mod batch;
-mod claims;
 mod consumer;
 mod cursor;
 mod dead_batch;
@@ -41,11 +38,7 @@ mod depth;
 mod fetch;
 mod fetch_and_ack;
 mod hand_out;
-mod headers;
-mod in_flight;
 mod inbox;
-mod isolate;
-mod moves;
 mod prefetch;
 mod reader;
 mod receive;
@@ -53,8 +46,6 @@ mod redrive;
 mod search;
 mod single;
 mod subjects;
-mod suspects;
-mod unconfirmed_copies;
 mod verbs;
 mod windows;
 
@@ -67,21 +58,24 @@ use tracing::Span;
 
 #[cfg(feature = "async")]
 pub use self::asynchronous::{AsyncConsumer, AsyncDeadLetters, AsyncDeliveries, AsyncImap};
-pub use self::batch::{Batch, Delivery};
-use self::claims::Claims;
+pub use self::batch::Batch;
 pub use self::consumer::Consumer;
 use self::cursor::Cursor;
 pub use self::dead_letter::{DeadLetter, DeadLetters};
 pub use self::deliveries::Deliveries;
 pub use self::depth::Depth;
-use self::in_flight::InFlight;
 use self::inbox::Inbox;
 pub use self::verbs::RawMail;
+use crate::claims::Claims;
 use crate::config::{ImapConfig, check_mailbox};
 use crate::connection::{Connection, Session as _, SessionHooks, Stats, Status, Woken};
 use crate::deadline::Deadline;
+use crate::delivery::Delivery;
+use crate::duplicates::Acknowledged;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
+use crate::in_flight::InFlight;
+use crate::moves;
 use crate::python::{ImapSession, ServerProfile};
 use crate::server_info::ServerInfo;
 use crate::spans::{in_span, verb_span};
@@ -165,7 +159,8 @@ impl Imap {
         let connection =
             in_span(&verb_span!("imap.connect"), || Connection::open(config.connection_options(), hooks))?;
         let in_flight = Arc::<InFlight>::default();
-        let inbox = Arc::new(Mutex::new(Inbox::new(config.dedup_window, Arc::clone(&in_flight))));
+        let acknowledged = Acknowledged::new(config.dedup_window, claims.is_some());
+        let inbox = Arc::new(Mutex::new(Inbox::new(acknowledged, Arc::clone(&in_flight))));
         Ok(Self { connection, config, inbox, in_flight, claims })
     }
 
@@ -383,7 +378,7 @@ impl Imap {
     /// They also match foreign mail that has the tag elsewhere in its Subject.
     fn search_criteria(&self, inbox: &Inbox) -> String {
         let except = inbox.search_exclusions().map(|uids| format!(" NOT UID {uids}")).unwrap_or_default();
-        search_criteria(&self.config.common.tag) + &except
+        self.config.search_criteria() + &except
     }
 
     /// Moves these deliveries from the inbox to the archive.
@@ -723,7 +718,7 @@ impl Imap {
     /// another mailbox. After an error, some of the mails may be deleted; a retry deletes the others.
     pub fn delete(&self, uids: &UidSet) -> Result<()> {
         in_span(&verb_span!("imap.delete"), || {
-            self.connection.repeat(self.connection.deadline(), |session| verbs::delete(session, uids))
+            self.connection.repeat(self.connection.deadline(), |session| moves::delete(session, uids))
         })
     }
 
@@ -794,13 +789,6 @@ fn hooks(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> SessionHooks
     hooks
         .before_call(move |session| renewed.renew_if_due(session))
         .before_close(move |session| released.release_all(session))
-}
-
-/// Returns the criteria of the SEARCH for messages with a tag.
-///
-/// Mail that another client has flagged `\Deleted` is left out.
-fn search_criteria(tag: &str) -> String {
-    format!("UNDELETED SUBJECT \"{tag}\"")
 }
 
 /// Checks that the criteria are a single SEARCH with an ordinary response.

@@ -6,17 +6,16 @@
 //! follows: what has arrived is dropped then, and fetched again, since nothing was changed by it.
 
 use super::Imap;
-use super::archived_ids::is_read_due;
 use super::cursor::Cursor;
 use super::inbox::Inbox;
 use super::reader::Reader;
-use super::suspects::LostAt;
 use super::windows::{PREVIEW_MIN, PREVIEW_WINDOW, Previews, preview_size};
 use crate::config::ImapConfig;
 use crate::connection::Session as _;
 use crate::error::Result;
 use crate::python::{ImapSession, Windows as _};
 use crate::uid::{UidSet, UidValidity};
+use crate::withheld::LostAt;
 
 /// The most messages of a prefetch.
 ///
@@ -45,7 +44,7 @@ pub(super) fn prefetch_new<'a>(
         || inbox.subjects.is_due(imap)
         || imap.claims.is_some()
         || is_any_due(inbox, validity)
-        || is_read_due(session, imap, inbox)
+        || inbox.acknowledged().is_read_due(session)
     {
         return Ok(None);
     }

@@ -18,10 +18,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::batch::Fate;
 use super::inbox::{Inbox, Settled};
 use super::windows::count_fitting;
 use super::{Delivery, Imap};
+use crate::delivery::Fate;
 use crate::error::{Error, ErrorKind};
 use crate::events;
 use crate::message::{Identity, IdentityHasher, Origin, origin, parse};

@@ -24,19 +24,20 @@
 //! When UIDVALIDITY has changed on the new connection, the round ends with the messages that have arrived; their UIDs
 //! are those of before, and `ack` finds them by Message-ID.
 
-use super::archived_ids::load_archived_ids;
 use super::cursor::Cursor;
 use super::fetch::Fetch;
-use super::inbox::{Candidate, Inbox};
-use super::isolate::FailureBudget;
+use super::inbox::{Candidate, Inbox, Settled};
 use super::prefetch::prefetch_new;
 use super::search::search;
 use super::{Delivery, Imap, dead_letters};
 use crate::connection::Session as _;
 use crate::deadline::Deadline;
+use crate::duplicates::load_archived_ids;
 use crate::error::Result;
+use crate::message::{Origin, origin};
 use crate::python::ImapSession;
 use crate::uid::UidSet;
+use crate::withheld::{FailureBudget, fetch_headers};
 
 /// The most rounds of one call, against a server that always announces more mail.
 const MAX_ROUNDS: usize = 100;
@@ -78,7 +79,7 @@ fn receive_rounds(
     cursor: &mut Cursor,
     deadline: Deadline,
 ) -> Result<Vec<Delivery>> {
-    let mut budget = FailureBudget::default();
+    let mut budget = FailureBudget::new(imap.config.common.options);
     for _ in 0..MAX_ROUNDS {
         let Some(mut fetch) = fetch_round(imap, inbox, cursor, &mut budget, deadline)? else { break };
         fetch.fetch_suspects(inbox, &mut budget, deadline);
@@ -128,9 +129,12 @@ fn fetch_round<'a>(
         match result {
             Ok(true) => return Ok(fetch),
             // In a call of its own, with a share of the time, so that its failure does not end the round.
-            Ok(false) => load_archived_ids(imap, inbox, deadline),
+            Ok(false) => {
+                let backoff = imap.config.common.options.backoff;
+                load_archived_ids(&imap.connection, inbox.acknowledged(), backoff, deadline);
+            }
             Err(error) => {
-                let is_at_message = budget.count_loss_at_message(imap, inbox, &error);
+                let is_at_message = budget.count_loss_at_message(inbox.suspects(), &error);
                 if budget.admits_reconnect(&error, is_at_message) {
                     continue;
                 }
@@ -165,8 +169,12 @@ fn choose<'a>(
             let mut candidates = inbox.next_candidates(validity, cursor, usize::MAX);
             candidates.extend(inbox.due_withheld(validity, cursor, MAX_RETRIED));
             let wanted = UidSet::new(validity, candidates.iter().map(|(uid, _)| *uid));
-            let (mine, more) =
-                claims.claim(session, (&wanted, cursor.most(imap.config.batch)), &present, imap, inbox)?;
+            let (mine, more) = claims.claim(
+                session,
+                (&wanted, cursor.most(imap.config.batch)),
+                &present,
+                &mut |session, uids| without_foreign(session, uids, imap, inbox),
+            )?;
             // Claiming fetches headers, and settles foreign mail.
             candidates.retain(|(uid, _)| mine.contains(*uid) && inbox.is_candidate(*uid));
             (candidates, more)
@@ -202,4 +210,24 @@ fn choose_oldest(
         chosen.extend(inbox.due_withheld(validity, cursor, room));
     }
     Ok((chosen, more))
+}
+
+/// Returns the messages that are not foreign by their headers. A message whose headers the server withholds is claimed,
+/// too, so that a single consumer reports it.
+fn without_foreign(
+    session: &mut ImapSession,
+    uids: &UidSet,
+    imap: &Imap,
+    inbox: &mut Inbox,
+) -> Result<UidSet> {
+    let (mut tagged, fetched) = (uids.clone(), fetch_headers(session, inbox.suspects(), uids)?);
+    tagged.retain(|uid| {
+        let origin = fetched.get(&uid).map(|it| origin(&it.octets, it.is_truncated, &imap.config.common.tag));
+        let is_foreign = origin == Some(Origin::Foreign);
+        if is_foreign {
+            inbox.settle(uids.validity(), uid, Settled::Foreign);
+        }
+        !is_foreign
+    });
+    Ok(tagged)
 }

@@ -19,11 +19,10 @@ use super::dead_letter::DeadLetter;
 use super::dead_letters::keep_refusal;
 use super::dead_mailbox::{stale, within};
 use super::inbox::Inbox;
-use super::moves::Move;
-use super::verbs::delete;
 use crate::deadline::Deadline;
 use crate::error::{ErrorKind, Result};
 use crate::events;
+use crate::moves::{Move, delete};
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 

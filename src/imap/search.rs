@@ -5,7 +5,6 @@
 
 use super::Imap;
 use super::inbox::Inbox;
-use super::isolate::treat_as_transient;
 use super::subjects::audited;
 use crate::error::{Error, ErrorKind, Result};
 use crate::python::ImapSession;
@@ -34,7 +33,7 @@ fn search_subjects(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) ->
     let validity = session.validity();
     let unsearchable = inbox.unsearchable(validity).clone();
     let found = match session.search_new(&imap.search_criteria(inbox)) {
-        Err(error) if error.kind() == ErrorKind::Refused && !treat_as_transient(inbox, &error) => {
+        Err(error) if error.kind() == ErrorKind::Refused && !inbox.suspects().treat_as_transient(&error) => {
             bisect(session, imap, inbox, error)?
         }
         found => found?,

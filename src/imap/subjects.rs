@@ -13,12 +13,12 @@
 use std::time::Instant;
 
 use super::Imap;
-use super::headers::fetch_available_headers;
 use super::inbox::Inbox;
 use crate::error::{ErrorKind, Result};
 use crate::message::{Origin, origin};
 use crate::python::ImapSession;
 use crate::uid::{UidSet, UidValidity};
+use crate::withheld::fetch_available_headers;
 
 /// The most messages whose Subjects one audit reads: 8 MiB at most.
 const MAX_AUDITED: usize = 500;

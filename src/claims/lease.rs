@@ -16,11 +16,10 @@ use super::view::View;
 use super::{Claims, MAX_LINES_PER_ENTRY};
 use crate::error::{ErrorKind, Result};
 use crate::events;
-use crate::imap::headers::fetch_available_headers;
-use crate::imap::search_criteria;
 use crate::message::Identity;
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
+use crate::withheld::fetch_available_headers;
 
 impl Claims {
     /// Renews the lease when a fifth of it has passed; after a change of UIDVALIDITY, claims the messages again.
@@ -33,7 +32,7 @@ impl Claims {
     /// # Errors
     ///
     /// A lost connection. A refusal is returned, too, and does not fail the call: messages that are held stay held.
-    pub(in crate::imap) fn renew_if_due(&self, session: &mut ImapSession) -> Result<()> {
+    pub(crate) fn renew_if_due(&self, session: &mut ImapSession) -> Result<()> {
         let mut view = self.view.lock();
         self.enter_validity(session, &mut view)?;
         if view.may_have_lost {
@@ -53,7 +52,7 @@ impl Claims {
     /// Releases all messages, so that other consumers need not wait for the end of the lease.
     ///
     /// Best effort, at the end of a handle: if it fails, the lease runs out.
-    pub(in crate::imap) fn release_all(&self, session: &mut ImapSession) {
+    pub(crate) fn release_all(&self, session: &mut ImapSession) {
         let mut view = self.view.lock();
         if view.has_any(self.me)
             && let Err(error) = self.append(session, &mut view, &Op::Release)
@@ -107,7 +106,7 @@ impl Claims {
         if wanted.is_empty() {
             return Ok(found);
         }
-        let present = match session.search(&search_criteria(&self.tag)) {
+        let present = match session.search(&self.criteria) {
             // A single mail that the server can't search makes it answer NO. The headers identify the messages, too.
             Err(error) if error.kind() == ErrorKind::Refused => session.search("UNDELETED")?,
             found => found?,

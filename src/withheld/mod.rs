@@ -8,9 +8,12 @@
 //! it costs log n successes more. On a server that ends the connection at it, it costs one connection, and one more for
 //! the message by itself.
 
-use super::Imap;
-use super::inbox::Inbox;
-use super::suspects::LostAt;
+mod headers;
+mod suspects;
+
+pub(crate) use self::headers::{Headers, fetch_available_headers, fetch_headers, fetch_headers_of_one};
+pub(crate) use self::suspects::{LostAt, Suspect, Suspects};
+use crate::config::ConnectionOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::python::{Failure, ImapSession};
 use crate::uid::UidSet;
@@ -29,33 +32,38 @@ const MAX_REFUSALS_IN_A_ROW: usize = 16;
 const MAX_LOSSES_IN_A_ROW: usize = 3;
 
 /// A request for some messages, sent in one or several commands.
-pub(super) trait Request {
+pub(crate) trait Request {
     /// Returns the messages that have neither arrived nor been found absent.
     fn missing(&self) -> UidSet;
 
     /// Requests some of the messages, and receives those that arrive.
-    fn send(&mut self, session: &mut ImapSession, inbox: &mut Inbox, part: &UidSet) -> Result<Response>;
+    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response>;
 
     /// Returns the number of messages that have arrived.
     fn arrived(&self) -> usize;
 
     /// Records messages that the server returned nothing for, without a refusal.
     fn set_absent(&mut self, uids: &UidSet);
+
+    /// Returns the suspects of the mailbox.
+    fn suspects(&mut self) -> &mut Suspects;
 }
 
 /// The end of one [`Request::send`].
-pub(super) struct Response {
-    pub(super) failure: Option<Failure>,
+pub(crate) struct Response {
+    pub(crate) failure: Option<Failure>,
     /// The messages that were not requested, for lack of room in the batch.
-    pub(super) unrequested: UidSet,
+    pub(crate) unrequested: UidSet,
 }
 
 /// The failures of one call so far, and the error that ended its requests once there were too many.
 ///
 /// It bounds the time and the connections that bad messages can cost the good ones: the call returns what has arrived,
 /// and the next one goes on.
-#[derive(Debug, Default)]
-pub(super) struct FailureBudget {
+#[derive(Debug)]
+pub(crate) struct FailureBudget {
+    /// The connections of a minute that messages may cost: half of all. The rest is for other calls.
+    connections: usize,
     refusals: usize,
     losses: usize,
     /// Failures since the last message that arrived.
@@ -63,51 +71,63 @@ pub(super) struct FailureBudget {
     /// `true` after the call was continued on a new connection though no message had caused the loss.
     has_reconnected: bool,
     /// The error after which the call requests nothing more.
-    pub(super) stopped: Option<Error>,
+    pub(crate) stopped: Option<Error>,
 }
 
 impl FailureBudget {
+    /// Makes the budget of a call on a handle with these limits.
+    pub(crate) fn new(options: ConnectionOptions) -> Self {
+        Self {
+            connections: options.max_connects_per_minute as usize / 2,
+            refusals: 0,
+            losses: 0,
+            in_a_row: 0,
+            has_reconnected: false,
+            stopped: None,
+        }
+    }
+
     /// Ends all requests of the call; the first error counts.
-    pub(super) fn stop(&mut self, error: Error) {
+    pub(crate) fn stop(&mut self, error: Error) {
         self.stopped.get_or_insert(error);
     }
 
     /// Counts a refusal; `has_arrived` if messages arrived before it.
-    pub(super) fn count_refusal(&mut self, inbox: &mut Inbox, error: &Error, has_arrived: bool) {
+    pub(crate) fn count_refusal(&mut self, suspects: &mut Suspects, error: &Error, has_arrived: bool) {
         self.refusals += 1;
         self.in_a_row = if has_arrived { 0 } else { self.in_a_row + 1 };
         if self.refusals >= MAX_REFUSALS
             || self.in_a_row >= MAX_REFUSALS_IN_A_ROW
-            || treat_as_transient(inbox, error)
+            || suspects.treat_as_transient(error)
         {
             self.stop(error.clone());
         }
     }
 
     /// Counts a loss of the connection at a message; `has_arrived` if messages arrived before it.
-    pub(super) fn count_loss(&mut self, imap: &Imap, inbox: &mut Inbox, error: &Error, has_arrived: bool) {
+    pub(crate) fn count_loss(&mut self, suspects: &mut Suspects, error: &Error, has_arrived: bool) {
         self.losses += 1;
         self.in_a_row = if has_arrived { 0 } else { self.in_a_row + 1 };
-        inbox.suspects().count_loss();
+        suspects.count_loss();
         if self.losses >= MAX_LOSSES
             || self.in_a_row >= MAX_LOSSES_IN_A_ROW
-            || exceeds_connection_share(imap, inbox)
+            || self.exceeds_connection_share(suspects)
         {
             self.stop(error.clone());
         }
     }
 
     /// Counts the failures in a row from 0 again, since a message has arrived.
-    pub(super) fn message_arrived(&mut self) {
+    pub(crate) fn message_arrived(&mut self) {
         self.in_a_row = 0;
     }
 
     /// Suspects the message at which the connection was lost, and counts the loss. Returns `false` if there is none.
-    pub(super) fn count_loss_at_message(&mut self, imap: &Imap, inbox: &mut Inbox, error: &Error) -> bool {
-        let lost_at = inbox.suspects().take_lost_at();
+    pub(crate) fn count_loss_at_message(&mut self, suspects: &mut Suspects, error: &Error) -> bool {
+        let lost_at = suspects.take_lost_at();
         let Some(LostAt { uid, others_arrived }) = lost_at else { return false };
-        inbox.suspects().add(uid, error);
-        self.count_loss(imap, inbox, error, others_arrived);
+        suspects.add(uid, error);
+        self.count_loss(suspects, error, others_arrived);
         true
     }
 
@@ -115,22 +135,21 @@ impl FailureBudget {
     /// otherwise.
     ///
     /// Only `Disconnected`: after a timeout the call has no time left, and another error comes again.
-    pub(super) fn admits_reconnect(&mut self, error: &Error, is_at_message: bool) -> bool {
+    pub(crate) fn admits_reconnect(&mut self, error: &Error, is_at_message: bool) -> bool {
         self.stopped.is_none()
             && error.kind() == ErrorKind::Disconnected
             && (is_at_message || !std::mem::replace(&mut self.has_reconnected, true))
     }
 
+    /// Returns `true` if messages have cost more than their share of the connections of a minute.
+    pub(crate) fn exceeds_connection_share(&self, suspects: &mut Suspects) -> bool {
+        suspects.recent_losses() > self.connections
+    }
+
     /// Returns `true` after a refusal.
-    pub(super) fn has_refusals(&self) -> bool {
+    pub(crate) fn has_refusals(&self) -> bool {
         self.refusals > 0
     }
-}
-
-/// Returns `true` if messages have cost more than half of the connections of a minute. The rest is for other calls.
-pub(super) fn exceeds_connection_share(imap: &Imap, inbox: &mut Inbox) -> bool {
-    let limit = imap.config.common.options.max_connects_per_minute as usize / 2;
-    inbox.suspects().recent_losses() > limit
 }
 
 /// Requests messages until all but the suspects have arrived, or the batch has no room for more.
@@ -139,24 +158,24 @@ pub(super) fn exceeds_connection_share(imap: &Imap, inbox: &mut Inbox) -> bool {
 ///
 /// # Errors
 ///
-/// A lost connection; [`Suspects::take_lost_at`](super::suspects::Suspects::take_lost_at) has the message that caused
+/// A lost connection; [`Suspects::take_lost_at`](Suspects::take_lost_at) has the message that caused
 /// it.
-pub(super) fn fetch_all_but_suspects(
+pub(crate) fn fetch_all_but_suspects(
     session: &mut ImapSession,
-    inbox: &mut Inbox,
     budget: &mut FailureBudget,
     request: &mut impl Request,
 ) -> Result<()> {
     while budget.stopped.is_none() {
-        let part = inbox.suspects().next_portion(request.missing());
+        let missing = request.missing();
+        let part = request.suspects().next_portion(missing);
         if part.is_empty() {
             break;
         }
         let before = request.arrived();
-        let Response { failure, unrequested } = request.send(session, inbox, &part)?;
+        let Response { failure, unrequested } = request.send(session, &part)?;
         let has_arrived = request.arrived() > before;
         let Some(Failure { uids, error }) = failure else {
-            inbox.suspects().double_portion();
+            request.suspects().double_portion();
             if has_arrived {
                 budget.message_arrived();
             }
@@ -168,11 +187,11 @@ pub(super) fn fetch_all_but_suspects(
             }
             continue;
         };
-        suspect_first_missing(inbox, request, &uids, &error, has_arrived);
+        suspect_first_missing(request, &uids, &error, has_arrived);
         if error.ends_connection() {
             return Err(error);
         }
-        budget.count_refusal(inbox, &error, has_arrived);
+        budget.count_refusal(request.suspects(), &error, has_arrived);
     }
     Ok(())
 }
@@ -181,15 +200,9 @@ pub(super) fn fetch_all_but_suspects(
 /// there.
 ///
 /// None, if all messages of the window have arrived: then the failure is not about a message.
-fn suspect_first_missing(
-    inbox: &mut Inbox,
-    request: &impl Request,
-    uids: &UidSet,
-    error: &Error,
-    has_arrived: bool,
-) {
-    let suspects = inbox.suspects();
+fn suspect_first_missing(request: &mut impl Request, uids: &UidSet, error: &Error, has_arrived: bool) {
     let missing = request.missing();
+    let suspects = request.suspects();
     let Some(first) = uids.iter().find(|uid| missing.contains(*uid) && !suspects.contains(*uid)) else {
         return;
     };
@@ -202,17 +215,9 @@ fn suspect_first_missing(
     }
 }
 
-/// Returns `true` if a refusal is to be treated as transient, and records that.
-///
-/// Some servers send a transient code for a single bad message, each time. So of two refusals in a row the second one
-/// is not treated as transient, unless it says when to retry: the bad message is isolated instead.
-pub(super) fn treat_as_transient(inbox: &mut Inbox, error: &Error) -> bool {
-    is_server_wide(error) && (error.retry_after().is_some() || !inbox.set_refused_as_transient(true))
-}
-
 /// Returns `true` if a refusal is transient, and likely to affect all messages.
 ///
 /// SERVERBUG mostly is about one message: Dovecot sends it for a file that it can't read.
-pub(super) fn is_server_wide(error: &Error) -> bool {
+pub(crate) fn is_server_wide(error: &Error) -> bool {
     error.is_transient() && error.code() != Some("SERVERBUG")
 }

@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::inbox::Inbox;
-use super::isolate::{FailureBudget, Request, Response, fetch_all_but_suspects};
+use super::{FailureBudget, Request, Response, Suspects, fetch_all_but_suspects};
+use crate::config::ConnectionOptions;
 use crate::error::Result;
 use crate::python::{Failure, ImapSession, Mail, Part, Window, Windows};
 use crate::uid::{Uid, UidSet};
@@ -26,11 +26,11 @@ const MANY: Limits = Limits { count: 1_000, octets: 16 << 10 };
 const SINGLE: Limits = Limits { count: 1, octets: 1 << 20 };
 
 /// The identifying headers of one message.
-pub(super) struct Headers {
+pub(crate) struct Headers {
     /// The header lines as the server sent them.
-    pub(super) octets: Vec<u8>,
+    pub(crate) octets: Vec<u8>,
     /// `true` if the headers may be longer than what was requested.
-    pub(super) is_truncated: bool,
+    pub(crate) is_truncated: bool,
 }
 
 /// Fetches the headers of these messages, except for suspects. Messages whose headers the server refuses become
@@ -42,17 +42,17 @@ pub(super) struct Headers {
 /// # Errors
 ///
 /// A lost connection, a transient refusal, and too many refusals.
-pub(super) fn fetch_headers(
+pub(crate) fn fetch_headers(
     session: &mut ImapSession,
-    inbox: &mut Inbox,
+    suspects: &mut Suspects,
     uids: &UidSet,
 ) -> Result<BTreeMap<Uid, Headers>> {
     let mut all = BTreeMap::new();
-    fetch_within(session, inbox, &mut all, uids, MANY)?;
+    fetch_within(session, suspects, &mut all, uids, MANY)?;
     let truncated = all.iter().filter(|(_, headers)| headers.is_truncated).map(|(uid, _)| *uid);
     let truncated = UidSet::new(uids.validity(), truncated);
     if !truncated.is_empty() {
-        fetch_within(session, inbox, &mut all, &truncated, SINGLE)?;
+        fetch_within(session, suspects, &mut all, &truncated, SINGLE)?;
     }
     Ok(all)
 }
@@ -60,14 +60,15 @@ pub(super) fn fetch_headers(
 /// Adds the headers of these messages to `all`, those that arrived before an error, too.
 fn fetch_within(
     session: &mut ImapSession,
-    inbox: &mut Inbox,
+    suspects: &mut Suspects,
     all: &mut BTreeMap<Uid, Headers>,
     uids: &UidSet,
     limits: Limits,
 ) -> Result<()> {
-    let mut request = HeaderRequest { uids, absent: BTreeSet::new(), arrived: BTreeMap::new(), limits };
-    let mut budget = FailureBudget::default();
-    let result = fetch_all_but_suspects(session, inbox, &mut budget, &mut request);
+    let mut request =
+        HeaderRequest { suspects, uids, absent: BTreeSet::new(), arrived: BTreeMap::new(), limits };
+    let mut budget = FailureBudget::new(ConnectionOptions::default());
+    let result = fetch_all_but_suspects(session, &mut budget, &mut request);
     all.append(&mut request.arrived);
     result.and(budget.stopped.map_or(Ok(()), Err))
 }
@@ -79,7 +80,7 @@ fn fetch_within(
 /// # Errors
 ///
 /// A lost connection.
-pub(super) fn fetch_available_headers(
+pub(crate) fn fetch_available_headers(
     session: &mut ImapSession,
     uids: &UidSet,
 ) -> Result<BTreeMap<Uid, Headers>> {
@@ -94,7 +95,7 @@ pub(super) fn fetch_available_headers(
 }
 
 /// Fetches the headers of one message, even of a suspect; `None` if the server returns none.
-pub(super) fn fetch_headers_of_one(session: &mut ImapSession, uid: Uid) -> Result<Option<Headers>> {
+pub(crate) fn fetch_headers_of_one(session: &mut ImapSession, uid: Uid) -> Result<Option<Headers>> {
     let one = UidSet::new(session.validity(), [uid]);
     let mut arrived = BTreeMap::new();
     match HeaderWindows::new(&one, SINGLE).fetch(session, &mut arrived)? {
@@ -105,6 +106,7 @@ pub(super) fn fetch_headers_of_one(session: &mut ImapSession, uid: Uid) -> Resul
 
 /// The request for headers.
 struct HeaderRequest<'a> {
+    suspects: &'a mut Suspects,
     uids: &'a UidSet,
     absent: BTreeSet<Uid>,
     arrived: BTreeMap<Uid, Headers>,
@@ -118,7 +120,7 @@ impl Request for HeaderRequest<'_> {
         missing
     }
 
-    fn send(&mut self, session: &mut ImapSession, _: &mut Inbox, part: &UidSet) -> Result<Response> {
+    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
         let mut windows = HeaderWindows::new(part, self.limits);
         let failure = windows.fetch(session, &mut self.arrived)?;
         let unrequested = part.skip(windows.requested);
@@ -131,6 +133,10 @@ impl Request for HeaderRequest<'_> {
 
     fn set_absent(&mut self, uids: &UidSet) {
         self.absent.extend(uids.iter());
+    }
+
+    fn suspects(&mut self) -> &mut Suspects {
+        self.suspects
     }
 }
 

@@ -14,7 +14,7 @@ const MAX_SEARCHES: u32 = 10;
 
 /// Unfinished moves, by the inbox's UIDVALIDITY and the target mailbox.
 #[derive(Debug, Default)]
-pub(super) struct UnconfirmedCopies(HashMap<(UidValidity, String), UnfinishedMove>);
+pub(crate) struct UnconfirmedCopies(HashMap<(UidValidity, String), UnfinishedMove>);
 
 /// The messages of one UIDVALIDITY whose move to one mailbox is unfinished.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ impl UnconfirmedCopies {
     }
 
     /// Marks messages as unknown; called before MOVE or COPY is sent.
-    pub(super) fn mark_unknown(&mut self, uids: &UidSet, mailbox: &str) {
+    pub(crate) fn mark_unknown(&mut self, uids: &UidSet, mailbox: &str) {
         self.entry(uids, mailbox).unknown.extend(uids.iter());
     }
 
@@ -96,14 +96,14 @@ impl UnconfirmedCopies {
     }
 
     /// Returns `true` if any message of the set is unknown or copied.
-    pub(super) fn has_any(&self, uids: &UidSet, mailbox: &str) -> bool {
+    pub(crate) fn has_any(&self, uids: &UidSet, mailbox: &str) -> bool {
         let unfinished = self.0.get(&(uids.validity(), mailbox.to_owned()));
         unfinished
             .is_some_and(|it| uids.iter().any(|uid| it.unknown.contains(&uid) || it.copied.contains(&uid)))
     }
 
     /// Returns the messages of the set whose move to any mailbox is unfinished.
-    pub(super) fn among(&self, uids: &UidSet) -> BTreeSet<Uid> {
+    pub(crate) fn among(&self, uids: &UidSet) -> BTreeSet<Uid> {
         let moves = self.0.iter().filter(|((validity, _), _)| *validity == uids.validity());
         let unfinished = moves.flat_map(|(_, it)| it.unknown.iter().chain(&it.copied)).copied();
         unfinished.filter(|uid| uids.contains(*uid)).collect()

@@ -67,14 +67,11 @@ use parking_lot::Mutex;
 
 use self::entry::{Consumer, Op};
 use self::view::View;
-use super::headers::fetch_headers;
-use super::inbox::{Inbox, Settled};
-use super::verbs::search_among;
-use super::{Delivery, Imap};
 use crate::config::ImapConfig;
+use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
-use crate::message::{Origin, origin};
+use crate::moves::search_among;
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 
@@ -109,14 +106,19 @@ const MAX_UIDS_PER_CLAIM: usize = 4_000;
 /// The most UIDs of an entry, in command lines ([`UidSet::chunks`]). Of 7,000 octets each: 56,000.
 const MAX_LINES_PER_ENTRY: usize = 8;
 
+/// Returns the messages of a set that are not foreign by their headers: SEARCH matches the tag anywhere in the Subject.
+type WithoutForeign<'a> = dyn FnMut(&mut ImapSession, &UidSet) -> Result<UidSet> + 'a;
+
 /// The claims of one handle on a shared mailbox. Clones of the handle share them; a second handle, also in the same
 /// process, is another consumer.
 #[derive(Debug)]
-pub(super) struct Claims {
+pub(crate) struct Claims {
     me: Consumer,
     lease: Duration,
     inbox: String,
     tag: String,
+    /// Those of the SEARCH for messages with the tag.
+    criteria: String,
     archive: String,
     /// `true` after the search for logs in other archives.
     has_searched_other_logs: AtomicBool,
@@ -132,7 +134,7 @@ impl Claims {
     ///
     /// An identifier of 128 random bits is never used twice. A process that starts again is another consumer, and waits
     /// for the lease of the one before, unless that has released its messages.
-    pub(super) fn new(lease: Duration, config: &ImapConfig) -> Result<Self> {
+    pub(crate) fn new(lease: Duration, config: &ImapConfig) -> Result<Self> {
         let mut bits = [0; 16];
         let random = getrandom::fill(&mut bits);
         random.map_err(|e| {
@@ -143,6 +145,7 @@ impl Claims {
             lease,
             inbox: config.inbox.clone(),
             tag: config.common.tag.clone(),
+            criteria: config.search_criteria(),
             archive: config.archive_name().to_owned(),
             has_searched_other_logs: AtomicBool::new(false),
             others: AtomicUsize::new(0),
@@ -153,7 +156,7 @@ impl Claims {
 
     /// Returns a random time by which to begin later than the others, who have been woken by the same announcement; `None`
     /// without others. The next [`claim`](Self::claim) reads first whether they have claimed the messages by then.
-    pub(super) fn stagger(&self) -> Option<Duration> {
+    pub(crate) fn stagger(&self) -> Option<Duration> {
         let others = u32::try_from(self.others.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
         if others == 0 {
             return None;
@@ -174,6 +177,8 @@ impl Claims {
     /// Claims some first if it owns less than a batch. `present` are the results of a SEARCH, `wanted` the part to
     /// deliver. When nothing can be claimed, messages that it owns already are returned all the same.
     ///
+    /// Foreign mail is not claimed: `without_foreign` leaves it out, by a round trip for each claim.
+    ///
     /// `present` must be the results of the last SEARCH of the whole inbox: messages that are not in it count as gone.
     /// An empty set with `true` means that other consumers were quicker: search again.
     ///
@@ -182,18 +187,17 @@ impl Claims {
     /// `Refused`: the log can't be read or written, and this handle has no messages (`OVERQUOTA`, for example); code
     /// `INUSE` after too many lost races, or while others may claim under a new UIDVALIDITY, with the wait. A lost
     /// connection.
-    pub(super) fn claim(
+    pub(crate) fn claim(
         &self,
         session: &mut ImapSession,
         (wanted, most): (&UidSet, usize),
         present: &UidSet,
-        imap: &Imap,
-        inbox: &mut Inbox,
+        without_foreign: &mut WithoutForeign<'_>,
     ) -> Result<(UidSet, bool)> {
         let mut view = self.view.lock();
         self.enter_validity(session, &mut view)?;
         view.set_present(present);
-        match self.claim_more(session, &mut view, (wanted, most), imap, inbox) {
+        match self.claim_more(session, &mut view, (wanted, most), without_foreign) {
             Err(error) if error.kind() == ErrorKind::Refused && !view.is_older_than(self.lease) => {
                 let (owned, more) = view.owned_by(self.me, wanted).first(most);
                 if owned.is_empty() {
@@ -217,8 +221,7 @@ impl Claims {
         session: &mut ImapSession,
         view: &mut View,
         (wanted, most): (&UidSet, usize),
-        imap: &Imap,
-        inbox: &mut Inbox,
+        without_foreign: &mut WithoutForeign<'_>,
     ) -> Result<(UidSet, bool)> {
         let mut is_current = view.read_at.is_none_or(|read| read.elapsed() > self.lease / 10)
             && !(wanted.is_empty() && view.obsolete(self.lease).is_empty());
@@ -234,7 +237,7 @@ impl Claims {
         for _ in 0..MAX_RACES {
             let (owned, more) = view.owned_by(self.me, wanted).first(most);
             let room = (most - owned.len()).min(MAX_UIDS_PER_CLAIM);
-            if let Some(op) = self.next_op(session, view, wanted, room, imap, inbox)? {
+            if let Some(op) = self.next_op(session, view, wanted, room, without_foreign)? {
                 self.append(session, view, &op)?;
                 self.read_log(session, view)?;
                 is_current = true;
@@ -271,8 +274,7 @@ impl Claims {
 
     /// Returns the operation that gets up to `room` more messages: a claim, else a take; `None` if there are none.
     ///
-    /// Foreign mail is not claimed: its headers are fetched first, since SEARCH matches the tag anywhere in the
-    /// Subject. Messages are taken from a silent consumer only when no others are left.
+    /// Messages are taken from a silent consumer only when no others are left.
     ///
     /// # Errors
     ///
@@ -283,8 +285,7 @@ impl Claims {
         view: &View,
         wanted: &UidSet,
         room: usize,
-        imap: &Imap,
-        inbox: &mut Inbox,
+        without_foreign: &mut WithoutForeign<'_>,
     ) -> Result<Option<Op>> {
         if room == 0 || wanted.is_empty() {
             return Ok(None);
@@ -301,7 +302,7 @@ impl Claims {
             if free.is_empty() {
                 break;
             }
-            let tagged = without_foreign(session, &free, imap, inbox)?;
+            let tagged = without_foreign(session, &free)?;
             if !tagged.is_empty() {
                 return Ok(Some(Op::Claim(tagged)));
             }
@@ -328,7 +329,7 @@ impl Claims {
     /// # Errors
     ///
     /// A log that can't be read; a lost connection. Lost messages are no error here, since the others can be archived.
-    pub(super) fn check_owned(
+    pub(crate) fn check_owned(
         &self,
         session: &mut ImapSession,
         uids: &UidSet,
@@ -368,19 +369,19 @@ impl Claims {
     /// # Errors
     ///
     /// `LeaseLost`, and those of [`check_owned`](Self::check_owned).
-    pub(super) fn require_owned(&self, session: &mut ImapSession, uids: &UidSet) -> Result<()> {
+    pub(crate) fn require_owned(&self, session: &mut ImapSession, uids: &UidSet) -> Result<()> {
         self.check_owned(session, uids)?.1.map_or(Ok(()), Err)
     }
 
     /// Removes messages that this handle has archived, and remembers them: nothing is written to the log, where their
     /// claims are obsolete from now on.
-    pub(super) fn remove_archived(&self, uids: &UidSet) {
+    pub(crate) fn remove_archived(&self, uids: &UidSet) {
         self.view.lock().remove_archived(uids);
     }
 
     /// Returns `true` if this handle has archived the message, or if its UIDVALIDITY is an earlier one, of which
     /// nothing is known.
-    pub(super) fn may_have_archived(&self, delivery: &Delivery) -> bool {
+    pub(crate) fn may_have_archived(&self, delivery: &Delivery) -> bool {
         let view = self.view.lock();
         view.validity != Some(delivery.validity) || view.was_archived(delivery.validity, delivery.uid)
     }
@@ -388,7 +389,7 @@ impl Claims {
     /// Records that deliveries are handed out to the app.
     ///
     /// Only these are claimed again after a change of UIDVALIDITY; messages without a Message-ID can't be found again.
-    pub(super) fn hand_out(&self, deliveries: &[Delivery]) {
+    pub(crate) fn hand_out(&self, deliveries: &[Delivery]) {
         let mut view = self.view.lock();
         for delivery in deliveries {
             let uids = delivery.uids();
@@ -404,26 +405,4 @@ fn lease_lost(lost: &UidSet, all: usize) -> Error {
     let text =
         format!("the lease ran out, and {count} of {all} messages may be another consumer's: UID {lost}");
     Error::new(ErrorKind::LeaseLost, text).with_code(Some("LEASE".into()))
-}
-
-/// Returns the messages that are not foreign by their headers. A message whose headers the server withholds is claimed,
-/// too, so that a single consumer reports it.
-///
-/// This is one more round trip for each claim.
-fn without_foreign(
-    session: &mut ImapSession,
-    uids: &UidSet,
-    imap: &Imap,
-    inbox: &mut Inbox,
-) -> Result<UidSet> {
-    let (mut tagged, fetched) = (uids.clone(), fetch_headers(session, inbox, uids)?);
-    tagged.retain(|uid| {
-        let origin = fetched.get(&uid).map(|it| origin(&it.octets, it.is_truncated, &imap.config.common.tag));
-        let is_foreign = origin == Some(Origin::Foreign);
-        if is_foreign {
-            inbox.settle(uids.validity(), uid, Settled::Foreign);
-        }
-        !is_foreign
-    });
-    Ok(tagged)
 }

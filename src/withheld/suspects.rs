@@ -8,43 +8,31 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::is_server_wide;
+use crate::backoff::retry_delay;
 use crate::error::Error;
 use crate::uid::{Uid, UidSet};
-
-/// The least delay before a retry, as a multiple of the time that the failed attempt took.
-///
-/// So a bad message takes an eleventh of a handle's time at most, however slowly it fails.
-const DELAY_FACTOR: u32 = 10;
 
 /// The period in which lost connections are counted, as connects are.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Returns the delay before a retry: exponential backoff, and at least ten times as long as the failed attempt took.
-///
-/// `failures` counts the earlier failures; `backoff` has the least and the greatest delay.
-pub(super) fn retry_delay(failures: u32, took: Duration, backoff: (Duration, Duration)) -> Duration {
-    let (least, most) = backoff;
-    let delay = least.saturating_mul(1 << failures.min(20)).min(most);
-    delay.max(took.saturating_mul(DELAY_FACTOR))
-}
-
 /// A message whose FETCH failed, together with others or alone.
 #[derive(Clone, Debug)]
-pub(super) struct Suspect {
-    pub(super) error: Error,
+pub(crate) struct Suspect {
+    pub(crate) error: Error,
     /// The failures of a FETCH for this message alone; 0 before the first one. From 1 on the message is withheld.
-    pub(super) failures: u32,
+    pub(crate) failures: u32,
     /// The earliest time of the next attempt.
     retry_at: Instant,
     /// `true` if its headers have the tag.
-    pub(super) is_ours: bool,
+    pub(crate) is_ours: bool,
     /// `true` after an error was delivered in its place.
-    pub(super) is_reported: bool,
+    pub(crate) is_reported: bool,
 }
 
 impl Suspect {
     /// Returns `true` if the message may be fetched now.
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.retry_at <= Instant::now()
     }
 }
@@ -52,20 +40,22 @@ impl Suspect {
 /// The message at which the connection was lost. Noted on the session, and taken by the call, which alone knows that
 /// the connection is lost.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LostAt {
-    pub(super) uid: Uid,
+pub(crate) struct LostAt {
+    pub(crate) uid: Uid,
     /// `true` if other messages of the same command arrived before.
-    pub(super) others_arrived: bool,
+    pub(crate) others_arrived: bool,
 }
 
 /// The suspects of one inbox, and how many other messages to request together.
 #[derive(Debug, Default)]
-pub(super) struct Suspects {
+pub(crate) struct Suspects {
     all: BTreeMap<Uid, Suspect>,
     /// The number of messages to request together; `None` is no limit. 1, 2, 4, ... after a failure that did not show
     /// its cause.
     portion: Option<usize>,
     lost_at: Option<LostAt>,
+    /// `true` if the last refusal was treated as transient.
+    refused_as_transient: bool,
     /// The times of the last losses of the connection at a message.
     ///
     /// Of all calls on the handle: they share the connections of a minute.
@@ -74,7 +64,7 @@ pub(super) struct Suspects {
 
 impl Suspects {
     /// Adds a suspect, due at once; only replaces the error of one that exists.
-    pub(super) fn add(&mut self, uid: Uid, error: &Error) {
+    pub(crate) fn add(&mut self, uid: Uid, error: &Error) {
         let now = Instant::now();
         let new = || Suspect {
             error: error.clone(),
@@ -87,7 +77,7 @@ impl Suspects {
     }
 
     /// Withholds a message whose FETCH failed alone, until its [`retry_delay`] is over.
-    pub(super) fn withhold(
+    pub(crate) fn withhold(
         &mut self,
         uid: Uid,
         error: &Error,
@@ -104,7 +94,7 @@ impl Suspects {
     /// Makes a withheld message due: the server may be at fault, not the message.
     ///
     /// Only its first failure, or a refusal: another lost connection costs too much.
-    pub(super) fn retry_soon(&mut self, uid: Uid, error: &Error) {
+    pub(crate) fn retry_soon(&mut self, uid: Uid, error: &Error) {
         if let Some(suspect) = self.all.get_mut(&uid)
             && (suspect.failures == 1 || !error.ends_connection())
         {
@@ -113,7 +103,7 @@ impl Suspects {
     }
 
     /// Removes a message that was fetched. If it was withheld, the server may have recovered: all others become due.
-    pub(super) fn mark_fetched(&mut self, uid: Uid) {
+    pub(crate) fn mark_fetched(&mut self, uid: Uid) {
         if self.all.remove(&uid).is_some_and(|suspect| suspect.failures > 0) {
             let now = Instant::now();
             self.all.values_mut().for_each(|suspect| suspect.retry_at = now);
@@ -123,89 +113,105 @@ impl Suspects {
     /// Returns the error of a suspect that was not reported to the app.
     ///
     /// A call without deliveries returns it, so that a failure is never silent.
-    pub(super) fn unreported(&self) -> Option<Error> {
+    pub(crate) fn unreported(&self) -> Option<Error> {
         self.all.values().find(|suspect| !suspect.is_reported).map(|suspect| suspect.error.clone())
     }
 
-    pub(super) fn get(&self, uid: Uid) -> Option<&Suspect> {
+    pub(crate) fn get(&self, uid: Uid) -> Option<&Suspect> {
         self.all.get(&uid)
     }
 
-    pub(super) fn get_mut(&mut self, uid: Uid) -> Option<&mut Suspect> {
+    pub(crate) fn get_mut(&mut self, uid: Uid) -> Option<&mut Suspect> {
         self.all.get_mut(&uid)
     }
 
-    pub(super) fn contains(&self, uid: Uid) -> bool {
+    pub(crate) fn contains(&self, uid: Uid) -> bool {
         self.all.contains_key(&uid)
     }
 
     /// Returns `true` if a FETCH for the message alone has failed.
-    pub(super) fn is_withheld(&self, uid: Uid) -> bool {
+    pub(crate) fn is_withheld(&self, uid: Uid) -> bool {
         self.get(uid).is_some_and(|suspect| suspect.failures > 0)
     }
 
     /// Counts the suspects that may not be fetched now.
-    pub(super) fn count_not_due(&self) -> usize {
+    pub(crate) fn count_not_due(&self) -> usize {
         self.all.values().filter(|suspect| !suspect.is_due()).count()
     }
 
     /// Returns the time of the next attempt of a withheld message that was not due at `began`.
-    pub(super) fn next_due(&self, began: Instant) -> Option<Instant> {
+    pub(crate) fn next_due(&self, began: Instant) -> Option<Instant> {
         self.all.values().map(|suspect| suspect.retry_at).filter(|retry_at| *retry_at > began).min()
     }
 
     /// Returns `true` if any suspect may be fetched now.
-    pub(super) fn has_due(&self) -> bool {
+    pub(crate) fn has_due(&self) -> bool {
         self.all.values().any(Suspect::is_due)
     }
 
-    pub(super) fn remove(&mut self, uid: Uid) {
+    pub(crate) fn remove(&mut self, uid: Uid) {
         self.all.remove(&uid);
     }
 
     /// Removes the suspects that are not in this set.
-    pub(super) fn retain(&mut self, present: &UidSet) {
+    pub(crate) fn retain(&mut self, present: &UidSet) {
         self.all.retain(|uid, _| present.contains(*uid));
     }
 
+    /// Returns `true` if a refusal is to be treated as transient, and records that.
+    ///
+    /// Some servers send a transient code for a single bad message, each time. So of two refusals in a row the second one
+    /// is not treated as transient, unless it says when to retry: the bad message is isolated instead.
+    pub(crate) fn treat_as_transient(&mut self, error: &Error) -> bool {
+        let was_transient = self.refused_as_transient;
+        let is_server_wide = is_server_wide(error);
+        self.refused_as_transient |= is_server_wide && error.retry_after().is_none();
+        is_server_wide && (error.retry_after().is_some() || !was_transient)
+    }
+
+    /// Records that the server has recovered: the next transient refusal counts as such again.
+    pub(crate) fn no_refusal(&mut self) {
+        self.refused_as_transient = false;
+    }
+
     /// Removes all suspects.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.all.clear();
     }
 
     /// Returns the messages to request together: the first of the missing ones that are no suspects.
-    pub(super) fn next_portion(&self, mut missing: UidSet) -> UidSet {
+    pub(crate) fn next_portion(&self, mut missing: UidSet) -> UidSet {
         missing.retain(|uid| !self.contains(uid));
         missing.first(self.portion.unwrap_or(usize::MAX)).0
     }
 
     /// Doubles the portion, after one that arrived.
-    pub(super) fn double_portion(&mut self) {
+    pub(crate) fn double_portion(&mut self) {
         self.portion = self.portion.and_then(|portion| portion.checked_mul(2));
     }
 
     /// Resets the portion to one message, when a failure does not show which message caused it.
-    pub(super) fn reset_portion(&mut self) {
+    pub(crate) fn reset_portion(&mut self) {
         self.portion = Some(1);
     }
 
     /// Records at which message the connection was lost.
-    pub(super) fn set_lost_at(&mut self, lost_at: LostAt) {
+    pub(crate) fn set_lost_at(&mut self, lost_at: LostAt) {
         self.lost_at = Some(lost_at);
     }
 
     /// Takes the message out at which the connection was lost since the last call.
-    pub(super) fn take_lost_at(&mut self) -> Option<LostAt> {
+    pub(crate) fn take_lost_at(&mut self) -> Option<LostAt> {
         self.lost_at.take()
     }
 
     /// Counts a loss of the connection at a message.
-    pub(super) fn count_loss(&mut self) {
+    pub(crate) fn count_loss(&mut self) {
         self.losses.push_back(Instant::now());
     }
 
     /// Returns the number of losses within the last minute.
-    pub(super) fn recent_losses(&mut self) -> usize {
+    pub(crate) fn recent_losses(&mut self) -> usize {
         let now = Instant::now();
         self.losses.retain(|loss| now.duration_since(*loss) < MINUTE);
         self.losses.len()

@@ -15,8 +15,11 @@
 //!
 //! MOVE by several sessions at once may copy a message more than once. Only one consumer moves a message: its owner.
 
-use super::unconfirmed_copies::UnconfirmedCopies;
-use super::verbs::{delete, outcome_unknown, search_among};
+mod delete;
+mod unconfirmed_copies;
+
+pub(crate) use self::delete::{delete, outcome_unknown, retry_without_expunged, search_among};
+pub(crate) use self::unconfirmed_copies::UnconfirmedCopies;
 use crate::error::{Error, ErrorKind, Result};
 use crate::python::{Ahead, Copied, ImapSession, in_portions};
 use crate::uid::{Uid, UidSet};
@@ -27,15 +30,15 @@ use crate::uid::{Uid, UidSet};
 const MAX_ATTEMPTS: usize = 5;
 
 /// A move of messages to one mailbox.
-pub(super) struct Move<'a> {
-    pub(super) session: &'a mut ImapSession,
+pub(crate) struct Move<'a> {
+    pub(crate) session: &'a mut ImapSession,
     copies: &'a mut UnconfirmedCopies,
     /// The target's name on this server.
     mailbox: String,
     /// `true` if a missing mailbox is created.
     creates_mailbox: bool,
     /// The next fetch, to be sent behind a MOVE of all messages.
-    pub(super) ahead: Option<Ahead>,
+    pub(crate) ahead: Option<Ahead>,
     /// Receives the UIDs of messages that have left the inbox, also when the move fails.
     done: &'a mut Vec<Uid>,
 }
@@ -43,7 +46,7 @@ pub(super) struct Move<'a> {
 impl<'a> Move<'a> {
     /// Makes a move to the archive or to the dead letters, which are created again when another client has removed
     /// them.
-    pub(super) fn to_own_mailbox(
+    pub(crate) fn to_own_mailbox(
         session: &'a mut ImapSession,
         copies: &'a mut UnconfirmedCopies,
         mailbox: &str,
@@ -53,7 +56,7 @@ impl<'a> Move<'a> {
     }
 
     /// Makes a move to a mailbox that the app names, which must exist.
-    pub(super) fn to_existing_mailbox(
+    pub(crate) fn to_existing_mailbox(
         session: &'a mut ImapSession,
         copies: &'a mut UnconfirmedCopies,
         mailbox: &str,
@@ -68,7 +71,7 @@ impl<'a> Move<'a> {
     ///
     /// `StaleUids` before anything is sent; `Refused` by the server, or for an OK after which messages are still in the
     /// inbox; a lost connection. `done` has the messages that have left the inbox by then.
-    pub(super) fn run(&mut self, set: &UidSet) -> Result<()> {
+    pub(crate) fn run(&mut self, set: &UidSet) -> Result<()> {
         in_portions(self, set, |this, portion| {
             this.ahead.take_if(|_| portion.len() < set.len());
             this.run_portion(portion)
@@ -109,7 +112,7 @@ impl<'a> Move<'a> {
     /// # Errors
     ///
     /// Those of [`ImapSession::copies`].
-    pub(super) fn search_copies(&mut self, set: &UidSet) -> Result<UidSet> {
+    pub(crate) fn search_copies(&mut self, set: &UidSet) -> Result<UidSet> {
         let mut rest = set.clone();
         let unknown = self.copies.begin_search(set, &self.mailbox);
         in_portions(self, &unknown, |this, portion| {
@@ -252,12 +255,12 @@ impl AsMut<ImapSession> for Move<'_> {
     }
 }
 
-/// Moves messages to a mailbox that the app names; see [`Imap::move_to`](super::Imap::move_to).
+/// Moves messages to a mailbox that the app names; see [`Imap::move_to`](crate::Imap::move_to).
 ///
 /// # Errors
 ///
 /// `OutcomeUnknown` in place of a lost connection, on a server without MOVE, if COPY may have been done.
-pub(super) fn move_to(
+pub(crate) fn move_to(
     session: &mut ImapSession,
     copies: &mut UnconfirmedCopies,
     set: &UidSet,

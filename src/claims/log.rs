@@ -11,7 +11,7 @@ use super::view::View;
 use super::{Claims, MAX_CLAIMS, MAX_LINES_PER_ENTRY, MAX_PRESENT_CLAIMS};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
-use crate::imap::verbs::search_among;
+use crate::moves::search_among;
 use crate::python::ImapSession;
 use crate::uid::UidSet;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Delivery;
+use crate::delivery::Delivery;
 use crate::message::Identity;
 use crate::signal::Signal;
 use crate::uid::{Uid, UidSet, UidValidity};
@@ -14,7 +14,7 @@ use crate::uid::{Uid, UidSet, UidValidity};
 ///
 /// Locked for a look or a change only, after the inbox's lock, so that a consumer can be dropped at any time.
 #[derive(Debug, Default)]
-pub(super) struct InFlight {
+pub(crate) struct InFlight {
     state: Mutex<State>,
     /// Signals that messages have left, or that consumers are to end.
     changed: Signal,
@@ -48,19 +48,19 @@ struct Held {
 
 impl InFlight {
     /// Returns the number of a new consumer.
-    pub(super) fn add_consumer(&self) -> u64 {
+    pub(crate) fn add_consumer(&self) -> u64 {
         let mut state = self.state.lock();
         state.last += 1;
         state.last
     }
 
     /// Returns `true` if the consumer is to hand out no more.
-    pub(super) fn has_ended(&self, consumer: u64) -> bool {
+    pub(crate) fn has_ended(&self, consumer: u64) -> bool {
         consumer <= self.state.lock().ended
     }
 
     /// Ends all consumers so far, and lets go of the messages that they have not handed out.
-    pub(super) fn end_consumers(&self) {
+    pub(crate) fn end_consumers(&self) {
         let mut state = self.state.lock();
         state.ended = state.last;
         state.held.retain(|_, held| held.is_handed_out);
@@ -71,7 +71,7 @@ impl InFlight {
 
     /// Holds these deliveries for a consumer. Drops those whose message is held already under another UID, and leaves
     /// them out while it is; once that one is acknowledged, they are duplicates.
-    pub(super) fn hold(&self, consumer: u64, deliveries: &mut Vec<Delivery>) {
+    pub(crate) fn hold(&self, consumer: u64, deliveries: &mut Vec<Delivery>) {
         let mut state = self.state.lock();
         let held = state.held_identities();
         deliveries.retain(|it| {
@@ -92,7 +92,7 @@ impl InFlight {
     }
 
     /// Records that the app gets a message, or an error in its place. Returns `false` for a message that was let go of.
-    pub(super) fn hand_out(&self, delivery: &Delivery) -> bool {
+    pub(crate) fn hand_out(&self, delivery: &Delivery) -> bool {
         let mut state = self.state.lock();
         if !delivery.is_archivable() || state.validity != Some(delivery.validity) {
             return true; // It was never held, or the inbox has another UIDVALIDITY.
@@ -106,7 +106,7 @@ impl InFlight {
     }
 
     /// Lets go of all messages of a consumer.
-    pub(super) fn release_all(&self, consumer: u64) {
+    pub(crate) fn release_all(&self, consumer: u64) {
         let mut state = self.state.lock();
         state.held.retain(|_, held| held.consumer != consumer);
         state.returns += 1;
@@ -115,7 +115,7 @@ impl InFlight {
     }
 
     /// Lets go of these deliveries, and delays those until the time.
-    pub(super) fn delay(&self, deliveries: &[&Delivery], delay: Duration) {
+    pub(crate) fn delay(&self, deliveries: &[&Delivery], delay: Duration) {
         let mut state = self.state.lock();
         let until = Instant::now().checked_add(delay);
         let validity = state.validity;
@@ -132,7 +132,7 @@ impl InFlight {
     }
 
     /// Forgets messages that have left the inbox, or that another consumer has claimed.
-    pub(super) fn remove(&self, gone: &UidSet) {
+    pub(crate) fn remove(&self, gone: &UidSet) {
         let mut state = self.state.lock();
         if state.validity == Some(gone.validity()) {
             for uid in gone.iter() {
@@ -146,7 +146,7 @@ impl InFlight {
     }
 
     /// Forgets the messages that are not in this set.
-    pub(super) fn retain(&self, present: &UidSet) {
+    pub(crate) fn retain(&self, present: &UidSet) {
         let mut state = self.state.lock();
         state.reset_to(present.validity());
         state.held.retain(|uid, _| present.contains(*uid));
@@ -158,7 +158,7 @@ impl InFlight {
 
     /// Returns the messages that are not to be handed out now: delayed ones, and for a consumer also those in flight,
     /// under any UID.
-    pub(super) fn unavailable(&self, validity: UidValidity, for_consumer: bool) -> HashSet<Uid> {
+    pub(crate) fn unavailable(&self, validity: UidValidity, for_consumer: bool) -> HashSet<Uid> {
         let (state, now) = (self.state.lock(), Instant::now());
         if state.validity != Some(validity) {
             return HashSet::new();
@@ -173,18 +173,18 @@ impl InFlight {
     }
 
     /// Returns a number that grows when messages become available, so that none is missed before a wait.
-    pub(super) fn returns(&self) -> u64 {
+    pub(crate) fn returns(&self) -> u64 {
         self.state.lock().returns
     }
 
     /// Returns the time from which the next delayed message is handed out again. Leaves out those that were due at
     /// `began`: a fetch that began then has not handed them out, and another one would not either.
-    pub(super) fn next_due(&self, began: Instant) -> Option<Instant> {
+    pub(crate) fn next_due(&self, began: Instant) -> Option<Instant> {
         self.state.lock().delayed.values().filter(|until| **until > began).min().copied()
     }
 
     /// Waits until fewer than `most` messages are in flight, or the consumer is to end.
-    pub(super) fn wait_for_room(&self, consumer: u64, most: usize) {
+    pub(crate) fn wait_for_room(&self, consumer: u64, most: usize) {
         let mut state = self.state.lock();
         while state.is_full(consumer, most) {
             self.changed.wait(&mut state);
@@ -192,14 +192,14 @@ impl InFlight {
     }
 
     /// Returns how many more messages there may be in flight, 0 if the consumer is to end.
-    pub(super) fn room(&self, consumer: u64, most: usize) -> usize {
+    pub(crate) fn room(&self, consumer: u64, most: usize) -> usize {
         let state = self.state.lock();
         if consumer > state.ended { most.saturating_sub(state.held.len()) } else { 0 }
     }
 
     /// Returns how many more messages there may be in flight once these have left the inbox, 0 without consumers that
     /// are to go on.
-    pub(super) fn room_without(&self, leaving: &UidSet, most: usize) -> usize {
+    pub(crate) fn room_without(&self, leaving: &UidSet, most: usize) -> usize {
         let state = self.state.lock();
         if state.ended == state.last {
             return 0;
@@ -208,7 +208,7 @@ impl InFlight {
     }
 
     /// Waits until none is in flight, at most until a time; returns how many are.
-    pub(super) fn wait_until_empty(&self, limit: Duration) -> usize {
+    pub(crate) fn wait_until_empty(&self, limit: Duration) -> usize {
         let mut state = self.state.lock();
         let until = Instant::now().checked_add(limit);
         while !state.held.is_empty() {
@@ -254,12 +254,12 @@ mod futures {
 
     impl InFlight {
         /// Returns a place for a future that waits.
-        pub(in super::super) fn registration(&self) -> Registration {
+        pub(crate) fn registration(&self) -> Registration {
             self.changed.registration()
         }
 
         /// Does what [`wait_for_room`](Self::wait_for_room) does; the future is woken to look again.
-        pub(in super::super) fn poll_room(
+        pub(crate) fn poll_room(
             &self,
             consumer: u64,
             most: usize,
@@ -277,7 +277,7 @@ mod futures {
         }
 
         /// Returns how many messages are in flight; the future is woken to look again if there are any.
-        pub(in super::super) fn poll_empty(&self, place: &Registration, waker: &Waker) -> usize {
+        pub(crate) fn poll_empty(&self, place: &Registration, waker: &Waker) -> usize {
             let _former; // Dropped after the lock.
             let waker = waker.clone(); // Before the lock: it is code of the app's runtime.
             let state = self.state.lock();
