@@ -113,7 +113,7 @@ impl LastBatch {
 
 /// Returns the fetch that is likely to follow, once these messages have left the inbox; `None` if there is none, or it
 /// is not known.
-pub(super) fn next_fetch(
+pub(crate) fn next_fetch(
     session: &mut ImapSession,
     imap: &Imap,
     inbox: &mut Inbox,

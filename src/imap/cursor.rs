@@ -12,7 +12,7 @@ const MAX_COUNTED: usize = 10;
 
 /// The progress of one fetch, or of a walk through the whole inbox.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     /// Under another UIDVALIDITY the walk begins anew: messages may come a second time, and none is left out.
     validity: Option<UidValidity>,
     /// The highest UID that was read, or chosen; `None` at the beginning.
@@ -38,35 +38,35 @@ enum Purpose {
 
 impl Cursor {
     /// Begins a walk, which returns every message once, withheld ones as errors.
-    pub(super) fn walk() -> Self {
+    pub(crate) fn walk() -> Self {
         Self { purpose: Purpose::Walk, ..Self::default() }
     }
 
     /// Moves to `last`, except for the UIDs that were skipped.
     ///
     /// `skipped` must be ascending, with no UID above `last`.
-    pub(super) fn advance(&mut self, validity: UidValidity, last: Option<Uid>, skipped: Vec<Uid>) {
+    pub(crate) fn advance(&mut self, validity: UidValidity, last: Option<Uid>, skipped: Vec<Uid>) {
         *self = Self { validity: Some(validity), last, skipped, purpose: self.purpose };
     }
 
     /// Returns `true` for the cursor of a walk.
-    pub(super) fn is_walk(&self) -> bool {
+    pub(crate) fn is_walk(&self) -> bool {
         matches!(self.purpose, Purpose::Walk)
     }
 
     /// Begins the fetch of a consumer, when there may be `room` more messages in flight.
-    pub(super) fn consumer(room: usize, config: &ImapConfig) -> Self {
+    pub(crate) fn consumer(room: usize, config: &ImapConfig) -> Self {
         let most = if config.dead_letters.is_some() { MAX_COUNTED } else { usize::MAX };
         Self { purpose: Purpose::Consume(room.min(most)), ..Self::default() }
     }
 
     /// Returns `true` for a cursor that leaves out the messages in flight.
-    pub(super) fn is_consumer(&self) -> bool {
+    pub(crate) fn is_consumer(&self) -> bool {
         matches!(self.purpose, Purpose::Consume(_))
     }
 
     /// Returns the most messages of one fetch, given those of a batch.
-    pub(super) fn most(&self, batch: usize) -> usize {
+    pub(crate) fn most(&self, batch: usize) -> usize {
         match self.purpose {
             Purpose::Consume(room) => room.min(batch),
             Purpose::Fetch | Purpose::Walk => batch,
@@ -74,7 +74,7 @@ impl Cursor {
     }
 
     /// Returns the skipped UIDs and the last UID passed; neither under another UIDVALIDITY.
-    pub(super) fn position(&self, validity: UidValidity) -> (&[Uid], Option<Uid>) {
+    pub(crate) fn position(&self, validity: UidValidity) -> (&[Uid], Option<Uid>) {
         if self.validity == Some(validity) { (&self.skipped, self.last) } else { (&[], None) }
     }
 }

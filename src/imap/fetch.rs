@@ -16,14 +16,15 @@ use std::collections::BTreeSet;
 use super::cursor::Cursor;
 use super::inbox::{Candidate, Inbox};
 use super::reader::Reader;
-use super::single::{empty_response, withheld_error};
 use super::windows::{Previews, WholeMails};
 use super::{Delivery, Imap};
 use crate::delivery::Fate;
 use crate::error::{Error, Result};
 use crate::python::{ImapSession, Part};
 use crate::uid::{Uid, UidSet, UidValidity};
-use crate::withheld::{FailureBudget, Request, Response, Suspects, fetch_all_but_suspects};
+use crate::withheld::{
+    FailureBudget, Request, Response, Suspects, empty_response, fetch_all_but_suspects, withheld_error,
+};
 
 /// The result of a finished [`Fetch`].
 pub(super) struct Outcome {

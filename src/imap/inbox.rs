@@ -28,7 +28,7 @@ use crate::withheld::Suspects;
 ///
 /// All UIDs are of one UIDVALIDITY: another one resets the state, except for sizes and acknowledged messages.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     validity: Option<UidValidity>,
     /// SEARCH results that are not settled and not known to have left the inbox, with their sizes as in [`Candidate`].
     /// No candidate is settled.
@@ -46,18 +46,18 @@ pub(super) struct Inbox {
     highest: Option<Uid>,
     has_found_new: bool,
     in_flight: Arc<InFlight>,
-    pub(super) subjects: Subjects,
+    pub(crate) subjects: Subjects,
     pub(super) last_batch: LastBatch,
     /// Moves without a response.
-    pub(super) unconfirmed_copies: UnconfirmedCopies,
+    pub(crate) unconfirmed_copies: UnconfirmedCopies,
     /// Deliveries of failed calls of [`fetch_and_ack`](super::Imap::fetch_and_ack), which may be archived and were not
     /// returned to the app.
-    pub(super) unreturned: Vec<Delivery>,
+    pub(crate) unreturned: Vec<Delivery>,
 }
 
 impl Inbox {
     /// Drops unreturned messages that another call has acknowledged or moved, so that no later call returns them.
-    pub(super) fn forget_unreturned(&mut self, gone: &UidSet) {
+    pub(crate) fn forget_unreturned(&mut self, gone: &UidSet) {
         self.unreturned.retain(|it| it.validity != gone.validity() || !gone.contains(it.uid));
     }
 }
@@ -92,7 +92,7 @@ pub(super) enum Settled {
 
 impl Inbox {
     /// Creates an empty state.
-    pub(super) fn new(acknowledged: Acknowledged, in_flight: Arc<InFlight>) -> Self {
+    pub(crate) fn new(acknowledged: Acknowledged, in_flight: Arc<InFlight>) -> Self {
         Self { acknowledged, in_flight, ..Self::default() }
     }
 
@@ -112,31 +112,31 @@ impl Inbox {
     }
 
     /// Returns the counts of deliveries under this UIDVALIDITY.
-    pub(super) fn delivery_counts(&mut self, validity: UidValidity) -> &mut DeliveryCounts {
+    pub(crate) fn delivery_counts(&mut self, validity: UidValidity) -> &mut DeliveryCounts {
         &mut self.with_validity(validity).delivery_counts
     }
 
     /// Counts one more return of these deliveries to the app, and sets their counts: those of `dead_letters` where a
     /// message has one, else the returns by this handle. Deliveries of an earlier UIDVALIDITY keep theirs.
-    pub(super) fn count_returns(&mut self, deliveries: &mut [Delivery]) {
+    pub(crate) fn count_returns(&mut self, deliveries: &mut [Delivery]) {
         for delivery in deliveries.iter_mut().filter(|it| Some(it.validity) == self.validity) {
             delivery.count = self.delivery_counts.count_return(delivery.uid);
         }
     }
 
     /// Takes a rejected message back from the app; returns how often it was delivered, 0 under another UIDVALIDITY.
-    pub(super) fn release(&mut self, validity: UidValidity, uid: Uid, reason: &str) -> u32 {
+    pub(crate) fn release(&mut self, validity: UidValidity, uid: Uid, reason: &str) -> u32 {
         if self.validity == Some(validity) { self.delivery_counts.release(uid, reason) } else { 0 }
     }
 
     /// Returns the reason of the message's last rejection by this handle.
-    pub(super) fn reject_reason(&self, uid: Uid) -> Option<String> {
+    pub(crate) fn reject_reason(&self, uid: Uid) -> Option<String> {
         self.delivery_counts.rejected.get(&uid).map(|(_, reason)| reason.clone())
     }
 
     /// Replaces the candidates with the SEARCH results; drops the state of mail that is no longer found. Sizes that are
     /// known stay.
-    pub(super) fn update_candidates(&mut self, present: &UidSet) {
+    pub(crate) fn update_candidates(&mut self, present: &UidSet) {
         let state = self.with_validity(present.validity());
         state.settled.retain(|uid, _| present.contains(*uid));
         state.suspects.retain(present);
@@ -151,14 +151,14 @@ impl Inbox {
     }
 
     /// Returns `true`, once, if a SEARCH has found messages with higher UIDs than all searches before.
-    pub(super) fn take_found_new(&mut self) -> bool {
+    pub(crate) fn take_found_new(&mut self) -> bool {
         std::mem::take(&mut self.has_found_new)
     }
 
     /// Returns up to `most` candidates that the cursor has not passed, oldest first. Withheld ones only for a walk.
     ///
     /// Candidates that were delivered are among them: a message that is not acknowledged is fetched again.
-    pub(super) fn next_candidates(
+    pub(crate) fn next_candidates(
         &mut self,
         validity: UidValidity,
         cursor: &Cursor,
@@ -173,7 +173,7 @@ impl Inbox {
 
     /// Returns up to `most` withheld candidates whose retry is due. They are appended to a batch that has room for
     /// them.
-    pub(super) fn due_withheld(
+    pub(crate) fn due_withheld(
         &mut self,
         validity: UidValidity,
         cursor: &Cursor,
@@ -207,18 +207,18 @@ impl Inbox {
     }
 
     /// Returns `true` if the message is a candidate.
-    pub(super) fn is_candidate(&self, uid: Uid) -> bool {
+    pub(crate) fn is_candidate(&self, uid: Uid) -> bool {
         self.candidates.contains_key(&uid)
     }
 
     /// Returns the number of messages that wait as far as is known; `None` before the first SEARCH.
-    pub(super) fn depth(&self) -> Option<u64> {
+    pub(crate) fn depth(&self) -> Option<u64> {
         self.validity.map(|_| self.candidates.len() as u64)
     }
 
     /// Returns `true` if the handle does not know that a message has left the inbox. Under an earlier UIDVALIDITY it
     /// knows that of acknowledged messages only.
-    pub(super) fn is_waiting(&self, delivery: &Delivery) -> bool {
+    pub(crate) fn is_waiting(&self, delivery: &Delivery) -> bool {
         if self.validity == Some(delivery.validity) {
             return self.is_candidate(delivery.uid);
         }
@@ -226,49 +226,49 @@ impl Inbox {
     }
 
     /// Returns `true` if any candidate may be fetched now, but for those that are `leaving`.
-    pub(super) fn has_fetchable(&mut self, validity: UidValidity, leaving: &UidSet) -> bool {
+    pub(crate) fn has_fetchable(&mut self, validity: UidValidity, leaving: &UidSet) -> bool {
         let state = self.with_validity(validity);
         let leaving = leaving.iter().filter(|uid| state.candidates.contains_key(uid)).count();
         state.candidates.len() - leaving > state.suspects.count_not_due()
     }
 
     /// Returns the mail whose Subject the server can't search.
-    pub(super) fn unsearchable(&mut self, validity: UidValidity) -> &UidSet {
+    pub(crate) fn unsearchable(&mut self, validity: UidValidity) -> &UidSet {
         self.with_validity(validity).unsearchable.get_or_insert_with(|| UidSet::empty(validity))
     }
 
     /// Returns unsearchable mail to exclude from a SEARCH, as many UIDs as a command has room for; `None` without any.
-    pub(super) fn search_exclusions(&self) -> Option<UidSet> {
+    pub(crate) fn search_exclusions(&self) -> Option<UidSet> {
         let uids = self.unsearchable.as_ref().filter(|uids| !uids.is_empty())?;
         Some(uids.chunk(0, MAX_EXCLUDED))
     }
 
     /// Replaces the mail whose Subject the server can't search.
-    pub(super) fn set_unsearchable(&mut self, uids: &UidSet) {
+    pub(crate) fn set_unsearchable(&mut self, uids: &UidSet) {
         self.with_validity(uids.validity()).unsearchable = Some(uids.clone());
     }
 
     /// Returns the candidates whose FETCH failed.
-    pub(super) fn suspects(&mut self) -> &mut Suspects {
+    pub(crate) fn suspects(&mut self) -> &mut Suspects {
         &mut self.suspects
     }
 
     /// Records the size of a candidate that has to be fetched whole.
-    pub(super) fn set_size(&mut self, validity: UidValidity, uid: Uid, size: u64) {
+    pub(crate) fn set_size(&mut self, validity: UidValidity, uid: Uid, size: u64) {
         if let Some(candidate) = self.with_validity(validity).candidates.get_mut(&uid) {
             *candidate = Some(size);
         }
     }
 
     /// Returns the sizes of earlier messages.
-    pub(super) fn sizes(&mut self) -> &mut Sizes {
+    pub(crate) fn sizes(&mut self) -> &mut Sizes {
         &mut self.sizes
     }
 
     /// Removes messages that have left the inbox.
     ///
     /// Not from the settled ones: those end with the next SEARCH.
-    pub(super) fn remove(&mut self, uids: &UidSet) {
+    pub(crate) fn remove(&mut self, uids: &UidSet) {
         self.in_flight.remove(uids);
         self.last_batch.remove(uids);
         if self.validity == Some(uids.validity()) {
@@ -281,7 +281,7 @@ impl Inbox {
     }
 
     /// Records why a candidate is not to be fetched again.
-    pub(super) fn settle(&mut self, validity: UidValidity, uid: Uid, reason: Settled) {
+    pub(crate) fn settle(&mut self, validity: UidValidity, uid: Uid, reason: Settled) {
         let state = self.with_validity(validity);
         state.candidates.remove(&uid);
         state.suspects.remove(uid);
@@ -289,24 +289,24 @@ impl Inbox {
     }
 
     /// Returns the mail that is not fetched again, as of the last SEARCH.
-    pub(super) fn settled(&mut self, validity: UidValidity) -> UidSet {
+    pub(crate) fn settled(&mut self, validity: UidValidity) -> UidSet {
         UidSet::new(validity, self.with_validity(validity).settled.keys().copied())
     }
 
     /// Returns the duplicates to archive with the next acknowledgement; `None` without any.
-    pub(super) fn duplicates(&self) -> Option<UidSet> {
+    pub(crate) fn duplicates(&self) -> Option<UidSet> {
         let duplicates = self.settled.iter().filter(|(_, reason)| **reason == Settled::Duplicate);
         let duplicates = UidSet::new(self.validity?, duplicates.map(|(uid, _)| *uid));
         Some(duplicates).filter(|duplicates| !duplicates.is_empty())
     }
 
     /// Forgets the duplicates, which have been archived.
-    pub(super) fn forget_duplicates(&mut self) {
+    pub(crate) fn forget_duplicates(&mut self) {
         self.settled.retain(|_, reason| *reason != Settled::Duplicate);
     }
 
     /// Returns the messages acknowledged last.
-    pub(super) fn acknowledged(&mut self) -> &mut Acknowledged {
+    pub(crate) fn acknowledged(&mut self) -> &mut Acknowledged {
         &mut self.acknowledged
     }
 }
@@ -330,14 +330,14 @@ pub(super) struct DeliveryCounts {
 
 impl DeliveryCounts {
     /// Removes the messages that the app has from a set.
-    pub(super) fn remove_handed_out(&self, uids: &mut UidSet) {
+    pub(crate) fn remove_handed_out(&self, uids: &mut UidSet) {
         uids.retain(|uid| !self.handed_out.contains_key(&uid));
     }
 
     /// Returns how often a message was delivered before, given the count marked on the server.
     ///
     /// The mark of a delivery still under way does not count. Without keywords the server has no marks.
-    pub(super) fn deliveries_before(&self, uid: Uid, marked: u32) -> u32 {
+    pub(crate) fn deliveries_before(&self, uid: Uid, marked: u32) -> u32 {
         match self.pending.get(&uid) {
             Some(&nth) if marked <= nth => nth - 1,
             _ => self.rejected.get(&uid).map_or(marked, |(times, _)| marked.max(*times)),
@@ -345,12 +345,12 @@ impl DeliveryCounts {
     }
 
     /// Records that these messages are about to be delivered for the `times`th time.
-    pub(super) fn begin(&mut self, uids: &UidSet, times: u32) {
+    pub(crate) fn begin(&mut self, uids: &UidSet, times: u32) {
         self.pending.extend(uids.iter().map(|uid| (uid, times)));
     }
 
     /// Records that the app has these messages, delivered for the `times`th time.
-    pub(super) fn hand_out(&mut self, uids: &UidSet, times: u32) {
+    pub(crate) fn hand_out(&mut self, uids: &UidSet, times: u32) {
         self.pending.retain(|uid, _| !uids.contains(*uid));
         self.handed_out.extend(uids.iter().map(|uid| (uid, times)));
     }

@@ -293,7 +293,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Returns the error for a message over `max_message`.
-pub(super) fn too_large(uid: Uid, size: u64, limit: usize) -> Error {
+pub(crate) fn too_large(uid: Uid, size: u64, limit: usize) -> Error {
     let text = format!("message UID {uid} has {size} bytes, over the limit of {limit} (max_message)");
     Error::new(ErrorKind::TooLarge, text)
 }

@@ -29,7 +29,7 @@ use super::fetch::Fetch;
 use super::inbox::{Candidate, Inbox, Settled};
 use super::prefetch::prefetch_new;
 use super::search::search;
-use super::{Delivery, Imap, dead_letters};
+use super::{Delivery, Imap, attempts};
 use crate::connection::Session as _;
 use crate::deadline::Deadline;
 use crate::duplicates::load_archived_ids;
@@ -58,7 +58,7 @@ const MAX_RETRIED: usize = 8;
 /// # Errors
 ///
 /// A failure that no message has caused, or after which there is nothing to deliver.
-pub(super) fn receive(
+pub(crate) fn receive(
     imap: &Imap,
     inbox: &mut Inbox,
     cursor: &mut Cursor,
@@ -86,7 +86,7 @@ fn receive_rounds(
         fetch.report_failures(inbox, cursor.is_walk(), &mut budget, deadline);
         let mut next = cursor.clone();
         let outcome = fetch.finish(inbox, &mut next);
-        let mut deliveries = dead_letters::remove_dead_letters(imap, inbox, outcome.deliveries, deadline)?;
+        let mut deliveries = attempts::remove_dead_letters(imap, inbox, outcome.deliveries, deadline)?;
         inbox.count_returns(&mut deliveries);
         *cursor = next;
         if !deliveries.is_empty() {

@@ -24,7 +24,7 @@ const MAX_REFUSALS_IN_A_ROW: usize = 24;
 /// # Errors
 ///
 /// A transient refusal; a permanent one, if it is not about single mails; a lost connection.
-pub(super) fn search(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> Result<UidSet> {
+pub(crate) fn search(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> Result<UidSet> {
     audited(session, imap, inbox, |session, inbox| search_subjects(session, imap, inbox))
 }
 

@@ -23,7 +23,10 @@ use crate::events;
 use crate::message::{Origin, origin};
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
-use crate::withheld::{FailureBudget, Request as _, Suspect, fetch_headers_of_one, is_server_wide};
+use crate::withheld::{
+    FailureBudget, Request as _, Suspect, empty_response, fetch_headers_of_one, is_server_wide,
+    withheld_error,
+};
 
 /// The share of the call's time for a message that has timed out before: an eighth, and twice as much after each
 /// failure.
@@ -302,18 +305,4 @@ enum Single {
 /// Returns `true` if the message that was requested may have caused the error.
 fn may_be_caused_by_message(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout)
-}
-
-/// Adds the UID to the error of a message that could not be fetched.
-pub(super) fn withheld_error(uid: Uid, error: Error) -> Error {
-    if error.kind() == ErrorKind::TooLarge {
-        return error;
-    }
-    let (kind, text) = (error.kind(), format!("message UID {uid} could not be fetched: {error}"));
-    error.reworded(kind, text)
-}
-
-/// Returns the error for a message that SEARCH finds and FETCH returns nothing for.
-pub(super) fn empty_response() -> Error {
-    Error::message("FETCH returned nothing, and SEARCH finds the message")
 }

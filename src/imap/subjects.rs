@@ -31,7 +31,7 @@ const MAX_LISTS: usize = 3;
 
 /// The messages of one inbox whose Subjects were read.
 #[derive(Debug)]
-pub(super) struct Subjects {
+pub(crate) struct Subjects {
     audited_at: Instant,
     is_search_unreliable: bool,
     /// `true` once a SEARCH has found something.
@@ -51,7 +51,7 @@ impl Default for Subjects {
 
 impl Subjects {
     /// Returns `true` if the next SEARCH has to be audited.
-    pub(super) fn is_due(&self, imap: &Imap) -> bool {
+    pub(crate) fn is_due(&self, imap: &Imap) -> bool {
         self.is_search_unreliable || self.audited_at.elapsed() >= imap.config.common.options.recheck
     }
 

@@ -16,7 +16,7 @@ pub(crate) use self::suspects::{LostAt, Suspect, Suspects};
 use crate::config::ConnectionOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::python::{Failure, ImapSession};
-use crate::uid::UidSet;
+use crate::uid::{Uid, UidSet};
 
 /// The most refusals in one call.
 const MAX_REFUSALS: usize = 50;
@@ -220,4 +220,18 @@ fn suspect_first_missing(request: &mut impl Request, uids: &UidSet, error: &Erro
 /// SERVERBUG mostly is about one message: Dovecot sends it for a file that it can't read.
 pub(crate) fn is_server_wide(error: &Error) -> bool {
     error.is_transient() && error.code() != Some("SERVERBUG")
+}
+
+/// Adds the UID to the error of a message that could not be fetched.
+pub(crate) fn withheld_error(uid: Uid, error: Error) -> Error {
+    if error.kind() == ErrorKind::TooLarge {
+        return error;
+    }
+    let (kind, text) = (error.kind(), format!("message UID {uid} could not be fetched: {error}"));
+    error.reworded(kind, text)
+}
+
+/// Returns the error for a message that SEARCH finds and FETCH returns nothing for.
+pub(crate) fn empty_response() -> Error {
+    Error::message("FETCH returned nothing, and SEARCH finds the message")
 }

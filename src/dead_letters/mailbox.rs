@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::dead_letters::MAILBOX;
 use crate::error::{Error, ErrorKind, Result};
+use crate::imap::DEAD_LETTERS;
 use crate::message::{DeadMail, Identity, IdentityHasher};
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidValidity};
@@ -36,7 +36,7 @@ pub(super) fn within<T>(
     expected: Option<UidValidity>,
     work: impl FnOnce(&mut ImapSession) -> Result<T>,
 ) -> Result<Option<T>> {
-    let Some((mailbox, _)) = session.existing_child(MAILBOX)? else {
+    let Some((mailbox, _)) = session.existing_child(DEAD_LETTERS)? else {
         return if expected.is_some() { Err(stale()) } else { Ok(None) };
     };
     let checked = |session: &mut ImapSession| {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::{Delivery, Imap};
 use crate::asynchronous::Handle;
 use crate::connection::Woken;
+use crate::delivery::Delivery;
 use crate::error::Result;
+use crate::imap::Imap;
 use crate::waiter::Timer;
 
 /// Does what [`Imap::wait`] does.

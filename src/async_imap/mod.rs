@@ -10,11 +10,14 @@ use std::time::Duration;
 
 pub use self::consumer::AsyncConsumer;
 pub use self::walk::{AsyncDeadLetters, AsyncDeliveries};
-use super::{Batch, DeadLetter, Delivery, Depth, Imap, RawMail};
 use crate::asynchronous::{AsyncCall, Handle};
+use crate::by_uid::RawMail;
 use crate::config::ImapConfig;
 use crate::connection::{Stats, Status};
+use crate::dead_letters::{DeadLetter, Depth};
+use crate::delivery::Delivery;
 use crate::error::Result;
+use crate::imap::{Batch, Imap};
 use crate::server_info::ServerInfo;
 use crate::uid::UidSet;
 

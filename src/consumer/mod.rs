@@ -13,15 +13,128 @@ use std::fmt;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::cursor::Cursor;
-use super::{Delivery, Imap, receive};
 use crate::connection::{Session as _, Woken};
+use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
+use crate::imap::{Cursor, Imap, receive};
 use crate::python::ImapSession;
-use crate::spans::verb_span;
+use crate::spans::{in_span, verb_span};
 
 /// The first pause after a failure; each further failure doubles it, up to the heartbeat's interval.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits for messages, and returns them.
+impl Imap {
+    /// Returns an endless iterator over messages as they arrive, oldest first.
+    ///
+    /// `next` blocks until there is a message. It ends with `None` after [`drain`](Imap::drain) or
+    /// [`close`](Imap::close), and after the error `Auth` for wrong credentials. A lost connection is replaced, and what
+    /// came meanwhile is delivered.
+    ///
+    /// A message is *in flight* from the time a consumer has fetched it until it is acknowledged by [`ack`](Imap::ack),
+    /// or returned by [`nack`](Imap::nack) or [`reject`](Imap::reject). No other consumer of this handle gets it
+    /// meanwhile; [`fetch`](Imap::fetch), [`fetch_and_ack`](Imap::fetch_and_ack) and [`deliveries`](Imap::deliveries)
+    /// return it all the same. The drop of a consumer lets go of its messages, which are delivered again. At most
+    /// [`max_in_flight`](ImapConfig::max_in_flight) messages are in flight; then `next` blocks until one is acknowledged
+    /// or returned, or a consumer is dropped.
+    ///
+    /// A consumer fetches up to a [`batch`](ImapConfig::batch) at a time. For several workers, give each a consumer of
+    /// its own, on a clone of the handle, and set a small batch: 1 to 10.
+    ///
+    /// The server announces mail (IDLE, RFC 2177): most at once. Without IDLE it is asked at each
+    /// [`heartbeat`](ImapConfig::heartbeat); and the inbox is searched after [`recheck`](ImapConfig::recheck) in any
+    /// case. [`Status::push`](crate::Status::push) tells which.
+    ///
+    /// ```no_run
+    /// # fn handle(_: &pymail::Delivery) -> pymail::Result<()> { Ok(()) }
+    /// # fn run(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// for delivery in imap.consume() {
+    ///     let delivery = delivery?;
+    ///     handle(&delivery)?;
+    ///     imap.ack([&delivery])?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// An item is an error only if the app must decide: `Auth` when the credentials are wrong, after which the iterator
+    /// ends; and, each of them again after a pause when the iteration goes on, any error that is not
+    /// [transient](Error::is_transient), such as `Tls`, a permanent `Refused`, `SignInNeeded`, `Message` or `Runtime`.
+    /// Others show in [`status`](Imap::status), and are
+    /// retried after a pause of 1 s, doubled up to the heartbeat's interval.
+    pub fn consume(&self) -> Consumer {
+        Consumer::new(self.clone())
+    }
+
+    /// Waits until messages may have arrived since the last [`fetch`](Imap::fetch), at most for `timeout`.
+    ///
+    /// For apps with loops of their own. Returns `true` if the server has announced mail, tagged or not, if another
+    /// thread has returned a message or called [`drain`](Imap::drain), or if the inbox was not searched for
+    /// [`recheck`](ImapConfig::recheck): fetch then. Returns `false` after `timeout`. Messages that were fetched before
+    /// do not end the wait, and neither does the end of a delay by [`nack`](Imap::nack).
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn run(imap: &pymail::Imap) -> pymail::Result<()> {
+    /// loop {
+    ///     let batch = imap.fetch()?;
+    ///     // ...
+    ///     batch.ack()?;
+    ///     if batch.is_empty() {
+    ///         imap.wait(Duration::from_secs(300))?;
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `Closed`, `Auth` after a clear refusal of the credentials, `SignInNeeded`, `Runtime` in a forked child. A lost
+    /// connection is no error: it is replaced in the background, and the wait goes on.
+    pub fn wait(&self, timeout: Duration) -> Result<bool> {
+        let until = Instant::now().checked_add(timeout);
+        let woken = in_span(&verb_span!("imap.wait"), || self.connection.wait(until, || false))?;
+        Ok(woken != Woken::Timeout)
+    }
+
+    /// Returns deliveries to be handed out again, by this handle not before `delay` has passed.
+    ///
+    /// They stay in the inbox, and nothing is sent. In a [`shared`](ImapConfig::shared) mailbox this handle keeps its
+    /// claim. The delay ends with the handle; [`deliveries`](Imap::deliveries) ignores it. With
+    /// [`dead_letters`](ImapConfig::dead_letters) the delivery counts as failed, as by [`reject`](Imap::reject).
+    ///
+    /// # Errors
+    /// `Timeout` when another call on the inbox does not end in time, `Runtime` in a forked child.
+    pub fn nack<'a>(
+        &self,
+        deliveries: impl IntoIterator<Item = &'a Delivery>,
+        delay: Duration,
+    ) -> Result<()> {
+        let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
+        self.with_inbox(&verb_span!("imap.nack"), |inbox, _| {
+            for delivery in &deliveries {
+                inbox.release(delivery.validity, delivery.uid, "it was returned");
+            }
+            self.in_flight.delay(&deliveries, delay);
+            self.connection.count(|counts| counts.returned += deliveries.len() as u64);
+            Ok(())
+        })?;
+        self.connection.wake_waits(); // For the new time; a consumer of another thread may wait for a later one.
+        Ok(())
+    }
+
+    /// Ends the consumers that this handle has now, and waits until none of their messages is in flight, at most for
+    /// `limit`.
+    ///
+    /// They hand out no more, and let go of what they have not handed out: each iterator ends at its next call. Returns
+    /// the number of messages that are still in flight. [`close`](Imap::close) lets go of those at once.
+    #[must_use]
+    pub fn drain(&self, limit: Duration) -> usize {
+        self.in_flight.end_consumers();
+        self.connection.end_waits();
+        ImapSession::detached(|| self.in_flight.wait_until_empty(limit))
+    }
+}
 
 /// An endless iterator over messages as they arrive; returned by [`Imap::consume`].
 ///
@@ -29,8 +142,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// also ends, with `None`, by [`Imap::drain`] and [`Imap::close`].
 #[must_use = "nothing is fetched before `next`"]
 pub struct Consumer {
-    pub(super) imap: Imap,
-    pub(super) number: u64,
+    pub(crate) imap: Imap,
+    pub(crate) number: u64,
     batch: std::vec::IntoIter<Delivery>,
     /// The step after the batch.
     step: Step,
@@ -44,7 +157,7 @@ pub struct Consumer {
 }
 
 /// The step of a consumer that has handed out its batch.
-pub(super) enum Step {
+pub(crate) enum Step {
     /// Fetch, once there is room in flight.
     Fetch,
     /// Wait for mail; then fetch.
@@ -54,14 +167,14 @@ pub(super) enum Step {
 }
 
 impl Consumer {
-    pub(super) fn new(imap: Imap) -> Self {
+    pub(crate) fn new(imap: Imap) -> Self {
         let number = imap.in_flight.add_consumer();
         let (batch, step, pause) = (Vec::new().into_iter(), Step::Fetch, Duration::ZERO);
         Self { imap, number, batch, step, pause, error: None, announced: None, has_ended: false }
     }
 
     /// Returns the next item, if no step is needed for it; `None` at the end. Never blocks.
-    pub(super) fn item(&mut self) -> Poll<Option<Result<Delivery>>> {
+    pub(crate) fn item(&mut self) -> Poll<Option<Result<Delivery>>> {
         if let Some(error) = self.error.take() {
             return Poll::Ready(Some(Err(error)));
         }
@@ -78,17 +191,17 @@ impl Consumer {
 
     /// Returns `true` if no item comes any more.
     #[cfg(feature = "async")]
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.has_ended && self.error.is_none()
     }
 
     /// Returns the next step, where there is no item.
-    pub(super) fn step(&mut self) -> Step {
+    pub(crate) fn step(&mut self) -> Step {
         std::mem::replace(&mut self.step, Step::Fetch)
     }
 
     /// Fetches the next batch, as far as there is room in flight.
-    pub(super) fn fetch(&mut self) {
+    pub(crate) fn fetch(&mut self) {
         if self.is_over() {
             return;
         }
@@ -119,7 +232,7 @@ impl Consumer {
     }
 
     /// Keeps the error of a wait for the next item.
-    pub(super) fn wait_failed(&mut self, error: Error) {
+    pub(crate) fn wait_failed(&mut self, error: Error) {
         self.pause_after(&error);
         self.failed(error);
     }
@@ -135,7 +248,7 @@ impl Consumer {
                 }
                 let (began, returns) = (Instant::now(), imap.in_flight.returns());
                 let mut deliveries =
-                    receive::receive(imap, inbox, &mut Cursor::consumer(room, &imap.config), deadline)?;
+                    receive(imap, inbox, &mut Cursor::consumer(room, &imap.config), deadline)?;
                 let are_any = !deliveries.is_empty();
                 imap.in_flight.hold(*number, &mut deliveries);
                 if are_any && deliveries.is_empty() {
@@ -164,7 +277,7 @@ impl Consumer {
     }
 
     /// Records the reason for which a wait for mail has ended.
-    pub(super) fn woken(&mut self, woken: Woken) {
+    pub(crate) fn woken(&mut self, woken: Woken) {
         self.announced = self.imap.connection.announced_at().filter(|_| woken == Woken::Announced);
         // The other consumers of a shared mailbox are woken, too.
         if let Some(time) = self.announced.and_then(|_| self.imap.claims.as_ref()?.stagger()) {
@@ -173,20 +286,20 @@ impl Consumer {
     }
 
     /// Returns `true` if there is no use in the wait: the app has ended the consumers, or a message was returned.
-    pub(super) fn is_woken(&self, next: &Next) -> bool {
+    pub(crate) fn is_woken(&self, next: &Next) -> bool {
         self.is_over() || self.imap.in_flight.returns() != next.returns
     }
 
     /// Returns `true` if the app has ended the consumers.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.imap.in_flight.has_ended(self.number)
     }
 }
 
 /// The end of a wait for messages that a fetch has not found, or has left out.
-pub(super) struct Next {
+pub(crate) struct Next {
     /// The time from which one may be handed out.
-    pub(super) until: Option<Instant>,
+    pub(crate) until: Option<Instant>,
     /// The [returns](crate::in_flight::InFlight::returns) before the fetch.
     returns: u64,
 }

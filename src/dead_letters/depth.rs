@@ -1,11 +1,9 @@
 //! Counts the messages that wait, and the dead letters.
 
-use super::dead_mailbox::{list, within};
-use super::inbox::Inbox;
-use super::search::search;
-use super::{Imap, dead_letters};
+use super::mailbox::{list, within};
 use crate::deadline::Deadline;
 use crate::error::{ErrorKind, Result};
+use crate::imap::{DEAD_LETTERS, Imap, Inbox, search};
 use crate::message::NO_NOTE;
 use crate::python::ImapSession;
 
@@ -59,7 +57,7 @@ fn count_waiting(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> R
 
 /// Returns the number of mails among the dead letters that are no notes.
 fn count_dead_letters(session: &mut ImapSession) -> Result<usize> {
-    match session.existing_child(dead_letters::MAILBOX)? {
+    match session.existing_child(DEAD_LETTERS)? {
         None | Some((_, Some(0))) => Ok(0),
         Some((mailbox, messages)) => {
             let count = session.count_in(&mailbox, &format!("UNDELETED {NO_NOTE}"))?;

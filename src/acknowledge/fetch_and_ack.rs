@@ -9,11 +9,11 @@
 //! | not, but the future of the call was dropped | are kept; the next call returns them |
 //! | with the process | are in the inbox, or in the archive and lost to the app |
 
-use super::cursor::Cursor;
-use super::inbox::Inbox;
-use super::{Delivery, Imap, acknowledge, receive};
+use super::acknowledge;
 use crate::deadline::Deadline;
+use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
+use crate::imap::{Cursor, Imap, Inbox, receive};
 
 #[cfg(feature = "async")]
 use crate::connection::Session as _;
@@ -23,7 +23,7 @@ use crate::python::ImapSession;
 #[cfg(feature = "async")]
 impl Imap {
     /// Keeps deliveries for the next call: the future that should have returned them was dropped.
-    pub(super) fn keep_unreturned(&self, deliveries: Vec<Delivery>) {
+    pub(crate) fn keep_unreturned(&self, deliveries: Vec<Delivery>) {
         if !ImapSession::is_forked() {
             self.inbox.lock().unreturned.extend(deliveries);
         }
@@ -44,8 +44,8 @@ pub(super) fn fetch_and_ack(imap: &Imap, inbox: &mut Inbox, deadline: Deadline) 
 ///
 /// Messages that another consumer has claimed meanwhile are its own, and are not kept.
 fn fetch_new(imap: &Imap, inbox: &mut Inbox, deadline: Deadline) -> Result<Vec<Delivery>> {
-    let mut deliveries = receive::receive(imap, inbox, &mut Cursor::default(), deadline)?;
-    match acknowledge::acknowledge(imap, inbox, &deliveries, deadline, |_, _| ()) {
+    let mut deliveries = receive(imap, inbox, &mut Cursor::default(), deadline)?;
+    match acknowledge(imap, inbox, &deliveries, deadline, |_, _| ()) {
         Ok(()) => Ok(deliveries),
         Err(error) => {
             if error.kind() == ErrorKind::LeaseLost {
@@ -67,7 +67,7 @@ fn retry_ack(
     mut unreturned: Vec<Delivery>,
     deadline: Deadline,
 ) -> Result<Vec<Delivery>> {
-    match acknowledge::acknowledge(imap, inbox, &unreturned, deadline, |_, _| ()) {
+    match acknowledge(imap, inbox, &unreturned, deadline, |_, _| ()) {
         Err(error) if !is_final(&error) => return Err(error),
         Err(error) if error.kind() == ErrorKind::LeaseLost => drop_lost(imap, &mut unreturned),
         _ => {}

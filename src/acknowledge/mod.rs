@@ -19,19 +19,82 @@
 //! archived twice.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
-use super::ahead::next_fetch;
-use super::inbox::Inbox;
-use super::search::search;
-use super::{Delivery, Imap};
+mod fetch_and_ack;
+
 use crate::deadline::Deadline;
-use crate::delivery::{ValidityGroup, group_by_validity};
+use crate::delivery::{Delivery, ValidityGroup, group_by_validity};
 use crate::error::{Error, ErrorKind, Result};
+use crate::imap::{Imap, Inbox, next_fetch, search};
 use crate::message::Identity;
 use crate::moves::Move;
 use crate::python::ImapSession;
+use crate::spans::verb_span;
 use crate::uid::{Uid, UidSet};
 use crate::withheld::{Headers, fetch_headers};
+
+/// Acknowledges messages.
+impl Imap {
+    /// Moves these deliveries from the inbox to the archive.
+    ///
+    /// Uses MOVE (RFC 6851), else COPY, STORE and UID EXPUNGE with COPYUID checked (RFC 4315). On a server with neither
+    /// MOVE nor UIDPLUS the messages are copied and stay in the inbox, flagged `\Deleted`, because a plain EXPUNGE
+    /// would remove other clients' mail, too; they are not fetched again.
+    ///
+    /// Messages that the server withholds stay in the inbox ([`Delivery::message`]). Duplicates of acknowledged
+    /// messages are archived, too. When UIDVALIDITY has changed since the fetch, the messages are found by Message-ID,
+    /// Subject and sender; in the archive, too, if the response to an earlier move was lost.
+    ///
+    /// # Errors
+    /// The errors of [every call](Imap#errors-of-every-call), and:
+    /// - `Refused` when the server answers OK and the messages are still in the inbox; when it withholds the log of a
+    ///   [`shared`](ImapConfig::shared) mailbox; and when UIDVALIDITY has changed, and it withholds headers by which
+    ///   the messages are found again;
+    /// - `StaleUids` when UIDVALIDITY has changed and some messages are not found again, and for deliveries of another
+    ///   mailbox;
+    /// - `LeaseLost` when other consumers of a [`shared`](ImapConfig::shared) mailbox may have some of the messages:
+    ///   the text names their UIDs, and the others are archived.
+    ///
+    /// After any error each message is in the inbox or in the archive; a retry archives none of them twice. A message of
+    /// a [`Consumer`] stays in flight, unless the error is `StaleUids` or `LeaseLost`: acknowledge it again, or return it
+    /// by [`nack`](Imap::nack).
+    pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
+        let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
+        let span = verb_span!("imap.ack");
+        span.record("messages", deliveries.len());
+        let acknowledged = self.with_inbox(&span, |inbox, deadline| {
+            acknowledge(self, inbox, deliveries.clone(), deadline, Inbox::forget_unreturned)
+        });
+        let are_lost = |error: &Error| matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::StaleUids);
+        if acknowledged.as_ref().is_err_and(are_lost) {
+            // If the consumer that has them now fails, or they are under other UIDs, they come again.
+            self.in_flight.delay(&deliveries, Duration::ZERO);
+            self.connection.wake_waits();
+        }
+        acknowledged
+    }
+
+    /// Fetches one batch and acknowledges it before it returns: at most once, where [`fetch`](Imap::fetch) and
+    /// [`Batch::ack`] deliver at least once.
+    ///
+    /// Returns at most [`batch`](ImapConfig::batch) messages, and none when the inbox has no more. When the process
+    /// dies before it has handled them, no later call delivers them: they are in the archive only.
+    ///
+    /// After an error, messages may be archived already. The next call on this handle acknowledges and returns them,
+    /// without those that [`ack`](Imap::ack) has acknowledged meanwhile.
+    ///
+    /// # Errors
+    /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack). `Timeout` also while another thread's `fetch_and_ack` runs.
+    pub fn fetch_and_ack(&self) -> Result<Vec<Delivery>> {
+        let span = verb_span!("imap.fetch_and_ack");
+        let mut deliveries =
+            self.with_inbox(&span, |inbox, deadline| fetch_and_ack::fetch_and_ack(self, inbox, deadline))?;
+        span.record("messages", deliveries.len());
+        self.hand_out(&mut deliveries);
+        Ok(deliveries)
+    }
+}
 
 /// Archives the deliveries, and the duplicates of earlier acknowledged messages that are in the inbox.
 ///
@@ -44,7 +107,7 @@ use crate::withheld::{Headers, fetch_headers};
 ///
 /// `LeaseLost` after the messages that are still owned were archived; `StaleUids`; `Refused`, also for an OK that is
 /// none; a lost connection. After each of them, a message is in the inbox or in the archive, and a retry is safe.
-pub(super) fn acknowledge<'a>(
+fn acknowledge<'a>(
     imap: &Imap,
     inbox: &mut Inbox,
     deliveries: impl IntoIterator<Item = &'a Delivery>,

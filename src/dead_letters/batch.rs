@@ -6,19 +6,17 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use super::Imap;
-use super::dead_letter::DeadLetter;
-use super::dead_mailbox::{self, Letter};
-use super::reader::too_large;
-use super::single::withheld_error;
-use super::verbs::fetch_into;
-use super::windows::count_fitting;
+use super::DeadLetter;
+use super::mailbox::{self, Letter};
+use crate::by_uid::fetch_into;
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
+use crate::imap::{Imap, count_fitting, too_large};
 use crate::message::{Message, Note, parse};
 use crate::python::{ImapSession, Part, Window};
 use crate::uid::{Uid, UidSet, UidValidity};
+use crate::withheld::withheld_error;
 
 /// The most lost connections of a batch. The letters that have arrived by then are the batch.
 const MAX_LOSSES: usize = 8;
@@ -111,7 +109,7 @@ impl<'a> Reading<'a> {
     /// Reads what is missing, on this session.
     fn run(&mut self, session: &mut ImapSession) -> Result<()> {
         self.is_fetching = false;
-        dead_mailbox::within(session, true, Some(self.validity), |session| {
+        mailbox::within(session, true, Some(self.validity), |session| {
             self.choose(session)?;
             self.read_notes(session)?;
             self.is_fetching = true;

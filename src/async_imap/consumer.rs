@@ -7,12 +7,12 @@ use std::task::{Context, Poll, ready};
 
 use futures_core::{FusedStream, Stream};
 
-use super::{Delivery, Imap};
 use crate::asynchronous::{AsyncCall, Handle};
 use crate::connection::Waiting;
+use crate::consumer::{Consumer, Step};
+use crate::delivery::Delivery;
 use crate::error::Result;
-use crate::imap::Consumer;
-use crate::imap::consumer::Step;
+use crate::imap::Imap;
 use crate::python::ImapSession;
 use crate::signal::Registration;
 

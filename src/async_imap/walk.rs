@@ -7,10 +7,11 @@ use std::task::{Context, Poll};
 
 use futures_core::{FusedStream, Stream};
 
-use super::{DeadLetter, Delivery, Imap};
 use crate::asynchronous::{AsyncCall, Handle};
+use crate::dead_letters::{DeadLetter, DeadLetters};
+use crate::delivery::Delivery;
 use crate::error::Result;
-use crate::imap::{DeadLetters, Deliveries};
+use crate::imap::{Deliveries, Imap};
 
 /// A stream over all tagged messages in the inbox, oldest first; returned by
 /// [`AsyncImap::deliveries`](super::AsyncImap::deliveries).

@@ -14,14 +14,12 @@
 //! By `$PymailRedriven` all receivers know that the message is to be delivered even if they have acknowledged one with
 //! the same Message-ID. Where a server stores no keywords, only the handle that has redriven it knows.
 
-use super::Imap;
-use super::dead_letter::DeadLetter;
-use super::dead_letters::keep_refusal;
-use super::dead_mailbox::{stale, within};
-use super::inbox::Inbox;
+use super::DeadLetter;
+use super::mailbox::{stale, within};
 use crate::deadline::Deadline;
 use crate::error::{ErrorKind, Result};
 use crate::events;
+use crate::imap::{Imap, Inbox, keep_refusal};
 use crate::moves::{Move, delete};
 use crate::python::ImapSession;
 use crate::uid::UidSet;

@@ -35,7 +35,7 @@ use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
 
 /// The name of the dead letters' mailbox, within the archive or beside it.
-pub(super) const MAILBOX: &str = "dead";
+pub(crate) const MAILBOX: &str = "dead";
 
 /// Counts these deliveries, moves those that have failed too often to the dead letters, and returns the others.
 ///
@@ -142,7 +142,7 @@ fn count_deliveries(
 /// Returns `None` for a permanent NO, and keeps the first one in `refusal`.
 ///
 /// A full mailbox (`OVERQUOTA`) counts as permanent here: it may stay full for long.
-pub(super) fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
+pub(crate) fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error)
@@ -163,7 +163,7 @@ pub(super) fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) ->
 /// # Errors
 ///
 /// `Config` without `dead_letters`; those of moving, after which the deliveries before are done.
-pub(super) fn reject<'a>(
+pub(crate) fn reject<'a>(
     imap: &Imap,
     inbox: &mut Inbox,
     deliveries: impl IntoIterator<Item = &'a Delivery>,
