@@ -189,6 +189,7 @@ mod date;
 mod dead_letters;
 mod deadline;
 mod delivery;
+mod delivery_counts;
 mod duplicates;
 mod error;
 mod events;
@@ -207,6 +208,7 @@ mod proxy;
 mod python; // the only module that embeds CPython
 mod route;
 mod runtime;
+mod search;
 mod secrets;
 mod server_info;
 mod signal;

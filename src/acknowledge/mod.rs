@@ -26,7 +26,7 @@ mod fetch_and_ack;
 use crate::deadline::Deadline;
 use crate::delivery::{Delivery, ValidityGroup, group_by_validity};
 use crate::error::{Error, ErrorKind, Result};
-use crate::imap::{Imap, Inbox, next_fetch, search};
+use crate::imap::{Imap, Inbox, next_fetch};
 use crate::message::Identity;
 use crate::moves::Move;
 use crate::python::ImapSession;
@@ -258,7 +258,7 @@ fn find_by_identity(
     inbox: &mut Inbox,
 ) -> Result<Found> {
     let wanted: HashSet<Identity> = group.identities().collect();
-    let candidates = search(session, imap, inbox)?;
+    let candidates = imap.search_tagged(session, inbox)?;
     let fetched = fetch_headers(session, inbox.suspects(), &candidates)?;
     let identity = |headers: &Headers| Identity::read(&headers.octets).filter(|it| wanted.contains(it));
     let uids: BTreeMap<Uid, Identity> =

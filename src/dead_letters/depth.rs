@@ -3,7 +3,7 @@
 use super::mailbox::{list, within};
 use crate::deadline::Deadline;
 use crate::error::{ErrorKind, Result};
-use crate::imap::{DEAD_LETTERS, Imap, Inbox, search};
+use crate::imap::{DEAD_LETTERS, Imap, Inbox};
 use crate::message::NO_NOTE;
 use crate::python::ImapSession;
 
@@ -39,7 +39,7 @@ pub(super) fn depth(imap: &Imap, inbox: &mut Inbox, deadline: Deadline) -> Resul
 fn count_waiting(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> Result<usize> {
     let validity = session.validity();
     let settled = inbox.settled(validity);
-    let can_count = inbox.unsearchable(validity).is_empty() && !inbox.subjects.is_due(imap);
+    let can_count = !inbox.searched.has_unsearchable() && !inbox.searched.is_audit_due(&imap.config);
     if can_count && settled.chunks().len() < 2 {
         let except = if settled.is_empty() { String::new() } else { format!(" NOT UID {settled}") };
         let counted = session.count_matches(&(imap.config.search_criteria() + &except));
@@ -50,7 +50,7 @@ fn count_waiting(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox) -> R
             _ => {}
         }
     }
-    let mut found = session.counting(|session| search(session, imap, inbox))?;
+    let mut found = session.counting(|session| imap.search_tagged(session, inbox))?;
     found.retain(|uid| !settled.contains(uid));
     Ok(found.len())
 }

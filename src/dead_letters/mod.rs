@@ -150,7 +150,7 @@ impl Imap {
 /// [`Imap::redrive`] moves it back into the inbox. Until then it stays where it is.
 #[derive(Clone)]
 pub struct DeadLetter {
-    pub(crate) letter: Letter,
+    letter: Letter,
     pub(crate) validity: UidValidity,
     pub(crate) message: Result<Message>,
     pub(crate) reason: Option<String>,

@@ -17,9 +17,10 @@
 use super::DeadLetter;
 use super::mailbox::{stale, within};
 use crate::deadline::Deadline;
+use crate::delivery_counts::keep_refusal;
 use crate::error::{ErrorKind, Result};
 use crate::events;
-use crate::imap::{Imap, Inbox, keep_refusal};
+use crate::imap::{Imap, Inbox};
 use crate::moves::{Move, delete};
 use crate::python::ImapSession;
 use crate::uid::UidSet;

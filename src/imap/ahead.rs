@@ -147,10 +147,10 @@ pub(crate) fn next_fetch(
 fn new_mail(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox, cursor: &Cursor) -> Option<Ahead> {
     let is_prefetched = cursor.most(imap.config.batch) == imap.config.batch
         && !inbox.suspects().has_due()
-        && !inbox.subjects.is_due(imap)
+        && !inbox.searched.is_audit_due(&imap.config)
         && !inbox.acknowledged().is_read_due(session);
     let (count, most) = limits(&imap.config);
-    is_prefetched.then(|| Ahead::NewMail { criteria: imap.search_criteria(inbox), count, most })
+    is_prefetched.then(|| Ahead::NewMail { criteria: inbox.searched.criteria(&imap.config), count, most })
 }
 
 /// Returns the first window of a full batch of candidates.

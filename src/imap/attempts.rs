@@ -1,17 +1,6 @@
 //! Dead letters: messages that can't be read, or whose deliveries have failed too often, are moved to a mailbox of
 //! their own, with the reason beside them.
 //!
-//! # The count of deliveries
-//!
-//! | step | lost before it | lost after it |
-//! | --- | --- | --- |
-//! | FETCH of the keywords | nothing was counted | nothing was counted |
-//! | STORE of `$PymailDelivery3` | the next fetch counts it | not counted twice: the handle knows its own mark |
-//! | the messages are returned | | the app has them; they are counted once for as long as it has them |
-//!
-//! A handle that ends between the last two has counted a delivery that the app did not get.
-//!
-//! # A dead letter
 //!
 //! | step | if it is the last that was done |
 //! | --- | --- |
@@ -20,18 +9,17 @@
 //! | COPY, without MOVE | the next attempt finds the copy, and only deletes the original |
 //! | MOVE, or STORE and UID EXPUNGE | done |
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::inbox::Inbox;
 use super::{Delivery, Imap};
 use crate::deadline::Deadline;
 use crate::delivery::Fate;
+use crate::delivery_counts::{count_deliveries, keep_refusal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 use crate::message::note;
 use crate::moves::Move;
-use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
 
 /// The name of the dead letters' mailbox, within the archive or beside it.
@@ -71,9 +59,9 @@ pub(super) fn remove_dead_letters(
     }
     let readable = deliveries.iter().filter(|delivery| delivery.message.is_ok()).map(|delivery| delivery.uid);
     let readable = UidSet::new(deliveries[0].validity, readable);
-    let (over_limit, refusal) = imap
-        .connection
-        .repeat(deadline, |session| count_deliveries(session, inbox, limit, readable.clone()))?;
+    let (over_limit, refusal) = imap.connection.repeat(deadline, |session| {
+        count_deliveries(session, inbox.delivery_counts(readable.validity()), limit, readable.clone())
+    })?;
     if let Some(error) = refusal {
         events::emit(
             move || tracing::warn!(%error, "the server refuses keywords: deliveries are counted by this handle alone"),
@@ -96,64 +84,6 @@ pub(super) fn remove_dead_letters(
     }
     alive.sort_by_key(|delivery| delivery.uid);
     Ok(alive)
-}
-
-/// Counts one more delivery of each message that is not handed out already.
-///
-/// Returns the messages that have reached the limit, and the server's NO to a keyword, without which this handle counts
-/// alone.
-///
-/// Messages are marked in groups of the same count, one STORE for each portion of them, before the app gets them: a
-/// message that ends its process was counted before that. Marks of other handles count, too.
-fn count_deliveries(
-    session: &mut ImapSession,
-    inbox: &mut Inbox,
-    limit: u32,
-    mut uncounted: UidSet,
-) -> Result<(Vec<Uid>, Option<Error>)> {
-    let validity = uncounted.validity();
-    inbox.delivery_counts(validity).remove_handed_out(&mut uncounted);
-    let (mut over_limit, mut refusal) = (Vec::new(), None);
-    // By the number of earlier deliveries.
-    let mut deliverable: Vec<Vec<Uid>> = vec![Vec::new(); limit as usize];
-    for chunk in uncounted.chunks() {
-        let keywords = keep_refusal(session.delivery_counts(&chunk), &mut refusal)?;
-        let keywords: BTreeMap<Uid, u32> = keywords.into_iter().flatten().collect();
-        for uid in chunk.iter() {
-            let keyword = keywords.get(&uid).copied().unwrap_or_default();
-            let before = inbox.delivery_counts(validity).deliveries_before(uid, keyword);
-            match deliverable.get_mut(before as usize) {
-                Some(uids) => uids.push(uid),
-                None => over_limit.push(uid),
-            }
-        }
-    }
-    for (before, uids) in (0..).zip(deliverable) {
-        let set = UidSet::new(validity, uids);
-        inbox.delivery_counts(validity).begin(&set, before + 1);
-        for chunk in set.chunks() {
-            keep_refusal(session.mark_delivery(&chunk, before + 1), &mut refusal)?;
-        }
-        inbox.delivery_counts(validity).hand_out(&set, before + 1);
-    }
-    Ok((over_limit, refusal))
-}
-
-/// Returns `None` for a permanent NO, and keeps the first one in `refusal`.
-///
-/// A full mailbox (`OVERQUOTA`) counts as permanent here: it may stay full for long.
-pub(crate) fn keep_refusal<T>(result: Result<T>, refusal: &mut Option<Error>) -> Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error)
-            if error.kind() == ErrorKind::Refused
-                && (error.is_permanent() || error.code() == Some("OVERQUOTA")) =>
-        {
-            refusal.get_or_insert(error);
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Returns deliveries that could not be handled; those that have failed often enough become dead letters.

@@ -38,19 +38,19 @@ enum Purpose {
 
 impl Cursor {
     /// Begins a walk, which returns every message once, withheld ones as errors.
-    pub(crate) fn walk() -> Self {
+    pub(super) fn walk() -> Self {
         Self { purpose: Purpose::Walk, ..Self::default() }
     }
 
     /// Moves to `last`, except for the UIDs that were skipped.
     ///
     /// `skipped` must be ascending, with no UID above `last`.
-    pub(crate) fn advance(&mut self, validity: UidValidity, last: Option<Uid>, skipped: Vec<Uid>) {
+    pub(super) fn advance(&mut self, validity: UidValidity, last: Option<Uid>, skipped: Vec<Uid>) {
         *self = Self { validity: Some(validity), last, skipped, purpose: self.purpose };
     }
 
     /// Returns `true` for the cursor of a walk.
-    pub(crate) fn is_walk(&self) -> bool {
+    pub(super) fn is_walk(&self) -> bool {
         matches!(self.purpose, Purpose::Walk)
     }
 
@@ -61,12 +61,12 @@ impl Cursor {
     }
 
     /// Returns `true` for a cursor that leaves out the messages in flight.
-    pub(crate) fn is_consumer(&self) -> bool {
+    pub(super) fn is_consumer(&self) -> bool {
         matches!(self.purpose, Purpose::Consume(_))
     }
 
     /// Returns the most messages of one fetch, given those of a batch.
-    pub(crate) fn most(&self, batch: usize) -> usize {
+    pub(super) fn most(&self, batch: usize) -> usize {
         match self.purpose {
             Purpose::Consume(room) => room.min(batch),
             Purpose::Fetch | Purpose::Walk => batch,
@@ -74,7 +74,7 @@ impl Cursor {
     }
 
     /// Returns the skipped UIDs and the last UID passed; neither under another UIDVALIDITY.
-    pub(crate) fn position(&self, validity: UidValidity) -> (&[Uid], Option<Uid>) {
+    pub(super) fn position(&self, validity: UidValidity) -> (&[Uid], Option<Uid>) {
         if self.validity == Some(validity) { (&self.skipped, self.last) } else { (&[], None) }
     }
 }

@@ -26,14 +26,6 @@ use crate::withheld::{
     FailureBudget, Request, Response, Suspects, empty_response, fetch_all_but_suspects, withheld_error,
 };
 
-/// The result of a finished [`Fetch`].
-pub(super) struct Outcome {
-    /// The deliveries, oldest first.
-    pub(super) deliveries: Vec<Delivery>,
-    /// `true` if further messages wait.
-    pub(super) more: bool,
-}
-
 /// The fetch of chosen messages, which may take several connections.
 pub(super) struct Fetch<'a> {
     pub(super) imap: &'a Imap,
@@ -176,10 +168,11 @@ impl<'a> Fetch<'a> {
         self.more = true;
     }
 
-    /// Removes expunged messages from the state, moves the cursor, and returns the deliveries.
+    /// Removes expunged messages from the state, moves the cursor, and returns the deliveries, oldest
+    /// first, and `true` if further messages wait.
     ///
     /// For messages above the highest one that was read, the cursor needs no list; those below it are skipped ones.
-    pub(super) fn finish(self, inbox: &mut Inbox, cursor: &mut Cursor) -> Outcome {
+    pub(super) fn finish(self, inbox: &mut Inbox, cursor: &mut Cursor) -> (Vec<Delivery>, bool) {
         let last = self.reader.last().max(cursor.position(self.validity).1);
         let unfetched: Vec<Uid> = self.chosen.iter().copied().filter(|uid| self.is_unfetched(*uid)).collect();
         let more = self.more || self.reader.is_full() || !unfetched.is_empty();
@@ -187,7 +180,7 @@ impl<'a> Fetch<'a> {
         inbox.remove(&UidSet::new(self.validity, gone.copied()));
         let skipped = unfetched.into_iter().filter(|uid| Some(*uid) <= last).collect();
         cursor.advance(self.validity, last, skipped);
-        Outcome { deliveries: self.reader.into_deliveries(), more }
+        (self.reader.into_deliveries(), more)
     }
 
     /// Returns `true` for a message that is neither read nor absent.

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use super::Delivery;
 use super::ahead::LastBatch;
 use super::cursor::Cursor;
-use super::subjects::Subjects;
+use crate::delivery_counts::DeliveryCounts;
 use crate::duplicates::Acknowledged;
 use crate::in_flight::InFlight;
 use crate::moves::UnconfirmedCopies;
+use crate::search::Searched;
 use crate::uid::{Uid, UidSet, UidValidity};
 use crate::withheld::Suspects;
 
@@ -35,8 +36,6 @@ pub(crate) struct Inbox {
     candidates: BTreeMap<Uid, Option<u64>>,
     /// The candidates whose FETCH failed.
     suspects: Suspects,
-    /// Mail whose Subject the server can't search. Counts as found by each SEARCH, for as long as it is in the inbox.
-    unsearchable: Option<UidSet>,
     /// Mail that is not fetched again, found by the last SEARCH.
     settled: BTreeMap<Uid, Settled>,
     sizes: Sizes,
@@ -46,7 +45,7 @@ pub(crate) struct Inbox {
     highest: Option<Uid>,
     has_found_new: bool,
     in_flight: Arc<InFlight>,
-    pub(crate) subjects: Subjects,
+    pub(crate) searched: Searched,
     pub(super) last_batch: LastBatch,
     /// Moves without a response.
     pub(crate) unconfirmed_copies: UnconfirmedCopies,
@@ -74,9 +73,6 @@ pub(super) struct Sizes {
     pub(super) are_estimates: bool,
 }
 
-/// The most UIDs excluded from one SEARCH command.
-const MAX_EXCLUDED: usize = 100;
-
 /// A SEARCH result, with the size of a message whose preview was not enough, and that has to be fetched whole; `None`
 /// before its preview.
 pub(super) type Candidate = (Uid, Option<u64>);
@@ -92,7 +88,7 @@ pub(super) enum Settled {
 
 impl Inbox {
     /// Creates an empty state.
-    pub(crate) fn new(acknowledged: Acknowledged, in_flight: Arc<InFlight>) -> Self {
+    pub(super) fn new(acknowledged: Acknowledged, in_flight: Arc<InFlight>) -> Self {
         Self { acknowledged, in_flight, ..Self::default() }
     }
 
@@ -102,23 +98,22 @@ impl Inbox {
             self.validity = Some(validity);
             self.candidates.clear();
             self.suspects.clear();
-            self.unsearchable = None;
             self.settled.clear();
             self.highest = None;
-            self.subjects.clear();
+            self.searched.clear();
             self.delivery_counts = DeliveryCounts::default();
         }
         self
     }
 
     /// Returns the counts of deliveries under this UIDVALIDITY.
-    pub(crate) fn delivery_counts(&mut self, validity: UidValidity) -> &mut DeliveryCounts {
+    pub(super) fn delivery_counts(&mut self, validity: UidValidity) -> &mut DeliveryCounts {
         &mut self.with_validity(validity).delivery_counts
     }
 
     /// Counts one more return of these deliveries to the app, and sets their counts: those of `dead_letters` where a
     /// message has one, else the returns by this handle. Deliveries of an earlier UIDVALIDITY keep theirs.
-    pub(crate) fn count_returns(&mut self, deliveries: &mut [Delivery]) {
+    pub(super) fn count_returns(&mut self, deliveries: &mut [Delivery]) {
         for delivery in deliveries.iter_mut().filter(|it| Some(it.validity) == self.validity) {
             delivery.count = self.delivery_counts.count_return(delivery.uid);
         }
@@ -130,13 +125,13 @@ impl Inbox {
     }
 
     /// Returns the reason of the message's last rejection by this handle.
-    pub(crate) fn reject_reason(&self, uid: Uid) -> Option<String> {
-        self.delivery_counts.rejected.get(&uid).map(|(_, reason)| reason.clone())
+    pub(super) fn reject_reason(&self, uid: Uid) -> Option<String> {
+        self.delivery_counts.reject_reason(uid)
     }
 
     /// Replaces the candidates with the SEARCH results; drops the state of mail that is no longer found. Sizes that are
     /// known stay.
-    pub(crate) fn update_candidates(&mut self, present: &UidSet) {
+    pub(super) fn update_candidates(&mut self, present: &UidSet) {
         let state = self.with_validity(present.validity());
         state.settled.retain(|uid, _| present.contains(*uid));
         state.suspects.retain(present);
@@ -151,14 +146,14 @@ impl Inbox {
     }
 
     /// Returns `true`, once, if a SEARCH has found messages with higher UIDs than all searches before.
-    pub(crate) fn take_found_new(&mut self) -> bool {
+    pub(super) fn take_found_new(&mut self) -> bool {
         std::mem::take(&mut self.has_found_new)
     }
 
     /// Returns up to `most` candidates that the cursor has not passed, oldest first. Withheld ones only for a walk.
     ///
     /// Candidates that were delivered are among them: a message that is not acknowledged is fetched again.
-    pub(crate) fn next_candidates(
+    pub(super) fn next_candidates(
         &mut self,
         validity: UidValidity,
         cursor: &Cursor,
@@ -173,7 +168,7 @@ impl Inbox {
 
     /// Returns up to `most` withheld candidates whose retry is due. They are appended to a batch that has room for
     /// them.
-    pub(crate) fn due_withheld(
+    pub(super) fn due_withheld(
         &mut self,
         validity: UidValidity,
         cursor: &Cursor,
@@ -207,12 +202,12 @@ impl Inbox {
     }
 
     /// Returns `true` if the message is a candidate.
-    pub(crate) fn is_candidate(&self, uid: Uid) -> bool {
+    pub(super) fn is_candidate(&self, uid: Uid) -> bool {
         self.candidates.contains_key(&uid)
     }
 
     /// Returns the number of messages that wait as far as is known; `None` before the first SEARCH.
-    pub(crate) fn depth(&self) -> Option<u64> {
+    pub(super) fn depth(&self) -> Option<u64> {
         self.validity.map(|_| self.candidates.len() as u64)
     }
 
@@ -226,26 +221,16 @@ impl Inbox {
     }
 
     /// Returns `true` if any candidate may be fetched now, but for those that are `leaving`.
-    pub(crate) fn has_fetchable(&mut self, validity: UidValidity, leaving: &UidSet) -> bool {
+    pub(super) fn has_fetchable(&mut self, validity: UidValidity, leaving: &UidSet) -> bool {
         let state = self.with_validity(validity);
         let leaving = leaving.iter().filter(|uid| state.candidates.contains_key(uid)).count();
         state.candidates.len() - leaving > state.suspects.count_not_due()
     }
 
-    /// Returns the mail whose Subject the server can't search.
-    pub(crate) fn unsearchable(&mut self, validity: UidValidity) -> &UidSet {
-        self.with_validity(validity).unsearchable.get_or_insert_with(|| UidSet::empty(validity))
-    }
-
-    /// Returns unsearchable mail to exclude from a SEARCH, as many UIDs as a command has room for; `None` without any.
-    pub(crate) fn search_exclusions(&self) -> Option<UidSet> {
-        let uids = self.unsearchable.as_ref().filter(|uids| !uids.is_empty())?;
-        Some(uids.chunk(0, MAX_EXCLUDED))
-    }
-
-    /// Replaces the mail whose Subject the server can't search.
-    pub(crate) fn set_unsearchable(&mut self, uids: &UidSet) {
-        self.with_validity(uids.validity()).unsearchable = Some(uids.clone());
+    /// Returns the results of earlier searches under this UIDVALIDITY, and the suspects.
+    pub(super) fn search_state(&mut self, validity: UidValidity) -> (&mut Searched, &mut Suspects) {
+        let state = self.with_validity(validity);
+        (&mut state.searched, &mut state.suspects)
     }
 
     /// Returns the candidates whose FETCH failed.
@@ -254,14 +239,14 @@ impl Inbox {
     }
 
     /// Records the size of a candidate that has to be fetched whole.
-    pub(crate) fn set_size(&mut self, validity: UidValidity, uid: Uid, size: u64) {
+    pub(super) fn set_size(&mut self, validity: UidValidity, uid: Uid, size: u64) {
         if let Some(candidate) = self.with_validity(validity).candidates.get_mut(&uid) {
             *candidate = Some(size);
         }
     }
 
     /// Returns the sizes of earlier messages.
-    pub(crate) fn sizes(&mut self) -> &mut Sizes {
+    pub(super) fn sizes(&mut self) -> &mut Sizes {
         &mut self.sizes
     }
 
@@ -274,14 +259,14 @@ impl Inbox {
         if self.validity == Some(uids.validity()) {
             for uid in uids.iter() {
                 self.candidates.remove(&uid);
-                self.delivery_counts.returned.remove(&uid);
+                self.delivery_counts.remove(uid);
                 self.suspects.remove(uid);
             }
         }
     }
 
     /// Records why a candidate is not to be fetched again.
-    pub(crate) fn settle(&mut self, validity: UidValidity, uid: Uid, reason: Settled) {
+    pub(super) fn settle(&mut self, validity: UidValidity, uid: Uid, reason: Settled) {
         let state = self.with_validity(validity);
         state.candidates.remove(&uid);
         state.suspects.remove(uid);
@@ -308,76 +293,6 @@ impl Inbox {
     /// Returns the messages acknowledged last.
     pub(crate) fn acknowledged(&mut self) -> &mut Acknowledged {
         &mut self.acknowledged
-    }
-}
-
-/// The number of deliveries of each message, by this handle and by the marks on the server.
-///
-/// A delivery begins as `pending`, and is `handed_out` when its mark is set, until the message leaves the inbox or is
-/// `rejected`.
-#[derive(Debug, Default)]
-pub(super) struct DeliveryCounts {
-    /// Messages that the app has. They are delivered again by later fetches, without being counted again.
-    handed_out: BTreeMap<Uid, u32>,
-    /// Deliveries under way, with their number: a mark on the server may or may not have been set.
-    pending: BTreeMap<Uid, u32>,
-    /// Rejected messages, with the reason of the last time.
-    rejected: BTreeMap<Uid, (u32, String)>,
-    /// The number of times that this handle has returned a message, or the error in its place, which no mark counts:
-    /// without `dead_letters`, all of them.
-    returned: BTreeMap<Uid, u32>,
-}
-
-impl DeliveryCounts {
-    /// Removes the messages that the app has from a set.
-    pub(crate) fn remove_handed_out(&self, uids: &mut UidSet) {
-        uids.retain(|uid| !self.handed_out.contains_key(&uid));
-    }
-
-    /// Returns how often a message was delivered before, given the count marked on the server.
-    ///
-    /// The mark of a delivery still under way does not count. Without keywords the server has no marks.
-    pub(crate) fn deliveries_before(&self, uid: Uid, marked: u32) -> u32 {
-        match self.pending.get(&uid) {
-            Some(&nth) if marked <= nth => nth - 1,
-            _ => self.rejected.get(&uid).map_or(marked, |(times, _)| marked.max(*times)),
-        }
-    }
-
-    /// Records that these messages are about to be delivered for the `times`th time.
-    pub(crate) fn begin(&mut self, uids: &UidSet, times: u32) {
-        self.pending.extend(uids.iter().map(|uid| (uid, times)));
-    }
-
-    /// Records that the app has these messages, delivered for the `times`th time.
-    pub(crate) fn hand_out(&mut self, uids: &UidSet, times: u32) {
-        self.pending.retain(|uid, _| !uids.contains(*uid));
-        self.handed_out.extend(uids.iter().map(|uid| (uid, times)));
-    }
-
-    /// Returns the number of this delivery, which is about to be returned; counts it unless that was done.
-    fn count_return(&mut self, uid: Uid) -> u32 {
-        if let Some(&times) = self.handed_out.get(&uid) {
-            return times;
-        }
-        let times = self.returned.entry(uid).or_default();
-        *times = times.saturating_add(1);
-        *times
-    }
-
-    /// Takes a rejected message back; returns how often it was delivered, 0 if the app does not have it.
-    fn release(&mut self, uid: Uid, reason: &str) -> u32 {
-        let Some(times) = self.handed_out.remove(&uid) else { return 0 };
-        self.rejected.insert(uid, (times, reason.to_owned()));
-        times
-    }
-
-    /// Drops the counts of messages that are not in this set.
-    fn retain(&mut self, present: &UidSet) {
-        self.handed_out.retain(|uid, _| present.contains(*uid));
-        self.pending.retain(|uid, _| present.contains(*uid));
-        self.rejected.retain(|uid, _| present.contains(*uid));
-        self.returned.retain(|uid, _| present.contains(*uid));
     }
 }
 
@@ -444,17 +359,6 @@ mod tests {
         assert_eq!(state.due_withheld(validity(), &Cursor::default(), 9), [(uid(1), None)]);
         let next = state.next_candidates(validity(), &Cursor::walk(), 9);
         assert_eq!(next, [(uid(1), None), (uid(2), None)]);
-    }
-
-    #[test]
-    fn the_mark_of_a_delivery_that_did_not_end_is_not_counted() {
-        let (mut counts, set) = (DeliveryCounts::default(), UidSet::new(validity(), [uid(1)]));
-        assert_eq!(counts.deliveries_before(uid(1), 2), 2);
-        counts.begin(&set, 3);
-        assert_eq!([2, 3, 4].map(|marked| counts.deliveries_before(uid(1), marked)), [2, 2, 4]);
-        counts.hand_out(&set, 3);
-        assert_eq!(counts.release(uid(1), "late"), 3);
-        assert_eq!(counts.deliveries_before(uid(1), 0), 3, "without keywords on the server");
     }
 
     #[test]

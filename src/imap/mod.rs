@@ -33,9 +33,7 @@ mod inbox;
 mod prefetch;
 mod reader;
 mod receive;
-mod search;
 mod single;
-mod subjects;
 mod windows;
 
 use std::fmt;
@@ -45,14 +43,13 @@ use parking_lot::Mutex;
 use tracing::Span;
 
 pub(crate) use self::ahead::next_fetch;
-pub(crate) use self::attempts::{MAILBOX as DEAD_LETTERS, keep_refusal, reject};
+pub(crate) use self::attempts::{MAILBOX as DEAD_LETTERS, reject};
 pub use self::batch::Batch;
 pub(crate) use self::cursor::Cursor;
 pub use self::deliveries::Deliveries;
 pub(crate) use self::inbox::Inbox;
 pub(crate) use self::reader::too_large;
 pub(crate) use self::receive::receive;
-pub(crate) use self::search::search;
 pub(crate) use self::windows::count_fitting;
 use crate::claims::Claims;
 use crate::config::ImapConfig;
@@ -64,9 +61,11 @@ use crate::error::{Error, Result};
 use crate::events;
 use crate::in_flight::InFlight;
 use crate::python::{ImapSession, ServerProfile};
+use crate::search::Search;
 use crate::server_info::ServerInfo;
 use crate::spans::{in_span, verb_span};
 use crate::tokens::Tokens;
+use crate::uid::UidSet;
 
 /// A handle that receives tagged messages from a mailbox, over a supervised connection.
 ///
@@ -249,12 +248,15 @@ impl Imap {
         Deliveries::new(self.clone())
     }
 
-    /// Returns the criteria of the SEARCH for tagged messages, without the mails that the server can't search.
+    /// Returns the UIDs of tagged mail in the inbox, with foreign mail among it, see [`Search::run`].
     ///
-    /// They also match foreign mail that has the tag elsewhere in its Subject.
-    pub(crate) fn search_criteria(&self, inbox: &Inbox) -> String {
-        let except = inbox.search_exclusions().map(|uids| format!(" NOT UID {uids}")).unwrap_or_default();
-        self.config.search_criteria() + &except
+    /// # Errors
+    ///
+    /// Those of the search.
+    pub(crate) fn search_tagged(&self, session: &mut ImapSession, inbox: &mut Inbox) -> Result<UidSet> {
+        let (searched, suspects) = inbox.search_state(session.validity());
+        let Self { connection, config, .. } = self;
+        Search { session, connection, config, searched, suspects }.run()
     }
 
     /// Sends NOOP, to check that the connection is alive.

@@ -41,7 +41,7 @@ pub(super) fn prefetch_new<'a>(
     let validity = session.validity();
     let has_room = cursor.most(imap.config.batch) == imap.config.batch;
     if !has_room
-        || inbox.subjects.is_due(imap)
+        || inbox.searched.is_audit_due(&imap.config)
         || imap.claims.is_some()
         || is_any_due(inbox, validity)
         || inbox.acknowledged().is_read_due(session)
@@ -51,7 +51,9 @@ pub(super) fn prefetch_new<'a>(
     let (count, most) = limits(&imap.config);
     // Messages that come after a search end the next wait of a consumer, if the server announces them.
     let trusts_none = cursor.is_consumer() && session.can_listen() && !imap.connection.is_distrusted();
-    let Some(prefetched) = session.prefetch(&imap.search_criteria(inbox), count, most, trusts_none)? else {
+    let Some(prefetched) =
+        session.prefetch(&inbox.searched.criteria(&imap.config), count, most, trusts_none)?
+    else {
         return Ok(None);
     };
     let new = prefetched.window.uids.clone();

@@ -28,7 +28,6 @@ use super::cursor::Cursor;
 use super::fetch::Fetch;
 use super::inbox::{Candidate, Inbox, Settled};
 use super::prefetch::prefetch_new;
-use super::search::search;
 use super::{Delivery, Imap, attempts};
 use crate::connection::Session as _;
 use crate::deadline::Deadline;
@@ -85,8 +84,8 @@ fn receive_rounds(
         fetch.fetch_suspects(inbox, &mut budget, deadline);
         fetch.report_failures(inbox, cursor.is_walk(), &mut budget, deadline);
         let mut next = cursor.clone();
-        let outcome = fetch.finish(inbox, &mut next);
-        let mut deliveries = attempts::remove_dead_letters(imap, inbox, outcome.deliveries, deadline)?;
+        let (deliveries, more) = fetch.finish(inbox, &mut next);
+        let mut deliveries = attempts::remove_dead_letters(imap, inbox, deliveries, deadline)?;
         inbox.count_returns(&mut deliveries);
         *cursor = next;
         if !deliveries.is_empty() {
@@ -95,7 +94,7 @@ fn receive_rounds(
             ImapSession::detached(hand_out);
             return Ok(deliveries);
         }
-        if budget.stopped.is_some() || !outcome.more {
+        if budget.stopped.is_some() || !more {
             break;
         }
     }
@@ -164,7 +163,7 @@ fn choose<'a>(
     let validity = session.validity();
     let (chosen, more) = match &imap.claims {
         Some(claims) => {
-            let present = search(session, imap, inbox)?;
+            let present = imap.search_tagged(session, inbox)?;
             inbox.update_candidates(&present);
             let mut candidates = inbox.next_candidates(validity, cursor, usize::MAX);
             candidates.extend(inbox.due_withheld(validity, cursor, MAX_RETRIED));
@@ -198,7 +197,7 @@ fn choose_oldest(
     let mut chosen = inbox.next_candidates(validity, cursor, most + 1);
     let is_searched = chosen.len() < most;
     if is_searched {
-        let found = search(session, imap, inbox)?;
+        let found = imap.search_tagged(session, inbox)?;
         inbox.update_candidates(&found);
         chosen = inbox.next_candidates(validity, cursor, most + 1);
     }
