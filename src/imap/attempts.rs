@@ -1,7 +1,6 @@
 //! Dead letters: messages that can't be read, or whose deliveries have failed too often, are moved to a mailbox of
 //! their own, with the reason beside them.
 //!
-//!
 //! | step | if it is the last that was done |
 //! | --- | --- |
 //! | search for copies of an earlier attempt | nothing was changed |

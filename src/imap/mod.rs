@@ -1,14 +1,14 @@
-//! The public handle that receives, with one short method for each verb.
-//!
-//! `receive` decides what is fetched; `acknowledge`, `moves` and `dead_letters` take messages out of the inbox;
-//! `claims` shares it among several consumers.
+//! The handle that receives, and the path of a fetch.
 //!
 //! ```text
-//!  Imap ─ one line for each verb ─┬─▶ receive ─▶ fetch ─▶ windows ─▶ reader ─▶ Batch
-//!                                 ├─▶ acknowledge, dead_letters ─▶ moves
-//!                                 ├─▶ verbs: any mail, by UID
-//!                                 └─▶ Connection: `repeat` or `once`, under its lock
+//!  fetch ─▶ receive ─▶ prefetch, or search and fetch ─▶ windows ─▶ reader ─▶ Batch
+//!              ├─ single      messages that the server withholds
+//!              ├─ attempts    messages that failed too often
+//!              └─ ahead       the next fetch, sent with an acknowledgement
 //! ```
+//!
+//! The handle's other verbs are beside it, each in the module that does what it promises: `acknowledge`, `consumer`,
+//! `dead_letters` and `by_uid`, and `async_imap` over all. They know the handle; it does not know them.
 //!
 //! | shared by the clones of a handle | for |
 //! | --- | --- |
