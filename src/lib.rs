@@ -172,14 +172,25 @@
 //! pymail needs CPython 3.9 to 3.15 with a shared libpython, on Unix. An app needs an rpath to libpython: see the
 //! README.
 
+mod acknowledge;
 mod app_code;
 #[cfg(feature = "async")]
+mod async_imap;
+#[cfg(feature = "async")]
 mod asynchronous;
+mod backoff;
+mod by_uid;
+mod claims;
 mod codes;
 mod config;
 mod connection;
+mod consumer;
 mod date;
+mod dead_letters;
 mod deadline;
+mod delivery;
+mod delivery_counts;
+mod duplicates;
 mod error;
 mod events;
 mod fetched;
@@ -188,13 +199,16 @@ mod fetched;
 pub mod fuzz;
 mod idna;
 mod imap;
+mod in_flight;
 mod message;
+mod moves;
 #[cfg(feature = "oauth")]
 pub mod oauth;
 mod proxy;
 mod python; // the only module that embeds CPython
 mod route;
 mod runtime;
+mod search;
 mod secrets;
 mod server_info;
 mod signal;
@@ -207,18 +221,23 @@ mod tokens;
 mod transcript;
 mod uid;
 mod waiter;
+mod withheld;
 
 #[cfg(feature = "async")]
+pub use crate::async_imap::{AsyncConsumer, AsyncDeadLetters, AsyncDeliveries, AsyncImap};
+#[cfg(feature = "async")]
 pub use crate::asynchronous::AsyncCall;
+pub use crate::by_uid::RawMail;
 pub use crate::config::{
     AccessToken, ConnectRequest, Credentials, DEFAULT_TAG, ImapConfig, PasswordKind, Provider,
     ProviderLimits, Proxy, SearchKind, Security, Server, SmtpConfig, TokenId, TokenRequest,
 };
 pub use crate::connection::{Latency, Push, State, Stats, Status};
+pub use crate::consumer::Consumer;
+pub use crate::dead_letters::{DeadLetter, DeadLetters, Depth};
+pub use crate::delivery::Delivery;
 pub use crate::error::{Error, ErrorKind, Result, TokenRefusal};
-#[cfg(feature = "async")]
-pub use crate::imap::{AsyncConsumer, AsyncDeadLetters, AsyncDeliveries, AsyncImap};
-pub use crate::imap::{Batch, Consumer, DeadLetter, DeadLetters, Deliveries, Delivery, Depth, Imap, RawMail};
+pub use crate::imap::{Batch, Deliveries, Imap};
 pub use crate::message::{Message, MessageId, Recipients};
 pub use crate::runtime::Runtime;
 pub use crate::server_info::{ServerInfo, TlsInfo};

@@ -4,9 +4,6 @@ use std::fmt::{self, Write as _};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 
-use crate::error::{Error, Result};
-use crate::imap::Delivery;
-
 /// A message's unique identifier in its mailbox, valid as long as the [`UidValidity`] does not change (RFC 3501,
 /// section 2.3.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -113,32 +110,6 @@ impl UidSet {
         uids.sort_unstable();
         uids.dedup();
         Self { validity, uids }
-    }
-
-    /// Makes a set of the UIDs of these deliveries.
-    ///
-    /// ```no_run
-    /// # fn copy_unreadable(imap: &pymail::Imap) -> pymail::Result<()> {
-    /// let batch = imap.fetch()?;
-    /// let unreadable = batch.iter().filter(|delivery| delivery.message().is_err());
-    /// imap.copy(&pymail::UidSet::from_deliveries(unreadable)?, "Unreadable")?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// `InvalidInput` without deliveries, and for deliveries of several UIDVALIDITYs.
-    pub fn from_deliveries<'a>(deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<Self> {
-        let mut uids = Vec::new();
-        let mut validity = None;
-        for delivery in deliveries {
-            if *validity.get_or_insert(delivery.uid_validity()) != delivery.uid_validity() {
-                return Err(Error::invalid_input("the deliveries are of several UIDVALIDITYs"));
-            }
-            uids.push(delivery.uid());
-        }
-        let validity = validity.ok_or_else(|| Error::invalid_input("there are no deliveries"))?;
-        Ok(Self::new(validity, uids))
     }
 
     /// Makes an empty set.

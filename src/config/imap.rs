@@ -348,6 +348,13 @@ impl ImapConfig {
         (server.host.clone(), server.port, user, self.inbox.clone())
     }
 
+    /// Returns the criteria of the SEARCH for messages with the tag.
+    ///
+    /// Mail that another client has flagged `\Deleted` is left out.
+    pub(crate) fn search_criteria(&self) -> String {
+        format!("UNDELETED SUBJECT \"{}\"", self.common.tag)
+    }
+
     /// Returns the archive's name as configured, by default the tag.
     pub(crate) fn archive_name(&self) -> &str {
         self.archive.as_deref().unwrap_or(&self.common.tag)

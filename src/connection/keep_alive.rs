@@ -69,6 +69,7 @@ impl<S: Session> Shared<S> {
     pub(super) fn noop(&self, mut slot: MutexGuard<'_, SessionSlot<S>>) -> Duration {
         let interval = self.options.heartbeat;
         let deadline = Deadline::after(interval.max(MIN_NOOP_TIMEOUT).min(self.options.timeout));
+        self.stop_listening(&mut slot, deadline);
         if let Err(error) = self.run(&mut slot, deadline, S::noop) {
             self.note(&error); // No caller gets the error; the next call reconnects.
         }

@@ -229,7 +229,7 @@ impl<S: Session> Connection<S> {
             let mut slot = slot.ok_or_else(|| deadline.error(action))?;
             deadline.check(action)?; // A command without time would cost the connection.
             self.0.shared.renew_between_verbs(&mut slot, deadline);
-            let was_listening = slot.session.as_ref().is_some_and(S::is_listening);
+            let was_listening = self.0.shared.stop_listening(&mut slot, deadline);
             let result = call(&self.0.shared, &mut slot);
             slot.last_call = Instant::now();
             drop(slot);
@@ -373,26 +373,12 @@ impl<S: Session> fmt::Debug for Connection<S> {
 }
 
 impl<S: Session> Shared<S> {
-    /// Runs `work` on the current session, or a new one, with the deadline enforced by the waiter.
+    /// Runs `work` on the current session, or a new one, with the deadline enforced by the waiter. One that listens goes
+    /// on with it.
     ///
     /// An error that [ends the connection](Error::ends_connection) drops the session. So does a deadline that passes
     /// just after the work has succeeded: the socket is shut down.
     fn run<T>(
-        &self,
-        slot: &mut SessionSlot<S>,
-        deadline: Deadline,
-        work: impl FnOnce(&mut S) -> Result<T>,
-    ) -> Result<T> {
-        let mut session = self.take_session(slot, deadline)?;
-        if session.is_listening() {
-            session = self.stop_listening(session, slot, deadline)?;
-        }
-        slot.session = Some(session);
-        self.run_as_is(slot, deadline, work)
-    }
-
-    /// Runs `work` as [`run`](Self::run) does, on a session that may be listening.
-    fn run_as_is<T>(
         &self,
         slot: &mut SessionSlot<S>,
         deadline: Deadline,

@@ -8,6 +8,7 @@
 //!  a call ends while a caller waits ─▶ beat
 //! ```
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
@@ -170,7 +171,7 @@ impl<S: Session> Shared<S> {
         let is_due = slot.listening_since.elapsed() + slack(renewal) >= renewal;
         let is_listening = slot.session.as_ref().is_some_and(S::is_listening);
         let news = if is_listening && !is_due {
-            self.run_as_is(&mut slot, deadline, S::hear)
+            self.run(&mut slot, deadline, S::hear)
         } else if !self.arrivals.is_awaited() {
             return self.noop(slot); // IDLE ends with its renewal when none waits.
         } else {
@@ -182,6 +183,7 @@ impl<S: Session> Shared<S> {
             if may_ask {
                 slot.last_noop = now;
             }
+            self.stop_listening(&mut slot, deadline);
             self.run(&mut slot, deadline, |session| session.listen(may_ask))
         };
         let has_mail = matches!(news, Ok(true));
@@ -230,18 +232,15 @@ impl<S: Session> Shared<S> {
         }
     }
 
-    /// Ends IDLE before a call, within a limit of its own; on a new connection if the server does not answer.
+    /// Ends IDLE before other commands, within a limit of its own; drops the session if the server does not answer.
+    /// Returns `true` if the session listened.
     ///
     /// The response is not waited for by itself while the connection is known to be alive.
-    ///
-    /// # Errors
-    /// Those of the new connection.
-    pub(super) fn stop_listening(
-        &self,
-        mut session: S,
-        slot: &mut SessionSlot<S>,
-        deadline: Deadline,
-    ) -> Result<S> {
+    pub(super) fn stop_listening(&self, slot: &mut SessionSlot<S>, deadline: Deadline) -> bool {
+        if self.closing.load(Ordering::SeqCst) {
+            return false; // No further command is sent.
+        }
+        let Some(mut session) = slot.session.take_if(|session| session.is_listening()) else { return false };
         session.unpark();
         let limit = Deadline::after(IDLE_TIMEOUT.min(deadline.share(4).left()));
         let guard = session.watch(limit);
@@ -249,11 +248,9 @@ impl<S: Session> Shared<S> {
         let stopped = guard.map_timeout(session.stop_listening(waits), "DONE");
         let stopped = if guard.has_timed_out() { stopped.and(Err(limit.error("DONE"))) } else { stopped };
         match stopped {
-            Ok(()) => Ok(session),
-            Err(error) => {
-                self.lose(slot, &error);
-                self.take_session(slot, deadline)
-            }
+            Ok(()) => slot.session = Some(session),
+            Err(error) => self.lose(slot, &error),
         }
+        true
     }
 }

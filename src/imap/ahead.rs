@@ -18,7 +18,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::archived_ids::is_read_due;
 use super::cursor::Cursor;
 use super::inbox::Inbox;
 use super::prefetch::limits;
@@ -114,7 +113,7 @@ impl LastBatch {
 
 /// Returns the fetch that is likely to follow, once these messages have left the inbox; `None` if there is none, or it
 /// is not known.
-pub(super) fn next_fetch(
+pub(crate) fn next_fetch(
     session: &mut ImapSession,
     imap: &Imap,
     inbox: &mut Inbox,
@@ -148,10 +147,10 @@ pub(super) fn next_fetch(
 fn new_mail(session: &mut ImapSession, imap: &Imap, inbox: &mut Inbox, cursor: &Cursor) -> Option<Ahead> {
     let is_prefetched = cursor.most(imap.config.batch) == imap.config.batch
         && !inbox.suspects().has_due()
-        && !inbox.subjects.is_due(imap)
-        && !is_read_due(session, imap, inbox);
+        && !inbox.searched.is_audit_due(&imap.config)
+        && !inbox.acknowledged().is_read_due(session);
     let (count, most) = limits(&imap.config);
-    is_prefetched.then(|| Ahead::NewMail { criteria: imap.search_criteria(inbox), count, most })
+    is_prefetched.then(|| Ahead::NewMail { criteria: inbox.searched.criteria(&imap.config), count, most })
 }
 
 /// Returns the first window of a full batch of candidates.

@@ -12,7 +12,7 @@ const MAX_COUNTED: usize = 10;
 
 /// The progress of one fetch, or of a walk through the whole inbox.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cursor {
+pub(crate) struct Cursor {
     /// Under another UIDVALIDITY the walk begins anew: messages may come a second time, and none is left out.
     validity: Option<UidValidity>,
     /// The highest UID that was read, or chosen; `None` at the beginning.
@@ -55,7 +55,7 @@ impl Cursor {
     }
 
     /// Begins the fetch of a consumer, when there may be `room` more messages in flight.
-    pub(super) fn consumer(room: usize, config: &ImapConfig) -> Self {
+    pub(crate) fn consumer(room: usize, config: &ImapConfig) -> Self {
         let most = if config.dead_letters.is_some() { MAX_COUNTED } else { usize::MAX };
         Self { purpose: Purpose::Consume(room.min(most)), ..Self::default() }
     }

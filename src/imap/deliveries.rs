@@ -28,7 +28,7 @@ impl Deliveries {
 
     /// Returns the next message of the batch. Never blocks.
     #[cfg(feature = "async")]
-    pub(super) fn next_fetched(&mut self) -> Option<Delivery> {
+    pub(crate) fn next_fetched(&mut self) -> Option<Delivery> {
         let mut delivery = self.batch.next()?;
         self.imap.hand_out(std::slice::from_mut(&mut delivery));
         Some(delivery)

@@ -13,25 +13,18 @@
 
 use std::collections::BTreeSet;
 
-use super::batch::Fate;
 use super::cursor::Cursor;
 use super::inbox::{Candidate, Inbox};
-use super::isolate::{FailureBudget, Request, Response, fetch_all_but_suspects};
 use super::reader::Reader;
-use super::single::{empty_response, withheld_error};
 use super::windows::{Previews, WholeMails};
 use super::{Delivery, Imap};
+use crate::delivery::Fate;
 use crate::error::{Error, Result};
 use crate::python::{ImapSession, Part};
 use crate::uid::{Uid, UidSet, UidValidity};
-
-/// The result of a finished [`Fetch`].
-pub(super) struct Outcome {
-    /// The deliveries, oldest first.
-    pub(super) deliveries: Vec<Delivery>,
-    /// `true` if further messages wait.
-    pub(super) more: bool,
-}
+use crate::withheld::{
+    FailureBudget, Request, Response, Suspects, empty_response, fetch_all_but_suspects, withheld_error,
+};
 
 /// The fetch of chosen messages, which may take several connections.
 pub(super) struct Fetch<'a> {
@@ -108,16 +101,11 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Returns `true`, once, if the archive should be read for duplicates before this fetch. A prefetched one has
-    /// checked that there is nothing to read.
-    pub(super) fn wants_archive_read(&mut self) -> bool {
-        !self.chosen.is_empty() && !std::mem::replace(&mut self.is_archive_read, true)
-    }
-
-    /// Fetches all chosen messages but the suspects.
+    /// Fetches all chosen messages but the suspects. Returns `false`, once, if the archive is to be read for duplicates
+    /// before that. A prefetch has made sure that there is nothing to read.
     ///
     /// May be called again after a loss. A round without a refusal also shows that the server has recovered: the next
-    /// transient refusal counts as such again.
+    /// transient refusal counts as such again. When UIDVALIDITY has changed, the messages that have arrived are all.
     ///
     /// # Errors
     ///
@@ -127,19 +115,27 @@ impl<'a> Fetch<'a> {
         session: &mut ImapSession,
         inbox: &mut Inbox,
         budget: &mut FailureBudget,
-    ) -> Result<()> {
-        fetch_all_but_suspects(session, inbox, budget, &mut PreviewRequest(self))?;
+    ) -> Result<bool> {
+        if self.validity != session.validity() {
+            self.cancel();
+            return Ok(true);
+        }
+        let is_archive_read = self.chosen.is_empty() || std::mem::replace(&mut self.is_archive_read, true);
+        if !is_archive_read && inbox.acknowledged().is_read_due(session) {
+            return Ok(false);
+        }
+        fetch_all_but_suspects(session, budget, &mut PreviewRequest { fetch: self, inbox })?;
         if self.large.is_none() {
             self.large = Some(self.reader.take_large_within_budget(inbox));
         }
-        fetch_all_but_suspects(session, inbox, budget, &mut WholeRequest(self))?;
+        fetch_all_but_suspects(session, budget, &mut WholeRequest { fetch: self, inbox })?;
         if budget.stopped.is_none() {
             self.verify_absent(session, inbox)?;
         }
         if !budget.has_refusals() && !self.chosen.is_empty() {
-            inbox.set_refused_as_transient(false);
+            inbox.suspects().no_refusal();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Searches for the absent messages. Those that the server finds are not expunged, and become suspects.
@@ -167,15 +163,16 @@ impl<'a> Fetch<'a> {
     }
 
     /// Drops the chosen messages, since the inbox has another UIDVALIDITY; delivers those that have arrived.
-    pub(super) fn cancel(&mut self) {
+    fn cancel(&mut self) {
         self.chosen.clear();
         self.more = true;
     }
 
-    /// Removes expunged messages from the state, moves the cursor, and returns the deliveries.
+    /// Removes expunged messages from the state, moves the cursor, and returns the deliveries, oldest
+    /// first, and `true` if further messages wait.
     ///
     /// For messages above the highest one that was read, the cursor needs no list; those below it are skipped ones.
-    pub(super) fn finish(self, inbox: &mut Inbox, cursor: &mut Cursor) -> Outcome {
+    pub(super) fn finish(self, inbox: &mut Inbox, cursor: &mut Cursor) -> (Vec<Delivery>, bool) {
         let last = self.reader.last().max(cursor.position(self.validity).1);
         let unfetched: Vec<Uid> = self.chosen.iter().copied().filter(|uid| self.is_unfetched(*uid)).collect();
         let more = self.more || self.reader.is_full() || !unfetched.is_empty();
@@ -183,7 +180,7 @@ impl<'a> Fetch<'a> {
         inbox.remove(&UidSet::new(self.validity, gone.copied()));
         let skipped = unfetched.into_iter().filter(|uid| Some(*uid) <= last).collect();
         cursor.advance(self.validity, last, skipped);
-        Outcome { deliveries: self.reader.into_deliveries(), more }
+        (self.reader.into_deliveries(), more)
     }
 
     /// Returns `true` for a message that is neither read nor absent.
@@ -224,17 +221,20 @@ impl<'a> Fetch<'a> {
 }
 
 /// The request for previews.
-pub(super) struct PreviewRequest<'f, 'a>(pub(super) &'f mut Fetch<'a>);
+pub(super) struct PreviewRequest<'f, 'a> {
+    pub(super) fetch: &'f mut Fetch<'a>,
+    pub(super) inbox: &'f mut Inbox,
+}
 
 impl Request for PreviewRequest<'_, '_> {
     fn missing(&self) -> UidSet {
-        let mut missing = self.0.reader.unfetched(self.0.previewed.clone());
-        missing.retain(|uid| !self.0.absent.contains(&uid));
+        let mut missing = self.fetch.reader.unfetched(self.fetch.previewed.clone());
+        missing.retain(|uid| !self.fetch.absent.contains(&uid));
         missing
     }
 
-    fn send(&mut self, session: &mut ImapSession, inbox: &mut Inbox, part: &UidSet) -> Result<Response> {
-        let Fetch { imap, reader, .. } = &mut *self.0;
+    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
+        let (Fetch { imap, reader, .. }, inbox) = (&mut *self.fetch, &mut *self.inbox);
         let sizes = *inbox.sizes();
         let mut previews = Previews::new(part, sizes, reader.byte_budget(), &imap.config);
         let failure =
@@ -244,37 +244,48 @@ impl Request for PreviewRequest<'_, '_> {
     }
 
     fn arrived(&self) -> usize {
-        self.0.reader.arrived()
+        self.fetch.reader.arrived()
     }
 
     fn set_absent(&mut self, uids: &UidSet) {
         // A full reader drops what arrives: that is not absent.
-        if !self.0.reader.is_full() {
-            self.0.absent.extend(uids.iter());
+        if !self.fetch.reader.is_full() {
+            self.fetch.absent.extend(uids.iter());
         }
+    }
+
+    fn suspects(&mut self) -> &mut Suspects {
+        self.inbox.suspects()
     }
 }
 
 /// The request for whole messages.
-struct WholeRequest<'f, 'a>(&'f mut Fetch<'a>);
+struct WholeRequest<'f, 'a> {
+    fetch: &'f mut Fetch<'a>,
+    inbox: &'f mut Inbox,
+}
 
 impl Request for WholeRequest<'_, '_> {
     fn missing(&self) -> UidSet {
-        let large = self.0.large.iter().flatten().map(|(uid, _)| *uid);
-        UidSet::new(self.0.validity, large.filter(|uid| self.0.is_unfetched(*uid)))
+        let large = self.fetch.large.iter().flatten().map(|(uid, _)| *uid);
+        UidSet::new(self.fetch.validity, large.filter(|uid| self.fetch.is_unfetched(*uid)))
     }
 
-    fn send(&mut self, session: &mut ImapSession, inbox: &mut Inbox, part: &UidSet) -> Result<Response> {
-        let large = self.0.large.iter().flatten().copied();
+    fn send(&mut self, session: &mut ImapSession, part: &UidSet) -> Result<Response> {
+        let large = self.fetch.large.iter().flatten().copied();
         let mails: Vec<(Uid, u64)> = large.filter(|(uid, _)| part.contains(*uid)).collect();
-        self.0.fetch_whole(session, inbox, &mails)
+        self.fetch.fetch_whole(session, self.inbox, &mails)
     }
 
     fn arrived(&self) -> usize {
-        self.0.reader.arrived()
+        self.fetch.reader.arrived()
     }
 
     fn set_absent(&mut self, uids: &UidSet) {
-        self.0.absent.extend(uids.iter());
+        self.fetch.absent.extend(uids.iter());
+    }
+
+    fn suspects(&mut self) -> &mut Suspects {
+        self.inbox.suspects()
     }
 }

@@ -10,7 +10,7 @@ use crate::spans;
 
 impl Imap {
     /// Counts deliveries, and begins their spans, at the moment when the app gets them.
-    pub(super) fn hand_out(&self, deliveries: &mut [Delivery]) {
+    pub(crate) fn hand_out(&self, deliveries: &mut [Delivery]) {
         if deliveries.is_empty() {
             return;
         }
@@ -27,7 +27,7 @@ impl Imap {
     }
 
     /// Hands one delivery out, and counts the time since its announcement.
-    pub(super) fn hand_out_announced(&self, delivery: &mut Delivery, announced: Option<Instant>) {
+    pub(crate) fn hand_out_announced(&self, delivery: &mut Delivery, announced: Option<Instant>) {
         self.hand_out(std::slice::from_mut(delivery));
         if let Some(latency) = announced.map(|at| at.elapsed()) {
             self.connection.count_latency(latency);

@@ -15,30 +15,27 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Delivery;
-use super::acknowledged::Acknowledged;
 use super::ahead::LastBatch;
 use super::cursor::Cursor;
-use super::in_flight::InFlight;
-use super::subjects::Subjects;
-use super::suspects::Suspects;
-use super::unconfirmed_copies::UnconfirmedCopies;
+use crate::delivery_counts::DeliveryCounts;
+use crate::duplicates::Acknowledged;
+use crate::in_flight::InFlight;
+use crate::moves::UnconfirmedCopies;
+use crate::search::Searched;
 use crate::uid::{Uid, UidSet, UidValidity};
+use crate::withheld::Suspects;
 
 /// The SEARCH results still to fetch, and the mail that is not to be fetched or delivered again.
 ///
 /// All UIDs are of one UIDVALIDITY: another one resets the state, except for sizes and acknowledged messages.
 #[derive(Debug, Default)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     validity: Option<UidValidity>,
     /// SEARCH results that are not settled and not known to have left the inbox, with their sizes as in [`Candidate`].
     /// No candidate is settled.
     candidates: BTreeMap<Uid, Option<u64>>,
     /// The candidates whose FETCH failed.
     suspects: Suspects,
-    /// Mail whose Subject the server can't search. Counts as found by each SEARCH, for as long as it is in the inbox.
-    unsearchable: Option<UidSet>,
-    /// `true` if the last refusal was treated as transient.
-    refused_as_transient: bool,
     /// Mail that is not fetched again, found by the last SEARCH.
     settled: BTreeMap<Uid, Settled>,
     sizes: Sizes,
@@ -48,18 +45,18 @@ pub(super) struct Inbox {
     highest: Option<Uid>,
     has_found_new: bool,
     in_flight: Arc<InFlight>,
-    pub(super) subjects: Subjects,
+    pub(crate) searched: Searched,
     pub(super) last_batch: LastBatch,
     /// Moves without a response.
-    pub(super) unconfirmed_copies: UnconfirmedCopies,
+    pub(crate) unconfirmed_copies: UnconfirmedCopies,
     /// Deliveries of failed calls of [`fetch_and_ack`](super::Imap::fetch_and_ack), which may be archived and were not
     /// returned to the app.
-    pub(super) unreturned: Vec<Delivery>,
+    pub(crate) unreturned: Vec<Delivery>,
 }
 
 impl Inbox {
     /// Drops unreturned messages that another call has acknowledged or moved, so that no later call returns them.
-    pub(super) fn forget_unreturned(&mut self, gone: &UidSet) {
+    pub(crate) fn forget_unreturned(&mut self, gone: &UidSet) {
         self.unreturned.retain(|it| it.validity != gone.validity() || !gone.contains(it.uid));
     }
 }
@@ -76,9 +73,6 @@ pub(super) struct Sizes {
     pub(super) are_estimates: bool,
 }
 
-/// The most UIDs excluded from one SEARCH command.
-const MAX_EXCLUDED: usize = 100;
-
 /// A SEARCH result, with the size of a message whose preview was not enough, and that has to be fetched whole; `None`
 /// before its preview.
 pub(super) type Candidate = (Uid, Option<u64>);
@@ -93,9 +87,9 @@ pub(super) enum Settled {
 }
 
 impl Inbox {
-    /// Creates an empty state that remembers the newest `dedup_window` acknowledged messages.
-    pub(super) fn new(dedup_window: usize, in_flight: Arc<InFlight>) -> Self {
-        Self { acknowledged: Acknowledged::new(dedup_window), in_flight, ..Self::default() }
+    /// Creates an empty state.
+    pub(super) fn new(acknowledged: Acknowledged, in_flight: Arc<InFlight>) -> Self {
+        Self { acknowledged, in_flight, ..Self::default() }
     }
 
     /// Resets the state if it is of another UIDVALIDITY.
@@ -104,10 +98,9 @@ impl Inbox {
             self.validity = Some(validity);
             self.candidates.clear();
             self.suspects.clear();
-            self.unsearchable = None;
             self.settled.clear();
             self.highest = None;
-            self.subjects.clear();
+            self.searched.clear();
             self.delivery_counts = DeliveryCounts::default();
         }
         self
@@ -127,13 +120,13 @@ impl Inbox {
     }
 
     /// Takes a rejected message back from the app; returns how often it was delivered, 0 under another UIDVALIDITY.
-    pub(super) fn release(&mut self, validity: UidValidity, uid: Uid, reason: &str) -> u32 {
+    pub(crate) fn release(&mut self, validity: UidValidity, uid: Uid, reason: &str) -> u32 {
         if self.validity == Some(validity) { self.delivery_counts.release(uid, reason) } else { 0 }
     }
 
     /// Returns the reason of the message's last rejection by this handle.
     pub(super) fn reject_reason(&self, uid: Uid) -> Option<String> {
-        self.delivery_counts.rejected.get(&uid).map(|(_, reason)| reason.clone())
+        self.delivery_counts.reject_reason(uid)
     }
 
     /// Replaces the candidates with the SEARCH results; drops the state of mail that is no longer found. Sizes that are
@@ -220,7 +213,7 @@ impl Inbox {
 
     /// Returns `true` if the handle does not know that a message has left the inbox. Under an earlier UIDVALIDITY it
     /// knows that of acknowledged messages only.
-    pub(super) fn is_waiting(&self, delivery: &Delivery) -> bool {
+    pub(crate) fn is_waiting(&self, delivery: &Delivery) -> bool {
         if self.validity == Some(delivery.validity) {
             return self.is_candidate(delivery.uid);
         }
@@ -234,30 +227,15 @@ impl Inbox {
         state.candidates.len() - leaving > state.suspects.count_not_due()
     }
 
-    /// Returns the mail whose Subject the server can't search.
-    pub(super) fn unsearchable(&mut self, validity: UidValidity) -> &UidSet {
-        self.with_validity(validity).unsearchable.get_or_insert_with(|| UidSet::empty(validity))
-    }
-
-    /// Returns unsearchable mail to exclude from a SEARCH, as many UIDs as a command has room for; `None` without any.
-    pub(super) fn search_exclusions(&self) -> Option<UidSet> {
-        let uids = self.unsearchable.as_ref().filter(|uids| !uids.is_empty())?;
-        Some(uids.chunk(0, MAX_EXCLUDED))
-    }
-
-    /// Replaces the mail whose Subject the server can't search.
-    pub(super) fn set_unsearchable(&mut self, uids: &UidSet) {
-        self.with_validity(uids.validity()).unsearchable = Some(uids.clone());
+    /// Returns the results of earlier searches under this UIDVALIDITY, and the suspects.
+    pub(super) fn search_state(&mut self, validity: UidValidity) -> (&mut Searched, &mut Suspects) {
+        let state = self.with_validity(validity);
+        (&mut state.searched, &mut state.suspects)
     }
 
     /// Returns the candidates whose FETCH failed.
-    pub(super) fn suspects(&mut self) -> &mut Suspects {
+    pub(crate) fn suspects(&mut self) -> &mut Suspects {
         &mut self.suspects
-    }
-
-    /// Records whether the last refusal was treated as transient; returns the value before.
-    pub(super) fn set_refused_as_transient(&mut self, is_transient: bool) -> bool {
-        std::mem::replace(&mut self.refused_as_transient, is_transient)
     }
 
     /// Records the size of a candidate that has to be fetched whole.
@@ -275,13 +253,13 @@ impl Inbox {
     /// Removes messages that have left the inbox.
     ///
     /// Not from the settled ones: those end with the next SEARCH.
-    pub(super) fn remove(&mut self, uids: &UidSet) {
+    pub(crate) fn remove(&mut self, uids: &UidSet) {
         self.in_flight.remove(uids);
         self.last_batch.remove(uids);
         if self.validity == Some(uids.validity()) {
             for uid in uids.iter() {
                 self.candidates.remove(&uid);
-                self.delivery_counts.returned.remove(&uid);
+                self.delivery_counts.remove(uid);
                 self.suspects.remove(uid);
             }
         }
@@ -296,95 +274,25 @@ impl Inbox {
     }
 
     /// Returns the mail that is not fetched again, as of the last SEARCH.
-    pub(super) fn settled(&mut self, validity: UidValidity) -> UidSet {
+    pub(crate) fn settled(&mut self, validity: UidValidity) -> UidSet {
         UidSet::new(validity, self.with_validity(validity).settled.keys().copied())
     }
 
     /// Returns the duplicates to archive with the next acknowledgement; `None` without any.
-    pub(super) fn duplicates(&self) -> Option<UidSet> {
+    pub(crate) fn duplicates(&self) -> Option<UidSet> {
         let duplicates = self.settled.iter().filter(|(_, reason)| **reason == Settled::Duplicate);
         let duplicates = UidSet::new(self.validity?, duplicates.map(|(uid, _)| *uid));
         Some(duplicates).filter(|duplicates| !duplicates.is_empty())
     }
 
     /// Forgets the duplicates, which have been archived.
-    pub(super) fn forget_duplicates(&mut self) {
+    pub(crate) fn forget_duplicates(&mut self) {
         self.settled.retain(|_, reason| *reason != Settled::Duplicate);
     }
 
     /// Returns the messages acknowledged last.
-    pub(super) fn acknowledged(&mut self) -> &mut Acknowledged {
+    pub(crate) fn acknowledged(&mut self) -> &mut Acknowledged {
         &mut self.acknowledged
-    }
-}
-
-/// The number of deliveries of each message, by this handle and by the marks on the server.
-///
-/// A delivery begins as `pending`, and is `handed_out` when its mark is set, until the message leaves the inbox or is
-/// `rejected`.
-#[derive(Debug, Default)]
-pub(super) struct DeliveryCounts {
-    /// Messages that the app has. They are delivered again by later fetches, without being counted again.
-    handed_out: BTreeMap<Uid, u32>,
-    /// Deliveries under way, with their number: a mark on the server may or may not have been set.
-    pending: BTreeMap<Uid, u32>,
-    /// Rejected messages, with the reason of the last time.
-    rejected: BTreeMap<Uid, (u32, String)>,
-    /// The number of times that this handle has returned a message, or the error in its place, which no mark counts:
-    /// without `dead_letters`, all of them.
-    returned: BTreeMap<Uid, u32>,
-}
-
-impl DeliveryCounts {
-    /// Removes the messages that the app has from a set.
-    pub(super) fn remove_handed_out(&self, uids: &mut UidSet) {
-        uids.retain(|uid| !self.handed_out.contains_key(&uid));
-    }
-
-    /// Returns how often a message was delivered before, given the count marked on the server.
-    ///
-    /// The mark of a delivery still under way does not count. Without keywords the server has no marks.
-    pub(super) fn deliveries_before(&self, uid: Uid, marked: u32) -> u32 {
-        match self.pending.get(&uid) {
-            Some(&nth) if marked <= nth => nth - 1,
-            _ => self.rejected.get(&uid).map_or(marked, |(times, _)| marked.max(*times)),
-        }
-    }
-
-    /// Records that these messages are about to be delivered for the `times`th time.
-    pub(super) fn begin(&mut self, uids: &UidSet, times: u32) {
-        self.pending.extend(uids.iter().map(|uid| (uid, times)));
-    }
-
-    /// Records that the app has these messages, delivered for the `times`th time.
-    pub(super) fn hand_out(&mut self, uids: &UidSet, times: u32) {
-        self.pending.retain(|uid, _| !uids.contains(*uid));
-        self.handed_out.extend(uids.iter().map(|uid| (uid, times)));
-    }
-
-    /// Returns the number of this delivery, which is about to be returned; counts it unless that was done.
-    fn count_return(&mut self, uid: Uid) -> u32 {
-        if let Some(&times) = self.handed_out.get(&uid) {
-            return times;
-        }
-        let times = self.returned.entry(uid).or_default();
-        *times = times.saturating_add(1);
-        *times
-    }
-
-    /// Takes a rejected message back; returns how often it was delivered, 0 if the app does not have it.
-    fn release(&mut self, uid: Uid, reason: &str) -> u32 {
-        let Some(times) = self.handed_out.remove(&uid) else { return 0 };
-        self.rejected.insert(uid, (times, reason.to_owned()));
-        times
-    }
-
-    /// Drops the counts of messages that are not in this set.
-    fn retain(&mut self, present: &UidSet) {
-        self.handed_out.retain(|uid, _| present.contains(*uid));
-        self.pending.retain(|uid, _| present.contains(*uid));
-        self.rejected.retain(|uid, _| present.contains(*uid));
-        self.returned.retain(|uid, _| present.contains(*uid));
     }
 }
 
@@ -405,7 +313,7 @@ mod tests {
 
     #[test]
     fn candidates_that_the_cursor_skipped_come_before_those_after_it() {
-        let mut state = Inbox::new(1, Arc::default());
+        let mut state = Inbox::default();
         state.update_candidates(&UidSet::new(validity(), (1..=6).map(uid)));
         state.settle(validity(), uid(5), Settled::Foreign);
         state.set_size(validity(), uid(4), 99);
@@ -420,7 +328,7 @@ mod tests {
 
     #[test]
     fn returns_are_counted_until_the_message_leaves_the_inbox_or_uidvalidity_changes() {
-        let mut state = Inbox::new(1, Arc::default());
+        let mut state = Inbox::default();
         let here = UidSet::new(validity(), [uid(1)]);
         let other = UidValidity::new(8, "inbox");
         let count = |state: &mut Inbox, validity| {
@@ -442,7 +350,7 @@ mod tests {
 
     #[test]
     fn withheld_candidates_come_when_they_are_due_and_in_a_walk() {
-        let mut state = Inbox::new(1, Arc::default());
+        let mut state = Inbox::default();
         state.update_candidates(&UidSet::new(validity(), [uid(1), uid(2)]));
         let backoff = (Duration::ZERO, Duration::ZERO);
         state.suspects().withhold(uid(1), &Error::message("refused"), Duration::ZERO, backoff);
@@ -454,19 +362,8 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_of_a_delivery_that_did_not_end_is_not_counted() {
-        let (mut counts, set) = (DeliveryCounts::default(), UidSet::new(validity(), [uid(1)]));
-        assert_eq!(counts.deliveries_before(uid(1), 2), 2);
-        counts.begin(&set, 3);
-        assert_eq!([2, 3, 4].map(|marked| counts.deliveries_before(uid(1), marked)), [2, 2, 4]);
-        counts.hand_out(&set, 3);
-        assert_eq!(counts.release(uid(1), "late"), 3);
-        assert_eq!(counts.deliveries_before(uid(1), 0), 3, "without keywords on the server");
-    }
-
-    #[test]
     fn rejecting_a_message_of_an_earlier_uidvalidity_releases_none_of_the_current_one() {
-        let (mut state, uid) = (Inbox::new(1, Arc::default()), uid(1));
+        let (mut state, uid) = (Inbox::default(), uid(1));
         let [before, now] = [7, 8].map(|number| UidValidity::new(number, "inbox"));
         state.delivery_counts(before).hand_out(&UidSet::new(before, [uid]), 1);
         state.delivery_counts(now).hand_out(&UidSet::new(now, [uid]), 2);

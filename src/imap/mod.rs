@@ -1,14 +1,14 @@
-//! The public handle that receives, with one short method for each verb.
-//!
-//! `receive` decides what is fetched; `acknowledge`, `moves` and `dead_letters` take messages out of the inbox;
-//! `claims` shares it among several consumers.
+//! The handle that receives, and the path of a fetch.
 //!
 //! ```text
-//!  Imap ─ one line for each verb ─┬─▶ receive ─▶ fetch ─▶ windows ─▶ reader ─▶ Batch
-//!                                 ├─▶ acknowledge, dead_letters ─▶ moves
-//!                                 ├─▶ verbs: any mail, by UID
-//!                                 └─▶ Connection: `repeat` or `once`, under its lock
+//!  fetch ─▶ receive ─▶ prefetch, or search and fetch ─▶ windows ─▶ reader ─▶ Batch
+//!              ├─ single      messages that the server withholds
+//!              ├─ attempts    messages that failed too often
+//!              └─ ahead       the next fetch, sent with an acknowledgement
 //! ```
+//!
+//! The handle's other verbs are beside it, each in the module that does what it promises: `acknowledge`, `consumer`,
+//! `dead_letters` and `by_uid`, and `async_imap` over all. They know the handle; it does not know them.
 //!
 //! | shared by the clones of a handle | for |
 //! | --- | --- |
@@ -22,67 +22,46 @@
 //! operation takes, commands included. So a verb has the inbox's state to itself: what it has read stays true until it
 //! ends, and no other verb sees it half done.
 
-mod acknowledge;
-mod acknowledged;
 mod ahead;
-mod archived_ids;
-#[cfg(feature = "async")]
-mod asynchronous;
+mod attempts;
 mod batch;
-mod claims;
-mod consumer;
 mod cursor;
-mod dead_batch;
-mod dead_letter;
-mod dead_letters;
-mod dead_mailbox;
 mod deliveries;
-mod depth;
 mod fetch;
-mod fetch_and_ack;
 mod hand_out;
-mod headers;
-mod in_flight;
 mod inbox;
-mod isolate;
-mod moves;
 mod prefetch;
 mod reader;
 mod receive;
-mod redrive;
-mod search;
 mod single;
-mod subjects;
-mod suspects;
-mod unconfirmed_copies;
-mod verbs;
 mod windows;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tracing::Span;
 
-#[cfg(feature = "async")]
-pub use self::asynchronous::{AsyncConsumer, AsyncDeadLetters, AsyncDeliveries, AsyncImap};
-pub use self::batch::{Batch, Delivery};
-use self::claims::Claims;
-pub use self::consumer::Consumer;
-use self::cursor::Cursor;
-pub use self::dead_letter::{DeadLetter, DeadLetters};
+pub(crate) use self::ahead::next_fetch;
+pub(crate) use self::attempts::{MAILBOX as DEAD_LETTERS, reject};
+pub use self::batch::Batch;
+pub(crate) use self::cursor::Cursor;
 pub use self::deliveries::Deliveries;
-pub use self::depth::Depth;
-use self::in_flight::InFlight;
-use self::inbox::Inbox;
-pub use self::verbs::RawMail;
-use crate::config::{ImapConfig, check_mailbox};
-use crate::connection::{Connection, Session as _, SessionHooks, Stats, Status, Woken};
+pub(crate) use self::inbox::Inbox;
+pub(crate) use self::reader::too_large;
+pub(crate) use self::receive::receive;
+pub(crate) use self::windows::count_fitting;
+use crate::claims::Claims;
+use crate::config::ImapConfig;
+use crate::connection::{Connection, Session as _, SessionHooks, Stats, Status};
 use crate::deadline::Deadline;
-use crate::error::{Error, ErrorKind, Result};
+use crate::delivery::Delivery;
+use crate::duplicates::Acknowledged;
+use crate::error::{Error, Result};
 use crate::events;
+use crate::in_flight::InFlight;
 use crate::python::{ImapSession, ServerProfile};
+use crate::search::Search;
 use crate::server_info::ServerInfo;
 use crate::spans::{in_span, verb_span};
 use crate::tokens::Tokens;
@@ -134,14 +113,14 @@ use crate::uid::UidSet;
 /// the error that caused the wait, with the rest of it.
 #[derive(Clone)]
 pub struct Imap {
-    connection: Connection<ImapSession>,
-    config: Arc<ImapConfig>,
+    pub(crate) connection: Connection<ImapSession>,
+    pub(crate) config: Arc<ImapConfig>,
     /// Held by one verb at a time, for its whole length; taken before the connection's lock.
-    inbox: Arc<Mutex<Inbox>>,
+    pub(crate) inbox: Arc<Mutex<Inbox>>,
     /// The messages that consumers have.
-    in_flight: Arc<InFlight>,
+    pub(crate) in_flight: Arc<InFlight>,
     /// `None` unless the mailbox is [`shared`](ImapConfig::shared).
-    claims: Option<Arc<Claims>>,
+    pub(crate) claims: Option<Arc<Claims>>,
 }
 
 impl Imap {
@@ -165,7 +144,8 @@ impl Imap {
         let connection =
             in_span(&verb_span!("imap.connect"), || Connection::open(config.connection_options(), hooks))?;
         let in_flight = Arc::<InFlight>::default();
-        let inbox = Arc::new(Mutex::new(Inbox::new(config.dedup_window, Arc::clone(&in_flight))));
+        let acknowledged = Acknowledged::new(config.dedup_window, claims.is_some());
+        let inbox = Arc::new(Mutex::new(Inbox::new(acknowledged, Arc::clone(&in_flight))));
         Ok(Self { connection, config, inbox, in_flight, claims })
     }
 
@@ -218,7 +198,7 @@ impl Imap {
     }
 
     /// Runs a verb, which has the inbox's state to itself, within the call's time.
-    fn with_inbox<T: Send>(
+    pub(crate) fn with_inbox<T: Send>(
         &self,
         span: &Span,
         verb: impl FnOnce(&mut Inbox, Deadline) -> Result<T> + Send,
@@ -268,303 +248,15 @@ impl Imap {
         Deliveries::new(self.clone())
     }
 
-    /// Returns an endless iterator over messages as they arrive, oldest first.
-    ///
-    /// `next` blocks until there is a message. It ends with `None` after [`drain`](Imap::drain) or
-    /// [`close`](Imap::close), and after the error `Auth` for wrong credentials. A lost connection is replaced, and what
-    /// came meanwhile is delivered.
-    ///
-    /// A message is *in flight* from the time a consumer has fetched it until it is acknowledged by [`ack`](Imap::ack),
-    /// or returned by [`nack`](Imap::nack) or [`reject`](Imap::reject). No other consumer of this handle gets it
-    /// meanwhile; [`fetch`](Imap::fetch), [`fetch_and_ack`](Imap::fetch_and_ack) and [`deliveries`](Imap::deliveries)
-    /// return it all the same. The drop of a consumer lets go of its messages, which are delivered again. At most
-    /// [`max_in_flight`](ImapConfig::max_in_flight) messages are in flight; then `next` blocks until one is acknowledged
-    /// or returned, or a consumer is dropped.
-    ///
-    /// A consumer fetches up to a [`batch`](ImapConfig::batch) at a time. For several workers, give each a consumer of
-    /// its own, on a clone of the handle, and set a small batch: 1 to 10.
-    ///
-    /// The server announces mail (IDLE, RFC 2177): most at once. Without IDLE it is asked at each
-    /// [`heartbeat`](ImapConfig::heartbeat); and the inbox is searched after [`recheck`](ImapConfig::recheck) in any
-    /// case. [`Status::push`](crate::Status::push) tells which.
-    ///
-    /// ```no_run
-    /// # fn handle(_: &pymail::Delivery) -> pymail::Result<()> { Ok(()) }
-    /// # fn run(imap: &pymail::Imap) -> pymail::Result<()> {
-    /// for delivery in imap.consume() {
-    ///     let delivery = delivery?;
-    ///     handle(&delivery)?;
-    ///     imap.ack([&delivery])?;
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// Returns the UIDs of tagged mail in the inbox, with foreign mail among it, see [`Search::run`].
     ///
     /// # Errors
-    /// An item is an error only if the app must decide: `Auth` when the credentials are wrong, after which the iterator
-    /// ends; and, each of them again after a pause when the iteration goes on, any error that is not
-    /// [transient](Error::is_transient), such as `Tls`, a permanent `Refused`, `SignInNeeded`, `Message` or `Runtime`.
-    /// Others show in [`status`](Imap::status), and are
-    /// retried after a pause of 1 s, doubled up to the heartbeat's interval.
-    pub fn consume(&self) -> Consumer {
-        Consumer::new(self.clone())
-    }
-
-    /// Waits until messages may have arrived since the last [`fetch`](Imap::fetch), at most for `timeout`.
     ///
-    /// For apps with loops of their own. Returns `true` if the server has announced mail, tagged or not, if another
-    /// thread has returned a message or called [`drain`](Imap::drain), or if the inbox was not searched for
-    /// [`recheck`](ImapConfig::recheck): fetch then. Returns `false` after `timeout`. Messages that were fetched before
-    /// do not end the wait, and neither does the end of a delay by [`nack`](Imap::nack).
-    ///
-    /// ```no_run
-    /// # use std::time::Duration;
-    /// # fn run(imap: &pymail::Imap) -> pymail::Result<()> {
-    /// loop {
-    ///     let batch = imap.fetch()?;
-    ///     // ...
-    ///     batch.ack()?;
-    ///     if batch.is_empty() {
-    ///         imap.wait(Duration::from_secs(300))?;
-    ///     }
-    /// }
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// `Closed`, `Auth` after a clear refusal of the credentials, `SignInNeeded`, `Runtime` in a forked child. A lost
-    /// connection is no error: it is replaced in the background, and the wait goes on.
-    pub fn wait(&self, timeout: Duration) -> Result<bool> {
-        let until = Instant::now().checked_add(timeout);
-        let woken = in_span(&verb_span!("imap.wait"), || self.connection.wait(until, || false))?;
-        Ok(woken != Woken::Timeout)
-    }
-
-    /// Returns deliveries to be handed out again, by this handle not before `delay` has passed.
-    ///
-    /// They stay in the inbox, and nothing is sent. In a [`shared`](ImapConfig::shared) mailbox this handle keeps its
-    /// claim. The delay ends with the handle; [`deliveries`](Imap::deliveries) ignores it. With
-    /// [`dead_letters`](ImapConfig::dead_letters) the delivery counts as failed, as by [`reject`](Imap::reject).
-    ///
-    /// # Errors
-    /// `Timeout` when another call on the inbox does not end in time, `Runtime` in a forked child.
-    pub fn nack<'a>(
-        &self,
-        deliveries: impl IntoIterator<Item = &'a Delivery>,
-        delay: Duration,
-    ) -> Result<()> {
-        let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
-        self.with_inbox(&verb_span!("imap.nack"), |inbox, _| {
-            for delivery in &deliveries {
-                inbox.release(delivery.validity, delivery.uid, "it was returned");
-            }
-            self.in_flight.delay(&deliveries, delay);
-            self.connection.count(|counts| counts.returned += deliveries.len() as u64);
-            Ok(())
-        })?;
-        self.connection.wake_waits(); // For the new time; a consumer of another thread may wait for a later one.
-        Ok(())
-    }
-
-    /// Ends the consumers that this handle has now, and waits until none of their messages is in flight, at most for
-    /// `limit`.
-    ///
-    /// They hand out no more, and let go of what they have not handed out: each iterator ends at its next call. Returns
-    /// the number of messages that are still in flight. [`close`](Imap::close) lets go of those at once.
-    #[must_use]
-    pub fn drain(&self, limit: Duration) -> usize {
-        self.in_flight.end_consumers();
-        self.connection.end_waits();
-        ImapSession::detached(|| self.in_flight.wait_until_empty(limit))
-    }
-
-    /// Returns the criteria of the SEARCH for tagged messages, without the mails that the server can't search.
-    ///
-    /// They also match foreign mail that has the tag elsewhere in its Subject.
-    fn search_criteria(&self, inbox: &Inbox) -> String {
-        let except = inbox.search_exclusions().map(|uids| format!(" NOT UID {uids}")).unwrap_or_default();
-        search_criteria(&self.config.common.tag) + &except
-    }
-
-    /// Moves these deliveries from the inbox to the archive.
-    ///
-    /// Uses MOVE (RFC 6851), else COPY, STORE and UID EXPUNGE with COPYUID checked (RFC 4315). On a server with neither
-    /// MOVE nor UIDPLUS the messages are copied and stay in the inbox, flagged `\Deleted`, because a plain EXPUNGE
-    /// would remove other clients' mail, too; they are not fetched again.
-    ///
-    /// Messages that the server withholds stay in the inbox ([`Delivery::message`]). Duplicates of acknowledged
-    /// messages are archived, too. When UIDVALIDITY has changed since the fetch, the messages are found by Message-ID,
-    /// Subject and sender; in the archive, too, if the response to an earlier move was lost.
-    ///
-    /// # Errors
-    /// The errors of [every call](Imap#errors-of-every-call), and:
-    /// - `Refused` when the server answers OK and the messages are still in the inbox; when it withholds the log of a
-    ///   [`shared`](ImapConfig::shared) mailbox; and when UIDVALIDITY has changed, and it withholds headers by which
-    ///   the messages are found again;
-    /// - `StaleUids` when UIDVALIDITY has changed and some messages are not found again, and for deliveries of another
-    ///   mailbox;
-    /// - `LeaseLost` when other consumers of a [`shared`](ImapConfig::shared) mailbox may have some of the messages:
-    ///   the text names their UIDs, and the others are archived.
-    ///
-    /// After any error each message is in the inbox or in the archive; a retry archives none of them twice. A message of
-    /// a [`Consumer`] stays in flight, unless the error is `StaleUids` or `LeaseLost`: acknowledge it again, or return it
-    /// by [`nack`](Imap::nack).
-    pub fn ack<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>) -> Result<()> {
-        let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
-        let span = verb_span!("imap.ack");
-        span.record("messages", deliveries.len());
-        let acknowledged = self.with_inbox(&span, |inbox, deadline| {
-            acknowledge::acknowledge(self, inbox, deliveries.clone(), deadline, Inbox::forget_unreturned)
-        });
-        let are_lost = |error: &Error| matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::StaleUids);
-        if acknowledged.as_ref().is_err_and(are_lost) {
-            // If the consumer that has them now fails, or they are under other UIDs, they come again.
-            self.in_flight.delay(&deliveries, Duration::ZERO);
-            self.connection.wake_waits();
-        }
-        acknowledged
-    }
-
-    /// Returns deliveries that could not be handled. They are delivered again, until they have failed as often as
-    /// [`dead_letters`](ImapConfig::dead_letters) allows; then they are moved to the dead letters, with the reason of
-    /// the last failure beside them.
-    ///
-    /// ```no_run
-    /// # fn handle(_: &pymail::Delivery) -> Result<(), String> { Ok(()) }
-    /// # fn receive(config: pymail::ImapConfig) -> pymail::Result<()> {
-    /// let imap = pymail::Imap::connect(config.dead_letters(5))?;
-    /// for delivery in &imap.fetch()? {
-    ///     match handle(delivery) {
-    ///         Ok(()) => imap.ack([delivery])?,
-    ///         Err(reason) => imap.reject([delivery], &reason)?,
-    ///     }
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// `Config` without [`dead_letters`](ImapConfig::dead_letters): the messages would be delivered for ever. They stay
-    /// in the inbox and are delivered again.
-    ///
-    /// Else as [`ack`](Imap::ack), of messages that have failed often enough: nothing is sent for the others. After any
-    /// error the messages are still in the inbox or in the dead letters; the next [`fetch`](Imap::fetch) moves those
-    /// that have failed often enough.
-    pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
-        let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
-        let rejected = self.with_inbox(&verb_span!("imap.reject"), |inbox, deadline| {
-            dead_letters::reject(self, inbox, deliveries, reason, deadline)
-        });
-        self.connection.wake_waits();
-        rejected
-    }
-
-    /// Fetches one batch and acknowledges it before it returns: at most once, where [`fetch`](Imap::fetch) and
-    /// [`Batch::ack`] deliver at least once.
-    ///
-    /// Returns at most [`batch`](ImapConfig::batch) messages, and none when the inbox has no more. When the process
-    /// dies before it has handled them, no later call delivers them: they are in the archive only.
-    ///
-    /// After an error, messages may be archived already. The next call on this handle acknowledges and returns them,
-    /// without those that [`ack`](Imap::ack) has acknowledged meanwhile.
-    ///
-    /// # Errors
-    /// As [`fetch`](Imap::fetch) and [`ack`](Imap::ack). `Timeout` also while another thread's `fetch_and_ack` runs.
-    pub fn fetch_and_ack(&self) -> Result<Vec<Delivery>> {
-        let span = verb_span!("imap.fetch_and_ack");
-        let mut deliveries =
-            self.with_inbox(&span, |inbox, deadline| fetch_and_ack::fetch_and_ack(self, inbox, deadline))?;
-        span.record("messages", deliveries.len());
-        self.hand_out(&mut deliveries);
-        Ok(deliveries)
-    }
-
-    /// Returns an iterator over the messages in the mailbox of [dead letters](ImapConfig::dead_letters), oldest first,
-    /// each with the reason why it is there. One batch at a time is in memory.
-    ///
-    /// Works on any handle with the same tag and [`archive`](ImapConfig::archive), also without
-    /// [`dead_letters`](ImapConfig::dead_letters) among its settings. Without such a mailbox there are none. Changes
-    /// nothing, on the server either. A message that can't be read is an error in its place, see
-    /// [`DeadLetter::message`]; copies of one message are one letter. Letters that come during the iteration are left
-    /// out. Each batch, of [`batch`](ImapConfig::batch) letters or [`batch_bytes`](ImapConfig::batch_bytes) at most, has
-    /// its own [`timeout`](ImapConfig::timeout).
-    ///
-    /// ```no_run
-    /// # fn show(imap: &pymail::Imap) -> pymail::Result<()> {
-    /// for letter in imap.dead_letters() {
-    ///     let letter = letter?;
-    ///     let id = letter.message().map_or("?", |message| &message.id);
-    ///     println!("{id}: {}", letter.reason().unwrap_or("for unknown reasons"));
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The last item is an error: one of [every call](Imap#errors-of-every-call), or `StaleUids` when the mailbox was
-    /// removed, or has got another UIDVALIDITY, during the iteration.
-    pub fn dead_letters(&self) -> DeadLetters {
-        DeadLetters::new(self.clone())
-    }
-
-    /// Moves dead letters back into the inbox, where they are delivered again, as often as
-    /// [`dead_letters`](ImapConfig::dead_letters) allows; removes the notes about them.
-    ///
-    /// The opposite of [`reject`](Imap::reject), by the same commands as [`ack`](Imap::ack). A redriven message is
-    /// delivered even if a message with the same Message-ID was acknowledged before. It is marked for that with the
-    /// keyword `$PymailRedriven`; on a server without keywords, only this handle knows. Letters that are no longer among
-    /// the dead letters are left out. Claims of a [`shared`](ImapConfig::shared) mailbox do not matter: any consumer may
-    /// get the messages.
-    ///
-    /// ```no_run
-    /// # fn redrive(imap: &pymail::Imap) -> pymail::Result<()> {
-    /// for letter in imap.dead_letters() {
-    ///     let letter = letter?;
-    ///     if letter.reason().is_some_and(|reason| reason.contains("database is down")) {
-    ///         imap.redrive([&letter])?; // many at a time take fewer round trips
-    ///     }
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The errors of [every call](Imap#errors-of-every-call), and:
-    /// - `Refused` also when the server answers OK and the messages are still among the dead letters;
-    /// - `StaleUids` for letters of an earlier UIDVALIDITY or of another mailbox, and when the mailbox of dead letters is
-    ///   gone: list them again.
-    ///
-    /// After any error each message is among the dead letters or in the inbox. A retry by the same handle makes no second
-    /// copies, unless a copy has left the inbox meanwhile.
-    pub fn redrive<'a>(&self, letters: impl IntoIterator<Item = &'a DeadLetter>) -> Result<()> {
-        let letters: Vec<&DeadLetter> = letters.into_iter().collect();
-        self.with_inbox(&verb_span!("imap.redrive"), |inbox, deadline| {
-            redrive::redrive(self, inbox, &letters, deadline)
-        })
-    }
-
-    /// Returns how many tagged mails are in the inbox, and how many dead letters there are. Changes nothing.
-    ///
-    /// Counts what SEARCH UNDELETED SUBJECT finds, on the server where it has ESEARCH (RFC 4731). That includes messages
-    /// that were delivered and are not acknowledged, also those of other consumers. Mail that has the tag elsewhere in
-    /// its Subject, and a duplicate of an acknowledged message, count until a fetch of this handle has met them; mail
-    /// whose Subject the server can't search counts as tagged, as for [`fetch`](Imap::fetch).
-    ///
-    /// Costs a round trip for the inbox, one for the mailbox of dead letters, and a third while there are any. Where
-    /// that mailbox is missing, the server is asked for its other name, and for a list: two more.
-    ///
-    /// ```no_run
-    /// # fn watch(imap: &pymail::Imap) -> pymail::Result<()> {
-    /// let depth = imap.depth()?;
-    /// println!("{} wait, {} are dead letters", depth.waiting, depth.dead_letters);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The errors of [every call](Imap#errors-of-every-call).
-    pub fn depth(&self) -> Result<Depth> {
-        self.with_inbox(&verb_span!("imap.depth"), |inbox, deadline| depth::depth(self, inbox, deadline))
+    /// Those of the search.
+    pub(crate) fn search_tagged(&self, session: &mut ImapSession, inbox: &mut Inbox) -> Result<UidSet> {
+        let (searched, suspects) = inbox.search_state(session.validity());
+        let Self { connection, config, .. } = self;
+        Search { session, connection, config, searched, suspects }.run()
     }
 
     /// Sends NOOP, to check that the connection is alive.
@@ -574,74 +266,6 @@ impl Imap {
     pub fn noop(&self) -> Result<()> {
         in_span(&verb_span!("imap.noop"), || {
             self.connection.repeat(self.connection.deadline(), ImapSession::noop)
-        })
-    }
-
-    /// Returns the UIDs of all mail in the inbox, tagged or not, that matches criteria such as
-    /// `FROM "bob" SINCE 1-Jan-2026` (RFC 3501, section 6.4.4).
-    ///
-    /// The criteria are one line of ASCII.
-    ///
-    /// ```no_run
-    /// # fn delete_bounces(imap: &pymail::Imap) -> pymail::Result<()> {
-    /// let bounces = imap.search("FROM \"MAILER-DAEMON\" SEEN")?;
-    /// imap.delete(&bounces)?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The errors of [every call](Imap#errors-of-every-call), and:
-    /// - `InvalidInput` for criteria with a line break or beyond ASCII, with a literal or RETURN, and for empty ones;
-    /// - `Refused` for criteria that the server does not understand, and when more than 4,000,000 messages match.
-    pub fn search(&self, criteria: &str) -> Result<UidSet> {
-        check_criteria(criteria)?;
-        in_span(&verb_span!("imap.search"), || {
-            self.connection.repeat(self.connection.deadline(), |session| session.search(criteria))
-        })
-    }
-
-    /// Fetches whole mails, tagged or not, without setting `\Seen`. Mails that are expunged are left out.
-    ///
-    /// # Errors
-    /// The errors of [every call](Imap#errors-of-every-call), and:
-    /// - `TooLarge` when a mail is over [`max_message`](ImapConfig::max_message), or all together are over
-    ///   [`batch_bytes`](ImapConfig::batch_bytes);
-    /// - `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox;
-    /// - `Refused`, `Disconnected`, or `Message` (an OK without data) for a mail that the server withholds.
-    ///
-    /// One mail that fails fails the call. The text names its UID: request the others without it.
-    pub fn fetch_uids(&self, uids: &UidSet) -> Result<Vec<RawMail>> {
-        in_span(&verb_span!("imap.fetch_uids"), || {
-            self.connection
-                .repeat(self.connection.deadline(), |session| verbs::fetch(session, uids, &self.config))
-        })
-    }
-
-    /// Stores a mail in a mailbox, with `\Seen`: APPEND (RFC 3501, section 6.3.11).
-    ///
-    /// The mail is whole: headers, an empty line and the body (RFC 5322). Lone CRs and LFs become CRLF. Never repeated
-    /// after a loss, since that could store it twice. The mailbox is named, and must exist, as for
-    /// [`copy`](Imap::copy).
-    ///
-    /// ```no_run
-    /// # fn store(imap: &pymail::Imap) -> pymail::Result<()> {
-    /// imap.append("Sent", b"From: alice@example.org\r\nSubject: lunch\r\n\r\nat one?\r\n")
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// The errors of [every call](Imap#errors-of-every-call), and:
-    /// - `InvalidInput` for an invalid mailbox name, an empty mail, and one with a NUL;
-    /// - `Refused` when the mailbox does not exist, or the server does not take the mail;
-    /// - `OutcomeUnknown` when the connection is lost, or the time is up, after APPEND was sent.
-    pub fn append(&self, mailbox: &str, mail: &[u8]) -> Result<()> {
-        check_mailbox(mailbox, ErrorKind::InvalidInput)?;
-        if mail.is_empty() || mail.contains(&0) {
-            return Err(Error::invalid_input("a mail that is empty, or has a NUL in it, can't be stored"));
-        }
-        in_span(&verb_span!("imap.append"), || {
-            self.connection.once(self.connection.deadline(), |session| verbs::append(session, mailbox, mail))
         })
     }
 
@@ -672,58 +296,6 @@ impl Imap {
     pub fn server_info(&self) -> Result<ServerInfo> {
         in_span(&verb_span!("imap.server_info"), || {
             self.connection.repeat(self.connection.deadline(), ImapSession::server_info)
-        })
-    }
-
-    /// Copies mails to another mailbox (RFC 3501, section 6.4.7). Mails that are expunged are left out.
-    ///
-    /// Never repeated after a loss, since that could make second copies. A set that one command line can't hold, of
-    /// some thousand UIDs, is copied in portions.
-    ///
-    /// The mailbox must exist. Its name is sent unchanged, without the prefix of a namespace. It follows the [rules for
-    /// names](ImapConfig::inbox).
-    ///
-    /// # Errors
-    /// The errors of [every call](Imap#errors-of-every-call), and:
-    /// - `InvalidInput` for an invalid mailbox name;
-    /// - `StaleUids` for UIDs of an earlier UIDVALIDITY or of another mailbox;
-    /// - `Refused`, on most servers with the code `TRYCREATE`, when the mailbox does not exist;
-    /// - `OutcomeUnknown` when the connection is lost, or the time is up, after COPY was sent; and for any error after
-    ///   the first portion, when some of the mails are copied.
-    pub fn copy(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
-        check_mailbox(mailbox, ErrorKind::InvalidInput)?;
-        in_span(&verb_span!("imap.copy"), || {
-            self.connection.once(self.connection.deadline(), |session| verbs::copy(session, uids, mailbox))
-        })
-    }
-
-    /// Moves mails to another mailbox, by the same commands as [`ack`](Imap::ack). Mails that are expunged are left
-    /// out.
-    ///
-    /// The mailbox must exist, as for [`copy`](Imap::copy). A retry after an error, by the same handle, makes no second
-    /// copies.
-    ///
-    /// # Errors
-    /// As [`copy`](Imap::copy), but `Disconnected` or `Timeout` in place of `OutcomeUnknown` on a server with MOVE.
-    /// `Refused` also when the server answers OK and the mails are still in the inbox.
-    pub fn move_to(&self, uids: &UidSet, mailbox: &str) -> Result<()> {
-        check_mailbox(mailbox, ErrorKind::InvalidInput)?;
-        self.with_inbox(&verb_span!("imap.move_to"), |inbox, deadline| {
-            let copies = &mut inbox.unconfirmed_copies;
-            self.connection.once(deadline, |session| moves::move_to(session, copies, uids, mailbox))
-        })
-    }
-
-    /// Deletes exactly these mails, and no others that are flagged `\Deleted` (UID EXPUNGE, RFC 4315).
-    ///
-    /// On a server without UIDPLUS they are flagged `\Deleted` and stay in the inbox.
-    ///
-    /// # Errors
-    /// The errors of [every call](Imap#errors-of-every-call), and `StaleUids` for UIDs of an earlier UIDVALIDITY or of
-    /// another mailbox. After an error, some of the mails may be deleted; a retry deletes the others.
-    pub fn delete(&self, uids: &UidSet) -> Result<()> {
-        in_span(&verb_span!("imap.delete"), || {
-            self.connection.repeat(self.connection.deadline(), |session| verbs::delete(session, uids))
         })
     }
 
@@ -794,23 +366,4 @@ fn hooks(config: &Arc<ImapConfig>, claims: Option<&Arc<Claims>>) -> SessionHooks
     hooks
         .before_call(move |session| renewed.renew_if_due(session))
         .before_close(move |session| released.release_all(session))
-}
-
-/// Returns the criteria of the SEARCH for messages with a tag.
-///
-/// Mail that another client has flagged `\Deleted` is left out.
-fn search_criteria(tag: &str) -> String {
-    format!("UNDELETED SUBJECT \"{tag}\"")
-}
-
-/// Checks that the criteria are a single SEARCH with an ordinary response.
-fn check_criteria(criteria: &str) -> Result<()> {
-    // A line break would begin another command, `}` announces a literal that never comes, RETURN changes the response.
-    let returns = criteria.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("RETURN"));
-    let one_line = criteria.bytes().all(|b| (b' '..=b'~').contains(&b));
-    if criteria.trim().is_empty() || !one_line || criteria.ends_with('}') || returns {
-        let rule = "one line of printable ASCII, no literal, no RETURN";
-        return Err(Error::invalid_input(format!("search criteria {criteria:?}: {rule}")));
-    }
-    Ok(())
 }

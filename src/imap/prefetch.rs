@@ -6,17 +6,16 @@
 //! follows: what has arrived is dropped then, and fetched again, since nothing was changed by it.
 
 use super::Imap;
-use super::archived_ids::is_read_due;
 use super::cursor::Cursor;
 use super::inbox::Inbox;
 use super::reader::Reader;
-use super::suspects::LostAt;
 use super::windows::{PREVIEW_MIN, PREVIEW_WINDOW, Previews, preview_size};
 use crate::config::ImapConfig;
 use crate::connection::Session as _;
 use crate::error::Result;
 use crate::python::{ImapSession, Windows as _};
 use crate::uid::{UidSet, UidValidity};
+use crate::withheld::LostAt;
 
 /// The most messages of a prefetch.
 ///
@@ -42,17 +41,19 @@ pub(super) fn prefetch_new<'a>(
     let validity = session.validity();
     let has_room = cursor.most(imap.config.batch) == imap.config.batch;
     if !has_room
-        || inbox.subjects.is_due(imap)
+        || inbox.searched.is_audit_due(&imap.config)
         || imap.claims.is_some()
         || is_any_due(inbox, validity)
-        || is_read_due(session, imap, inbox)
+        || inbox.acknowledged().is_read_due(session)
     {
         return Ok(None);
     }
     let (count, most) = limits(&imap.config);
     // Messages that come after a search end the next wait of a consumer, if the server announces them.
     let trusts_none = cursor.is_consumer() && session.can_listen() && !imap.connection.is_distrusted();
-    let Some(prefetched) = session.prefetch(&imap.search_criteria(inbox), count, most, trusts_none)? else {
+    let Some(prefetched) =
+        session.prefetch(&inbox.searched.criteria(&imap.config), count, most, trusts_none)?
+    else {
         return Ok(None);
     };
     let new = prefetched.window.uids.clone();

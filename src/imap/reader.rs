@@ -18,10 +18,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::batch::Fate;
 use super::inbox::{Inbox, Settled};
 use super::windows::count_fitting;
 use super::{Delivery, Imap};
+use crate::delivery::Fate;
 use crate::error::{Error, ErrorKind};
 use crate::events;
 use crate::message::{Identity, IdentityHasher, Origin, origin, parse};
@@ -293,7 +293,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Returns the error for a message over `max_message`.
-pub(super) fn too_large(uid: Uid, size: u64, limit: usize) -> Error {
+pub(crate) fn too_large(uid: Uid, size: u64, limit: usize) -> Error {
     let text = format!("message UID {uid} has {size} bytes, over the limit of {limit} (max_message)");
     Error::new(ErrorKind::TooLarge, text)
 }

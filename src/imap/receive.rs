@@ -24,19 +24,19 @@
 //! When UIDVALIDITY has changed on the new connection, the round ends with the messages that have arrived; their UIDs
 //! are those of before, and `ack` finds them by Message-ID.
 
-use super::archived_ids::{is_read_due, load_archived_ids};
 use super::cursor::Cursor;
 use super::fetch::Fetch;
-use super::inbox::{Candidate, Inbox};
-use super::isolate::FailureBudget;
+use super::inbox::{Candidate, Inbox, Settled};
 use super::prefetch::prefetch_new;
-use super::search::search;
-use super::{Delivery, Imap, dead_letters};
+use super::{Delivery, Imap, attempts};
 use crate::connection::Session as _;
 use crate::deadline::Deadline;
+use crate::duplicates::load_archived_ids;
 use crate::error::Result;
+use crate::message::{Origin, origin};
 use crate::python::ImapSession;
 use crate::uid::UidSet;
+use crate::withheld::{FailureBudget, fetch_headers};
 
 /// The most rounds of one call, against a server that always announces more mail.
 const MAX_ROUNDS: usize = 100;
@@ -57,7 +57,7 @@ const MAX_RETRIED: usize = 8;
 /// # Errors
 ///
 /// A failure that no message has caused, or after which there is nothing to deliver.
-pub(super) fn receive(
+pub(crate) fn receive(
     imap: &Imap,
     inbox: &mut Inbox,
     cursor: &mut Cursor,
@@ -78,14 +78,14 @@ fn receive_rounds(
     cursor: &mut Cursor,
     deadline: Deadline,
 ) -> Result<Vec<Delivery>> {
-    let mut budget = FailureBudget::default();
+    let mut budget = FailureBudget::new(imap.config.common.options);
     for _ in 0..MAX_ROUNDS {
         let Some(mut fetch) = fetch_round(imap, inbox, cursor, &mut budget, deadline)? else { break };
         fetch.fetch_suspects(inbox, &mut budget, deadline);
         fetch.report_failures(inbox, cursor.is_walk(), &mut budget, deadline);
         let mut next = cursor.clone();
-        let outcome = fetch.finish(inbox, &mut next);
-        let mut deliveries = dead_letters::remove_dead_letters(imap, inbox, outcome.deliveries, deadline)?;
+        let (deliveries, more) = fetch.finish(inbox, &mut next);
+        let mut deliveries = attempts::remove_dead_letters(imap, inbox, deliveries, deadline)?;
         inbox.count_returns(&mut deliveries);
         *cursor = next;
         if !deliveries.is_empty() {
@@ -94,7 +94,7 @@ fn receive_rounds(
             ImapSession::detached(hand_out);
             return Ok(deliveries);
         }
-        if budget.stopped.is_some() || !outcome.more {
+        if budget.stopped.is_some() || !more {
             break;
         }
     }
@@ -102,14 +102,8 @@ fn receive_rounds(
     budget.stopped.or_else(unreported).map_or(Ok(Vec::new()), Err)
 }
 
-/// The next step of a round, after one that did not fail. Reading the archive is a call of its own, with a share of the
-/// time, so that its failure does not end the round.
-enum Step {
-    ReadArchive,
-    Done,
-}
-
-/// Chooses messages and fetches all but the suspects, on a new connection after each loss.
+/// Chooses messages and fetches all but the suspects, on a new connection after each loss. They are chosen once: a new
+/// connection goes on with those that are missing.
 ///
 /// # Errors
 ///
@@ -124,14 +118,22 @@ fn fetch_round<'a>(
     let mut fetch = None;
     loop {
         inbox.suspects().take_lost_at();
-        let step = imap
-            .connection
-            .once(deadline, |session| run_step(session, imap, inbox, cursor, &mut fetch, budget));
-        match step {
-            Ok(Step::ReadArchive) => load_archived_ids(imap, inbox, deadline),
-            Ok(Step::Done) => return Ok(fetch),
+        let result = imap.connection.once(deadline, |session| {
+            let fetch = match &mut fetch {
+                Some(fetch) => fetch,
+                none => none.insert(choose(session, imap, inbox, cursor)?),
+            };
+            fetch.fetch(session, inbox, budget)
+        });
+        match result {
+            Ok(true) => return Ok(fetch),
+            // In a call of its own, with a share of the time, so that its failure does not end the round.
+            Ok(false) => {
+                let backoff = imap.config.common.options.backoff;
+                load_archived_ids(&imap.connection, inbox.acknowledged(), backoff, deadline);
+            }
             Err(error) => {
-                let is_at_message = budget.count_loss_at_message(imap, inbox, &error);
+                let is_at_message = budget.count_loss_at_message(inbox.suspects(), &error);
                 if budget.admits_reconnect(&error, is_at_message) {
                     continue;
                 }
@@ -143,32 +145,6 @@ fn fetch_round<'a>(
             }
         }
     }
-}
-
-/// Goes on with a round on this session, unless the archive has to be read first.
-///
-/// On a new connection the round goes on with what it has chosen: it is not chosen again.
-fn run_step<'a>(
-    session: &mut ImapSession,
-    imap: &'a Imap,
-    inbox: &mut Inbox,
-    cursor: &Cursor,
-    fetch: &mut Option<Fetch<'a>>,
-    budget: &mut FailureBudget,
-) -> Result<Step> {
-    let fetch = match fetch {
-        Some(fetch) => fetch,
-        none => none.insert(choose(session, imap, inbox, cursor)?),
-    };
-    if fetch.validity != session.validity() {
-        fetch.cancel();
-        return Ok(Step::Done);
-    }
-    if fetch.wants_archive_read() && is_read_due(session, imap, inbox) {
-        return Ok(Step::ReadArchive);
-    }
-    fetch.fetch(session, inbox, budget)?;
-    Ok(Step::Done)
 }
 
 /// Chooses the messages of a round: prefetched ones if no others wait; else claimed ones, or the oldest.
@@ -187,13 +163,17 @@ fn choose<'a>(
     let validity = session.validity();
     let (chosen, more) = match &imap.claims {
         Some(claims) => {
-            let present = search(session, imap, inbox)?;
+            let present = imap.search_tagged(session, inbox)?;
             inbox.update_candidates(&present);
             let mut candidates = inbox.next_candidates(validity, cursor, usize::MAX);
             candidates.extend(inbox.due_withheld(validity, cursor, MAX_RETRIED));
             let wanted = UidSet::new(validity, candidates.iter().map(|(uid, _)| *uid));
-            let (mine, more) =
-                claims.claim(session, (&wanted, cursor.most(imap.config.batch)), &present, imap, inbox)?;
+            let (mine, more) = claims.claim(
+                session,
+                (&wanted, cursor.most(imap.config.batch)),
+                &present,
+                &mut |session, uids| without_foreign(session, uids, imap, inbox),
+            )?;
             // Claiming fetches headers, and settles foreign mail.
             candidates.retain(|(uid, _)| mine.contains(*uid) && inbox.is_candidate(*uid));
             (candidates, more)
@@ -217,7 +197,7 @@ fn choose_oldest(
     let mut chosen = inbox.next_candidates(validity, cursor, most + 1);
     let is_searched = chosen.len() < most;
     if is_searched {
-        let found = search(session, imap, inbox)?;
+        let found = imap.search_tagged(session, inbox)?;
         inbox.update_candidates(&found);
         chosen = inbox.next_candidates(validity, cursor, most + 1);
     }
@@ -229,4 +209,24 @@ fn choose_oldest(
         chosen.extend(inbox.due_withheld(validity, cursor, room));
     }
     Ok((chosen, more))
+}
+
+/// Returns the messages that are not foreign by their headers. A message whose headers the server withholds is claimed,
+/// too, so that a single consumer reports it.
+fn without_foreign(
+    session: &mut ImapSession,
+    uids: &UidSet,
+    imap: &Imap,
+    inbox: &mut Inbox,
+) -> Result<UidSet> {
+    let (mut tagged, fetched) = (uids.clone(), fetch_headers(session, inbox.suspects(), uids)?);
+    tagged.retain(|uid| {
+        let origin = fetched.get(&uid).map(|it| origin(&it.octets, it.is_truncated, &imap.config.common.tag));
+        let is_foreign = origin == Some(Origin::Foreign);
+        if is_foreign {
+            inbox.settle(uids.validity(), uid, Settled::Foreign);
+        }
+        !is_foreign
+    });
+    Ok(tagged)
 }

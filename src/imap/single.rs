@@ -13,19 +13,20 @@
 
 use std::time::{Duration, Instant};
 
-use super::batch::Fate;
 use super::fetch::{Fetch, PreviewRequest};
-use super::headers::fetch_headers_of_one;
 use super::inbox::{Inbox, Settled};
-use super::isolate::{FailureBudget, Request as _, exceeds_connection_share, is_server_wide};
 use super::reader::too_large;
-use super::suspects::Suspect;
 use crate::deadline::Deadline;
+use crate::delivery::Fate;
 use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 use crate::message::{Origin, origin};
 use crate::python::ImapSession;
 use crate::uid::{Uid, UidSet};
+use crate::withheld::{
+    FailureBudget, Request as _, Suspect, empty_response, fetch_headers_of_one, is_server_wide,
+    withheld_error,
+};
 
 /// The share of the call's time for a message that has timed out before: an eighth, and twice as much after each
 /// failure.
@@ -64,7 +65,7 @@ impl Fetch<'_> {
         let suspect = inbox.suspects().get(uid).cloned();
         if let Some(suspect) = &suspect
             && suspect.failures > 0
-            && exceeds_connection_share(imap, inbox)
+            && budget.exceeds_connection_share(inbox.suspects())
         {
             return budget.stop(suspect.error.clone());
         }
@@ -86,11 +87,11 @@ impl Fetch<'_> {
                 return;
             }
             Ok(Single::Failed(error)) => {
-                budget.count_refusal(inbox, &error, false);
+                budget.count_refusal(inbox.suspects(), &error, false);
                 error
             }
             Err(error) if is_requested && may_be_caused_by_message(&error) => {
-                budget.count_loss(imap, inbox, &error, false);
+                budget.count_loss(inbox.suspects(), &error, false);
                 error
             }
             Err(error) => return budget.stop(error),
@@ -108,7 +109,7 @@ impl Fetch<'_> {
             return Ok(Single::Gone);
         }
         let one = UidSet::new(self.validity, [uid]);
-        let mut failure = PreviewRequest(self).send(session, inbox, &one)?.failure;
+        let mut failure = PreviewRequest { fetch: self, inbox }.send(session, &one)?.failure;
         if failure.is_none()
             && let Some((uid, size)) = self.reader.take_large(uid)
         {
@@ -207,7 +208,7 @@ impl Fetch<'_> {
             Err(error) => error,
         };
         if is_requested && may_be_caused_by_message(&error) {
-            budget.count_loss(self.imap, inbox, &error, false);
+            budget.count_loss(inbox.suspects(), &error, false);
         }
         None
     }
@@ -304,18 +305,4 @@ enum Single {
 /// Returns `true` if the message that was requested may have caused the error.
 fn may_be_caused_by_message(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Timeout)
-}
-
-/// Adds the UID to the error of a message that could not be fetched.
-pub(super) fn withheld_error(uid: Uid, error: Error) -> Error {
-    if error.kind() == ErrorKind::TooLarge {
-        return error;
-    }
-    let (kind, text) = (error.kind(), format!("message UID {uid} could not be fetched: {error}"));
-    error.reworded(kind, text)
-}
-
-/// Returns the error for a message that SEARCH finds and FETCH returns nothing for.
-pub(super) fn empty_response() -> Error {
-    Error::message("FETCH returned nothing, and SEARCH finds the message")
 }

@@ -43,7 +43,7 @@ pub(super) fn preview_size(wanted: usize, config: &ImapConfig) -> usize {
 }
 
 /// Returns how many mails, given with their sizes, fit into so many octets: at least one, if there is any.
-pub(super) fn count_fitting(mails: &[(Uid, u64)], octets: u64) -> usize {
+pub(crate) fn count_fitting(mails: &[(Uid, u64)], octets: u64) -> usize {
     let mut room = octets;
     let fits = mails.iter().take_while(|(_, size)| {
         let before = room;

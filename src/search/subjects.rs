@@ -1,0 +1,140 @@
+//! Audits SEARCH by the Subjects of the mail that it did not find, and takes its place where it is unreliable.
+//!
+//! Some servers find nothing, or whole words only, or new mail much later. A server that finds too much needs no audit:
+//! foreign mail is recognised when it is fetched. Until a SEARCH has found something, one that finds nothing in an inbox
+//! with mail is audited at once: an app that runs for a moment would never receive anything where SEARCH finds nothing.
+//!
+//! ```text
+//!  each `recheck` ─▶ SEARCH UNDELETED ─▶ SEARCH UNDELETED SUBJECT ─▶ FETCH the Subjects of the rest, newest first
+//!                                                                      ├─ all foreign ─▶ known from now on
+//!                                                                      └─ one is tagged ─▶ an audit with each search
+//! ```
+
+use std::time::Instant;
+
+use super::Search;
+use crate::config::ImapConfig;
+use crate::error::{ErrorKind, Result};
+use crate::message::{Origin, origin};
+use crate::uid::{UidSet, UidValidity};
+use crate::withheld::fetch_available_headers;
+
+/// The most messages whose Subjects one audit reads: 8 MiB at most.
+const MAX_AUDITED: usize = 500;
+
+/// The same once SEARCH has turned out unreliable.
+const MAX_READ: usize = 10_000;
+
+/// The most times that an audit lists all mail, while more arrives.
+const MAX_LISTS: usize = 3;
+
+/// The messages of one inbox whose Subjects were read.
+#[derive(Debug)]
+pub(super) struct Subjects {
+    audited_at: Instant,
+    is_search_unreliable: bool,
+    /// `true` once a SEARCH has found something.
+    has_found: bool,
+    /// The count of messages in the inbox at the last audit.
+    pub(super) audited_count: u32,
+    /// Messages that SEARCH did not find: with the tag, and without.
+    read: Option<(UidSet, UidSet)>,
+}
+
+impl Default for Subjects {
+    fn default() -> Self {
+        let audited_at = Instant::now();
+        Self { audited_at, is_search_unreliable: false, has_found: false, audited_count: 0, read: None }
+    }
+}
+
+impl Subjects {
+    /// Returns `true` if the next SEARCH has to be audited.
+    pub(super) fn is_due(&self, config: &ImapConfig) -> bool {
+        self.is_search_unreliable || self.audited_at.elapsed() >= config.common.options.recheck
+    }
+
+    /// Returns `true` if no SEARCH has found anything so far.
+    pub(super) fn is_unproven(&mut self, found: &UidSet) -> bool {
+        self.has_found |= !found.is_empty();
+        !self.has_found
+    }
+
+    /// Forgets what was read: UIDs name other messages under another UIDVALIDITY.
+    pub(super) fn clear(&mut self) {
+        self.read = None;
+    }
+
+    /// Returns the messages with the tag and those without that were read before and are still there.
+    fn present(&mut self, validity: UidValidity, all: &UidSet) -> (UidSet, UidSet) {
+        let none = || (UidSet::empty(validity), UidSet::empty(validity));
+        let (mut ours, mut foreign) = self.read.take().unwrap_or_else(none);
+        ours.retain(|uid| all.contains(uid));
+        foreign.retain(|uid| all.contains(uid));
+        (ours, foreign)
+    }
+}
+
+impl Search<'_> {
+    /// Runs the search, and adds the tagged mail that it did not find.
+    ///
+    /// The list of all mail comes first: a message that arrives between the two searches was not missed by SEARCH.
+    ///
+    /// # Errors
+    /// Those of the search; a lost connection. A refused audit is made again later.
+    pub(super) fn audit(&mut self) -> Result<UidSet> {
+        let (mut all, mut found) = self.list_and_search()?;
+        for _ in 1..MAX_LISTS {
+            if all.as_ref().is_none_or(|(_, count)| self.session.count().is_ok_and(|now| now == *count)) {
+                break;
+            }
+            (all, found) = self.list_and_search()?;
+        }
+        let Some((all, count)) = all else { return Ok(found) };
+        let missed = self.read_subjects(&all, &found)?;
+        self.searched.subjects.audited_at = Instant::now();
+        self.searched.subjects.audited_count = count;
+        if !missed.is_empty() && !std::mem::replace(&mut self.searched.subjects.is_search_unreliable, true) {
+            self.connection.report_unreliable_search(missed.len());
+        }
+        Ok(UidSet::new(found.validity(), found.iter().chain(missed.iter())))
+    }
+
+    /// Lists all mail, with the count of messages then, and runs the search; no list if it is refused.
+    ///
+    /// A message that arrives between the two is in neither where SEARCH is unreliable.
+    fn list_and_search(&mut self) -> Result<(Option<(UidSet, u32)>, UidSet)> {
+        let all = match self.session.search("UNDELETED") {
+            Err(error) if error.kind() != ErrorKind::Refused => return Err(error),
+            Err(_) => None,
+            Ok(all) => Some((all, self.session.count()?)),
+        };
+        Ok((all, self.search()?))
+    }
+
+    /// Reads the Subjects of the newest messages that are neither found nor read; returns all messages with the tag that
+    /// were not found.
+    ///
+    /// A message whose headers do not come is read by the next audit.
+    fn read_subjects(&mut self, all: &UidSet, found: &UidSet) -> Result<UidSet> {
+        let validity = all.validity();
+        let most = if self.searched.subjects.is_search_unreliable { MAX_READ } else { MAX_AUDITED };
+        let (ours, foreign) = self.searched.subjects.present(validity, all);
+        let mut unread = all.clone();
+        unread.retain(|uid| !found.contains(uid) && !ours.contains(uid) && !foreign.contains(uid));
+        let unread = unread.skip(unread.len().saturating_sub(most));
+        let fetched = fetch_available_headers(self.session, &unread);
+        let tag = &self.config.common.tag;
+        let origins =
+            fetched.iter().flatten().map(|(uid, it)| (*uid, origin(&it.octets, it.is_truncated, tag)));
+        let origins: Vec<_> = origins.collect();
+        let of = |wanted| origins.iter().filter(move |(_, origin)| *origin == wanted).map(|(uid, _)| *uid);
+        let ours = UidSet::new(validity, ours.iter().chain(of(Origin::Ours)));
+        let foreign = UidSet::new(validity, foreign.iter().chain(of(Origin::Foreign)));
+        self.searched.subjects.read = Some((ours.clone(), foreign));
+        fetched?;
+        let mut missed = ours;
+        missed.retain(|uid| !found.contains(uid));
+        Ok(missed)
+    }
+}
