@@ -8,8 +8,8 @@ import sys
 from typing import Any
 
 
-# The error of Windows for a wait that Rust has cancelled.
-OPERATION_ABORTED = 995
+# Errors of Windows for a wait that Rust has cancelled, and on a socket that it has shut down.
+OPERATION_ABORTED, SHUT_DOWN = 995, 10058
 
 
 class Socket(socket.socket):
@@ -26,7 +26,7 @@ class Socket(socket.socket):
             except socket.timeout:
                 return b""
             except OSError as error:
-                if error.winerror == OPERATION_ABORTED:
+                if error.winerror in (OPERATION_ABORTED, SHUT_DOWN):
                     return b""
                 raise
 

@@ -86,7 +86,7 @@ fn a_server_that_never_answers_idle_is_asked_at_each_heartbeat_from_the_second_t
     let announced = |heard: &Heard| Step::say("* 10 EXISTS\r\nTAG OK done\r\n").when(heard.here > 2);
     let script = Script::imap(IDLE).on("IDLE", |_| Step::Nothing).on("NOOP", announced);
     let server = script.says("SELECT", "* 0 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\nTAG OK done\r\n").start();
-    let timeout = Duration::from_millis(200);
+    let timeout = Duration::from_secs(1);
     let imap = waiting(config(&server).heartbeat(Duration::from_millis(50)).timeout(timeout));
     while imap.status().push != Some(Push::Polling) {
         imap.wait(SHORT).unwrap();

@@ -43,6 +43,7 @@ mod server_options;
 pub mod strategies;
 pub mod tls_server;
 pub mod token_server;
+pub mod usage;
 pub mod verdict;
 
 #[cfg(windows)]

@@ -1,6 +1,5 @@
 //! The checks of every bad response: in time, within memory, with a clear error.
 
-use std::fs;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,8 @@ use pymail::{Error, Result};
 use super::row::{May, Row};
 use crate::mail_site::shown;
 use crate::scripted::assert_hidden;
-use crate::support::process::{Stopwatch, of_this_process};
+use crate::support::process::Stopwatch;
+use crate::support::usage::{PeakMemory, cpu_time};
 
 /// The timeout of every verb, for the first tries of a row.
 pub(super) const DEADLINE: Duration = Duration::from_secs(1);
@@ -142,38 +142,22 @@ pub(super) fn brief(error: &Error) -> String {
 
 /// The cost of a row: the growth of the process's peak memory, and its time.
 pub(super) struct Cost {
-    before: usize,
+    memory: PeakMemory,
     busy: Duration,
     began: Instant,
 }
 
 impl Cost {
     pub(super) fn watch() -> Self {
-        fs::write(of_this_process("clear_refs"), "5").expect("the peak is forgotten");
-        Self { before: kilobytes("VmRSS:"), busy: busy(), began: Instant::now() }
+        Self { memory: PeakMemory::watch(), busy: cpu_time(), began: Instant::now() }
     }
 
     /// Returns the cost in words; too much memory or work is a finding.
     pub(super) fn check(self, row: &Row, findings: &Findings) -> String {
-        let grown = kilobytes("VmHWM:").saturating_sub(self.before) << 10;
+        let grown = self.memory.growth();
         findings.check(grown <= MOST_MEMORY, || format!("it took {} MiB of memory", grown >> 20));
-        let (busy, whole) = (busy().saturating_sub(self.busy), self.began.elapsed());
+        let (busy, whole) = (cpu_time().saturating_sub(self.busy), self.began.elapsed());
         findings.check(busy <= MOST_WORK || row.answer.is_large(), || format!("it took {busy:?} of a CPU"));
         format!("{} MiB, {busy:?} of a CPU, {whole:?}", grown >> 20)
     }
-}
-
-/// Returns the CPU time of the process with all its threads, which a busy machine does not change.
-fn busy() -> Duration {
-    let stat = fs::read_to_string("/proc/self/stat").expect("the process's state");
-    let (_, fields) = stat.rsplit_once(") ").expect("its name");
-    // utime and stime: Linux counts a hundred a second here.
-    let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks"));
-    Duration::from_millis(10 * ticks.sum::<u64>())
-}
-
-fn kilobytes(name: &str) -> usize {
-    let status = fs::read_to_string("/proc/self/status").expect("the process's status");
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of it");
-    line.trim().trim_end_matches(" kB").parse().expect("kB")
 }

@@ -178,7 +178,10 @@ fn goes_through_a_table() {
     let (from, to) = asked.split_once(' ').unwrap();
     let findings = Arc::<Findings>::default();
     let panics = Arc::clone(&findings);
-    panic::set_hook(Box::new(move |panic| panics.add(format!("a panic: {panic}"))));
+    panic::set_hook(Box::new(move |panic| {
+        eprintln!("{panic}"); // for one outside of the rows
+        panics.add(format!("a panic: {panic}"));
+    }));
     let (_, rows, meet) = TABLES.iter().find(|(table, _, _)| *table == wanted).unwrap();
     warm_up();
     for row in &rows()[from.parse().unwrap()..to.parse().unwrap()] {
