@@ -19,7 +19,7 @@ use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -74,8 +74,10 @@ const ON_OTHER_DIALECTS: [&str; 5] = ["on_qq", "on_gmx", "on_yandex", "on_zoho",
 const WORKSPACE: &[&str] =
     if cfg!(target_os = "linux") { &["--workspace"] } else { &["--workspace", "--exclude", "pymail-bench"] };
 
-/// The time after which other Pythons are left out: CI ends a run that takes 40 minutes.
-const TIME_FOR_OTHERS: Duration = Duration::from_secs(28 * 60);
+/// The minutes after which a run of CI leaves out other Pythons, Windows, and Pythons of a newer Debian: it may take 40.
+const TIME_FOR_PYTHONS: u64 = 23;
+const TIME_FOR_WINDOWS: u64 = 27;
+const TIME_FOR_NEWER: u64 = 29;
 
 /// The outcome of a command: an error says why it failed.
 type Outcome = Result<(), String>;
@@ -147,8 +149,7 @@ fn test(args: &[String]) -> Outcome {
                 "\ncargo deny is not installed; `cargo xtask deny` installs it, which takes minutes, and runs it"
             );
         }
-        windows::test()?;
-        on_other_pythons(start)?;
+        on_others(start)?;
     }
     Ok(())
 }
@@ -176,36 +177,35 @@ fn tests() -> Outcome {
     parallel::run(steps)
 }
 
-/// Runs the tests on the oldest and the newest Python, and on those of a newer Debian, each if there is time.
-fn on_other_pythons(start: Instant) -> Outcome {
-    if is_late(start, "--all-pythons") {
-        return Ok(());
+/// Runs tests on the oldest and the newest Python, for Windows, and on Pythons of a newer Debian, each if there is time.
+fn on_others(start: Instant) -> Outcome {
+    if is_in_time(start, TIME_FOR_PYTHONS, "--all-pythons") {
+        let pythons = pythons::test_ends()?;
+        eprintln!("\n{pythons}");
     }
-    let pythons = pythons::test_ends()?;
-    eprintln!("\n{pythons}");
-    if is_late(start, "--newer-pythons") {
-        return Ok(());
+    if is_in_time(start, TIME_FOR_WINDOWS, "--windows") {
+        windows::test_quickly()?;
     }
-    let newer = pythons::newer::missing();
-    // Not a failure: that release changes every day, and can't be installed on each of them.
-    if let Err(why) = pythons::newer::provide(&newer) {
-        eprintln!("\nleft out: {why}");
-        return Ok(());
+    if is_in_time(start, TIME_FOR_NEWER, "--newer-pythons") {
+        let newer = pythons::newer::missing();
+        // Not a failure: that release changes every day, and can't be installed on each of them.
+        if let Err(why) = pythons::newer::provide(&newer) {
+            eprintln!("\nleft out: {why}");
+            return Ok(());
+        }
+        pythons::newer::test(&newer, &["--quick".to_owned()])?;
+        eprintln!("\ntested on Python {}", newer.join(", "));
     }
-    pythons::newer::test(&newer, &["--quick".to_owned()])?;
-    eprintln!("\ntested on Python {}", newer.join(", "));
     Ok(())
 }
 
-/// Returns `true`, and prints the command to run later, when the time for other Pythons is over.
-fn is_late(start: Instant, option: &str) -> bool {
-    let taken = start.elapsed();
-    let is_late = taken > TIME_FOR_OTHERS;
-    if is_late {
-        let minutes = taken.as_secs() / 60;
-        eprintln!("\nleft out after {minutes} minutes: run `cargo xtask test {option}`");
+/// Returns `true` within so many minutes, and else prints the command to run later.
+fn is_in_time(start: Instant, minutes: u64, option: &str) -> bool {
+    let taken = start.elapsed().as_secs() / 60;
+    if taken >= minutes {
+        eprintln!("\nleft out after {taken} minutes: run `cargo xtask test {option}`");
     }
-    is_late
+    taken < minutes
 }
 
 /// Runs the promise tests on the other servers, and the tests of hosts that are slow to build.

@@ -29,8 +29,43 @@ const ABOUT: &str = "import sys, ssl, imaplib, smtplib; print(sys.version, ssl.O
 const SKIPPED: [(&str, &str); 1] =
     [("python::modules::tests::bytecode_", "a build for another system compiles no Python files")];
 
-/// Runs the tests on the oldest, the default and the newest Windows Python.
+/// The tests that a run of CI has time for, by parts of their names; besides the unit tests.
+const QUICK: [&str; 7] = [
+    "dovecot_and_postfix",
+    "hostile::",
+    "host_process::",
+    "line_protocol::",
+    "promises::tls",
+    "scripted::imap_ends",
+    "bad_input::",
+];
+
+/// Runs the tests on the oldest, the default and the newest Windows Python, and ships an app.
 pub(super) fn test() -> Outcome {
+    let toolchain = provide()?;
+    let servers = Servers::start()?;
+    for python in &python::ALL {
+        let others: &[&[&str]] = if python.minor == python::DEFAULT { &[&["--test", "all"]] } else { &[] };
+        let tests = [&[&["--lib"][..]], others].concat();
+        test_on(&toolchain, python, &servers, &tests, &[])?;
+    }
+    ship::test(&toolchain)
+}
+
+/// Runs the round trip on the three Pythons, and the most important tests on the default one.
+pub(super) fn test_quickly() -> Outcome {
+    let toolchain = provide()?;
+    let servers = Servers::start()?;
+    for python in &python::ALL {
+        let tests: &[&[&str]] =
+            if python.minor == python::DEFAULT { &[&["--lib"], &["--test", "all"]] } else { &[] };
+        test_on(&toolchain, python, &servers, tests, &QUICK)?;
+    }
+    Ok(())
+}
+
+/// Installs what is missing, and shows that each Python runs.
+fn provide() -> Result<Toolchain, String> {
     install()?;
     let toolchain = Toolchain::provide(TARGETS, "build")?;
     wine::provide()?;
@@ -41,25 +76,30 @@ pub(super) fn test() -> Outcome {
     for (name, reason) in SKIPPED {
         eprintln!("not run: {name}: {reason}");
     }
-    let servers = Servers::start()?;
-    python::ALL.iter().try_for_each(|python| test_on(&toolchain, python, &servers))?;
-    ship::test(&toolchain)
+    Ok(toolchain)
 }
 
-/// Runs the tests on one Python: all of them on the default one. PyO3 links each version by another name, so its
-/// dependents are built for each.
-fn test_on(toolchain: &Toolchain, python: &Python, servers: &Servers) -> Outcome {
+/// Runs the round trip, and tests: all unit tests, and of the integration tests those whose names have one of `filters`.
+/// PyO3 links each version by another name, so its dependents are built for each.
+fn test_on(
+    toolchain: &Toolchain,
+    python: &Python,
+    servers: &Servers,
+    tests: &[&[&str]],
+    filters: &[&str],
+) -> Outcome {
     eprintln!("\nWindows Python {}", python.minor);
     let command = |args: &[&str]| cargo(toolchain, python, servers, args);
-    let all: &[&[&str]] = &[&["--lib"], &["--test", "all"]];
-    let targets = if python.minor == python::DEFAULT { all } else { &all[..1] };
     // Some tests run examples.
     run(&mut command(&["build", "--examples"])?)?;
-    run(&mut command(&[&["test", "--no-run"], &*targets.concat()].concat())?)?;
+    if !tests.is_empty() {
+        run(&mut command(&[&["test", "--no-run"], &*tests.concat()].concat())?)?;
+    }
     let mut steps = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "1000"])?];
     let skip: Vec<&str> = SKIPPED.iter().flat_map(|(name, _)| ["--skip", name]).collect();
-    for target in targets {
-        steps.push(command(&[&["test"], *target, &["--"], &*skip].concat())?);
+    for test in tests {
+        let filters = if test.contains(&"--lib") { &[] } else { filters };
+        steps.push(command(&[&["test"], *test, &["--"], &*skip, filters].concat())?);
     }
     parallel::run(steps)
 }
