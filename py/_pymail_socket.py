@@ -7,7 +7,6 @@ import socket
 import sys
 from typing import Any
 
-
 # Errors of Windows for a wait that Rust has cancelled, and on a socket that it has shut down.
 OPERATION_ABORTED, SHUT_DOWN = 995, 10058
 
@@ -20,7 +19,7 @@ class Socket(socket.socket):
     if sys.platform == "win32":
 
         def recv(self, most: int, flags: int = 0) -> bytes:
-            """Returns octets; none at the end, also of a wait that was cancelled or limited, as after a shutdown."""
+            """Returns octets; none at the end, and after a wait that was cancelled or limited."""
             try:
                 return super().recv(most, flags)
             except socket.timeout:
@@ -80,6 +79,9 @@ def tune(sock: socket.socket) -> None:
 
 
 def quick_ack(sock: socket.socket) -> None:
-    """Acknowledges the next data at once: a server with Nagle's algorithm would wait 40 ms for that."""
+    """Acknowledges the next data at once: a server with Nagle's algorithm would wait 40 ms for that.
+
+    Only Linux has the option. Elsewhere nothing takes its place: no server of the tests holds a response back.
+    """
     if hasattr(socket, "TCP_QUICKACK"):  # Linux
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
