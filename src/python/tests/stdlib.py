@@ -146,7 +146,7 @@ def unlisted(name, folder):
 
 
 def private_names(folder):
-    """Returns the private names after a dot in the files of a folder; after `self`, only in the files of CLASSES."""
+    """Returns the private names after a dot in a folder's files; after `self`, only in those of CLASSES."""
     found = set()
     for file in filter(lambda file: file.endswith(".py"), os.listdir(folder)):
         with open(os.path.join(folder, file), encoding="utf-8") as source:
