@@ -49,8 +49,8 @@ pub(super) fn make(prefix: &Path) -> Outcome {
     fs::rename(&filling, prefix).map_err(failed)
 }
 
-/// Runs a Windows program, `EXE ARGS`, and exits as it does. It has the Windows Python of `PYO3_CROSS_PYTHON_VERSION` on its path, and pipes
-/// as standard streams: with a file among them, Wine 8 breaks the start of `CPython`.
+/// Runs a Windows program, `EXE ARGS`, and exits as it does. It has the Windows Python of `PYO3_CROSS_PYTHON_VERSION` on
+/// its path, and pipes as standard streams: with a file among them, Wine 8 breaks the start of `CPython`.
 pub(crate) fn run_program(args: &[String]) -> Outcome {
     let [exe, args @ ..] = args else { return Err(crate::USAGE.to_owned()) };
     let failed = |error: io::Error| format!("{exe}: {error}");
