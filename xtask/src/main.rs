@@ -19,7 +19,7 @@ use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
@@ -74,10 +74,8 @@ const ON_OTHER_DIALECTS: [&str; 5] = ["on_qq", "on_gmx", "on_yandex", "on_zoho",
 const WORKSPACE: &[&str] =
     if cfg!(target_os = "linux") { &["--workspace"] } else { &["--workspace", "--exclude", "pymail-bench"] };
 
-/// The minutes after which a run of CI leaves out other Pythons, Windows, and Pythons of a newer Debian: it may take 40.
-const TIME_FOR_PYTHONS: u64 = 23;
-const TIME_FOR_WINDOWS: u64 = 27;
-const TIME_FOR_NEWER: u64 = 29;
+/// The time after which other Pythons are left out: CI ends a run that takes twice as long.
+const TIME_FOR_OTHERS: Duration = Duration::from_secs(20 * 60);
 
 /// The outcome of a command: an error says why it failed.
 type Outcome = Result<(), String>;
@@ -115,6 +113,7 @@ fn test(args: &[String]) -> Outcome {
         [] => false,
         [flag] if flag == "--all-servers" => true,
         [flag] if flag == "--windows" => return windows::test(),
+        [flag, quick] if flag == "--windows" && quick == "--quick" => return windows::test_quickly(),
         [flag] if flag == "--all-pythons" => return test_pythons(&pythons::all()),
         [flag, options @ ..] if flag == "--newer-pythons" => return test_newer_pythons(options),
         [flag, path] if flag == "--python" => return test_pythons(&[python(path)?]),
@@ -149,7 +148,7 @@ fn test(args: &[String]) -> Outcome {
                 "\ncargo deny is not installed; `cargo xtask deny` installs it, which takes minutes, and runs it"
             );
         }
-        on_others(start)?;
+        on_other_pythons(start.elapsed())?;
     }
     Ok(())
 }
@@ -177,35 +176,15 @@ fn tests() -> Outcome {
     parallel::run(steps)
 }
 
-/// Runs tests on the oldest and the newest Python, for Windows, and on Pythons of a newer Debian, each if there is time.
-fn on_others(start: Instant) -> Outcome {
-    if is_in_time(start, TIME_FOR_PYTHONS, "--all-pythons") {
-        let pythons = pythons::test_ends()?;
-        eprintln!("\n{pythons}");
+fn on_other_pythons(taken: Duration) -> Outcome {
+    if taken > TIME_FOR_OTHERS {
+        let minutes = taken.as_secs() / 60;
+        eprintln!("\nleft out after {minutes} minutes: run `cargo xtask test --all-pythons`");
+        return Ok(());
     }
-    if is_in_time(start, TIME_FOR_WINDOWS, "--windows") {
-        windows::test_quickly()?;
-    }
-    if is_in_time(start, TIME_FOR_NEWER, "--newer-pythons") {
-        let newer = pythons::newer::missing();
-        // Not a failure: that release changes every day, and can't be installed on each of them.
-        if let Err(why) = pythons::newer::provide(&newer) {
-            eprintln!("\nleft out: {why}");
-            return Ok(());
-        }
-        pythons::newer::test(&newer, &["--quick".to_owned()])?;
-        eprintln!("\ntested on Python {}", newer.join(", "));
-    }
+    let pythons = pythons::test_ends()?;
+    eprintln!("\n{pythons}");
     Ok(())
-}
-
-/// Returns `true` within so many minutes, and else prints the command to run later.
-fn is_in_time(start: Instant, minutes: u64, option: &str) -> bool {
-    let taken = start.elapsed().as_secs() / 60;
-    if taken >= minutes {
-        eprintln!("\nleft out after {taken} minutes: run `cargo xtask test {option}`");
-    }
-    taken < minutes
 }
 
 /// Runs the promise tests on the other servers, and the tests of hosts that are slow to build.

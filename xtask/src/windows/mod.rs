@@ -28,19 +28,14 @@ const ABOUT: &str = "import sys, ssl, imaplib, smtplib; print(sys.version, ssl.O
 /// Tests that are not run, by the beginnings of their names, with the reasons.
 const SKIPPED: [(&str, &str); 2] = [
     ("python::modules::tests::bytecode_", "a build for another system compiles no Python files"),
-    ("scripted::hostile::", "its processes hang when many run at a time under Wine, for a reason not yet found"),
+    (
+        "scripted::hostile::",
+        "its processes hang when many run at a time under Wine, for a reason not yet found",
+    ),
 ];
 
-/// The tests that a run of CI has time for, by parts of their names; besides the unit tests.
-const QUICK: [&str; 7] = [
-    "dovecot_and_postfix",
-    "hostile::",
-    "host_process::",
-    "line_protocol::",
-    "promises::tls",
-    "scripted::imap_ends",
-    "bad_input::",
-];
+/// The integration tests of a quick run, by parts of their names.
+const QUICK: [&str; 4] = ["dovecot_and_postfix", "line_protocol::", "scripted::imap_ends", "bad_input::"];
 
 /// Runs the tests on the oldest, the default and the newest Windows Python, and ships an app.
 pub(super) fn test() -> Outcome {
