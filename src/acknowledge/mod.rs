@@ -33,6 +33,8 @@ use crate::python::ImapSession;
 use crate::spans::verb_span;
 use crate::uid::{Uid, UidSet};
 use crate::withheld::{Headers, fetch_headers};
+#[cfg(doc)]
+use crate::{Batch, Consumer, ImapConfig};
 
 /// Acknowledges messages.
 impl Imap {

@@ -13,6 +13,8 @@ use std::fmt;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+#[cfg(doc)]
+use crate::ImapConfig;
 use crate::connection::{Session as _, Woken};
 use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};

@@ -12,6 +12,8 @@ use std::time::SystemTime;
 use self::batch::read_batch;
 pub use self::depth::Depth;
 use self::mailbox::Letter;
+#[cfg(doc)]
+use crate::ImapConfig;
 use crate::deadline::Deadline;
 use crate::delivery::Delivery;
 use crate::error::{Error, Result};
