@@ -31,7 +31,7 @@ usage: cargo xtask COMMAND
              [--python PATH: only run the tests, with this Python, or some of them with --quick; --all-pythons: with each
              that is found; --newer-pythons: with CPython 3.14 and 3.15 of a newer Debian, where this one has neither]
              [--windows: install Wine, and run the tests that need no other program of this system as Windows programs, on
-             Windows' own Pythons]
+             Windows' own Pythons, or some of them with --quick]
   wine       run a Windows program as these tests do: EXE ARGS; PYO3_CROSS_PYTHON_VERSION names its Python
   dialects   run the promise tests on the dialect of each provider, most of which --all-servers leaves out
   bundle     make a folder that runs on a machine without Python, for Linux or Windows
