@@ -37,10 +37,14 @@ impl Toolchain {
 
     /// Returns a cargo command for all of the systems, with results in `target/other-systems`.
     pub(super) fn cargo(&self, command: &str, args: &[&str]) -> Command {
+        self.cargo_into(&target_folder().join("other-systems"), command, args)
+    }
+
+    // Not by CARGO_TARGET_DIR, which programs that cargo starts would inherit.
+    fn cargo_into(&self, results: &Path, command: &str, args: &[&str]) -> Command {
         let targets = self.targets.iter().flat_map(|target| ["--target", target]);
         let mut cargo = step("cargo", &[command]);
-        cargo.args(targets).args(args);
-        cargo.env("CARGO_TARGET_DIR", target_folder().join("other-systems"));
+        cargo.arg("--target-dir").arg(results).args(targets).args(args);
         self.use_in(&mut cargo);
         cargo
     }
@@ -63,16 +67,17 @@ impl Toolchain {
         let folder = unpacked.join("empty-crate");
         let failed = |error: io::Error| format!("{}: {error}", folder.display());
         write_empty_crate(&folder).map_err(failed)?;
-        let mut build = self.cargo(command, &["-Zbuild-std=std,panic_unwind,test"]);
+        let results = folder.join("target");
+        let mut build = self.cargo_into(&results, command, &["-Zbuild-std=std,panic_unwind,test"]);
         // The first variable makes unstable options usable on a stable compiler. Cargo builds a standard library in full
         // even for a check, which takes twice as long.
         let flags = if command == "check" { "-Zno-codegen" } else { "" };
         build.env("RUSTC_BOOTSTRAP", "1").env("CARGO_PROFILE_DEV_DEBUG", "0").env("RUSTFLAGS", flags);
-        run(build.env("CARGO_TARGET_DIR", folder.join("target")).current_dir(&folder))?;
+        run(build.current_dir(&folder))?;
         let extension = if command == "check" { "rmeta" } else { "rlib" };
         for target in lacking {
-            let results = folder.join("target").join(target).join("debug/deps");
-            copy_libraries(&results, extension, &library_folder(&sysroot, target)).map_err(failed)?;
+            let libraries = results.join(target).join("debug/deps");
+            copy_libraries(&libraries, extension, &library_folder(&sysroot, target)).map_err(failed)?;
         }
         fs::remove_dir_all(&folder).map_err(failed)
     }
