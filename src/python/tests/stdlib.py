@@ -28,10 +28,12 @@ REPLACED = {
         "_get_tagged_response",
         "_command_complete",
         "_append_untagged",
-        "_log",
     ],
     "SMTP": ["_get_socket", "connect", "send", "getreply"],
 }
+# The same of one that a standard library compiled with -OO, as in an embeddable package, does not call.
+if imaplib.__doc__ is not None:
+    REPLACED["IMAP4"].append("_log")
 # The same of those that not every version has.
 REPLACED_WHERE_THERE = {"IMAP4": ["_refresh_capabilities"], "SMTP": []}
 
@@ -141,7 +143,7 @@ def unlisted(name, folder):
     base, replacement = CLASSES[name]
     parts = set(dir(base)).union(*uses(base).values())
     replaced = {it for it in vars(replacement) if it in dir(base) and not it.startswith("__")}
-    listed = [*REPLACED[name], *REPLACED_WHERE_THERE[name], *CALLED[name], *ATTRIBUTES[name]]
+    listed = [*REPLACED[name], "_log", *REPLACED_WHERE_THERE[name], *CALLED[name], *ATTRIBUTES[name]]
     return sorted((replaced | private_names(folder) & parts).difference(listed))
 
 
@@ -155,6 +157,16 @@ def private_names(folder):
             attributes = [it for it in attributes if getattr(it.value, "id", "") != "self"]
         found.update(it.attr for it in attributes)
     return {name for name in found if name.startswith("_") and not name.startswith("__")}
+
+
+def without_source(name):
+    """Returns the file of a class if there are only its bytecode and no source, as in an embeddable package."""
+    module = inspect.getmodule(CLASSES[name][0])
+    try:
+        inspect.getsource(module)
+    except OSError:
+        return [module.__file__]
+    return []
 
 
 def unnoticed(name):
