@@ -1,6 +1,7 @@
 //! `cargo xtask test --windows`: the library and its tests for Windows, built here and run under Wine, with Windows' own
 //! `CPython` embedded.
 
+mod layouts;
 mod python;
 mod servers;
 mod ship;
@@ -76,8 +77,10 @@ fn provide() -> Result<Toolchain, String> {
     Ok(toolchain)
 }
 
-/// Runs the round trip, and tests: all unit tests, and of the integration tests those whose names have one of `filters`.
-/// PyO3 links each version by another name, so its dependents are built for each.
+/// Runs the round trip, with the default version in other places, too, and tests: all unit tests, and of the integration
+/// tests those whose names have one of `filters`.
+///
+/// `PyO3` links each version by another name, so its dependents are built for each.
 fn test_on(
     toolchain: &Toolchain,
     python: &Python,
@@ -98,7 +101,8 @@ fn test_on(
         let filters = if test.contains(&"--lib") { &[] } else { filters };
         steps.push(command(&[&["test"], *test, &["--"], &*skip, filters].concat())?);
     }
-    parallel::run(steps)
+    parallel::run(steps)?;
+    if python.minor == python::DEFAULT { layouts::test(&servers.address) } else { Ok(()) }
 }
 
 /// Returns a cargo command that builds for Windows and a Python, and runs programs under Wine.

@@ -17,8 +17,11 @@ const WINE: &str = "/usr/lib/wine/wine64";
 /// A DLL of Windows from which Rust's standard library takes random octets, and that Wine 8 lacks.
 const RANDOM: &str = include_str!("bcryptprimitives.c");
 
+/// The environment variable with the folder on the path of a program: without it, that of a Windows Python.
+pub(super) const PATH: &str = "PYMAIL_WINDOWS_PATH";
+
 /// The longest run of a program.
-const LONGEST_RUN: Duration = Duration::from_secs(15 * 60);
+const LONGEST_RUN: Duration = Duration::from_secs(30 * 60);
 
 /// The longest wait for output after the end of a program: processes that it has left behind may keep its pipes open.
 const AFTER_END: Duration = Duration::from_secs(10);
@@ -49,17 +52,19 @@ pub(super) fn make(prefix: &Path) -> Outcome {
     fs::rename(&filling, prefix).map_err(failed)
 }
 
-/// Runs a Windows program, `EXE ARGS`, and exits as it does. It has the Windows Python of `PYO3_CROSS_PYTHON_VERSION` on
-/// its path, and pipes as standard streams: with a file among them, Wine 8 breaks the start of `CPython`.
+/// Runs a Windows program, `EXE ARGS`, and exits as it does. On its path is the folder in [`PATH`], or the Windows Python
+/// of `PYO3_CROSS_PYTHON_VERSION`. Its standard streams are pipes: with a file among them, Wine 8 breaks the start of
+/// `CPython`.
 pub(crate) fn run_program(args: &[String]) -> Outcome {
     let [exe, args @ ..] = args else { return Err(crate::USAGE.to_owned()) };
     let failed = |error: io::Error| format!("{exe}: {error}");
     let minor = env::var("PYO3_CROSS_PYTHON_VERSION").unwrap_or_else(|_| python::DEFAULT.to_owned());
+    let path = env::var_os(PATH).map_or_else(|| python::folder(&minor), PathBuf::from);
     // The services of Windows, which would keep the pipes of a program that starts them.
     // On a busy machine this command may give up; the services start nevertheless, and `relay` copes if they don't.
     boot().status().map_err(failed)?;
     let mut program = wine();
-    program.arg(exe).args(args).env("WINEPATH", windows_path(&python::folder(&minor)));
+    program.arg(exe).args(args).env("WINEPATH", windows_path(&path));
     // A path of this system's certificates is no Windows path.
     program.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR").env_remove("LD_LIBRARY_PATH");
     program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -144,5 +149,9 @@ fn prefix() -> PathBuf {
 
 /// Returns a path as Windows programs see it: Wine has the root as a drive.
 fn windows_path(path: &Path) -> String {
-    format!("Z:{}", path.display()).replace('/', "\\")
+    if path.as_os_str().is_empty() {
+        String::new()
+    } else {
+        format!("Z:{}", path.display()).replace('/', "\\")
+    }
 }
