@@ -26,8 +26,8 @@ usage: cargo xtask COMMAND
 
   test       check formatting, lints, tests and docs; first, as root on Debian, install the mail servers of the tests,
              and elsewhere leave out the tests that need them
-             [--all-servers: also on Cyrus, Courier, OpenSMTPD and Exim, by access tokens, on some providers' dialects, and
-             on the oldest and the newest Python that are found]
+             [--all-servers: also on Cyrus, Courier, OpenSMTPD and Exim, by access tokens, on some providers' dialects; then,
+             until 27 minutes are over, --windows --quick, and the tests on the oldest and the newest Python that are found]
              [--python PATH: only run the tests, with this Python, or some of them with --quick; --all-pythons: with each
              that is found; --newer-pythons: with CPython 3.14 and 3.15 of a newer Debian, where this one has neither]
              [--windows: install Wine, and run the tests that need no other program of this system as Windows programs, on
@@ -74,8 +74,8 @@ const ON_OTHER_DIALECTS: [&str; 5] = ["on_qq", "on_gmx", "on_yandex", "on_zoho",
 const WORKSPACE: &[&str] =
     if cfg!(target_os = "linux") { &["--workspace"] } else { &["--workspace", "--exclude", "pymail-bench"] };
 
-/// The time after which other Pythons are left out: CI ends a run that takes twice as long.
-const TIME_FOR_OTHERS: Duration = Duration::from_secs(20 * 60);
+/// The time after which Windows and other Pythons are left out: each takes ten minutes or more, and CI ends a run after 40.
+const TIME_FOR_OTHERS: Duration = Duration::from_secs(27 * 60);
 
 /// The outcome of a command: an error says why it failed.
 type Outcome = Result<(), String>;
@@ -132,10 +132,10 @@ fn test(args: &[String]) -> Outcome {
         let clippy = ["clippy", "--all-targets", "--locked"];
         cargo(&[&clippy[..], WORKSPACE, features, &["--", "--deny", "warnings"]].concat())?;
     }
-    tests()?;
+    tests(all_servers)?;
     if all_servers {
-        left_out::line().map_or(Ok(()), |_| Err("--all-servers leaves nothing out".to_owned()))?;
         on_all_servers()?;
+        left_out::line().map_or(Ok(()), |_| Err("--all-servers leaves nothing out".to_owned()))?;
     }
     guards()?;
     if all_servers {
@@ -148,18 +148,25 @@ fn test(args: &[String]) -> Outcome {
                 "\ncargo deny is not installed; `cargo xtask deny` installs it, which takes minutes, and runs it"
             );
         }
-        on_other_pythons(start.elapsed())?;
+        if is_time_left(start, "--windows --quick") {
+            windows::test_quickly()?;
+        }
+        if is_time_left(start, "--all-pythons") {
+            eprintln!("\n{}", pythons::test_ends()?);
+        }
     }
     Ok(())
 }
 
-/// Runs every test, and each case of the bench once.
-fn tests() -> Outcome {
+/// Runs every test, and each case of the bench once; without the unit tests with default features, if
+/// [`on_all_servers`] comes next, which runs them in its own way.
+fn tests(all_servers: bool) -> Outcome {
     // Without a named target, cargo also builds the examples, which some tests run.
     cargo(&["test", "--locked", "--no-run"])?;
     let of_features = ["--lib", "--test", "asynchronous", "--test", "metrics", "--test", "oauth"];
     cargo(&[&["test", "--locked", "--no-run", "--all-features"], &of_features[..]].concat())?;
     let mut steps = parallel::every_test()?;
+    steps.retain(|step| !(all_servers && line_of(step).ends_with("--lib")));
     let mut members = vec!["xtask", "pymail-bundle"];
     if left_out::is_linux("the benchmark") {
         members.push("pymail-bench");
@@ -176,34 +183,31 @@ fn tests() -> Outcome {
     parallel::run(steps)
 }
 
-fn on_other_pythons(taken: Duration) -> Outcome {
+/// Returns `true` until [`TIME_FOR_OTHERS`] is over; then says which tests are left out.
+fn is_time_left(start: Instant, tests: &str) -> bool {
+    let taken = start.elapsed();
     if taken > TIME_FOR_OTHERS {
-        let minutes = taken.as_secs() / 60;
-        eprintln!("\nleft out after {minutes} minutes: run `cargo xtask test --all-pythons`");
-        return Ok(());
+        eprintln!("\nleft out after {} minutes: `cargo xtask test {tests}`", taken.as_secs() / 60);
     }
-    let pythons = pythons::test_ends()?;
-    eprintln!("\n{pythons}");
-    Ok(())
+    taken <= TIME_FOR_OTHERS
 }
 
 /// Runs the promise tests on the other servers, and the tests of hosts that are slow to build.
 fn on_all_servers() -> Outcome {
-    promise_tests(&ON_ALL_SERVERS)?;
+    let mut steps = promise_tests(&ON_ALL_SERVERS);
+    steps.push(without_a_pool());
+    parallel::run(steps)?;
     // Without Courier, which is slow at this, and varies: `cargo xtask consumers` includes it.
     let quick = ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
     consumers(&quick.map(str::to_owned))?;
-    without_a_pool()?;
     outbox()?;
     ship()
 }
 
-/// Runs the cases with these names of all promise tests.
-fn promise_tests(cases: &[&str]) -> Outcome {
-    for tests in [&["--test", "all"][..], &["--test", "asynchronous", "--all-features"]] {
-        run(&mut parallel::test(&[tests, &["--", "--include-ignored"], cases].concat()))?;
-    }
-    Ok(())
+/// Returns commands that run the cases with these names of all promise tests.
+fn promise_tests(cases: &[&str]) -> Vec<Command> {
+    let all = [&["--test", "all"][..], &["--test", "asynchronous", "--all-features"]];
+    all.map(|tests| parallel::test(&[tests, &["--", "--include-ignored"], cases].concat())).into()
 }
 
 /// Runs the promise tests on the dialect of each provider.
@@ -211,7 +215,8 @@ fn dialects() -> Outcome {
     servers::install()?;
     let on_dialects = ON_ALL_SERVERS.iter().filter(|name| !matches!(**name, "on_cyrus" | "on_courier"));
     let on_dialects = on_dialects.filter(|name| name.starts_with("on_")).chain(&ON_OTHER_DIALECTS);
-    promise_tests(&on_dialects.chain(&["on_gmail", "dialects::"]).copied().collect::<Vec<_>>())
+    let cases: Vec<&str> = on_dialects.chain(&["on_gmail", "dialects::"]).copied().collect();
+    parallel::run(promise_tests(&cases))
 }
 
 /// Checks the example that is a workspace of its own, and kills it 100 times.
@@ -224,10 +229,12 @@ fn outbox() -> Outcome {
     cargo(&[&["test"], &of_it[..], &built].concat())
 }
 
-/// Runs the unit tests with a `PyO3` that panics when an object is dropped without the GIL, as a host may build it.
-fn without_a_pool() -> Outcome {
-    let mut tests = step("cargo", &["test", "--locked", "--lib", "--target-dir", "target/without-a-pool"]);
-    run(tests.env("RUSTFLAGS", "--cfg pyo3_disable_reference_pool"))
+/// Returns a command that runs the unit tests with a `PyO3` that panics when an object is dropped without the GIL, as a host
+/// may build it.
+fn without_a_pool() -> Command {
+    let mut tests = parallel::test(&["--lib", "--target-dir", "target/without-a-pool"]);
+    tests.env("RUSTFLAGS", "--cfg pyo3_disable_reference_pool");
+    tests
 }
 
 fn guards() -> Outcome {
