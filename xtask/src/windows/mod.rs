@@ -26,13 +26,8 @@ const FILES: [&str; 2] = ["/usr/bin/x86_64-w64-mingw32-gcc", "/usr/lib/wine/wine
 const ABOUT: &str = "import sys, ssl, imaplib, smtplib; print(sys.version, ssl.OPENSSL_VERSION)";
 
 /// Tests that are not run, by the beginnings of their names, with the reasons.
-const SKIPPED: [(&str, &str); 2] = [
-    ("python::modules::tests::bytecode_", "a build for another system compiles no Python files"),
-    (
-        "scripted::hostile::",
-        "its processes hang when many run at a time under Wine, for a reason not yet found",
-    ),
-];
+const SKIPPED: [(&str, &str); 1] =
+    [("python::modules::tests::bytecode_", "a build for another system compiles no Python files")];
 
 /// The integration tests of a quick run, by parts of their names.
 const QUICK: [&str; 4] = ["dovecot_and_postfix", "line_protocol::", "scripted::imap_ends", "bad_input::"];
