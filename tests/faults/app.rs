@@ -1,6 +1,5 @@
 //! The app: a user's code, with a log of the results that it got.
 
-use std::fs;
 use std::time::Duration;
 
 use pymail::{
@@ -14,6 +13,7 @@ use crate::scenario::{Scenario, Verb};
 use crate::support::TAG;
 use crate::support::dovecot::{HOST, PASSWORD};
 use crate::support::process::{Stopwatch, wait_until};
+use crate::support::usage::thread_cpu_time;
 use crate::world::Place;
 
 /// The timeout of a call.
@@ -22,8 +22,8 @@ pub const DEADLINE: Duration = Duration::from_millis(1_500);
 /// The timeout where a connection ends, which is noticed long before: no machine is busy enough to need as long.
 const LONG: Duration = Duration::from_secs(9);
 
-/// The limit of CPU for a call, which mostly takes some milliseconds: less than repeated reads up to a timeout take,
-/// on a busy machine too.
+/// The limit of CPU for a call, whose Python runs on its thread. It mostly takes some milliseconds: this is less than
+/// repeated reads up to a timeout take, on a busy machine too.
 const MOST_CPU: Duration = Duration::from_millis(250);
 
 /// The number of attempts of a user.
@@ -101,9 +101,9 @@ impl Diary {
 
     /// Makes a call that may take this long.
     pub fn call_within<T>(&mut self, most: Duration, what: &str, call: impl FnOnce() -> T) -> T {
-        let (watch, before) = (Stopwatch::start(), cpu());
+        let (watch, before) = (Stopwatch::start(), thread_cpu_time());
         let answer = call();
-        let (took, burnt) = (watch.elapsed(), cpu().saturating_sub(before));
+        let (took, burnt) = (watch.elapsed(), thread_cpu_time().saturating_sub(before));
         if took >= most {
             self.late.push(format!("{what} took {:.1} s", took.as_secs_f64()));
         }
@@ -148,12 +148,6 @@ impl Diary {
         }
         ids
     }
-}
-
-/// Returns the CPU time of this thread, on which a call's Python runs.
-fn cpu() -> Duration {
-    let told = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(told.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0))
 }
 
 impl App<'_> {
