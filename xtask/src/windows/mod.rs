@@ -29,6 +29,9 @@ const ABOUT: &str = "import sys, ssl, imaplib, smtplib; print(sys.version, ssl.O
 const SKIPPED: [(&str, &str); 1] =
     [("python::modules::tests::bytecode_", "a build for another system compiles no Python files")];
 
+/// The sweep of faults, a program with options of its own.
+const SWEEP: [&str; 2] = ["--test", "faults"];
+
 /// The integration tests of a quick run, by parts of their names.
 const QUICK: [&str; 4] = ["dovecot_and_postfix", "line_protocol::", "scripted::imap_ends", "bad_input::"];
 
@@ -37,7 +40,8 @@ pub(super) fn test() -> Outcome {
     let toolchain = provide()?;
     let servers = Servers::start()?;
     for python in &python::ALL {
-        let others: &[&[&str]] = if python.minor == python::DEFAULT { &[&["--test", "all"]] } else { &[] };
+        let others: &[&[&str]] =
+            if python.minor == python::DEFAULT { &[&["--test", "all"], &SWEEP] } else { &[] };
         let tests = [&[&["--lib"][..]], others].concat();
         test_on(&toolchain, python, &servers, &tests, &[])?;
     }
@@ -88,12 +92,19 @@ fn test_on(
         run(&mut command(&[&["test", "--no-run"], &*tests.concat()].concat())?)?;
     }
     let mut steps = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "1000"])?];
-    let skip: Vec<&str> = SKIPPED.iter().flat_map(|(name, _)| ["--skip", name]).collect();
     for test in tests {
-        let filters = if test.contains(&"--lib") { &[] } else { filters };
-        steps.push(command(&[&["test"], *test, &["--"], &*skip, filters].concat())?);
+        steps.push(command(&[&["test"], *test, &["--"], &*options(test, filters)].concat())?);
     }
     parallel::run(steps)
+}
+
+/// Returns the options of a test's program: the tests that it leaves out, and the filters.
+fn options<'a>(test: &[&str], filters: &[&'a str]) -> Vec<&'a str> {
+    if *test == SWEEP {
+        return vec!["--quick"];
+    }
+    let filters = if test.contains(&"--lib") { &[] } else { filters };
+    SKIPPED.iter().flat_map(|(name, _)| ["--skip", name]).chain(filters.iter().copied()).collect()
 }
 
 /// Returns a cargo command that builds for Windows and a Python, and runs programs under Wine.
