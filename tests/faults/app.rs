@@ -29,6 +29,9 @@ const MOST_CPU: Duration = Duration::from_millis(250);
 /// The number of attempts of a user.
 const ATTEMPTS: usize = 8;
 
+/// The beginning of a note that the app has given up.
+pub const GAVE_UP: &str = "the app gave up";
+
 /// Intervals of a heartbeat: one that beats soon, and one that never does.
 const SOON: Duration = Duration::from_millis(200);
 const NEVER: Duration = Duration::from_secs(3_600);
@@ -120,7 +123,7 @@ impl Diary {
                 Ok(answer) => return Some(answer),
                 Err(error) if error.is_transient() && attempt < ATTEMPTS => {}
                 Err(error) => {
-                    self.notes.push(format!("the app gave up, {what}: {:?}: {error}", error.kind()));
+                    self.notes.push(format!("{GAVE_UP}, {what}: {:?}: {error}", error.kind()));
                     return None;
                 }
             }
@@ -269,7 +272,7 @@ fn list(diary: &mut Diary, imap: &Imap) -> Option<Vec<DeadLetter>> {
             Ok(letter) => all.push(letter),
             Err(error) if error.is_transient() => return None,
             Err(error) => {
-                diary.notes.push(format!("the app gave up, dead_letters: {:?}: {error}", error.kind()));
+                diary.notes.push(format!("{GAVE_UP}, dead_letters: {:?}: {error}", error.kind()));
                 return None;
             }
         }
@@ -355,7 +358,7 @@ fn send_all(diary: &mut Diary, smtp: &Smtp) {
             {
                 again |= error.is_transient();
                 if !error.is_transient() || attempt == ATTEMPTS {
-                    diary.notes.push(format!("the app gave up, send: {:?}: {error}", error.kind()));
+                    diary.notes.push(format!("{GAVE_UP}, send: {:?}: {error}", error.kind()));
                 }
             }
         }
