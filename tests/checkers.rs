@@ -1,8 +1,11 @@
-//! The checkers of `cargo xtask consumers` and `cargo xtask soak`: they find every violation, and no other.
+//! The checkers of `cargo xtask consumers` and `cargo xtask soak`: they find every violation, and no other. The measurement
+//! of memory: it finds a peak.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
 
 use crate::support::books::{Balance, Books, Told};
+use crate::support::usage::PeakMemory;
 use crate::support::verdict::{Event, Verdict, What, check};
 
 /// Returns the verdict on a record of consumers and messages; an entry's place is its time.
@@ -104,4 +107,12 @@ fn copies_that_a_server_has_made_are_no_duplicates_for_consumers_that_share_a_ma
     assert_eq!(balance([7, 8], 1, &[1, 1]), (1, 0), "the library has sent it twice");
     assert_eq!(balance([7, 7], 1, &[1]), (1, 0), "the same copy");
     assert_eq!(balance([7, 8], 0, &[1]), (1, 0), "one consumer drops duplicates");
+}
+
+#[test]
+fn memory_that_is_free_again_was_part_of_the_peak() {
+    let memory = PeakMemory::watch();
+    drop(black_box(vec![1_u8; 256 << 20]));
+    // Other tests in this process may have freed some.
+    assert!(memory.growth() > 128 << 20, "{} MiB", memory.growth() >> 20);
 }

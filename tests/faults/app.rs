@@ -1,6 +1,5 @@
 //! The app: a user's code, with a log of the results that it got.
 
-use std::fs;
 use std::time::Duration;
 
 use pymail::{
@@ -14,6 +13,7 @@ use crate::scenario::{Scenario, Verb};
 use crate::support::TAG;
 use crate::support::dovecot::{HOST, PASSWORD};
 use crate::support::process::{Stopwatch, wait_until};
+use crate::support::usage::thread_cpu_time;
 use crate::world::Place;
 
 /// The timeout of a call.
@@ -22,12 +22,15 @@ pub const DEADLINE: Duration = Duration::from_millis(1_500);
 /// The timeout where a connection ends, which is noticed long before: no machine is busy enough to need as long.
 const LONG: Duration = Duration::from_secs(9);
 
-/// The limit of CPU for a call, which mostly takes some milliseconds: less than repeated reads up to a timeout take,
-/// on a busy machine too.
+/// The limit of CPU for a call, whose Python runs on its thread. It mostly takes some milliseconds: this is less than
+/// repeated reads up to a timeout take, on a busy machine too.
 const MOST_CPU: Duration = Duration::from_millis(250);
 
 /// The number of attempts of a user.
 const ATTEMPTS: usize = 8;
+
+/// The beginning of a note that the app has given up.
+pub const GAVE_UP: &str = "the app gave up";
 
 /// Intervals of a heartbeat: one that beats soon, and one that never does.
 const SOON: Duration = Duration::from_millis(200);
@@ -101,9 +104,9 @@ impl Diary {
 
     /// Makes a call that may take this long.
     pub fn call_within<T>(&mut self, most: Duration, what: &str, call: impl FnOnce() -> T) -> T {
-        let (watch, before) = (Stopwatch::start(), cpu());
+        let (watch, before) = (Stopwatch::start(), thread_cpu_time());
         let answer = call();
-        let (took, burnt) = (watch.elapsed(), cpu().saturating_sub(before));
+        let (took, burnt) = (watch.elapsed(), thread_cpu_time().saturating_sub(before));
         if took >= most {
             self.late.push(format!("{what} took {:.1} s", took.as_secs_f64()));
         }
@@ -120,7 +123,7 @@ impl Diary {
                 Ok(answer) => return Some(answer),
                 Err(error) if error.is_transient() && attempt < ATTEMPTS => {}
                 Err(error) => {
-                    self.notes.push(format!("the app gave up, {what}: {:?}: {error}", error.kind()));
+                    self.notes.push(format!("{GAVE_UP}, {what}: {:?}: {error}", error.kind()));
                     return None;
                 }
             }
@@ -148,12 +151,6 @@ impl Diary {
         }
         ids
     }
-}
-
-/// Returns the CPU time of this thread, on which a call's Python runs.
-fn cpu() -> Duration {
-    let told = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(told.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0))
 }
 
 impl App<'_> {
@@ -275,7 +272,7 @@ fn list(diary: &mut Diary, imap: &Imap) -> Option<Vec<DeadLetter>> {
             Ok(letter) => all.push(letter),
             Err(error) if error.is_transient() => return None,
             Err(error) => {
-                diary.notes.push(format!("the app gave up, dead_letters: {:?}: {error}", error.kind()));
+                diary.notes.push(format!("{GAVE_UP}, dead_letters: {:?}: {error}", error.kind()));
                 return None;
             }
         }
@@ -361,7 +358,7 @@ fn send_all(diary: &mut Diary, smtp: &Smtp) {
             {
                 again |= error.is_transient();
                 if !error.is_transient() || attempt == ATTEMPTS {
-                    diary.notes.push(format!("the app gave up, send: {:?}: {error}", error.kind()));
+                    diary.notes.push(format!("{GAVE_UP}, send: {:?}: {error}", error.kind()));
                 }
             }
         }

@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use pymail::Message;
 use serde::{Deserialize, Serialize};
 
-use crate::app::{Diary, Fate};
+use crate::app::{Diary, Fate, GAVE_UP};
 use crate::support::other_client::Seen;
 use crate::support::process::wait_until;
 use crate::support::{TAG, contains};
@@ -39,9 +39,12 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// Returns `true` if calls were late, and nothing else is wrong.
-    pub fn is_late_only(&self) -> bool {
-        self.count.late > 0 && self.count.late == self.violations.len()
+    /// Returns `true` if a busy machine may be the reason: calls were late, and nothing else is wrong, or the app gave up
+    /// before it had settled every message.
+    pub fn may_be_of_a_busy_machine(&self) -> bool {
+        let is_late_only = self.count.late == self.violations.len();
+        let has_given_up = self.notes.iter().any(|note| note.starts_with(GAVE_UP));
+        !self.violations.is_empty() && (is_late_only || has_given_up)
     }
 
     fn add(&mut self, which: impl Fn(&mut Count) -> &mut usize, what: String) {

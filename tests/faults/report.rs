@@ -29,9 +29,9 @@ impl Report {
         let tasks = cases.into_iter().map(|case| (case.clone(), Task::Run(case))).collect();
         crew::work(world, crew::MANY, tasks, |case, answer| {
             let mut locked = report.lock().unwrap();
-            let (report, done, late) = &mut *locked;
+            let (report, done, again) = &mut *locked;
             match answer {
-                Answer::Ran(Some(verdict)) if verdict.is_late_only() => late.push(case),
+                Answer::Ran(Some(verdict)) if verdict.may_be_of_a_busy_machine() => again.push(case),
                 answer => report.take(&case.name, answer),
             }
             *done += 1;
@@ -39,11 +39,11 @@ impl Report {
                 eprintln!("{done} of {all} cases, {:.0} s", begin.elapsed().as_secs_f64());
             }
         });
-        let (report, _, late) = report.into_inner().unwrap();
-        report.run_alone(world, late);
+        let (report, _, again) = report.into_inner().unwrap();
+        report.run_alone(world, again);
     }
 
-    /// Repeats cases in which a call was late: the machine may have been busy.
+    /// Repeats cases whose violations may be due to a busy machine.
     fn run_alone(&mut self, world: &World, cases: Vec<Case>) {
         if !cases.is_empty() {
             eprintln!("{} cases once more, one at a time", cases.len());

@@ -53,9 +53,9 @@ pub fn run() -> io::Result<()> {
     Ok(())
 }
 
-/// Makes the first connections of the process, which take longer than later ones.
+/// Makes the first connections of the process by each protocol and each authority, which take longer than later ones.
 fn warm_up(world: &World) -> io::Result<()> {
-    let kinds = [Kind::Move, Kind::Pipelining];
+    let kinds = [Kind::Move, Kind::NoMove, Kind::NoUidplus, Kind::Pipelining];
     kinds.into_iter().try_for_each(|kind| {
         let case = Case::clean(Scenario { verb: Verb::Stop, kind, implicit_tls: true });
         run_case(&case, world, &format!("case{}@example.test", std::process::id())).map(drop)

@@ -117,7 +117,8 @@ pub fn needs(thing: &str, remedy: &str) -> ! {
 /// By [`needs`] on another system.
 pub fn of_this_process(name: &str) -> PathBuf {
     let path = Path::new("/proc/self").join(name);
-    if path.exists() { path } else { needs("Linux", "its /proc shows what a process holds") }
+    // Under Wine, it is its server's.
+    if cfg!(unix) && path.exists() { path } else { needs("Linux", "its /proc shows what a process holds") }
 }
 
 /// Listens on a free port of a loopback address; macOS has only the first one by itself.
@@ -161,8 +162,12 @@ impl Stopwatch {
     }
 }
 
-/// Returns the time that the living threads of this process have waited for a CPU.
+/// Returns the time that the living threads of this process have waited for a CPU; Linux alone tells it.
 fn cpu_wait() -> Duration {
+    // Under Wine, /proc/self is its server's.
+    if cfg!(windows) {
+        return Duration::ZERO;
+    }
     let threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let waited = threads.filter_map(|thread| {
         let stat = fs::read_to_string(thread.path().join("schedstat")).ok()?;

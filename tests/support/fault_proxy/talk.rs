@@ -12,6 +12,10 @@ use super::pieces::{Cutter, Piece, announcing, replaced};
 use super::side::Side;
 use super::{Shared, locked};
 
+/// The time for which a silent connection stays open after the client has ended it: a peer that is gone does not answer
+/// that either. On Windows, an answer would wake a client's thread that still reads.
+const UNANSWERED: Duration = Duration::from_secs(5);
+
 /// A client, its server, and their dialogue so far.
 pub(super) struct Talk {
     number: usize,
@@ -51,6 +55,9 @@ impl Talk {
             client.drain();
         }
         self.server.finish();
+        if self.silent.load(Ordering::SeqCst) {
+            let _ = self.shared.pause(UNANSWERED);
+        }
     }
 
     /// Passes from the server to the client, until either ends.

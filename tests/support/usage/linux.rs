@@ -32,6 +32,26 @@ pub fn cpu_time() -> Duration {
     Duration::from_millis(10 * ticks.sum::<u64>())
 }
 
+/// Returns the CPU time of this thread.
+pub fn thread_cpu_time() -> Duration {
+    let told = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(told.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0))
+}
+
+/// Returns the number of open sockets.
+pub fn open_sockets() -> usize {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return 0 };
+    let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
+}
+
+/// Returns the names of all threads.
+pub fn thread_names() -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());
+    names.map(|name| name.trim().to_owned()).collect()
+}
+
 fn kilobytes(name: &str) -> usize {
     let status = fs::read_to_string(of_this_process("status")).expect("the process's status");
     let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line of it");

@@ -27,13 +27,11 @@ const FILES: [&str; 2] = ["/usr/bin/x86_64-w64-mingw32-gcc", "/usr/lib/wine/wine
 const ABOUT: &str = "import sys, ssl, imaplib, smtplib; print(sys.version, ssl.OPENSSL_VERSION)";
 
 /// Tests that are not run, by the beginnings of their names, with the reasons.
-const SKIPPED: [(&str, &str); 2] = [
-    ("python::modules::tests::bytecode_", "a build for another system compiles no Python files"),
-    (
-        "scripted::hostile::",
-        "its processes hang when many run at a time under Wine, for a reason not yet found",
-    ),
-];
+const SKIPPED: [(&str, &str); 1] =
+    [("python::modules::tests::bytecode_", "a build for another system compiles no Python files")];
+
+/// The sweep of faults, a program with options of its own.
+const SWEEP: [&str; 2] = ["--test", "faults"];
 
 /// The integration tests of a quick run, by parts of their names.
 const QUICK: [&str; 4] = ["dovecot_and_postfix", "line_protocol::", "scripted::imap_ends", "bad_input::"];
@@ -43,7 +41,8 @@ pub(super) fn test() -> Outcome {
     let toolchain = provide()?;
     let servers = Servers::start()?;
     for python in &python::ALL {
-        let others: &[&[&str]] = if python.minor == python::DEFAULT { &[&["--test", "all"]] } else { &[] };
+        let others: &[&[&str]] =
+            if python.minor == python::DEFAULT { &[&["--test", "all"], &SWEEP] } else { &[] };
         let tests = [&[&["--lib"][..]], others].concat();
         test_on(&toolchain, python, &servers, &tests, &[])?;
     }
@@ -96,13 +95,20 @@ fn test_on(
         run(&mut command(&[&["test", "--no-run"], &*tests.concat()].concat())?)?;
     }
     let mut steps = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "1000"])?];
-    let skip: Vec<&str> = SKIPPED.iter().flat_map(|(name, _)| ["--skip", name]).collect();
     for test in tests {
-        let filters = if test.contains(&"--lib") { &[] } else { filters };
-        steps.push(command(&[&["test"], *test, &["--"], &*skip, filters].concat())?);
+        steps.push(command(&[&["test"], *test, &["--"], &*options(test, filters)].concat())?);
     }
     parallel::run(steps)?;
     if python.minor == python::DEFAULT { layouts::test(&servers.address) } else { Ok(()) }
+}
+
+/// Returns the options of a test's program: the tests that it leaves out, and the filters.
+fn options<'a>(test: &[&str], filters: &[&'a str]) -> Vec<&'a str> {
+    if *test == SWEEP {
+        return vec!["--quick"];
+    }
+    let filters = if test.contains(&"--lib") { &[] } else { filters };
+    SKIPPED.iter().flat_map(|(name, _)| ["--skip", name]).chain(filters.iter().copied()).collect()
 }
 
 /// Returns a cargo command that builds for Windows and a Python, and runs programs under Wine.
