@@ -34,7 +34,14 @@ const SKIPPED: [(&str, &str); 1] =
 const SWEEP: [&str; 2] = ["--test", "faults"];
 
 /// The integration tests of a quick run, by parts of their names.
-const QUICK: [&str; 4] = ["dovecot_and_postfix", "line_protocol::", "scripted::imap_ends", "bad_input::"];
+const QUICK: [&str; 6] = [
+    "dovecot_and_postfix",
+    "case_02_embedded",
+    "line_protocol::",
+    "scripted::imap_ends",
+    "scripted::hostile::",
+    "bad_input::",
+];
 
 /// Runs the tests on the oldest, the default and the newest Windows Python, and ships an app.
 pub(super) fn test() -> Outcome {
