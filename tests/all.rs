@@ -13,7 +13,6 @@ mod extension;
 mod fault_proxy;
 mod fixtures;
 mod foreign_mail;
-#[cfg(unix)]
 mod host_process;
 mod introspection;
 mod line_protocol;

@@ -35,7 +35,8 @@ const SKIPPED: [(&str, &str); 2] = [
 ];
 
 /// The integration tests of a quick run, by parts of their names.
-const QUICK: [&str; 4] = ["dovecot_and_postfix", "line_protocol::", "scripted::imap_ends", "bad_input::"];
+const QUICK: [&str; 5] =
+    ["dovecot_and_postfix", "line_protocol::", "scripted::imap_ends", "bad_input::", "host_process::"];
 
 /// Runs the tests on the oldest, the default and the newest Windows Python, and ships an app.
 pub(super) fn test() -> Outcome {
