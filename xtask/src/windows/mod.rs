@@ -1,6 +1,7 @@
 //! `cargo xtask test --windows`: the library and its tests for Windows, built here and run under Wine, with Windows' own
 //! `CPython` embedded.
 
+mod extension;
 mod python;
 mod servers;
 mod ship;
@@ -77,8 +78,9 @@ fn provide() -> Result<Toolchain, String> {
     Ok(toolchain)
 }
 
-/// Runs the round trip, and tests: all unit tests, and of the integration tests those whose names have one of `filters`.
-/// PyO3 links each version by another name, so its dependents are built for each.
+/// Runs the round trip, and tests: all unit tests, and of the integration tests those whose names have one of `filters`; on
+/// the default Python also an extension module. PyO3 links each version by another name, so its dependents are built for
+/// each.
 fn test_on(
     toolchain: &Toolchain,
     python: &Python,
@@ -98,6 +100,9 @@ fn test_on(
     for test in tests {
         let filters = if test.contains(&"--lib") { &[] } else { filters };
         steps.push(command(&[&["test"], *test, &["--"], &*skip, filters].concat())?);
+    }
+    if python.minor == python::DEFAULT {
+        steps.push(extension::test(command)?);
     }
     parallel::run(steps)
 }
