@@ -7,7 +7,6 @@ mod checkers;
 mod corpus;
 mod deliveries;
 mod dialects;
-#[cfg(unix)]
 mod doctor;
 mod extension;
 mod fault_proxy;
