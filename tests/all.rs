@@ -7,13 +7,11 @@ mod checkers;
 mod corpus;
 mod deliveries;
 mod dialects;
-#[cfg(unix)]
 mod doctor;
 mod extension;
 mod fault_proxy;
 mod fixtures;
 mod foreign_mail;
-#[cfg(unix)]
 mod host_process;
 mod introspection;
 mod line_protocol;

@@ -155,7 +155,7 @@ fn preset(name: &str) -> Result<Provider, String> {
 
 /// Runs the command, and returns the first line that it prints.
 fn printed_token(command: &str) -> pymail::Result<AccessToken> {
-    let output = Command::new("sh").args(["-c", command]).output();
+    let output = shell(command).output();
     let output =
         output.map_err(|error| Error::token_unavailable(format!("--oauth-command: {error}"), None))?;
     let printed =
@@ -165,6 +165,24 @@ fn printed_token(command: &str) -> pymail::Result<AccessToken> {
         return Err(Error::token_unavailable(why, None));
     }
     Ok(AccessToken::new(printed))
+}
+
+/// Returns the command as a shell runs it.
+#[cfg(unix)]
+fn shell(command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", command]);
+    shell
+}
+
+/// Returns the command as a shell runs it.
+#[cfg(windows)]
+fn shell(command: &str) -> Command {
+    use std::os::windows::process::CommandExt as _;
+    let mut shell = Command::new("cmd");
+    // As it is: cmd knows no escaped quotation marks. With /S it removes the outer ones.
+    shell.raw_arg(format!("/D /S /C \"{command}\""));
+    shell
 }
 
 /// Parses `host`, `host:port`, `[2001:db8::1]:port` or `2001:db8::1`, with or without `/security`.

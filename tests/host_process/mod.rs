@@ -3,14 +3,25 @@
 //! Most tests run in a process of their own: an ignored test of this binary, started by the test above it.
 #![allow(unsafe_code, reason = "signals, forks, descriptors and the locale are the process's own")]
 
+#[cfg(unix)]
+mod forks;
 mod handles;
 mod process;
+mod signals;
+#[cfg(unix)]
+mod unix;
+#[cfg(windows)]
+mod windows;
 
 use std::env;
 use std::process::{Command, Output};
 
 use pymail::{Credentials, ErrorKind, Imap, ImapConfig, Message, Server, Smtp, SmtpConfig};
 
+#[cfg(unix)]
+use self::unix as system;
+#[cfg(windows)]
+use self::windows as system;
 use crate::mail_site::{ALICE, Site};
 
 /// Returns a command that runs one of the ignored tests below.

@@ -10,6 +10,9 @@ use super::{Outcome, cargo, root, run, step};
 /// The systems that headings of docs/shipping.md name.
 const SYSTEMS: [&str; 3] = ["Linux", "Windows", "macOS"];
 
+/// The example of an extension module, a workspace of its own.
+pub(super) const EXTENSION: &str = "examples/extension-module/Cargo.toml";
+
 /// Runs `pymail-bundle`, which apps use, too.
 pub(super) fn bundle(args: &[String]) -> Outcome {
     let fixed = ["run", "--quiet", "--locked", "--package", "pymail-bundle", "--"];
@@ -46,8 +49,8 @@ pub(super) fn follow_guide(system: &str, folder: &Path, shell: &mut Command) -> 
 
 /// Builds a Python extension module with pymail, and runs it in interpreters that end before the process.
 pub(super) fn extension() -> Outcome {
-    let (manifest, target) = ("examples/extension-module/Cargo.toml", "target/extension-module");
-    cargo(&["build", "--locked", "--manifest-path", manifest, "--target-dir", target])?;
+    let target = "target/extension-module";
+    cargo(&["build", "--locked", "--manifest-path", EXTENSION, "--target-dir", target])?;
     let module = root().join(target).join("debug/libpymail_extension.so");
     let test = ["test", "--locked", "--test", "all", "--", "--include-ignored", "extension::"];
     run(step("cargo", &test).env("PYMAIL_EXTENSION", module))

@@ -1,6 +1,7 @@
 //! `cargo xtask test --windows`: the library and its tests for Windows, built here and run under Wine, with Windows' own
 //! `CPython` embedded.
 
+mod extension;
 mod layouts;
 mod python;
 mod servers;
@@ -34,13 +35,14 @@ const SKIPPED: [(&str, &str); 1] =
 const SWEEP: [&str; 2] = ["--test", "faults"];
 
 /// The integration tests of a quick run, by parts of their names.
-const QUICK: [&str; 6] = [
+const QUICK: [&str; 7] = [
     "dovecot_and_postfix",
     "case_02_embedded",
     "line_protocol::",
     "scripted::imap_ends",
     "scripted::hostile::",
     "bad_input::",
+    "host_process::",
 ];
 
 /// Runs the tests on the oldest, the default and the newest Windows Python, and ships an app.
@@ -83,8 +85,8 @@ fn provide() -> Result<Toolchain, String> {
     Ok(toolchain)
 }
 
-/// Runs the round trip, with the default version in other places, too, and tests: all unit tests, and of the integration
-/// tests those whose names have one of `filters`.
+/// Runs the round trip, and tests: all unit tests, and of the integration tests those whose names have one of `filters`;
+/// with the default version also an extension module, and the round trip in other places.
 ///
 /// `PyO3` links each version by another name, so its dependents are built for each.
 fn test_on(
@@ -105,8 +107,12 @@ fn test_on(
     for test in tests {
         steps.push(command(&[&["test"], *test, &["--"], &*options(test, filters)].concat())?);
     }
+    if python.minor != python::DEFAULT {
+        return parallel::run(steps);
+    }
+    steps.push(extension::test(command)?);
     parallel::run(steps)?;
-    if python.minor == python::DEFAULT { layouts::test(&servers.address) } else { Ok(()) }
+    layouts::test(&servers.address)
 }
 
 /// Returns the options of a test's program: the tests that it leaves out, and the filters.

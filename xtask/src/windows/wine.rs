@@ -65,8 +65,10 @@ pub(crate) fn run_program(args: &[String]) -> Outcome {
     boot().status().map_err(failed)?;
     let mut program = wine();
     program.arg(exe).args(args).env("WINEPATH", windows_path(&path));
-    // A path of this system's certificates is no Windows path.
-    program.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR").env_remove("LD_LIBRARY_PATH");
+    // Paths of this system's certificates, libraries and Python are no Windows paths.
+    for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH", "PYO3_PYTHON"] {
+        program.env_remove(variable);
+    }
     program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let status = relay(program.spawn().map_err(failed)?).map_err(failed)?;
     // The exit code tells cargo and `parallel` how tests have failed.
@@ -148,7 +150,7 @@ fn prefix() -> PathBuf {
 }
 
 /// Returns a path as Windows programs see it: Wine has the root as a drive.
-fn windows_path(path: &Path) -> String {
+pub(super) fn windows_path(path: &Path) -> String {
     if path.as_os_str().is_empty() {
         String::new()
     } else {

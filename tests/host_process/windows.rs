@@ -1,0 +1,182 @@
+//! The state of a process on Windows.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::mem;
+use std::os::windows::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::ptr;
+use std::slice;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use windows_sys::Win32::Foundation::{CloseHandle, INVALID_HANDLE_VALUE, LocalFree, STATUS_CONTROL_C_EXIT};
+use windows_sys::Win32::Networking::WinSock::{SO_TYPE, SOL_SOCKET, getsockopt};
+use windows_sys::Win32::System::Console::{CTRL_C_EVENT, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler};
+use windows_sys::Win32::System::Diagnostics::Debug::GetErrorMode;
+use windows_sys::Win32::System::Diagnostics::ToolHelp::{
+    CreateToolhelp32Snapshot, TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
+};
+use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
+use windows_sys::Win32::System::Threading::{
+    CREATE_NO_WINDOW, GetThreadDescription, OpenThread, THREAD_QUERY_LIMITED_INFORMATION,
+};
+
+use crate::support::process::{output, python};
+
+/// Copies the installation of a Python without `imaplib`, with its standard library as a folder; prints the place of the
+/// usual one.
+const MAKE_HOME: &str = r"
+import imaplib, os, shutil, sys, zipfile
+home, stdlib = sys.argv[1], os.path.dirname(imaplib.__file__)
+without = shutil.ignore_patterns('imaplib.*', '*.zip', 'site-packages', 'test')
+shutil.copytree(sys.base_prefix, home, ignore=without, dirs_exist_ok=True)
+if zipfile.is_zipfile(stdlib):
+    with zipfile.ZipFile(stdlib) as packed:
+        wanted = [name for name in packed.namelist() if not name.startswith('imaplib.')]
+        packed.extractall(os.path.join(home, 'Lib'), wanted)
+print(stdlib)
+";
+
+/// Above the handles of a process that has few: each is a multiple of 4.
+const HANDLES: usize = 0x4000;
+
+/// Gives the process a console of its own: Ctrl-C reaches all processes of a console.
+pub(super) fn in_a_terminal_of_its_own(command: &mut Command) -> &mut Command {
+    command.creation_flags(CREATE_NO_WINDOW)
+}
+
+/// Lets Ctrl-C have an effect: the process that started the tests may ignore it, which is inherited.
+pub(super) fn as_in_the_foreground() {
+    // SAFETY: this is the state at a process's start.
+    assert!(unsafe { SetConsoleCtrlHandler(None, 0) } != 0);
+}
+
+/// Does to this process what Ctrl-C in its console does.
+pub(super) fn press_ctrl_c() {
+    // SAFETY: any process must expect it.
+    assert!(unsafe { GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0) } != 0, "this process has a console");
+}
+
+/// Returns `true` if Ctrl-C has ended the process.
+pub(super) fn has_ended_by_ctrl_c(output: &Output) -> bool {
+    // Wine ends such a process with 0, as a test that has passed does, which says so.
+    let code = output.status.code();
+    let says_nothing = !String::from_utf8_lossy(&output.stdout).contains("test result");
+    (code == Some(STATUS_CONTROL_C_EXIT) || code == Some(0)) && says_nothing
+}
+
+/// Handles Ctrl-C; the result becomes `true` when it has come.
+pub(super) fn handle_ctrl_c() -> &'static AtomicBool {
+    static HAS_COME: AtomicBool = AtomicBool::new(false);
+    unsafe extern "system" fn handle(event: u32) -> i32 {
+        HAS_COME.store(event == CTRL_C_EVENT, Ordering::Relaxed);
+        1
+    }
+    // SAFETY: the handler only stores.
+    assert!(unsafe { SetConsoleCtrlHandler(Some(handle), 1) } != 0);
+    &HAS_COME
+}
+
+type Signal = unsafe extern "C" fn(c_int, libc::sighandler_t) -> libc::sighandler_t;
+
+/// Returns the dispositions of signals, with those of SIGINT and SIGTERM first: of this program's C runtime, and of
+/// Python's, which may be another one.
+pub(super) fn dispositions() -> Vec<libc::sighandler_t> {
+    // SAFETY: a function of this name has this type.
+    let of_python = unsafe { of_pythons_c_runtime::<Signal>(c"signal") };
+    let dispositions = [libc::signal, of_python].map(|signal: Signal| {
+        [libc::SIGINT, libc::SIGTERM, libc::SIGABRT].map(|number| {
+            // SAFETY: restores the disposition, while no signal is sent.
+            unsafe {
+                let disposition = signal(number, libc::SIG_IGN);
+                signal(number, disposition);
+                disposition
+            }
+        })
+    });
+    dispositions.concat()
+}
+
+/// Returns a function of the C runtime with which Python is built.
+///
+/// # Safety
+///
+/// `F` is the type of a function of this name.
+unsafe fn of_pythons_c_runtime<F: Copy>(name: &CStr) -> F {
+    // SAFETY: the library stays loaded: Python's DLL, which is linked, needs it. The names are NUL-terminated.
+    unsafe {
+        let library = GetModuleHandleA(c"ucrtbase.dll".as_ptr().cast());
+        let function = GetProcAddress(library, name.as_ptr().cast()).expect("a function of the C runtime");
+        mem::transmute_copy(&function)
+    }
+}
+
+type SetLocale = unsafe extern "C" fn(c_int, *const c_char) -> *mut c_char;
+
+/// Returns the locales of both C runtimes, and the error mode.
+pub(super) fn settings() -> Vec<String> {
+    // SAFETY: a function of this name has this type.
+    let of_python = unsafe { of_pythons_c_runtime::<SetLocale>(c"setlocale") };
+    let locales = [libc::setlocale, of_python].map(|setlocale: SetLocale| {
+        // SAFETY: queries a name, which is copied before any other call.
+        unsafe { CStr::from_ptr(setlocale(libc::LC_ALL, ptr::null())) }.to_string_lossy().into_owned()
+    });
+    // SAFETY: only a query.
+    let error_mode = unsafe { GetErrorMode() };
+    [&locales[..], &[error_mode.to_string()]].concat()
+}
+
+/// Returns the names of the threads of this process. Windows has others in each process, which have none.
+pub(super) fn threads() -> Vec<String> {
+    let mut found = Vec::new();
+    // SAFETY: the entry has the size that it names; the snapshot is closed once.
+    unsafe {
+        let snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
+        assert_ne!(snapshot, INVALID_HANDLE_VALUE);
+        let mut entry: THREADENTRY32 = mem::zeroed();
+        entry.dwSize = u32::try_from(size_of::<THREADENTRY32>()).unwrap();
+        let mut is_there = Thread32First(snapshot, &raw mut entry);
+        while is_there != 0 {
+            if entry.th32OwnerProcessID == std::process::id() {
+                found.extend(thread_name(entry.th32ThreadID));
+            }
+            is_there = Thread32Next(snapshot, &raw mut entry);
+        }
+        CloseHandle(snapshot);
+    }
+    found
+}
+
+/// Returns the name of a thread that has one and has not ended.
+fn thread_name(id: u32) -> Option<String> {
+    // SAFETY: the handle is closed once. The text ends with a NUL, and the caller must free it, which is done once.
+    unsafe {
+        let thread = OpenThread(THREAD_QUERY_LIMITED_INFORMATION, 0, id);
+        let mut text = ptr::null_mut();
+        let is_known = !thread.is_null() && GetThreadDescription(thread, &raw mut text) >= 0;
+        CloseHandle(thread);
+        if !is_known || text.is_null() {
+            return None;
+        }
+        let length = (0_usize..).take_while(|&at| *text.add(at) != 0).count();
+        let name = String::from_utf16_lossy(slice::from_raw_parts(text, length));
+        LocalFree(text.cast());
+        (!name.is_empty()).then_some(name)
+    }
+}
+
+/// Returns the number of sockets of this process.
+pub(super) fn sockets() -> usize {
+    let is_socket = |handle: &usize| {
+        let (mut kind, mut length) = (0_i32, 4);
+        // SAFETY: of a handle that is no socket, or none, nothing is written.
+        unsafe { getsockopt(*handle, SOL_SOCKET, SO_TYPE, (&raw mut kind).cast(), &raw mut length) == 0 }
+    };
+    (4..HANDLES).step_by(4).filter(is_socket).count()
+}
+
+/// Makes a home for Python without `imaplib`; returns the folder for one, and the place of the usual one.
+pub(super) fn make_home(home: &Path) -> (PathBuf, PathBuf) {
+    let stdlib = output(Command::new(python()).args(["-c", MAKE_HOME]).arg(home));
+    (home.join("Lib"), stdlib.into())
+}
