@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from _pymail_socket import limit_wait, quick_ack, wait_ready
+from _pymail_socket import Readiness, limit_wait, quick_ack
 from _pymail_transport import Meter, NoGreeting, Wire, pattern
 
 # Code and text.
@@ -43,7 +43,7 @@ class _ReplyReader:
     """Reads the lines of replies, in place of smtplib's file, within the limits of the meter."""
 
     def __init__(self, sock: socket.socket, meter: Meter) -> None:
-        self.sock = sock
+        self.sock, self._readiness = sock, Readiness(sock)
         self.meter = meter
         # Octets that were received and not read yet. Read ones are dropped: a server may repeat the password.
         self._buffer = b""
@@ -84,7 +84,7 @@ class _ReplyReader:
         return line
 
     def _receive(self) -> bool:
-        limit_wait(self.sock, self.meter.left())
+        limit_wait(self.sock, self.meter.end)
         return self._take_in(self.sock.recv(CHUNK))
 
     def _take_in(self, octets: bytes) -> bool:
@@ -109,7 +109,7 @@ class _ReplyReader:
         self._buffer = self._buffer.lstrip(b"\r\n")
         if self._buffer:
             return True
-        if not (getattr(self.sock, "pending", int)() or wait_ready(self.sock, True, False, 0)):
+        if not (getattr(self.sock, "pending", int)() or self._readiness.wait(True, False, 0)):
             return False
         self.sock.settimeout(0)  # a readable socket may have TLS records without data
         try:
@@ -190,7 +190,7 @@ class Smtp(smtplib.SMTP):
         if self.meter.wire is not None:
             self.meter.wire(True, octets[:begin], end - begin)
             self.meter.wire(True, octets[end:], 0)
-        limit_wait(self.sock, self.meter.left())
+        limit_wait(self.sock, self.meter.end)
         try:
             self.sock.sendall(octets)
         except OSError as error:
@@ -206,11 +206,11 @@ class Smtp(smtplib.SMTP):
         assert self.sock is not None
         if self.meter.wire is not None:
             self.meter.wire(True, b"", len(data))
-        reader, left = self._reader(), memoryview(data)
+        reader, left, readiness = self._reader(), memoryview(data), Readiness(self.sock)
         reading = writing = True
         try:
             while left:
-                if not wait_ready(self.sock, reading, writing, self.meter.left()) or reader.is_readable():
+                if not readiness.wait(reading, writing, self.meter.left()) or reader.is_readable():
                     return False
                 self.sock.settimeout(0)
                 reading = writing = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import sys
+from time import monotonic
 from typing import Any
 
 # Errors of Windows for a wait that Rust has cancelled, and on a socket that it has shut down.
@@ -46,29 +47,42 @@ class Socket(socket.socket):
 
 if sys.platform == "win32":
 
-    def limit_wait(sock: Any, seconds: float) -> None:
-        """Limits each of the next waits to so many seconds.
+    def limit_wait(sock: Any, end: float) -> None:
+        """Limits the next wait, until this time of `monotonic`.
 
         Rust ends a wait at the deadline, by a cancellation that a driver of the system may not know.
         """
-        sock.settimeout(seconds)
+        sock.settimeout(max(0.001, end - monotonic()))
 
-    def wait_ready(sock: Any, reading: bool, writing: bool, seconds: float) -> bool:
-        """Returns True as soon as octets, or the end, can be read, or octets can be sent; False at the limit."""
-        sockets = [sock]
-        return any(select.select(sockets * reading, sockets * writing, [], seconds))
+    class Readiness:
+        """Waits until a socket can be read or written."""
+
+        def __init__(self, sock: Any) -> None:
+            self._sockets = [sock]
+
+        def wait(self, reading: bool, writing: bool, seconds: float) -> bool:
+            """Returns True once octets, or the end, can be read, or octets can be sent; False at the limit."""
+            return any(select.select(self._sockets * reading, self._sockets * writing, [], seconds))
 
 else:
 
-    def limit_wait(sock: Any, seconds: float) -> None:
+    def limit_wait(sock: Any, end: float) -> None:
         """Does nothing: Rust ends a wait at the deadline."""
 
-    def wait_ready(sock: Any, reading: bool, writing: bool, seconds: float) -> bool:
-        """Returns True as soon as octets, or the end, can be read, or octets can be sent; False at the limit."""
-        # Not by `select`, which takes no descriptor beyond 1023.
-        ready = select.poll()
-        ready.register(sock, select.POLLIN * reading | select.POLLOUT * writing)
-        return bool(ready.poll(seconds * 1000))
+    class Readiness:
+        """Waits until a socket can be read or written."""
+
+        def __init__(self, sock: Any) -> None:
+            # Not by `select`, which takes no descriptor beyond 1023.
+            self._sock, self._poll, self._events = sock, select.poll(), 0
+
+        def wait(self, reading: bool, writing: bool, seconds: float) -> bool:
+            """Returns True once octets, or the end, can be read, or octets can be sent; False at the limit."""
+            events = select.POLLIN * reading | select.POLLOUT * writing
+            if events != self._events:
+                self._poll.register(self._sock, events)
+                self._events = events
+            return bool(self._poll.poll(seconds * 1000))
 
 
 def tune(sock: socket.socket) -> None:

@@ -7,6 +7,7 @@
 //! | `FLAGS` | `flags` |
 //! | `INTERNALDATE` | `arrived_at`: `None` for a value that is no date |
 //! | `BODY[]`, `BODY[]<0>`, `RFC822` | `mail` |
+//! | `BODY[]<131072>` | `rest`, with the place of its first octet |
 //! | `BODY[HEADER]` and other sections | `section`: one is requested at a time, so its name is not compared |
 //! | any other, such as `MODSEQ` or `BODYSTRUCTURE` | none: its value is skipped |
 //!
@@ -67,6 +68,8 @@ pub(crate) struct Attributes {
     /// The message from its first octet on; whole, or as many octets as were requested. Empty for NIL and `""`, which
     /// is how some servers withhold a message.
     pub(crate) mail: Option<Octets>,
+    /// The message from another octet on, and the place of that.
+    pub(crate) rest: Option<(u64, Octets)>,
     /// One of its sections; the first, if there are several.
     pub(crate) section: Option<Octets>,
 }
@@ -154,8 +157,7 @@ impl Attributes {
 
     /// Stores one attribute; ignores those that are never requested.
     ///
-    /// An impossible number is like a missing attribute. A part of a message that begins at another octet than 0, which
-    /// is never requested, is ignored: it would be taken for the begin of the mail.
+    /// An impossible number is like a missing attribute.
     fn store(
         &mut self,
         name: &[u8],
@@ -182,6 +184,10 @@ impl Attributes {
         match section {
             None if is("RFC822") => self.store_mail(value),
             Some((b"", 0)) if is("BODY") || is("BODY.PEEK") => self.store_mail(value),
+            Some((b"", origin)) if is("BODY") || is("BODY.PEEK") => {
+                self.rest = Some((origin, value.into_octets()));
+                Ok(())
+            }
             Some((section, _)) if !section.is_empty() && (is("BODY") || is("BODY.PEEK")) => {
                 self.section.get_or_insert_with(|| value.into_octets());
                 Ok(())
@@ -214,6 +220,7 @@ impl Attributes {
         self.flags = later.flags.or(self.flags);
         self.arrived_at = later.arrived_at.or(self.arrived_at);
         self.mail = later.mail.or(self.mail.take());
+        self.rest = later.rest.or(self.rest.take());
         self.section = later.section.or(self.section.take());
     }
 }

@@ -4,14 +4,15 @@
 //!  chosen ─┬─ size unknown ─▶ preview, most messages are whole ─┬─ whole: parsed ─▶ ours, duplicate, foreign
 //!          │                                                    ├─ not whole, foreign by its Subject ─▶ settled
 //!          │                                                    └─ not whole ─┐
-//!          ├─ size known from an earlier call ────────────────────────────────┴▶ fetched whole, within the byte budget
+//!          ├─ size known from an earlier call ────────────────────────────────┴▶ fetched whole, or only the rest of it,
+//!          │                                                                     within the byte budget
 //!          └─ suspect, not due ─▶ its last error
 //! ```
 //!
 //! A fetch outlives connections: what has arrived is in the reader, and on a new connection only the missing messages
 //! are requested. Each chosen message ends as read, absent, withheld, or unfetched; unfetched ones stay candidates.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cursor::Cursor;
 use super::inbox::{Candidate, Inbox};
@@ -188,7 +189,8 @@ impl<'a> Fetch<'a> {
         !self.reader.has_read(uid) && !self.absent.contains(&uid)
     }
 
-    /// Fetches these messages whole; those that arrive shorter than their RFC822.SIZE once more, without a limit.
+    /// Fetches these messages whole, or the rests of those whose beginnings are kept. Rests that don't come as they were
+    /// requested are fetched whole, too; messages that arrive shorter than their RFC822.SIZE once more, without a limit.
     pub(super) fn fetch_whole(
         &mut self,
         session: &mut ImapSession,
@@ -196,7 +198,11 @@ impl<'a> Fetch<'a> {
         mails: &[(Uid, u64)],
     ) -> Result<Response> {
         let first = self.reader.unread(mails, false);
-        let response = self.fetch_part(session, inbox, &first, Part::Whole)?;
+        let mut response = self.fetch_part(session, inbox, &first, Part::Whole)?;
+        if self.reader.drop_beginnings(inbox, &first) && response.failure.is_none() {
+            let first = self.reader.unread(mails, false);
+            response = self.fetch_part(session, inbox, &first, Part::Whole)?;
+        }
         let short = self.reader.unread(mails, true);
         if response.failure.is_some() || short.is_empty() {
             let unrequested = response.unrequested.iter().chain(short.iter().map(|(uid, _)| *uid));
@@ -212,8 +218,9 @@ impl<'a> Fetch<'a> {
         mails: &[(Uid, u64)],
         part: Part,
     ) -> Result<Response> {
-        let mut whole = WholeMails { validity: self.validity, mails, part, config: &self.imap.config };
         let reader = &mut self.reader;
+        let kept = if part == Part::Whole { reader.kept() } else { BTreeMap::new() };
+        let mut whole = WholeMails { validity: self.validity, mails, kept, part, config: &self.imap.config };
         let failure = session.fetch(&mut whole, |mails, asked| reader.read_whole(inbox, &mails, asked))?;
         let unrequested = UidSet::new(self.validity, whole.mails.iter().map(|(uid, _)| *uid));
         Ok(Response { failure, unrequested })

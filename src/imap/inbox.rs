@@ -71,6 +71,8 @@ pub(super) struct Sizes {
     pub(super) ignores_partial: bool,
     /// `true` if the server's RFC822.SIZE is an estimate.
     pub(super) are_estimates: bool,
+    /// `true` if the server does not send the rest of a message as it was requested.
+    pub(super) lacks_rests: bool,
 }
 
 /// A SEARCH result, with the size of a message whose preview was not enough, and that has to be fetched whole; `None`

@@ -6,7 +6,8 @@
 //! | whole, tagged, of an acknowledged message, and not redriven | settled as a duplicate, and archived by the next acknowledgement |
 //! | whole, tagged, of a message in this batch | a further UID of that delivery |
 //! | whole or not, foreign by its Subject | settled as foreign, and left alone |
-//! | a beginning, not foreign | fetched whole, if it is within `max_message` |
+//! | a beginning, not foreign | kept, and its rest is fetched, if it is within `max_message` |
+//! | a rest | whole, with its beginning; if they don't fit, it is fetched whole |
 //! | over `max_message`, tagged | an error, which an acknowledgement archives |
 //! | over `max_message`, Subject not seen | decided by its headers (`single.rs`) |
 //! | flagged `\Deleted` by now | removed from the candidates |
@@ -14,11 +15,11 @@
 //!
 //! Each message is read once, however often it arrives.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::inbox::{Inbox, Settled};
+use super::inbox::{Inbox, Settled, Sizes};
 use super::windows::count_fitting;
 use super::{Delivery, Imap};
 use crate::delivery::Fate;
@@ -27,6 +28,9 @@ use crate::events;
 use crate::message::{Identity, IdentityHasher, Origin, origin, parse};
 use crate::python::Mail;
 use crate::uid::{Uid, UidSet, UidValidity};
+
+/// The size of the largest mail whose beginning is kept, as a multiple of that.
+const LARGEST_JOINED: u64 = 8;
 
 /// The octets left in a batch. Clones share the count: the windows check it while the reader spends it.
 /// `ImapConfig::batch_bytes` at the beginning. The last message may take more than is left.
@@ -60,6 +64,10 @@ pub(super) struct Reader<'a> {
     read: BTreeSet<Uid>,
     /// Mail to fetch whole, with its size: its preview did not show that it is foreign.
     large: Vec<(Uid, u64)>,
+    /// The beginnings of such mail with its size, as far as the whole mails fit into the byte budget.
+    beginnings: HashMap<Uid, (Vec<u8>, u64)>,
+    /// The octets of these whole mails.
+    kept: u64,
     /// Mail that arrived shorter than its RFC822.SIZE, with the octets that arrived. They are requested once more,
     /// without a limit.
     short: HashMap<Uid, usize>,
@@ -85,6 +93,8 @@ impl<'a> Reader<'a> {
             first: HashMap::default(),
             read: BTreeSet::new(),
             large,
+            beginnings: HashMap::new(),
+            kept: 0,
             short: HashMap::new(),
             oversized: Vec::new(),
             deleted: Vec::new(),
@@ -156,6 +166,8 @@ impl<'a> Reader<'a> {
         self.arrived += 1;
         if mail.is_deleted {
             self.deleted.push(uid);
+        } else if mail.is_rest() {
+            return self.read_rest(inbox, mail);
         } else if self.may_be_truncated(inbox, mail, asked) {
             if origin(mail.octets(), true, &self.imap.config.common.tag) != Origin::Foreign {
                 return self.large.push((uid, mail.size().min(limit as u64)));
@@ -184,10 +196,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Returns those of these mails that are not read: with `is_short` the ones that arrived shorter than their
-    /// RFC822.SIZE, else the rest.
+    /// RFC822.SIZE, else the others. Those whose beginnings are kept come first, so that few windows request their rests.
     pub(super) fn unread(&self, mails: &[(Uid, u64)], is_short: bool) -> Vec<(Uid, u64)> {
         let unread = mails.iter().copied().filter(|(uid, _)| !self.has_read(*uid));
-        unread.filter(|(uid, _)| self.short.contains_key(uid) == is_short).collect()
+        let mut unread: Vec<_> = unread.filter(|(uid, _)| self.short.contains_key(uid) == is_short).collect();
+        unread.sort_by_key(|(uid, _)| !self.beginnings.contains_key(uid));
+        unread
     }
 
     /// Reads a preview, or a mail over the size limit. Returns `false` if it is to be fetched whole.
@@ -197,6 +211,7 @@ impl<'a> Reader<'a> {
             Origin::Foreign => inbox.settle(self.validity, uid, Settled::Foreign),
             _ if asked <= limit && mail.size() <= limit as u64 => {
                 self.large.push((uid, mail.size()));
+                self.keep(inbox, mail, asked);
                 return false;
             }
             Origin::Ours => {
@@ -206,6 +221,47 @@ impl<'a> Reader<'a> {
             Origin::Undecided => self.oversized.push((uid, mail.size())),
         }
         true
+    }
+
+    /// Keeps the beginning of a mail, so that only its rest is fetched; not where the server's sizes or parts of mails
+    /// can't be relied on.
+    fn keep(&mut self, inbox: &mut Inbox, mail: &Mail, asked: usize) {
+        let Sizes { are_estimates, ignores_partial, lacks_rests, .. } = *inbox.sizes();
+        let is_exact = mail.octets().len() == asked && !(are_estimates || ignores_partial || lacks_rests);
+        // To join a much larger mail costs more than to receive its beginning again.
+        let is_worth_it = mail.size() <= LARGEST_JOINED.saturating_mul(asked as u64);
+        if is_exact && is_worth_it && self.kept + mail.size() <= self.byte_budget.left() as u64 {
+            self.kept += mail.size();
+            let mut beginning = Vec::with_capacity(usize::try_from(mail.size()).unwrap_or(asked));
+            beginning.extend_from_slice(mail.octets());
+            self.beginnings.insert(mail.uid, (beginning, mail.size()));
+        }
+    }
+
+    /// Reads the rest of a mail whose beginning was kept. If they don't make up the mail, it stays unread.
+    fn read_rest(&mut self, inbox: &mut Inbox, mail: &Mail) {
+        let Some((beginning, size)) = self.beginnings.get_mut(&mail.uid) else { return };
+        if let Some(whole) = mail.behind(std::mem::take(beginning), *size) {
+            self.read_complete(inbox, &whole);
+            self.read.insert(mail.uid);
+        }
+    }
+
+    /// Returns the octets that are kept of each beginning.
+    pub(super) fn kept(&self) -> BTreeMap<Uid, usize> {
+        self.beginnings.iter().map(|(uid, (beginning, _))| (*uid, beginning.len())).collect()
+    }
+
+    /// Drops the beginnings of those of these mails whose rests did not come; returns `true` if there are any. Then no rest
+    /// is requested again.
+    pub(super) fn drop_beginnings(&mut self, inbox: &mut Inbox, mails: &[(Uid, u64)]) -> bool {
+        let before = self.beginnings.len();
+        mails.iter().filter(|(uid, _)| !self.read.contains(uid)).for_each(|(uid, _)| {
+            self.beginnings.remove(uid);
+        });
+        let lacks_rests = self.beginnings.len() < before;
+        inbox.sizes().lacks_rests |= lacks_rests;
+        lacks_rests
     }
 
     /// Reads a complete mail. Delivers it if it is ours, unless it is a duplicate, of an acknowledged message or in
@@ -251,6 +307,7 @@ impl<'a> Reader<'a> {
     /// Takes out one mail to fetch whole, with its size; `None` if it was not listed for that.
     pub(super) fn take_large(&mut self, uid: Uid) -> Option<(Uid, u64)> {
         let at = self.large.iter().position(|(large, _)| *large == uid)?;
+        self.beginnings.remove(&uid);
         Some(self.large.swap_remove(at))
     }
 
@@ -264,6 +321,7 @@ impl<'a> Reader<'a> {
         let rest = self.large.split_off(count_fitting(&self.large, self.byte_budget.left() as u64));
         for &(uid, size) in &rest {
             inbox.set_size(self.validity, uid, size);
+            self.beginnings.remove(&uid);
         }
         let chosen = std::mem::replace(&mut self.large, rest);
         self.last = self.last.max(chosen.last().map(|(uid, _)| *uid));

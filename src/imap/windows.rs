@@ -6,11 +6,13 @@
 //! | --- | --- | --- | --- |
 //! | previews, sizes unknown | 128, two windows | 128 KiB | 16 MiB each |
 //! | previews | up to 2,048 | 8 times the average: 16 to 128 KiB | 32 MiB |
-//! | whole messages | by their sizes | `max_message` and one | 8 MiB, or one message |
+//! | whole messages, or the rests of messages | by their sizes | `max_message` and one | 8 MiB, or one message |
 //!
 //! A window of previews has `batch_bytes` at most, too; up to four windows are in flight. Most messages are whole in
 //! their previews, so that one round trip fetches them. Of a large one the preview shows the Subject: foreign mail is
 //! not fetched whole.
+
+use std::collections::BTreeMap;
 
 use super::inbox::Sizes;
 use super::reader::ByteBudget;
@@ -137,18 +139,24 @@ pub(super) struct WholeMails<'a> {
     pub(super) validity: UidValidity,
     /// The messages that were not requested yet, with their sizes.
     pub(super) mails: &'a [(Uid, u64)],
+    /// The octets that are kept of messages whose rests are requested.
+    pub(super) kept: BTreeMap<Uid, usize>,
     pub(super) part: Part,
     pub(super) config: &'a ImapConfig,
 }
 
 impl Windows for WholeMails<'_> {
     fn next(&mut self) -> Option<Window> {
-        let (window, rest) = self.mails.split_at(count_fitting(self.mails, WHOLE_WINDOW));
+        let kept = |(uid, _): &(Uid, u64)| self.kept.get(uid).copied().unwrap_or_default();
+        let from = kept(self.mails.first()?);
+        let alike = self.mails.iter().take_while(|mail| kept(mail) == from).count();
+        let (window, rest) = self.mails.split_at(count_fitting(&self.mails[..alike], WHOLE_WINDOW));
+        let part = if from > 0 { Part::Rest(from) } else { self.part };
         self.mails = rest;
         let uids = UidSet::new(self.validity, window.iter().map(|(uid, _)| *uid));
-        let most = self.config.max_message + 1;
+        let most = self.config.max_message + 1 - from;
         let room = most.max(self.config.batch_bytes);
-        (!uids.is_empty()).then_some(Window { uids, part: self.part, most, room })
+        Some(Window { uids, part, most, room })
     }
 }
 

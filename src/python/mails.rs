@@ -46,6 +46,9 @@ pub(crate) struct Window {
 pub(crate) enum Part {
     /// The message up to [`Window::most`] octets: `BODY.PEEK[]<0.n>` (RFC 3501, section 6.4.5).
     Whole,
+    /// The message from this octet on, up to [`Window::most`] octets. A server that ignores where to begin sends the whole
+    /// message; anything else than that or the rest is dropped, and counts as not arrived.
+    Rest(usize),
     /// The message without a limit; [`Window::most`] is not sent. For a message that came shorter than its RFC822.SIZE:
     /// some servers send fewer octets than are requested. The responses are bounded all the same, by [`Window::room`].
     Entire,
@@ -117,10 +120,25 @@ pub(crate) struct Mail {
     pub(crate) arrived_at: Option<SystemTime>,
     /// `true` if it was moved back from the dead letters: it is delivered even if it was acknowledged before.
     pub(crate) is_redriven: bool,
+    /// The place of the first octet in the message; 0 unless it is a rest.
+    origin: u64,
     octets: Octets,
 }
 
 impl Mail {
+    /// Returns `true` for the rest of a message.
+    pub(crate) fn is_rest(&self) -> bool {
+        self.origin > 0
+    }
+
+    /// Returns the whole message of this size, of its beginning and this rest; `None` if they are not that.
+    pub(crate) fn behind(&self, mut beginning: Vec<u8>, size: u64) -> Option<Self> {
+        let is_next = self.origin == beginning.len() as u64;
+        beginning.extend_from_slice(&self.octets);
+        let is_whole = is_next && self.size == size && size == beginning.len() as u64;
+        is_whole.then(|| Self { origin: 0, octets: beginning.into(), ..*self })
+    }
+
     /// Returns the octets that arrived; none when the server withholds the message, since no mail is empty.
     pub(crate) fn octets(&self) -> &[u8] {
         &self.octets
@@ -163,6 +181,7 @@ impl Window {
     fn items(&self) -> String {
         match self.part {
             Part::Whole => whole_items(self.most),
+            Part::Rest(from) => rest_items(from, self.most),
             Part::Entire => "(UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[])".into(),
             Part::Headers => format!("(UID {})", identifying_headers(self.most)),
         }
@@ -179,6 +198,7 @@ impl Part {
     fn is_complete(self) -> IsComplete {
         match self {
             Part::Whole | Part::Entire => |it| it.size.is_some() && it.mail.is_some(),
+            Part::Rest(_) => |it| it.size.is_some() && (it.mail.is_some() || it.rest.is_some()),
             Part::Headers => |it| it.section.is_some(),
         }
     }
@@ -189,15 +209,27 @@ impl Part {
     fn mail(self, it: Attributes) -> Option<Mail> {
         let (uid, flags) = (it.uid?, it.flags.unwrap_or_default());
         let Flags { is_deleted, is_redriven, .. } = flags;
+        let (size, arrived_at) = (it.size.unwrap_or_default(), it.arrived_at);
+        let mail = |origin, octets| Mail { uid, size, is_deleted, arrived_at, is_redriven, origin, octets };
         match self {
-            Part::Whole | Part::Entire => {
-                let (size, arrived_at) = (it.size.unwrap_or_default(), it.arrived_at);
-                Some(Mail { uid, size, is_deleted, is_redriven, arrived_at, octets: it.mail? })
-            }
+            Part::Whole | Part::Entire => Some(mail(0, it.mail?)),
+            Part::Rest(from) => match it.rest {
+                Some((origin, octets)) => (origin == from as u64).then(|| mail(origin, octets)),
+                // A rest without its place would be taken for the whole message.
+                None => it.mail.filter(|octets| octets.len() as u64 == size).map(|octets| mail(0, octets)),
+            },
             // Some servers send the whole message instead of the headers.
             Part::Headers => {
                 let octets = it.section.or(it.mail)?;
-                Some(Mail { uid, size: 0, is_deleted: false, is_redriven: false, arrived_at: None, octets })
+                Some(Mail {
+                    uid,
+                    size: 0,
+                    is_deleted: false,
+                    is_redriven: false,
+                    arrived_at: None,
+                    origin: 0,
+                    octets,
+                })
             }
         }
     }
@@ -205,7 +237,12 @@ impl Part {
 
 /// Returns the FETCH items of the first `most` octets of a message.
 fn whole_items(most: usize) -> String {
-    format!("(UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[]<0.{most}>)")
+    rest_items(0, most)
+}
+
+/// Returns the FETCH items of `most` octets of a message, from this one on.
+fn rest_items(from: usize, most: usize) -> String {
+    format!("(UID FLAGS RFC822.SIZE INTERNALDATE BODY.PEEK[]<{from}.{most}>)")
 }
 
 /// Returns the FETCH item for the first `most` octets of the headers that identify a message (RFC 3501, section 6.4.5):

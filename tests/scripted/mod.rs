@@ -15,6 +15,7 @@ mod imap_missed;
 mod imap_namespace;
 mod imap_receiving;
 mod imap_redrive;
+mod imap_rests;
 mod imap_search_lies;
 mod imap_spellings;
 mod oauth;
