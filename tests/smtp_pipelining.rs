@@ -13,6 +13,7 @@ use rstest_reuse::apply;
 use crate::fixtures::{every_site, postfix};
 use crate::mail_site::{ALICE, REFUSED, Site, TAG, message};
 use crate::support::fault_proxy::{Fault, FaultProxy, Place, Plan, Protocol, Route, Security};
+use crate::support::listening::connections;
 use crate::support::process::wait_until;
 use crate::support::relay::Relay;
 
@@ -177,7 +178,7 @@ fn without_a_server_every_message_of_several_connections_has_an_error(#[from(pos
 
 /// A server whose transaction stays open after a refused BDAT, and would take the next message's recipients into it.
 fn lenient(listener: &TcpListener, taken: &Mutex<Vec<String>>) {
-    for stream in listener.incoming().flatten() {
+    for stream in connections(listener) {
         let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
         let (mut line, mut is_open, mut has_recipient) = (String::new(), false, false);
         writer.write_all(b"220 lenient\r\n").unwrap();
@@ -238,7 +239,7 @@ fn a_transaction_left_open_by_a_refused_message_is_reset() {
 
 /// A server that refuses each BDAT before its octets have arrived, and closes the connection.
 fn hasty(listener: &TcpListener, announced: &Mutex<Vec<String>>) {
-    for stream in listener.incoming().flatten() {
+    for stream in connections(listener) {
         let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
         let mut line = String::new();
         // Replies that Nagle's algorithm holds back would be lost with the connection.
@@ -296,7 +297,7 @@ fn chunking(
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = Server::unencrypted("127.0.0.1").port(listener.local_addr().unwrap().port());
     std::thread::spawn(move || {
-        for (connection, stream) in (1..).zip(listener.incoming().flatten()) {
+        for (connection, stream) in (1..).zip(connections(&listener)) {
             let (mut reader, mut writer) = (BufReader::new(stream.try_clone().unwrap()), stream);
             let (mut line, mut nth, mut is_open) = (String::new(), 0, false);
             writer.set_nodelay(true).unwrap();

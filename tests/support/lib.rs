@@ -26,6 +26,7 @@ pub mod files;
 #[cfg(unix)]
 pub mod jail;
 pub mod jwt;
+pub mod listening;
 pub mod lmtp;
 #[cfg(unix)]
 pub mod opensmtpd;

@@ -9,6 +9,7 @@ use std::thread;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
+use super::listening::connections;
 use super::relay::{Gate, both_ways};
 
 /// The options of a proxy.
@@ -157,7 +158,7 @@ pub fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
     let port = listener.local_addr().expect("the proxy's port").port();
     let serve = Arc::new(serve);
     thread::spawn(move || {
-        for client in listener.incoming().flatten() {
+        for client in connections(&listener) {
             let serve = Arc::clone(&serve);
             thread::spawn(move || serve(client));
         }

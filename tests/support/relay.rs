@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::listening::connections;
 use crate::process::listen;
 
 /// A relay that runs until the process ends.
@@ -30,7 +31,7 @@ impl Relay {
         let (open, gate) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Gate::default()));
         let relay = Self { port, open: Arc::clone(&open), gate: Arc::clone(&gate) };
         thread::spawn(move || {
-            for client in listener.incoming().flatten() {
+            for client in connections(&listener) {
                 if let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, to)) {
                     both_ways(client, server, &open, &gate);
                 }

@@ -7,6 +7,8 @@
 mod output;
 
 use std::io::{BufRead as _, BufReader, Write as _};
+#[cfg(windows)]
+use std::net::Shutdown;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
@@ -15,6 +17,7 @@ use std::time::Duration;
 use socket2::SockRef;
 
 use self::output::{drip, say_without_end, tagged};
+use super::listening::connections;
 
 /// The response to a line. `TAG` in a text stands for the client's tag.
 #[derive(Clone, Debug)]
@@ -128,10 +131,15 @@ impl Script {
         let log = Arc::<Mutex<Log>>::default();
         let (script, shared) = (Arc::new(self), Arc::clone(&log));
         thread::spawn(move || {
-            for (connection, stream) in (1..).zip(listener.incoming().flatten()) {
+            for (connection, stream) in (1..).zip(connections(&listener)) {
                 locked(&shared).connections = connection;
                 let talk = Talk { script: Arc::clone(&script), log: Arc::clone(&shared), connection };
-                thread::spawn(move || talk.run(&stream));
+                thread::spawn(move || {
+                    talk.run(&stream);
+                    // Programs that were started in between have the socket, too, on Windows.
+                    #[cfg(windows)]
+                    let _ = stream.shutdown(Shutdown::Both);
+                });
             }
         });
         Scripted { port, log }

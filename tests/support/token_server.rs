@@ -19,6 +19,7 @@ use self::grants::Accounts;
 pub use self::http::Response;
 use super::certs::{Authority, Issued};
 use super::jwt;
+use super::listening::connections;
 
 /// The client secret that the server demands where a client sends one.
 pub const CLIENT_SECRET: &str = "client secret 4b1d";
@@ -235,7 +236,7 @@ fn serve(state: &Arc<State>, tls: Option<&Arc<ServerConfig>>) -> u16 {
     let port = listener.local_addr().expect("a local port").port();
     let (state, tls) = (Arc::clone(state), tls.cloned());
     thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
+        for stream in connections(&listener) {
             let (state, tls) = (Arc::clone(&state), tls.clone());
             thread::spawn(move || http::serve(stream, tls, |request| answer(&state, request)));
         }

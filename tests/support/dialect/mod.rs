@@ -34,6 +34,7 @@ pub use self::table::{Announcement, Dialect, ImapDialect, Login, Search, Securit
 use super::certs::Issued;
 use super::fault_proxy::side::Side;
 use super::fault_proxy::tls::Tls;
+use super::listening::connections;
 
 /// The side of the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +163,7 @@ impl Shared {
 
 /// Accepts connections until the proxy ends.
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    for client in listener.incoming().flatten() {
+    for client in connections(listener) {
         if shared.state().is_stopped {
             return;
         }

@@ -25,6 +25,7 @@ use self::state::State;
 use self::talk::Talk;
 use self::tls::Tls;
 use super::certs::Issued;
+use super::listening::connections;
 use super::process::PATIENCE;
 
 /// The begin of TLS, on both ends.
@@ -188,7 +189,7 @@ impl Shared {
 
 /// Accepts connections until the proxy ends.
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
-    for client in listener.incoming().flatten() {
+    for client in connections(listener) {
         if *locked(&shared.stopped) {
             return;
         }
