@@ -43,6 +43,8 @@ class Receiving(LoggingIn):
 
     # True once older messages have been searched.
     searched = False
+    # True if messages may have arrived that no list of all mail has seen.
+    unlisted = False
     # True while messages are counted: those that a search finds still count as new.
     counting = False
     # During a prefetch, the matches outside of its range so far.
@@ -64,6 +66,16 @@ class Receiving(LoggingIn):
                 raise
             self.portion = max(1, self.limit_reached[0])
             return self._search_windows(criteria, for_new)
+
+    def list_all(self) -> bytes:
+        """Returns the UIDs of all mail, as a search for new messages does."""
+        listed = self.search("UNDELETED", True)
+        self.unlisted = bool(self.imap.arrived)
+        return listed
+
+    def has_unlisted(self) -> bool:
+        """Returns True if messages may have arrived that `list_all` has not seen."""
+        return self.unlisted
 
     def count_only(self, counting: bool) -> None:
         """Begins or ends the counting of messages."""
@@ -134,6 +146,7 @@ class Receiving(LoggingIn):
             self.next_uid = max(self.next_uid, highest_uid(found) + 1)
             self.searched = True
         if for_new and not (self.is_away or self.counting):
+            self.unlisted = self.unlisted or self.imap.arrived > 0
             has_result = any(it.keys() & {"SEARCH", "ESEARCH"} for it in responses)
             self.imap.arrived -= self.imap.arrived_before_result if has_result else self.imap.arrived
         return found

@@ -64,9 +64,19 @@ impl ImapSession {
         Ok(UidSet::new(self.validity(), uids))
     }
 
-    /// Returns the count of messages in the inbox, as announced: no command is sent.
-    pub(crate) fn count(&mut self) -> Result<u32> {
-        self.call("count", (), "SEARCH")
+    /// Searches for all mail, as [`search_new`](Self::search_new) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`search`](Self::search).
+    pub(crate) fn list_all(&mut self) -> Result<UidSet> {
+        let Uids(uids) = self.call("list_all", (), "SEARCH")?;
+        Ok(UidSet::new(self.validity(), uids))
+    }
+
+    /// Returns `true` if mail may have arrived that [`list_all`](Self::list_all) has not seen. Sends nothing.
+    pub(crate) fn has_unlisted(&mut self) -> Result<bool> {
+        self.call("has_unlisted", (), "SEARCH")
     }
 
     /// Appends a message to a mailbox, which is created if it is missing.

@@ -61,6 +61,9 @@ impl Searched {
     }
 }
 
+/// [`ImapSession::search_new`], or [`ImapSession::search`] behind a list that has seen what is new.
+type Command = fn(&mut ImapSession, &str) -> Result<UidSet>;
+
 /// A search of the inbox for tagged mail.
 pub(crate) struct Search<'a> {
     pub(crate) session: &'a mut ImapSession,
@@ -84,22 +87,21 @@ impl Search<'_> {
     /// A transient refusal; a permanent one, if it is not about single mails; a lost connection.
     pub(crate) fn run(mut self) -> Result<UidSet> {
         if !self.searched.is_audit_due(self.config) {
-            let found = self.search()?;
-            let subjects = &mut self.searched.subjects;
-            if !subjects.is_unproven(&found) || self.session.count()? == subjects.audited_count {
+            let found = self.search(ImapSession::search_new)?;
+            if !self.searched.subjects.is_unproven(&found) || !self.session.has_unlisted()? {
                 return Ok(found);
             }
         }
         self.audit()
     }
 
-    /// Runs the SEARCH, or several in its place.
-    fn search(&mut self) -> Result<UidSet> {
+    /// Runs the SEARCH by this command, or several in its place.
+    fn search(&mut self, command: Command) -> Result<UidSet> {
         let validity = self.session.validity();
         let unsearchable = self.searched.unsearchable(validity);
-        let found = match self.session.search_new(&self.searched.criteria(self.config)) {
+        let found = match command(self.session, &self.searched.criteria(self.config)) {
             Err(error) if error.kind() == ErrorKind::Refused && !self.suspects.treat_as_transient(&error) => {
-                self.bisect(error)?
+                self.bisect(command, error)?
             }
             found => found?,
         };
@@ -124,10 +126,10 @@ impl Search<'_> {
     /// # Errors
     ///
     /// The `refusal` of the whole SEARCH, if too many parts are refused. The next SEARCH excludes the mail found by then.
-    fn bisect(&mut self, refusal: Error) -> Result<UidSet> {
+    fn bisect(&mut self, command: Command, refusal: Error) -> Result<UidSet> {
         let validity = self.session.validity();
         let criteria = self.searched.criteria(self.config);
-        let Some(all) = unless_refused(self.session.search_new("UNDELETED"))? else { return Err(refusal) };
+        let Some(all) = unless_refused(command(self.session, "UNDELETED"))? else { return Err(refusal) };
         let (mut found, mut refused, mut in_a_row) = (Vec::<Uid>::new(), Vec::<Uid>::new(), 0);
         let mut parts = all.chunks();
         while let Some(part) = parts.pop() {

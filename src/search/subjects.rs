@@ -12,10 +12,11 @@
 
 use std::time::Instant;
 
-use super::Search;
+use super::{Search, unless_refused};
 use crate::config::ImapConfig;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::message::{Origin, origin};
+use crate::python::ImapSession;
 use crate::uid::{UidSet, UidValidity};
 use crate::withheld::fetch_available_headers;
 
@@ -25,9 +26,6 @@ const MAX_AUDITED: usize = 500;
 /// The same once SEARCH has turned out unreliable.
 const MAX_READ: usize = 10_000;
 
-/// The most times that an audit lists all mail, while more arrives.
-const MAX_LISTS: usize = 3;
-
 /// The messages of one inbox whose Subjects were read.
 #[derive(Debug)]
 pub(super) struct Subjects {
@@ -35,8 +33,6 @@ pub(super) struct Subjects {
     is_search_unreliable: bool,
     /// `true` once a SEARCH has found something.
     has_found: bool,
-    /// The count of messages in the inbox at the last audit.
-    pub(super) audited_count: u32,
     /// Messages that SEARCH did not find: with the tag, and without.
     read: Option<(UidSet, UidSet)>,
 }
@@ -44,7 +40,7 @@ pub(super) struct Subjects {
 impl Default for Subjects {
     fn default() -> Self {
         let audited_at = Instant::now();
-        Self { audited_at, is_search_unreliable: false, has_found: false, audited_count: 0, read: None }
+        Self { audited_at, is_search_unreliable: false, has_found: false, read: None }
     }
 }
 
@@ -78,38 +74,22 @@ impl Subjects {
 impl Search<'_> {
     /// Runs the search, and adds the tagged mail that it did not find.
     ///
-    /// The list of all mail comes first: a message that arrives between the two searches was not missed by SEARCH.
+    /// The list of all mail comes first: a message that arrives between the two searches was not missed by SEARCH. What
+    /// the list has not seen stays announced, and ends the next wait: where SEARCH is unreliable, only a list shows it.
     ///
     /// # Errors
     /// Those of the search; a lost connection. A refused audit is made again later.
     pub(super) fn audit(&mut self) -> Result<UidSet> {
-        let (mut all, mut found) = self.list_and_search()?;
-        for _ in 1..MAX_LISTS {
-            if all.as_ref().is_none_or(|(_, count)| self.session.count().is_ok_and(|now| now == *count)) {
-                break;
-            }
-            (all, found) = self.list_and_search()?;
-        }
-        let Some((all, count)) = all else { return Ok(found) };
+        let Some(all) = unless_refused(self.session.list_all())? else {
+            return self.search(ImapSession::search_new);
+        };
+        let found = self.search(ImapSession::search)?;
         let missed = self.read_subjects(&all, &found)?;
         self.searched.subjects.audited_at = Instant::now();
-        self.searched.subjects.audited_count = count;
         if !missed.is_empty() && !std::mem::replace(&mut self.searched.subjects.is_search_unreliable, true) {
             self.connection.report_unreliable_search(missed.len());
         }
         Ok(UidSet::new(found.validity(), found.iter().chain(missed.iter())))
-    }
-
-    /// Lists all mail, with the count of messages then, and runs the search; no list if it is refused.
-    ///
-    /// A message that arrives between the two is in neither where SEARCH is unreliable.
-    fn list_and_search(&mut self) -> Result<(Option<(UidSet, u32)>, UidSet)> {
-        let all = match self.session.search("UNDELETED") {
-            Err(error) if error.kind() != ErrorKind::Refused => return Err(error),
-            Err(_) => None,
-            Ok(all) => Some((all, self.session.count()?)),
-        };
-        Ok((all, self.search()?))
     }
 
     /// Reads the Subjects of the newest messages that are neither found nor read; returns all messages with the tag that

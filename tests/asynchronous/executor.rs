@@ -12,6 +12,9 @@ use crate::support::process::of_this_process;
 /// The longest wait for a wake-up on a busy machine. Courier looks for new mail once a minute.
 const PATIENCE: Duration = Duration::from_secs(150);
 
+/// The longest test: a future that never ends is a failure, not a hang.
+const LONGEST_TEST: Duration = Duration::from_secs(600);
+
 /// A runtime for the tests.
 #[derive(Clone, Copy, Debug)]
 pub enum Runtime {
@@ -21,6 +24,11 @@ pub enum Runtime {
 
 impl Runtime {
     pub fn block_on<T>(self, future: impl Future<Output = T>) -> T {
+        let late = async {
+            smol::Timer::after(LONGEST_TEST).await;
+            panic!("the future has not ended within {LONGEST_TEST:?}");
+        };
+        let future = smol::future::or(future, late);
         match self {
             Self::Tokio => tokio::runtime::Runtime::new().unwrap().block_on(future),
             Self::Smol => smol::block_on(future),

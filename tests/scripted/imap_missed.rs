@@ -169,20 +169,20 @@ fn a_copy_of_a_message_in_flight_holds_back_no_other() {
     let imap = Imap::connect(imap_config(&server).recheck(NEVER).max_in_flight(2)).unwrap();
     let mut consumer = imap.consume();
     assert_eq!(consumer.next().unwrap().unwrap().uid().get(), 1);
-    assert_eq!(next_of(&imap, consumer), Some(3));
+    assert_eq!(next_of(&imap, consumer, 1), [3]);
 }
 
-/// Returns the next message of a consumer, without waiting for ever.
-fn next_of(imap: &Imap, mut consumer: Consumer) -> Option<u32> {
+/// Returns the next messages of a consumer, without waiting for ever.
+pub fn next_of(imap: &Imap, consumer: Consumer, count: usize) -> Vec<u32> {
     let (sender, received) = mpsc::channel();
     thread::scope(|threads| {
         threads.spawn(move || {
-            let next = consumer.next().map(|delivery| delivery.unwrap().uid().get());
-            sender.send(next).unwrap();
+            let next = consumer.take(count).map(|delivery| delivery.unwrap().uid().get());
+            next.for_each(|uid| sender.send(uid).unwrap());
         });
-        let next = received.recv_timeout(PATIENCE);
+        let uids = (0..count).map_while(|_| received.recv_timeout(PATIENCE).ok()).collect();
         let _ = imap.drain(Duration::ZERO);
-        next.unwrap_or_default()
+        uids
     })
 }
 

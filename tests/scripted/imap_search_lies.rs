@@ -1,13 +1,15 @@
 //! Servers whose SEARCH SUBJECT does not find all tagged mail.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pymail::Imap;
 use rstest::rstest;
 
 use super::imap::{fetched, mail};
-use super::imap_config;
+use super::imap_missed::next_of;
 use super::imap_receiving::named;
+use super::{NEVER, imap_config};
 use crate::mail_site::ALICE;
 use crate::support::script::{Script, Scripted, Step};
 
@@ -69,7 +71,7 @@ fn fetch_finds_it_too_and_reads_each_subject_once() {
 #[test]
 fn the_first_fetch_finds_it_where_search_has_never_found_anything() {
     let server = finding("").start();
-    let imap = Imap::connect(imap_config(&server).recheck(Duration::from_secs(3_600))).unwrap();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
     for _ in 0..2 {
         let uids: Vec<u32> = imap.fetch().unwrap().iter().map(|delivery| delivery.uid().get()).collect();
         assert_eq!(uids, OURS);
@@ -86,13 +88,50 @@ fn an_inbox_of_foreign_mail_is_audited_once_until_it_changes() {
         })
         .on("NOOP", |heard| Step::say("* 10 EXISTS\r\nTAG OK done\r\n").when(heard.nth == 5))
         .start();
-    let imap = Imap::connect(imap_config(&server).recheck(Duration::from_secs(3_600))).unwrap();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
     let audits = || server.heard("UID SEARCH UNDELETED").iter().filter(|it| !it.contains("SUBJECT")).count();
     for _ in 0..5 {
         assert!(imap.fetch().unwrap().is_empty());
     }
     assert_eq!(audits(), 2, "{:?}", server.heard("UID"));
     assert!(!imap.status().reads_subjects);
+}
+
+/// One message is expunged and another one arrives: the count is that of the last audit.
+#[test]
+fn an_inbox_of_as_many_messages_as_before_is_audited_again_after_an_arrival() {
+    let server = finding("")
+        .ahead("UID SEARCH UNDELETED", |heard| {
+            let found = if heard.text.contains("SUBJECT") { "" } else { " 1 2 4" };
+            Step::Say(format!("* SEARCH{found}\r\nTAG OK done\r\n"))
+        })
+        .on("NOOP", |heard| Step::say("* 1 EXPUNGE\r\n* 9 EXISTS\r\nTAG OK done\r\n").when(heard.nth == 5))
+        .start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
+    for _ in 0..5 {
+        assert!(imap.fetch().unwrap().is_empty());
+    }
+    let lists = server.heard("UID SEARCH UNDELETED").into_iter().filter(|it| !it.contains("SUBJECT"));
+    assert_eq!(lists.count(), 2, "{:?}", server.heard(""));
+}
+
+/// SEARCH finds nothing; a message that arrives behind the list of all mail shows only in the next list.
+#[rstest]
+#[case::behind_the_first_list(&["1 2 4\r\n* 10 EXISTS"])]
+#[case::behind_a_later_one(&["1 2 3 4", "1 2 3 4\r\n* 10 EXISTS"])]
+fn a_message_that_is_announced_behind_a_list_of_all_mail_is_found(#[case] first: &'static [&'static str]) {
+    let lists = AtomicUsize::new(0);
+    let server = finding("")
+        .ahead("UID SEARCH UNDELETED", move |heard| {
+            if heard.text.contains("SUBJECT") {
+                return Step::say("* SEARCH\r\nTAG OK done\r\n");
+            }
+            let list = first.get(lists.fetch_add(1, Ordering::SeqCst)).unwrap_or(&"1 2 3 4 5 6");
+            Step::Say(format!("* SEARCH {list}\r\nTAG OK done\r\n"))
+        })
+        .start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
+    assert_eq!(next_of(&imap, imap.consume(), OURS.len()), OURS);
 }
 
 #[rstest]
