@@ -43,10 +43,12 @@ class Receiving(LoggingIn):
 
     # True once older messages have been searched.
     searched = False
-    # True if messages may have arrived that no list of all mail has seen.
-    unlisted = False
     # True while messages are counted: those that a search finds still count as new.
     counting = False
+    # True while all mail is listed.
+    listing = False
+    # How many of those that have arrived the last list has seen; True if some may have that no list has.
+    listed, unlisted = 0, False
     # During a prefetch, the matches outside of its range so far.
     others: bytes | None = None
     # The tag of the FETCH whose responses are being read, for which the data limit is set.
@@ -68,13 +70,21 @@ class Receiving(LoggingIn):
             return self._search_windows(criteria, for_new)
 
     def list_all(self) -> bytes:
-        """Returns the UIDs of all mail, as a search for new messages does."""
-        listed = self.search("UNDELETED", True)
-        self.unlisted = bool(self.imap.arrived)
-        return listed
+        """Returns the UIDs of all mail. What has arrived stays new up to `all_read`."""
+        self.listing = self.unlisted = True
+        try:
+            return self.search("UNDELETED", True)
+        finally:
+            self.listing = False
+
+    def all_read(self) -> None:
+        """Takes what the last list has seen for searched."""
+        self.unlisted = False
+        if not self.counting:
+            self.imap.arrived, self.listed = self.imap.arrived - self.listed, 0
 
     def has_unlisted(self) -> bool:
-        """Returns True if messages may have arrived that `list_all` has not seen."""
+        """Returns True if messages may have arrived that no list has seen whose mail was read."""
         return self.unlisted
 
     def count_only(self, counting: bool) -> None:
@@ -145,11 +155,19 @@ class Receiving(LoggingIn):
         if not (self.is_away or self.counting):
             self.next_uid = max(self.next_uid, highest_uid(found) + 1)
             self.searched = True
-        if for_new and not (self.is_away or self.counting):
-            self.unlisted = self.unlisted or self.imap.arrived > 0
+        if for_new and not self.is_away:
             has_result = any(it.keys() & {"SEARCH", "ESEARCH"} for it in responses)
-            self.imap.arrived -= self.imap.arrived_before_result if has_result else self.imap.arrived
+            self._seen(self.imap.arrived_before_result if has_result else self.imap.arrived)
         return found
+
+    def _seen(self, seen: int) -> None:
+        """Notes that a search for new messages has seen so many of those that have arrived."""
+        if self.listing:
+            self.listed = seen
+            return
+        self.unlisted = self.unlisted or self.imap.arrived > self.listed
+        if not self.counting:
+            self.imap.arrived, self.listed = self.imap.arrived - seen, max(0, self.listed - seen)
 
     def prefetch(
         self, criteria: str, count: int, items: str, data_limit: int, trusts_none: bool

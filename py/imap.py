@@ -136,7 +136,7 @@ class Session(Idling):
         self.next_uid, self.searched = 0, False
         if may_have_new:
             # The count of messages does not show it if others were expunged meanwhile.
-            self.imap.arrived = max(1, self.imap.arrived)
+            self.imap.arrived, self.listed = max(1, self.imap.arrived), 0
 
     def messages_in(self, name: str) -> int | None:
         """Returns the count of messages in another mailbox (STATUS), None if it can't be read.

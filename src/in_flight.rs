@@ -29,7 +29,7 @@ struct State {
     delayed: BTreeMap<Uid, Instant>,
     /// Further mails with messages that were in flight when they were fetched.
     copies: BTreeMap<Uid, Identity>,
-    /// Grows when messages are let go of that are still in the inbox.
+    /// Grows when messages become available that a consumer may not know of: they were let go of, or found by another.
     returns: u64,
     /// The number of the last consumer.
     last: u64,
@@ -67,6 +67,11 @@ impl InFlight {
         state.returns += 1;
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Records that a fetch has found more than it returns: a consumer does not begin to wait before it has looked.
+    pub(crate) fn leave_for_others(&self) {
+        self.state.lock().returns += 1;
     }
 
     /// Holds these deliveries for a consumer. Drops those whose message is held already under another UID, and leaves

@@ -260,7 +260,8 @@ fn find_by_identity(
     inbox: &mut Inbox,
 ) -> Result<Found> {
     let wanted: HashSet<Identity> = group.identities().collect();
-    let candidates = imap.search_tagged(session, inbox)?;
+    // What arrived is left to the next fetch.
+    let candidates = session.counting(|session| imap.search_tagged(session, inbox))?;
     let fetched = fetch_headers(session, inbox.suspects(), &candidates)?;
     let identity = |headers: &Headers| Identity::read(&headers.octets).filter(|it| wanted.contains(it));
     let uids: BTreeMap<Uid, Identity> =

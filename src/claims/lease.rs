@@ -111,7 +111,7 @@ impl Claims {
             Err(error) if error.kind() == ErrorKind::Refused => session.search("UNDELETED")?,
             found => found?,
         };
-        let fetched = fetch_available_headers(session, &present)?;
+        let (fetched, _) = fetch_available_headers(session, &present)?;
         let identities = fetched.iter().filter_map(|(uid, it)| Some((*uid, Identity::read(&it.octets)?)));
         found.extend(identities.filter(|(_, identity)| wanted.contains(identity)));
         let uids = UidSet::new(session.validity(), found.keys().copied());

@@ -65,19 +65,29 @@ pub(crate) fn receive(
 ) -> Result<Vec<Delivery>> {
     inbox.last_batch.begin(cursor, imap.config.common.options.heartbeat);
     let received = receive_rounds(imap, inbox, cursor, deadline);
-    inbox.last_batch.fetched(received.as_deref().unwrap_or_default());
-    imap.connection.searched(inbox.take_found_new());
+    let (deliveries, leaves_some) = match &received {
+        Ok((deliveries, more)) => (&deliveries[..], *more || !cursor.is_consumer()),
+        Err(_) => (&[][..], true),
+    };
+    inbox.last_batch.fetched(deliveries);
+    let has_found_new = inbox.take_found_new();
+    imap.connection.searched(has_found_new);
+    if has_found_new && leaves_some {
+        // The announcement counts as seen, and other consumers wait for it.
+        imap.in_flight.leave_for_others();
+        imap.connection.wake_waits();
+    }
     imap.connection.count(|counts| counts.depth = inbox.depth().or(counts.depth));
-    received
+    received.map(|(deliveries, _)| deliveries)
 }
 
-/// Runs rounds until one has deliveries, or none waits.
+/// Runs rounds until one has deliveries, or none waits. Returns `true` if further messages wait.
 fn receive_rounds(
     imap: &Imap,
     inbox: &mut Inbox,
     cursor: &mut Cursor,
     deadline: Deadline,
-) -> Result<Vec<Delivery>> {
+) -> Result<(Vec<Delivery>, bool)> {
     let mut budget = FailureBudget::new(imap.config.common.options);
     for _ in 0..MAX_ROUNDS {
         let Some(mut fetch) = fetch_round(imap, inbox, cursor, &mut budget, deadline)? else { break };
@@ -92,14 +102,14 @@ fn receive_rounds(
             // Detached: the lock may be held by another call, which needs the interpreter to release it.
             let hand_out = || imap.claims.iter().for_each(|claims| claims.hand_out(&deliveries));
             ImapSession::detached(hand_out);
-            return Ok(deliveries);
+            return Ok((deliveries, more));
         }
         if budget.stopped.is_some() || !more {
             break;
         }
     }
     let unreported = || inbox.suspects().unreported();
-    budget.stopped.or_else(unreported).map_or(Ok(Vec::new()), Err)
+    budget.stopped.or_else(unreported).map_or(Ok((Vec::new(), false)), Err)
 }
 
 /// Chooses messages and fetches all but the suspects, on a new connection after each loss. They are chosen once: a new

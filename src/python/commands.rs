@@ -64,7 +64,8 @@ impl ImapSession {
         Ok(UidSet::new(self.validity(), uids))
     }
 
-    /// Searches for all mail, as [`search_new`](Self::search_new) does.
+    /// Searches for all mail, as [`search_new`](Self::search_new) does; what was announced counts as seen only after
+    /// [`all_read`](Self::all_read).
     ///
     /// # Errors
     ///
@@ -74,7 +75,12 @@ impl ImapSession {
         Ok(UidSet::new(self.validity(), uids))
     }
 
-    /// Returns `true` if mail may have arrived that [`list_all`](Self::list_all) has not seen. Sends nothing.
+    /// Takes what the last [`list_all`](Self::list_all) has seen for searched. Sends nothing.
+    pub(crate) fn all_read(&mut self) -> Result<()> {
+        self.python.run("all_read", (), "SEARCH")
+    }
+
+    /// Returns `true` if mail may have arrived that no list has seen whose mail was read. Sends nothing.
     pub(crate) fn has_unlisted(&mut self) -> Result<bool> {
         self.call("has_unlisted", (), "SEARCH")
     }

@@ -108,14 +108,20 @@ impl Search<'_> {
         if unsearchable.is_empty() {
             return Ok(found);
         }
-        let mut present = UidSet::empty(validity);
-        for part in unsearchable.chunks() {
-            let some = self.session.search(&format!("UID {part} UNDELETED"))?;
-            let some = some.iter().filter(|uid| part.contains(*uid));
-            present = UidSet::new(validity, present.iter().chain(some));
-        }
+        let present = self.undeleted(&unsearchable)?;
         self.searched.unsearchable = Some(present.clone());
         Ok(UidSet::new(validity, found.iter().chain(present.iter())))
+    }
+
+    /// Returns those of these messages that are in the inbox and not flagged `\Deleted`.
+    fn undeleted(&mut self, uids: &UidSet) -> Result<UidSet> {
+        let mut present = UidSet::empty(uids.validity());
+        for part in uids.chunks() {
+            let some = self.session.search(&format!("UID {part} UNDELETED"))?;
+            let some = some.iter().filter(|uid| part.contains(*uid));
+            present = UidSet::new(uids.validity(), present.iter().chain(some));
+        }
+        Ok(present)
     }
 
     /// Searches in parts, and halves those that are refused. Mail refused alone becomes unsearchable, and counts as found:

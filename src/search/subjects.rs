@@ -12,9 +12,9 @@
 
 use std::time::Instant;
 
-use super::{Search, unless_refused};
+use super::Search;
 use crate::config::ImapConfig;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Origin, origin};
 use crate::python::ImapSession;
 use crate::uid::{UidSet, UidValidity};
@@ -78,24 +78,43 @@ impl Search<'_> {
     /// the list has not seen stays announced, and ends the next wait: where SEARCH is unreliable, only a list shows it.
     ///
     /// # Errors
-    /// Those of the search; a lost connection. A refused audit is made again later.
+    /// Those of the search; a lost connection; a transient refusal where SEARCH is not known to find mail. Any other
+    /// refused audit is made again later.
     pub(super) fn audit(&mut self) -> Result<UidSet> {
-        let Some(all) = unless_refused(self.session.list_all())? else {
-            return self.search(ImapSession::search_new);
+        let all = match self.session.list_all() {
+            Err(error) if error.kind() == ErrorKind::Refused && !self.needs_audit(&error) => {
+                return self.search(ImapSession::search_new);
+            }
+            all => all?,
         };
         let found = self.search(ImapSession::search)?;
-        let missed = self.read_subjects(&all, &found)?;
-        self.searched.subjects.audited_at = Instant::now();
-        if !missed.is_empty() && !std::mem::replace(&mut self.searched.subjects.is_search_unreliable, true) {
-            self.connection.report_unreliable_search(missed.len());
+        let mut missed = self.read_subjects(&all, &found)?;
+        if !missed.is_empty() && !self.searched.subjects.is_search_unreliable {
+            missed = self.undeleted(&missed)?; // Some may have been flagged since they were listed.
+            if !missed.is_empty() {
+                self.searched.subjects.is_search_unreliable = true;
+                self.connection.report_unreliable_search(missed.len());
+            }
         }
+        self.session.all_read()?;
+        self.searched.subjects.audited_at = Instant::now();
         Ok(UidSet::new(found.validity(), found.iter().chain(missed.iter())))
+    }
+
+    /// Returns `true` if the call fails with this refusal of a part of the audit: SEARCH alone may miss mail, and the
+    /// refusal may pass.
+    fn needs_audit(&mut self, refusal: &Error) -> bool {
+        let subjects = &self.searched.subjects;
+        (subjects.is_search_unreliable || !subjects.has_found) && self.suspects.treat_as_transient(refusal)
     }
 
     /// Reads the Subjects of the newest messages that are neither found nor read; returns all messages with the tag that
     /// were not found.
     ///
     /// A message whose headers do not come is read by the next audit.
+    ///
+    /// # Errors
+    /// A lost connection; a refusal, as of [`audit`](Self::audit).
     fn read_subjects(&mut self, all: &UidSet, found: &UidSet) -> Result<UidSet> {
         let validity = all.validity();
         let most = if self.searched.subjects.is_search_unreliable { MAX_READ } else { MAX_AUDITED };
@@ -105,14 +124,17 @@ impl Search<'_> {
         let unread = unread.skip(unread.len().saturating_sub(most));
         let fetched = fetch_available_headers(self.session, &unread);
         let tag = &self.config.common.tag;
-        let origins =
-            fetched.iter().flatten().map(|(uid, it)| (*uid, origin(&it.octets, it.is_truncated, tag)));
+        let headers = fetched.iter().flat_map(|(headers, _)| headers);
+        let origins = headers.map(|(uid, it)| (*uid, origin(&it.octets, it.is_truncated, tag)));
         let origins: Vec<_> = origins.collect();
         let of = |wanted| origins.iter().filter(move |(_, origin)| *origin == wanted).map(|(uid, _)| *uid);
         let ours = UidSet::new(validity, ours.iter().chain(of(Origin::Ours)));
         let foreign = UidSet::new(validity, foreign.iter().chain(of(Origin::Foreign)));
         self.searched.subjects.read = Some((ours.clone(), foreign));
-        fetched?;
+        let (_, refusal) = fetched?;
+        if let Some(refusal) = refusal.filter(|refusal| self.needs_audit(refusal)) {
+            return Err(refusal);
+        }
         let mut missed = ours;
         missed.retain(|uid| !found.contains(uid));
         Ok(missed)

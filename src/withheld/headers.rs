@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FailureBudget, Request, Response, Suspects, fetch_all_but_suspects};
 use crate::config::ConnectionOptions;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::python::{Failure, ImapSession, Mail, Part, Window, Windows};
 use crate::uid::{Uid, UidSet};
 
@@ -73,7 +73,7 @@ fn fetch_within(
     result.and(budget.stopped.map_or(Ok(()), Err))
 }
 
-/// Fetches the headers of these messages. Leaves out those that the server refuses.
+/// Fetches the headers of these messages. Leaves out those that the server refuses, and returns the last refusal.
 ///
 /// For the claims, which must not wait for one bad message. Suspects are not left out, and none is added.
 ///
@@ -83,15 +83,16 @@ fn fetch_within(
 pub(crate) fn fetch_available_headers(
     session: &mut ImapSession,
     uids: &UidSet,
-) -> Result<BTreeMap<Uid, Headers>> {
-    let mut all = BTreeMap::new();
+) -> Result<(BTreeMap<Uid, Headers>, Option<Error>)> {
+    let (mut all, mut refusal) = (BTreeMap::new(), None);
     for part in uids.chunks() {
-        let failure = HeaderWindows::new(&part, MANY).fetch(session, &mut all)?;
-        if let Some(lost) = failure.filter(|failure| failure.error.ends_connection()) {
-            return Err(lost.error);
+        match HeaderWindows::new(&part, MANY).fetch(session, &mut all)? {
+            Some(failure) if failure.error.ends_connection() => return Err(failure.error),
+            Some(failure) => refusal = Some(failure.error),
+            None => {}
         }
     }
-    Ok(all)
+    Ok((all, refusal))
 }
 
 /// Fetches the headers of one message, even of a suspect; `None` if the server returns none.

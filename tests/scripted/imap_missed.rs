@@ -142,18 +142,45 @@ fn with_a_copy(mails: u32) -> Script {
     let mails: Vec<String> = (1..=mails).map(message).collect();
     let uids: Vec<String> = (1..=mails.len()).map(|uid| uid.to_string()).collect();
     let all = format!("* SEARCH {}\r\nTAG OK done\r\n", uids.join(" "));
-    let script = Script::imap(&["MOVE", "UIDPLUS", "IDLE"]).on("UID FETCH", move |heard| {
+    sending(mails).on("UID SEARCH UNDELETED SUBJECT", move |heard| match heard.nth {
+        1 => Step::say("* SEARCH 1\r\nTAG OK done\r\n"),
+        _ => Step::Say(all.clone()),
+    })
+}
+
+/// Makes a server that sends those of these mails that are asked for, the first with UID 1.
+fn sending(mails: Vec<String>) -> Script {
+    Script::imap(&["MOVE", "UIDPLUS", "IDLE"]).on("UID FETCH", move |heard| {
         let wanted = heard.text.split(' ').nth(2).unwrap_or_default();
         let has = |uid: u32| wanted.split(',').any(|it| covers(it, uid));
         let fetched = (1..).zip(&mails).filter(|(uid, _)| has(*uid));
         let fetched: String =
             fetched.map(|(uid, mail)| super::imap::fetched(uid, mail, &heard.text)).collect();
         Step::Say(fetched + "TAG OK done\r\n")
-    });
-    script.on("UID SEARCH UNDELETED SUBJECT", move |heard| match heard.nth {
-        1 => Step::say("* SEARCH 1\r\nTAG OK done\r\n"),
-        _ => Step::Say(all.clone()),
     })
+}
+
+/// Messages are announced within a fetch, while another consumer waits.
+#[rstest]
+#[case::by_a_consumer(1, |_: &Imap, consumer: &mut Consumer| usize::from(consumer.next().is_some()), 3)]
+#[case::by_the_app(2, |imap: &Imap, _: &mut Consumer| imap.fetch().unwrap().len(), 2)]
+fn a_message_that_another_thread_has_found_wakes_a_waiting_consumer(
+    #[case] batch: usize,
+    #[case] fetch: fn(&Imap, &mut Consumer) -> usize,
+    #[case] left: u32,
+) {
+    let mails = (1..=3).map(|uid| mail(uid, "hello")).collect();
+    let server = sending(mails)
+        .on("UID SEARCH UNDELETED SUBJECT", |heard| match heard.nth {
+            1 | 2 => Step::say("* SEARCH 1\r\nTAG OK done\r\n"),
+            _ => Step::say("* 20 EXISTS\r\n* SEARCH 1 2 3\r\nTAG OK done\r\n"),
+        })
+        .start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER).batch(batch)).unwrap();
+    let mut consumer = imap.consume();
+    assert_eq!(consumer.next().unwrap().unwrap().uid().get(), 1);
+    let fetch = || assert_eq!(fetch(&imap, &mut consumer), batch);
+    assert_eq!(next_of_a_waiting_consumer(&server, &imap, fetch), left);
 }
 
 /// Returns `true` if a UID, or a range of them, is or has this one.

@@ -16,6 +16,14 @@ use crate::support::script::{Script, Scripted, Step};
 /// UIDs of tagged mails; the others are foreign.
 const OURS: [u32; 2] = [3, 5];
 
+/// The list of all mail; of the mail before the last two; of the foreign mail.
+const ALL: &str = "* SEARCH 1 2 3 4 5 6\r\nTAG OK done";
+const SOME: &str = "* SEARCH 1 2 3 4\r\nTAG OK done";
+const FOREIGN: &str = "* SEARCH 1 2 4\r\nTAG OK done";
+
+/// A refusal that may pass.
+const BUSY: &str = "TAG NO [UNAVAILABLE] busy";
+
 /// Makes a server with mails 1 to 6, whose SEARCH SUBJECT finds these.
 fn finding(found: &'static str) -> Script {
     let foreign = |uid| format!("From: bob@example.test\r\nTo: {ALICE}\r\nSubject: lunch {uid}\r\n\r\nhi");
@@ -30,13 +38,31 @@ fn finding(found: &'static str) -> Script {
     };
     Script::imap(&["MOVE", "UIDPLUS", "IDLE"])
         .says("UID SEARCH UNDELETED SUBJECT", format!("* SEARCH {found}\r\nTAG OK done\r\n"))
-        .says("UID SEARCH UNDELETED", "* SEARCH 1 2 3 4 5 6\r\nTAG OK done\r\n")
+        .says("UID SEARCH UNDELETED", format!("{ALL}\r\n"))
+        .says("UID SEARCH UID", "* SEARCH 3 5\r\nTAG OK done\r\n")
         .on("UID FETCH", move |heard| fetch(&heard.text))
+}
+
+/// Answers the lists of all mail, one after the other; the last one again and again.
+fn listing(script: Script, lists: &'static [&'static str]) -> Script {
+    let listed = AtomicUsize::new(0);
+    script.ahead("UID SEARCH UNDELETED", move |heard| {
+        if heard.text.contains("SUBJECT") {
+            return Step::Usual;
+        }
+        let list = listed.fetch_add(1, Ordering::SeqCst).min(lists.len() - 1);
+        Step::Say(format!("{}\r\n", lists[list]))
+    })
+}
+
+/// Returns how many lists of all mail were asked for.
+fn lists(server: &Scripted) -> usize {
+    server.heard("UID SEARCH UNDELETED").iter().filter(|command| !command.contains("SUBJECT")).count()
 }
 
 /// Returns `true` after an audit.
 fn is_audited(server: &Scripted) -> bool {
-    server.heard("UID SEARCH UNDELETED").iter().any(|command| !command.contains("SUBJECT"))
+    lists(server) > 0
 }
 
 #[rstest]
@@ -79,59 +105,51 @@ fn the_first_fetch_finds_it_where_search_has_never_found_anything() {
     assert!(imap.status().reads_subjects);
 }
 
-#[test]
-fn an_inbox_of_foreign_mail_is_audited_once_until_it_changes() {
-    let server = finding("")
-        .ahead("UID SEARCH UNDELETED", |heard| {
-            let found = if heard.text.contains("SUBJECT") { "" } else { " 1 2 4" };
-            Step::Say(format!("* SEARCH{found}\r\nTAG OK done\r\n"))
-        })
-        .on("NOOP", |heard| Step::say("* 10 EXISTS\r\nTAG OK done\r\n").when(heard.nth == 5))
+#[rstest]
+#[case::another_arrives("* 10 EXISTS\r\nTAG OK done\r\n")]
+#[case::another_arrives_in_the_place_of_one("* 1 EXPUNGE\r\n* 9 EXISTS\r\nTAG OK done\r\n")]
+fn an_inbox_of_foreign_mail_is_audited_once_until_mail_arrives(#[case] news: &'static str) {
+    let server = listing(finding(""), &[FOREIGN])
+        .on("NOOP", move |heard| Step::say(news).when(heard.nth == 5))
         .start();
     let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
-    let audits = || server.heard("UID SEARCH UNDELETED").iter().filter(|it| !it.contains("SUBJECT")).count();
     for _ in 0..5 {
         assert!(imap.fetch().unwrap().is_empty());
     }
-    assert_eq!(audits(), 2, "{:?}", server.heard("UID"));
+    assert_eq!(lists(&server), 2, "{:?}", server.heard("UID"));
     assert!(!imap.status().reads_subjects);
 }
 
-/// One message is expunged and another one arrives: the count is that of the last audit.
-#[test]
-fn an_inbox_of_as_many_messages_as_before_is_audited_again_after_an_arrival() {
-    let server = finding("")
-        .ahead("UID SEARCH UNDELETED", |heard| {
-            let found = if heard.text.contains("SUBJECT") { "" } else { " 1 2 4" };
-            Step::Say(format!("* SEARCH{found}\r\nTAG OK done\r\n"))
-        })
-        .on("NOOP", |heard| Step::say("* 1 EXPUNGE\r\n* 9 EXISTS\r\nTAG OK done\r\n").when(heard.nth == 5))
-        .start();
+/// SEARCH finds nothing; the commands of an audit miss a message, or are refused once.
+#[rstest]
+#[case::announced_behind_the_first_list(&["* SEARCH 1 2 4\r\n* 10 EXISTS\r\nTAG OK done", ALL], "", 0)]
+#[case::announced_behind_a_later_list(&[SOME, "* SEARCH 1 2 3 4\r\n* 10 EXISTS\r\nTAG OK done", ALL], "", 0)]
+#[case::the_first_list_is_refused(&[BUSY, ALL], "", 0)]
+#[case::a_later_list_is_refused(&[SOME, BUSY, ALL], "", 0)]
+#[case::the_search_is_refused(&[ALL], "UID SEARCH UNDELETED SUBJECT", 2)]
+#[case::a_later_search_is_refused(&[SOME, ALL], "UID SEARCH UNDELETED SUBJECT", 3)]
+#[case::subjects_are_refused(&[ALL], "UID FETCH 1:6 (UID BODY.PEEK[HEADER", 1)]
+#[case::later_subjects_are_refused(&[SOME, ALL], "UID FETCH 5:6 (UID BODY.PEEK[HEADER", 1)]
+fn a_consumer_waits_for_no_recheck(
+    #[case] lists: &'static [&'static str],
+    #[case] refused: &'static str,
+    #[case] nth: usize,
+) {
+    let script = finding("").ahead(refused, move |heard| {
+        Step::Say(format!("{BUSY}\r\n")).when(!refused.is_empty() && heard.nth == nth)
+    });
+    let server = listing(script, lists).start();
     let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
-    for _ in 0..5 {
-        assert!(imap.fetch().unwrap().is_empty());
-    }
-    let lists = server.heard("UID SEARCH UNDELETED").into_iter().filter(|it| !it.contains("SUBJECT"));
-    assert_eq!(lists.count(), 2, "{:?}", server.heard(""));
+    assert_eq!(next_of(&imap, imap.consume(), OURS.len()), OURS, "{:?}", server.heard("UID"));
 }
 
-/// SEARCH finds nothing; a message that arrives behind the list of all mail shows only in the next list.
-#[rstest]
-#[case::behind_the_first_list(&["1 2 4\r\n* 10 EXISTS"])]
-#[case::behind_a_later_one(&["1 2 3 4", "1 2 3 4\r\n* 10 EXISTS"])]
-fn a_message_that_is_announced_behind_a_list_of_all_mail_is_found(#[case] first: &'static [&'static str]) {
-    let lists = AtomicUsize::new(0);
-    let server = finding("")
-        .ahead("UID SEARCH UNDELETED", move |heard| {
-            if heard.text.contains("SUBJECT") {
-                return Step::say("* SEARCH\r\nTAG OK done\r\n");
-            }
-            let list = first.get(lists.fetch_add(1, Ordering::SeqCst)).unwrap_or(&"1 2 3 4 5 6");
-            Step::Say(format!("* SEARCH {list}\r\nTAG OK done\r\n"))
-        })
-        .start();
+/// What is flagged `\Deleted` between the list and the SEARCH is rightly not found.
+#[test]
+fn a_message_that_is_deleted_meanwhile_is_not_missed() {
+    let server = finding("").ahead("UID SEARCH UID", |_| Step::say("* SEARCH\r\nTAG OK done\r\n")).start();
     let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
-    assert_eq!(next_of(&imap, imap.consume(), OURS.len()), OURS);
+    assert!(imap.fetch().unwrap().is_empty());
+    assert!(is_audited(&server) && !imap.status().reads_subjects);
 }
 
 #[rstest]
@@ -168,4 +186,16 @@ fn the_depth_counts_it_too_though_the_server_counts_without_it() {
     while imap.depth().unwrap().waiting < OURS.len() {} // until the first audit is due
     assert!(imap.status().reads_subjects);
     assert_eq!(imap.depth().unwrap().waiting, OURS.len());
+}
+
+/// The server gives no counts, so that a search counts.
+#[test]
+fn the_depth_counts_it_at_once_and_an_inbox_of_foreign_mail_by_one_search() {
+    let server = finding("").start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
+    assert_eq!(imap.depth().unwrap().waiting, OURS.len());
+    let server = listing(finding(""), &[FOREIGN]).start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
+    (0..3).for_each(|_| assert_eq!(imap.depth().unwrap().waiting, 0));
+    assert_eq!(lists(&server), 1, "{:?}", server.heard("UID"));
 }
