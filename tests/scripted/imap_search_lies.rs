@@ -143,7 +143,7 @@ fn a_consumer_waits_for_no_recheck(
     assert_eq!(next_of(&imap, imap.consume(), OURS.len()), OURS, "{:?}", server.heard("UID"));
 }
 
-/// What is flagged `\Deleted` between the list and the SEARCH is rightly not found.
+/// SEARCH rightly leaves out a message that was flagged `\Deleted` since the list.
 #[test]
 fn a_message_that_is_deleted_meanwhile_is_not_missed() {
     let server = finding("").ahead("UID SEARCH UID", |_| Step::say("* SEARCH\r\nTAG OK done\r\n")).start();

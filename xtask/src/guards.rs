@@ -11,6 +11,9 @@ use super::{Outcome, cargo, root, run, step, symlink};
 const CONFIG: &str = "implementation=CPython\nversion=3.11\nabi3=false\nlib_name=python3.11\nlib_dir=/nonexistent\n\
                       executable=/opt/bin/python3.11\n";
 
+/// The crate that looks for Python. Without the others, which may fail before for want of a standard library.
+const PYO3: &[&str] = &["--package", "pyo3-ffi", "--keep-going"];
+
 /// Checks that a build that can't work names the package to install or the variable to set.
 pub(super) fn build_errors_name_the_remedy() -> Outcome {
     let folder = root().join("target/refusals");
@@ -36,15 +39,14 @@ pub(super) fn build_errors_name_the_remedy() -> Outcome {
     )?;
     check_build_error(
         &folder,
-        &[],
+        PYO3,
         "PYO3_PYTHON",
         "/nonexistent/python3",
         "failed to run the Python interpreter at /nonexistent/python3",
     )?;
     check_build_error(
         &folder,
-        // Other crates fail before, for want of a standard library.
-        &["--package", "pyo3-ffi", "--keep-going"],
+        PYO3,
         "CARGO_BUILD_TARGET",
         "x86_64-pc-windows-gnu",
         "PYO3_CROSS_PYTHON_VERSION or either an abi3-py3* or abi3t-py3* feature must be specified",
@@ -55,7 +57,7 @@ pub(super) fn build_errors_name_the_remedy() -> Outcome {
     link_all_but_python(&programs).map_err(|error| format!("{}: {error}", programs.display()))?;
     check_build_error(
         &folder,
-        &[],
+        PYO3,
         "PATH",
         &programs.display().to_string(),
         "no Python 3.x interpreter found",

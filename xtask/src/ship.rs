@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Outcome, cargo, root, run, step};
+use super::{Outcome, as_here, cargo, root, run, step, target_folder};
 
 /// The systems that headings of docs/shipping.md name.
 const SYSTEMS: [&str; 3] = ["Linux", "Windows", "macOS"];
@@ -21,19 +21,27 @@ pub(super) fn bundle(args: &[String]) -> Outcome {
 
 /// Builds and bundles the example, which is outside of the workspace, and runs it.
 pub(super) fn example() -> Outcome {
-    let (manifest, target) = ("examples/shipped-app/Cargo.toml", "target/shipped-app");
-    cargo(&["build", "--release", "--locked", "--manifest-path", manifest, "--target-dir", target])?;
-    let out = root().join(target).join("bundle");
+    run(&mut as_here(&[
+        "build",
+        "--release",
+        "--locked",
+        "--manifest-path",
+        "examples/shipped-app/Cargo.toml",
+    ]))?;
+    let out = target_folder().join("bundle");
     clear(&out)?;
-    let app = format!("{target}/release/shipped-app");
-    bundle(&["--binary", &app, "--out", &out.display().to_string()].map(str::to_owned))?;
+    let app = target_folder().join("release/shipped-app");
+    bundle(
+        &["--binary", &app.display().to_string(), "--out", &out.display().to_string()].map(str::to_owned),
+    )?;
     runs_in_an_empty_root(&out)
 }
 
 /// Follows docs/shipping.md for Linux, and runs the result.
 pub(super) fn guide() -> Outcome {
     let folder = env::temp_dir().join(format!("pymail-guide-{}", std::process::id()));
-    follow_guide("Linux", &folder, &mut step("sh", &[]))?;
+    // The same crates as in the example are built once.
+    follow_guide("Linux", &folder, step("sh", &[]).env("CARGO_BUILD_BUILD_DIR", target_folder()))?;
     runs_in_an_empty_root(&folder.join("postbox/unpacked"))?;
     clear(&folder)
 }
@@ -49,9 +57,8 @@ pub(super) fn follow_guide(system: &str, folder: &Path, shell: &mut Command) -> 
 
 /// Builds a Python extension module with pymail, and runs it in interpreters that end before the process.
 pub(super) fn extension() -> Outcome {
-    let target = "target/extension-module";
-    cargo(&["build", "--locked", "--manifest-path", EXTENSION, "--target-dir", target])?;
-    let module = root().join(target).join("debug/libpymail_extension.so");
+    run(&mut as_here(&["build", "--locked", "--manifest-path", EXTENSION]))?;
+    let module = target_folder().join("debug/libpymail_extension.so");
     let test = ["test", "--locked", "--test", "all", "--", "--include-ignored", "extension::"];
     run(step("cargo", &test).env("PYMAIL_EXTENSION", module))
 }

@@ -1,13 +1,12 @@
 //! The places where a program finds Windows' Python, beside the folder of an embeddable package on PATH.
 
-use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{python, servers, wine};
-use crate::{Outcome, run, ship, target_folder};
+use crate::{Outcome, run, ship, target_folder, this};
 
 /// A folder with blanks, umlauts and letters of no code page of Western Europe.
 const PLACE: &str = "Zoë Łukasz/Mein Büro";
@@ -31,9 +30,8 @@ fn example() -> PathBuf {
 }
 
 fn round_trip(program: &Path, path: &str, servers: &str) -> Outcome {
-    let this = env::current_exe().map_err(|error| format!("the path of xtask: {error}"))?;
-    let mut command = Command::new(this);
-    command.arg("wine").arg(program).args(["--messages", "20"]);
+    let mut command = this(&["wine"])?;
+    command.arg(program).args(["--messages", "20"]);
     run(command.env(wine::PATH, path).env(servers::ADDRESS, servers))
 }
 

@@ -8,7 +8,6 @@ mod servers;
 mod ship;
 mod wine;
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -16,7 +15,7 @@ use self::python::Python;
 use self::servers::Servers;
 pub(super) use self::wine::run_program;
 use super::toolchain::Toolchain;
-use super::{Outcome, debian, parallel, run, target_folder};
+use super::{Outcome, debian, line_of, parallel, run, target_folder, this};
 
 const TARGETS: &[&str] = &["x86_64-pc-windows-gnu"];
 
@@ -131,11 +130,11 @@ fn cargo(
     servers: &Servers,
     args: &[&str],
 ) -> Result<Command, String> {
-    let this = env::current_exe().map_err(|error| format!("the path of xtask: {error}"))?;
+    let this = this(&["wine"])?;
     let mut command = toolchain.cargo(args[0], &[&["--locked"], &args[1..]].concat());
     command.env("PYO3_CROSS_PYTHON_VERSION", python.minor);
     command.env("CARGO_PROFILE_DEV_DEBUG", "0"); // smaller, and sooner linked
-    command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", format!("{} wine", this.display()));
+    command.env("CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER", line_of(&this));
     command.env(servers::ADDRESS, &servers.address);
     parallel::use_more_threads(&mut command);
     Ok(command)
