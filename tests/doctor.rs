@@ -18,7 +18,7 @@ use crate::support::dovecot::{Dovecot, DovecotOptions, PASSWORD};
 use crate::support::files::{path_for_servers, set_mode, shared_folder};
 use crate::support::jwt::{Claims, mint};
 use crate::support::postfix::{Postfix, PostfixOptions};
-use crate::support::process::free_port;
+use crate::support::process::{free_port, started};
 use crate::support::script::{Script, Step};
 
 /// A run of the doctor.
@@ -70,7 +70,7 @@ impl Doctor {
     }
 
     fn run(&mut self) -> Output {
-        self.command.output().unwrap()
+        started(|| self.command.output()).unwrap()
     }
 
     /// Runs it, and checks that it has failed, that it says `cause` and `advice`, and that the sample in docs/doctor.md
@@ -201,8 +201,8 @@ fn invalid_options_are_said() {
         (&["--preset", "gmail", "--user", ALICE], "PYMAIL_PASSWORD"),
     ] {
         let mut command = Command::new(example("doctor"));
-        let output =
-            command.args(options).env_remove("PYMAIL_PASSWORD").env_remove("PYMAIL_TOKEN").output().unwrap();
+        let command = command.args(options).env_remove("PYMAIL_PASSWORD").env_remove("PYMAIL_TOKEN");
+        let output = started(|| command.output()).unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(2) && errors.contains(word), "{options:?}: {errors}");
     }

@@ -8,7 +8,7 @@ use rstest::rstest;
 
 use crate::fixtures::postfix;
 use crate::mail_site::{ALICE, Site};
-use crate::support::process::python;
+use crate::support::process::{python, started};
 
 /// The host's own state, before and after.
 const HOST: &str = "
@@ -42,7 +42,8 @@ fn inside_an_extension_module_the_round_trip_passes_and_the_interpreter_ends(#[f
         let mut host = Command::new(python());
         host.args(["-c", HOST]).arg(folder.path());
         host.args([ports.imaps.to_string(), ports.smtp.to_string(), ALICE.into(), site.password().into()]);
-        let output = host.arg(&ca).output().unwrap();
+        let host = host.arg(&ca);
+        let output = started(|| host.output()).unwrap();
         assert!(output.status.success(), "{output:?}");
         assert_eq!((output.stdout.trim_ascii_end(), output.stderr), (&b"it came back"[..], Vec::new()));
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::fixtures::postfix;
 use crate::mail_site::{ALICE, REFUSED, Site};
-use crate::support::process::{needs, python, wait_until};
+use crate::support::process::{needs, python, started, wait_until};
 
 /// A process of one of the two versions.
 struct Talker {
@@ -26,7 +26,7 @@ impl Talker {
         ca.write_all(site.ca_pem().as_bytes()).unwrap();
         command.args(["localhost", &port.to_string(), ALICE, site.password()]);
         command.env("SSL_CERT_FILE", ca.path()).env_remove("PYMAIL_TAG");
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = started(|| command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()).unwrap();
         let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, input, output, _ca: ca }
     }

@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use crate::support::process::started;
+
 use crate::worker::{Answer, Task};
 use crate::world::World;
 
@@ -26,7 +28,8 @@ impl Worker {
         let mut command = Command::new(program);
         // Extra trust roots in the environment would be read for each connection, for longer than a case takes.
         command.env_remove("SSL_CERT_FILE").env_remove("SSL_CERT_DIR");
-        let mut child = command.arg("--worker").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let command = command.arg("--worker").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = started(|| command.spawn())?;
         let answers = BufReader::new(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
         let mut worker = Self { child, answers };
         worker.tell(&serde_json::to_string(world)?)?;

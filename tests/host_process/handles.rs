@@ -13,7 +13,7 @@ use super::system::{sockets, threads};
 use super::{child, imap, passes, smtp};
 use crate::fixtures::embedded;
 use crate::mail_site::{ALICE, Site};
-use crate::support::process::Stopwatch;
+use crate::support::process::{Stopwatch, started};
 
 /// Under Wine a process takes much longer to start.
 const EXITS: usize = if cfg!(windows) { 40 } else { 300 };
@@ -75,7 +75,7 @@ fn drops_everywhere() {
 
 #[rstest]
 fn handles_may_be_dropped_while_their_process_exits(#[from(embedded)] site: Site) {
-    let output = child("handles::drops_at_exit", &site).output().unwrap();
+    let output = started(|| child("handles::drops_at_exit", &site).output()).unwrap();
     assert_eq!(output.status.code(), Some(ALL_DROPPED), "{output:?}");
 }
 
@@ -108,7 +108,8 @@ fn a_process_may_end_in_the_middle_of_tls_traffic(#[from(embedded)] site: Site) 
     let ends = |from: usize| {
         for turn in (from..EXITS).step_by(2) {
             let way = ["exit", "return"][turn / 2 % 2];
-            let output = child("handles::ends_in_the_middle", &site).env("CHILD_WAY", way).output().unwrap();
+            let mut child = child("handles::ends_in_the_middle", &site);
+            let output = started(|| child.env("CHILD_WAY", way).output()).unwrap();
             let wanted = if way == "exit" { 7 } else { 0 };
             assert_eq!(output.status.code(), Some(wanted), "{turn}, {way}: {output:?}");
         }

@@ -23,6 +23,7 @@ use self::unix as system;
 #[cfg(windows)]
 use self::windows as system;
 use crate::mail_site::{ALICE, Site};
+use crate::support::process::started;
 
 /// Returns a command that runs one of the ignored tests below.
 fn child(test: &str, site: &Site) -> Command {
@@ -35,7 +36,7 @@ fn child(test: &str, site: &Site) -> Command {
 }
 
 fn passes(command: &mut Command) {
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let Output { status, stdout, stderr } = started(|| command.output()).unwrap();
     let text = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(status.success() && text.contains("1 passed"), "{status:?}: {text}");
 }

@@ -11,6 +11,7 @@ use rstest::rstest;
 use super::{child, passes, round_trip, system};
 use crate::fixtures::embedded;
 use crate::mail_site::Site;
+use crate::support::process::started;
 
 /// Reports that it is the one in use, and is the usual one otherwise.
 const IMAPLIB: &str = "
@@ -65,7 +66,8 @@ fn surroundings() -> (Vec<String>, BTreeMap<String, String>, PathBuf) {
 
 #[rstest]
 fn nothing_is_written_to_stdout_or_stderr(#[from(embedded)] site: Site) {
-    let output = child("process::makes_a_round_trip", &site).arg("--nocapture").output().unwrap();
+    let mut child = child("process::makes_a_round_trip", &site);
+    let output = started(|| child.arg("--nocapture").output()).unwrap();
     let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     // The words of the test harness alone.
     let words = "\nrunning 1 test\ntest host_process::process::makes_a_round_trip ... ok\n\ntest result: ok. 1 passed; ";

@@ -11,6 +11,7 @@ use rstest::rstest;
 use super::{child, imap, passes, round_trip, system};
 use crate::fixtures::embedded;
 use crate::mail_site::Site;
+use crate::support::process::started;
 
 /// Long enough for a process to end by a signal.
 const LONG: Duration = Duration::from_secs(30);
@@ -43,7 +44,8 @@ fn handle_sigterm() -> libc::sighandler_t {
 #[rstest]
 fn ctrl_c_ends_a_host_that_did_not_ask_otherwise(#[from(embedded)] site: Site) {
     let mut child = child("signals::waits_and_gets_ctrl_c", &site);
-    let output = system::in_a_terminal_of_its_own(&mut child).output().unwrap();
+    let child = system::in_a_terminal_of_its_own(&mut child);
+    let output = started(|| child.output()).unwrap();
     assert!(system::has_ended_by_ctrl_c(&output), "{output:?}");
 }
 

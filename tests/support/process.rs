@@ -20,6 +20,9 @@ pub use self::group::{Member, ProcessGroup};
 /// The longest wait for a server before a test fails: more than a busy machine needs.
 pub const PATIENCE: Duration = Duration::from_secs(90);
 
+/// Windows' error of a start that has failed for no reason of the program's.
+const INTERNAL_ERROR: i32 = 1359;
+
 // Below the kernel's ephemeral range (from 32768), so that no outgoing connection takes one of these ports.
 const FIRST_PORT: u32 = 12_000;
 const PORTS: u32 = 20_000;
@@ -129,6 +132,20 @@ pub fn of_this_process(name: &str) -> PathBuf {
 pub fn listen(ip: &str) -> TcpListener {
     let listener = TcpListener::bind((ip, 0));
     listener.unwrap_or_else(|_| needs(ip, &format!("macOS: sudo ifconfig lo0 alias {ip} up")))
+}
+
+/// Starts a program, or runs it, by this function; once more after an internal error of Windows.
+///
+/// Under Wine 8, one start in 2,000 fails so, also those of a bare Python.
+///
+/// # Errors
+///
+/// It can't be started.
+pub fn started<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    match start() {
+        Err(error) if cfg!(windows) && error.raw_os_error() == Some(INTERNAL_ERROR) => start(),
+        started => started,
+    }
 }
 
 /// Returns a command's standard output, trimmed.

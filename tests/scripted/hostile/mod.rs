@@ -27,6 +27,7 @@ use std::thread;
 
 use self::checker::{Cost, Findings};
 use self::row::Row;
+use crate::support::process::started;
 use crate::support::script::Script;
 
 /// The function that runs a row.
@@ -147,7 +148,7 @@ impl Part {
         let Range { start, end } = self.rows;
         child.env("CHILD_TABLE", self.table).env("CHILD_ROWS", format!("{start} {end}"));
         child.env("CHILD_DEADLINES", deadlines.to_string());
-        child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        started(|| child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()).unwrap()
     }
 
     /// Parses a process's report of its rows; a crash is a finding about its row.

@@ -1,6 +1,7 @@
 //! `cargo xtask test --windows`: the library and its tests for Windows, built here and run under Wine, with Windows' own
 //! `CPython` embedded.
 
+mod certificates;
 mod extension;
 mod layouts;
 mod python;
@@ -11,6 +12,7 @@ mod wine;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use self::certificates::Certificates;
 use self::python::Python;
 use self::servers::Servers;
 pub(super) use self::wine::run_program;
@@ -47,6 +49,7 @@ const QUICK: [&str; 7] = [
 /// Runs the tests on the oldest, the default and the newest Windows Python, and ships an app.
 pub(super) fn test() -> Outcome {
     let toolchain = provide()?;
+    let _certificates = Certificates::keep()?;
     let servers = Servers::start()?;
     for python in &python::ALL {
         let others: &[&[&str]] =
@@ -60,6 +63,7 @@ pub(super) fn test() -> Outcome {
 /// Runs the round trip on the three Pythons, and the most important tests on the default one.
 pub(super) fn test_quickly() -> Outcome {
     let toolchain = provide()?;
+    let _certificates = Certificates::keep()?;
     let servers = Servers::start()?;
     for python in &python::ALL {
         let tests: &[&[&str]] =

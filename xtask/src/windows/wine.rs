@@ -128,7 +128,7 @@ pub(super) fn python_output(python: &Python, script: &str) -> Result<String, Str
 }
 
 /// Returns a command of Wine's, in the prefix.
-fn wine() -> Command {
+pub(super) fn wine() -> Command {
     let mut wine = Command::new(WINE);
     wine.env("WINEPREFIX", prefix());
     if env::var_os("WINEDEBUG").is_none() {
