@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from _pymail_socket import Readiness, limit_wait, quick_ack
+from _pymail_socket import Readiness, limit_wait, poller, quick_ack
 from _pymail_transport import Meter, NoGreeting, Wire, pattern
 
 # Code and text.
@@ -43,7 +43,7 @@ class _ReplyReader:
     """Reads the lines of replies, in place of smtplib's file, within the limits of the meter."""
 
     def __init__(self, sock: socket.socket, meter: Meter) -> None:
-        self.sock, self._readiness = sock, Readiness(sock)
+        self.sock, self._readable = sock, poller(sock)
         self.meter = meter
         # Octets that were received and not read yet. Read ones are dropped: a server may repeat the password.
         self._buffer = b""
@@ -84,10 +84,9 @@ class _ReplyReader:
         return line
 
     def _receive(self) -> bool:
-        limit_wait(self.sock, self.meter.end)
-        return self._take_in(self.sock.recv(CHUNK))
-
-    def _take_in(self, octets: bytes) -> bool:
+        if limit_wait and self.sock.gettimeout() != 0:
+            limit_wait(self.sock, self.meter.end)
+        octets = self.sock.recv(CHUNK)
         self._buffer += octets
         is_in_time = self.meter.count_received(len(octets))
         if not self.meter.received:
@@ -109,11 +108,11 @@ class _ReplyReader:
         self._buffer = self._buffer.lstrip(b"\r\n")
         if self._buffer:
             return True
-        if not (getattr(self.sock, "pending", int)() or self._readiness.wait(True, False, 0)):
+        if not (getattr(self.sock, "pending", int)() or self._readable(0)):
             return False
         self.sock.settimeout(0)  # a readable socket may have TLS records without data
         try:
-            has_ended = not self._take_in(self.sock.recv(CHUNK))
+            has_ended = not self._receive()
             self._buffer = self._buffer.lstrip(b"\r\n")
             return has_ended or self._buffer != b""
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -190,7 +189,8 @@ class Smtp(smtplib.SMTP):
         if self.meter.wire is not None:
             self.meter.wire(True, octets[:begin], end - begin)
             self.meter.wire(True, octets[end:], 0)
-        limit_wait(self.sock, self.meter.end)
+        if limit_wait:
+            limit_wait(self.sock, self.meter.end)
         try:
             self.sock.sendall(octets)
         except OSError as error:

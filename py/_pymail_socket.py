@@ -5,8 +5,12 @@ from __future__ import annotations
 import select
 import socket
 import sys
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
+
+# Limits the next wait of a socket, until a time of `monotonic`; None where Rust ends each wait at the deadline.
+limit_wait: Callable[[Any, float], None] | None = None
 
 # Errors of Windows for a wait that Rust has cancelled, and on a socket that it has shut down.
 OPERATION_ABORTED, SHUT_DOWN = 995, 10058
@@ -47,12 +51,15 @@ class Socket(socket.socket):
 
 if sys.platform == "win32":
 
-    def limit_wait(sock: Any, end: float) -> None:
-        """Limits the next wait, until this time of `monotonic`.
-
-        Rust ends a wait at the deadline, by a cancellation that a driver of the system may not know.
-        """
+    def _limit_wait(sock: Any, end: float) -> None:
+        """Limits a wait that Rust ends, too, by a cancellation that a driver of the system may not know."""
         sock.settimeout(max(0.001, end - monotonic()))
+
+    limit_wait = _limit_wait
+
+    def poller(sock: Any) -> Callable[[int], Any]:
+        """Returns a function that waits so many milliseconds for octets, or the end: its result is true then."""
+        return lambda milliseconds: select.select([sock], [], [], milliseconds / 1000)[0]
 
     class Readiness:
         """Waits until a socket can be read or written."""
@@ -66,14 +73,16 @@ if sys.platform == "win32":
 
 else:
 
-    def limit_wait(sock: Any, end: float) -> None:
-        """Does nothing: Rust ends a wait at the deadline."""
+    def poller(sock: Any) -> Callable[[int], Any]:
+        """Returns a function that waits so many milliseconds for octets, or the end: its result is true then."""
+        poll = select.poll()  # `select` takes no descriptor beyond 1023
+        poll.register(sock, select.POLLIN)
+        return poll.poll
 
     class Readiness:
         """Waits until a socket can be read or written."""
 
         def __init__(self, sock: Any) -> None:
-            # Not by `select`, which takes no descriptor beyond 1023.
             self._sock, self._poll, self._events = sock, select.poll(), 0
 
         def wait(self, reading: bool, writing: bool, seconds: float) -> bool:

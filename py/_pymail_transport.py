@@ -147,7 +147,8 @@ def adopt_socket(
     sock = Socket(fileno=descriptor)
     try:
         sock.settimeout(None)  # the host may have set a default
-        limit_wait(sock, monotonic() + seconds + GRACE)
+        if limit_wait:
+            limit_wait(sock, monotonic() + seconds + GRACE)
         tune(sock)
         return context(trust).wrap_socket(sock, server_hostname=host) if security == "tls" else sock
     except BaseException:
