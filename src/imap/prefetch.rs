@@ -82,7 +82,13 @@ pub(super) fn prefetch_new<'a>(
         Ok(others) => others.filter(|_| new.is_empty() || reader.arrived() > 0),
     };
     match others {
-        Some(others) => Ok(is_next_batch(imap, inbox, cursor, &new, &others).then_some((new, reader))),
+        Some(others) => {
+            inbox.searched.searched(!(new.is_empty() && others.is_empty()));
+            // Where SEARCH has never found anything, the usual way audits it.
+            let is_reliable = inbox.searched.has_found() || !session.has_unlisted()?;
+            let is_next = is_reliable && is_next_batch(imap, inbox, cursor, &new, &others);
+            Ok(is_next.then_some((new, reader)))
+        }
         None => session.stop_prefetching().map(|()| None),
     }
 }

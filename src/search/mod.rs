@@ -51,6 +51,16 @@ impl Searched {
         self.subjects.is_due(config)
     }
 
+    /// Returns `true` once a SEARCH has found something.
+    pub(crate) fn has_found(&self) -> bool {
+        self.subjects.has_found()
+    }
+
+    /// Records whether a SEARCH has found something.
+    pub(crate) fn searched(&mut self, has_found: bool) {
+        self.subjects.searched(has_found);
+    }
+
     /// Returns `true` if mail is known that the server can't search.
     pub(crate) fn has_unsearchable(&self) -> bool {
         self.unsearchable.as_ref().is_some_and(|uids| !uids.is_empty())
@@ -88,7 +98,7 @@ impl Search<'_> {
     pub(crate) fn run(mut self) -> Result<UidSet> {
         if !self.searched.is_audit_due(self.config) {
             let found = self.search(ImapSession::search_new)?;
-            if !self.searched.subjects.is_unproven(&found) || !self.session.has_unlisted()? {
+            if self.searched.has_found() || !self.session.has_unlisted()? {
                 return Ok(found);
             }
         }
@@ -105,23 +115,18 @@ impl Search<'_> {
             }
             found => found?,
         };
+        self.searched.searched(!found.is_empty());
         if unsearchable.is_empty() {
             return Ok(found);
         }
-        let present = self.undeleted(&unsearchable)?;
-        self.searched.unsearchable = Some(present.clone());
-        Ok(UidSet::new(validity, found.iter().chain(present.iter())))
-    }
-
-    /// Returns those of these messages that are in the inbox and not flagged `\Deleted`.
-    fn undeleted(&mut self, uids: &UidSet) -> Result<UidSet> {
-        let mut present = UidSet::empty(uids.validity());
-        for part in uids.chunks() {
+        let mut present = UidSet::empty(validity);
+        for part in unsearchable.chunks() {
             let some = self.session.search(&format!("UID {part} UNDELETED"))?;
             let some = some.iter().filter(|uid| part.contains(*uid));
-            present = UidSet::new(uids.validity(), present.iter().chain(some));
+            present = UidSet::new(validity, present.iter().chain(some));
         }
-        Ok(present)
+        self.searched.unsearchable = Some(present.clone());
+        Ok(UidSet::new(validity, found.iter().chain(present.iter())))
     }
 
     /// Searches in parts, and halves those that are refused. Mail refused alone becomes unsearchable, and counts as found:

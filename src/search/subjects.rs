@@ -12,19 +12,22 @@
 
 use std::time::Instant;
 
-use super::Search;
+use super::{Search, unless_refused};
 use crate::config::ImapConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::{Origin, origin};
 use crate::python::ImapSession;
 use crate::uid::{UidSet, UidValidity};
-use crate::withheld::fetch_available_headers;
+use crate::withheld::{fetch_available_headers, is_server_wide};
 
 /// The most messages whose Subjects one audit reads: 8 MiB at most.
 const MAX_AUDITED: usize = 500;
 
 /// The same once SEARCH has turned out unreliable.
 const MAX_READ: usize = 10_000;
+
+/// The most refusals that may pass and fail a call, until an audit meets none.
+const MAX_REFUSALS: u32 = 5;
 
 /// The messages of one inbox whose Subjects were read.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub(super) struct Subjects {
     is_search_unreliable: bool,
     /// `true` once a SEARCH has found something.
     has_found: bool,
+    /// The calls that a refused part of an audit has failed, since the last audit that met none.
+    refusals: u32,
     /// Messages that SEARCH did not find: with the tag, and without.
     read: Option<(UidSet, UidSet)>,
 }
@@ -40,7 +45,7 @@ pub(super) struct Subjects {
 impl Default for Subjects {
     fn default() -> Self {
         let audited_at = Instant::now();
-        Self { audited_at, is_search_unreliable: false, has_found: false, read: None }
+        Self { audited_at, is_search_unreliable: false, has_found: false, refusals: 0, read: None }
     }
 }
 
@@ -50,10 +55,14 @@ impl Subjects {
         self.is_search_unreliable || self.audited_at.elapsed() >= config.common.options.recheck
     }
 
-    /// Returns `true` if no SEARCH has found anything so far.
-    pub(super) fn is_unproven(&mut self, found: &UidSet) -> bool {
-        self.has_found |= !found.is_empty();
-        !self.has_found
+    /// Records whether a SEARCH has found something.
+    pub(super) fn searched(&mut self, has_found: bool) {
+        self.has_found |= has_found;
+    }
+
+    /// Returns `true` once a SEARCH has found something.
+    pub(super) fn has_found(&self) -> bool {
+        self.has_found
     }
 
     /// Forgets what was read: UIDs name other messages under another UIDVALIDITY.
@@ -90,11 +99,10 @@ impl Search<'_> {
         let found = self.search(ImapSession::search)?;
         let mut missed = self.read_subjects(&all, &found)?;
         if !missed.is_empty() && !self.searched.subjects.is_search_unreliable {
-            missed = self.undeleted(&missed)?; // Some may have been flagged since they were listed.
-            if !missed.is_empty() {
-                self.searched.subjects.is_search_unreliable = true;
-                self.connection.report_unreliable_search(missed.len());
-            }
+            missed = self.not_deleted_since(missed)?;
+        }
+        if !missed.is_empty() && !std::mem::replace(&mut self.searched.subjects.is_search_unreliable, true) {
+            self.connection.report_unreliable_search(missed.len());
         }
         self.session.all_read()?;
         self.searched.subjects.audited_at = Instant::now();
@@ -102,10 +110,22 @@ impl Search<'_> {
     }
 
     /// Returns `true` if the call fails with this refusal of a part of the audit: SEARCH alone may miss mail, and the
-    /// refusal may pass.
+    /// refusal may pass. A server that sends it each time is one without audits.
     fn needs_audit(&mut self, refusal: &Error) -> bool {
-        let subjects = &self.searched.subjects;
-        (subjects.is_search_unreliable || !subjects.has_found) && self.suspects.treat_as_transient(refusal)
+        let subjects = &mut self.searched.subjects;
+        let needs = subjects.is_search_unreliable || !subjects.has_found;
+        let may_pass = is_server_wide(refusal) && subjects.refusals < MAX_REFUSALS;
+        subjects.refusals += u32::from(needs && may_pass);
+        needs && may_pass
+    }
+
+    /// Returns those of these messages that are still listed: SEARCH rightly leaves out what was flagged `\Deleted`
+    /// since.
+    fn not_deleted_since(&mut self, mut missed: UidSet) -> Result<UidSet> {
+        if let Some(all) = unless_refused(self.session.search("UNDELETED"))? {
+            missed.retain(|uid| all.contains(uid));
+        }
+        Ok(missed)
     }
 
     /// Reads the Subjects of the newest messages that are neither found nor read; returns all messages with the tag that
@@ -131,9 +151,10 @@ impl Search<'_> {
         let ours = UidSet::new(validity, ours.iter().chain(of(Origin::Ours)));
         let foreign = UidSet::new(validity, foreign.iter().chain(of(Origin::Foreign)));
         self.searched.subjects.read = Some((ours.clone(), foreign));
-        let (_, refusal) = fetched?;
-        if let Some(refusal) = refusal.filter(|refusal| self.needs_audit(refusal)) {
-            return Err(refusal);
+        match fetched?.1 {
+            Some(refusal) if self.needs_audit(&refusal) => return Err(refusal),
+            Some(_) => {}
+            None => self.searched.subjects.refusals = 0,
         }
         let mut missed = ours;
         missed.retain(|uid| !found.contains(uid));

@@ -73,9 +73,8 @@ fn fetch_within(
     result.and(budget.stopped.map_or(Ok(()), Err))
 }
 
-/// Fetches the headers of these messages. Leaves out those that the server refuses, and returns the last refusal.
-///
-/// For the claims, which must not wait for one bad message. Suspects are not left out, and none is added.
+/// Fetches the headers of these messages, whether suspects or not, and makes none a suspect. Leaves out those that the
+/// server refuses by themselves; returns the refusal that has ended the fetch before all of them were requested.
 ///
 /// # Errors
 ///
@@ -84,15 +83,11 @@ pub(crate) fn fetch_available_headers(
     session: &mut ImapSession,
     uids: &UidSet,
 ) -> Result<(BTreeMap<Uid, Headers>, Option<Error>)> {
-    let (mut all, mut refusal) = (BTreeMap::new(), None);
-    for part in uids.chunks() {
-        match HeaderWindows::new(&part, MANY).fetch(session, &mut all)? {
-            Some(failure) if failure.error.ends_connection() => return Err(failure.error),
-            Some(failure) => refusal = Some(failure.error),
-            None => {}
-        }
+    let mut all = BTreeMap::new();
+    match fetch_within(session, &mut Suspects::default(), &mut all, uids, MANY) {
+        Err(error) if error.ends_connection() => Err(error),
+        read => Ok((all, read.err())),
     }
-    Ok((all, refusal))
 }
 
 /// Fetches the headers of one message, even of a suspect; `None` if the server returns none.

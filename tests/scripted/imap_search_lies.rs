@@ -39,7 +39,6 @@ fn finding(found: &'static str) -> Script {
     Script::imap(&["MOVE", "UIDPLUS", "IDLE"])
         .says("UID SEARCH UNDELETED SUBJECT", format!("* SEARCH {found}\r\nTAG OK done\r\n"))
         .says("UID SEARCH UNDELETED", format!("{ALL}\r\n"))
-        .says("UID SEARCH UID", "* SEARCH 3 5\r\nTAG OK done\r\n")
         .on("UID FETCH", move |heard| fetch(&heard.text))
 }
 
@@ -143,13 +142,75 @@ fn a_consumer_waits_for_no_recheck(
     assert_eq!(next_of(&imap, imap.consume(), OURS.len()), OURS, "{:?}", server.heard("UID"));
 }
 
-/// SEARCH rightly leaves out a message that was flagged `\Deleted` since the list.
+/// SEARCH rightly leaves out messages that were flagged `\Deleted` since the list.
 #[test]
 fn a_message_that_is_deleted_meanwhile_is_not_missed() {
-    let server = finding("").ahead("UID SEARCH UID", |_| Step::say("* SEARCH\r\nTAG OK done\r\n")).start();
+    let server = listing(finding(""), &[ALL, FOREIGN]).start();
     let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
     assert!(imap.fetch().unwrap().is_empty());
-    assert!(is_audited(&server) && !imap.status().reads_subjects);
+    assert_eq!(lists(&server), 2, "{:?}", server.heard("UID"));
+    assert!(!imap.status().reads_subjects);
+}
+
+/// The server sends what comes before the mail that it refuses, and refuses that each time.
+#[test]
+fn a_mail_whose_headers_are_refused_hides_no_other() {
+    let server = finding("")
+        .ahead("UID FETCH", |heard| {
+            let refuses = heard.text.contains("HEADER.FIELDS") && named(&heard.text).contains(&2);
+            Step::say("TAG NO can't read it\r\n").when(refuses)
+        })
+        .start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER)).unwrap();
+    assert_eq!(next_of(&imap, imap.consume(), OURS.len()), OURS, "{:?}", server.heard("UID"));
+}
+
+/// SEARCH finds all mail, and each audit is refused, with words that promise a change.
+#[rstest]
+#[case::the_list("UID SEARCH UNDELETED", "TAG NO [LIMIT] too many commands, try again in 1 second\r\n")]
+#[case::subjects("UID FETCH 1:6 (UID BODY.PEEK[HEADER", "TAG NO [UNAVAILABLE] busy\r\n")]
+fn a_server_that_refuses_each_audit_is_one_without_audits(
+    #[case] refused: &'static str,
+    #[case] refusal: &'static str,
+) {
+    let script = finding("").ahead(refused, move |heard| {
+        Step::say(refusal).when(!heard.text.contains("SUBJECT") || refused.contains("FETCH"))
+    });
+    let searches = AtomicUsize::new(0);
+    let server = script
+        .ahead("UID SEARCH UNDELETED SUBJECT", move |_| {
+            let found = if searches.fetch_add(1, Ordering::SeqCst) < 20 { "" } else { " 3 5" };
+            Step::Say(format!("* SEARCH{found}\r\nTAG OK done\r\n"))
+        })
+        .start();
+    let imap = Imap::connect(imap_config(&server).recheck(Duration::from_millis(1))).unwrap();
+    let fetched: Vec<_> = (0..40).map(|_| imap.fetch().map(|batch| batch.len())).collect();
+    let failed = fetched.iter().filter(|fetched| fetched.is_err()).count();
+    assert_eq!((failed, fetched.last().unwrap().as_ref().unwrap()), (5, &OURS.len()), "{fetched:?}");
+}
+
+/// An inbox that was empty is searched and fetched in one flight.
+#[test]
+fn a_search_in_one_flight_with_a_fetch_is_audited_too() {
+    const SELECTED: &str =
+        "* OK [UIDVALIDITY 7] life\r\n* OK [UIDNEXT 1] next\r\nTAG OK [READ-WRITE] done\r\n";
+    let server = finding("")
+        .says("CAPABILITY", "* CAPABILITY IMAP4rev1 MOVE UIDPLUS IDLE ESEARCH SEARCHRES\r\nTAG OK done\r\n")
+        .ahead("SELECT", |heard| {
+            let exists = if heard.nth < 3 { 0 } else { 6 };
+            Step::Say(format!("* {exists} EXISTS\r\n{SELECTED}"))
+        })
+        .ahead("UID SEARCH RETURN", |_| Step::say("* ESEARCH (TAG \"TAG\") UID\r\nTAG OK done\r\n"))
+        .ahead("UID SEARCH RETURN (ALL) UNDELETED", |heard| {
+            let found = if heard.text.contains("SUBJECT") { "" } else { " ALL 1:6" };
+            Step::Say(format!("* ESEARCH (TAG \"TAG\") UID{found}\r\nTAG OK done\r\n"))
+        })
+        .ahead("UID FETCH $", |_| Step::say("TAG OK done\r\n"))
+        .start();
+    let imap = Imap::connect(imap_config(&server).recheck(NEVER).dedup_window(0)).unwrap();
+    assert!(imap.fetch().unwrap().is_empty());
+    let uids: Vec<u32> = imap.fetch().unwrap().iter().map(|delivery| delivery.uid().get()).collect();
+    assert_eq!(uids, OURS, "{:?}", server.heard(""));
 }
 
 #[rstest]
