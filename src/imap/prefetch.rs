@@ -83,7 +83,7 @@ pub(super) fn prefetch_new<'a>(
     };
     match others {
         Some(others) => {
-            inbox.searched.searched(!(new.is_empty() && others.is_empty()));
+            inbox.searched.record_search(!(new.is_empty() && others.is_empty()));
             // Where SEARCH has never found anything, the usual way audits it.
             let is_reliable = inbox.searched.has_found() || !session.has_unlisted()?;
             let is_next = is_reliable && is_next_batch(imap, inbox, cursor, &new, &others);

@@ -57,8 +57,8 @@ impl Searched {
     }
 
     /// Records whether a SEARCH has found something.
-    pub(crate) fn searched(&mut self, has_found: bool) {
-        self.subjects.searched(has_found);
+    pub(crate) fn record_search(&mut self, has_found: bool) {
+        self.subjects.record_search(has_found);
     }
 
     /// Returns `true` if mail is known that the server can't search.
@@ -115,7 +115,7 @@ impl Search<'_> {
             }
             found => found?,
         };
-        self.searched.searched(!found.is_empty());
+        self.searched.record_search(!found.is_empty());
         if unsearchable.is_empty() {
             return Ok(found);
         }

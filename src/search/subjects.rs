@@ -56,7 +56,7 @@ impl Subjects {
     }
 
     /// Records whether a SEARCH has found something.
-    pub(super) fn searched(&mut self, has_found: bool) {
+    pub(super) fn record_search(&mut self, has_found: bool) {
         self.has_found |= has_found;
     }
 
