@@ -145,7 +145,7 @@ macro_rules! common_setters {
 
         /// Sets the time without traffic after which a NOOP is sent. Default 10 s, and 30 s for SMTP; 1 ms to a week.
         ///
-        /// A lost connection is noticed after this time and that of the NOOP's answer: as much again, at least 2 s, at
+        /// A lost connection is noticed after this time and that of the NOOP's answer: as much again, at least 10 s, at
         /// most a [`timeout`](Self::timeout). While an IMAP handle waits for mail in IDLE, no NOOP is sent, and a loss
         /// is noticed when IDLE is renewed, or at the next recheck. On a server without IDLE, it is asked for mail at
         /// this interval.
