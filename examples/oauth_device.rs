@@ -8,14 +8,14 @@
 //! The first line is for Microsoft 365 and Outlook.com, the second for another provider. Google gives no device codes
 //! for mail: its users sign in by a browser, with `Client::sign_in_by_browser`.
 //!
-//! The refresh token is in `FILE` afterwards, which only its owner can read. The client secret is
+//! The refresh token is in `FILE` afterwards, which on Unix only its owner can read, and on Windows those who can read
+//! the folder: one in the user's profile is private. The client secret is
 //! `OAUTH_CLIENT_SECRET`, if the provider has given the app one; the proxy is that of the environment.
 
 use std::env;
 use std::error::Error;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -69,8 +69,17 @@ fn run(args: &[String]) -> Result<(), Box<dyn Error>> {
 fn keep(path: &Path, token: &RefreshToken) -> io::Result<()> {
     let new = path.with_extension("new");
     let _ = fs::remove_file(&new); // of a process that has crashed
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
+    let mut file = private().write(true).create_new(true).open(&new)?;
     file.write_all(token.reveal().as_bytes())?;
     file.sync_all()?;
     fs::rename(&new, path)
+}
+
+/// Returns the options of a file that only its owner can read. On Windows, a new file has the rights of its folder.
+fn private() -> OpenOptions {
+    #[cfg_attr(not(unix), expect(unused_mut))]
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }

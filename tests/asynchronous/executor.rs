@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures_core::Stream;
 
-use crate::support::process::of_this_process;
+use crate::support::process::needs;
+use crate::support::usage::thread_names;
 
 /// The longest wait for a wake-up on a busy machine. Courier looks for new mail once a minute.
 const PATIENCE: Duration = Duration::from_secs(150);
@@ -144,7 +145,9 @@ pub async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
 
 /// Returns the number of threads of this process with a name that begins so.
 pub fn threads(name: &str) -> usize {
-    let threads = std::fs::read_dir(of_this_process("task")).unwrap().flatten();
-    let names = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
-    names.filter(|it| it.starts_with(name)).count()
+    let names = thread_names();
+    if names.is_empty() {
+        needs("Linux or Windows", "which name the threads of a process");
+    }
+    names.iter().filter(|it| it.starts_with(name)).count()
 }

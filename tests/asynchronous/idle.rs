@@ -1,15 +1,13 @@
 //! Streams that wait for mail: they block no threads.
 
 use std::env;
-use std::pin::pin;
 use std::process::Command;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use pymail::{AsyncImap, Credentials, ErrorKind, ImapConfig, Push, Server};
+use pymail::{AsyncImap, Credentials, ImapConfig, Push, Server};
 
-use crate::executor::{Runtime, Wakes, poll, poll_next, threads};
+use crate::executor::{Runtime, Wakes, poll_next, threads};
 use crate::mail_site::ALICE;
 use crate::support::process::wait_until;
 use crate::support::script::Script;
@@ -20,7 +18,7 @@ const STREAMS: usize = 50;
 const WORKERS: usize = 3;
 
 /// Runs an ignored test in a process of its own.
-fn passes(name: &str) {
+pub fn passes(name: &str) {
     let args = ["--ignored", "--exact", name, "--test-threads=1"];
     let output = Command::new(env::current_exe().unwrap()).args(args).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -30,43 +28,6 @@ fn passes(name: &str) {
 #[test]
 fn fifty_streams_that_wait_have_no_threads() {
     passes("idle::waits_with_fifty_streams");
-}
-
-#[test]
-fn a_forked_child_gets_errors_and_waits_for_nothing() {
-    passes("idle::forks");
-}
-
-#[test]
-#[ignore = "runs in a child process of the test above"]
-#[allow(unsafe_code, reason = "forks")]
-fn forks() {
-    let server = Script::imap(&["IDLE"]).start();
-    let config = ImapConfig::new(
-        Server::unencrypted("localhost").port(server.port()),
-        Credentials::new(ALICE, "secret"),
-    );
-    let imap = Runtime::Tokio.block_on(AsyncImap::connect(config)).unwrap();
-    let mut stream = imap.consume();
-    // SAFETY: the child polls futures, which is what is tested, and leaves by `_exit`.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let wakes = Arc::<Wakes>::default();
-        let is_runtime = |error: &pymail::Error| error.kind() == ErrorKind::Runtime;
-        let call = matches!(poll(pin!(imap.noop()), &wakes), Poll::Ready(Err(error)) if is_runtime(&error));
-        let wait = pin!(imap.wait(Duration::from_secs(3_600)));
-        let wait = matches!(poll(wait, &wakes), Poll::Ready(Err(error)) if is_runtime(&error));
-        let item = poll_next(&mut stream, &wakes);
-        let item = matches!(item, Poll::Ready(Some(Err(error))) if is_runtime(&error));
-        drop((stream, imap));
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(i32::from(!(call && wait && item))) };
-    }
-    let mut status = -1;
-    // SAFETY: waits for our own child.
-    unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(status, 0);
-    Runtime::Tokio.block_on(imap.noop()).unwrap();
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod dropped;
 mod executor;
 #[path = "../fixtures.rs"]
 mod fixtures;
+#[cfg(unix)]
+mod forks;
 mod idle;
 #[path = "../mail_site.rs"]
 mod mail_site;

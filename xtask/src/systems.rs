@@ -8,16 +8,16 @@ const MACOS: &[&str] = &["aarch64-apple-darwin", "x86_64-apple-darwin"];
 /// Windows with the linker of Visual Studio, of which there is no free one.
 const WINDOWS: &[&str] = &["x86_64-pc-windows-msvc"];
 
-/// Checks that the library and these commands compile for macOS and Windows, and for macOS the tests and examples.
+/// Checks that the library, its tests and examples, and these commands compile for macOS and Windows.
 pub(super) fn check() -> Outcome {
-    let packages = ["--package", "pymail", "--package", "xtask", "--lib", "--bins"];
-    check_for(MACOS, &[&packages[..], &["--tests", "--examples"]].concat())?;
-    check_for(WINDOWS, &packages)
+    check_for(MACOS)?;
+    check_for(WINDOWS)
 }
 
-fn check_for(systems: &'static [&'static str], what: &[&str]) -> Outcome {
+fn check_for(systems: &'static [&'static str]) -> Outcome {
     let toolchain = Toolchain::provide(systems, "check")?;
-    let mut check = toolchain.cargo("check", &[&["--locked", "--all-features"], what].concat());
+    let what = ["--package", "pymail", "--package", "xtask", "--lib", "--bins", "--tests", "--examples"];
+    let mut check = toolchain.cargo("check", &[&["--locked", "--all-features"], &what[..]].concat());
     for system in systems {
         check.args(["--config", &format!("target.{system}.{}.rustc-cfg=[]", links_of_ring()?)]);
     }
