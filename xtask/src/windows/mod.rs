@@ -42,13 +42,18 @@ const QUICK: [&str; 6] = [
     "host_process::",
 ];
 
+/// The integration tests of the features.
+const FEATURES: [&str; 7] =
+    ["--all-features", "--test", "asynchronous", "--test", "metrics", "--test", "oauth"];
+
 /// Runs the tests on the oldest, the default and the newest Windows Python, and ships an app.
 pub(super) fn test() -> Outcome {
     let toolchain = provide()?;
     let _certificates = Certificates::keep()?;
     let servers = Servers::start()?;
     for python in &python::ALL {
-        let others: &[&[&str]] = if python.minor == python::DEFAULT { &[&["--test", "all"]] } else { &[] };
+        let others: &[&[&str]] =
+            if python.minor == python::DEFAULT { &[&["--test", "all"], &FEATURES] } else { &[] };
         let tests = [&[&["--lib"][..]], others].concat();
         test_on(&toolchain, python, &servers, &tests, &[])?;
     }
@@ -98,8 +103,8 @@ fn test_on(
     let command = |args: &[&str]| cargo(toolchain, python, servers, args);
     // Some tests run examples.
     run(&mut command(&["build", "--examples"])?)?;
-    if !tests.is_empty() {
-        run(&mut command(&[&["test", "--no-run"], &*tests.concat()].concat())?)?;
+    for test in tests {
+        run(&mut command(&[&["test", "--no-run"], *test].concat())?)?;
     }
     let mut steps = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "1000"])?];
     for test in tests {
