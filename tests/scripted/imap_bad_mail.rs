@@ -194,8 +194,8 @@ fn a_withheld_message_stays_in_the_inbox_whatever_is_acknowledged(#[case] bad: B
     let imap = Imap::connect(config(&server)).unwrap();
     imap.fetch().unwrap().ack().unwrap();
     assert_eq!(server.heard("UID MOVE"), [format!("UID MOVE 1:2,4 \"{TAG}\"")]);
-    let server = always_ill(&[3], bad);
-    let imap = Imap::connect(config(&server)).unwrap();
+    let (server, hour) = (always_ill(&[3], bad), Duration::from_secs(3_600));
+    let imap = Imap::connect(config(&server).backoff(hour, hour)).unwrap();
     assert_eq!(imap.fetch_and_ack().unwrap().len(), 1, "it is said");
     assert_eq!(
         imap.fetch_and_ack().unwrap().len(),
