@@ -33,7 +33,7 @@ const SKIPPED: [(&str, &str); 1] =
     [("python::modules::tests::bytecode_", "a build for another system compiles no Python files")];
 
 /// The integration tests of a quick run, by parts of their names.
-const QUICK: [&str; 6] = [
+const QUICK: &[&str] = &[
     "dovecot_and_postfix",
     "case_02_embedded",
     "line_protocol::",
@@ -42,35 +42,49 @@ const QUICK: [&str; 6] = [
     "host_process::",
 ];
 
-/// The integration tests of the features.
-const FEATURES: [&str; 7] =
-    ["--all-features", "--test", "asynchronous", "--test", "metrics", "--test", "oauth"];
+/// Those of a quick run on the oldest and the newest Python.
+const QUICK_ON_OTHERS: &[&str] = &["case_02_embedded", "line_protocol::", "bad_input::", "host_process::"];
 
-/// Runs the tests on the oldest, the default and the newest Windows Python, and ships an app.
+/// The integration tests of the features.
+const FEATURES: &[&str] =
+    &["--all-features", "--test", "asynchronous", "--test", "metrics", "--test", "oauth"];
+
+const UNIT: &[&str] = &["--lib"];
+const INTEGRATION: &[&str] = &["--test", "all"];
+
+/// Tests to run on a Python.
+struct Tests {
+    /// The options of cargo, for each run of it.
+    runs: &'static [&'static [&'static str]],
+    /// The parts of names by which the integration tests are selected; none for all of them.
+    filters: &'static [&'static str],
+}
+
+/// Runs all tests on the default Windows Python, the unit tests and the most important others on the oldest and the
+/// newest, and ships an app.
 pub(super) fn test() -> Outcome {
-    let toolchain = provide()?;
-    let _certificates = Certificates::keep()?;
-    let servers = Servers::start()?;
-    for python in &python::ALL {
-        let others: &[&[&str]] =
-            if python.minor == python::DEFAULT { &[&["--test", "all"], &FEATURES] } else { &[] };
-        let tests = [&[&["--lib"][..]], others].concat();
-        test_on(&toolchain, python, &servers, &tests, &[])?;
-    }
+    let on_default = Tests { runs: &[UNIT, INTEGRATION, FEATURES], filters: &[] };
+    let toolchain = test_on_all(&on_default, &Tests { runs: &[UNIT, INTEGRATION], filters: QUICK })?;
     ship::test(&toolchain)
 }
 
-/// Runs the round trip on the three Pythons, and the most important tests on the default one.
+/// Runs the most important tests on the default Python, and fewer on the oldest and the newest.
 pub(super) fn test_quickly() -> Outcome {
+    let on_default = Tests { runs: &[UNIT, INTEGRATION], filters: QUICK };
+    test_on_all(&on_default, &Tests { runs: &[INTEGRATION], filters: QUICK_ON_OTHERS })?;
+    Ok(())
+}
+
+/// Runs tests on the default Python, and tests on the oldest and the newest. Returns the compiler.
+fn test_on_all(on_default: &Tests, on_others: &Tests) -> Result<Toolchain, String> {
     let toolchain = provide()?;
     let _certificates = Certificates::keep()?;
     let servers = Servers::start()?;
     for python in &python::ALL {
-        let tests: &[&[&str]] =
-            if python.minor == python::DEFAULT { &[&["--lib"], &["--test", "all"]] } else { &[] };
-        test_on(&toolchain, python, &servers, tests, &QUICK)?;
+        let tests = if python.minor == python::DEFAULT { on_default } else { on_others };
+        test_on(&toolchain, python, &servers, tests)?;
     }
-    Ok(())
+    Ok(toolchain)
 }
 
 /// Installs what is missing, and shows that each Python runs.
@@ -88,27 +102,21 @@ fn provide() -> Result<Toolchain, String> {
     Ok(toolchain)
 }
 
-/// Runs the round trip, and tests: all unit tests, and of the integration tests those whose names have one of `filters`;
-/// with the default version also an extension module, the round trip in other places, and a sweep of faults.
+/// Runs the round trip and tests; with the default version also an extension module, the round trip in other places, and
+/// a sweep of faults.
 ///
 /// `PyO3` links each version by another name, so its dependents are built for each.
-fn test_on(
-    toolchain: &Toolchain,
-    python: &Python,
-    servers: &Servers,
-    tests: &[&[&str]],
-    filters: &[&str],
-) -> Outcome {
+fn test_on(toolchain: &Toolchain, python: &Python, servers: &Servers, tests: &Tests) -> Outcome {
     eprintln!("\nWindows Python {}", python.minor);
     let command = |args: &[&str]| cargo(toolchain, python, servers, args);
     // Some tests run examples.
     run(&mut command(&["build", "--examples"])?)?;
-    for test in tests {
-        run(&mut command(&[&["test", "--no-run"], *test].concat())?)?;
+    for run_of_cargo in tests.runs {
+        run(&mut command(&[&["test", "--no-run"], *run_of_cargo].concat())?)?;
     }
     let mut steps = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "1000"])?];
-    for test in tests {
-        steps.push(command(&[&["test"], *test, &["--"], &*options(test, filters)].concat())?);
+    for run_of_cargo in tests.runs {
+        steps.push(command(&[&["test"], *run_of_cargo, &["--"], &*options(run_of_cargo, tests)].concat())?);
     }
     if python.minor != python::DEFAULT {
         return parallel::run(steps);
@@ -120,9 +128,9 @@ fn test_on(
     run(&mut command(&["test", "--test", "faults", "--", "--quick"])?)
 }
 
-/// Returns the options of a test's program: the tests that it leaves out, and the filters.
-fn options<'a>(test: &[&str], filters: &[&'a str]) -> Vec<&'a str> {
-    let filters = if test.contains(&"--lib") { &[] } else { filters };
+/// Returns the options of a test program: the tests that it leaves out, and the filters.
+fn options(run_of_cargo: &[&str], tests: &Tests) -> Vec<&'static str> {
+    let filters = if run_of_cargo == UNIT { &[] } else { tests.filters };
     SKIPPED.iter().flat_map(|(name, _)| ["--skip", name]).chain(filters.iter().copied()).collect()
 }
 
