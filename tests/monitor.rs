@@ -9,10 +9,11 @@ use serde_json::Value;
 use crate::fixtures::postfix;
 use crate::line_protocol::example;
 use crate::mail_site::{ALICE, Site};
+use crate::support::process::started;
 
 /// Runs the example without a terminal, and returns its lines of text and the last line.
 fn run(command: &mut Command) -> (Vec<String>, Value) {
-    let output = command.args(["--for", "2", "--every", "20"]).output().unwrap();
+    let output = started(|| command.args(["--for", "2", "--every", "20"]).output()).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     let text = String::from_utf8(output.stdout).unwrap();

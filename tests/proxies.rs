@@ -16,7 +16,7 @@ use rstest::rstest;
 use crate::fixtures::postfix;
 use crate::mail_site::{ALICE, Site, TAG, message, shown};
 use crate::support::dovecot::REMOTE_NAME;
-use crate::support::process::{free_port, wait_until};
+use crate::support::process::{free_port, started, wait_until};
 use crate::support::proxy::{self, ProxyOptions, answering, listen, silent};
 use crate::support::script::{Heard, Script, Scripted, Step};
 
@@ -325,7 +325,7 @@ fn child(name: &str, proxy: &str, port: u16) {
     command.env_remove("all_proxy").env_remove("https_proxy").env_remove("no_proxy").env_remove("NO_PROXY");
     // After that: to Windows, both spellings are the same variable.
     command.env("ALL_PROXY", proxy).env("HTTPS_PROXY", proxy).env("CHILD_PORT", port.to_string());
-    let Output { status, stdout, stderr } = command.output().unwrap();
+    let Output { status, stdout, stderr } = started(|| command.output()).unwrap();
     let text = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
     assert!(status.success() && text.contains("1 passed"), "{status:?}: {text}");
 }

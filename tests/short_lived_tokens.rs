@@ -15,7 +15,7 @@ use pymail::{AccessToken, Credentials, Error, ErrorKind, Imap, ImapConfig, Serve
 
 use crate::mail_site::{ALICE, Site};
 use crate::support::jwt::{Claims, mint};
-use crate::support::process::{of_this_process, wait_until};
+use crate::support::process::{of_this_process, started, wait_until};
 
 /// The variable with the number of connections: 10,000 when run by hand.
 const CONNECTS: &str = "PYMAIL_CONNECTS_BY_TOKEN";
@@ -45,7 +45,8 @@ fn thousands_of_connects_with_tokens_of_two_seconds() {
     command.args(["--ignored", "--exact", test, "--test-threads=1", "--nocapture"]);
     let ports = site.ports();
     command.env("CHILD_IMAP", ports.imaps.to_string()).env("CHILD_SMTP", ports.smtp.to_string());
-    let mut child = command.env("CHILD_CA", site.ca_pem()).stdin(Stdio::null()).spawn().unwrap();
+    command.env("CHILD_CA", site.ca_pem()).stdin(Stdio::null());
+    let mut child = started(|| command.spawn()).unwrap();
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;

@@ -137,7 +137,7 @@ fn several_connections_share_the_messages(#[from(postfix)] site: Site) {
     let mut all = messages(200);
     all[77].sent_to = vec![REFUSED.into()];
     // Delays each connection until the others have begun.
-    relay.stall(Duration::from_secs(2));
+    relay.stall(Duration::from_secs(8));
     let outcomes = smtp.send_all(&all);
     assert_eq!(kind(&outcomes[77]), Some(ErrorKind::Refused));
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 199);
@@ -353,7 +353,7 @@ fn messages_that_were_never_sent_are_not_unknown_when_sending_ends() {
 /// A server may hold back the replies to MAIL and RCPT until it has worked on the message, which it has received whole.
 #[test]
 fn in_a_flight_all_replies_to_a_message_may_come_as_late_as_the_final_one() {
-    const TIMEOUT: Duration = Duration::from_secs(5);
+    const TIMEOUT: Duration = Duration::from_secs(15);
     let late = |_, nth| {
         if nth == 2 {
             std::thread::sleep(TIMEOUT + Duration::from_millis(300));

@@ -121,7 +121,7 @@ pub(super) fn decode_unlabelled(octets: &[u8]) -> Decoded {
 mod tests {
     use std::process::Command;
 
-    use pymail_test_support::process::python;
+    use pymail_test_support::process::{python, started};
 
     use super::*;
 
@@ -169,7 +169,8 @@ for name, codec in sorted(names.items()):
 
     #[test]
     fn every_charset_name_of_python_is_decoded_as_by_python() {
-        let answer = Command::new(python()).args(["-I", "-c", NAMES]).output().expect("Python runs");
+        let answer =
+            started(|| Command::new(python()).args(["-I", "-c", NAMES]).output()).expect("Python runs");
         let names = String::from_utf8(answer.stdout).unwrap();
         assert!(names.lines().count() > 200, "{}", String::from_utf8_lossy(&answer.stderr));
         let octets = |hex: &str| -> Vec<u8> {

@@ -15,7 +15,7 @@ use proptest::test_runner::TestRunner;
 use super::parse::{Parsed, parse_leniently};
 use super::{Message, compose, is_ours};
 use crate::error::Result;
-use pymail_test_support::process::python;
+use pymail_test_support::process::{python, started};
 use pymail_test_support::strategies::{Foreign, Parts, config, foreign, parts, properties, tag};
 
 fn message((id, sent_by, sent_to, body): Parts) -> Message {
@@ -45,7 +45,7 @@ impl Composer {
             .args(["-I", "-X", "utf8", "-c", include_str!("../../tests/properties/compose.py")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let mut process = command.spawn().expect("Python runs");
+        let mut process = started(|| command.spawn()).expect("Python runs");
         let (input, output) = (process.stdin.take().expect("a pipe"), process.stdout.take().expect("a pipe"));
         Self { process, input, output: BufReader::new(output) }
     }

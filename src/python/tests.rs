@@ -16,7 +16,7 @@ use self::support::certs::Authority;
 use self::support::dovecot::{Dovecot, DovecotOptions, HOST, PASSWORD};
 use self::support::jwt;
 use self::support::postfix::Postfix;
-use self::support::process::wait_until;
+use self::support::process::{started, wait_until};
 use self::support::script::{Script, Step};
 use super::py_session::PySession;
 use super::runtime::attached;
@@ -64,7 +64,7 @@ pub(super) fn child(test: &str) -> Command {
 
 /// Asserts that the test exists and passes.
 pub(super) fn passes(child: &mut Command) {
-    let output = child.output().unwrap();
+    let output = started(|| child.output()).unwrap();
     assert!(output.status.success(), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
 }

@@ -9,7 +9,7 @@ use pymail::{AsyncImap, Credentials, ImapConfig, Push, Server};
 
 use crate::executor::{Runtime, Wakes, poll_next, threads};
 use crate::mail_site::ALICE;
-use crate::support::process::wait_until;
+use crate::support::process::{started, wait_until};
 use crate::support::script::Script;
 
 const STREAMS: usize = 50;
@@ -20,7 +20,7 @@ const WORKERS: usize = 3;
 /// Runs an ignored test in a process of its own.
 pub fn passes(name: &str) {
     let args = ["--ignored", "--exact", name, "--test-threads=1"];
-    let output = Command::new(env::current_exe().unwrap()).args(args).output().unwrap();
+    let output = started(|| Command::new(env::current_exe().unwrap()).args(args).output()).unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }

@@ -14,7 +14,7 @@ use crate::support::script::{Script, Step};
 fn a_call_behind_a_late_final_reply_ends_at_its_own_timeout() {
     let server = Script::smtp(&[]).on(".", |_| Step::Nothing).start();
     let config = SmtpConfig::new(Server::unencrypted("localhost").port(server.port()), Credentials::none());
-    let config = config.timeout(Duration::from_secs(2)).reply_timeout(Duration::from_secs(60));
+    let config = config.timeout(Duration::from_secs(10)).reply_timeout(Duration::from_secs(60));
     let smtp = Runtime::Smol.block_on(AsyncSmtp::connect(config)).unwrap();
     let mut first = pin!(smtp.send(&message("1", "hello")));
     assert!(poll(first.as_mut(), &Arc::new(Wakes::default())).is_pending());

@@ -9,7 +9,7 @@ use pymail::Message;
 use serde::Deserialize;
 
 use super::Part;
-use crate::support::process::python;
+use crate::support::process::{python, started};
 
 const SCRIPT: &str = include_str!("read.py");
 
@@ -54,7 +54,7 @@ pub(super) fn read<'a>(mails: impl Iterator<Item = &'a [u8]>) -> Vec<Reading> {
     let question = serde_json::to_vec(&question).expect("a list of texts is JSON");
     let mut command = Command::new(python());
     command.args(["-I", "-X", "utf8", "-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut python = command.spawn().expect("python3 runs");
+    let mut python = started(|| command.spawn()).expect("python3 runs");
     // Python writes only after the end of its input, so that no pipe can block both sides.
     python.stdin.take().expect("a pipe").write_all(&question).expect("Python reads its input");
     let answer = python.wait_with_output().expect("Python ends");

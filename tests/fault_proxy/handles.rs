@@ -13,7 +13,7 @@ use crate::support::process::wait_until;
 const NEVER: Duration = Duration::from_secs(3_600);
 
 /// Short enough to wait for a response that never comes, and long enough for a handshake on a busy machine.
-const BRIEFLY: Duration = Duration::from_secs(6);
+const BRIEFLY: Duration = Duration::from_secs(15);
 
 fn proxy(site: &Site, protocol: Protocol, security: Security) -> FaultProxy {
     let Site::Real { postfix, dovecot } = site else { unreachable!("the real site") };
@@ -152,8 +152,8 @@ fn a_message_that_was_archived_without_an_answer_is_not_told_as_another_consumer
 ) {
     let proxy = proxy(&site, Protocol::Imap, Security::Tls);
     site.deliver(&[message("1", "a"), message("2", "b")]);
-    let lease = Duration::from_secs(4);
-    let briefly = Duration::from_secs(2);
+    let lease = Duration::from_secs(16);
+    let briefly = Duration::from_secs(8);
     let shared = |config: ImapConfig| Imap::connect(config.tag(TAG).timeout(briefly).shared(lease)).unwrap();
     let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials());
     let imap = shared(config.backoff(NEVER, NEVER).dedup_window(0));

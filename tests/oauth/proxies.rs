@@ -11,6 +11,7 @@ use pymail::ErrorKind;
 use pymail::oauth::{Client, Endpoints};
 use rstest::rstest;
 
+use crate::support::process::started;
 use crate::support::token_server::{CLIENT_SECRET, TokenServer};
 use crate::{ask, client};
 
@@ -118,7 +119,7 @@ fn in_a_process_with(server: &TokenServer, proxy: &str, no_proxy: Option<&str>) 
     command.env("HTTPS_PROXY", proxy).env("PYMAIL_TEST_TOKEN_URL", server.url("token"));
     command.env("PYMAIL_TEST_CA", server.ca_pem());
     no_proxy.map(|hosts| command.env("NO_PROXY", hosts).env("PYMAIL_TEST_ASKS", "1"));
-    command.output().unwrap()
+    started(|| command.output()).unwrap()
 }
 
 /// Does nothing unless another test has started this process.

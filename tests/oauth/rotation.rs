@@ -10,7 +10,7 @@ use pymail::{ErrorKind, TokenRequest};
 use rstest::rstest;
 use tempfile::TempDir;
 
-use crate::support::process::wait_until;
+use crate::support::process::{started, wait_until};
 use crate::support::token_server::{Fault, TokenServer};
 use crate::{LONG, USER, ask, assert_hidden, client, renew};
 
@@ -145,7 +145,8 @@ fn a_process_that_dies_at_a_rotation_goes_on_if_it_has_stored_the_new_token(
     let mut process = Command::new(env::current_exe().unwrap());
     process.args(["--exact", "rotation::a_process_that_dies", "--nocapture"]);
     process.env("PYMAIL_TEST_FILE", &file).env("PYMAIL_TEST_HTTP_PORT", server.http_port().to_string());
-    let output = process.env("PYMAIL_TEST_STORES", has_stored.to_string()).output().unwrap();
+    process.env("PYMAIL_TEST_STORES", has_stored.to_string());
+    let output = started(|| process.output()).unwrap();
     let has_aborted = ![Some(0), Some(PANICKED)].contains(&output.status.code());
     assert_eq!((has_aborted, server.requests()), (true, 1), "{output:?}");
 

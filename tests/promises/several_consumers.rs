@@ -29,6 +29,9 @@ const HOUR: Duration = Duration::from_secs(3_600);
 const DEADLINE: Duration = Duration::from_secs(5);
 const LEASE: Duration = Duration::from_secs(10);
 
+/// By which a consumer that is not alive has lost its lease for certain.
+const MARGIN: Duration = Duration::from_secs(2);
+
 fn briefly(site: &Site) -> ImapConfig {
     site.imap_config().timeout(DEADLINE).shared(LEASE)
 }
@@ -142,7 +145,7 @@ fn a_handle_that_reconnects_after_its_lease_gets_lease_lost(#[from(postfix)] sit
     let late = Imap::connect(config.max_connects_per_minute(600)).unwrap();
     let batch = late.fetch().unwrap();
     let other = Imap::connect(briefly(&site)).unwrap();
-    relay.stall(2 * LEASE);
+    relay.stall(3 * LEASE);
     wait_until("the lease's end", || ids(&other).len() == 3);
     let before = late.stats().commands;
     wait_until("a reconnection and some commands", || {
@@ -189,7 +192,7 @@ fn a_consumer_that_was_away_for_longer_than_its_lease_keeps_messages_not_taken_o
     let (lost, relay) = fragile(&site);
     let batch = lost.fetch().unwrap();
     relay.cut();
-    let over = Instant::now() + LEASE + Duration::from_secs(2);
+    let over = Instant::now() + LEASE + MARGIN;
     wait_until("the lease's end", || Instant::now() > over);
     batch.ack().unwrap();
     assert_eq!(mail(&site.other_client(), TAG).len(), 3);
@@ -237,7 +240,7 @@ fn the_log_is_short_while_all_are_idle(#[from(postfix)] site: Site) {
     handles[0].ack(batches[0].iter().take(1)).unwrap();
     handles[1].ack(&batches[1]).unwrap();
     let mut most = 0;
-    during(Duration::from_secs(9), || {
+    during(2 * LEASE, || {
         assert_eq!((handles[1].fetch().unwrap().len(), handles[3].fetch().unwrap().len()), (0, 0));
         most = most.max(entries(&site));
     });
@@ -283,14 +286,14 @@ fn a_handle_that_is_busy_with_other_verbs_keeps_its_messages(
     deliver(&site, 2);
     let (busy, other) = (Imap::connect(briefly(&site)).unwrap(), Imap::connect(briefly(&site)).unwrap());
     let batch = busy.fetch().unwrap();
-    let until = Instant::now() + Duration::from_secs(9); // two leases
+    let until = Instant::now() + 2 * LEASE;
     thread::scope(|threads| {
         threads.spawn(|| {
             while Instant::now() < until {
                 verb(&busy).unwrap();
             }
         });
-        during(Duration::from_secs(9), || assert!(other.fetch().unwrap().is_empty()));
+        during(2 * LEASE, || assert!(other.fetch().unwrap().is_empty()));
     });
     batch.ack().unwrap();
     assert_eq!(mail(&site.other_client(), TAG).len(), 2);
@@ -336,7 +339,7 @@ fn of_two_leases_the_longer_counts_and_there_is_an_event(#[from(postfix)] site: 
     let events = Events::default();
     tracing::subscriber::with_default(events.clone(), || {
         let short = Imap::connect(briefly(&site)).unwrap();
-        during(Duration::from_secs(7), || assert!(short.fetch().unwrap().is_empty()));
+        during(LEASE + MARGIN, || assert!(short.fetch().unwrap().is_empty()));
     });
     assert!(events.text().contains("have different leases"), "{}", events.text());
 }
@@ -420,7 +423,7 @@ fn in_a_full_mailbox_held_messages_are_delivered_and_archived_and_a_failed_claim
     let other = site.other_client();
     other.create_mailbox("Junk").unwrap();
     while other.append("Junk", &[], b"Subject: junk\r\n\r\n").is_ok() {}
-    let over = Instant::now() + Duration::from_secs(6); // more than a lease
+    let over = Instant::now() + LEASE + MARGIN;
     wait_until("the lease's end", || Instant::now() > over);
     let error = second.fetch().unwrap_err();
     assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("OVERQUOTA")), "{error:?}");
@@ -475,7 +478,7 @@ fn after_a_change_of_uidvalidity_no_message_is_handed_to_two_consumers(#[from(po
         !handed.is_empty()
     });
     assert_eq!(handed.iter().map(|text| text.trim_end()).collect::<Vec<_>>(), ["new"]);
-    during(Duration::from_secs(6), || assert_eq!(third.fetch().unwrap().len(), 1)); // a lease
+    during(LEASE, || assert_eq!(third.fetch().unwrap().len(), 1));
     batch.ack().unwrap();
     held.ack().unwrap();
     assert_eq!(mail(&site.other_client(), TAG).len(), 3);

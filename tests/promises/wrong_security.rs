@@ -10,7 +10,7 @@ use crate::support::dovecot::{Dovecot, PASSWORD};
 use crate::support::postfix::Postfix;
 
 /// A server that says nothing uses all of it.
-const TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 fn imap_error(server: Server) -> Error {
     let config = ImapConfig::new(server, Credentials::new(ALICE, PASSWORD)).timeout(TIMEOUT);

@@ -14,7 +14,7 @@ use rstest::rstest;
 use serde::Deserialize;
 
 use crate::mail_site::TAG;
-use crate::support::process::python;
+use crate::support::process::{python, started};
 use crate::support::script::Script;
 use crate::support::strategies::{Parts, config, properties, usual_parts};
 
@@ -59,7 +59,7 @@ impl Reader {
             .args(["-I", "-X", "utf8", "-c", include_str!("read.py")])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
-        let mut process = command.spawn().expect("python3 runs");
+        let mut process = started(|| command.spawn()).expect("python3 runs");
         let (input, output) = (process.stdin.take().expect("a pipe"), process.stdout.take().expect("a pipe"));
         Self { process, input, output: BufReader::new(output) }
     }

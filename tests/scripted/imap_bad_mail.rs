@@ -8,8 +8,8 @@ use pymail::{ErrorKind, Imap, ImapConfig};
 use rstest::rstest;
 
 use super::imap::{fetched, mail};
-use super::imap_config;
 use super::imap_receiving::{Told, named, told};
+use super::{NEVER, imap_config};
 use crate::mail_site::TAG;
 use crate::support::process::wait_until;
 use crate::support::script::{Heard, Script, Scripted, Step};
@@ -118,8 +118,9 @@ fn always_ill(uids: &[u32], bad: Bad) -> Scripted {
     ill(uids, bad, |_| true).start()
 }
 
+/// Returns a configuration with which no withheld message is due again within a test.
 fn config(server: &Scripted) -> ImapConfig {
-    imap_config(server).dedup_window(0)
+    imap_config(server).dedup_window(0).backoff(NEVER, NEVER)
 }
 
 fn fetch(imap: &Imap) -> Vec<Told> {
@@ -194,8 +195,8 @@ fn a_withheld_message_stays_in_the_inbox_whatever_is_acknowledged(#[case] bad: B
     let imap = Imap::connect(config(&server)).unwrap();
     imap.fetch().unwrap().ack().unwrap();
     assert_eq!(server.heard("UID MOVE"), [format!("UID MOVE 1:2,4 \"{TAG}\"")]);
-    let (server, hour) = (always_ill(&[3], bad), Duration::from_secs(3_600));
-    let imap = Imap::connect(config(&server).backoff(hour, hour)).unwrap();
+    let server = always_ill(&[3], bad);
+    let imap = Imap::connect(config(&server)).unwrap();
     assert_eq!(imap.fetch_and_ack().unwrap().len(), 1, "it is said");
     assert_eq!(
         imap.fetch_and_ack().unwrap().len(),
@@ -245,7 +246,7 @@ fn a_mail_whose_headers_do_not_come_either_is_not_touched() {
 #[case::ends_within(ends_within)]
 fn a_response_without_end_delays_the_others_once(#[case] bad: Bad) {
     let server = always_ill(&[1, 2, 3, 4, 5], bad);
-    let imap = Imap::connect(config(&server).timeout(Duration::from_secs(4))).unwrap();
+    let imap = Imap::connect(config(&server).timeout(Duration::from_secs(12))).unwrap();
     assert_eq!(fetch(&imap), [Ok(1), Ok(2)], "what came whole before it");
     assert_eq!(fetch(&imap), [Ok(1), Ok(2), Err((BAD, ErrorKind::Timeout)), Ok(4), Ok(5)]);
     let connections = server.connections();
@@ -256,7 +257,7 @@ fn a_response_without_end_delays_the_others_once(#[case] bad: Bad) {
 #[rstest]
 fn a_mail_that_drips_is_skipped_by_the_next_fetch() {
     let server = always_ill(&[3, 4, 5], drips);
-    let imap = Imap::connect(config(&server).timeout(Duration::from_secs(2))).unwrap();
+    let imap = Imap::connect(config(&server).timeout(Duration::from_secs(12))).unwrap();
     assert!(imap.fetch().unwrap_err().is_timeout());
     assert_eq!(fetch(&imap), [Err((BAD, ErrorKind::Timeout)), Ok(4), Ok(5)]);
 }
@@ -366,7 +367,8 @@ fn an_archive_that_can_not_be_read_keeps_no_mail_back(#[case] bad: fn() -> Step)
         .ahead("UID SEARCH 1:*", |_| Step::say("* SEARCH 1 2 3\r\nTAG OK done\r\n"))
         .ahead("UID FETCH 1:3", move |_| bad())
         .start();
-    let imap = Imap::connect(imap_config(&server).timeout(Duration::from_secs(4))).unwrap();
+    let config = imap_config(&server).backoff(NEVER, NEVER).timeout(Duration::from_secs(12));
+    let imap = Imap::connect(config).unwrap();
     let batches = [fetch(&imap), fetch(&imap), fetch(&imap)];
     assert_eq!(batches, [[Ok(7)], [Ok(7)], [Ok(7)]]);
     assert!(server.connections() <= 3, "{}: it is not tried each time", server.connections());

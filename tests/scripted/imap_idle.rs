@@ -1,7 +1,7 @@
 //! IDLE on servers that announce late, half, too much or nothing, and on those that do not know it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pymail::{Imap, ImapConfig, Push};
@@ -20,9 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than the scripts' announcements need.
 const SHORT: Duration = Duration::from_millis(400);
 
-/// Returns a configuration by which messages are found by announcements alone, with a short limit for IDLE and DONE.
+/// Returns a configuration by which messages are found by announcements alone.
 fn config(server: &Scripted) -> ImapConfig {
-    imap_config(server).recheck(NEVER).timeout(Duration::from_secs(2))
+    imap_config(server).recheck(NEVER)
 }
 
 /// Returns a handle that has seen what is in the inbox.
@@ -47,7 +47,7 @@ fn idling(first: Step) -> Script {
 fn an_announcement_ends_the_wait(#[case] announced: &'static str, #[values(false, true)] drips: bool) {
     let step = if drips { Step::Drip(announced.into()) } else { Step::say(announced) };
     let server = idling(step).start();
-    let imap = waiting(config(&server).timeout(Duration::from_secs(20)));
+    let imap = waiting(config(&server));
     assert!(imap.wait(PATIENCE).unwrap());
     assert_eq!(imap.status().push, Some(Push::Idle));
 }
@@ -62,9 +62,12 @@ fn an_announcement_ends_the_wait(#[case] announced: &'static str, #[values(false
 fn other_responses_do_not_end_the_wait(#[case] announced: &'static str) {
     let server = idling(Step::say(announced)).start();
     let imap = waiting(config(&server));
+    while server.heard("IDLE").is_empty() {
+        assert!(!imap.wait(SHORT).unwrap());
+    }
     assert!(!imap.wait(SHORT).unwrap());
     imap.noop().unwrap();
-    assert_eq!((server.heard("DONE").len(), server.connections()), (1, 1));
+    assert_eq!((server.heard("DONE").len(), server.connections()), (server.heard("IDLE").len(), 1));
 }
 
 #[rstest]
@@ -73,10 +76,17 @@ fn other_responses_do_not_end_the_wait(#[case] announced: &'static str) {
 #[case::bad(IDLE, Step::say("TAG BAD what?\r\n"))]
 #[case::ok_without_a_plus(IDLE, Step::say("TAG OK done\r\n"))]
 fn a_server_without_idle_is_asked_at_each_heartbeat(#[case] capabilities: &[&str], #[case] answer: Step) {
-    let announced = |heard: &Heard| Step::say("* 10 EXISTS\r\nTAG OK done\r\n").when(heard.nth > 4);
+    let has_arrived = Arc::new(AtomicBool::new(false));
+    let announces = Arc::clone(&has_arrived);
+    let announced =
+        move |_: &Heard| Step::say("* 10 EXISTS\r\nTAG OK done\r\n").when(announces.load(Ordering::SeqCst));
     let script = Script::imap(capabilities).on("IDLE", move |_| answer.clone()).on("NOOP", announced);
     let server = script.start();
     let imap = waiting(config(&server).heartbeat(Duration::from_millis(20)));
+    while imap.status().push != Some(Push::Polling) {
+        assert!(!imap.wait(SHORT).unwrap());
+    }
+    has_arrived.store(true, Ordering::SeqCst);
     assert!(imap.wait(PATIENCE).unwrap());
     assert_eq!((imap.status().push, server.connections()), (Some(Push::Polling), 1));
 }
@@ -86,7 +96,7 @@ fn a_server_that_never_answers_idle_is_asked_at_each_heartbeat_from_the_second_t
     let announced = |heard: &Heard| Step::say("* 10 EXISTS\r\nTAG OK done\r\n").when(heard.here > 2);
     let script = Script::imap(IDLE).on("IDLE", |_| Step::Nothing).on("NOOP", announced);
     let server = script.says("SELECT", "* 0 EXISTS\r\n* OK [UIDVALIDITY 7] life\r\nTAG OK done\r\n").start();
-    let timeout = Duration::from_secs(1);
+    let timeout = Duration::from_secs(8);
     let imap = waiting(config(&server).heartbeat(Duration::from_millis(50)).timeout(timeout));
     while imap.status().push != Some(Push::Polling) {
         imap.wait(SHORT).unwrap();
@@ -100,9 +110,9 @@ fn a_server_that_never_answers_idle_is_asked_at_each_heartbeat_from_the_second_t
 #[case::hangs_up(Step::Close)]
 fn a_call_goes_out_on_a_new_connection_when_the_server_does_not_end_idle(#[case] done: Step) {
     let server = Script::imap(IDLE).on("DONE", move |heard| done.clone().when(heard.nth == 2)).start();
-    let imap = waiting(config(&server));
+    let imap = waiting(config(&server).timeout(Duration::from_secs(20)));
     // A connection that was heard of just before counts as alive.
-    assert!(!imap.wait(Duration::from_secs(7)).unwrap());
+    assert!(!imap.wait(Duration::from_secs(15)).unwrap());
     imap.noop().unwrap();
     assert_eq!(
         (server.connections(), server.heard("NOOP").len()),
@@ -174,15 +184,16 @@ fn idle_is_renewed() {
 
 #[test]
 fn mail_that_is_not_announced_is_found_by_a_recheck_and_told_the_second_time() {
-    // Each time that the client idles, a message arrives.
-    let arrived = Arc::new(AtomicUsize::new(1));
-    let counted = Arc::clone(&arrived);
+    // Each time that the client idles after a search, a message arrives.
+    let (arrived, told) = (Arc::new(AtomicUsize::new(1)), Arc::new(AtomicUsize::new(1)));
+    let (inbox, searched) = (Arc::clone(&arrived), Arc::clone(&told));
     let idle = move |_: &Heard| {
-        counted.fetch_add(1, Ordering::SeqCst);
+        inbox.store(searched.load(Ordering::SeqCst) + 1, Ordering::SeqCst);
         Step::Usual
     };
     let found = move |_: &Heard| {
-        let uids: Vec<String> = (1..=arrived.load(Ordering::SeqCst)).map(|uid| uid.to_string()).collect();
+        told.store(arrived.load(Ordering::SeqCst), Ordering::SeqCst);
+        let uids: Vec<String> = (1..=told.load(Ordering::SeqCst)).map(|uid| uid.to_string()).collect();
         Step::Say(format!("* SEARCH {}\r\nTAG OK done\r\n", uids.join(" ")))
     };
     let fetch = |heard: &Heard| {
@@ -191,14 +202,18 @@ fn mail_that_is_not_announced_is_found_by_a_recheck_and_told_the_second_time() {
     };
     let script = Script::imap(IDLE).on("UID SEARCH UNDELETED SUBJECT", found).on("UID FETCH", fetch);
     let server = script.on("IDLE", idle).start();
-    let imap = Imap::connect(config(&server).recheck(Duration::from_millis(50))).unwrap();
+    let imap = Imap::connect(config(&server).recheck(Duration::from_millis(500))).unwrap();
     let mut consumer = imap.consume();
     let mut pushed = Vec::new();
-    for uid in 1..=3 {
-        assert_eq!(consumer.next().unwrap().unwrap().uid().get(), uid);
+    // A find on a slow machine may not count, since it can't be told from one at the begin of a wait.
+    while pushed.last() != Some(&Some(Push::Distrusted)) {
+        assert_eq!(consumer.next().unwrap().unwrap().uid().get() as usize, pushed.len() + 1);
         pushed.push(imap.status().push);
     }
-    assert_eq!(pushed[1..], [Some(Push::Idle), Some(Push::Distrusted)]);
+    assert!(
+        pushed.len() > 2 && pushed[1..pushed.len() - 1].iter().all(|push| *push == Some(Push::Idle)),
+        "{pushed:?}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pymail::{Credentials, ErrorKind, Imap, ImapConfig, Server, State};
 use rstest::rstest;
 
-use super::{BRIEFLY, MARKED, NEVER, assert_hidden, imap, imap_config, open};
+use super::{BRIEFLY, MARKED, MINUTE, NEVER, assert_hidden, imap, imap_config, open};
 use crate::mail_site::ALICE;
 use crate::support::script::{Script, Scripted, Step};
 
@@ -29,8 +29,8 @@ fn a_login_that_the_server_defers_is_an_error_and_is_retried_later(
     #[case] passes: bool,
 ) {
     let server = logging_in(no);
-    let imap = imap(&server);
-    let wait = Duration::from_secs(if passes { 10 } else { 60 });
+    let imap = Imap::connect(imap_config(&server).backoff(MINUTE, NEVER)).unwrap();
+    let wait = if passes { 10 * MINUTE } else { MINUTE };
     for _ in 0..40 {
         let error = imap.noop().unwrap_err();
         assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some(code)), "{error:?}");

@@ -494,6 +494,6 @@ fn a_redriven_message_ends_a_wait_also_if_another_one_is_expunged_meanwhile() {
     let imap = connected(&server);
     assert!(imap.fetch().unwrap().is_empty());
     imap.redrive(&letters(&imap)).unwrap();
-    assert!(imap.wait(Duration::from_secs(10)).unwrap());
+    assert!(imap.wait(Duration::from_secs(60)).unwrap());
     assert_eq!(imap.fetch().unwrap().len(), 1);
 }

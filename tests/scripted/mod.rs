@@ -37,6 +37,8 @@ use crate::support::script::Scripted;
 /// Longer than any test: no heartbeat comes between the lines of a script.
 const NEVER: Duration = Duration::from_secs(3_600);
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// Long enough for every response, short enough to fail for one that never comes.
 const BRIEFLY: Duration = Duration::from_secs(40);
 

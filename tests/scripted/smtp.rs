@@ -5,7 +5,7 @@ use std::time::Duration;
 use pymail::{Credentials, ErrorKind, Message, Result, Server, Smtp, SmtpConfig, State};
 use rstest::rstest;
 
-use super::{BRIEFLY, MARKED, open, smtp, smtp_config};
+use super::{BRIEFLY, MARKED, MINUTE, NEVER, open, smtp, smtp_config};
 use crate::mail_site::{ALICE, message};
 use crate::support::process::wait_until;
 use crate::support::script::{Heard, Script, Scripted, Step};
@@ -96,11 +96,11 @@ fn messages_that_are_not_sent_by_the_deadline_name_sending_as_what_timed_out(
 ) {
     let silent = |heard: &Heard| if heard.text.starts_with('>') { stall() } else { Step::Nothing };
     let server = Script::smtp(extensions).on(at, silent).start();
-    let config = smtp_config(&server, Credentials::none()).timeout(Duration::from_secs(4));
+    let config = smtp_config(&server, Credentials::none()).timeout(Duration::from_secs(15));
     let large = |id| message(id, vec![b'a'; 16 << 20]); // more than all buffers of the connection hold
     let outcomes = Smtp::connect(config).unwrap().send_all(&[large("1"), message("2", "hello")]);
     for error in outcomes.into_iter().map(Result::unwrap_err) {
-        assert_eq!((error.kind(), &*error.to_string()), (ErrorKind::Timeout, "sending timed out after 4 s"));
+        assert_eq!((error.kind(), &*error.to_string()), (ErrorKind::Timeout, "sending timed out after 15 s"));
     }
     assert_eq!((arrived(&server), server.connections()), (Vec::new(), 1));
 }
@@ -228,15 +228,17 @@ fn a_refused_password_is_an_auth_error_without_a_retry(#[case] no: &'static str)
 #[case::security_defaults("535 5.7.139 the user's security defaults", ErrorKind::Auth, 60)]
 #[case::locked("535 5.7.0 Too many failures", ErrorKind::Auth, 60)]
 #[case::policy("550 5.7.1 not from here", ErrorKind::Refused, 60)]
-#[case::temporary("454 4.7.0 not now", ErrorKind::Refused, 10)]
-#[case::temporary_within("535 4.7.0 not now", ErrorKind::Refused, 10)]
+#[case::temporary("454 4.7.0 not now", ErrorKind::Refused, 600)]
+#[case::temporary_within("535 4.7.0 not now", ErrorKind::Refused, 600)]
 fn a_login_refused_for_another_or_an_unclear_reason_is_retried_later(
     #[case] no: &'static str,
     #[case] kind: ErrorKind,
     #[case] seconds: u64,
 ) {
     let server = logging_in(&["AUTH PLAIN"], no);
-    let smtp = Smtp::connect(smtp_config(&server, Credentials::new(ALICE, MARKED))).unwrap();
+    let config = smtp_config(&server, Credentials::new(ALICE, MARKED));
+    // A wait that depends on the backoff is ten times as long.
+    let smtp = Smtp::connect(config.backoff(MINUTE, NEVER)).unwrap();
     let whole = std::time::Duration::from_secs(seconds);
     for _ in 0..40 {
         let error = smtp.noop().unwrap_err();

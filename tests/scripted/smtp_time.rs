@@ -12,7 +12,7 @@ use crate::mail_site::message;
 use crate::support::script::{Script, Scripted, Step};
 
 /// The timeout of a call; a busy machine connects sooner.
-const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(15);
 const SHORT: Duration = Duration::from_millis(300);
 
 fn config(server: &Scripted) -> SmtpConfig {

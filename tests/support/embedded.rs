@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::certs::Authority;
-use super::process::python;
+use super::process::{python, started};
 #[cfg(windows)]
 use super::remote::{self, Call, EmbeddedStarted, Lines, Start};
 use super::target_dir;
@@ -101,7 +101,7 @@ impl Embedded {
         let authority = Authority::new();
         let issued = authority.issue(&[Self::HOST, "127.0.0.1"]);
         let identity = [private_file(&issued.cert_pem)?, private_file(&issued.key_pem)?];
-        let mut child = command(&python, options, &identity).spawn()?;
+        let mut child = started(|| command(&python, options, &identity).spawn())?;
         let output = child.stdout.take();
         // From here on, a drop ends the process.
         let ca_pem = authority.pem().to_owned();
@@ -243,7 +243,8 @@ fn base_python() -> Result<(String, (u32, u32))> {
 
 fn run(command: &mut Command) -> Result<Output> {
     let shown = format!("{command:?}");
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{shown}: {error}"))?;
+    let output =
+        started(|| command.stdin(Stdio::null()).output()).map_err(|error| format!("{shown}: {error}"))?;
     if output.status.success() {
         return Ok(output);
     }

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
+use crate::process::started;
+
 const SCRIPT: &str = include_str!("other_client.py");
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -173,7 +175,7 @@ impl OtherClient {
 
 impl Talk {
     fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let mut child = started(|| command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn())?;
         let answers = BufReader::new(child.stdout.take().ok_or("no answers from Python")?);
         Ok(Self { child, answers })
     }

@@ -134,7 +134,7 @@ pub fn listen(ip: &str) -> TcpListener {
     listener.unwrap_or_else(|_| needs(ip, &format!("macOS: sudo ifconfig lo0 alias {ip} up")))
 }
 
-/// Starts a program, or runs it, by this function; once more after an internal error of Windows.
+/// Starts a program, or runs it, by this function; again after an internal error of Windows, twice at most.
 ///
 /// Under Wine 8, one start in 2,000 fails so, also those of a bare Python.
 ///
@@ -142,10 +142,14 @@ pub fn listen(ip: &str) -> TcpListener {
 ///
 /// It can't be started.
 pub fn started<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    match start() {
-        Err(error) if cfg!(windows) && error.raw_os_error() == Some(INTERNAL_ERROR) => start(),
-        started => started,
+    let is_internal = |error: &io::Error| cfg!(windows) && error.raw_os_error() == Some(INTERNAL_ERROR);
+    for _ in 0..2 {
+        match start() {
+            Err(error) if is_internal(&error) => {}
+            started => return started,
+        }
     }
+    start()
 }
 
 /// Returns a command's standard output, trimmed.
@@ -154,7 +158,7 @@ pub fn started<T>(mut start: impl FnMut() -> io::Result<T>) -> io::Result<T> {
 ///
 /// If it can't run or fails.
 pub fn output(command: &mut Command) -> String {
-    let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let done = started(|| command.output()).unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let problem = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{command:?}: {}: {problem}", done.status);
     String::from_utf8_lossy(&done.stdout).trim().to_owned()

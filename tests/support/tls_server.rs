@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tempfile::TempDir;
 
 use super::certs::Issued;
-use super::process::{output, python};
+use super::process::{output, python, started};
 
 /// The protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl TlsServer {
         });
         let mut command = Command::new(python());
         command.args(["-I", "-W", "ignore", "-c", include_str!("tls_server.py"), &given.to_string()]);
-        let mut process = command.stdout(Stdio::piped()).spawn().expect("python3 runs");
+        let mut process = started(|| command.stdout(Stdio::piped()).spawn()).expect("python3 runs");
         let told = RefCell::new(BufReader::new(process.stdout.take().expect("a pipe")));
         let port = line(&told).trim().parse().expect("the port");
         Self { process, told, port, _certificate: folder }

@@ -48,12 +48,14 @@ mod tests {
     use super::super::attached;
     use super::*;
     use crate::python::tests::child;
+    use crate::python::tests::support::process::started;
 
     const USABLE: c_int = 7;
 
     #[test]
     fn openssl_can_be_used_to_the_very_end_of_a_process() {
-        let output = child("python::runtime::openssl::tests::uses_it_last_of_all").output().unwrap();
+        let output =
+            started(|| child("python::runtime::openssl::tests::uses_it_last_of_all").output()).unwrap();
         assert_eq!(output.status.code(), Some(USABLE), "{output:?}");
     }
 
