@@ -8,9 +8,9 @@
 //! The first line is for Microsoft 365 and Outlook.com, the second for another provider. Google gives no device codes
 //! for mail: its users sign in by a browser, with `Client::sign_in_by_browser`.
 //!
-//! The refresh token is in `FILE` afterwards, which on Unix only its owner can read, and on Windows those who can read
-//! the folder: one in the user's profile is private. The client secret is
-//! `OAUTH_CLIENT_SECRET`, if the provider has given the app one; the proxy is that of the environment.
+//! The refresh token is in `FILE` afterwards. On Unix, only its owner can read the file. On Windows, those who can read
+//! its folder can: choose one in the user's profile, which is private. The client secret is `OAUTH_CLIENT_SECRET`, if
+//! the provider has given the app one; the proxy is that of the environment.
 
 use std::env;
 use std::error::Error;

@@ -14,8 +14,8 @@ use crate::deadline::Deadline;
 use crate::events;
 use crate::waiter::{Beat, KeepAlive, slack};
 
-/// The least time that a NOOP has for its answer: with a short interval, a busy server, or a process whose threads wait
-/// for Python's lock, would make a good connection pass for a dead one.
+/// The least time that a NOOP has for its answer. With less, a busy server, or a process whose threads wait for Python's
+/// lock, makes a good connection pass for a dead one.
 const MIN_NOOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest that the heartbeat connects; a call may take longer. A silent server holds a thread of all heartbeats
@@ -50,8 +50,8 @@ impl<S: Session> KeepAlive for Shared<S> {
 impl<S: Session> Shared<S> {
     /// Sends a NOOP if the connection was idle for an interval. Returns the wait until the next beat.
     ///
-    /// The NOOP has one interval for its answer, at least [`MIN_NOOP_TIMEOUT`], at most a timeout: so a dead connection
-    /// is noticed after two intervals, if they are as long. A call that comes meanwhile waits for that long at most.
+    /// The NOOP has one interval for its answer, at least [`MIN_NOOP_TIMEOUT`], at most a timeout. A dead connection is
+    /// noticed after an interval and that time. A call that comes meanwhile waits for the answer, no longer.
     fn noop_if_idle(&self, mut slot: MutexGuard<'_, SessionSlot<S>>, beat: Beat) -> Duration {
         let interval = self.options.heartbeat;
         let last_traffic =
