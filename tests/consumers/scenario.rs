@@ -148,8 +148,8 @@ impl Scenario {
     fn work(self, options: &Options) -> Duration {
         match self {
             Self::Idle => options.idle,
-            // After some seconds, all handles on the other server are connecting again.
-            Self::Silent => options.short_lease * 3,
+            // After 11 s, a heartbeat and a NOOP's limit, all handles on the other server are connecting again.
+            Self::Silent => options.short_lease * 5,
             Self::MadeAnew | Self::Removed | Self::Full => Duration::from_millis(100),
         }
     }
