@@ -91,8 +91,8 @@ fn silence_swallows_everything_and_keeps_the_connection(
         let kind = client.ask("b", "NOOP").unwrap_err().kind();
         assert!([ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&kind), "{kind:?}"); // the latter on Windows
     }
-    wait_until("the fault", || proxy.hits() == 1);
-    assert_eq!(proxy.open(), 1);
+    wait_until("the fault", || proxy.hits() > 0);
+    assert_eq!((proxy.hits(), proxy.open()), (1, 1));
     drop(proxy);
     assert_eq!(client.rest().unwrap(), "");
 }

@@ -223,6 +223,7 @@ fn a_returned_message_whose_copy_is_in_flight_is_not_fetched_again_and_again() {
     // On a slow machine, the first is due before the next is asked for.
     while delivery.uid().get() == 1 {
         delay *= 2;
+        assert!(delay < PATIENCE, "the second never comes");
         imap.nack([&delivery], delay).unwrap();
         delivery = consumer.next().unwrap().unwrap();
     }
