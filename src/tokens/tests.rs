@@ -140,6 +140,9 @@ fn after_the_sign_in_a_request_before_is_not_waited_for() {
         Ok(nth(n))
     });
     ask_in_vain(&tokens);
+    while renewals.lock().is_empty() {
+        thread::yield_now();
+    }
     tokens.signed_in();
     assert_eq!(log_in(&tokens, soon(), Ok(())).unwrap(), "token-2");
     assert_eq!(renewals.lock().len(), 2);

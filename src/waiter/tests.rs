@@ -110,10 +110,10 @@ fn a_thousand_heartbeats_leave_no_more_threads_than_are_busy() {
     heartbeats.into_iter().for_each(Heartbeat::stop);
     let deadline = Instant::now() + PATIENCE;
     let is_calm = |waits: &Waits| waits.beats.workers.len() <= waits.beats.running.len() + MAX_IDLE;
-    while !is_calm(&queue.waits.lock()) && Instant::now() < deadline {
+    while !is_calm(&queue.waits.lock()) {
+        assert!(Instant::now() < deadline, "too many threads");
         thread::park_timeout(Duration::from_millis(5));
     }
-    assert!(is_calm(&queue.waits.lock()));
     last.stop();
 }
 
@@ -136,10 +136,10 @@ fn silent_servers_delay_no_heartbeat_of_another() {
     let queue = silent[0].2[0].queue();
     let full = |waits: &Waits| (1..=3).all(|server| waits.beats.is_busy(server));
     let deadline = Instant::now() + PATIENCE;
-    while !full(&queue.waits.lock()) && Instant::now() < deadline {
+    while !full(&queue.waits.lock()) {
+        assert!(Instant::now() < deadline, "workers that are free");
         thread::park_timeout(Duration::from_millis(5));
     }
-    assert!(full(&queue.waits.lock()));
     let (target, beats) = target(None);
     let heartbeat = start_at(4, &target);
     for _ in 0..3 {

@@ -79,7 +79,7 @@ fn poll(record: &Record, imap: &Imap, orders: &Orders, end: &Receiver<()>) -> Ou
         // Duplicates leave the inbox with any acknowledgement, also that of an empty batch.
         retried(record, || batch.ack())?;
         if end.recv_timeout(A_MOMENT * 10) == Err(RecvTimeoutError::Disconnected) {
-            return Ok(imap.close()?);
+            return close(record, imap);
         }
     }
 }
@@ -104,7 +104,16 @@ fn wait(record: &Record, imap: &Imap, orders: &Orders, end: Receiver<()>) -> Out
             }
         }
     }
-    Ok(imap.close()?)
+    close(record, imap)
+}
+
+/// Closes the handle; that the server's goodbye comes too late is no failure of the consumer.
+fn close(record: &Record, imap: &Imap) -> Outcome {
+    match imap.close() {
+        Err(error) if is_passing(&error) => note(record, &error),
+        closed => closed?,
+    }
+    Ok(())
 }
 
 /// Connects handles whose heartbeats wait for a response from the first one on.

@@ -14,6 +14,9 @@ use crate::world::World;
 /// The number of workers for cases: they mostly wait.
 pub const MANY: usize = 10;
 
+/// The most runs of one case: violations that a busy machine may cause are believed after the last one.
+pub const TRIES: usize = 5;
+
 /// The number of workers for clean runs, which need an idle machine.
 pub const FEW: usize = 2;
 

@@ -70,17 +70,23 @@ fn sweep(choose: impl FnOnce(Vec<Case>) -> Vec<Case>) -> ExitCode {
 /// Returns all cases, by two clean runs of each scenario.
 fn learnt(world: &World, report: &mut Report) -> Vec<Case> {
     let scenarios = Scenario::all();
-    let twice = scenarios.iter().chain(&scenarios);
-    let tasks = twice.map(|&scenario| (scenario, Task::Learn(scenario))).collect();
-    let learnt = Mutex::new(HashMap::<Scenario, Vec<Step>>::new());
-    let report = Mutex::new(report);
-    crew::work(world, crew::FEW, tasks, |scenario, answer| {
-        if let Answer::Learnt(steps, _) = &answer {
-            learn(learnt.lock().unwrap().entry(scenario).or_default(), steps);
-        }
-        report.lock().unwrap().take(&Case::clean(scenario).name, answer);
-    });
-    let learnt = learnt.into_inner().unwrap();
+    let mut learnt = HashMap::<Scenario, Vec<Step>>::new();
+    let mut left = [&scenarios[..], &scenarios].concat();
+    for tries in (0..crew::TRIES).rev() {
+        let tasks = left.iter().map(|&scenario| (scenario, Task::Learn(scenario))).collect();
+        let results = Mutex::new((&mut learnt, &mut *report, Vec::new()));
+        crew::work(world, crew::FEW, tasks, |scenario, answer| {
+            let (learnt, report, again) = &mut *results.lock().unwrap();
+            if let Answer::Learnt(steps, verdict) = &answer {
+                if tries > 0 && verdict.may_be_of_a_busy_machine() {
+                    return again.push(scenario);
+                }
+                learn(learnt.entry(scenario).or_default(), steps);
+            }
+            report.take(&Case::clean(scenario).name, answer);
+        });
+        (_, _, left) = results.into_inner().unwrap();
+    }
     scenarios.iter().filter_map(|scenario| Some(scenario.cases(learnt.get(scenario)?))).flatten().collect()
 }
 

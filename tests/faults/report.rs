@@ -40,17 +40,28 @@ impl Report {
             }
         });
         let (report, _, again) = report.into_inner().unwrap();
-        report.run_alone(world, again);
+        report.run_alone(world, again, crew::TRIES - 1);
     }
 
-    /// Repeats cases whose violations may be due to a busy machine.
-    fn run_alone(&mut self, world: &World, cases: Vec<Case>) {
-        if !cases.is_empty() {
-            eprintln!("{} cases once more, one at a time", cases.len());
+    /// Repeats cases whose violations may be due to a busy machine, at most so many times.
+    fn run_alone(&mut self, world: &World, cases: Vec<Case>, tries: usize) {
+        if cases.is_empty() {
+            return;
         }
-        let tasks = cases.into_iter().map(|case| (case.name.clone(), Task::Run(case))).collect();
-        let report = Mutex::new(self);
-        crew::work(world, 1, tasks, |name, answer| report.lock().unwrap().take(&name, answer));
+        eprintln!("{} cases once more, one at a time", cases.len());
+        let tasks = cases.into_iter().map(|case| (case.clone(), Task::Run(case))).collect();
+        let report = Mutex::new((&mut *self, Vec::new()));
+        crew::work(world, 1, tasks, |case, answer| {
+            let (report, again) = &mut *report.lock().unwrap();
+            match answer {
+                Answer::Ran(Some(verdict)) if tries > 1 && verdict.may_be_of_a_busy_machine() => {
+                    again.push(case);
+                }
+                answer => report.take(&case.name, answer),
+            }
+        });
+        let (_, again) = report.into_inner().unwrap();
+        self.run_alone(world, again, tries - 1);
     }
 
     /// Adds the outcome of a case, and prints its violations.

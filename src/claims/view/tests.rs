@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LEASE: Duration = Duration::from_secs(300);
+const LEASE: Duration = Duration::from_secs(60);
 const A: Consumer = Consumer(0xa);
 const B: Consumer = Consumer(0xb);
 
