@@ -32,7 +32,7 @@ def parse_reason(challenge: bytes | str) -> Reason | None:
     if not challenge or len(challenge) > MAX_CHALLENGE:
         return None
     try:
-        import json  # on first use: most logins are not refused
+        import json  # imported before, under the lock for that, by sessions with a token
 
         fields = json.loads(binascii.a2b_base64(challenge))
     except (ImportError, ValueError, RecursionError):  # a Python without json; no base64, no UTF-8, no JSON

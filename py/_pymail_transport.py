@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 -- at the first TLS connection, several threads at once would import it
 import os
 import re
 import ssl
@@ -20,8 +21,8 @@ Trust = tuple[list[str], str, "str | None"]
 
 # Notes a line for the transcript: True if it was sent, the line, and the count of further octets.
 Wire = Callable[[bool, bytes, int], None]
-# The names in a certificate, its issuer, and the begin and the end of its validity in seconds since 1970.
-Certificate = tuple[list[str], str, float, float]
+# The names in a certificate, its issuer, and the begin and the end of its validity as texts.
+Certificate = tuple[list[str], str, str, str]
 # The version of TLS, the cipher, the server's certificate, and the subjects of the chain from that to its root.
 TlsFacts = tuple[str, str, Certificate, list[str]]
 
@@ -215,11 +216,12 @@ def tls_facts(tls: Any) -> TlsFacts | None:
         return None
     certificate = tls.getpeercert()
     names = [name for _, name in certificate.get("subjectAltName", ())]
-    begin, end = (ssl.cert_time_to_seconds(certificate[key]) for key in ("notBefore", "notAfter"))
+    # Read by Rust: `ssl.cert_time_to_seconds` would import a module.
+    begin, end = certificate["notBefore"], certificate["notAfter"]
     # Public, and then as DER, only from Python 3.13 on; Python 3.9 has none.
     get_chain = getattr(getattr(tls, "_sslobj", None), "get_verified_chain", list)
     chain = [_name(link.get_info()["subject"]) for link in get_chain()]
-    facts = (names, _name(certificate["issuer"]), float(begin), float(end))
+    facts = (names, _name(certificate["issuer"]), begin, end)
     return tls.version() or "", (tls.cipher() or ("",))[0], facts, chain
 
 

@@ -268,6 +268,7 @@ mod tests {
     #[case::comments("(a (nested \\) one)) Fri(day), 21 Nov 1997 09:55:06 -0600 (CST")]
     #[case::tabs_and_folds("Fri,\t21 Nov 1997\r\n 09:55:06\r\n\t-0600")]
     #[case::asctime("Fri Nov 21 15:55:06 1997")]
+    #[case::certificate("Nov 21 15:55:06 1997 GMT")]
     #[case::asctime_with_a_zone("Fri Nov 21 09:55:06 CST 1997")]
     #[case::asctime_with_digits("Fri Nov 21 09:55:06 -0600 1997")]
     #[case::full_names("Friday, 21-November-97 15:55:06 GMT")]

@@ -75,8 +75,9 @@ static MESSAGES: Module = module!("_pymail_messages", "_pymail_messages.py", &[&
 static BDAT: Module = module!("_pymail_bdat", "_pymail_bdat.py", &[&DIALOGUE, &VERDICTS]);
 pub(super) static SMTP: Module = module!("_pymail_smtp", "smtp.py", &[&AUTH, &MESSAGES, &BDAT]);
 
-/// Held while files are loaded: IMAP and SMTP loading at once would slow each other down by the GIL. One after the
-/// other, the first is on the network while the second loads.
+/// Held while modules are imported, for two reasons. From a zip file, Python 3.9 gives one thread the half of a module that
+/// another is importing. And IMAP and SMTP loading at once would slow each other down by the GIL: one after the other, the
+/// first is on the network while the second loads.
 static LOADING: Mutex<()> = Mutex::new(());
 
 impl Module {
@@ -125,6 +126,19 @@ impl Module {
         }
         run.map(|_| module)
     }
+}
+
+/// Imports `json`, by which `_pymail_bearer.py` reads why a token is refused; without it, the reason is not known.
+///
+/// # Errors
+///
+/// `Runtime` when Python can't be started.
+pub(super) fn import_json() -> Result<()> {
+    let _loading = LOADING.lock();
+    attached(|py| {
+        let _ = py.import("json");
+        Ok(())
+    })
 }
 
 /// Reads bytecode; nothing where it is not this interpreter's.

@@ -13,7 +13,7 @@ use pyo3::types::{IntoPyDict as _, PyTuple};
 use super::bearer::{self, Response};
 use super::errors::{self, CallContext, Phase};
 use super::identity_file::IdentityFile;
-use super::modules::Module;
+use super::modules::{self, Module};
 use super::runtime::attached;
 use super::transcript::Transcript;
 use crate::config::{AccessToken, Common, Login, Secret, Security, Server};
@@ -96,6 +96,9 @@ impl PySession {
         let action = format!("connecting to {} at {}:{port}{}", service.name, server.host, server.route);
         let log_in = LogIn::new(service, common, port, token)?;
         service.module.ready()?;
+        if token.is_some() {
+            modules::import_json()?;
+        }
         let socket = route::connect(server, port, deadline, &action)?;
         let watched = Watched::new(&socket)?;
         let guard = watched.until(deadline);

@@ -1,12 +1,13 @@
 //! Asks a session for the facts about its server.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::imap::{self, ImapSession};
 use super::py_session::{LogIn, PySession, Service};
 use super::runtime::detached;
 use super::smtp::{self, SmtpSession};
 use crate::config::{Common, Credentials, ImapConfig, SmtpConfig};
+use crate::date;
 use crate::deadline::Deadline;
 use crate::error::{Result, bounded};
 use crate::events;
@@ -16,7 +17,7 @@ use crate::server_info::{ServerInfo, TlsInfo, imap_mechanisms, smtp_mechanisms};
 type Described = (String, Option<TlsFacts>, Vec<String>);
 
 /// The version, the cipher, the certificate, and the chain: `TlsFacts` in `py/_pymail_transport.py`.
-type TlsFacts = (String, String, (Vec<String>, String, f64, f64), Vec<String>);
+type TlsFacts = (String, String, (Vec<String>, String, String, String), Vec<String>);
 
 impl ImapSession {
     /// Connects, encrypted as configured, and leaves without a login.
@@ -77,9 +78,6 @@ fn describe(python: &PySession, mechanisms: fn(&[String]) -> Vec<String>) -> Res
 }
 
 fn tls_info((version, cipher, (names, issuer, begin, end), chain): TlsFacts) -> TlsInfo {
-    let at = |seconds: f64| {
-        let since = Duration::try_from_secs_f64(seconds).ok();
-        since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)).unwrap_or(SystemTime::UNIX_EPOCH)
-    };
-    TlsInfo { version, cipher, names, issuer, chain, not_before: at(begin), not_after: at(end) }
+    let time = |text: &str| date::parse(text.as_bytes()).unwrap_or(SystemTime::UNIX_EPOCH);
+    TlsInfo { version, cipher, names, issuer, chain, not_before: time(&begin), not_after: time(&end) }
 }

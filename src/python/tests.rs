@@ -1,5 +1,6 @@
 //! Tests that need the crate's internals: Python objects, attached threads, and the host's interpreter.
 
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
@@ -288,6 +289,40 @@ fn many_first_calls() {
             });
         }
     });
+}
+
+/// While one thread imports a module, another may get half of it: from a zip file, Python 3.9 does not make it wait.
+#[test]
+fn no_module_is_imported_outside_of_the_lock_for_that() {
+    passes(&mut child("python::tests::imported_modules"));
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn imported_modules() {
+    let dovecot = Dovecot::start();
+    let postfix = Postfix::start(&dovecot);
+    modules::IMAP.ready().unwrap();
+    modules::SMTP.ready().unwrap();
+    let before = names_of_modules();
+    let imap = crate::Imap::connect(alice(&dovecot)).unwrap();
+    let smtp = crate::Smtp::connect(alices_smtp(&dovecot, &postfix)).unwrap();
+    assert!(smtp.send(&crate::Message::new("1", ALICE, ALICE, "text")).unwrap().all_accepted());
+    assert!(imap.server_info().unwrap().tls.is_some());
+    assert!(imap.wait(Duration::from_secs(60)).unwrap());
+    imap.fetch().unwrap().ack().unwrap();
+    smtp.close().unwrap();
+    imap.close().unwrap();
+    let added: Vec<String> = names_of_modules().difference(&before).cloned().collect();
+    assert_eq!(added, <[String; 0]>::default());
+}
+
+fn names_of_modules() -> BTreeSet<String> {
+    let names = |py: Python<'_>| {
+        let modules = py.import("sys")?.getattr("modules")?;
+        modules.try_iter()?.map(|name| name?.extract()).collect::<PyResult<_>>()
+    };
+    attached(|py| Ok(names(py).unwrap())).unwrap()
 }
 
 #[test]

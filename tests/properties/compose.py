@@ -11,6 +11,9 @@ from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.policy import compat32
 
+# Some releases of CPython 3.9 choose JIS X 0213 for letters that JIS X 0208 has, too. No mail is known to use it.
+IS_WRONG = any(b"\x1b$(O" in ("\u3053" * count).encode("iso-2022-jp-3") for count in range(1, 50))
+
 
 def composed(told: dict[str, str]) -> bytes:
     """A mail with a text in a charset and an encoding, alone or as the first of several ways to say it."""
@@ -26,7 +29,9 @@ def composed(told: dict[str, str]) -> bytes:
 
 for line in sys.stdin:
     try:
-        answer = b64encode(composed(json.loads(line))).decode()
+        told = json.loads(line)
+        is_wrong = IS_WRONG and told["charset"] == "iso-2022-jp-3"
+        answer = "" if is_wrong else b64encode(composed(told)).decode()
     except (UnicodeError, LookupError):
         answer = ""  # the charset has no such character
     print(answer, flush=True)
