@@ -1,5 +1,6 @@
 //! The parts of `imaplib` and `smtplib` that `py/` relies on, and that CPython may change without a word.
 
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::attached;
@@ -8,8 +9,12 @@ use super::support::process::needs;
 
 const COMPARE: &std::ffi::CStr = pyo3::ffi::c_str!(include_str!("stdlib.py"));
 
+/// Held by each test: the script imports modules, half of which another thread might get.
+static IMPORTING: Mutex<()> = Mutex::new(());
+
 /// Calls a function of `stdlib.py` for each class of the standard library that `py/` extends.
 fn of_each_class(function: &str, args: &[&str]) -> Vec<(&'static str, Vec<String>)> {
+    let _importing = IMPORTING.lock();
     IMAP.ready().unwrap();
     SMTP.ready().unwrap();
     let found = attached(|py| {

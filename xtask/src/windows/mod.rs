@@ -42,6 +42,9 @@ const QUICK: &[&str] = &[
     "host_process::",
 ];
 
+/// Those of a quick run on the oldest and the newest Python: without hostile servers, which take two minutes.
+const QUICK_ON_OTHERS: &[&str] = &["case_02_embedded", "line_protocol::", "host_process::"];
+
 /// The integration tests of the features.
 const FEATURES: &[&str] =
     &["--all-features", "--test", "asynchronous", "--test", "metrics", "--test", "oauth"];
@@ -61,25 +64,31 @@ struct Tests {
 /// newest, and ships an app.
 pub(super) fn test() -> Outcome {
     let on_default = Tests { runs: &[UNIT, INTEGRATION, FEATURES], filters: &[] };
-    let toolchain = test_on_all(&on_default, &Tests { runs: &[UNIT, INTEGRATION], filters: QUICK })?;
+    let toolchain = test_on_all(&on_default, || Tests { runs: &[UNIT, INTEGRATION], filters: QUICK })?;
     ship::test(&toolchain)
 }
 
-/// Runs the most important tests on the default Python, and the round trip on the oldest and the newest.
-pub(super) fn test_quickly() -> Outcome {
+/// Runs the most important tests on the default Python; on the oldest and the newest the round trip, and some tests while
+/// there is time.
+pub(super) fn test_quickly(is_time_left: impl Fn() -> bool) -> Outcome {
     let on_default = Tests { runs: &[UNIT, INTEGRATION], filters: QUICK };
-    test_on_all(&on_default, &Tests { runs: &[], filters: &[] })?;
+    let on_others =
+        || Tests { runs: if is_time_left() { &[INTEGRATION] } else { &[] }, filters: QUICK_ON_OTHERS };
+    test_on_all(&on_default, on_others)?;
     Ok(())
 }
 
 /// Runs tests on the default Python, and tests on the oldest and the newest. Returns the compiler.
-fn test_on_all(on_default: &Tests, on_others: &Tests) -> Result<Toolchain, String> {
+fn test_on_all(on_default: &Tests, on_others: impl Fn() -> Tests) -> Result<Toolchain, String> {
     let toolchain = provide()?;
     let _certificates = Certificates::keep()?;
     let servers = Servers::start()?;
     for python in &python::ALL {
-        let tests = if python.minor == python::DEFAULT { on_default } else { on_others };
-        test_on(&toolchain, python, &servers, tests)?;
+        if python.minor == python::DEFAULT {
+            test_on(&toolchain, python, &servers, on_default)?;
+        } else {
+            test_on(&toolchain, python, &servers, &on_others())?;
+        }
     }
     Ok(toolchain)
 }
