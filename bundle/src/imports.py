@@ -5,7 +5,6 @@ from importlib import import_module
 
 for name in sys.argv[1:]:
     import_module(name)
-"\xfc.example".encode("idna")  # which host names may need
 needed = list(sys.modules.values())
 
 import os

@@ -6,7 +6,8 @@ use std::process::Command;
 use crate::{Result, output};
 
 /// The modules that pymail's Python files import, without these files themselves.
-pub(crate) const ALL: [&str; 7] = ["__future__", "imaplib", "json", "smtplib", "ssl", "stringprep", "typing"];
+pub(crate) const ALL: [&str; 7] =
+    ["__future__", "encodings.idna", "imaplib", "json", "smtplib", "ssl", "typing"];
 
 /// Has a Python import them, and returns the text that `imports.py` prints.
 pub(crate) fn run(python: &Path) -> Result<String> {
