@@ -1,5 +1,8 @@
 //! Bad input returns a clear error of the kind that tells the remedy, and loses nothing.
 
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::thread;
 use std::time::Duration;
 
 use pymail::{Credentials, ErrorKind, Imap, ImapConfig, Message, Result, Server, Smtp, SmtpConfig};
@@ -48,6 +51,24 @@ fn a_closed_port_is_a_connect_error(#[from(embedded)] site: Site) {
     let port = free_port();
     assert_eq!(both(&site, || Server::tls("localhost").port(port)), [ErrorKind::Connect; 2]);
     assert_eq!(both(&site, || Server::starttls("localhost").port(port)), [ErrorKind::Connect; 2]);
+}
+
+/// Such as one by a load balancer whose server has just gone.
+#[rstest]
+fn a_reset_within_the_handshake_is_a_connect_error(#[from(embedded)] site: Site) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            // To close a connection with octets that were not read is a reset.
+            let _ = client.read(&mut [0]);
+        }
+    });
+    let server = || Server::tls("127.0.0.1").port(port);
+    let errors = [imap(&site, server()).unwrap_err(), smtp(&site, server()).unwrap_err()];
+    for error in errors {
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Connect, true), "{error}");
+    }
 }
 
 #[rstest]

@@ -151,11 +151,12 @@ fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase
     }
 }
 
-/// Returns `true` for an error of TLS, and not for the end of its connection.
+/// Returns `true` for an error of TLS; not for the end of its connection, nor for its need of more octets, in whose place
+/// the loss of the connection came.
 fn is_tls(exception: &Bound<'_, PyBaseException>) -> bool {
     let classes = class_names(exception);
     let is = |name: &str| classes.iter().any(|class| class == name);
-    is("SSLError") && !is("SSLEOFError") && !is("SSLZeroReturnError")
+    is("SSLError") && !["SSLEOFError", "SSLZeroReturnError", "SSLWantReadError"].into_iter().any(is)
 }
 
 /// Returns `true` for the timeout of a socket, under each of its names.
