@@ -29,7 +29,8 @@ const MAKE_HOME: &str = r"
 import imaplib, os, shutil, sys, zipfile
 home, stdlib = sys.argv[1], os.path.dirname(imaplib.__file__)
 without = shutil.ignore_patterns('imaplib.*', '*.zip', 'site-packages', 'test')
-shutil.copytree(sys.base_prefix, home, ignore=without, dirs_exist_ok=True)
+# The default, copy2, calls CopyFile2, which Wine 8 lacks.
+shutil.copytree(sys.base_prefix, home, ignore=without, copy_function=shutil.copyfile, dirs_exist_ok=True)
 if zipfile.is_zipfile(stdlib):
     with zipfile.ZipFile(stdlib) as packed:
         wanted = [name for name in packed.namelist() if not name.startswith('imaplib.')]
