@@ -47,6 +47,14 @@ impl Verdict {
         !self.violations.is_empty() && (is_late_only || has_given_up)
     }
 
+    /// Prints the violations and notes of a run that is repeated, so that a rare defect is not silent.
+    pub fn print_doubts(&self, name: &str) {
+        self.violations
+            .iter()
+            .chain(&self.notes)
+            .for_each(|doubt| eprintln!("{name}, to be repeated: {doubt}"));
+    }
+
     fn add(&mut self, which: impl Fn(&mut Count) -> &mut usize, what: String) {
         *which(&mut self.count) += 1;
         self.violations.push(what);

@@ -79,6 +79,7 @@ fn learnt(world: &World, report: &mut Report) -> Vec<Case> {
             let (learnt, report, again) = &mut *results.lock().unwrap();
             if let Answer::Learnt(steps, verdict) = &answer {
                 if tries > 0 && verdict.may_be_of_a_busy_machine() {
+                    verdict.print_doubts(&Case::clean(scenario).name);
                     return again.push(scenario);
                 }
                 learn(learnt.entry(scenario).or_default(), steps);

@@ -31,7 +31,10 @@ impl Report {
             let mut locked = report.lock().unwrap();
             let (report, done, again) = &mut *locked;
             match answer {
-                Answer::Ran(Some(verdict)) if verdict.may_be_of_a_busy_machine() => again.push(case),
+                Answer::Ran(Some(verdict)) if verdict.may_be_of_a_busy_machine() => {
+                    verdict.print_doubts(&case.name);
+                    again.push(case);
+                }
                 answer => report.take(&case.name, answer),
             }
             *done += 1;
@@ -55,6 +58,7 @@ impl Report {
             let (report, again) = &mut *report.lock().unwrap();
             match answer {
                 Answer::Ran(Some(verdict)) if tries > 1 && verdict.may_be_of_a_busy_machine() => {
+                    verdict.print_doubts(&case.name);
                     again.push(case);
                 }
                 answer => report.take(&case.name, answer),
