@@ -74,7 +74,7 @@ class BadClientCertificate(Exception):
 def is_reset(error: BaseException) -> bool:
     """Returns True for a connection that was reset, also within TLS."""
     causes = (error, error.__context__)
-    return any(isinstance(cause, (ConnectionError, ssl.SSLEOFError)) for cause in causes)
+    return any(isinstance(cause, (ConnectionError, ssl.SSLEOFError, ssl.SSLSyscallError)) for cause in causes)
 
 
 def clear_frames(error: BaseException | None) -> None:

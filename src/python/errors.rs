@@ -122,6 +122,9 @@ fn reply_code(text: &str) -> Option<String> {
     (code.len() == 3 && code.starts_with(['4', '5']) && code.parse::<u16>().is_ok()).then(|| code.to_owned())
 }
 
+/// The classes of the end of a TLS connection. The last one is Python 3.9's for some resets on Windows.
+const ENDS_OF_TLS: [&str; 3] = ["SSLEOFError", "SSLZeroReturnError", "SSLSyscallError"];
+
 /// Returns the kind of an exception that is no refusal, by its class and the phase.
 ///
 /// Timeouts come first: they are `OSError`s, as lost connections are, and smtplib wraps them in its own exceptions.
@@ -131,7 +134,7 @@ fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase
         ErrorKind::Config
     } else if is_timeout(exception) || raised_from(exception).is_some_and(|cause| is_timeout(&cause)) {
         ErrorKind::Timeout
-    } else if is("SSLEOFError") || is("SSLZeroReturnError") {
+    } else if ENDS_OF_TLS.into_iter().any(is) {
         // A connection that ends in the middle of a handshake is lost, like any other.
         if phase == Phase::Connect { ErrorKind::Connect } else { ErrorKind::Disconnected }
     } else if is("SSLCertVerificationError")
@@ -156,7 +159,7 @@ fn kind(exception: &Bound<'_, PyBaseException>, classes: &[String], phase: Phase
 fn is_tls(exception: &Bound<'_, PyBaseException>) -> bool {
     let classes = class_names(exception);
     let is = |name: &str| classes.iter().any(|class| class == name);
-    is("SSLError") && !["SSLEOFError", "SSLZeroReturnError", "SSLWantReadError"].into_iter().any(is)
+    is("SSLError") && !ENDS_OF_TLS.into_iter().chain(["SSLWantReadError"]).any(is)
 }
 
 /// Returns `true` for the timeout of a socket, under each of its names.
@@ -301,5 +304,19 @@ mod tests {
         let lost = attached(|py| Ok(error(raised().value(py), context))).unwrap();
         assert_eq!(lost.to_string(), "NOOP: reset by peer");
         assert_eq!(format!("{lost:#}"), "NOOP: reset by peer: Python raised ConnectionResetError");
+    }
+
+    #[test]
+    fn the_end_of_a_connection_within_the_handshake_is_no_error_of_tls() {
+        let context = CallContext { phase: Phase::Connect, action: "connecting", secrets: &[] };
+        let raised = |name: &str| {
+            attached(|py| {
+                let class = py.import("ssl").unwrap().getattr(name).unwrap();
+                let exception = class.call1((5, "an error of the system")).unwrap();
+                Ok(error(exception.cast().unwrap(), context).kind())
+            })
+        };
+        assert_eq!(ENDS_OF_TLS.map(|name| raised(name).unwrap()), [ErrorKind::Connect; 3]);
+        assert_eq!(raised("SSLError").unwrap(), ErrorKind::Tls);
     }
 }
