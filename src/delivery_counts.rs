@@ -126,9 +126,13 @@ impl DeliveryCounts {
         *times
     }
 
-    /// Takes a rejected message back; returns how often it was delivered, 0 if the app does not have it.
+    /// Takes a rejected message back; returns how often it was delivered, 0 if the app never had it.
+    ///
+    /// A rejection that is repeated, since the message could not be moved, counts once.
     pub(crate) fn release(&mut self, uid: Uid, reason: &str) -> u32 {
-        let Some(times) = self.handed_out.remove(&uid) else { return 0 };
+        let Some(times) = self.handed_out.remove(&uid) else {
+            return self.rejected.get(&uid).map_or(0, |(times, _)| *times);
+        };
         self.rejected.insert(uid, (times, reason.to_owned()));
         times
     }
@@ -141,6 +145,7 @@ impl DeliveryCounts {
     /// Begins the returns of a message anew, which has left the inbox.
     pub(crate) fn remove(&mut self, uid: Uid) {
         self.returned.remove(&uid);
+        self.rejected.remove(&uid);
     }
 
     /// Drops the counts of messages that are not in this set.

@@ -48,7 +48,7 @@ impl Imap {
     ///
     /// Else as [`ack`](Imap::ack), of messages that have failed often enough: nothing is sent for the others. After any
     /// error the messages are still in the inbox or in the dead letters; the next [`fetch`](Imap::fetch) moves those
-    /// that have failed often enough.
+    /// that have failed often enough, and so does another `reject`.
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
         let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
         let rejected = self.with_inbox(&verb_span!("imap.reject"), |inbox, deadline| {

@@ -129,6 +129,24 @@ fn a_delivery_that_was_marked_without_an_answer_counts_once(
 }
 
 #[rstest]
+fn a_message_that_could_not_be_moved_when_it_was_rejected_is_moved_when_it_is_rejected_again(
+    #[from(postfix)] site: Site,
+) {
+    let proxy = proxy(&site, Protocol::Imap, Security::Tls);
+    site.deliver(&[message("1", "a")]);
+    let config = ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()).tag(TAG);
+    let imap = Imap::connect(config.heartbeat(NEVER).timeout(BRIEFLY).dead_letters(1)).unwrap();
+    let batch = imap.fetch().unwrap();
+    proxy.plan(Plan::new(Place::answer_like("APPEND"), Fault::Silence));
+    assert_eq!(imap.reject(&batch, "no such account").unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!((proxy.hits(), mail(&site.other_client(), "INBOX").len()), (1, 1));
+    for _ in 0..2 {
+        imap.reject(&batch, "no such account").unwrap();
+        assert_eq!((mail(&site.other_client(), "INBOX"), imap.stats().dead_letters), (vec![], 1));
+    }
+}
+
+#[rstest]
 fn messages_archived_without_a_response_are_handed_out_by_the_next_drain(#[from(postfix)] site: Site) {
     let proxy = proxy(&site, Protocol::Imap, Security::Tls);
     site.deliver(&[message("1", "a"), message("2", "b")]);
