@@ -190,8 +190,11 @@ fn private_file(text: &str) -> Result<NamedTempFile> {
 
 /// Returns the interpreter of the virtual environment, and installs that first if it is missing.
 fn installed() -> Result<PathBuf> {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    static INSTALLED: Mutex<Option<PathBuf>> = Mutex::new(None);
+    let mut installed = INSTALLED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(python) = &*installed {
+        return Ok(python.clone());
+    }
     let (base, version) = base_python()?;
     let mut hasher = DefaultHasher::new();
     (REQUIREMENTS, &base, version).hash(&mut hasher);
@@ -202,7 +205,7 @@ fn installed() -> Result<PathBuf> {
         fs::create_dir_all(&parent)?;
         install(&base, &parent, &environment)?;
     }
-    Ok(python_of(&environment))
+    Ok(installed.insert(python_of(&environment)).clone())
 }
 
 /// Builds the environment beside its place and moves it there whole: of several processes, the first one wins.

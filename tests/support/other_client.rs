@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use crate::process::started;
+use crate::process::{python_on_path, started};
 
 const SCRIPT: &str = include_str!("other_client.py");
 
@@ -56,15 +56,7 @@ impl OtherClient {
         password: &str,
         ca_pem: Option<&str>,
     ) -> Result<Self> {
-        Self::connect_with(
-            Path::new(if cfg!(windows) { "python" } else { "python3" }),
-            host,
-            port,
-            security,
-            user,
-            password,
-            ca_pem,
-        )
+        Self::connect_with(python_on_path(), host, port, security, user, password, ca_pem)
     }
 
     /// Like [`OtherClient::connect`], with this Python interpreter, 3.9 or later.

@@ -9,6 +9,7 @@ use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -66,8 +67,22 @@ fn user() -> io::Result<String> {
 
 /// Returns the Python in `PYO3_PYTHON` if that is set, else the one on the `PATH`.
 pub fn python() -> PathBuf {
-    let usual = if cfg!(windows) { "python" } else { "python3" };
-    env::var_os("PYO3_PYTHON").unwrap_or_else(|| usual.into()).into()
+    env::var_os("PYO3_PYTHON").map_or_else(|| python_on_path().to_owned(), PathBuf::from)
+}
+
+/// Returns the Python on the `PATH` by its own path: `python3` may be a script of pyenv, which takes longer than Python to
+/// start.
+pub fn python_on_path() -> &'static Path {
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        let name = if cfg!(windows) { "python" } else { "python3" };
+        let ask = ["-I", "-X", "utf8", "-c", "import sys; print(sys.executable)"];
+        let output = started(|| Command::new(name).args(ask).output());
+        // One that can't run fails by its name, where it is needed.
+        let path = output.ok().filter(|output| output.status.success());
+        let path = path.and_then(|output| String::from_utf8(output.stdout).ok());
+        path.map_or_else(|| name.into(), |path| path.trim().into())
+    });
+    &PROGRAM
 }
 
 /// Waits until `ready` returns `true`.
