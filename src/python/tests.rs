@@ -388,6 +388,20 @@ fn drops_everywhere() {
     kept.noop().unwrap();
 }
 
+/// The proof that `cargo xtask test --all-servers` also runs these tests with a `PyO3` that has no such pool.
+#[test]
+fn a_drop_without_the_gil_ends_the_process_unless_pyo3_has_a_pool_of_references() {
+    let output = started(|| child("python::tests::drop_without_the_gil").output()).unwrap();
+    assert_eq!(output.status.success(), std::env::var_os("WITHOUT_A_POOL").is_none(), "{output:?}");
+}
+
+#[test]
+#[ignore = "runs in a child process of the test above"]
+fn drop_without_the_gil() {
+    let object = attached(|py| Ok(py.None())).unwrap();
+    drop(object);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_fork_is_told_that_python_is_not_for_it() {
