@@ -126,7 +126,7 @@ impl DeliveryCounts {
         *times
     }
 
-    /// Takes a rejected message back; returns how often it was delivered, 0 if the app never had it.
+    /// Takes a rejected message back; returns how often it was delivered, 0 if that is not known.
     ///
     /// A rejection that is repeated, since the message could not be moved, counts once.
     pub(crate) fn release(&mut self, uid: Uid, reason: &str) -> u32 {
@@ -142,10 +142,12 @@ impl DeliveryCounts {
         self.rejected.get(&uid).map(|(_, reason)| reason.clone())
     }
 
-    /// Begins the returns of a message anew, which has left the inbox.
+    /// Drops the counts of a message that has left the inbox.
     pub(crate) fn remove(&mut self, uid: Uid) {
-        self.returned.remove(&uid);
+        self.handed_out.remove(&uid);
+        self.pending.remove(&uid);
         self.rejected.remove(&uid);
+        self.returned.remove(&uid);
     }
 
     /// Drops the counts of messages that are not in this set.

@@ -47,8 +47,9 @@ impl Imap {
     /// in the inbox and are delivered again.
     ///
     /// Else as [`ack`](Imap::ack), of messages that have failed often enough: nothing is sent for the others. After any
-    /// error the messages are still in the inbox or in the dead letters; the next [`fetch`](Imap::fetch) moves those
-    /// that have failed often enough, and so does another `reject`.
+    /// error the messages are still in the inbox or in the dead letters, all are returned, and all are moved that could
+    /// be. Repeat the call, and acknowledge none of them: it moves the others, and so does the next
+    /// [`fetch`](Imap::fetch).
     pub fn reject<'a>(&self, deliveries: impl IntoIterator<Item = &'a Delivery>, reason: &str) -> Result<()> {
         let deliveries: Vec<&Delivery> = deliveries.into_iter().collect();
         let rejected = self.with_inbox(&verb_span!("imap.reject"), |inbox, deadline| {

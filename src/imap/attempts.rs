@@ -87,11 +87,13 @@ pub(super) fn remove_dead_letters(
 
 /// Returns deliveries that could not be handled; those that have failed often enough become dead letters.
 ///
-/// Deliveries of an earlier UIDVALIDITY, or that the app does not have, count nothing.
+/// Deliveries of an earlier UIDVALIDITY, or whose messages were withheld or have left the inbox, count nothing. A
+/// rejection that is repeated counts once, and moves the message if that has failed.
 ///
 /// # Errors
 ///
-/// `Config` without `dead_letters`; those of moving, after which the deliveries before are done.
+/// `Config` without `dead_letters`; the first one of moving, after all deliveries have been returned, and all moved that
+/// could be.
 pub(crate) fn reject<'a>(
     imap: &Imap,
     inbox: &mut Inbox,
@@ -102,19 +104,28 @@ pub(crate) fn reject<'a>(
     let Some(limit) = imap.config.dead_letters else {
         return Err(Error::config("reject needs a limit of deliveries: set ImapConfig::dead_letters"));
     };
+    let mut dead = Vec::new();
     for delivery in deliveries {
         imap.connection.count(|counts| counts.returned += 1);
-        let times = inbox.release(delivery.validity, delivery.uid, reason);
         imap.in_flight.delay(&[delivery], Duration::ZERO);
+        let is_withheld = delivery.fate == Fate::Stay;
+        let times = if is_withheld { 0 } else { inbox.release(delivery.validity, delivery.uid, reason) };
         if times >= limit {
-            let reason = format!("its handling failed {times} times; the last time: {reason}");
-            move_to_dead_letters(imap, inbox, delivery, &reason, deadline)?;
+            dead.push((delivery, times));
         }
     }
-    Ok(())
+    let mut outcome = Ok(());
+    for (delivery, times) in dead {
+        let reason = format!("its handling failed {times} times; the last time: {reason}");
+        match move_to_dead_letters(imap, inbox, delivery, &reason, deadline) {
+            Err(error) if !leaves_others_deliverable(&error) => return Err(error),
+            moved => outcome = outcome.and(moved),
+        }
+    }
+    outcome
 }
 
-/// Returns `true` if the error is about one message, so that the others can be delivered.
+/// Returns `true` if the error is about one message, so that the others can be delivered, or moved.
 fn leaves_others_deliverable(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Refused | ErrorKind::LeaseLost | ErrorKind::StaleUids)
 }

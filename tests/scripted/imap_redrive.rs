@@ -9,7 +9,7 @@ use std::time::Duration;
 use pymail::{DeadLetter, ErrorKind, Imap};
 use rstest::rstest;
 
-use super::imap::mail as unnamed;
+use super::imap::{holding, mail as unnamed};
 use super::imap_config;
 use crate::mail_site::TAG;
 use crate::support::script::{Heard, Script, Scripted, Step};
@@ -496,4 +496,22 @@ fn a_redriven_message_ends_a_wait_also_if_another_one_is_expunged_meanwhile() {
     imap.redrive(&letters(&imap)).unwrap();
     assert!(imap.wait(Duration::from_secs(60)).unwrap());
     assert_eq!(imap.fetch().unwrap().len(), 1);
+}
+
+#[rstest]
+fn a_rejected_message_that_can_not_be_moved_keeps_no_other_in_the_inbox() {
+    let mails = [1, 2].map(|number| unnamed(number, "hello"));
+    let server = holding(MOVE, &mails)
+        .says("APPEND", "TAG NO [OVERQUOTA] it is full\r\n") // of a note, without which the message is moved
+        .says("UID MOVE 1 ", "TAG NO [OVERQUOTA] it is full\r\n")
+        .start();
+    let imap = Imap::connect(imap_config(&server).dead_letters(1).dedup_window(0)).unwrap();
+    let batch = imap.fetch().unwrap();
+    assert_eq!(batch.len(), 2);
+    for _ in 0..2 {
+        let error = imap.reject(&batch, "no such account").unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Refused, Some("OVERQUOTA")), "{error}");
+    }
+    let moves = [1, 2, 1].map(|uid| format!("UID MOVE {uid} \"{TAG}-dead\""));
+    assert_eq!((server.heard("UID MOVE"), imap.stats().dead_letters), (moves.to_vec(), 1));
 }
