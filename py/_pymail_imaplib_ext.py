@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import imaplib
 import socket
-import sys
 from contextlib import suppress
 from time import sleep
 from typing import Any
 
 from _pymail_imap_parse import as_text, parse_uint32
-from _pymail_socket import limit_wait
+from _pymail_socket import SLEEPS_BRIEFLY, limit_wait
 from _pymail_transport import Meter, NoGreeting, Wire, pattern
 
 # imaplib knows the name only since its patch releases of 2026.
@@ -27,8 +26,6 @@ GATHERED_OCTETS = 256 << 10
 BULK_OCTETS = 512 << 10
 FEW_OCTETS = 64 << 10
 GATHER_SECONDS = 0.0003
-# On Windows, a sleep may take 16 ms.
-GATHERS = sys.platform != "win32"
 # As text, compiled by `re` on first use.
 _EXPUNGES = rb"(?:\* \d{1,10} EXPUNGE\r\n)+"
 _UNTAGGED = rb'(?s)\*[ \t]+(?:(\d+)[ \t]+)?([^\s\d\[\](){}"][^\s\[\](){}"]*)[ \t]*(.*)'
@@ -302,7 +299,7 @@ class Metered(imaplib.IMAP4):
         pieces: list[bytes] = []
         length = self._receive_all(min(needed, HANDOVER_OCTETS), pieces, CHUNK)
         length += self._receive_available(GATHERED_OCTETS - length, pieces)
-        if GATHERS and self.fetched >= BULK_OCTETS and length < FEW_OCTETS:
+        if SLEEPS_BRIEFLY and self.fetched >= BULK_OCTETS and length < FEW_OCTETS:
             sleep(GATHER_SECONDS)
             length += self._receive_available(GATHERED_OCTETS - length, pieces)
         self.fetched += length

@@ -12,6 +12,9 @@ from typing import Any
 # Limits the next wait of a socket, until a time of `monotonic`; None where Rust ends each wait at the deadline.
 limit_wait: Callable[[Any, float], None] | None = None
 
+# False for a system where the shortest sleep may take 16 ms.
+SLEEPS_BRIEFLY = sys.platform != "win32"
+
 # Errors of Windows for a wait that Rust has cancelled, and on a socket that it has shut down.
 OPERATION_ABORTED, SHUT_DOWN = 995, 10058
 
