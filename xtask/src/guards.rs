@@ -1,4 +1,4 @@
-//! `cargo xtask guards`: the errors of builds that can't work, the public API without `PyO3`, and docs without Python.
+//! `cargo xtask guards`: the errors and warnings of builds that can't work or whose programs can't start, the public API without `PyO3`, and docs without Python.
 
 use std::env;
 use std::fs;
@@ -11,31 +11,42 @@ use super::{Outcome, cargo, root, run, step, symlink};
 const CONFIG: &str = "implementation=CPython\nversion=3.11\nabi3=false\nlib_name=python3.11\nlib_dir=/nonexistent\n\
                       executable=/opt/bin/python3.11\n";
 
+/// The same of an installed Python of Windows.
+const WINDOWS_CONFIG: &str = "implementation=CPython\nversion=3.11\nabi3=false\nlib_name=python311\nshared=true\n\
+                              lib_dir=/opt/Python/libs\nexecutable=/opt/Python/python.exe\n";
+
 /// The crate that looks for Python. Without the others, which may fail before for want of a standard library.
 const PYO3: &[&str] = &["--package", "pyo3-ffi", "--keep-going"];
 
-/// Checks that a build that can't work names the package to install or the variable to set.
+/// Checks that a build that can't work, or whose program can't start, names the remedy.
 pub(super) fn build_errors_name_the_remedy() -> Outcome {
     let folder = root().join("target/refusals");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let config = |shared: bool| {
-        let file = folder.join(format!("shared-{shared}"));
-        let written = fs::write(&file, format!("{CONFIG}shared={shared}\n"));
+    let config = |name: &str, text: &str| {
+        let file = folder.join(name);
+        let written = fs::write(&file, text);
         written.map(|()| file.display().to_string()).map_err(|error| format!("{}: {error}", file.display()))
     };
     check_build_error(
         &folder,
         &[],
         "PYO3_CONFIG_FILE",
-        &config(true)?,
+        &config("shared-true", &format!("{CONFIG}shared=true\n"))?,
         "install its development files (Debian: libpython3.11-dev;",
     )?;
     check_build_error(
         &folder,
         &[],
         "PYO3_CONFIG_FILE",
-        &config(false)?,
+        &config("shared-false", &format!("{CONFIG}shared=false\n"))?,
         "an app must be linked with -rdynamic",
+    )?;
+    check_build_error(
+        &folder,
+        &["--package", "pymail", "--keep-going", "--target", "x86_64-pc-windows-gnu"],
+        "PYO3_CONFIG_FILE",
+        &config("windows", WINDOWS_CONFIG)?,
+        "has its python311.dll in /opt/Python, which is not on PATH",
     )?;
     check_build_error(
         &folder,
@@ -81,7 +92,7 @@ fn link_all_but_python(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs `cargo check` with a variable set, and checks that its errors contain a text.
+/// Runs `cargo check` with a variable set, and checks that its errors or warnings contain a text.
 fn check_build_error(folder: &Path, args: &[&str], name: &str, value: &str, wanted: &str) -> Outcome {
     eprintln!("\n$ {name}={value} cargo check {}", args.join(" "));
     let mut check = step("cargo", &["check", "--locked", "--target-dir"]);
