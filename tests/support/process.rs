@@ -80,7 +80,7 @@ pub fn python_on_path() -> &'static Path {
         // One that can't run fails by its name, where it is needed.
         let path = output.ok().filter(|output| output.status.success());
         let path = path.and_then(|output| String::from_utf8(output.stdout).ok());
-        path.map_or_else(|| name.into(), |path| path.trim().into())
+        path.filter(|path| !path.trim().is_empty()).map_or_else(|| name.into(), |path| path.trim().into())
     });
     &PROGRAM
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::process::of_this_process;
+use crate::process::{needs, of_this_process};
 
 /// Watches the peak of the memory.
 pub struct PeakMemory {
@@ -34,20 +34,22 @@ pub fn cpu_time() -> Duration {
 
 /// Returns the CPU time of this thread.
 pub fn thread_cpu_time() -> Duration {
-    let told = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    Duration::from_nanos(told.split(' ').next().and_then(|time| time.parse().ok()).unwrap_or(0))
+    let told = fs::read_to_string("/proc/thread-self/schedstat");
+    let told = told.unwrap_or_else(|_| needs("schedstat", "Linux has it in /proc"));
+    let nanoseconds = told.split(' ').next().and_then(|time| time.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("nanoseconds"))
 }
 
 /// Returns the number of open sockets.
 pub fn open_sockets() -> usize {
-    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return 0 };
+    let entries = fs::read_dir(of_this_process("fd")).expect("its files");
     let links = entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
     links.filter(|link| link.to_string_lossy().starts_with("socket:")).count()
 }
 
 /// Returns the names of all threads.
 pub fn thread_names() -> Vec<String> {
-    let Ok(entries) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let entries = fs::read_dir(of_this_process("task")).expect("its threads");
     let names = entries.flatten().filter_map(|entry| fs::read_to_string(entry.path().join("comm")).ok());
     names.map(|name| name.trim().to_owned()).collect()
 }

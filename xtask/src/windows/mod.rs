@@ -32,18 +32,18 @@ const ABOUT: &str = "import sys, ssl, imaplib, smtplib; print(sys.version, ssl.O
 const SKIPPED: [(&str, &str); 1] =
     [("python::modules::tests::bytecode_", "a build for another system compiles no Python files")];
 
-/// The integration tests of a quick run, by parts of their names.
+/// The most important integration tests, by parts of their names.
 const QUICK: &[&str] = &[
     "dovecot_and_postfix",
     "case_02_embedded",
+    "promises::tls::",
+    "promises::client_certificates::",
     "line_protocol::",
     "scripted::hostile::",
+    "checkers::",
     "bad_input::",
     "host_process::",
 ];
-
-/// Those of a quick run on the oldest and the newest Python: without hostile servers, which take two minutes.
-const QUICK_ON_OTHERS: &[&str] = &["case_02_embedded", "line_protocol::", "host_process::"];
 
 /// The integration tests of the features.
 const FEATURES: &[&str] =
@@ -58,47 +58,55 @@ struct Tests {
     runs: &'static [&'static [&'static str]],
     /// The parts of names by which the integration tests are selected; none for all of them.
     filters: &'static [&'static str],
+    /// `true` to leave out the extension module, and three of four rows of the hostile servers.
+    is_sample: bool,
 }
 
-/// Runs all tests on the default Windows Python, the unit tests and the most important others on the oldest and the
-/// newest, and ships an app.
+/// Runs all tests on the default Windows Python, the unit tests and the most important others on all others, and ships an
+/// app.
 pub(super) fn test() -> Outcome {
-    let on_default = Tests { runs: &[UNIT, INTEGRATION, FEATURES], filters: &[] };
-    let toolchain = test_on_all(&on_default, || Tests { runs: &[UNIT, INTEGRATION], filters: QUICK })?;
-    ship::test(&toolchain)
+    let on_default = Tests { runs: &[UNIT, INTEGRATION, FEATURES], filters: &[], is_sample: false };
+    let on_others = || Tests { runs: &[UNIT, INTEGRATION], filters: QUICK, is_sample: false };
+    ship::test(&test_on(&python::ALL, &on_default, on_others)?)
 }
 
-/// Runs the most important tests on the default Python; on the oldest and the newest the round trip, and some tests while
-/// there is time.
+/// Runs the unit tests on the default Python, and the most important others also on the oldest and the newest, for which
+/// there may be time for round trips only.
 pub(super) fn test_quickly(is_time_left: impl Fn() -> bool) -> Outcome {
-    let on_default = Tests { runs: &[UNIT, INTEGRATION], filters: QUICK };
-    let on_others =
-        || Tests { runs: if is_time_left() { &[INTEGRATION] } else { &[] }, filters: QUICK_ON_OTHERS };
-    test_on_all(&on_default, on_others)?;
+    let on_default = Tests { runs: &[UNIT, INTEGRATION], filters: QUICK, is_sample: false };
+    let on_others = || {
+        let runs: &[_] = if is_time_left() { &[INTEGRATION] } else { &[] };
+        Tests { runs, filters: QUICK, is_sample: true }
+    };
+    test_on(&python::ALL[..python::QUICK], &on_default, on_others)?;
     Ok(())
 }
 
-/// Runs tests on the default Python, and tests on the oldest and the newest. Returns the compiler.
-fn test_on_all(on_default: &Tests, on_others: impl Fn() -> Tests) -> Result<Toolchain, String> {
-    let toolchain = provide()?;
+/// Runs tests on these Pythons. Returns the compiler.
+fn test_on(
+    pythons: &[Python],
+    on_default: &Tests,
+    on_others: impl Fn() -> Tests,
+) -> Result<Toolchain, String> {
+    let toolchain = provide(pythons)?;
     let _certificates = Certificates::keep()?;
     let servers = Servers::start()?;
-    for python in &python::ALL {
+    for python in pythons {
         if python.minor == python::DEFAULT {
-            test_on(&toolchain, python, &servers, on_default)?;
+            test_on_one(&toolchain, python, &servers, on_default)?;
         } else {
-            test_on(&toolchain, python, &servers, &on_others())?;
+            test_on_one(&toolchain, python, &servers, &on_others())?;
         }
     }
     Ok(toolchain)
 }
 
 /// Installs what is missing, and shows that each Python runs.
-fn provide() -> Result<Toolchain, String> {
+fn provide(pythons: &[Python]) -> Result<Toolchain, String> {
     install()?;
     let toolchain = Toolchain::provide(TARGETS, "build")?;
     wine::provide()?;
-    for python in &python::ALL {
+    for python in pythons {
         python.provide()?;
         eprintln!("{}", wine::python_output(python, ABOUT)?);
     }
@@ -108,30 +116,42 @@ fn provide() -> Result<Toolchain, String> {
     Ok(toolchain)
 }
 
-/// Runs the round trip and tests; with the default version also an extension module, the round trip in other places, and
-/// a sweep of faults.
+/// Runs round trips, with Python in several places, the tests, and an extension module; with the default version also a
+/// sweep of faults.
 ///
 /// `PyO3` links each version by another name, so its dependents are built for each.
-fn test_on(toolchain: &Toolchain, python: &Python, servers: &Servers, tests: &Tests) -> Outcome {
+fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests: &Tests) -> Outcome {
     eprintln!("\nWindows Python {}", python.minor);
     let command = |args: &[&str]| cargo(toolchain, python, servers, args);
     // Some tests run examples.
     run(&mut command(&["build", "--examples"])?)?;
-    for run_of_cargo in tests.runs {
-        run(&mut command(&[&["test", "--no-run"], *run_of_cargo].concat())?)?;
+    // One build for the tests with default features, and one for those with all.
+    let of = |all_features| tests.runs.iter().filter(move |run| (**run == FEATURES) == all_features);
+    for runs in [of(false), of(true)] {
+        let options: Vec<&str> = runs.flat_map(|run| run.iter().copied()).collect();
+        if !options.is_empty() {
+            run(&mut command(&[&["test", "--no-run"], &options[..]].concat())?)?;
+        }
     }
     let mut steps = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "1000"])?];
     for run_of_cargo in tests.runs {
-        steps.push(command(&[&["test"], *run_of_cargo, &["--"], &*options(run_of_cargo, tests)].concat())?);
+        let mut step =
+            command(&[&["test"], *run_of_cargo, &["--"], &*options(run_of_cargo, tests)].concat())?;
+        if tests.is_sample {
+            step.env("HOSTILE_ONE_ROW_OF", "4");
+        }
+        steps.push(step);
     }
-    if python.minor != python::DEFAULT {
-        return parallel::run(steps);
+    if !tests.is_sample {
+        steps.push(extension::test(command)?);
     }
-    steps.push(extension::test(command)?);
     parallel::run(steps)?;
-    layouts::test(&servers.address)?;
-    // By itself: it judges how late a call ends.
-    run(&mut command(&["test", "--test", "faults", "--", "--quick"])?)
+    layouts::test(python.minor, &servers.address)?;
+    if python.minor == python::DEFAULT {
+        // By itself: it judges how late a call ends.
+        run(&mut command(&["test", "--test", "faults", "--", "--quick"])?)?;
+    }
+    Ok(())
 }
 
 /// Returns the options of a test program: the tests that it leaves out, and the filters.

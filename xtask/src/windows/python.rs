@@ -15,12 +15,17 @@ pub(super) struct Python {
     sha256: &'static str,
 }
 
-/// The oldest, the default and the newest version; the tests run on the default one first.
-pub(super) const ALL: [Python; 3] = [
+/// The default, the oldest and the newest version of the package, which the tests of CI run on, and those between them.
+pub(super) const ALL: [Python; 5] = [
     Python { minor: DEFAULT, sha256: "8a4dbddadc63ca9700370bc95e5a8e27a03c00c7ac6ab3877102bd9bb4c4f5fa" },
     Python { minor: "3.9", sha256: "9185addd84a2a61f24128e1ee8505046cbd988688e74264332f6474822614fc9" },
     Python { minor: "3.13", sha256: "6e57af03c2cb64dd5191f76274b97fc630b3001bde59f82cf1e252e7e02d6754" },
+    Python { minor: "3.10", sha256: "1d3f88c035d7de8af739009a4da191c6347733b35a6ced8f37bd41be33284022" },
+    Python { minor: "3.12", sha256: "4715740bd3d1a2b1efc5c28b2e9b3c68bcde29c610593e73379d14897a3dc87d" },
 ];
+
+/// The number of versions, the first ones, of a quick run.
+pub(super) const QUICK: usize = 3;
 
 /// The version where no other is named.
 pub(super) const DEFAULT: &str = "3.11";
