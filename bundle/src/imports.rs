@@ -15,6 +15,13 @@ pub(crate) fn run(python: &Path) -> Result<String> {
     output(Command::new(python).args(args).args(ALL))
 }
 
+/// Returns the Python in `PYO3_PYTHON` if that is set, else the one on the `PATH`.
+#[cfg(test)]
+pub(crate) fn python() -> std::path::PathBuf {
+    let usual = if cfg!(windows) { "python" } else { "python3" };
+    std::env::var_os("PYO3_PYTHON").unwrap_or_else(|| usual.into()).into()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -35,6 +42,6 @@ mod tests {
         script.extend(ALL.map(|name| format!("import {name}\n")));
         script.extend(modules.map(|name| format!("assert '{name}' in sys.modules, '{name}'\n")));
         assert!(script.contains("'imaplib'") && script.contains("'contextlib'"), "{script}");
-        output(Command::new("python3").args(["-I", "-S", "-c", &script])).unwrap();
+        output(Command::new(python()).args(["-I", "-S", "-c", &script])).unwrap();
     }
 }

@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn all_that_this_systems_python_imports_is_needed_on_windows_too() {
-        let told = imports::run(Path::new("python3")).unwrap();
+        let told = imports::run(&imports::python()).unwrap();
         let folder = Path::new(told.lines().next().unwrap());
         let files = told.lines().skip(3).filter_map(|file| Path::new(file).strip_prefix(folder).ok());
         let files =
