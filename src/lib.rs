@@ -169,8 +169,8 @@
 //! After a `fork`, the child's handles return [`ErrorKind::Runtime`]. A child that executes another program
 //! (`std::process::Command`) is not affected.
 //!
-//! pymail needs CPython 3.9 to 3.15 with a shared libpython, on Unix. An app needs an rpath to libpython: see the
-//! README.
+//! pymail needs CPython 3.9 to 3.15 with a shared libpython. On Unix an app needs an rpath to it; Windows finds Python's
+//! DLL beside the app, or on PATH: see the README.
 
 mod acknowledge;
 mod app_code;

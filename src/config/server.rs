@@ -206,8 +206,9 @@ impl Server {
     /// `openssl pkey -in key.pem`, and a PKCS #12 file turned into such a text by `openssl pkcs12 -in file.p12 -nodes`.
     ///
     /// The key appears in no error, log or `Debug`, and stays in memory: for each handshake, OpenSSL reads it from a
-    /// file without a name, in memory. On a system without such files, it is a file in the temporary folder that its
-    /// owner alone can read, and that is removed after the handshake.
+    /// file without a name, in memory. On a system without such files, it is a file in the temporary folder, removed
+    /// after the handshake. On Unix its owner alone can read it; on Windows, where each user has a temporary folder, it
+    /// has the rights of that folder.
     ///
     /// ```no_run
     /// # fn main() -> std::io::Result<()> {

@@ -1,7 +1,8 @@
 //! A client certificate with its key as a file: Python's `ssl` takes both from files only.
 //!
 //! On Linux the file is in memory and has no name; elsewhere, and without `/proc`, it is in the temporary folder, as
-//! long as the handshake takes, and only the user can read it. Python gets its path, and never the key.
+//! long as the handshake takes. On Unix only the user can read it; on Windows it has the rights of that folder, which is the
+//! user's own. Python gets its path, and never the key.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
