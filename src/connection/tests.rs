@@ -173,9 +173,11 @@ fn after_many_failed_attempts_a_call_returns_the_last_error_and_the_wait() {
     let errors: Vec<Error> = (0..100).map(|_| connection.repeat(soon(), |_| Ok(())).unwrap_err()).collect();
     assert!(errors.iter().all(|error| error.kind() == ErrorKind::Connect), "{errors:?}");
     assert_eq!(errors[0].retry_after(), None);
-    assert!(errors[99].retry_after().is_some_and(|wait| wait < Duration::from_secs(3)), "{errors:?}");
+    assert!(errors[99].retry_after().is_some_and(|wait| wait < Duration::from_secs(60)), "{errors:?}");
     assert!(errors[99].to_string().contains("scripted"), "{errors:?}");
-    assert_eq!((connects(&log), connection.status().state), (8, State::Disconnected));
+    // Eight, unless the machine pauses for longer than a wait.
+    assert!((8..16).contains(&connects(&log)), "{}", connects(&log));
+    assert_eq!(connection.status().state, State::Disconnected);
 }
 
 #[test]
