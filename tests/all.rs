@@ -13,6 +13,7 @@ mod fault_proxy;
 mod fixtures;
 mod foreign_mail;
 mod host_process;
+mod hostile;
 mod introspection;
 mod line_protocol;
 mod mail_site;

@@ -14,12 +14,12 @@ use crate::support::script::{Script, Step};
 
 const UIDPLUS: &[&str] = &["UIDPLUS"];
 
-pub(super) fn mail(id: u32, body: &str) -> String {
+pub(crate) fn mail(id: u32, body: &str) -> String {
     format!("From: bob@example.test\r\nTo: {ALICE}\r\nSubject: {TAG} {id}\r\n\r\n{body}")
 }
 
 /// Returns the response to a FETCH of one mail, with as much of it as was requested.
-pub(super) fn fetched(uid: u32, mail: &str, command: &str) -> String {
+pub(crate) fn fetched(uid: u32, mail: &str, command: &str) -> String {
     let most = command.split_once("<0.").and_then(|(_, rest)| rest.split('>').next()?.parse().ok());
     let octets = &mail[..mail.len().min(most.unwrap_or(usize::MAX))];
     let (size, sent) = (mail.len(), octets.len());
@@ -27,7 +27,7 @@ pub(super) fn fetched(uid: u32, mail: &str, command: &str) -> String {
 }
 
 /// Makes a server with these mails in its inbox, the first with UID 1.
-pub(super) fn holding(capabilities: &[&str], mails: &[String]) -> Script {
+pub(crate) fn holding(capabilities: &[&str], mails: &[String]) -> Script {
     let uids: Vec<String> = (1..=mails.len()).map(|uid| uid.to_string()).collect();
     let mails = mails.to_vec();
     Script::imap(capabilities)
@@ -39,7 +39,7 @@ pub(super) fn holding(capabilities: &[&str], mails: &[String]) -> Script {
         .says("UID SEARCH UNDELETED SUBJECT", format!("* SEARCH {}\r\nTAG OK done\r\n", uids.join(" ")))
 }
 
-pub(super) fn three() -> Vec<String> {
+pub(crate) fn three() -> Vec<String> {
     (1..=3).map(|id| mail(id, "hello")).collect()
 }
 

@@ -1,7 +1,6 @@
 //! Tests on scripted servers: responses that a real server gives seldom or never.
 
-mod hostile;
-mod imap;
+pub(crate) mod imap;
 mod imap_ahead;
 mod imap_archiving;
 mod imap_bad_mail;
@@ -43,31 +42,31 @@ const MINUTE: Duration = Duration::from_secs(60);
 const BRIEFLY: Duration = Duration::from_secs(40);
 
 /// Easy to find, and with characters that IMAP quotes.
-const MARKED: &str = r#"mar"ked \ s3cret"#;
+pub(crate) const MARKED: &str = r#"mar"ked \ s3cret"#;
 
 fn open(server: &Scripted) -> Server {
     Server::unencrypted("localhost").port(server.port())
 }
 
-fn imap_config(server: &Scripted) -> ImapConfig {
+pub(crate) fn imap_config(server: &Scripted) -> ImapConfig {
     ImapConfig::new(open(server), Credentials::new(ALICE, MARKED)).tag(TAG).heartbeat(NEVER).timeout(BRIEFLY)
 }
 
-fn imap(server: &Scripted) -> Imap {
+pub(crate) fn imap(server: &Scripted) -> Imap {
     Imap::connect(imap_config(server)).unwrap()
 }
 
-fn smtp_config(server: &Scripted, credentials: Credentials) -> SmtpConfig {
+pub(crate) fn smtp_config(server: &Scripted, credentials: Credentials) -> SmtpConfig {
     let config = SmtpConfig::new(open(server), credentials).tag(TAG).heartbeat(NEVER);
     config.timeout(BRIEFLY).reply_timeout(BRIEFLY)
 }
 
-fn smtp(server: &Scripted) -> Smtp {
+pub(crate) fn smtp(server: &Scripted) -> Smtp {
     Smtp::connect(smtp_config(server, Credentials::none())).unwrap()
 }
 
 /// Checks that no part of [`MARKED`] is shown, in any encoding in which it was sent.
-fn assert_hidden(error: &pymail::Error) {
+pub(crate) fn assert_hidden(error: &pymail::Error) {
     let text = shown(error);
     for secret in ["s3cret", "czNjcmV0", "MzY3JldA", "zM2NyZX"] {
         assert!(!text.contains(secret), "{text}");

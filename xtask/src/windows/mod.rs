@@ -39,7 +39,7 @@ const QUICK: &[&str] = &[
     "promises::tls::",
     "promises::client_certificates::",
     "line_protocol::",
-    "scripted::hostile::",
+    "hostile::",
     "checkers::",
     "bad_input::",
     "host_process::",

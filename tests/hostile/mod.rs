@@ -27,6 +27,7 @@ use std::thread;
 
 use self::checker::{Cost, Findings};
 use self::row::Row;
+use crate::scripted;
 use crate::support::process::started;
 use crate::support::script::Script;
 
@@ -149,7 +150,7 @@ impl fmt::Display for Finding {
 impl Part {
     fn child(&self, deadlines: u32) -> Child {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--ignored", "--exact", "scripted::hostile::goes_through_a_table", "--nocapture"]);
+        child.args(["--ignored", "--exact", "hostile::goes_through_a_table", "--nocapture"]);
         // Freed memory returns to the system at once, so that each row's peak begins at the level of the process.
         child
             .env("MALLOC_TRIM_THRESHOLD_", "0")
@@ -193,7 +194,7 @@ impl Part {
 /// Starts the interpreter outside of any row's time and memory.
 fn warm_up() {
     let (imap, smtp) = (Script::imap(&[]).start(), Script::smtp(&[]).start());
-    drop((super::imap(&imap), super::smtp(&smtp)));
+    drop((scripted::imap(&imap), scripted::smtp(&smtp)));
 }
 
 #[test]
