@@ -58,25 +58,25 @@ struct Tests {
     runs: &'static [&'static [&'static str]],
     /// The parts of names by which the integration tests are selected; none for all of them.
     filters: &'static [&'static str],
-    /// `true` to leave out the extension module, and three of four rows of the hostile servers.
-    is_sample: bool,
+    /// Of the hostile servers, one row in so many is run.
+    one_row_of: u32,
 }
 
 /// Runs all tests on the default Windows Python, the unit tests and the most important others on all others, and ships an
 /// app.
 pub(super) fn test() -> Outcome {
-    let on_default = Tests { runs: &[UNIT, INTEGRATION, FEATURES], filters: &[], is_sample: false };
-    let on_others = || Tests { runs: &[UNIT, INTEGRATION], filters: QUICK, is_sample: false };
+    let on_default = Tests { runs: &[UNIT, INTEGRATION, FEATURES], filters: &[], one_row_of: 1 };
+    let on_others = || Tests { runs: &[UNIT, INTEGRATION], filters: QUICK, one_row_of: 1 };
     ship::test(&test_on(&python::ALL, &on_default, on_others)?)
 }
 
 /// Runs the unit tests on the default Python, and the most important others also on the oldest and the newest, for which
 /// there may be time for round trips only.
 pub(super) fn test_quickly(is_time_left: impl Fn() -> bool) -> Outcome {
-    let on_default = Tests { runs: &[UNIT, INTEGRATION], filters: QUICK, is_sample: false };
+    let on_default = Tests { runs: &[UNIT, INTEGRATION], filters: QUICK, one_row_of: 1 };
     let on_others = || {
         let runs: &[_] = if is_time_left() { &[INTEGRATION] } else { &[] };
-        Tests { runs, filters: QUICK, is_sample: true }
+        Tests { runs, filters: QUICK, one_row_of: 4 }
     };
     test_on(&python::ALL[..python::QUICK], &on_default, on_others)?;
     Ok(())
@@ -116,8 +116,8 @@ fn provide(pythons: &[Python]) -> Result<Toolchain, String> {
     Ok(toolchain)
 }
 
-/// Runs round trips, with Python in several places, the tests, and an extension module; with the default version also a
-/// sweep of faults.
+/// Runs round trips, with Python in several places, and tests, if there are any, with an extension module; with the default
+/// version also a sweep of faults.
 ///
 /// `PyO3` links each version by another name, so its dependents are built for each.
 fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests: &Tests) -> Outcome {
@@ -137,12 +137,10 @@ fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests:
     for run_of_cargo in tests.runs {
         let mut step =
             command(&[&["test"], *run_of_cargo, &["--"], &*options(run_of_cargo, tests)].concat())?;
-        if tests.is_sample {
-            step.env("HOSTILE_ONE_ROW_OF", "4");
-        }
+        step.env("HOSTILE_ONE_ROW_OF", tests.one_row_of.to_string());
         steps.push(step);
     }
-    if !tests.is_sample {
+    if !tests.runs.is_empty() {
         steps.push(extension::test(command)?);
     }
     parallel::run(steps)?;
