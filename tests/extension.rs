@@ -27,7 +27,7 @@ assert sys.modules['imaplib'].mark_of_the_host == 42
 const MODULE: &str = if cfg!(windows) { "pymail_extension.pyd" } else { "pymail_extension.so" };
 
 /// The number of times that the interpreter ends during calls. Under Wine it takes much longer to start.
-const ENDS: usize = if cfg!(windows) { 8 } else { 20 };
+const ENDS: usize = if cfg!(windows) { 4 } else { 20 };
 
 #[rstest]
 #[ignore = "for cargo xtask test, which builds the module"]

@@ -73,7 +73,7 @@ pub(super) fn test() -> Outcome {
 /// Runs the unit tests on the default Python, and the most important others also on the oldest and the newest, for which
 /// there may be time for round trips only.
 pub(super) fn test_quickly(is_time_left: impl Fn() -> bool) -> Outcome {
-    let on_default = Tests { runs: &[UNIT, INTEGRATION], filters: QUICK, one_row_of: 1 };
+    let on_default = Tests { runs: &[UNIT, INTEGRATION], filters: QUICK, one_row_of: 2 };
     let on_others = || {
         let runs: &[_] = if is_time_left() { &[INTEGRATION] } else { &[] };
         Tests { runs, filters: QUICK, one_row_of: 4 }
@@ -133,7 +133,7 @@ fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests:
             run(&mut command(&[&["test", "--no-run"], &options[..]].concat())?)?;
         }
     }
-    let mut steps = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "1000"])?];
+    let mut steps = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "200"])?];
     for run_of_cargo in tests.runs {
         let mut step =
             command(&[&["test"], *run_of_cargo, &["--"], &*options(run_of_cargo, tests)].concat())?;
