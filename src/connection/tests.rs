@@ -170,13 +170,16 @@ fn a_login_refused_without_a_clear_reason_is_retried_later() {
 fn after_many_failed_attempts_a_call_returns_the_last_error_and_the_wait() {
     let (connection, log) = open(|n| if n == 1 { Ok(()) } else { Err(failure(ErrorKind::Connect)) });
     let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
+    let began = Instant::now();
     let errors: Vec<Error> = (0..100).map(|_| connection.repeat(soon(), |_| Ok(())).unwrap_err()).collect();
+    // Within a pause of the machine, the wait may end.
+    let has_paused = began.elapsed() > Duration::from_millis(500);
     assert!(errors.iter().all(|error| error.kind() == ErrorKind::Connect), "{errors:?}");
     assert_eq!(errors[0].retry_after(), None);
-    assert!(errors[99].retry_after().is_some_and(|wait| wait < Duration::from_secs(60)), "{errors:?}");
+    let wait = errors[99].retry_after().unwrap();
+    assert!(wait < Duration::from_secs(3) || has_paused, "{errors:?}");
     assert!(errors[99].to_string().contains("scripted"), "{errors:?}");
-    // Eight, unless the machine pauses for longer than a wait.
-    assert!((8..16).contains(&connects(&log)), "{}", connects(&log));
+    assert!(connects(&log) == 8 || has_paused, "{}", connects(&log));
     assert_eq!(connection.status().state, State::Disconnected);
 }
 
