@@ -129,9 +129,10 @@ class Connection:
         try:
             self.imap.starttls(TlsContext(trust))
         except BaseException as error:
+            is_shaken = hasattr(self.imap.sock, "tls")
             with suppress(OSError):
                 self.close()
-            if is_reset(error):
+            if is_shaken and is_reset(error):
                 raise ConnectionError(RESET) from None
             raise
         # imaplib keeps untagged responses from before TLS, which an attacker can forge.

@@ -1,6 +1,6 @@
 //! Bad input returns a clear error of the kind that tells the remedy, and loses nothing.
 
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
@@ -69,6 +69,47 @@ fn a_reset_within_the_handshake_is_a_connect_error(#[from(embedded)] site: Site)
     for error in errors {
         assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Connect, true), "{error}");
     }
+}
+
+/// After it, the text of a reset names servers that require a client certificate.
+#[rstest]
+fn a_reset_within_the_handshake_of_starttls_is_no_sign_of_a_certificate(#[from(embedded)] site: Site) {
+    let server = |port| Server::starttls("127.0.0.1").port(port);
+    let by_imap = reset_after("* OK [CAPABILITY IMAP4rev1 STARTTLS] hello\r\n", |line| {
+        let tag = line.split(' ').next().unwrap_or_default();
+        format!("* CAPABILITY IMAP4rev1 STARTTLS\r\n{tag} OK done\r\n")
+    });
+    let by_smtp = reset_after("220 hello\r\n", |line| match line {
+        "STARTTLS" => "220 go on\r\n".into(),
+        _ => "250-hello\r\n250 STARTTLS\r\n".into(),
+    });
+    let errors = [imap(&site, server(by_imap)).unwrap_err(), smtp(&site, server(by_smtp)).unwrap_err()];
+    for error in errors {
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Connect, true), "{error}");
+        assert!(!error.to_string().contains("certificate"), "{error}");
+    }
+}
+
+/// Starts a server that answers each line up to STARTTLS, and resets the connection in the handshake; returns its port.
+fn reset_after(greeting: &'static str, answer: fn(&str) -> String) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            let _ = client.write_all(greeting.as_bytes());
+            // One octet at a time: those of the handshake are left.
+            let lines = BufReader::with_capacity(1, client.try_clone().unwrap()).lines();
+            for line in lines.map_while(std::io::Result::ok) {
+                let _ = client.write_all(answer(&line).as_bytes());
+                if line.ends_with("STARTTLS") {
+                    break;
+                }
+            }
+            // As above.
+            let _ = client.read(&mut [0]);
+        }
+    });
+    port
 }
 
 #[rstest]
