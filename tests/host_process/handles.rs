@@ -9,11 +9,11 @@ use std::time::Duration;
 use pymail::{Delivery, Imap, Message, Smtp};
 use rstest::rstest;
 
-use super::system::{sockets, threads};
 use super::{child, imap, passes, smtp};
 use crate::fixtures::embedded;
 use crate::mail_site::{ALICE, Site};
 use crate::support::process::{Stopwatch, started};
+use crate::support::usage::{open_sockets, thread_names};
 
 /// Under Wine a process takes much longer to start.
 const EXITS: usize = if cfg!(windows) { 40 } else { 300 };
@@ -147,20 +147,20 @@ fn a_dropped_handle_leaves_no_thread_and_no_socket(#[from(embedded)] site: Site)
 #[test]
 #[ignore = "runs in a child process of the test above"]
 fn drops_its_handles() {
-    let before = (threads(), sockets());
+    let before = (thread_names(), open_sockets());
     for _ in 0..3 {
         let imap = imap();
         let clone = imap.clone();
         drop(imap);
-        assert!(threads().len() > before.0.len() && sockets() > before.1, "while a clone is there");
+        assert!(thread_names().len() > before.0.len() && open_sockets() > before.1, "while a clone is there");
         drop(clone);
     }
     // The kernel lists a joined thread for a moment longer.
     let watch = Stopwatch::start();
-    while (threads(), sockets()) != before && watch.elapsed() < A_MOMENT {
+    while (thread_names(), open_sockets()) != before && watch.elapsed() < A_MOMENT {
         thread::yield_now();
     }
-    assert_eq!((threads(), sockets()), before);
+    assert_eq!((thread_names(), open_sockets()), before);
 }
 
 #[rstest]

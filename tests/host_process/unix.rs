@@ -72,22 +72,6 @@ pub(super) fn settings() -> Vec<String> {
     vec![locale.to_string_lossy().into_owned(), format!("{mask:o}")]
 }
 
-/// Returns the names of the threads of this process.
-pub(super) fn threads() -> Vec<String> {
-    let tasks = fs::read_dir(of_this_process("task")).unwrap().flatten();
-    tasks
-        .filter_map(|task| Some(fs::read_to_string(task.path().join("comm")).ok()?.trim().to_owned()))
-        .collect()
-}
-
-/// Returns the number of sockets of this process.
-pub(super) fn sockets() -> usize {
-    let files = fs::read_dir(of_this_process("fd")).unwrap().flatten();
-    files
-        .filter(|file| fs::read_link(file.path()).is_ok_and(|to| to.to_string_lossy().starts_with("socket:")))
-        .count()
-}
-
 /// Makes a home for Python without `imaplib`; returns the folder for one, and the place of the usual one.
 pub(super) fn make_home(home: &Path) -> (PathBuf, PathBuf) {
     let maps = fs::read_to_string(of_this_process("maps")).unwrap();

@@ -6,20 +6,13 @@ use std::os::windows::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::ptr;
-use std::slice;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use windows_sys::Win32::Foundation::{CloseHandle, INVALID_HANDLE_VALUE, LocalFree, STATUS_CONTROL_C_EXIT};
-use windows_sys::Win32::Networking::WinSock::{SO_TYPE, SOL_SOCKET, getsockopt};
+use windows_sys::Win32::Foundation::STATUS_CONTROL_C_EXIT;
 use windows_sys::Win32::System::Console::{CTRL_C_EVENT, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler};
 use windows_sys::Win32::System::Diagnostics::Debug::GetErrorMode;
-use windows_sys::Win32::System::Diagnostics::ToolHelp::{
-    CreateToolhelp32Snapshot, TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
-};
 use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleA, GetProcAddress};
-use windows_sys::Win32::System::Threading::{
-    CREATE_NO_WINDOW, GetThreadDescription, OpenThread, THREAD_QUERY_LIMITED_INFORMATION,
-};
+use windows_sys::Win32::System::Threading::CREATE_NO_WINDOW;
 
 use crate::support::process::{output, python};
 
@@ -37,9 +30,6 @@ if zipfile.is_zipfile(stdlib):
         packed.extractall(os.path.join(home, 'Lib'), wanted)
 print(stdlib)
 ";
-
-/// Above the handles of a process that has few: each is a multiple of 4.
-const HANDLES: usize = 0x4000;
 
 /// Gives the process a console of its own: Ctrl-C reaches all processes of a console.
 pub(super) fn in_a_terminal_of_its_own(command: &mut Command) -> &mut Command {
@@ -125,55 +115,6 @@ pub(super) fn settings() -> Vec<String> {
     // SAFETY: only a query.
     let error_mode = unsafe { GetErrorMode() };
     [&locales[..], &[error_mode.to_string()]].concat()
-}
-
-/// Returns the names of the threads of this process. Windows has others in each process, which have none.
-pub(super) fn threads() -> Vec<String> {
-    let mut found = Vec::new();
-    // SAFETY: the entry has the size that it names; the snapshot is closed once.
-    unsafe {
-        let snapshot = CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0);
-        assert_ne!(snapshot, INVALID_HANDLE_VALUE);
-        let mut entry: THREADENTRY32 = mem::zeroed();
-        entry.dwSize = u32::try_from(size_of::<THREADENTRY32>()).unwrap();
-        let mut is_there = Thread32First(snapshot, &raw mut entry);
-        while is_there != 0 {
-            if entry.th32OwnerProcessID == std::process::id() {
-                found.extend(thread_name(entry.th32ThreadID));
-            }
-            is_there = Thread32Next(snapshot, &raw mut entry);
-        }
-        CloseHandle(snapshot);
-    }
-    found
-}
-
-/// Returns the name of a thread that has one and has not ended.
-fn thread_name(id: u32) -> Option<String> {
-    // SAFETY: the handle is closed once. The text ends with a NUL, and the caller must free it, which is done once.
-    unsafe {
-        let thread = OpenThread(THREAD_QUERY_LIMITED_INFORMATION, 0, id);
-        let mut text = ptr::null_mut();
-        let is_known = !thread.is_null() && GetThreadDescription(thread, &raw mut text) >= 0;
-        CloseHandle(thread);
-        if !is_known || text.is_null() {
-            return None;
-        }
-        let length = (0_usize..).take_while(|&at| *text.add(at) != 0).count();
-        let name = String::from_utf16_lossy(slice::from_raw_parts(text, length));
-        LocalFree(text.cast());
-        (!name.is_empty()).then_some(name)
-    }
-}
-
-/// Returns the number of sockets of this process.
-pub(super) fn sockets() -> usize {
-    let is_socket = |handle: &usize| {
-        let (mut kind, mut length) = (0_i32, 4);
-        // SAFETY: of a handle that is no socket, or none, nothing is written.
-        unsafe { getsockopt(*handle, SOL_SOCKET, SO_TYPE, (&raw mut kind).cast(), &raw mut length) == 0 }
-    };
-    (4..HANDLES).step_by(4).filter(is_socket).count()
 }
 
 /// Makes a home for Python without `imaplib`; returns the folder for one, and the place of the usual one.

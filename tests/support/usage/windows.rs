@@ -116,7 +116,10 @@ fn thread_name(id: u32) -> Option<String> {
         if outcome < 0 || name.is_null() {
             return None;
         }
-        let length = (0..).take_while(|&at| *name.add(at) != 0).count();
+        let mut length = 0;
+        while *name.add(length) != 0 {
+            length += 1;
+        }
         let text = String::from_utf16_lossy(slice::from_raw_parts(name, length));
         LocalFree(name.cast());
         Some(text).filter(|text| !text.is_empty())
