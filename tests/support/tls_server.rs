@@ -6,11 +6,13 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::certs::Issued;
 use super::process::{output, python, started};
+#[cfg(windows)]
+use super::remote::{self, Call, Lines, Start};
 
 /// The protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +31,19 @@ pub struct TlsServerOptions<'a> {
     pub version: Option<&'a str>,
 }
 
+/// The same, and the authority of the certificates that it demands of clients.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TlsServerStart {
+    protocol: String,
+    way: String,
+    version: Option<String>,
+    cert_pem: String,
+    key_pem: String,
+    client_authority: Option<String>,
+}
+
 /// The data that the server has received on one connection.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Heard {
     /// Before TLS, without TLS's own records.
     pub clear: String,
@@ -42,10 +55,20 @@ pub struct Heard {
 
 /// A running server.
 pub struct TlsServer {
-    process: Child,
-    told: RefCell<BufReader<ChildStdout>>,
+    process: Process,
     port: u16,
-    _certificate: TempDir,
+}
+
+/// The process of a server.
+enum Process {
+    Child {
+        child: Child,
+        told: RefCell<BufReader<ChildStdout>>,
+        _certificate: TempDir,
+    },
+    /// One of the system on which Wine runs, where a Python starts in a tenth of the time.
+    #[cfg(windows)]
+    Remote(RefCell<Lines>),
 }
 
 impl TlsServer {
@@ -60,21 +83,38 @@ impl TlsServer {
     }
 
     fn launch(options: &TlsServerOptions<'_>, client_authority: Option<&str>) -> Self {
+        let start = TlsServerStart {
+            protocol: format!("{:?}", options.protocol).to_lowercase(),
+            way: options.way.to_owned(),
+            version: options.version.map(str::to_owned),
+            cert_pem: options.issued.cert_pem.clone(),
+            key_pem: options.issued.key_pem.clone(),
+            client_authority: client_authority.map(str::to_owned),
+        };
+        #[cfg(windows)]
+        if std::env::var_os(remote::ADDRESS).is_some() {
+            let (lines, port) = remote::start(&Start::Tls(start)).expect("a server with TLS");
+            return Self { process: Process::Remote(RefCell::new(lines)), port };
+        }
+        Self::of_this_system(&start)
+    }
+
+    /// Starts a server in a process of this system.
+    pub(crate) fn of_this_system(start: &TlsServerStart) -> Self {
         let folder = TempDir::new().expect("a folder for the certificate");
         let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
-        fs::write(&certificate, &options.issued.cert_pem).expect("the certificate");
-        fs::write(&key, &options.issued.key_pem).expect("the key");
-        let protocol = format!("{:?}", options.protocol).to_lowercase();
+        fs::write(&certificate, &start.cert_pem).expect("the certificate");
+        fs::write(&key, &start.key_pem).expect("the key");
         let given = serde_json::json!({
-            "protocol": protocol, "way": options.way, "version": options.version,
-            "certificate": certificate, "key": key, "client_authority": client_authority,
+            "protocol": start.protocol, "way": start.way, "version": start.version,
+            "certificate": certificate, "key": key, "client_authority": start.client_authority,
         });
         let mut command = Command::new(python());
         command.args(["-I", "-W", "ignore", "-c", include_str!("tls_server.py"), &given.to_string()]);
-        let mut process = started(|| command.stdout(Stdio::piped()).spawn()).expect("python3 runs");
-        let told = RefCell::new(BufReader::new(process.stdout.take().expect("a pipe")));
+        let mut child = started(|| command.stdout(Stdio::piped()).spawn()).expect("python3 runs");
+        let told = RefCell::new(BufReader::new(child.stdout.take().expect("a pipe")));
         let port = line(&told).trim().parse().expect("the port");
-        Self { process, told, port, _certificate: folder }
+        Self { process: Process::Child { child, told, _certificate: folder }, port }
     }
 
     /// Returns its port on `127.0.0.1`.
@@ -95,7 +135,11 @@ impl TlsServer {
 
     /// Returns the data of the next connection that has ended.
     pub fn heard(&self) -> Heard {
-        serde_json::from_str(&line(&self.told)).expect("what was heard")
+        match &self.process {
+            Process::Child { told, .. } => serde_json::from_str(&line(told)).expect("what was heard"),
+            #[cfg(windows)]
+            Process::Remote(lines) => lines.borrow_mut().call(&Call::Heard),
+        }
     }
 }
 
@@ -107,7 +151,14 @@ fn line(told: &RefCell<BufReader<ChildStdout>>) -> String {
 
 impl Drop for TlsServer {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        match &mut self.process {
+            Process::Child { child, .. } => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            // It ends with its connection.
+            #[cfg(windows)]
+            Process::Remote(_) => {}
+        }
     }
 }

@@ -19,12 +19,22 @@ const THREADS_A_CPU: usize = 4;
 ///
 /// A command has failed, not only by tests that this machine can't run; the others run to their ends.
 pub(super) fn run(commands: Vec<Command>) -> Outcome {
-    for command in &commands {
+    run_rows(commands.into_iter().map(|command| vec![command]).collect())
+}
+
+/// Runs rows of commands in parallel, those of a row one after the other.
+///
+/// # Errors
+///
+/// As of [`run`]; the failure of a command ends its row.
+pub(super) fn run_rows(rows: Vec<Vec<Command>>) -> Outcome {
+    for command in rows.iter().flatten() {
         eprintln!("\n$ {} &", line_of(command));
     }
     let failed: Vec<String> = thread::scope(|threads| {
-        let numbered = commands.into_iter().enumerate();
-        let running: Vec<_> = numbered.map(|(n, command)| threads.spawn(move || one(n, command))).collect();
+        let in_turn = |n, row: Vec<Command>| row.into_iter().try_for_each(|command| one(n, command));
+        let numbered = rows.into_iter().enumerate();
+        let running: Vec<_> = numbered.map(|(n, row)| threads.spawn(move || in_turn(n, row))).collect();
         let ended = running.into_iter().map(|it| it.join().unwrap_or_else(|_| Err("a step panicked".into())));
         ended.filter_map(Result::err).collect()
     });

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::embedded::EmbeddedOptions;
 use super::server_options::{DovecotOptions, PostfixOptions};
+use super::tls_server::TlsServerStart;
 
 #[cfg(windows)]
 pub mod absent;
@@ -35,6 +36,7 @@ pub(crate) enum Start {
     /// Delivers to the Dovecot in this folder.
     Postfix(PathBuf, PostfixOptions),
     Embedded(EmbeddedOptions),
+    Tls(TlsServerStart),
     /// No server: sets the mode of a file.
     SetMode(PathBuf, u32),
 }
@@ -78,6 +80,7 @@ pub(crate) enum Call {
     Restart,
     Issue,
     Kill,
+    Heard,
 }
 
 /// The lines of a connection.
@@ -106,13 +109,22 @@ impl Lines {
     }
 }
 
+/// Returns the address of the program that starts servers.
+///
+/// # Panics
+///
+/// By [`needs`](super::process::needs) if there is none.
+#[cfg(windows)]
+pub(crate) fn address() -> String {
+    std::env::var(ADDRESS).unwrap_or_else(|_| {
+        super::process::needs("Linux", "for Dovecot and Postfix, also for `cargo xtask test --windows`")
+    })
+}
+
 /// Starts a server; returns its connection, and the answer.
 #[cfg(windows)]
 pub(crate) fn start<T: DeserializeOwned>(server: &Start) -> io::Result<(Lines, T)> {
-    let Ok(address) = std::env::var(ADDRESS) else {
-        super::process::needs("Linux", "for Dovecot and Postfix, also for `cargo xtask test --windows`")
-    };
-    let stream = TcpStream::connect(address)?;
+    let stream = TcpStream::connect(address())?;
     stream.set_nodelay(true)?;
     let mut lines = Lines::on(stream);
     lines.write(server)?;

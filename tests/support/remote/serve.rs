@@ -13,6 +13,7 @@ use crate::embedded::{Embedded, EmbeddedOptions};
 use crate::files::set_mode;
 use crate::postfix::Postfix;
 use crate::server_options::{DovecotOptions, PostfixOptions};
+use crate::tls_server::{TlsServer, TlsServerStart};
 
 /// The Dovecots by their folders, for the Postfixes that deliver to them.
 type Dovecots = Arc<Mutex<HashMap<PathBuf, Weak<Dovecot>>>>;
@@ -37,6 +38,7 @@ fn run(stream: TcpStream, dovecots: &Dovecots) {
             Start::Postfix(receiver, options) => postfix(&mut lines, &*find(dovecots, &receiver)?, &options),
             Start::SetMode(path, mode) => lines.write(&set_mode(&path, mode)?),
             Start::Embedded(options) => embedded(&mut lines, &options),
+            Start::Tls(start) => tls(&mut lines, &start),
         });
     if let Err(error) = outcome.as_ref()
         && error.kind() != io::ErrorKind::UnexpectedEof
@@ -77,7 +79,7 @@ fn dovecot(lines: &mut Lines, options: &DovecotOptions, dovecots: &Dovecots) -> 
                 lines.write(&server.issue())?;
                 continue;
             }
-            call @ (Call::KillAll | Call::Kill) => return Err(unknown(&call)),
+            call @ (Call::KillAll | Call::Kill | Call::Heard) => return Err(unknown(&call)),
         }
         lines.write(&())?;
     }
@@ -114,6 +116,17 @@ fn embedded(lines: &mut Lines, options: &EmbeddedOptions) -> io::Result<()> {
             call => return Err(unknown(&call)),
         }
         lines.write(&())?;
+    }
+}
+
+fn tls(lines: &mut Lines, start: &TlsServerStart) -> io::Result<()> {
+    let server = TlsServer::of_this_system(start);
+    lines.write(&server.port())?;
+    loop {
+        match lines.read()? {
+            Call::Heard => lines.write(&server.heard())?,
+            call => return Err(unknown(&call)),
+        }
     }
 }
 

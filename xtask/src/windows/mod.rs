@@ -29,8 +29,10 @@ const FILES: [&str; 2] = ["/usr/bin/x86_64-w64-mingw32-gcc", "/usr/lib/wine/wine
 const ABOUT: &str = "import sys, ssl, imaplib, smtplib; print(sys.version, ssl.OPENSSL_VERSION)";
 
 /// Tests that are not run, by the beginnings of their names, with the reasons.
-const SKIPPED: [(&str, &str); 1] =
-    [("python::modules::tests::bytecode_", "a build for another system compiles no Python files")];
+const SKIPPED: [(&str, &str); 1] = [(
+    "python::modules::tests::bytecode_",
+    "Python files are compiled here only if this system has a Python of the same version",
+)];
 
 /// The most important integration tests, by parts of their names.
 const QUICK: &[&str] = &[
@@ -45,6 +47,19 @@ const QUICK: &[&str] = &[
     "host_process::",
 ];
 
+/// The tests on scripted servers, but for a twentieth of them, which takes half of the time.
+const SCRIPTED: &[&str] = &[
+    "scripted::",
+    "--skip=imap_ends::a_connection_that_ends_is_noticed_at_once_at_every_octet",
+    "--skip=imap_redrive::a_redrive_that_",
+    "--skip=imap_limits::everything_is_delivered_and_archived_once_in_portions",
+    "--skip=smtp::messages_that_are_not_sent_by_the_deadline_name_sending",
+    "--skip=smtp_time::a_server_that_reads_a_large_message_slowly",
+];
+
+/// Variables for fewer hostile servers, and fewer cases of properties that no operating system decides.
+const FEWER: &[(&str, &str)] = &[("HOSTILE_ONE_ROW_OF", "4"), ("PROPTEST_CASES", "16")];
+
 /// The integration tests of the features.
 const FEATURES: &[&str] =
     &["--all-features", "--test", "asynchronous", "--test", "metrics", "--test", "oauth"];
@@ -56,27 +71,28 @@ const INTEGRATION: &[&str] = &["--test", "all"];
 struct Tests {
     /// The options of cargo, for each run of it.
     runs: &'static [&'static [&'static str]],
-    /// The parts of names by which the integration tests are selected; none for all of them.
-    filters: &'static [&'static str],
-    /// Of the hostile servers, one row in so many is run.
-    one_row_of: u32,
+    /// The options that select integration tests, such as parts of their names; none for all of them.
+    filters: Vec<&'static str>,
+    /// Environment variables.
+    variables: &'static [(&'static str, &'static str)],
 }
 
 /// Runs all tests on the default Windows Python, the unit tests and the most important others on all others, and ships an
 /// app.
 pub(super) fn test() -> Outcome {
-    let on_default = Tests { runs: &[UNIT, INTEGRATION, FEATURES], filters: &[], one_row_of: 1 };
-    let on_others = || Tests { runs: &[UNIT, INTEGRATION], filters: QUICK, one_row_of: 1 };
+    let on_default = Tests { runs: &[UNIT, INTEGRATION, FEATURES], filters: Vec::new(), variables: &[] };
+    let on_others = || Tests { runs: &[UNIT, INTEGRATION], filters: QUICK.into(), variables: &[] };
     ship::test(&test_on(&python::ALL, &on_default, on_others)?)
 }
 
-/// Runs the unit tests on the default Python, and the most important others also on the oldest and the newest, for which
-/// there may be time for round trips only.
+/// Runs the unit tests and those on scripted servers on the default Python, and the most important others also on the oldest
+/// and the newest, for which there may be time for round trips only.
 pub(super) fn test_quickly(is_time_left: impl Fn() -> bool) -> Outcome {
-    let on_default = Tests { runs: &[UNIT, INTEGRATION], filters: QUICK, one_row_of: 2 };
+    let filters = [QUICK, SCRIPTED].concat();
+    let on_default = Tests { runs: &[UNIT, INTEGRATION], filters, variables: FEWER };
     let on_others = || {
         let runs: &[_] = if is_time_left() { &[INTEGRATION] } else { &[] };
-        Tests { runs, filters: QUICK, one_row_of: 4 }
+        Tests { runs, filters: QUICK.into(), variables: FEWER }
     };
     test_on(&python::ALL[..python::QUICK], &on_default, on_others)?;
     Ok(())
@@ -123,8 +139,9 @@ fn provide(pythons: &[Python]) -> Result<Toolchain, String> {
 fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests: &Tests) -> Outcome {
     eprintln!("\nWindows Python {}", python.minor);
     let command = |args: &[&str]| cargo(toolchain, python, servers, args);
-    // Some tests run examples.
-    run(&mut command(&["build", "--examples"])?)?;
+    // Some tests run examples. The unit tests are built by themselves, with the next command.
+    let integration = if tests.runs.is_empty() { &[] } else { INTEGRATION };
+    run(&mut command(&[&["build", "--examples"], integration].concat())?)?;
     // One build for the tests with default features, and one for those with all.
     let of = |all_features| tests.runs.iter().filter(move |run| (**run == FEATURES) == all_features);
     for runs in [of(false), of(true)] {
@@ -133,17 +150,17 @@ fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests:
             run(&mut command(&[&["test", "--no-run"], &options[..]].concat())?)?;
         }
     }
-    let mut steps = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "200"])?];
+    let mut steps = vec![vec![command(&["run", "--example", "roundtrip", "--", "--messages", "200"])?]];
     for run_of_cargo in tests.runs {
         let mut step =
             command(&[&["test"], *run_of_cargo, &["--"], &*options(run_of_cargo, tests)].concat())?;
-        step.env("HOSTILE_ONE_ROW_OF", tests.one_row_of.to_string());
-        steps.push(step);
+        step.envs(tests.variables.iter().copied());
+        steps.push(vec![step]);
     }
     if !tests.runs.is_empty() {
         steps.push(extension::test(command)?);
     }
-    parallel::run(steps)?;
+    parallel::run_rows(steps)?;
     layouts::test(python.minor, &servers.address)?;
     if python.minor == python::DEFAULT {
         // By itself: it judges how late a call ends.
@@ -154,7 +171,7 @@ fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests:
 
 /// Returns the options of a test program: the tests that it leaves out, and the filters.
 fn options(run_of_cargo: &[&str], tests: &Tests) -> Vec<&'static str> {
-    let filters = if run_of_cargo == UNIT { &[] } else { tests.filters };
+    let filters = if run_of_cargo == UNIT { &[] } else { &*tests.filters };
     SKIPPED.iter().flat_map(|(name, _)| ["--skip", name]).chain(filters.iter().copied()).collect()
 }
 
