@@ -172,6 +172,11 @@ mod tests {
         listening().1
     }
 
+    /// Returns the text of a refusal, which each system has in its own words.
+    fn refusal(closed: SocketAddr) -> String {
+        format!("{closed}: {}", TcpStream::connect(closed).unwrap_err())
+    }
+
     const LONG: Duration = Duration::from_secs(120);
 
     #[test]
@@ -217,9 +222,9 @@ mod tests {
         let (one, other) = (closed(), closed());
         let error = race(&[one, other], LONG, Deadline::after(LONG)).unwrap_err().to_string();
         for address in [one, other] {
-            assert!(error.contains(&format!("{address}: Connection refused")), "{error}");
+            assert!(error.contains(&refusal(address)), "{error}");
         }
-        let many = vec![one; 100];
+        let many = vec![one; 30];
         assert!(race(&many, LONG, Deadline::after(LONG)).unwrap_err().to_string().len() < 1_000);
         assert_eq!(
             race(&[], LONG, Deadline::after(LONG)).unwrap_err().to_string(),
@@ -230,10 +235,12 @@ mod tests {
     #[test]
     fn addresses_without_an_answer_cost_one_deadline_together() {
         let (one, other, closed) = (Dead::at("127.0.0.2"), Dead::at("127.0.0.2"), closed());
-        let (delay, deadline) = (Duration::from_millis(1), Deadline::after(Duration::from_secs(2)));
+        // Windows takes two seconds to believe a refusal.
+        let seconds = if cfg!(windows) { 10 } else { 2 };
+        let (delay, deadline) = (Duration::from_millis(1), Deadline::after(Duration::from_secs(seconds)));
         let error = race(&[one.address(), closed, other.address()], delay, deadline).unwrap_err().to_string();
         assert!(deadline.left().is_zero(), "{error}");
-        assert!(error.contains(&format!("{closed}: Connection refused")), "{error}");
+        assert!(error.contains(&refusal(closed)), "{error}");
         for dead in [one, other] {
             assert!(error.contains(&dead.address().to_string()), "{error}");
         }

@@ -18,6 +18,8 @@ print(next((text for text in texts if os.path.isfile(text)), ""))
 print(sysconfig.get_config_var("LIBDIR"))
 for module in needed:
     # Frozen modules have a file, too, which tracebacks show.
-    file = getattr(module, "__file__", None)
-    if file and file.startswith((folder + os.sep, native + os.sep)):
-        print(file)
+    file = getattr(module, "__file__", None) or ""
+    for place in dict.fromkeys((folder, native)):
+        # Windows spells it in two ways, up to Python 3.10.
+        if os.path.normcase(file).startswith(os.path.normcase(place + os.sep)):
+            print(place + file[len(place) :])

@@ -6,17 +6,18 @@
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error;
 use std::hash::{Hash as _, Hasher as _};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::Mutex;
-use std::{env, fs};
+use std::time::Duration;
+use std::{env, fs, thread};
 
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::certs::Authority;
-use super::process::{python, started};
+use super::process::{Stopwatch, python, started};
 #[cfg(windows)]
 use super::remote::{self, Call, EmbeddedStarted, Lines, Start};
 use super::target_dir;
@@ -25,6 +26,9 @@ const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/embedded");
 const REQUIREMENTS: &str = include_str!("embedded/requirements.txt");
 const ABOUT: &str = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)";
 const OLDEST: (u32, u32) = (3, 9);
+
+/// The time for which a virus scanner may keep a new program open.
+const RENAME_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -219,17 +223,30 @@ fn install(base: &str, parent: &Path, environment: &Path) -> Result<()> {
     pip.args(["--only-binary", ":all:", "--no-deps", "--requirement"])
         .arg(Path::new(FOLDER).join("requirements.txt"));
     run(&mut pip)?;
-    match fs::rename(building.path(), environment) {
-        Err(error) if !environment.exists() => Err(error.into()),
-        _ => Ok(()),
+    let watch = Stopwatch::start();
+    loop {
+        match fs::rename(building.path(), environment) {
+            Err(_) if environment.exists() => return Ok(()),
+            // On Windows, while a virus scanner reads a new program in it.
+            Err(error) if cfg!(windows) && is_in_use(&error) && watch.elapsed() < RENAME_TIMEOUT => {
+                thread::sleep(Duration::from_millis(100));
+            }
+            renamed => return Ok(renamed?),
+        }
     }
+}
+
+/// Returns `true` for the errors of Windows about a folder in which a program has opened a file.
+fn is_in_use(error: &io::Error) -> bool {
+    let (access_denied, sharing_violation) = (5, 32);
+    [access_denied, sharing_violation].map(Some).contains(&error.raw_os_error())
 }
 
 /// Returns the path and version of the Python to build on, by its own word: `python3` may be a shim.
 fn base_python() -> Result<(String, (u32, u32))> {
     let program = python();
     let name = program.display();
-    let output = run(Command::new(&program).args(["-c", ABOUT])).map_err(|error| {
+    let output = run(Command::new(&program).args(["-X", "utf8", "-c", ABOUT])).map_err(|error| {
         format!("{error}\nThe embedded mail server needs Python 3.9 or later; PYO3_PYTHON names another")
     })?;
     let about = String::from_utf8(output.stdout)?;

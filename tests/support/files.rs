@@ -6,11 +6,18 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// Makes a temporary folder that the servers' own users may enter.
+///
+/// # Panics
+///
+/// On Windows by [`needs`](super::process::needs), if no program starts servers for it.
 pub fn shared_folder() -> TempDir {
     #[cfg(unix)]
     let folder = TempDir::new();
     #[cfg(windows)]
-    let folder = TempDir::new_in(r"Z:\tmp");
+    let folder = {
+        super::remote::address();
+        TempDir::new_in(r"Z:\tmp")
+    };
     let folder = folder.expect("a temporary folder");
     set_mode(folder.path(), 0o755).expect("a folder for all users");
     folder

@@ -60,9 +60,11 @@ mod tests {
         let files = told.lines().skip(3).filter_map(|file| Path::new(file).strip_prefix(folder).ok());
         let files =
             files.filter(|file| file.extension().is_some_and(|it| it == "py")).filter_map(Path::to_str);
+        // As in a zip.
+        let files = files.map(|file| file.replace('\\', "/"));
         let (known, others): (Vec<_>, Vec<_>) = files.partition(|file| is_needed(&format!("{file}c")));
-        assert!(known.contains(&"imaplib.py"), "{known:?}");
-        assert!(others.iter().all(|file| NOT_OF_WINDOWS.contains(file)), "{others:?}");
+        assert!(known.iter().any(|file| file == "imaplib.py"), "{known:?}");
+        assert!(others.iter().all(|file| NOT_OF_WINDOWS.contains(&&**file)), "{others:?}");
     }
 
     /// `EMBEDDABLE` names the package, and `WINEPREFIX` a Windows installation of Wine's.
