@@ -143,7 +143,7 @@ def adopt_socket(
 ) -> Any:
     """Returns the socket that Rust has connected, with TLS for "tls", by the `wrap_socket` of a context.
 
-    It blocks without a timeout; Rust shuts it down at the deadline, in so many seconds.
+    It blocks; Rust ends its waits at the deadline, in so many seconds.
     """
     sock = Socket(fileno=descriptor)
     try:

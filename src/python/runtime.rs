@@ -6,8 +6,9 @@
 //!
 //! 1. The version of libpython is compared with that of the build.
 //! 2. If the host has started no interpreter, an isolated one is started, with the standard library beside libpython.
-//! 3. OpenSSL is told to leave out its cleanup; `signal` and `ssl` are imported; the action of SIGINT is restored.
-//! 4. In a host's Python, an `atexit` hook is registered; in any process, one of the C library.
+//! 3. On Unix, OpenSSL is told to leave out its cleanup; `signal` and `ssl` are imported; the action of SIGINT is restored.
+//! 4. In a host's Python, an `atexit` hook is registered; in any process, one of the C library, which on Windows
+//!    `std::process::exit` does not call: there, all other threads have ended when a DLL cleans up.
 //!
 //! A failure is kept, and is the error of every later call.
 //!
@@ -36,15 +37,12 @@ use pyo3::types::PyCFunction;
 
 pub(super) use self::interpreter::home;
 use self::interpreter::{HOME, check_stdlib, check_version, initialize, runtime_error};
-#[cfg(unix)]
-use self::openssl::prevent_exit_cleanup;
+use self::system::prevent_exit_cleanup;
 pub(super) use self::system::{SigintAction, ThreadId, this_thread};
 #[cfg(unix)]
 use self::unix as system;
 #[cfg(windows)]
 use self::windows as system;
-#[cfg(windows)]
-use self::windows::prevent_exit_cleanup;
 use super::errors::import_error;
 use super::exit_guard;
 use super::sigint::keeping_sigint;

@@ -27,7 +27,7 @@ usage: cargo xtask COMMAND
   test       check formatting, lints, tests and docs; first, as root on Debian, install the mail servers of the tests,
              and elsewhere leave out the tests that need them
              [--all-servers: also on Cyrus, Courier, OpenSMTPD and Exim, by access tokens, on some providers' dialects; then,
-             until 24 minutes are over, --windows --quick, and the tests on the oldest and the newest Python that are found]
+             until 24 minutes are over, --windows --quick]
              [--python PATH: only run the tests, with this Python, or some of them with --quick; --all-pythons: with each
              that is found; --newer-pythons: with CPython 3.14 and 3.15 of a newer Debian, where this one has neither]
              [--windows: install Wine, and run the tests that need no other program of this system as Windows programs, on
@@ -154,9 +154,6 @@ fn test(args: &[String]) -> Outcome {
             windows::test_quickly(|| {
                 is_time_left(start, TIME_FOR_WINDOWS, "tests on another Windows Python")
             })?;
-        }
-        if is_time_left(start, TIME_FOR_OTHERS, "`cargo xtask test --all-pythons`") {
-            eprintln!("\n{}", pythons::test_ends()?);
         }
     }
     Ok(())

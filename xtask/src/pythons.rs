@@ -76,26 +76,6 @@ impl Python {
     }
 }
 
-/// Runs the tests on the oldest and the newest Python found, unless all tests ran on it before; returns a summary.
-/// `--all-pythons` tests the others.
-pub(super) fn test_ends() -> Result<String, String> {
-    let built = built_with()?;
-    let ends = ends(all(), built);
-    ends.iter().try_for_each(Python::test_quickly)?;
-    let (default, others) = (format!("{}.{}", built.0, built.1), ends.iter().map(|end| end.version.as_str()));
-    let versions: Vec<&str> = [default.as_str()].into_iter().chain(others).collect();
-    let alone = if ends.is_empty() { " only: no older or newer Python found" } else { "" };
-    Ok(format!("tested on Python {}{alone}", versions.join(", ")))
-}
-
-/// Returns the oldest and the newest Python, without the one of the build. Free-threaded ones are tested by path only.
-fn ends(mut pythons: Vec<Python>, built: (u32, u32)) -> Vec<Python> {
-    pythons.retain(|python| !python.version.ends_with('t'));
-    let newest = pythons.len().saturating_sub(1);
-    let ends = pythons.into_iter().enumerate().filter(|(place, _)| [0, newest].contains(place));
-    ends.map(|(_, python)| python).filter(|python| python.minor != built).collect()
-}
-
 /// Returns the Python version that `PyO3` has chosen, as the build script reports it.
 fn built_with() -> Result<(u32, u32), String> {
     let mut build = step("cargo", &["build", "--locked", "--message-format", "json"]);
@@ -196,24 +176,6 @@ mod tests {
         let is = |name: &str| is_python(Some(OsStr::new(name)));
         assert!(is("python3") && is("python3.11") && is("python3.14t"));
         assert!(!is("python3-config") && !is("python3.11-config") && !is("python") && !is("python2.7"));
-    }
-
-    #[test]
-    fn the_others_are_the_oldest_and_the_newest() {
-        let python = |minor, version: &str| Python {
-            program: PathBuf::new(),
-            minor: (3, minor),
-            version: version.into(),
-            library: PathBuf::new(),
-        };
-        let all = [python(9, "3.9.1"), python(11, "3.11.1"), python(13, "3.13.1"), python(13, "3.13.1t")];
-        let ends = |all: &[Python], built| ends(all.to_vec(), (3, built));
-        assert_eq!(ends(&all, 11), [all[0].clone(), all[2].clone()]);
-        assert_eq!(ends(&all, 9), [all[2].clone()]);
-        assert_eq!(ends(&all, 13), [all[0].clone()]);
-        assert_eq!(ends(&all[1..2], 11), []);
-        assert_eq!(ends(&all[1..2], 12), [all[1].clone()]);
-        assert_eq!(ends(&[], 11), []);
     }
 
     #[test]

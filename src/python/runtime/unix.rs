@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use pyo3::ffi;
 
+pub(super) use super::openssl::prevent_exit_cleanup;
 use super::runtime_error;
 use crate::error::Result;
 
