@@ -42,8 +42,10 @@ pub(super) fn run_rows(rows: Vec<Vec<Command>>) -> Outcome {
 }
 
 /// Runs a command with its output to a file, so that outputs are not mixed.
-fn one(number: usize, mut command: Command) -> Outcome {
+fn one(number: usize, command: Command) -> Outcome {
     let (line, start) = (line_of(&command), Instant::now());
+    // 256 open files are the limit in a terminal of macOS, and too few for so many tests at a time.
+    let mut command = if cfg!(target_os = "macos") { with_more_files(&command) } else { command };
     let failed = |error: io::Error| format!("{line}: {error}");
     let log = log(number).map_err(failed)?;
     let output = File::create(&log).map_err(failed)?;
@@ -56,6 +58,25 @@ fn one(number: usize, mut command: Command) -> Outcome {
     eprintln!("\n$ {line}\n{shown}({:.1} s)", start.elapsed().as_secs_f64());
     failure.iter().flat_map(|failure| &failure.needs).for_each(|need| left_out::count(need));
     if failure.is_some_and(|failure| failure.is_real) { Err(format!("{line}: {status}")) } else { Ok(()) }
+}
+
+/// Returns the command with a higher limit of open files, as Unix has one.
+fn with_more_files(command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", r#"ulimit -n 4096 && exec "$0" "$@""#])
+        .arg(command.get_program())
+        .args(command.get_args());
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
 }
 
 fn log(number: usize) -> io::Result<PathBuf> {
@@ -125,6 +146,15 @@ mod tests {
         ] {
             assert!(lines.contains(&format!("cargo test --locked {target}")), "{lines:?}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_command_with_more_files_keeps_its_arguments_variables_and_folder() {
+        let mut command = step("sh", &["-c", r#"echo "$1 $NAME $(ulimit -n)"; pwd -P"#, "sh", "a b"]);
+        let output = with_more_files(command.env("NAME", "x y")).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(text, format!("a b x y 4096\n{}\n", fs::canonicalize(root()).unwrap().display()));
     }
 
     #[test]
