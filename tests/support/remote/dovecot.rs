@@ -97,12 +97,12 @@ impl Dovecot {
 
     /// Cuts all logged-in IMAP connections, without a `BYE`.
     pub fn disconnect_all(&self) {
-        self.call(&Call::DisconnectAll);
+        self.call::<()>(&Call::DisconnectAll);
     }
 
     /// Ends all logged-in IMAP connections with a `BYE`.
     pub fn dismiss_all(&self) {
-        self.call(&Call::DismissAll);
+        self.call::<()>(&Call::DismissAll);
     }
 
     /// Ends the user's logged-in connections with a `BYE`, as a provider does when it revokes a token. Returns `true` if
@@ -113,17 +113,17 @@ impl Dovecot {
 
     /// Sends a signal to the processes of all logged-in IMAP connections, without waiting.
     pub fn signal_all(&self, signal: &str) {
-        self.call(&Call::SignalAll(signal.to_owned()));
+        self.call::<()>(&Call::SignalAll(signal.to_owned()));
     }
 
     /// Stops the server: connections are cut and new ones refused until [`Dovecot::restart`].
     pub fn stop(&self) {
-        self.call(&Call::Stop);
+        self.call::<()>(&Call::Stop);
     }
 
     /// Stops the server, if it runs, and starts it again on the same ports with the same mail.
     pub fn restart(&self) {
-        self.call(&Call::Restart);
+        self.call::<()>(&Call::Restart);
     }
 
     fn call<T: DeserializeOwned>(&self, call: &Call) -> T {

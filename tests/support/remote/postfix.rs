@@ -67,11 +67,11 @@ impl Postfix {
 
     /// Cuts all SMTP connections, without a goodbye; new connections are accepted.
     pub fn disconnect_all(&self) {
-        self.lines.lock().expect("no panic during a call").call(&Call::DisconnectAll);
+        self.lines.lock().expect("no panic during a call").call::<()>(&Call::DisconnectAll);
     }
 
     /// Kills the processes of all SMTP connections, without waiting.
     pub fn kill_all(&self) {
-        self.lines.lock().expect("no panic during a call").call(&Call::KillAll);
+        self.lines.lock().expect("no panic during a call").call::<()>(&Call::KillAll);
     }
 }
