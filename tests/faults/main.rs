@@ -1,7 +1,7 @@
 //! The sweep: a fault at every place of every dialogue, on real servers, and a check of the mailboxes afterwards.
 //!
-//! Without arguments it runs a sample of the cases; `--full` runs all, `--case NAME` runs one, or all whose names
-//! begin with it. The last line of its output is the count of cases and of violations.
+//! Without arguments it runs a sample of the cases; `--sample N` another one, `--full` all, `--case NAME` one, or all
+//! whose names begin with it. The last line of its output is the count of cases and of violations.
 #![allow(unreachable_pub, reason = "a program, not a library")]
 
 mod app;
@@ -38,6 +38,10 @@ fn main() -> ExitCode {
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["--worker"] => worker::run().map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS),
         [] | ["--quick"] => sweep(|cases| cases::some(cases, QUICK)),
+        ["--sample", cases] => {
+            let most = cases.parse().expect("the number of cases");
+            sweep(|cases| cases::some(cases, most))
+        }
         ["--full"] => sweep(|cases| cases),
         ["--case", name] => sweep(|cases| named(cases, name)),
         // Arguments such as a filter for tests of another binary.

@@ -47,6 +47,9 @@ const QUICK: &[&str] = &[
     "host_process::",
 ];
 
+/// The examples that these tests and round trips run.
+const OF_QUICK: &[&str] = &["--example", "roundtrip", "--example", "stdio"];
+
 /// The tests on scripted servers, but for a twentieth of them, which takes half of the time.
 const SCRIPTED: &[&str] = &[
     "scripted::",
@@ -59,6 +62,7 @@ const SCRIPTED: &[&str] = &[
 
 /// Variables for fewer hostile servers, and fewer cases of properties that no operating system decides.
 const FEWER: &[(&str, &str)] = &[("HOSTILE_ONE_ROW_OF", "4"), ("PROPTEST_CASES", "16")];
+const FEWEST: &[(&str, &str)] = &[("HOSTILE_ONE_ROW_OF", "8")];
 
 /// The integration tests of the features.
 const FEATURES: &[&str] =
@@ -73,6 +77,10 @@ struct Tests {
     runs: &'static [&'static [&'static str]],
     /// The options that select integration tests, such as parts of their names; none for all of them.
     filters: Vec<&'static str>,
+    /// The options that select the examples to build.
+    examples: &'static [&'static str],
+    /// The number of cases of the sweep of faults, by itself: it judges how late a call ends.
+    cases_of_sweep: Option<&'static str>,
     /// Environment variables.
     variables: &'static [(&'static str, &'static str)],
 }
@@ -80,8 +88,20 @@ struct Tests {
 /// Runs all tests on the default Windows Python, the unit tests and the most important others on all others, and ships an
 /// app.
 pub(super) fn test() -> Outcome {
-    let on_default = Tests { runs: &[UNIT, INTEGRATION, FEATURES], filters: Vec::new(), variables: &[] };
-    let on_others = || Tests { runs: &[UNIT, INTEGRATION], filters: QUICK.into(), variables: &[] };
+    let on_default = Tests {
+        runs: &[UNIT, INTEGRATION, FEATURES],
+        filters: Vec::new(),
+        examples: &["--examples"],
+        cases_of_sweep: Some("320"),
+        variables: &[],
+    };
+    let on_others = || Tests {
+        runs: &[UNIT, INTEGRATION],
+        filters: QUICK.into(),
+        examples: OF_QUICK,
+        cases_of_sweep: None,
+        variables: &[],
+    };
     ship::test(&test_on(&python::ALL, &on_default, on_others)?)
 }
 
@@ -89,10 +109,16 @@ pub(super) fn test() -> Outcome {
 /// and the newest, for which there may be time for round trips only.
 pub(super) fn test_quickly(is_time_left: impl Fn() -> bool) -> Outcome {
     let filters = [QUICK, SCRIPTED].concat();
-    let on_default = Tests { runs: &[UNIT, INTEGRATION], filters, variables: FEWER };
+    let on_default = Tests {
+        runs: &[UNIT, INTEGRATION],
+        filters,
+        examples: OF_QUICK,
+        cases_of_sweep: Some("160"),
+        variables: FEWER,
+    };
     let on_others = || {
         let runs: &[_] = if is_time_left() { &[INTEGRATION] } else { &[] };
-        Tests { runs, filters: QUICK.into(), variables: FEWER }
+        Tests { runs, filters: QUICK.into(), examples: OF_QUICK, cases_of_sweep: None, variables: FEWEST }
     };
     test_on(&python::ALL[..python::QUICK], &on_default, on_others)?;
     Ok(())
@@ -132,16 +158,15 @@ fn provide(pythons: &[Python]) -> Result<Toolchain, String> {
     Ok(toolchain)
 }
 
-/// Runs round trips, with Python in several places, and tests, if there are any, with an extension module; with the default
-/// version also a sweep of faults.
+/// Runs round trips, with Python in several places; tests, if there are any, with an extension module; a sweep of faults.
 ///
 /// `PyO3` links each version by another name, so its dependents are built for each.
 fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests: &Tests) -> Outcome {
     eprintln!("\nWindows Python {}", python.minor);
     let command = |args: &[&str]| cargo(toolchain, python, servers, args);
-    // Some tests run examples. The unit tests are built by themselves, with the next command.
+    // The unit tests are built by themselves, with the next command.
     let integration = if tests.runs.is_empty() { &[] } else { INTEGRATION };
-    run(&mut command(&[&["build", "--examples"], integration].concat())?)?;
+    run(&mut command(&[&["build"], tests.examples, integration].concat())?)?;
     // One build for the tests with default features, and one for those with all.
     let of = |all_features| tests.runs.iter().filter(move |run| (**run == FEATURES) == all_features);
     for runs in [of(false), of(true)] {
@@ -162,9 +187,8 @@ fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests:
     }
     parallel::run_rows(steps)?;
     layouts::test(python.minor, &servers.address)?;
-    if python.minor == python::DEFAULT {
-        // By itself: it judges how late a call ends.
-        run(&mut command(&["test", "--test", "faults", "--", "--quick"])?)?;
+    if let Some(cases) = tests.cases_of_sweep {
+        run(&mut command(&["test", "--test", "faults", "--", "--sample", cases])?)?;
     }
     Ok(())
 }
