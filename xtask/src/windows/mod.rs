@@ -85,8 +85,8 @@ struct Tests {
     variables: &'static [(&'static str, &'static str)],
 }
 
-/// Runs all tests on the default Windows Python, the unit tests and the most important others on all others, and ships an
-/// app.
+/// Runs all tests on the default Windows Python; the unit tests, those on scripted servers and the most important others on
+/// all others; and ships an app.
 pub(super) fn test() -> Outcome {
     let on_default = Tests {
         runs: &[UNIT, INTEGRATION, FEATURES],
@@ -97,7 +97,7 @@ pub(super) fn test() -> Outcome {
     };
     let on_others = || Tests {
         runs: &[UNIT, INTEGRATION],
-        filters: QUICK.into(),
+        filters: [QUICK, &["scripted::"]].concat(),
         examples: OF_QUICK,
         cases_of_sweep: None,
         variables: &[],
