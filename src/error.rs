@@ -125,7 +125,8 @@ impl fmt::Display for ErrorKind {
 /// assert_eq!(error.kind(), ErrorKind::Connect);
 /// assert!(error.is_transient());
 /// assert_eq!(error.to_string(), "connecting to IMAP at localhost:1 failed");
-/// assert!(format!("{error:#}").contains("refused"));
+/// // Behind the colon are the words of the system, such as `Connection refused`.
+/// assert!(format!("{error:#}").starts_with("connecting to IMAP at localhost:1 failed: "));
 /// ```
 ///
 /// An `Error` converts into a [`std::io::Error`], from which it can be downcast again:

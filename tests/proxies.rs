@@ -189,7 +189,7 @@ fn a_proxy_that_wants_a_login_is_a_connect_error(#[case] proxy: MakeProxy, #[cas
 }
 
 #[rstest]
-#[case::closed_port(socks5, free_port(), "refused")]
+#[case::closed_port(socks5, free_port(), "proxy")]
 #[case::closes(socks5, listen(drop), "proxy")]
 #[case::closes_http(http, listen(drop), "proxy")]
 #[case::rubbish(socks5, answering(vec![b"220 mail.test ESMTP\r\n".to_vec()]), "does not speak SOCKS5")]

@@ -1,8 +1,8 @@
 //! Several messages in flight at once: by CHUNKING with PIPELINING, and on several connections.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -254,6 +254,11 @@ fn hasty(listener: &TcpListener, announced: &Mutex<Vec<String>>) {
             writer.write_all(answer.as_bytes()).unwrap();
             if line.starts_with("BDAT") {
                 announced.lock().unwrap().push(line);
+                // To close a connection with octets that were not read is a reset, at which Windows drops the reply.
+                if cfg!(windows) {
+                    writer.shutdown(Shutdown::Write).unwrap();
+                    let _ = io::copy(&mut reader, &mut io::sink());
+                }
                 break;
             }
             line.clear();
