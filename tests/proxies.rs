@@ -188,8 +188,13 @@ fn a_proxy_that_wants_a_login_is_a_connect_error(#[case] proxy: MakeProxy, #[cas
     assert!(running.targets().is_empty());
 }
 
+/// Returns the words of this system for a refused connection.
+fn refusal() -> &'static str {
+    std::net::TcpStream::connect(("127.0.0.1", free_port())).unwrap_err().to_string().leak()
+}
+
 #[rstest]
-#[case::closed_port(socks5, free_port(), "proxy")]
+#[case::closed_port(socks5, free_port(), refusal())]
 #[case::closes(socks5, listen(drop), "proxy")]
 #[case::closes_http(http, listen(drop), "proxy")]
 #[case::rubbish(socks5, answering(vec![b"220 mail.test ESMTP\r\n".to_vec()]), "does not speak SOCKS5")]

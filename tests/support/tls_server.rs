@@ -66,7 +66,7 @@ enum Process {
         told: RefCell<BufReader<ChildStdout>>,
         _certificate: TempDir,
     },
-    /// One of the system on which Wine runs, where a Python starts in a tenth of the time.
+    /// One of the system on which Wine runs, where a Python starts in a third of the time.
     #[cfg(windows)]
     Remote(RefCell<Lines>),
 }
