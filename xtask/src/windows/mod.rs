@@ -60,6 +60,12 @@ const SCRIPTED: &[&str] = &[
     "--skip=smtp_time::a_server_that_reads_a_large_message_slowly",
 ];
 
+/// Unit tests that take a third of the time of all, and have nothing to do with the version of Python.
+const SLOWEST: &[&str] = &[
+    "--skip=claims::tests::consumers_that_remove_entries_at_the_same_time_",
+    "--skip=python::tests::callers_attached_or_not_on_many_threads_",
+];
+
 /// Variables for fewer hostile servers, and fewer cases of properties that no operating system decides.
 const FEWER: &[(&str, &str)] = &[("HOSTILE_ONE_ROW_OF", "4"), ("PROPTEST_CASES", "16")];
 const FEWEST: &[(&str, &str)] = &[("HOSTILE_ONE_ROW_OF", "8")];
@@ -75,8 +81,10 @@ const INTEGRATION: &[&str] = &["--test", "all"];
 struct Tests {
     /// The options of cargo, for each run of it.
     runs: &'static [&'static [&'static str]],
-    /// The options that select integration tests, such as parts of their names; none for all of them.
-    filters: Vec<&'static str>,
+    /// The options that select unit tests, such as parts of their names; none for all of them.
+    unit: &'static [&'static str],
+    /// The same for integration tests.
+    integration: Vec<&'static str>,
     /// The options that select the examples to build.
     examples: &'static [&'static str],
     /// The number of cases of the sweep of faults, by itself: it judges how late a call ends.
@@ -90,14 +98,16 @@ struct Tests {
 pub(super) fn test() -> Outcome {
     let on_default = Tests {
         runs: &[UNIT, INTEGRATION, FEATURES],
-        filters: Vec::new(),
+        unit: &[],
+        integration: Vec::new(),
         examples: &["--examples"],
         cases_of_sweep: Some("320"),
         variables: &[],
     };
     let on_others = || Tests {
         runs: &[UNIT, INTEGRATION],
-        filters: [QUICK, &["scripted::"]].concat(),
+        unit: &[],
+        integration: [QUICK, &["scripted::"]].concat(),
         examples: OF_QUICK,
         cases_of_sweep: None,
         variables: &[],
@@ -105,20 +115,25 @@ pub(super) fn test() -> Outcome {
     ship::test(&test_on(&python::ALL, &on_default, on_others)?)
 }
 
-/// Runs the unit tests and those on scripted servers on the default Python, and the most important others also on the oldest
-/// and the newest, for which there may be time for round trips only.
+/// Runs the unit tests, those on scripted servers and the most important others on the default Python, the oldest and the
+/// newest; for the last two there may be time for round trips only.
 pub(super) fn test_quickly(is_time_left: impl Fn() -> bool) -> Outcome {
-    let filters = [QUICK, SCRIPTED].concat();
+    let integration = [QUICK, SCRIPTED].concat();
     let on_default = Tests {
         runs: &[UNIT, INTEGRATION],
-        filters,
+        unit: &[],
+        integration: integration.clone(),
         examples: OF_QUICK,
         cases_of_sweep: Some("160"),
         variables: FEWER,
     };
-    let on_others = || {
-        let runs: &[_] = if is_time_left() { &[INTEGRATION] } else { &[] };
-        Tests { runs, filters: QUICK.into(), examples: OF_QUICK, cases_of_sweep: None, variables: FEWEST }
+    let on_others = || Tests {
+        runs: if is_time_left() { &[UNIT, INTEGRATION] } else { &[] },
+        unit: SLOWEST,
+        integration: integration.clone(),
+        examples: OF_QUICK,
+        cases_of_sweep: None,
+        variables: FEWEST,
     };
     test_on(&python::ALL[..python::QUICK], &on_default, on_others)?;
     Ok(())
@@ -131,6 +146,12 @@ fn test_on(
     on_others: impl Fn() -> Tests,
 ) -> Result<Toolchain, String> {
     let toolchain = provide(pythons)?;
+    for python in pythons {
+        eprintln!("{}", wine::python_output(python, ABOUT)?);
+    }
+    for (name, reason) in SKIPPED {
+        eprintln!("not run: {name}: {reason}");
+    }
     let _certificates = Certificates::keep()?;
     let servers = Servers::start()?;
     for python in pythons {
@@ -143,18 +164,17 @@ fn test_on(
     Ok(toolchain)
 }
 
-/// Installs what is missing, and shows that each Python runs.
+/// Installs what [`test_quickly`] needs.
+pub(super) fn provide_quick() -> Outcome {
+    provide(&python::ALL[..python::QUICK]).map(drop)
+}
+
+/// Installs what is missing.
 fn provide(pythons: &[Python]) -> Result<Toolchain, String> {
     install()?;
     let toolchain = Toolchain::provide(TARGETS, "build")?;
     wine::provide()?;
-    for python in pythons {
-        python.provide()?;
-        eprintln!("{}", wine::python_output(python, ABOUT)?);
-    }
-    for (name, reason) in SKIPPED {
-        eprintln!("not run: {name}: {reason}");
-    }
+    pythons.iter().try_for_each(Python::provide)?;
     Ok(toolchain)
 }
 
@@ -164,9 +184,6 @@ fn provide(pythons: &[Python]) -> Result<Toolchain, String> {
 fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests: &Tests) -> Outcome {
     eprintln!("\nWindows Python {}", python.minor);
     let command = |args: &[&str]| cargo(toolchain, python, servers, args);
-    // The unit tests are built by themselves, with the next command.
-    let integration = if tests.runs.is_empty() { &[] } else { INTEGRATION };
-    run(&mut command(&[&["build"], tests.examples, integration].concat())?)?;
     // One build for the tests with default features, and one for those with all.
     let of = |all_features| tests.runs.iter().filter(move |run| (**run == FEATURES) == all_features);
     for runs in [of(false), of(true)] {
@@ -175,17 +192,24 @@ fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests:
             run(&mut command(&[&["test", "--no-run"], &options[..]].concat())?)?;
         }
     }
-    let mut steps = vec![vec![command(&["run", "--example", "roundtrip", "--", "--messages", "200"])?]];
+    run(&mut command(&[&["build"], tests.examples].concat())?)?;
+    let mut rows = Vec::new();
     for run_of_cargo in tests.runs {
         let mut step =
             command(&[&["test"], *run_of_cargo, &["--"], &*options(run_of_cargo, tests)].concat())?;
         step.envs(tests.variables.iter().copied());
-        steps.push(vec![step]);
+        rows.push(vec![step]);
     }
+    // First in its row: a build keeps others of cargo's commands from starting their programs.
+    let mut row = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "200"])?];
     if !tests.runs.is_empty() {
-        steps.push(extension::test(command)?);
+        row.extend(extension::test(command)?);
     }
-    parallel::run_rows(steps)?;
+    if tests.cases_of_sweep.is_some() {
+        row.push(command(&["test", "--no-run", "--test", "faults"])?);
+    }
+    rows.push(row);
+    parallel::run_rows(rows)?;
     layouts::test(python.minor, &servers.address)?;
     if let Some(cases) = tests.cases_of_sweep {
         run(&mut command(&["test", "--test", "faults", "--", "--sample", cases])?)?;
@@ -193,9 +217,9 @@ fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests:
     Ok(())
 }
 
-/// Returns the options of a test program: the tests that it leaves out, and the filters.
+/// Returns the options of a test program: the tests that it leaves out, and those that it selects.
 fn options(run_of_cargo: &[&str], tests: &Tests) -> Vec<&'static str> {
-    let filters = if run_of_cargo == UNIT { &[] } else { &*tests.filters };
+    let filters = if run_of_cargo == UNIT { tests.unit } else { &tests.integration };
     SKIPPED.iter().flat_map(|(name, _)| ["--skip", name]).chain(filters.iter().copied()).collect()
 }
 
