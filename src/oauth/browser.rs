@@ -20,8 +20,11 @@ use crate::error::{Error, ErrorKind, Result, bounded};
 /// The time that a browser has to send its request.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 
-/// The longest request that is read, in octets.
-const MAX_REQUEST: u64 = 16 * 1_024;
+/// The longest first line of a request, in octets: it has the code.
+const MAX_LINE: u64 = 16 * 1_024;
+
+/// The longest rest of a request that is read, in octets.
+const MAX_HEADERS: u64 = 1 << 20;
 
 /// A sign-in that the user completes in a browser on this machine (RFC 8252). Clones share it.
 ///
@@ -203,10 +206,16 @@ impl Shared {
     /// Answers one request; `None` if the browser hangs up or sends something else.
     fn serve(&self, mut stream: TcpStream) -> Option<()> {
         stream.set_read_timeout(Some(REQUEST_TIME)).ok()?;
-        let mut lines = BufReader::new((&stream).take(MAX_REQUEST)).lines();
-        let line = lines.next()?.ok()?;
-        // To its end: a connection that is closed with unread octets is reset, and the answer is lost.
-        lines.map_while(Result::ok).find(String::is_empty)?;
+        let mut request = BufReader::new((&stream).take(MAX_LINE));
+        let mut line = String::new();
+        request.read_line(&mut line).ok().filter(|_| line.ends_with('\n'))?;
+        // To its end: a connection that is closed with unread octets is reset, and the answer is lost. Browsers send the
+        // cookies of all programs on this machine, in any encoding.
+        request.get_mut().set_limit(MAX_HEADERS);
+        let mut header = Vec::new();
+        while request.read_until(b'\n', &mut header).is_ok() && !header.trim_ascii().is_empty() {
+            header.clear();
+        }
         let target = line.split(' ').nth(1)?;
         let (status, text) = match self.answer(target.split_once('?').map_or("", |(_, query)| query)) {
             Some(answer) => {

@@ -24,11 +24,17 @@ fn client(server: &TokenServer) -> Client {
 
 /// Gets an address on the loopback, as a browser does, and returns the whole response.
 fn get(url: &str) -> String {
+    get_with(url, b"Host: localhost\r\n")
+}
+
+/// The same, with these header lines.
+fn get_with(url: &str, headers: &[u8]) -> String {
     let rest = url.strip_prefix("http://localhost:").unwrap();
     let (port, target) = rest.split_at(rest.find(['/', '?']).unwrap());
     let slash = if target.starts_with('/') { "" } else { "/" };
     let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
-    write!(stream, "GET {slash}{target} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    write!(stream, "GET {slash}{target} HTTP/1.1\r\n").unwrap();
+    stream.write_all(&[headers, b"\r\n"].concat()).unwrap();
     let mut response = String::new();
     stream.read_to_string(&mut response).unwrap();
     response
@@ -55,6 +61,19 @@ fn the_user_signs_in_by_a_browser() {
     assert_eq!((page["prompt"].as_str(), page["scope"].as_str()), ("consent", "mail"));
     assert_eq!((page["code_challenge_method"].as_str(), page["login_hint"].as_str()), ("S256", USER));
     ask(&client.refresh_token(token, |_| Ok(()))).unwrap();
+}
+
+/// A browser sends the cookies of `localhost`, of any port.
+#[rstest]
+#[case::long("Cookie: a=", 100_000)]
+#[case::not_utf8("Cookie: name=Jos\u{e9}", 0)]
+fn the_cookies_of_other_programs_do_not_matter(#[case] cookie: &str, #[case] more: usize) {
+    let server = TokenServer::start();
+    let sign_in = client(&server).sign_in_by_browser(USER).unwrap();
+    let in_latin1 = cookie.chars().map(|char| char as u8);
+    let cookie: Vec<u8> = in_latin1.chain(std::iter::repeat_n(b'x', more)).chain(*b"\r\n").collect();
+    assert!(get_with(&redirect(&sign_in), &cookie).ends_with("you can close this page."));
+    sign_in.wait(LONG).unwrap();
 }
 
 #[rstest]
