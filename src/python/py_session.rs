@@ -3,6 +3,7 @@
 //! Not `Sync`: the connection's lock gives it to one thread at a time.
 
 use std::cell::{Cell, RefCell};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use base64_simd::STANDARD;
@@ -21,7 +22,7 @@ use crate::connection::Traffic;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::route;
-use crate::socket::{Descriptor, into_descriptor};
+use crate::socket::into_descriptor;
 use crate::waiter::{Beat, Guard, Watched, WatchedCommand};
 
 /// A protocol: its Python module, its name in errors, and its default ports.
@@ -108,10 +109,7 @@ impl PySession {
         let is_silent = Cell::new(false);
         let object = attached(|py| {
             let class = service.module.session_class(py)?;
-            // Python owns the descriptor from here on, and closes it.
-            let descriptor = into_descriptor(socket);
-            let object =
-                new_object(&class, descriptor, server, port, hello_name, deadline, transcript.as_ref());
+            let object = new_object(&class, socket, server, port, hello_name, deadline, transcript.as_ref());
             object.map_err(|e| {
                 is_silent.set(errors::is_no_greeting(e.value(py)));
                 owned(py, &e, context)
@@ -296,7 +294,7 @@ type Counts = (u64, u64, u64);
 /// Calls the class `Session` with a connected socket.
 fn new_object(
     class: &Bound<'_, PyAny>,
-    descriptor: Descriptor,
+    socket: TcpStream,
     server: &Server,
     port: u16,
     hello_name: Option<&str>,
@@ -313,6 +311,8 @@ fn new_object(
     let (host, seconds) = (server.host_without_dot(), deadline.left().as_secs_f64());
     let py = class.py();
     let wire = transcript.map(|it| [("wire", it.function(py)?)].into_py_dict(py)).transpose()?;
+    // Python owns it from here on, and closes it.
+    let descriptor = into_descriptor(socket);
     let object = match hello_name {
         Some(name) => class.call((descriptor, host, port, security, trust, seconds, name), wire.as_ref()),
         None => class.call((descriptor, host, port, security, trust, seconds), wire.as_ref()),
