@@ -356,7 +356,7 @@ impl Error {
     /// Returns `true` if the same call may succeed later without a change by the caller.
     ///
     /// - Lost and failed connections and timeouts are transient, and so is a refused access token.
-    /// - Of refusals, SMTP's 4xx and the enhanced codes 4.x.x, 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 and
+    /// - Of [`Refused`](ErrorKind::Refused), SMTP's 4xx and the enhanced codes 4.x.x, 5.2.2 (mailbox full), 5.3.1 (system full), 5.4.3 and
     ///   5.4.5 (congestion); the IMAP codes `UNAVAILABLE`, `INUSE`, `LIMIT`, `SERVERBUG`, `OVERQUOTA`, `EXPUNGEISSUED`,
     ///   `MESSAGELIMIT`, `NOTIFICATIONOVERFLOW` and Gmail's `THROTTLED`; without a known code, texts that say the same
     ///   (`Please try again later`, `Server Busy`); and all that have a [wait](Error::retry_after).
@@ -369,7 +369,9 @@ impl Error {
                 let is_marked =
                     matches!(self.0.persistence, Persistence::Transient | Persistence::RefusedToken)
                         || self.retry_after().is_some();
-                is_marked || self.code().is_some_and(|code| codes::is_transient(Some(code), ""))
+                // With a code that passes, such as 454, the password may be wrong all the same if this is `Auth`.
+                let may_pass = |code| codes::is_transient(Some(code), "");
+                is_marked || (self.kind() == ErrorKind::Refused && self.code().is_some_and(may_pass))
             }
             _ => false,
         }

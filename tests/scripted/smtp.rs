@@ -228,6 +228,7 @@ fn a_refused_password_is_an_auth_error_without_a_retry(#[case] no: &'static str)
 #[case::security_defaults("535 5.7.139 the user's security defaults", ErrorKind::Auth, 60)]
 #[case::locked("535 5.7.0 Too many failures", ErrorKind::Auth, 60)]
 #[case::policy("550 5.7.1 not from here", ErrorKind::Refused, 60)]
+#[case::maybe_the_password("454 4.7.0 invalid username or password", ErrorKind::Auth, 60)]
 #[case::temporary("454 4.7.0 not now", ErrorKind::Refused, 600)]
 #[case::temporary_within("535 4.7.0 not now", ErrorKind::Refused, 600)]
 fn a_login_refused_for_another_or_an_unclear_reason_is_retried_later(
