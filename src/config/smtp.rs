@@ -97,8 +97,8 @@ impl SmtpConfig {
 
     /// Sets the number of connections, for sending in parallel. From 1 to 32, default 1.
     ///
-    /// [`Smtp::send_all`](crate::Smtp::send_all) distributes its messages among the connections, in no order; calls
-    /// from several threads take turns. Each connection is a session of its own, of which servers may limit the number,
+    /// [`Smtp::send_all`](crate::Smtp::send_all) distributes its messages among the connections, in no order. They go out
+    /// on connections that are free; calls from several threads wait for one only if none is. Each connection is a session of its own, of which servers may limit the number,
     /// and has its own heartbeat and its own [`max_connects_per_minute`](SmtpConfig::max_connects_per_minute).
     #[must_use]
     pub fn connections(mut self, number: usize) -> Self {
@@ -112,7 +112,8 @@ impl SmtpConfig {
     /// A server stores the message, checks it for spam and may forward it before it replies. After this time the error
     /// is [`OutcomeUnknown`](crate::ErrorKind::OutcomeUnknown): the message may have been delivered, and sending it
     /// again may make a duplicate. The wait is not part of the [`timeout`](Self::timeout). Meanwhile, other calls of
-    /// the handle wait for their turn, and so does [`close`](crate::Smtp::close).
+    /// the handle wait for their turn, unless another of its [`connections`](Self::connections) is free, and so does
+    /// [`close`](crate::Smtp::close).
     #[must_use]
     pub fn reply_timeout(mut self, timeout: Duration) -> Self {
         self.reply_timeout = timeout;

@@ -131,10 +131,13 @@ impl<S: Session> Connection<S> {
     /// Those of the connect hook, unchanged: the first attempt is not repeated, but for a refused access token, and no
     /// heartbeat goes on after it.
     /// `Runtime` when the heartbeat's thread can't be started.
-    pub(crate) fn open(options: ConnectionOptions, hooks: SessionHooks<S>) -> Result<Self> {
+    pub(crate) fn open(
+        options: ConnectionOptions,
+        hooks: SessionHooks<S>,
+        deadline: Deadline,
+    ) -> Result<Self> {
         let mut limiter = ReconnectLimiter::new(options);
         limiter.admit(Instant::now())?;
-        let deadline = Deadline::after(options.timeout);
         let connect = || hooks.connect(deadline, || limiter.admit(Instant::now()));
         let session = S::detached(|| events::deferred(connect))?;
         let now = Instant::now();

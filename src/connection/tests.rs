@@ -77,7 +77,7 @@ fn open(connect: impl Fn(usize) -> Result<()> + Send + Sync + 'static) -> (Conne
         connect(ours.connects.fetch_add(1, Ordering::SeqCst) + 1)?;
         Ok(Fake { log: Arc::clone(&ours), noop: Ok(()), noops: None })
     };
-    (Connection::open(with_heartbeat(NEVER), SessionHooks::new(connect)).unwrap(), log)
+    (Connection::open(with_heartbeat(NEVER), SessionHooks::new(connect), soon()).unwrap(), log)
 }
 
 fn last_kind(connection: &Connection<Fake>) -> Option<ErrorKind> {
@@ -202,7 +202,8 @@ fn beating(noop: Result<()>) -> (Connection<Fake>, Arc<Log>, Receiver<()>) {
         Ok(Fake { log: Arc::clone(&ours), noop: noop.clone(), noops: Some(sender.clone()) })
     };
     (
-        Connection::open(with_heartbeat(Duration::from_millis(5)), SessionHooks::new(connect)).unwrap(),
+        Connection::open(with_heartbeat(Duration::from_millis(5)), SessionHooks::new(connect), soon())
+            .unwrap(),
         log,
         noops,
     )
@@ -368,7 +369,11 @@ fn with_hook(answer: Result<()>) -> (Connection<Fake>, Arc<AtomicUsize>) {
         ours.fetch_add(1, Ordering::SeqCst);
         answer.clone()
     };
-    (Connection::open(with_heartbeat(NEVER), SessionHooks::new(connect).before_call(hook)).unwrap(), runs)
+    (
+        Connection::open(with_heartbeat(NEVER), SessionHooks::new(connect).before_call(hook), soon())
+            .unwrap(),
+        runs,
+    )
 }
 
 #[test]
@@ -406,7 +411,7 @@ fn with_tokens(
     };
     let hooks = SessionHooks::with_tokens(Tokens::new(&credentials), connect);
     let options = ConnectionOptions { heartbeat: NEVER, ..ConnectionOptions::default() };
-    (Connection::open(options, hooks).unwrap(), log)
+    (Connection::open(options, hooks, soon()).unwrap(), log)
 }
 
 /// Returns a connection whose nth token is `answer(n)`, n from 1; and the number of requests for another token.
@@ -425,7 +430,7 @@ fn with_provider(
     };
     let hooks = SessionHooks::with_tokens(Tokens::new(&credentials), connect);
     let options = ConnectionOptions { heartbeat: NEVER, ..ConnectionOptions::default() };
-    (Connection::open(options, hooks).unwrap(), renewals)
+    (Connection::open(options, hooks, soon()).unwrap(), renewals)
 }
 
 /// The heartbeat asks without the lock, and a call or the sign-in itself may have the lock meanwhile.
@@ -556,7 +561,7 @@ fn a_provider_that_never_answers_holds_no_call_and_no_close() {
     };
     let hooks = SessionHooks::with_tokens(Tokens::new(&credentials), connect);
     let options = ConnectionOptions { heartbeat: NEVER, ..ConnectionOptions::default() };
-    let connection = Connection::open(options, hooks).unwrap();
+    let connection = Connection::open(options, hooks, soon()).unwrap();
     let _ = connection.once(soon(), |_| Err::<(), _>(failure(ErrorKind::Disconnected)));
     for _ in 0..2 {
         let brief = Deadline::after(Duration::from_millis(50));

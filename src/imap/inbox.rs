@@ -44,6 +44,8 @@ pub(crate) struct Inbox {
     /// The highest UID that a SEARCH has found, and `true` if the call under way has found a higher one.
     highest: Option<Uid>,
     has_found_new: bool,
+    /// `true` once a SEARCH under this UIDVALIDITY has found the candidates.
+    is_searched: bool,
     in_flight: Arc<InFlight>,
     pub(crate) searched: Searched,
     pub(super) last_batch: LastBatch,
@@ -102,6 +104,7 @@ impl Inbox {
             self.suspects.clear();
             self.settled.clear();
             self.highest = None;
+            self.is_searched = false;
             self.searched.clear();
             self.delivery_counts = DeliveryCounts::default();
         }
@@ -142,6 +145,7 @@ impl Inbox {
         let highest = present.iter().max().max(state.highest);
         state.has_found_new |= highest > state.highest;
         state.highest = highest;
+        state.is_searched = true;
         let before = std::mem::take(&mut state.candidates);
         let unsettled = present.iter().filter(|uid| !state.settled.contains_key(uid));
         state.candidates = unsettled.map(|uid| (uid, before.get(&uid).copied().flatten())).collect();
@@ -210,7 +214,7 @@ impl Inbox {
 
     /// Returns the number of messages that wait as far as is known; `None` before the first SEARCH.
     pub(super) fn depth(&self) -> Option<u64> {
-        self.validity.map(|_| self.candidates.len() as u64)
+        self.is_searched.then_some(self.candidates.len() as u64)
     }
 
     /// Returns `true` if the handle does not know that a message has left the inbox. Under an earlier UIDVALIDITY it

@@ -141,8 +141,9 @@ impl Imap {
         let config = Arc::new(config);
         let claims = config.lease.map(|lease| Claims::new(lease, &config)).transpose()?.map(Arc::new);
         let hooks = hooks(&config, claims.as_ref());
-        let connection =
-            in_span(&verb_span!("imap.connect"), || Connection::open(config.connection_options(), hooks))?;
+        let options = config.connection_options();
+        let deadline = Deadline::of_call(options.timeout);
+        let connection = in_span(&verb_span!("imap.connect"), || Connection::open(options, hooks, deadline))?;
         let in_flight = Arc::<InFlight>::default();
         let acknowledged = Acknowledged::new(config.dedup_window, claims.is_some());
         let inbox = Arc::new(Mutex::new(Inbox::new(acknowledged, Arc::clone(&in_flight))));
@@ -211,7 +212,9 @@ impl Imap {
         let call = || {
             let inbox = self.inbox.try_lock_until(deadline.at());
             let mut inbox = inbox.ok_or_else(|| deadline.error("waiting for another call on the inbox"))?;
-            verb(&mut inbox, deadline)
+            let result = verb(&mut inbox, deadline);
+            self.connection.count(|counts| counts.depth = inbox.depth().or(counts.depth));
+            result
         };
         // The other call may need the interpreter to end.
         in_span(span, || ImapSession::detached(|| events::deferred(call)))

@@ -100,7 +100,7 @@ impl AsyncSmtp {
 /// Makes the verbs of a handle futures; the two share its connections.
 impl From<Smtp> for AsyncSmtp {
     fn from(smtp: Smtp) -> Self {
-        let (calls, timeout) = (smtp.connections.len(), smtp.config.common.options.timeout);
+        let (calls, timeout) = (smtp.pool.all().len(), smtp.config.common.options.timeout);
         Self(Handle::new(smtp, calls, timeout))
     }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use parking_lot::Mutex;
 
 use super::Receipt;
-use crate::app_code::{self, Mark};
+use super::pool::{Call, Pool, at_once};
 use crate::config::SmtpConfig;
 use crate::connection::{Connection, Session as _};
 use crate::deadline::Deadline;
@@ -29,16 +29,13 @@ const WINDOW_BYTES: usize = 8 << 20;
 const MAX_SKIPPED: usize = 3;
 
 /// Sends messages and returns one result for each, in order. Several connections share the windows.
-pub(super) fn send_all(
-    connections: &[&Connection<SmtpSession>],
-    config: &SmtpConfig,
-    messages: &[Message],
-) -> Vec<Result<Receipt>> {
+pub(super) fn send_all(pool: &Pool, config: &SmtpConfig, messages: &[Message]) -> Vec<Result<Receipt>> {
     let mut pending: Vec<Pending<'_>> = messages.iter().map(Pending::new).collect();
-    let ended_by = match connections {
-        [connection] => send_in_order(connection, config, &mut pending),
+    let deadline = Deadline::of_call(config.common.options.timeout);
+    let ended_by = match pool.all() {
+        [connection] => send_in_order(connection, config, &mut pending, deadline),
         // Other threads attach to the interpreter: this one must not be attached while it waits for them.
-        connections => SmtpSession::detached(|| send_in_parallel(connections, config, &mut pending)),
+        _ => SmtpSession::detached(|| send_in_parallel(pool, config, &mut pending, deadline)),
     };
     let receipt = |it: Pending<'_>| match it.outcome {
         Some(outcome) => outcome.map(|sent| Receipt::new(it.message, sent)),
@@ -47,14 +44,18 @@ pub(super) fn send_all(
     pending.into_iter().map(receipt).collect()
 }
 
-/// Sends window after window on one connection; returns the error after which sending the rest has no use.
+/// Sends window after window on one connection, the first one within the deadline; returns the error after which sending
+/// the rest has no use.
 ///
 /// A thread composes each window while the one before is on the wire.
 fn send_in_order(
     connection: &Connection<SmtpSession>,
     config: &SmtpConfig,
     pending: &mut [Pending<'_>],
+    deadline: Deadline,
 ) -> Option<Error> {
+    let mut first = Some(deadline);
+    let mut next_deadline = || first.take().unwrap_or_else(|| connection.deadline());
     if window_len(pending, WINDOW_MESSAGES) < pending.len() {
         let ended_by = thread::scope(|scope| {
             let (ready, composed) = sync_channel(0);
@@ -62,7 +63,7 @@ fn send_in_order(
             let compose = move || all.map_while(|window| ready.send(window).ok()).for_each(drop);
             // If the thread can't be started, nothing is composed here.
             let _ = thread::Builder::new().name("pymail-composer".into()).spawn_scoped(scope, compose);
-            composed.into_iter().find_map(|window| send_window(connection, config, window))
+            composed.into_iter().find_map(|window| send_window(connection, config, window, next_deadline()))
         });
         if ended_by.is_some() {
             return ended_by;
@@ -71,41 +72,50 @@ fn send_in_order(
     let first = pending.iter().position(|it| it.outcome.is_none()).unwrap_or(pending.len());
     let rest = windows(&mut pending[first..], WINDOW_MESSAGES);
     rest.map(|window| composed_window(window, config))
-        .find_map(|window| send_window(connection, config, window))
+        .find_map(|window| send_window(connection, config, window, next_deadline()))
 }
 
-/// Sends windows on several connections, each of which takes the next window when it has sent one.
+/// Sends windows on several connections: each goes out on one that is free, within the deadline of the call for the first
+/// window of each thread. A connection that fails gets no more of them; the others go on.
 fn send_in_parallel(
-    connections: &[&Connection<SmtpSession>],
+    pool: &Pool,
     config: &SmtpConfig,
     pending: &mut [Pending<'_>],
+    deadline: Deadline,
 ) -> Option<Error> {
-    let most = pending.len().div_ceil(connections.len()).clamp(1, WINDOW_MESSAGES);
-    let upcoming = Mutex::new(windows(pending, most));
-    let ended_by = Mutex::new(None);
-    let work = |connection: &Connection<SmtpSession>| {
+    let connections = pool.all().len();
+    let most = pending.len().div_ceil(connections).clamp(1, WINDOW_MESSAGES);
+    let threads = connections.min(pending.len());
+    let upcoming = Mutex::new(windows(pending, most).peekable());
+    let (call, ended_by) = (Call::default(), Mutex::new(None));
+    let work = || {
+        let (mut first, timeout) = (Some(deadline), config.common.options.timeout);
         loop {
-            let Some(window) = upcoming.lock().next() else { return };
-            if let Some(error) = send_window(connection, config, composed_window(window, config)) {
+            let taken = match pool.take(&call, first.unwrap_or_else(|| Deadline::after(timeout))) {
+                Ok(Some(taken)) => taken,
+                Ok(None) => return,
+                Err(error) => {
+                    ended_by.lock().get_or_insert(error);
+                    return;
+                }
+            };
+            let (window, is_last) = {
+                let mut upcoming = upcoming.lock();
+                (upcoming.next(), upcoming.peek().is_none())
+            };
+            if is_last {
+                pool.complete(&call);
+            }
+            let Some(window) = window else { return };
+            let window = composed_window(window, config);
+            let deadline = first.take().unwrap_or_else(|| Deadline::after(timeout));
+            if let Some(error) = send_window(taken.connection(), config, window, deadline) {
                 ended_by.lock().get_or_insert(error);
-                return; // The other connections go on.
+                taken.fail(&call);
             }
         }
     };
-    let marks = app_code::marks();
-    if let Some((first, others)) = connections.split_first() {
-        thread::scope(|scope| {
-            for connection in others {
-                let send = || {
-                    Mark::inherit(marks.clone());
-                    work(connection);
-                };
-                // If the thread can't be started, the others do its part.
-                let _ = thread::Builder::new().name("pymail-sender".into()).spawn_scoped(scope, send);
-            }
-            work(first);
-        });
-    }
+    at_once(threads, work);
     ended_by.into_inner()
 }
 
@@ -128,8 +138,8 @@ fn send_window(
     connection: &Connection<SmtpSession>,
     config: &SmtpConfig,
     window: &mut [Pending<'_>],
+    mut deadline: Deadline,
 ) -> Option<Error> {
-    let mut deadline = connection.deadline();
     let mut fruitless = 0;
     let mut ended_by = None;
     loop {

@@ -6,16 +6,18 @@
 #[cfg(feature = "async")]
 mod asynchronous;
 mod delivery;
+mod pool;
 mod receipt;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 #[cfg(feature = "async")]
 pub use self::asynchronous::AsyncSmtp;
+use self::pool::Pool;
 pub use self::receipt::{Answer, Receipt};
 use crate::config::SmtpConfig;
 use crate::connection::{Connection, Session as _, SessionHooks, State, Stats, Status};
+use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::message::Message;
 use crate::python::{SmtpSession, not_sent};
@@ -62,16 +64,14 @@ use crate::tokens::Tokens;
 /// returns the error that caused the wait, with the rest of it.
 #[derive(Clone, Debug)]
 pub struct Smtp {
-    connections: Arc<[Connection<SmtpSession>]>,
-    /// The number of `send_all` calls so far; each starts with the next connection.
-    turns: Arc<AtomicUsize>,
+    pool: Arc<Pool>,
     config: Arc<SmtpConfig>,
 }
 
 impl Smtp {
     /// Connects and logs in.
     ///
-    /// Opens all [`connections`](SmtpConfig::connections). The first call in a process also starts the interpreter.
+    /// Opens all [`connections`](SmtpConfig::connections), in one [`timeout`](SmtpConfig::timeout). The first call in a process also starts the interpreter.
     ///
     /// # Errors
     /// The errors of [every call](Smtp#errors-of-every-call), and `Config` for invalid settings. When one of several
@@ -80,18 +80,19 @@ impl Smtp {
     pub fn connect(config: SmtpConfig) -> Result<Self> {
         config.check()?;
         let config = Arc::new(config);
-        let open = |_| {
+        let deadline = Deadline::of_call(config.common.options.timeout);
+        let open = || {
             let (options, config) = (config.common.options, Arc::clone(&config));
             let server = config.common.server.address();
             let tokens = Tokens::new(&config.common.credentials);
             let hooks = SessionHooks::with_tokens(tokens, move |deadline, token| {
                 SmtpSession::connect(&config, token, deadline)
             });
-            Connection::open(options, hooks.at("smtp", server))
+            Connection::open(options, hooks.at("smtp", server), deadline)
         };
-        let connect = || (0..config.connections).map(open).collect::<Result<Vec<_>>>();
-        let connections = in_span(&verb_span!("smtp.connect"), connect)?;
-        Ok(Self { connections: connections.into(), turns: Arc::default(), config })
+        let connect = || SmtpSession::detached(|| Pool::open(config.connections, open));
+        let pool = in_span(&verb_span!("smtp.connect"), connect)?;
+        Ok(Self { pool: Arc::new(pool), config })
     }
 
     /// Connects, encrypted as configured, and leaves without a login: to find out why a login fails, or what a server
@@ -141,16 +142,13 @@ impl Smtp {
     /// [`connections`](SmtpConfig::connections).
     #[must_use = "each message has its own result"]
     pub fn send_all(&self, messages: &[Message]) -> Vec<Result<Receipt>> {
-        let turn = self.turns.fetch_add(1, Ordering::Relaxed) % self.connections.len();
-        let (before, from) = self.connections.split_at(turn);
-        let connections: Vec<_> = from.iter().chain(before).collect();
         let span = verb_span!("smtp.send");
         span.record("messages", messages.len());
-        let send = || Ok(delivery::send_all(&connections, &self.config, messages));
+        let send = || Ok(delivery::send_all(&self.pool, &self.config, messages));
         let results = in_span(&span, send).unwrap_or_default(); // each message has its own error
         // The connection counts a refusal that has ended it.
         let is_refused = |it: &&Error| it.kind() == ErrorKind::Refused && !it.ends_connection();
-        self.connections[0].count(|counts| {
+        self.pool.all()[0].count(|counts| {
             counts.sent += results.iter().flatten().count() as u64;
             counts.refused +=
                 results.iter().filter_map(|it| it.as_ref().err()).filter(is_refused).count() as u64;
@@ -167,7 +165,7 @@ impl Smtp {
     /// The errors of [every call](Smtp#errors-of-every-call), of the first connection that has one.
     pub fn noop(&self) -> Result<()> {
         let noop = |connection: &Connection<_>| connection.repeat(connection.deadline(), SmtpSession::noop);
-        in_span(&verb_span!("smtp.noop"), || self.connections.iter().try_for_each(noop))
+        in_span(&verb_span!("smtp.noop"), || self.pool.all().iter().try_for_each(noop))
     }
 
     /// Goes on after [`State::SignInNeeded`]: the account's owner has signed in, and the
@@ -179,13 +177,13 @@ impl Smtp {
     /// # Errors
     /// `Runtime` in a forked child.
     pub fn signed_in(&self) -> Result<()> {
-        self.connections.iter().try_for_each(Connection::signed_in)
+        self.pool.all().iter().try_for_each(Connection::signed_in)
     }
 
     /// Returns the state of the connection; of several, the first that is not connected. Never blocks.
     #[must_use]
     pub fn status(&self) -> Status {
-        let mut all: Vec<_> = self.connections.iter().map(Connection::status).collect();
+        let mut all: Vec<_> = self.pool.all().iter().map(Connection::status).collect();
         let first = all.iter().position(|status| status.state != State::Connected);
         all.swap_remove(first.unwrap_or(0)) // there is always one
     }
@@ -193,7 +191,7 @@ impl Smtp {
     /// Returns the counters of the handle so far, summed over its connections. Never blocks.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.connections.iter().map(Connection::stats).fold(Stats::default(), Stats::and)
+        self.pool.all().iter().map(Connection::stats).fold(Stats::default(), Stats::and)
     }
 
     /// Sends QUIT and closes the connections, for every clone of this handle.
@@ -207,7 +205,7 @@ impl Smtp {
     /// `Runtime` in a forked child, which leaves the connections to its parent.
     pub fn close(&self) -> Result<()> {
         in_span(&verb_span!("smtp.close"), || {
-            let stopped: Vec<_> = self.connections.iter().map(Connection::close).collect();
+            let stopped: Vec<_> = self.pool.all().iter().map(Connection::close).collect();
             stopped.into_iter().collect()
         })
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
+use std::thread;
 use std::time::Duration;
 
 use pymail::{Credentials, ErrorKind, Imap, Smtp, State};
@@ -9,7 +10,7 @@ use rstest::rstest;
 
 use super::{imap_config, smtp_config};
 use crate::mail_site::message;
-use crate::support::script::{Script, Step};
+use crate::support::script::{Heard, Script, Step};
 
 #[rstest]
 #[case::imap_says_unavailable("TAG NO [UNAVAILABLE] down for maintenance, try again in 5 minutes\r\n", 300)]
@@ -74,6 +75,60 @@ fn messages_of_a_broken_connection_are_sent_over_the_others() {
     let messages: Vec<_> = (0..1_000).map(|n| message(&n.to_string(), "a")).collect();
     let sent = smtp.send_all(&messages).iter().filter(|outcome| outcome.is_ok()).count();
     assert!((900..1_000).contains(&sent), "{sent}");
+}
+
+/// A final reply that is late keeps its connection alone.
+#[rstest]
+fn messages_are_sent_over_the_connections_that_are_free() {
+    let (held, released) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (holds, release) = (Arc::clone(&held), Arc::clone(&released));
+    let late = move |heard: &Heard| {
+        if heard.nth == 1 {
+            holds.wait();
+            release.wait();
+        }
+        Step::Usual
+    };
+    let server = Script::smtp(&["PIPELINING"]).on(".", late).start();
+    let smtp = Smtp::connect(smtp_config(&server, Credentials::none()).connections(2)).unwrap();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| smtp.send(&message("0", "a")));
+        held.wait();
+        for id in 1..=6 {
+            assert!(smtp.send(&message(&id.to_string(), "a")).unwrap().all_accepted());
+        }
+        let several: Vec<_> = (7..=12).map(|id| message(&id.to_string(), "a")).collect();
+        assert!(smtp.send_all(&several).iter().all(Result::is_ok));
+        released.wait();
+        assert!(first.join().unwrap().unwrap().all_accepted());
+    });
+    assert_eq!((server.connections(), server.data().len()), (2, 13));
+}
+
+#[rstest]
+fn a_connection_that_can_not_be_replaced_keeps_no_message_from_the_others() {
+    let server = Script::smtp(&["PIPELINING"])
+        .on("MAIL", |heard| Step::Close.when(heard.connection == 1))
+        .on("GREETING", |heard| Step::SayAndClose("421 too many\r\n".into()).when(heard.connection > 2))
+        .start();
+    let smtp = Smtp::connect(smtp_config(&server, Credentials::none()).connections(2)).unwrap();
+    let sent = (0..10).filter(|id| smtp.send(&message(&id.to_string(), "a")).is_ok()).count();
+    assert_eq!((sent, server.data().len()), (9, 9), "the first one has found the connection lost");
+}
+
+#[rstest]
+fn all_connections_but_the_first_are_made_at_the_same_time() {
+    let others = Barrier::new(3);
+    let greet = move |heard: &Heard| {
+        if heard.connection > 1 {
+            others.wait();
+        }
+        Step::Usual
+    };
+    let server = Script::smtp(&[]).on("GREETING", greet).start();
+    let smtp = Smtp::connect(smtp_config(&server, Credentials::none()).connections(4)).unwrap();
+    smtp.close().unwrap();
+    assert_eq!((server.connections(), server.heard("QUIT").len()), (4, 4));
 }
 
 #[rstest]
