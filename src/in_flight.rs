@@ -1,6 +1,6 @@
 //! The messages that consumers have handed out, and those that are to be handed out again later.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -20,13 +20,14 @@ pub(crate) struct InFlight {
     changed: Signal,
 }
 
-/// All UIDs are of one UIDVALIDITY; another one resets them.
+/// All UIDs but those of `held` are of one UIDVALIDITY; another one resets them.
 #[derive(Debug, Default)]
 struct State {
     validity: Option<UidValidity>,
-    held: BTreeMap<Uid, Held>,
-    /// Messages that were returned, with the time from which they are handed out again.
-    delayed: BTreeMap<Uid, Instant>,
+    /// Under another UIDVALIDITY, the messages that the app has stay: they are known again by their identities.
+    held: HashMap<(UidValidity, Uid), Held>,
+    /// Messages that were returned, with the time from which they are handed out again; `None` is never.
+    delayed: BTreeMap<Uid, Option<Instant>>,
     /// Further mails with messages that were in flight when they were fetched.
     copies: BTreeMap<Uid, Identity>,
     /// Grows when messages become available that a consumer may not know of: they were let go of, or found by another.
@@ -75,9 +76,12 @@ impl InFlight {
     }
 
     /// Holds these deliveries for a consumer. Drops those whose message is held already under another UID, and leaves
-    /// them out while it is; once that one is acknowledged, they are duplicates.
+    /// them out while it is; once that one is acknowledged, they are duplicates. Drops all for a consumer that is to end.
     pub(crate) fn hold(&self, consumer: u64, deliveries: &mut Vec<Delivery>) {
         let mut state = self.state.lock();
+        if consumer <= state.ended {
+            return deliveries.clear();
+        }
         let held = state.held_identities();
         deliveries.retain(|it| {
             let copied = it.identity.filter(|identity| held.contains(identity));
@@ -87,27 +91,29 @@ impl InFlight {
             copied.is_none()
         });
         for delivery in deliveries.iter().filter(|it| it.is_archivable()) {
-            state.reset_to(delivery.validity);
             for uid in delivery.uids() {
-                state.delayed.remove(&uid);
                 let held = Held { consumer, identity: delivery.identity, is_handed_out: false };
-                state.held.insert(uid, held);
+                state.held.insert((delivery.validity, uid), held);
+                if state.validity == Some(delivery.validity) {
+                    state.delayed.remove(&uid);
+                }
             }
         }
     }
 
-    /// Records that the app gets a message, or an error in its place. Returns `false` for a message that was let go of.
+    /// Records that the app gets a message, or an error in its place. Returns `false` for a message that was let go of:
+    /// it is fetched again.
     pub(crate) fn hand_out(&self, delivery: &Delivery) -> bool {
-        let mut state = self.state.lock();
-        if !delivery.is_archivable() || state.validity != Some(delivery.validity) {
-            return true; // It was never held, or the inbox has another UIDVALIDITY.
+        if !delivery.is_archivable() {
+            return true; // It was never held.
         }
+        let mut state = self.state.lock();
         for uid in delivery.uids() {
-            if let Some(held) = state.held.get_mut(&uid) {
+            if let Some(held) = state.held.get_mut(&(delivery.validity, uid)) {
                 held.is_handed_out = true;
             }
         }
-        state.held.contains_key(&delivery.uid)
+        state.held.contains_key(&(delivery.validity, delivery.uid))
     }
 
     /// Lets go of all messages of a consumer.
@@ -122,26 +128,26 @@ impl InFlight {
     /// Lets go of these deliveries, and delays those until the time.
     pub(crate) fn delay(&self, deliveries: &[&Delivery], delay: Duration) {
         let mut state = self.state.lock();
-        let until = Instant::now().checked_add(delay);
-        let validity = state.validity;
         state.returns += 1;
-        for delivery in deliveries.iter().filter(|it| Some(it.validity) == validity) {
-            for uid in delivery.uids() {
-                state.held.remove(&uid);
-                // A delay beyond all times ends with the handle.
-                state.delayed.extend(until.map(|until| (uid, until)));
-            }
+        for delivery in deliveries {
+            state.delay(delivery, delay);
         }
         drop(state);
         self.changed.notify_all();
     }
 
+    /// Delays a message that is not to be handed out for now. Does not wake the consumers, as a returned one does.
+    pub(crate) fn postpone(&self, delivery: &Delivery, delay: Duration) {
+        self.state.lock().delay(delivery, delay);
+    }
+
     /// Forgets messages that have left the inbox, or that another consumer has claimed.
     pub(crate) fn remove(&self, gone: &UidSet) {
         let mut state = self.state.lock();
-        if state.validity == Some(gone.validity()) {
-            for uid in gone.iter() {
-                state.held.remove(&uid);
+        let is_current = state.validity == Some(gone.validity());
+        for uid in gone.iter() {
+            state.held.remove(&(gone.validity(), uid));
+            if is_current {
                 state.delayed.remove(&uid);
                 state.copies.remove(&uid);
             }
@@ -150,11 +156,12 @@ impl InFlight {
         self.changed.notify_all();
     }
 
-    /// Forgets the messages that are not in this set.
+    /// Forgets the messages that are not in this set, the present ones. Those that the app has from an earlier UIDVALIDITY
+    /// stay, but for those without an identity.
     pub(crate) fn retain(&self, present: &UidSet) {
         let mut state = self.state.lock();
         state.reset_to(present.validity());
-        state.held.retain(|uid, _| present.contains(*uid));
+        state.held.retain(|(validity, uid), _| *validity != present.validity() || present.contains(*uid));
         state.delayed.retain(|uid, _| present.contains(*uid));
         state.copies.retain(|uid, _| present.contains(*uid));
         drop(state);
@@ -168,13 +175,15 @@ impl InFlight {
         if state.validity != Some(validity) {
             return HashSet::new();
         }
-        let delayed = state.delayed.iter().filter(|(_, until)| **until > now).map(|(uid, _)| *uid);
+        let delayed = state.delayed.iter().filter(|(_, until)| until.is_none_or(|until| until > now));
+        let delayed = delayed.map(|(uid, _)| *uid);
         if !for_consumer {
             return delayed.collect();
         }
         let identities = state.held_identities();
         let copies = state.copies.iter().filter(|(_, identity)| identities.contains(identity));
-        delayed.chain(state.held.keys().copied()).chain(copies.map(|(uid, _)| *uid)).collect()
+        let held = state.held.keys().filter(|(of, _)| *of == validity).map(|(_, uid)| *uid);
+        delayed.chain(held).chain(copies.map(|(uid, _)| *uid)).collect()
     }
 
     /// Returns a number that grows when messages become available, so that none is missed before a wait.
@@ -185,7 +194,7 @@ impl InFlight {
     /// Returns the time from which the next delayed message is handed out again. Leaves out those that were due at
     /// `began`: a fetch that began then has not handed them out, and another one would not either.
     pub(crate) fn next_due(&self, began: Instant) -> Option<Instant> {
-        self.state.lock().delayed.values().filter(|until| **until > began).min().copied()
+        self.state.lock().delayed.values().copied().flatten().filter(|until| *until > began).min()
     }
 
     /// Waits until fewer than `most` messages are in flight, or the consumer is to end.
@@ -209,7 +218,9 @@ impl InFlight {
         if state.ended == state.last {
             return 0;
         }
-        most.saturating_sub(state.held.keys().filter(|uid| !leaving.contains(**uid)).count())
+        let is_leaving =
+            |(validity, uid): &&(UidValidity, Uid)| *validity == leaving.validity() && leaving.contains(*uid);
+        most.saturating_sub(state.held.len() - state.held.keys().filter(is_leaving).count())
     }
 
     /// Waits until none is in flight, at most until a time; returns how many are.
@@ -233,13 +244,26 @@ impl State {
         self.held.len() >= most && consumer > self.ended
     }
 
-    /// Forgets messages of another UIDVALIDITY: their UIDs name others now.
+    /// Forgets messages of another UIDVALIDITY, whose UIDs name others now, but for those that the app has.
     fn reset_to(&mut self, validity: UidValidity) {
         if self.validity != Some(validity) {
             self.validity = Some(validity);
-            self.held.clear();
+            self.held.retain(|_, held| held.is_handed_out && held.identity.is_some());
             self.delayed.clear();
             self.copies.clear();
+        }
+    }
+
+    /// Lets go of a delivery, and delays it, with the mails that are known as its copies.
+    fn delay(&mut self, delivery: &Delivery, delay: Duration) {
+        let until = Instant::now().checked_add(delay);
+        let copies = self.copies.iter().filter(|(_, identity)| Some(**identity) == delivery.identity);
+        self.delayed.extend(copies.map(|(uid, _)| (*uid, until)));
+        for uid in delivery.uids() {
+            self.held.remove(&(delivery.validity, uid));
+            if self.validity == Some(delivery.validity) {
+                self.delayed.insert(uid, until);
+            }
         }
     }
 
@@ -248,6 +272,9 @@ impl State {
         self.held.values().filter_map(|held| held.identity).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 /// Waits that block no thread.
 #[cfg(feature = "async")]
