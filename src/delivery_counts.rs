@@ -8,7 +8,7 @@
 //!
 //! A handle that ends between the last two has counted a delivery that the app did not get.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::python::ImapSession;
@@ -87,6 +87,8 @@ pub(crate) struct DeliveryCounts {
     /// The number of times that this handle has returned a message, or the error in its place, which no mark counts:
     /// without `dead_letters`, all of them.
     returned: BTreeMap<Uid, u32>,
+    /// Messages that this handle has written a note for: they could not be moved to the dead letters.
+    noted: BTreeSet<Uid>,
 }
 
 impl DeliveryCounts {
@@ -148,6 +150,7 @@ impl DeliveryCounts {
         self.pending.remove(&uid);
         self.rejected.remove(&uid);
         self.returned.remove(&uid);
+        self.noted.remove(&uid);
     }
 
     /// Drops the counts of messages that are not in this set.
@@ -156,6 +159,17 @@ impl DeliveryCounts {
         self.pending.retain(|uid, _| present.contains(*uid));
         self.rejected.retain(|uid, _| present.contains(*uid));
         self.returned.retain(|uid, _| present.contains(*uid));
+        self.noted.retain(|uid| present.contains(*uid));
+    }
+
+    /// Records that the dead letters have a note for a message.
+    pub(crate) fn note(&mut self, uid: Uid) {
+        self.noted.insert(uid);
+    }
+
+    /// Returns `true` if the dead letters have a note for the message.
+    pub(crate) fn is_noted(&self, uid: Uid) -> bool {
+        self.noted.contains(&uid)
     }
 }
 

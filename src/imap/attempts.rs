@@ -27,7 +27,7 @@ pub(crate) const MAILBOX: &str = "dead";
 /// Counts these deliveries, moves those that have failed too often to the dead letters, and returns the others.
 ///
 /// An unreadable message is moved, too, and is returned as an error in its place. Where the server refuses to move a
-/// message, the others are returned all the same.
+/// message, the others are returned all the same, and that one is tried again after an interval of the heartbeat.
 ///
 /// Messages that are withheld, and not dead, are neither counted nor moved. Without `dead_letters` only the statistics
 /// are kept.
@@ -76,6 +76,8 @@ pub(super) fn remove_dead_letters(
             Ok(()) => {}
             Err(error) if leaves_others_deliverable(&error) => {
                 warn_not_moved(delivery.uid, error.clone());
+                // Without a pause, a consumer would fetch it and ask the server to move it again and again.
+                imap.in_flight.postpone(&delivery, imap.config.common.options.heartbeat);
                 alive.push(Delivery { message: Err(error), fate: Fate::Stay, ..delivery });
             }
             Err(error) => return Err(error),
@@ -138,7 +140,8 @@ fn warn_not_moved(uid: Uid, error: Error) {
 /// Appends the note with the reason, then moves the message: after a crash in between there is a note too many, and
 /// none is missing.
 ///
-/// A refused note is an event only: a full mailbox may have no room for it.
+/// A refused note is an event only: a full mailbox may have no room for it. A message that was not moved gets no second
+/// note from this handle.
 ///
 /// Claims are checked for messages that are still in the inbox only: the others need no lease.
 ///
@@ -160,14 +163,18 @@ fn move_to_dead_letters(
         session.check(&uids)?;
         let mut done = Vec::new();
         let mut refusal = None;
+        let is_noted = inbox.delivery_counts(delivery.validity).is_noted(uid);
         let copies = &mut inbox.unconfirmed_copies;
         let mailbox = session.archive_child(MAILBOX);
         let rest = Move::to_own_mailbox(session, copies, &mailbox, &mut done).search_copies(&uids)?;
         if !rest.is_empty() {
             imap.claims.iter().try_for_each(|claims| claims.require_owned(session, &rest))?;
-            keep_refusal(session.append(&mailbox, &note), &mut refusal)?;
+            if !is_noted && keep_refusal(session.append(&mailbox, &note), &mut refusal)?.is_some() {
+                inbox.delivery_counts(delivery.validity).note(uid);
+            }
             // APPEND may have replaced the name: some servers allow no mailbox within another.
             let mailbox = session.archive_child(MAILBOX);
+            let copies = &mut inbox.unconfirmed_copies;
             Move::to_own_mailbox(session, copies, &mailbox, &mut done).run(&rest)?;
         }
         imap.claims.iter().for_each(|claims| claims.remove_archived(&uids));

@@ -10,7 +10,7 @@ use pymail::{DeadLetter, ErrorKind, Imap};
 use rstest::rstest;
 
 use super::imap::{holding, mail as unnamed};
-use super::imap_config;
+use super::{NEVER, imap_config};
 use crate::mail_site::TAG;
 use crate::support::script::{Heard, Script, Scripted, Step};
 
@@ -514,4 +514,19 @@ fn a_rejected_message_that_can_not_be_moved_keeps_no_other_in_the_inbox() {
     }
     let moves = [1, 2, 1].map(|uid| format!("UID MOVE {uid} \"{TAG}-dead\""));
     assert_eq!((server.heard("UID MOVE"), imap.stats().dead_letters), (moves.to_vec(), 1));
+}
+
+#[rstest]
+fn a_message_over_the_limit_that_can_not_be_moved_is_tried_again_later_and_has_one_note() {
+    let no = "TAG NO [NOPERM] not you\r\n";
+    let server = holding(MOVE, &[unnamed(1, "hello")]).says("UID MOVE 1 ", no).start();
+    let imap = Imap::connect(imap_config(&server).dead_letters(1).dedup_window(0).recheck(NEVER)).unwrap();
+    let batch = imap.fetch().unwrap();
+    imap.reject(&batch, "no such account").unwrap_err();
+    let batch = imap.fetch().unwrap();
+    let kinds: Vec<_> = batch.iter().map(|it| it.message().unwrap_err().kind()).collect();
+    assert_eq!(kinds, [ErrorKind::Refused]);
+    batch.ack().unwrap();
+    assert!(imap.fetch().unwrap().is_empty(), "a loop would ask the server for ever");
+    assert_eq!((server.heard("UID MOVE").len(), server.heard("APPEND").len()), (2, 1));
 }
