@@ -14,6 +14,7 @@ use crate::deadline::Deadline;
 use crate::delivery::Delivery;
 use crate::error::{Error, ErrorKind, Result};
 use crate::imap::{Cursor, Imap, Inbox, receive};
+use crate::uid::UidSet;
 
 #[cfg(feature = "async")]
 use crate::connection::Session as _;
@@ -49,7 +50,7 @@ fn fetch_new(imap: &Imap, inbox: &mut Inbox, deadline: Deadline) -> Result<Vec<D
         Ok(()) => Ok(deliveries),
         Err(error) => {
             if error.kind() == ErrorKind::LeaseLost {
-                drop_lost(imap, &mut deliveries);
+                drop_lost(imap, inbox, &mut deliveries);
             }
             inbox.unreturned = deliveries;
             Err(error)
@@ -69,16 +70,20 @@ fn retry_ack(
 ) -> Result<Vec<Delivery>> {
     match acknowledge(imap, inbox, &unreturned, deadline, |_, _| ()) {
         Err(error) if !is_final(&error) => return Err(error),
-        Err(error) if error.kind() == ErrorKind::LeaseLost => drop_lost(imap, &mut unreturned),
+        Err(error) if error.kind() == ErrorKind::LeaseLost => drop_lost(imap, inbox, &mut unreturned),
         _ => {}
     }
     inbox.unreturned.clear();
     if unreturned.is_empty() { fetch_new(imap, inbox, deadline) } else { Ok(unreturned) }
 }
 
-/// Drops messages that another consumer has claimed, unless this handle may have archived them before.
-fn drop_lost(imap: &Imap, deliveries: &mut Vec<Delivery>) {
-    deliveries.retain(|it| imap.claims.iter().any(|claims| claims.may_have_archived(it)));
+/// Drops messages that another consumer has claimed, unless this handle has archived or copied them before, or may have:
+/// the other consumer takes a message with a copy in the archive for a duplicate.
+fn drop_lost(imap: &Imap, inbox: &Inbox, deliveries: &mut Vec<Delivery>) {
+    deliveries.retain(|it| {
+        let may_be_copied = !inbox.unconfirmed_copies.among(&UidSet::new(it.validity, it.uids())).is_empty();
+        may_be_copied || imap.claims.iter().any(|claims| claims.may_have_archived(it))
+    });
 }
 
 /// Returns `true` if no retry can find out whether the messages are archived. They are returned then: a second delivery

@@ -74,6 +74,12 @@ impl Imap {
             self.in_flight.delay(&deliveries, Duration::ZERO);
             self.connection.wake_waits();
         }
+        if acknowledged.is_ok() {
+            // Also what was held under an earlier UIDVALIDITY.
+            for group in group_by_validity(deliveries) {
+                self.in_flight.remove(&group.uids());
+            }
+        }
         acknowledged
     }
 
@@ -102,8 +108,9 @@ impl Imap {
 ///
 /// Passes the UIDs that have left the inbox to `on_archived`, also when the rest fails.
 ///
-/// Each group is a call on the connection with the same deadline. Groups are archived in order, up to the first error;
-/// those before it are done. Duplicates come last, since their failure must not keep messages from being archived.
+/// Each group is a call on the connection with the same deadline. Messages that are lost or missing keep no other group
+/// from being archived; another error ends the call. Duplicates come last, since their failure must not keep messages from
+/// being archived.
 ///
 /// # Errors
 ///
@@ -116,6 +123,7 @@ fn acknowledge<'a>(
     deadline: Deadline,
     on_archived: impl Fn(&mut Inbox, &UidSet),
 ) -> Result<()> {
+    let mut outcome = Ok(());
     for group in group_by_validity(deliveries) {
         let mut done = Vec::new();
         let unfinished = inbox.unconfirmed_copies.among(&group.uids());
@@ -126,8 +134,12 @@ fn acknowledge<'a>(
         imap.connection.count(|counts| counts.acknowledged += count as u64);
         remember(inbox, &group, &done);
         on_archived(inbox, &done);
-        archived?.map_or(Ok(()), Err)?;
+        match archived {
+            Err(error) if error.kind() != ErrorKind::StaleUids => return Err(error),
+            archived => outcome = outcome.and(archived.and_then(|lost| lost.map_or(Ok(()), Err))),
+        }
     }
+    outcome?;
     let spent = inbox.duplicates();
     if let Some(spent) = spent {
         imap.connection.repeat(deadline, |session| archive_duplicates(session, &spent, inbox))?;

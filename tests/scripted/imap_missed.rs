@@ -361,9 +361,8 @@ fn with_dead_letters_a_consumer_fetches_few_messages_at_a_time() {
     assert_eq!(previews.collect::<Vec<_>>(), ["1:10", "11:20"]);
 }
 
-/// The message is gone when the app acknowledges it under an earlier UIDVALIDITY.
-#[rstest]
-fn a_message_whose_acknowledgement_is_stale_leaves_room_for_the_next_one() {
+/// Returns an inbox with one message, which has the number of the connection as its UID, under a UIDVALIDITY of its own.
+fn another_life_each_time() -> Script {
     let found = |heard: &Heard| Step::say(format!("* SEARCH {}\r\nTAG OK done\r\n", heard.connection));
     let fetch = |heard: &Heard| {
         let uid = u32::try_from(heard.connection).unwrap();
@@ -373,15 +372,33 @@ fn a_message_whose_acknowledgement_is_stale_leaves_room_for_the_next_one() {
         let validity = 6 + heard.connection;
         Step::say(format!("* 1 EXISTS\r\n* OK [UIDVALIDITY {validity}] life\r\nTAG OK [READ-WRITE] done\r\n"))
     };
-    let server = Script::imap(&["MOVE", "UIDPLUS", "IDLE"])
-        .on("SELECT", select)
-        .on("UID SEARCH", found)
-        .on("UID FETCH", fetch)
-        .on("UID MOVE", |heard| Step::Close.when(heard.nth == 1))
-        .start();
+    let script = Script::imap(&["MOVE", "UIDPLUS", "IDLE"]).on("SELECT", select);
+    script.on("UID SEARCH", found).on("UID FETCH", fetch)
+}
+
+/// The message is gone when the app acknowledges it under an earlier UIDVALIDITY.
+#[rstest]
+fn a_message_whose_acknowledgement_is_stale_leaves_room_for_the_next_one() {
+    let server = another_life_each_time().on("UID MOVE", |heard| Step::Close.when(heard.nth == 1)).start();
     let imap = Imap::connect(imap_config(&server).recheck(NEVER).max_in_flight(1).dedup_window(0)).unwrap();
     let mut consumer = imap.consume();
     let first = consumer.next().unwrap().unwrap();
     assert_eq!(imap.ack([&first]).unwrap_err().kind(), ErrorKind::StaleUids);
     assert_eq!(consumer.next().unwrap().unwrap().uid().get(), 2);
+}
+
+#[rstest]
+fn a_message_whose_acknowledgement_is_stale_keeps_no_other_in_the_inbox() {
+    let lost = |heard: &Heard| Step::Close.when(heard.connection == 1);
+    let server = another_life_each_time().ahead("UID SEARCH FROM", lost).start();
+    let imap = Imap::connect(imap_config(&server).dedup_window(0)).unwrap();
+    let first = imap.fetch().unwrap();
+    imap.search("FROM bob").unwrap();
+    let second = imap.fetch().unwrap();
+    let uids: Vec<u32> = first.iter().chain(&second).map(|it| it.uid().get()).collect();
+    assert_eq!(uids, [1, 2]);
+    let error = imap.ack(first.iter().chain(&second)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StaleUids, "{error:?}");
+    let moved: Vec<String> = server.heard("UID MOVE");
+    assert!(moved.len() == 1 && moved[0].starts_with("UID MOVE 2 "), "{moved:?}");
 }
