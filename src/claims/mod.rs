@@ -364,6 +364,11 @@ impl Claims {
         Ok((owned, error))
     }
 
+    /// Returns those of these messages that other consumers owned when the log was last read.
+    pub(crate) fn owned_by_others(&self, uids: &UidSet) -> UidSet {
+        self.view.lock().owned_by_others(self.me, uids)
+    }
+
     /// Returns an error unless this handle still owns all of these messages.
     ///
     /// # Errors

@@ -263,6 +263,11 @@ impl View {
         self.filter_by_owner(wanted, |owner| owner == Some(consumer))
     }
 
+    /// Returns the messages of the set that other consumers own.
+    pub(super) fn owned_by_others(&self, me: Consumer, wanted: &UidSet) -> UidSet {
+        self.filter_by_owner(wanted, |owner| owner.is_some_and(|owner| owner != me))
+    }
+
     /// Chooses up to `room` messages without an owner: the oldest, or random ones when there are other consumers, so
     /// that they seldom claim the same.
     ///

@@ -35,6 +35,8 @@ pub(super) struct Fetch<'a> {
     pub(super) reader: Reader<'a>,
     /// All chosen messages.
     pub(super) chosen: BTreeSet<Uid>,
+    /// Candidates that were not chosen, and that the cursor must not pass: a walk claims a batch anywhere among them.
+    pub(super) left_out: UidSet,
     /// The chosen messages to preview.
     previewed: UidSet,
     /// The messages to fetch whole, with their sizes; `None` until the previews have arrived.
@@ -93,6 +95,7 @@ impl<'a> Fetch<'a> {
             validity,
             reader,
             chosen: BTreeSet::new(),
+            left_out: UidSet::empty(validity),
             previewed: UidSet::empty(validity),
             large: None,
             absent: BTreeSet::new(),
@@ -179,8 +182,9 @@ impl<'a> Fetch<'a> {
         let more = self.more || self.reader.is_full() || !unfetched.is_empty();
         let gone = self.absent.iter().chain(self.reader.deleted());
         inbox.remove(&UidSet::new(self.validity, gone.copied()));
-        let skipped = unfetched.into_iter().filter(|uid| Some(*uid) <= last).collect();
-        cursor.advance(self.validity, last, skipped);
+        let skipped = unfetched.into_iter().chain(self.left_out.iter()).filter(|uid| Some(*uid) <= last);
+        let skipped = UidSet::new(self.validity, skipped);
+        cursor.advance(self.validity, last, skipped.iter().collect());
         (self.reader.into_deliveries(), more)
     }
 

@@ -77,7 +77,6 @@ pub(crate) fn receive(
         imap.in_flight.leave_for_others();
         imap.connection.wake_waits();
     }
-    imap.connection.count(|counts| counts.depth = inbox.depth().or(counts.depth));
     received.map(|(deliveries, _)| deliveries)
 }
 
@@ -160,7 +159,7 @@ fn fetch_round<'a>(
 /// Chooses the messages of a round: prefetched ones if no others wait; else claimed ones, or the oldest.
 ///
 /// Candidates are never fetched out of order: new mail is prefetched only while no older mail waits. With claims, all
-/// candidates are offered, and claimed by batches.
+/// candidates are offered, and claimed by batches, of the oldest or of others: a walk comes back to those left out.
 fn choose<'a>(
     session: &mut ImapSession,
     imap: &'a Imap,
@@ -171,26 +170,33 @@ fn choose<'a>(
         return Ok(Fetch::prefetched(imap, new, reader));
     }
     let validity = session.validity();
-    let (chosen, more) = match &imap.claims {
-        Some(claims) => {
-            let present = imap.search_tagged(session, inbox)?;
-            inbox.update_candidates(&present);
-            let mut candidates = inbox.next_candidates(validity, cursor, usize::MAX);
-            candidates.extend(inbox.due_withheld(validity, cursor, MAX_RETRIED));
-            let wanted = UidSet::new(validity, candidates.iter().map(|(uid, _)| *uid));
-            let (mine, more) = claims.claim(
-                session,
-                (&wanted, cursor.most(imap.config.batch)),
-                &present,
-                &mut |session, uids| without_foreign(session, uids, imap, inbox),
-            )?;
-            // Claiming fetches headers, and settles foreign mail.
-            candidates.retain(|(uid, _)| mine.contains(*uid) && inbox.is_candidate(*uid));
-            (candidates, more)
-        }
-        None => choose_oldest(session, imap, inbox, cursor)?,
+    let Some(claims) = &imap.claims else {
+        let (chosen, more) = choose_oldest(session, imap, inbox, cursor)?;
+        return Ok(Fetch::of_candidates(imap, inbox, validity, &chosen, more));
     };
-    Ok(Fetch::of_candidates(imap, inbox, validity, &chosen, more))
+    let present = imap.search_tagged(session, inbox)?;
+    inbox.update_candidates(&present);
+    let mut candidates = inbox.next_candidates(validity, cursor, usize::MAX);
+    candidates.extend(inbox.due_withheld(validity, cursor, MAX_RETRIED));
+    let mut wanted = UidSet::new(validity, candidates.iter().map(|(uid, _)| *uid));
+    let (mine, more) = claims.claim(
+        session,
+        (&wanted, cursor.most(imap.config.batch)),
+        &present,
+        &mut |session, uids| without_foreign(session, uids, imap, inbox),
+    )?;
+    // Claiming fetches headers, and settles foreign mail.
+    candidates.retain(|(uid, _)| mine.contains(*uid) && inbox.is_candidate(*uid));
+    wanted.retain(|uid| !mine.contains(uid));
+    if inbox.suspects().unreported().is_some() {
+        // The failure of another consumer's message is that consumer's to report.
+        claims.owned_by_others(&wanted).iter().for_each(|uid| inbox.suspects().remove(uid));
+    }
+    let mut fetch = Fetch::of_candidates(imap, inbox, validity, &candidates, more);
+    if cursor.is_walk() {
+        fetch.left_out = wanted;
+    }
+    Ok(fetch)
 }
 
 /// Returns the oldest candidates, after a SEARCH if fewer than a batch are left, and `true` if more may wait.

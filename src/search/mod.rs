@@ -125,7 +125,10 @@ impl Search<'_> {
             let some = some.iter().filter(|uid| part.contains(*uid));
             present = UidSet::new(validity, present.iter().chain(some));
         }
-        self.searched.unsearchable = Some(present.clone());
+        // With those that bisecting has found in this call.
+        let mut still = self.searched.unsearchable(validity);
+        still.retain(|uid| !unsearchable.contains(uid) || present.contains(uid));
+        self.searched.unsearchable = Some(still);
         Ok(UidSet::new(validity, found.iter().chain(present.iter())))
     }
 

@@ -7,10 +7,13 @@ use rstest::rstest;
 
 use crate::fixtures::postfix;
 use crate::mail_site::{Site, TAG, mail, message};
+use crate::support::dovecot::dovecot_without;
 use crate::support::fault_proxy::{Exchange, Fault, FaultProxy, Place, Plan, Protocol, Route, Security};
+use crate::support::postfix::PostfixOptions;
 use crate::support::process::wait_until;
 
 const NEVER: Duration = Duration::from_secs(3_600);
+const SOON: Duration = Duration::from_millis(1);
 
 /// Short enough to wait for a response that never comes, and long enough for a handshake on a busy machine.
 const BRIEFLY: Duration = Duration::from_secs(15);
@@ -202,7 +205,7 @@ fn an_acknowledgement_whose_answer_is_lost_counts_each_message_once(#[from(postf
     let batch = imap.fetch().unwrap();
     proxy.plan(Plan::new(Place::answer_like("UID MOVE"), Fault::Close));
     batch.ack().unwrap();
-    assert_eq!((proxy.hits(), imap.stats().reconnects), (1, 1));
+    assert_eq!((proxy.hits(), imap.stats().reconnects, imap.stats().depth), (1, 1, Some(0)));
     batch.ack().unwrap();
     assert!(imap.fetch().unwrap().is_empty());
     let stats = imap.stats();
@@ -219,4 +222,55 @@ fn a_message_that_arrives_after_a_lost_connection_is_counted_once(#[from(postfix
     let stats = imap.stats();
     assert_eq!((proxy.hits(), batch.len()), (1, 2), "{batch:?}");
     assert_eq!((stats.received, stats.redelivered, stats.duplicates, stats.depth), (2, 0, 0, Some(2)));
+}
+
+/// Its FETCH is lost before it is claimed, and another consumer claims it meanwhile.
+#[rstest]
+fn a_message_that_another_consumer_has_by_now_is_no_error(#[from(postfix)] site: Site) {
+    let proxy = proxy(&site, Protocol::Imap, Security::Tls);
+    site.deliver(&[message("1", "a")]);
+    let shared = |config: ImapConfig| {
+        let config = config.tag(TAG).timeout(BRIEFLY).shared(Duration::from_secs(300));
+        Imap::connect(config.backoff(SOON, SOON).max_connects_per_minute(600)).unwrap()
+    };
+    let imap = shared(ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()));
+    let other = shared(site.imap_config());
+    proxy.plan(Plan::new(Place::answer_like("UID FETCH"), Fault::Close));
+    proxy.plan(Plan::new(Place::accept(), Fault::Close).times(usize::MAX));
+    imap.fetch().unwrap_err();
+    assert_eq!(other.fetch().unwrap().len(), 1);
+    proxy.clear();
+    assert!(imap.fetch().unwrap().is_empty());
+}
+
+/// The other consumer finds the copy in the archive, and takes the message for a duplicate.
+#[rstest]
+fn a_message_that_was_copied_before_its_lease_was_lost_is_returned() {
+    let site = Site::real(&dovecot_without(&["MOVE"]), &PostfixOptions::default());
+    let proxy = proxy(&site, Protocol::Imap, Security::Tls);
+    site.deliver(&[message("1", "a")]);
+    let (timeout, lease) = (Duration::from_secs(8), Duration::from_secs(16));
+    let shared = |config: ImapConfig| {
+        let config = config.tag(TAG).timeout(timeout).shared(lease);
+        Imap::connect(config.backoff(SOON, SOON).max_connects_per_minute(6_000)).unwrap()
+    };
+    let imap = shared(ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()));
+    let other = shared(site.imap_config());
+    proxy.plan(Plan::new(Place::answer_like("UID COPY"), Fault::Close));
+    proxy.plan(Plan::new(Place::accept(), Fault::Close).times(usize::MAX));
+    imap.fetch_and_ack().unwrap_err();
+    wait_until("the lease's end", || {
+        assert!(other.fetch().unwrap().is_empty());
+        other.stats().duplicates == 1
+    });
+    proxy.clear();
+    let mut returned = None;
+    wait_until("a connection", || {
+        returned = imap.fetch_and_ack().ok();
+        returned.is_some()
+    });
+    assert_eq!(returned.unwrap_or_default().len(), 1);
+    other.fetch().unwrap().ack().unwrap();
+    let other = site.other_client();
+    assert_eq!((mail(&other, "INBOX").len(), mail(&other, TAG).len()), (0, 1));
 }

@@ -1,5 +1,7 @@
 //! Bounded: a walk through an inbox of any size holds one batch at a time, and leaves nothing out.
 
+use std::time::Duration;
+
 use pymail::{Delivery, Imap};
 use rstest::rstest;
 use rstest_reuse::apply;
@@ -99,4 +101,16 @@ fn an_older_message_that_turns_up_with_new_ones_comes_first(#[from(postfix)] sit
     let fetched = || imap.fetch().unwrap().iter().map(|it| it.uid().get()).collect::<Vec<_>>();
     assert_eq!(fetched(), [1, 3, 4]);
     assert_eq!(fetched(), [1, 3, 4], "as long as they wait");
+}
+
+/// A handle claims a batch of free messages anywhere in the inbox, so that two seldom want the same.
+#[rstest]
+fn a_walk_through_a_shared_mailbox_leaves_out_no_message_that_is_free(#[from(postfix)] site: Site) {
+    site.deliver(&numbered(0..60));
+    let config = || site.imap_config().shared(Duration::from_secs(300)).batch(5);
+    let other = Imap::connect(config()).unwrap();
+    let held: Vec<usize> = other.fetch().unwrap().iter().map(|it| id(it).parse().unwrap()).collect();
+    let walked = walk(&Imap::connect(config()).unwrap());
+    assert_eq!((held.len(), walked.len()), (5, 55));
+    assert!(held.iter().all(|number| walked.binary_search(number).is_err()), "{held:?}");
 }
