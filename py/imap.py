@@ -41,12 +41,15 @@ class Session(Idling):
     # messages may be moved to it.
     replaced: tuple[str, int, tuple[int, int, int], bool] | None = None
 
-    def prepare(self, inbox: str, archive: str, has_namespace: bool, version: str) -> tuple[int, list[str], str]:
+    def prepare(
+        self, inbox: str, archive: str, has_namespace: bool, version: str
+    ) -> tuple[int, list[str], str, tuple[str | None, str] | None]:
         """Selects the inbox.
 
-        Returns its UIDVALIDITY, the names to try for the archive in order, and the hierarchy delimiter or "".
+        Returns its UIDVALIDITY, the names to try for the archive in order, the hierarchy delimiter or "", and the
+        code and text of a refusal of NAMESPACE or LIST, without which names and delimiter may be others.
         """
-        untagged = self._select(inbox, has_namespace, version)
+        untagged, refusal = self._select(inbox, has_namespace, version)
         validity = parse_uint32(untagged["UIDVALIDITY"][-1]) if untagged.get("UIDVALIDITY") else None
         if not validity:
             raise Refused("UIDVALIDITY", f"the server sends no UIDVALIDITY for {inbox}: UIDs can't be used")
@@ -61,10 +64,14 @@ class Session(Idling):
         self.searched = not self.exists
         delimiter = parse_delimiter(untagged, namespaces)
         names = archive_names(archive, namespaces, delimiter)
-        return validity, [name for name in names if name.upper() != inbox.upper()], delimiter
+        return validity, [name for name in names if name.upper() != inbox.upper()], delimiter, refusal
 
-    def _select(self, inbox: str, has_namespace: bool, version: str) -> Untagged:
-        """Sends ID, NAMESPACE or LIST, and SELECT in one flight; returns all untagged responses.
+    def _select(
+        self, inbox: str, has_namespace: bool, version: str
+    ) -> tuple[Untagged, tuple[str | None, str] | None]:
+        """Sends ID, NAMESPACE or LIST, and SELECT in one flight.
+
+        Returns all untagged responses, and the refusal of NAMESPACE or LIST.
 
         Some servers refuse SELECT to a client that has not sent ID (NetEase, RFC 2971).
         """
@@ -78,11 +85,14 @@ class Session(Idling):
         except imaplib.IMAP4.readonly:
             raise Refused("READ-ONLY", f"{inbox} is read-only") from None
         untagged = dict(self.imap.untagged_responses)
-        # A server that refuses ID, NAMESPACE or LIST can be used all the same.
+        refusal = None
         for name, tag in in_flight:
-            with suppress(Refused):
+            try:
                 self._tagged(self.imap._command_complete, name, tag)
-        return untagged
+            except Refused as error:
+                # A server that refuses ID can be used all the same.
+                refusal = None if name == "ID" else error.args
+        return untagged, refusal
 
     def count_in(self, mailbox: str, criteria: str) -> int | None:
         """Returns how many messages match in another mailbox; None if the count may be that of a part.

@@ -23,6 +23,7 @@ use pyo3::conversion::FromPyObjectOwned;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use super::errors::{self, Refusal};
 use super::idle::Idle;
 use super::modules;
 use super::profile::ServerProfile;
@@ -133,8 +134,13 @@ impl ImapSession {
         limits.for_each(|limit| profile.limit_messages(limit));
         let version = env!("CARGO_PKG_VERSION");
         let names = (config.inbox.clone(), config.archive_name().to_owned(), has("NAMESPACE"), version);
-        let (number, archives, delimiter): (u32, Vec<String>, String) =
-            python.call("prepare", names, "opening the mailboxes")?;
+        let action = "opening the mailboxes";
+        let (number, archives, delimiter, refusal): (u32, Vec<String>, String, Option<Refusal>) =
+            python.call("prepare", names, action)?;
+        // A server that refuses NAMESPACE and LIST for good can be used all the same. After another refusal, this
+        // connection would use other mailboxes than the rest.
+        let refused = refusal.map(|(code, text)| errors::refused(code, text, python.context(action)));
+        refused.filter(Error::is_transient).map_or(Ok(()), Err)?;
         let mut session = Self {
             validity: UidValidity::new(number, config.mailbox()),
             elsewhere: None,

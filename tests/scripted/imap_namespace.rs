@@ -47,6 +47,19 @@ fn a_server_that_refuses_namespace_is_used_without_a_prefix(#[case] refusal: &st
     assert_eq!(server.heard("CREATE"), [format!("CREATE \"{TAG}\"")]);
 }
 
+/// Without the prefix and the delimiter, it would be another archive than that of the other connections.
+#[rstest]
+fn a_namespace_that_is_refused_for_now_makes_no_other_archive(
+    #[values("NAMESPACE", "LIST")] command: &str,
+    #[values("[LIMIT] Rate limit hit.", "[UNAVAILABLE] later")] text: &str,
+) {
+    let has = if command == "LIST" { &[][..] } else { &["NAMESPACE"] };
+    let server = Script::imap(has).says(command, format!("TAG NO {text}\r\n")).start();
+    let error = Imap::connect(imap_config(&server)).unwrap_err();
+    assert!(error.kind() == ErrorKind::Refused && error.is_transient(), "{error:?}");
+    assert_eq!(server.heard("CREATE"), Vec::<String>::new());
+}
+
 #[rstest]
 fn a_server_without_namespaces_is_not_asked_for_them() {
     let server = Script::imap(&[]).start();
