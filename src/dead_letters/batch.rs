@@ -129,7 +129,12 @@ impl<'a> Reading<'a> {
         }
         let limit = self.imap.config.max_message;
         let uids = UidSet::new(self.validity, self.letters.iter().map(|letter| letter.uid));
-        let sizes: HashMap<Uid, u64> = session.sizes(&uids)?.into_iter().collect();
+        let sizes = match session.sizes(&uids) {
+            // One that can't be read is an error in its place, when it is fetched.
+            Err(error) if error.kind() == ErrorKind::Refused => Vec::new(),
+            sizes => sizes?,
+        };
+        let sizes: HashMap<Uid, u64> = sizes.into_iter().collect();
         // A letter whose size the server does not send may be as large as is allowed.
         let size = |uid: Uid| (uid, sizes.get(&uid).copied().unwrap_or(limit as u64));
         let (fitting, over): (Vec<_>, Vec<_>) =

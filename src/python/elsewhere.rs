@@ -9,6 +9,8 @@
 //!
 //! If the connection is lost meanwhile, nothing has to be undone: the next connection selects the inbox.
 
+use std::collections::HashSet;
+
 use super::copies::may_pass;
 use super::imap::ImapSession;
 use super::portions::in_portions;
@@ -18,6 +20,9 @@ use crate::uid::{Uid, UidSet};
 /// The mails whose headers are fetched with one command, and the octets of headers of each: 16 MiB at most.
 const HEADERS_WINDOW: usize = 1_000;
 const HEADER_OCTETS: usize = 16 << 10;
+
+/// The most FETCH commands that may be refused for good, before the refusal counts as one of all mail.
+const MAX_REFUSED: usize = 100;
 
 /// The keywords that are removed with one command.
 const KEYWORDS: usize = 50;
@@ -98,17 +103,21 @@ impl ImapSession {
 
     /// Fetches the headers by which dead letters and notes are told apart; passes them to `read`, up to 16 KiB of each.
     ///
-    /// Leaves out mail whose headers the server refuses for good.
+    /// Leaves out mail whose headers the server refuses for good; it is found by halves, since a refused command may have
+    /// fetched some, or none.
     ///
     /// # Errors
     ///
-    /// `StaleUids`; a transient refusal; a lost connection.
+    /// `StaleUids`; a transient refusal; the last one of too many; a lost connection.
     pub(crate) fn dead_mail_headers(&mut self, set: &UidSet, mut read: impl FnMut(Uid, &[u8])) -> Result<()> {
         let items = format!(
             "(UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM IN-REPLY-TO)]<0.{HEADER_OCTETS}>)"
         );
-        for window in set.chunks_of(HEADERS_WINDOW) {
-            in_portions(self, &window, |session, portion| {
+        let mut parts = set.chunks_of(HEADERS_WINDOW);
+        parts.reverse();
+        let mut refused = 0;
+        while let Some(part) = parts.pop() {
+            in_portions(self, &part, |session, portion| {
                 let room = portion.len() * HEADER_OCTETS;
                 let (some, refusal) = session.fetch_attributes(
                     &portion.to_string(),
@@ -116,17 +125,27 @@ impl ImapSession {
                     room,
                     "reading the dead letters",
                 )?;
+                let mut left = portion.clone();
+                let mut arrived = HashSet::new();
                 for it in some {
                     if let (Some(uid), Some(headers)) = (it.uid, it.section.or(it.mail)) {
+                        arrived.insert(uid);
                         read(uid, &headers);
                     }
                 }
+                left.retain(|uid| !arrived.contains(&uid));
                 let is_for_good = |error: &Error| {
                     !may_pass(error) && session.profile.smaller_limits(portion, error).is_none()
                 };
                 match refusal {
-                    Some(error) if !is_for_good(&error) => Err(error),
-                    _ => session.done(portion),
+                    Some(error) if !is_for_good(&error) || refused == MAX_REFUSED => Err(error),
+                    Some(_) => {
+                        refused += 1;
+                        parts
+                            .extend(Some(left).filter(|left| left.len() > 1).iter().flat_map(UidSet::halves));
+                        Ok(portion.clone())
+                    }
+                    None => session.done(portion),
                 }
             })?;
         }

@@ -530,3 +530,35 @@ fn a_message_over_the_limit_that_can_not_be_moved_is_tried_again_later_and_has_o
     assert!(imap.fetch().unwrap().is_empty(), "a loop would ask the server for ever");
     assert_eq!((server.heard("UID MOVE").len(), server.heard("APPEND").len()), (2, 1));
 }
+
+#[rstest]
+fn dead_letters_are_listed_where_the_server_refuses_their_sizes() {
+    let no = |heard: &Heard| {
+        Step::say("TAG NO [SERVERBUG] it is damaged\r\n").when(heard.text.ends_with("(UID RFC822.SIZE)"))
+    };
+    let server = Held::with([1, 2]).script(MOVE).ahead("UID FETCH", no).start();
+    assert_eq!(letters(&connected(&server)).len(), 2);
+    assert!(!server.heard("UID FETCH").is_empty());
+}
+
+/// The server stops at the letter: what it has not sent behind that is not unreadable.
+#[rstest]
+fn a_letter_whose_headers_are_refused_hides_no_other_and_makes_no_letter_of_a_note() {
+    let held = Held::with(1..=4);
+    let boxes = held.clone();
+    let no = move |heard: &Heard| {
+        let set = heard.text.split(' ').nth(2).unwrap_or_default().to_owned();
+        let is_refused = heard.text.contains("BODY.PEEK[HEADER.FIELDS (MESSAGE-ID") && is_in(4, &set);
+        let said = boxes.lock().fetched(DEAD, "1:3", &heard.text);
+        match said {
+            Step::Say(said) if is_refused && is_in(1, &set) => {
+                Step::Say(said.replace("TAG OK done", "TAG NO it is damaged"))
+            }
+            _ => Step::say("TAG NO it is damaged\r\n").when(is_refused),
+        }
+    };
+    let server = held.script(MOVE).ahead("UID FETCH", no).start();
+    let reasons: Vec<Option<String>> =
+        letters(&connected(&server)).iter().map(|it| it.reason().map(str::to_owned)).collect();
+    assert_eq!((reasons.len(), reasons.iter().flatten().count()), (4, 4), "{reasons:?}");
+}
