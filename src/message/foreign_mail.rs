@@ -381,6 +381,11 @@ fn many_fields_take_linear_time(#[case] field: &str, #[case] times: usize) {
 #[case::brackets("Subject: TAG 1\nTo: ", "<[", "")]
 #[case::colons("Subject: TAG 1\nTo: a@", ":", "")]
 #[case::brackets_with_colons("Subject: TAG 1\nTo: ", "[mailto:", "")]
+#[case::joined_lines(
+    "Subject: TAG 1\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: x=?\n",
+    "a\n",
+    ""
+)]
 #[case::ats("Subject: TAG 1\nFrom: ", "a@", "")]
 #[case::parameters("Subject: TAG 1\nContent-Type: text/plain", "; a*0=b", "")]
 #[case::equals("Subject: TAG 1\nContent-Type: text/plain; ", "=", "")]

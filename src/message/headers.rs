@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::{memchr, memchr2};
+use memchr::{memchr, memchr2, memmem};
 
 /// The header fields that are read. All others are skipped, so that their number costs no memory. Cc is none of them:
 /// `sent_to` is To, as in pymail's own messages.
@@ -49,6 +49,10 @@ const NAMES: [(&str, Name); 12] = [
 /// Common field names, or their prefixes where they end in `-`, that seldom begin a line of text.
 ///
 /// One of them after a malformed line shows that the header block goes on. Any `word:` would not do: a body without an
+/// The most lines of a header block that are joined to the line before without a blank: looking for an open word before
+/// each of millions would take half a minute.
+const MAX_JOINED: usize = 1_000;
+
 /// empty line before it may well have `the rest: all of it`.
 const COMMON_FIELDS: [&str; 30] = [
     "x-",
@@ -129,7 +133,7 @@ impl<'a> Headers<'a> {
     fn parse(octets: &'a [u8], mut at: usize) -> Self {
         let mut headers = Self { octets, fields: Vec::new(), body_start: octets.len() };
         let mut is_in_field = false;
-        let mut last_common = None;
+        let (mut last_common, mut joined) = (None, 0);
         while let Some((line, next)) = line_at(octets, at) {
             let end = at + line.len();
             if line.is_empty() {
@@ -138,7 +142,8 @@ impl<'a> Headers<'a> {
                 headers.extend(is_in_field, end);
             } else if let Some(name) = name_of(line) {
                 is_in_field = headers.begin(name, at, end);
-            } else if is_in_field && headers.is_open() {
+            } else if is_in_field && joined < MAX_JOINED && headers.is_open() {
+                joined += 1;
                 headers.extend(true, end); // a fold without its blank
             } else if *last_common.get_or_insert_with(|| last_common_field(octets, at)) > at {
                 is_in_field = false; // a malformed line, with fields after it
@@ -172,10 +177,9 @@ impl<'a> Headers<'a> {
         let Some(&Range { start, end }) = self.fields.last().map(|field| &field.value) else { return false };
         // An encoded word is short, while the value may be long.
         let value = self.octets[start.max(end.saturating_sub(1_000))..end].trim_ascii_end();
-        let rfind = |word: &[u8; 2]| value.windows(2).rposition(|two| two == word);
         value.ends_with(b";")
             || value.ends_with(b",")
-            || rfind(b"=?").is_some_and(|at| rfind(b"?=") < Some(at))
+            || memmem::rfind(value, b"=?").is_some_and(|at| memmem::rfind(value, b"?=") < Some(at))
     }
 
     /// Returns the octets after the header block.
