@@ -148,7 +148,7 @@ pub(crate) fn remove_all(imap: &Imap) -> pymail::Result<usize> {
     // Where SEARCH does not find the tag, they are the last ones.
     let mut before = None;
     while let Some((last, mail)) = last_mail(imap)
-        && mail.contains(&format!("\r\nSubject: {TAG} "))
+        && is_ours(&mail)
         // Without UIDPLUS it stays, flagged \Deleted.
         && before.as_ref() != Some(&last)
     {
@@ -157,6 +157,13 @@ pub(crate) fn remove_all(imap: &Imap) -> pymail::Result<usize> {
         before = Some(last);
     }
     Ok(removed)
+}
+
+/// Returns `true` for a mail whose own Subject has the tag: one that quotes a test message, such as a bounce, has it in its
+/// body.
+fn is_ours(mail: &str) -> bool {
+    let headers = mail.split_once("\r\n\r\n").map_or(mail, |(headers, _)| headers);
+    headers.lines().any(|line| line.starts_with(&format!("Subject: {TAG} ")))
 }
 
 /// Returns the last mail of the inbox, if there is one that can be fetched.

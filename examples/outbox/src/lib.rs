@@ -294,9 +294,8 @@ fn fail(transaction: &Transaction<'_>, message: &Message, recipients: &[String],
 
 /// Returns `true` for an error of one message that another attempt would not change.
 fn is_final(error: &pymail::Error) -> bool {
-    let concerns_message =
-        matches!(error.kind(), ErrorKind::Refused | ErrorKind::Message | ErrorKind::TooLarge);
-    concerns_message && error.is_permanent()
+    use ErrorKind::{InvalidInput, Message, Refused, TooLarge};
+    matches!(error.kind(), Refused | Message | TooLarge | InvalidInput) && error.is_permanent()
 }
 
 /// Returns `true` for an error that ends the handle, or that needs a change by its user.

@@ -57,9 +57,10 @@ fn a_message_that_no_server_takes_is_recorded_and_does_not_stop_the_others() {
     for to in [&["never"][..], &["bob"], &["no address"]] {
         outbox.queue(&message(to)).expect("queued");
     }
+    outbox.queue(&message(&["bob"]).with_property("", "a name is missing")).expect("queued");
     let flushed = outbox.flush(&connect(&sink)).expect("flushed");
-    assert_eq!(flushed, Flushed { sent: 1, kept: 0, failed: 2 });
-    assert_eq!((sink.mails().len(), failed(&file).len()), (1, 2));
+    assert_eq!(flushed, Flushed { sent: 1, kept: 0, failed: 3 });
+    assert_eq!((sink.mails().len(), failed(&file).len()), (1, 3));
 }
 
 #[test]
