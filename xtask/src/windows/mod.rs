@@ -193,13 +193,6 @@ fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests:
         }
     }
     run(&mut command(&[&["build"], tests.examples].concat())?)?;
-    let mut rows = Vec::new();
-    for run_of_cargo in tests.runs {
-        let mut step =
-            command(&[&["test"], *run_of_cargo, &["--"], &*options(run_of_cargo, tests)].concat())?;
-        step.envs(tests.variables.iter().copied());
-        rows.push(vec![step]);
-    }
     // First in its row: a build keeps others of cargo's commands from starting their programs.
     let mut row = vec![command(&["run", "--example", "roundtrip", "--", "--messages", "200"])?];
     if !tests.runs.is_empty() {
@@ -207,6 +200,14 @@ fn test_on_one(toolchain: &Toolchain, python: &Python, servers: &Servers, tests:
     }
     if tests.cases_of_sweep.is_some() {
         row.push(command(&["test", "--no-run", "--test", "faults"])?);
+    }
+    let mut rows = Vec::new();
+    for run_of_cargo in tests.runs {
+        let mut step =
+            command(&[&["test"], *run_of_cargo, &["--"], &*options(run_of_cargo, tests)].concat())?;
+        step.envs(tests.variables.iter().copied());
+        // After the builds: three programs at once take longer than one after the other.
+        if *run_of_cargo == UNIT { row.push(step) } else { rows.push(vec![step]) }
     }
     rows.push(row);
     parallel::run_rows(rows)?;
