@@ -4,7 +4,7 @@
 //! | step | if it is the last that was done |
 //! | --- | --- |
 //! | search for copies of an earlier attempt | nothing was changed |
-//! | APPEND of the note | a note too many, after the next attempt |
+//! | APPEND of the note | a note too many, if its response was lost, or by the next attempt of another handle |
 //! | COPY, without MOVE | the next attempt finds the copy, and only deletes the original |
 //! | MOVE, or STORE and UID EXPUNGE | done |
 
