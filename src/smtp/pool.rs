@@ -23,7 +23,7 @@ pub(super) struct Pool {
     changed: Condvar,
 }
 
-/// What one call knows about the windows that it still has to send, for all its threads.
+/// The progress of one call, for all its threads.
 #[derive(Debug, Default)]
 pub(super) struct Call {
     /// `true` once the last window is being sent, so that no thread waits for a connection any more.
