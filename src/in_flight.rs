@@ -24,7 +24,7 @@ pub(crate) struct InFlight {
 #[derive(Debug, Default)]
 struct State {
     validity: Option<UidValidity>,
-    /// Under another UIDVALIDITY, the messages that the app has stay: they are known again by their identities.
+    /// They stay under another UIDVALIDITY, where they are known again by their identities.
     held: HashMap<(UidValidity, Uid), Held>,
     /// Messages that were returned, with the time from which they are handed out again; `None` is never.
     delayed: BTreeMap<Uid, Option<Instant>>,
@@ -141,6 +141,16 @@ impl InFlight {
         self.state.lock().delay(delivery, delay);
     }
 
+    /// Returns `true` if the message is in flight under another UID.
+    pub(crate) fn is_copy(&self, delivery: &Delivery) -> bool {
+        let is_other = |(validity, uid): &(UidValidity, Uid)| {
+            *validity != delivery.validity || delivery.uids().all(|own| own != *uid)
+        };
+        let state = self.state.lock();
+        delivery.identity.is_some()
+            && state.held.iter().any(|(key, held)| held.identity == delivery.identity && is_other(key))
+    }
+
     /// Forgets messages that have left the inbox, or that another consumer has claimed.
     pub(crate) fn remove(&self, gone: &UidSet) {
         let mut state = self.state.lock();
@@ -156,8 +166,8 @@ impl InFlight {
         self.changed.notify_all();
     }
 
-    /// Forgets the messages that are not in this set, the present ones. Those that the app has from an earlier UIDVALIDITY
-    /// stay, but for those without an identity.
+    /// Forgets the messages that are not in this set, the present ones. Those in flight from an earlier UIDVALIDITY stay,
+    /// but for those without an identity.
     pub(crate) fn retain(&self, present: &UidSet) {
         let mut state = self.state.lock();
         state.reset_to(present.validity());
@@ -244,11 +254,11 @@ impl State {
         self.held.len() >= most && consumer > self.ended
     }
 
-    /// Forgets messages of another UIDVALIDITY, whose UIDs name others now, but for those that the app has.
+    /// Forgets messages of another UIDVALIDITY, whose UIDs name others now, but for those in flight that have an identity.
     fn reset_to(&mut self, validity: UidValidity) {
         if self.validity != Some(validity) {
             self.validity = Some(validity);
-            self.held.retain(|_, held| held.is_handed_out && held.identity.is_some());
+            self.held.retain(|_, held| held.identity.is_some());
             self.delayed.clear();
             self.copies.clear();
         }

@@ -56,7 +56,9 @@ pub(super) fn remove_dead_letters(
             }
         }
     }
-    let readable = deliveries.iter().filter(|delivery| delivery.message.is_ok()).map(|delivery| delivery.uid);
+    // Not what is in flight, such as under the UID of an earlier UIDVALIDITY: its delivery is counted.
+    let is_counted = |it: &&Delivery| it.message.is_ok() && !imap.in_flight.is_copy(it);
+    let readable = deliveries.iter().filter(is_counted).map(|delivery| delivery.uid);
     let readable = UidSet::new(deliveries[0].validity, readable);
     let (over_limit, refusal) = imap.connection.repeat(deadline, |session| {
         count_deliveries(session, inbox.delivery_counts(readable.validity()), limit, readable.clone())

@@ -34,14 +34,17 @@ fn a_message_that_the_app_has_is_in_flight_also_under_another_uidvalidity() {
     assert_eq!(hold(&in_flight, first, &batch), [1, 2]);
     assert!(in_flight.hand_out(&batch[0]));
     in_flight.retain(&uids(now, [11, 12]));
-    assert!(!in_flight.hand_out(&batch[1]), "it comes again");
-    assert_eq!(hold(&in_flight, second, &[delivery(1, 11, now), delivery(2, 12, now)]), [12]);
-    assert_eq!(in_flight.unavailable(now, true), [11, 12].into_iter().filter_map(Uid::new).collect());
-    assert_eq!(in_flight.room(first, 3), 1);
+    let again = [delivery(1, 11, now), delivery(2, 12, now), delivery(3, 13, now)];
+    assert_eq!(again.each_ref().map(|it| in_flight.is_copy(it)), [true, true, false]);
+    assert_eq!(hold(&in_flight, second, &again), [13]);
+    assert!(in_flight.hand_out(&batch[1]) && !in_flight.is_copy(&batch[1]));
+    assert_eq!(in_flight.unavailable(now, true), [11, 12, 13].into_iter().filter_map(Uid::new).collect());
+    assert_eq!(in_flight.room(first, 4), 1);
     in_flight.delay(&[&batch[0]], Duration::MAX);
     assert_eq!(in_flight.unavailable(now, false), [11].into_iter().filter_map(Uid::new).collect());
     in_flight.delay(&[&batch[0]], Duration::ZERO);
-    assert_eq!(in_flight.unavailable(now, true), [12].into_iter().filter_map(Uid::new).collect());
+    assert_eq!(in_flight.unavailable(now, true), [12, 13].into_iter().filter_map(Uid::new).collect());
+    in_flight.release_all(first);
     in_flight.release_all(second);
     assert_eq!(in_flight.wait_until_empty(Duration::ZERO), 0);
 }
