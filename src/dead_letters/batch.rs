@@ -150,7 +150,10 @@ impl<'a> Reading<'a> {
 
     /// Reads the newest note about each letter. Without a note, a letter has no reason.
     fn read_notes(&mut self, session: &mut ImapSession) -> Result<()> {
-        let newest = self.letters.iter().filter_map(|letter| letter.notes.last().copied());
+        let chosen: HashSet<Uid> = self.chosen.iter().flatten().map(|(uid, _)| *uid).collect();
+        let is_of_batch = |uid: &Uid| chosen.contains(uid) || self.read.contains_key(uid);
+        let letters = self.letters.iter().filter(|letter| is_of_batch(&letter.uid));
+        let newest = letters.filter_map(|letter| letter.notes.last().copied());
         let uids = UidSet::new(self.validity, newest.filter(|uid| !self.notes.contains_key(uid)));
         self.note_reads += 1;
         if uids.is_empty() || self.note_reads > NOTE_READS {

@@ -21,7 +21,7 @@ use crate::uid::{Uid, UidSet};
 const HEADERS_WINDOW: usize = 1_000;
 const HEADER_OCTETS: usize = 16 << 10;
 
-/// The most FETCH commands that may be refused for good, before the refusal counts as one of all mail.
+/// The most FETCH commands in a row that may be refused for good without a mail: then no more sets are halved.
 const MAX_REFUSED: usize = 100;
 
 /// The keywords that are removed with one command.
@@ -108,14 +108,14 @@ impl ImapSession {
     ///
     /// # Errors
     ///
-    /// `StaleUids`; a transient refusal; the last one of too many; a lost connection.
+    /// `StaleUids`; a transient refusal; one of many in a row, if nothing has arrived; a lost connection.
     pub(crate) fn dead_mail_headers(&mut self, set: &UidSet, mut read: impl FnMut(Uid, &[u8])) -> Result<()> {
         let items = format!(
             "(UID BODY.PEEK[HEADER.FIELDS (MESSAGE-ID SUBJECT FROM IN-REPLY-TO)]<0.{HEADER_OCTETS}>)"
         );
         let mut parts = set.chunks_of(HEADERS_WINDOW);
         parts.reverse();
-        let mut refused = 0;
+        let (mut refused_in_a_row, mut has_arrived) = (0, false);
         while let Some(part) = parts.pop() {
             in_portions(self, &part, |session, portion| {
                 let room = portion.len() * HEADER_OCTETS;
@@ -134,15 +134,19 @@ impl ImapSession {
                     }
                 }
                 left.retain(|uid| !arrived.contains(&uid));
+                has_arrived |= !arrived.is_empty();
+                refused_in_a_row =
+                    if refusal.is_none() || !arrived.is_empty() { 0 } else { refused_in_a_row + 1 };
                 let is_for_good = |error: &Error| {
                     !may_pass(error) && session.profile.smaller_limits(portion, error).is_none()
                 };
                 match refusal {
-                    Some(error) if !is_for_good(&error) || refused == MAX_REFUSED => Err(error),
+                    Some(error) if !is_for_good(&error) => Err(error),
+                    Some(error) if refused_in_a_row == MAX_REFUSED && !has_arrived => Err(error),
                     Some(_) => {
-                        refused += 1;
-                        parts
-                            .extend(Some(left).filter(|left| left.len() > 1).iter().flat_map(UidSet::halves));
+                        if left.len() > 1 && refused_in_a_row < MAX_REFUSED {
+                            parts.extend(left.halves());
+                        }
                         Ok(portion.clone())
                     }
                     None => session.done(portion),
