@@ -103,7 +103,7 @@ use crate::uid::UidSet;
 /// | `Auth` | the login is refused; after a clear refusal of the credentials, every later call returns the same error |
 /// | `SignInNeeded` | the app's [provider](crate::Credentials::oauth2) can get no access token; every later call returns the same error until [`signed_in`](Imap::signed_in) |
 /// | `Config` | the provider has panicked, or its token can't be sent; or the [connector](crate::Server::connector) has panicked |
-/// | `Refused` | NO or BAD to the command; or, on a new connection, to the login for a cause beside the credentials, to the inbox, or to the archive |
+/// | `Refused` | NO or BAD to the command; or, on a new connection, to the login for a cause beside the credentials, to the inbox, to the archive, or for now to the names of mailboxes (NAMESPACE, LIST) |
 /// | `Timeout` | the call is not done in time; waiting for another call and connecting count, too |
 /// | `Disconnected` | the connection was lost, and the call could not be repeated, or lost the next one as well |
 /// | `Runtime` | Python can't be used: it does not start, has no memory left, or this is a forked child |

@@ -46,13 +46,13 @@ const NAMES: [(&str, Name); 12] = [
     ("date", Name::Date),
 ];
 
-/// Common field names, or their prefixes where they end in `-`, that seldom begin a line of text.
-///
-/// One of them after a malformed line shows that the header block goes on. Any `word:` would not do: a body without an
 /// The most lines of a header block that are joined to the line before without a blank: looking for an open word before
 /// each of millions would take half a minute.
 const MAX_JOINED: usize = 1_000;
 
+/// Common field names, or their prefixes where they end in `-`, that seldom begin a line of text.
+///
+/// One of them after a malformed line shows that the header block goes on. Any `word:` would not do: a body without an
 /// empty line before it may well have `the rest: all of it`.
 const COMMON_FIELDS: [&str; 30] = [
     "x-",

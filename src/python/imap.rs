@@ -104,7 +104,7 @@ impl ImapSession {
     ///
     /// # Errors
     ///
-    /// `Connect` or `Tls` before the login, `Auth` for refused credentials, `Refused` for a refused SELECT or CREATE,
+    /// `Connect` or `Tls` before the login, `Auth` for refused credentials, `Refused` for a refused SELECT or CREATE, or for now NAMESPACE or LIST,
     /// `Timeout` at the deadline.
     pub(crate) fn connect(
         config: &ImapConfig,

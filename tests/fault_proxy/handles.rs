@@ -230,7 +230,7 @@ fn a_message_that_another_consumer_has_by_now_is_no_error(#[from(postfix)] site:
     let proxy = proxy(&site, Protocol::Imap, Security::Tls);
     site.deliver(&[message("1", "a")]);
     let shared = |config: ImapConfig| {
-        let config = config.tag(TAG).timeout(BRIEFLY).shared(Duration::from_secs(300));
+        let config = config.tag(TAG).timeout(BRIEFLY).shared(Duration::from_secs(300)).heartbeat(NEVER);
         Imap::connect(config.backoff(SOON, SOON).max_connects_per_minute(600)).unwrap()
     };
     let imap = shared(ImapConfig::new(server(&site, &proxy, Security::Tls), site.credentials()));
