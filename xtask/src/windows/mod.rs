@@ -146,9 +146,6 @@ fn test_on(
     on_others: impl Fn() -> Tests,
 ) -> Result<Toolchain, String> {
     let toolchain = provide(pythons)?;
-    for python in pythons {
-        eprintln!("{}", wine::python_output(python, ABOUT)?);
-    }
     for (name, reason) in SKIPPED {
         eprintln!("not run: {name}: {reason}");
     }
@@ -169,12 +166,16 @@ pub(super) fn provide_quick() -> Outcome {
     provide(&python::ALL[..python::QUICK]).map(drop)
 }
 
-/// Installs what is missing.
+/// Installs what is missing, and shows that each Python that was missing runs.
 fn provide(pythons: &[Python]) -> Result<Toolchain, String> {
     install()?;
     let toolchain = Toolchain::provide(TARGETS, "build")?;
     wine::provide()?;
-    pythons.iter().try_for_each(Python::provide)?;
+    for python in pythons {
+        if python.provide()? {
+            eprintln!("{}", wine::python_output(python, ABOUT)?);
+        }
+    }
     Ok(toolchain)
 }
 

@@ -41,11 +41,11 @@ pub(super) fn package(minor: &str) -> PathBuf {
 }
 
 impl Python {
-    /// Downloads and unpacks this version if it is missing.
-    pub(super) fn provide(&self) -> Outcome {
+    /// Downloads and unpacks this version if it is missing; returns `true` if it was.
+    pub(super) fn provide(&self) -> Result<bool, String> {
         let folder = folder(self.minor);
         if folder.exists() {
-            return Ok(());
+            return Ok(false);
         }
         let filling = folder.with_extension("new");
         let failed = |error: io::Error| format!("{}: {error}", filling.display());
@@ -62,7 +62,8 @@ impl Python {
         fs::rename(filling.join(self.packed()), package(self.minor)).map_err(failed)?;
         let name = format!("cp{}", self.minor.replace('.', ""));
         fs::rename(filling.join(name), &folder).map_err(failed)?;
-        fs::remove_dir_all(&filling).map_err(failed)
+        fs::remove_dir_all(&filling).map_err(failed)?;
+        Ok(true)
     }
 
     /// Unpacks the download: an archive within an archive.
