@@ -203,7 +203,7 @@ fn on_all_servers() -> Outcome {
     // Without Courier, which is slow at this, and varies: `cargo xtask consumers` includes it.
     let quick = ["--quick", "--server", "dovecot-sdbox", "--server", "dovecot-mdbox", "--server", "cyrus"];
     // The consumers wait for leases to end, most of the time. The others unpack the same compiler: not at the same time.
-    let builds = vec![this(&["systems"])?, this(&["test", "--windows", "--provide"])?];
+    let builds = vec![this(&["test", "--windows", "--provide"])?, this(&["systems"])?];
     parallel::run_rows(vec![vec![this(&[&["consumers"], &quick[..]].concat())?], builds])?;
     outbox()?;
     ship()
