@@ -71,7 +71,8 @@ pub struct Smtp {
 impl Smtp {
     /// Connects and logs in.
     ///
-    /// Opens all [`connections`](SmtpConfig::connections), in one [`timeout`](SmtpConfig::timeout). The first call in a process also starts the interpreter.
+    /// Opens all [`connections`](SmtpConfig::connections), in one [`timeout`](SmtpConfig::timeout). The first call in a
+    /// process also starts the interpreter.
     ///
     /// # Errors
     /// The errors of [every call](Smtp#errors-of-every-call), and `Config` for invalid settings. When one of several
